@@ -1,0 +1,642 @@
+//! The pure machine: which connection is where, who waits, and what has to be done next.
+//!
+//! It knows no sockets, no tasks and no clock. Every method is one transition: it is told what happened and at what
+//! time, changes the state, and leaves in [`Effects`] what the caller must do once it has released the lock. Time and randomness are
+//! passed in; connections, wakers and causes are carried without being looked at ([`Kinds`]), and are always handed back rather
+//! than dropped here, for dropping them may run foreign code.
+//!
+//! A connection's stages (`granted` is counted as active: it is somebody's, who hasn't come for it yet):
+//!
+//! ```text
+//!                dial ok, nobody waits                acquire
+//!   connecting ───────────────────────────▶ idle ─────────────────────────▶ active ──▶ (detached)
+//!    │    │                                 ▲ │ ▲                           │ │  ▲
+//!    │    │ dial ok, someone waits    check │ │ │ release, nobody waits     │ │  │ picked up
+//!    │    └──────────────┐               ok │ ▼ └───────────────────────────┘ │  │
+//!    │                   │            checking ◀──── release, needs a reset ──┤  │
+//!    │                   ▼                │ │                                 │  │
+//!    │ dial failed    granted ◀───────────┘ │ unfit          release, someone │  │
+//!    │                │ │ ▲   someone waits ▼                          waits  │  │
+//!    │                │ │ └───────────────────────────────────────────────────┤  │
+//!    │                │ └─────────────────────────────────────────────────────┼──┘
+//!    ▼                ▼ revoked: the next waiter, or idle                     │
+//!   vacant ◀─────── closing ◀── evicted, from idle, checking, granted, active ┘
+//!           closed
+//! ```
+//!
+//! The invariants, held after every transition and checked there by every test (`check.rs`):
+//!
+//! 1. A dial starts only while connecting + idle + checking + active + closing < `max_size`.
+//! 2. If somebody in line could be served, nothing is idle (one that needs a probe may be, while as many checks run as wait).
+//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once, one while failing.
+//! 4. Every connection has exactly one owner: the machine, or whoever holds the [`Place`].
+//! 5. After close no dial starts, nothing is idle, and whatever arrives late is closed.
+//! 6. Only a clean release, a passed check or a finished dial makes a connection idle.
+//! 7. Counts are lengths of lists; none is kept beside what it counts.
+
+mod ageing;
+mod list;
+mod moment;
+mod outage;
+mod serving;
+mod slots;
+mod waiters;
+
+#[cfg(test)]
+mod check;
+
+use std::{collections::VecDeque, time::Duration};
+
+use smallvec::SmallVec;
+
+pub(crate) use self::{
+    moment::Moment,
+    outage::{LastFailure, Outage},
+    slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
+    waiters::{Request, Standing, Ticket, Waiters},
+};
+use self::{serving::Candidate, waiters::ServingOrder};
+use super::{
+    config::Config,
+    eviction::{Eviction, Totals},
+};
+
+/// Upkeep's step.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// How long a grant may lie without being picked up while others wait. A running task picks it up within microseconds.
+pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
+
+/// How many evictions are remembered.
+pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
+
+/// What the machine carries without looking inside.
+pub(crate) trait Kinds: std::fmt::Debug {
+    type Connection: std::fmt::Debug;
+    type Waker: std::fmt::Debug;
+    /// Who holds a connection: where it was acquired, by which task.
+    type Tag: Copy + std::fmt::Debug;
+    /// What a snapshot says of a connection: its peer.
+    type Label: Default + Clone + std::fmt::Debug;
+    /// Why a dial failed.
+    type Cause: From<Eviction> + std::fmt::Debug;
+}
+
+/// Whether a lent connection carries one exchange at a time for one caller, or is held on purpose for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lease {
+    Exclusive,
+    /// Never reported as a leak.
+    Shared,
+}
+
+/// Why a caller isn't served. Details are read from the state in the same instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Refusal {
+    Closed,
+    Draining,
+    RuntimeEnded,
+    Full,
+    TimedOut,
+    Unavailable,
+}
+
+/// Whether the pool takes callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Draining,
+    Closed,
+    /// Closed because the runtime that dials and keeps the pool has ended.
+    RuntimeEnded,
+}
+
+/// A connection that has left the pool's hands for good, and must be closed and then reported by [`State::closed`].
+#[derive(Debug)]
+pub(crate) struct Evicted<K: Kinds> {
+    pub(crate) place: Place,
+    pub(crate) connection: K::Connection,
+    pub(crate) number: ConnectionNumber,
+    pub(crate) reason: Eviction,
+}
+
+/// A connection lent for longer than the leak threshold.
+#[derive(Debug)]
+pub(crate) struct Leak<T> {
+    pub(crate) number: ConnectionNumber,
+    pub(crate) tag: T,
+    pub(crate) lent_for: Duration,
+}
+
+/// What the caller of a transition must do once it has released the lock.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Effects<K: Kinds> {
+    /// Start a dial for each; report it with [`State::dial_finished`].
+    pub(crate) dials: SmallVec<[Place; 1]>,
+    /// Probe each; report it with [`State::checked`].
+    pub(crate) probes: SmallVec<[(Place, K::Connection); 1]>,
+    /// Close each; report it with [`State::closed`].
+    pub(crate) evicted: SmallVec<[Evicted<K>; 1]>,
+    /// Wake each.
+    pub(crate) wakes: SmallVec<[K::Waker; 2]>,
+    /// Drop these. Not under the lock: a waker's or an error's drop may run anything.
+    pub(crate) wakers_to_drop: SmallVec<[K::Waker; 1]>,
+    pub(crate) causes_to_drop: SmallVec<[K::Cause; 1]>,
+    /// Report each.
+    pub(crate) leaks: Vec<Leak<K::Tag>>,
+    /// Upkeep sleeps for too long: tell it to look at [`State::planned_wake`] again.
+    pub(crate) kick: bool,
+    /// The number of connections or the phase changed: those who watch for that should look again.
+    pub(crate) changed: bool,
+}
+
+impl<K: Kinds> Effects<K> {
+    pub(crate) fn none() -> Self {
+        Effects {
+            dials: SmallVec::new(),
+            probes: SmallVec::new(),
+            evicted: SmallVec::new(),
+            wakes: SmallVec::new(),
+            wakers_to_drop: SmallVec::new(),
+            causes_to_drop: SmallVec::new(),
+            leaks: Vec::new(),
+            kick: false,
+            changed: false,
+        }
+    }
+}
+
+/// The answer to [`State::acquire`].
+#[derive(Debug)]
+pub(crate) enum Attempt<K: Kinds> {
+    Lent(Place, K::Connection),
+    Refused(Refusal),
+    MustWait,
+}
+
+/// The answer to [`State::poll`].
+#[derive(Debug)]
+pub(crate) enum Polled<K: Kinds> {
+    /// `arrival` keeps the caller's seniority should the connection turn out unfit.
+    Lent {
+        place: Place,
+        connection: K::Connection,
+        arrival: u64,
+    },
+    Refused(Refusal),
+    Waiting(Ticket),
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub(crate) enum Checked<C> {
+    Fit(C),
+    Unfit(C, Eviction),
+    /// The check panicked or was dropped, and the connection with it.
+    Lost(Eviction),
+}
+
+/// An idle connection taken out to be looked at, and where it goes back.
+#[derive(Debug)]
+pub(crate) struct Look<K: Kinds> {
+    pub(crate) place: Place,
+    pub(crate) connection: K::Connection,
+    since: Moment,
+    before: Option<(u32, ConnectionNumber)>,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct State<K: Kinds> {
+    config: Config,
+    phase: Phase,
+    paused: bool,
+    generation: u32,
+    slots: Slots<K>,
+    waiters: Waiters<K>,
+    outage: Outage<K::Cause>,
+    /// The latest time that anybody told: the coarse clock.
+    now: Moment,
+    /// When upkeep will come by itself.
+    planned_wake: Moment,
+    /// No idle connection's lifetime ends before this.
+    next_expiry: Moment,
+    evictions: VecDeque<EvictionRecord>,
+    totals: Totals,
+}
+
+/// An eviction, remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EvictionRecord {
+    pub(crate) number: ConnectionNumber,
+    pub(crate) reason: Eviction,
+    pub(crate) at: Moment,
+    pub(crate) age: Duration,
+    pub(crate) uses: u64,
+}
+
+impl<K: Kinds> State<K> {
+    /// `config` must have been validated.
+    pub(crate) fn new(config: Config) -> Self {
+        State {
+            phase: Phase::Open,
+            paused: false,
+            generation: 0,
+            slots: Slots::new(),
+            waiters: Waiters::new(ServingOrder::Arrival),
+            outage: Outage::new(config.backoff, config.outage_grace),
+            now: Moment::default(),
+            planned_wake: Moment::default(),
+            next_expiry: Moment::NEVER,
+            evictions: VecDeque::with_capacity(REMEMBERED_EVICTIONS),
+            totals: Totals::default(),
+            config,
+        }
+    }
+
+    // ---- callers ------------------------------------------------------------------------------------------------
+
+    /// A caller wants a connection now. Uses the coarse clock.
+    pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
+        if let Some(refusal) = self.refusal() {
+            return Attempt::Refused(refusal);
+        }
+        if self.paused {
+            return Attempt::MustWait;
+        }
+        while let Some(at) = self.next_idle() {
+            match self.judge(at) {
+                Candidate::Fit => {
+                    let (place, connection) = self.lend(at, tag, lease);
+                    if !fx.evicted.is_empty() {
+                        self.settle(fx);
+                    }
+                    return Attempt::Lent(place, connection);
+                }
+                Candidate::NeedsProbe => return Attempt::MustWait,
+                Candidate::MustGo(reason) => self.evict_held(at, reason, fx),
+            }
+        }
+        Attempt::MustWait
+    }
+
+    /// A caller has found nothing and gets in line; `seniority` is that of one who was given an unfit connection.
+    pub(crate) fn wait(
+        &mut self,
+        now: Moment,
+        request: Request<K::Tag>,
+        seniority: Option<u64>,
+        waker: K::Waker,
+        fx: &mut Effects<K>,
+    ) -> Result<Ticket, Refusal> {
+        self.advance(now);
+        self.revoke_overdue_grants(fx);
+        if let Some(refusal) = self.refusal().or_else(|| self.turns_away(seniority)) {
+            fx.wakers_to_drop.push(waker);
+            self.count_refusal(refusal);
+            return Err(refusal);
+        }
+        let ticket = self.waiters.enqueue(request, seniority, waker);
+        self.settle(fx);
+        Ok(ticket)
+    }
+
+    /// A waiter looks whether it has been answered. `now` decides about its own deadline; the coarse clock will do where upkeep
+    /// watches over that.
+    pub(crate) fn poll(
+        &mut self,
+        ticket: Ticket,
+        now: Moment,
+        waker: K::Waker,
+        fx: &mut Effects<K>,
+    ) -> Polled<K> {
+        if let Standing::Parked = self.waiters.at(ticket.index()).standing {
+            self.waiters.requeue(ticket.index());
+            self.settle(fx);
+        }
+        let waiter = self.waiters.at(ticket.index());
+        match waiter.standing {
+            Standing::Granted(at) => {
+                let (request, arrival) = (waiter.request, waiter.arrival);
+                let (_, unused) = self.waiters.leave(ticket);
+                fx.wakers_to_drop.extend(unused);
+                fx.wakers_to_drop.push(waker);
+                let (place, connection) = self.lend(at, request.tag, request.lease);
+                self.plan_wake(fx);
+                Polled::Lent {
+                    place,
+                    connection,
+                    arrival,
+                }
+            }
+            Standing::Refused(refusal) => {
+                let (_, unused) = self.waiters.leave(ticket);
+                fx.wakers_to_drop.extend(unused);
+                fx.wakers_to_drop.push(waker);
+                Polled::Refused(refusal)
+            }
+            Standing::Queued if waiter.request.deadline <= now => {
+                let (_, old) = self.waiters.leave(ticket);
+                fx.wakers_to_drop.extend(old);
+                fx.wakers_to_drop.push(waker);
+                self.count_refusal(Refusal::TimedOut);
+                fx.changed = true;
+                Polled::Refused(Refusal::TimedOut)
+            }
+            Standing::Queued => {
+                let old = self.waiters.rewake(&ticket, waker);
+                fx.wakers_to_drop.extend(old);
+                Polled::Waiting(ticket)
+            }
+            Standing::Parked | Standing::Vacant => {
+                unreachable!("a ticket's waiter is queued or answered")
+            }
+        }
+    }
+
+    /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused goes on.
+    pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
+        self.advance(now);
+        let (standing, waker) = self.waiters.leave(ticket);
+        fx.wakers_to_drop.extend(waker);
+        self.totals.cancelled += 1;
+        if let Standing::Granted(at) = standing {
+            self.take_back(at, fx);
+            self.settle(fx);
+        } else if self.phase == Phase::Draining {
+            self.settle(fx);
+        }
+    }
+
+    // ---- borrowers ----------------------------------------------------------------------------------------------
+
+    /// A clean connection comes back. Exact time where somebody waits; the coarse clock ([`State::now`]) will do elsewhere.
+    pub(crate) fn release(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+        now: Moment,
+        fx: &mut Effects<K>,
+    ) {
+        self.advance(now);
+        let at = place.index();
+        self.totals.released += 1;
+        let endpoint_is_back = self.prove(at);
+        self.return_to_service(at, connection, fx);
+        if endpoint_is_back {
+            self.settle(fx);
+        }
+    }
+
+    /// A connection comes back that must be reset before it serves again; the caller starts the reset with it and the place
+    /// that this returns, unless the connection had to go.
+    pub(crate) fn release_to_reset(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+        now: Moment,
+        fx: &mut Effects<K>,
+    ) -> Option<(Place, K::Connection)> {
+        self.advance(now);
+        let at = place.index();
+        self.totals.released += 1;
+        if let Some(reason) = self.must_go(at) {
+            self.evict(at, connection, reason, fx);
+            self.settle(fx);
+            return None;
+        }
+        self.slots.shift(at, Stage::Checking(Checking::Reset), self.now);
+        Some((place, connection))
+    }
+
+    /// A connection comes back that must not be lent again.
+    pub(crate) fn discard(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) {
+        self.advance(now);
+        self.totals.released += 1;
+        self.evict_unfit(place.index(), connection, reason, random, fx);
+        self.settle(fx);
+    }
+
+    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had it.
+    pub(crate) fn reject(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) {
+        self.discard(place, connection, reason, now, random, fx);
+        self.totals.lent -= 1;
+        self.totals.released -= 1;
+    }
+
+    /// A connection leaves the pool and its count, open, for good.
+    pub(crate) fn detach(&mut self, place: Place, now: Moment, fx: &mut Effects<K>) {
+        self.advance(now);
+        self.totals.detached += 1;
+        self.vacate(place.index(), fx);
+        self.settle(fx);
+    }
+
+    // ---- the pool's own work ------------------------------------------------------------------------------------
+
+    /// A dial has ended.
+    pub(crate) fn dial_finished(
+        &mut self,
+        place: Place,
+        outcome: Result<(K::Connection, K::Label), K::Cause>,
+        now: Moment,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) {
+        self.advance(now);
+        let at = place.index();
+        match outcome {
+            Ok((connection, label)) => {
+                self.totals.opened += 1;
+                self.outage.connected();
+                let expires = self.lifetime_end(random);
+                self.next_expiry = self.next_expiry.min(expires);
+                let slot = self.slots.at_mut(at);
+                slot.opened = now;
+                slot.expires = expires;
+                slot.label = label;
+                fx.changed = true;
+                self.return_to_service(at, connection, fx);
+            }
+            Err(cause) => {
+                self.totals.dials_failed += 1;
+                self.vacate(at, fx);
+                self.endpoint_failed(cause, random, fx);
+            }
+        }
+        self.settle(fx);
+    }
+
+    /// A dial was dropped before it ended (its runtime is ending, or the pool closed): nobody's failure.
+    pub(crate) fn dial_abandoned(&mut self, place: Place, fx: &mut Effects<K>) {
+        self.totals.dials_abandoned += 1;
+        self.vacate(place.index(), fx);
+        self.settle(fx);
+    }
+
+    /// A probe or a reset has ended.
+    pub(crate) fn checked(
+        &mut self,
+        place: Place,
+        outcome: Checked<K::Connection>,
+        now: Moment,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) {
+        self.advance(now);
+        let at = place.index();
+        match outcome {
+            Checked::Fit(connection) => {
+                self.prove(at);
+                self.return_to_service(at, connection, fx);
+            }
+            Checked::Unfit(connection, reason) => {
+                self.evict_unfit(at, connection, reason, random, fx);
+            }
+            Checked::Lost(reason) => {
+                let blamed = self.is_to_blame(at, reason);
+                self.record(at, reason);
+                self.totals.closed += 1;
+                self.vacate(at, fx);
+                if blamed {
+                    self.endpoint_failed(K::Cause::from(reason), random, fx);
+                }
+            }
+        }
+        self.settle(fx);
+    }
+
+    /// An evicted connection has been closed.
+    pub(crate) fn closed(&mut self, place: Place, fx: &mut Effects<K>) {
+        self.totals.closed += 1;
+        self.vacate(place.index(), fx);
+        self.settle(fx);
+    }
+
+    // ---- verbs --------------------------------------------------------------------------------------------------
+
+    /// Closes what is idle or granted, refuses who waits; what is lent or under way is closed when it comes back.
+    pub(crate) fn close(&mut self, phase: Phase, fx: &mut Effects<K>) {
+        debug_assert!(matches!(phase, Phase::Closed | Phase::RuntimeEnded));
+        if self.is_closed() {
+            return;
+        }
+        self.phase = phase;
+        self.paused = false;
+        fx.changed = true;
+        let refusal = self.refusal().expect("closed");
+        self.refuse_all(refusal, fx);
+        while let Some(at) = self.slots.front(StageName::Granted) {
+            if let Stage::Granted { to, .. } = self.slots.at(at).stage {
+                self.refuse(to, refusal, fx);
+            }
+            self.evict_held(at, Eviction::Closed, fx);
+        }
+        self.evict_all_idle(Eviction::Closed, fx);
+    }
+
+    /// Takes no new callers; who waits is still served, then everything is closed. Lifts a pause.
+    pub(crate) fn drain(&mut self, fx: &mut Effects<K>) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining;
+            self.paused = false;
+            fx.changed = true;
+            self.settle(fx);
+        }
+    }
+
+    /// Replaces every connection there is: idle ones now, lent ones when they come back, dials under way when they end.
+    pub(crate) fn retire(&mut self, fx: &mut Effects<K>) {
+        self.generation += 1;
+        self.evict_all_idle(Eviction::Retired, fx);
+        self.settle(fx);
+    }
+
+    /// From now on callers wait, and nothing is dialled.
+    pub(crate) fn pause(&mut self) {
+        self.paused = self.phase == Phase::Open;
+    }
+
+    pub(crate) fn resume(&mut self, fx: &mut Effects<K>) {
+        self.paused = false;
+        self.settle(fx);
+    }
+
+    /// A new `max_size`, validated by the caller.
+    pub(crate) fn resize(&mut self, max_size: u32, fx: &mut Effects<K>) {
+        self.config.max_size = max_size;
+        while self.over_size()
+            && let Some(oldest) = self.slots.front(StageName::Idle)
+        {
+            self.evict_held(oldest, Eviction::Shrunk, fx);
+        }
+        self.settle(fx);
+    }
+
+    // ---- what can be read ---------------------------------------------------------------------------------------
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+    pub(crate) fn paused(&self) -> bool {
+        self.paused
+    }
+    /// The coarse clock.
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+    pub(crate) fn planned_wake(&self) -> Moment {
+        self.planned_wake
+    }
+    pub(crate) fn slots(&self) -> &Slots<K> {
+        &self.slots
+    }
+    pub(crate) fn waiters(&self) -> &Waiters<K> {
+        &self.waiters
+    }
+    pub(crate) fn outage(&self) -> &Outage<K::Cause> {
+        &self.outage
+    }
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+    pub(crate) fn evictions(&self) -> impl ExactSizeIterator<Item = &EvictionRecord> {
+        self.evictions.iter()
+    }
+    /// A release or a cancellation now may serve somebody, and so must know the exact time.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        !self.waiters.none_queued()
+    }
+    /// How many more idle connections `min_idle` asks for.
+    pub(crate) fn shortfall(&self) -> usize {
+        if self.phase != Phase::Open {
+            return 0;
+        }
+        let ready = self.slots.count(StageName::Idle) + self.slots.count(StageName::Checking);
+        (self.config.min_idle as usize).saturating_sub(ready)
+    }
+
+    fn advance(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+    }
+}

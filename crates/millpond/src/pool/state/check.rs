@@ -1,0 +1,151 @@
+//! The invariants, as assertions that a test calls after every transition.
+
+use std::collections::HashSet;
+
+use super::{Kinds, Phase, Stage, StageName, Standing, State};
+
+impl<K: Kinds> State<K> {
+    /// Panics when an invariant of the machine (listed at its top) doesn't hold.
+    pub(crate) fn check(&self) {
+        self.check_slots();
+        self.check_waiters();
+        self.check_promises();
+    }
+
+    /// 4 and 7: each slot is in the list of its stage, once; grants and waiters point at each other.
+    fn check_slots(&self) {
+        let mut seen = HashSet::new();
+        for stage in StageName::ALL {
+            let mut before = None;
+            let mut length = 0;
+            for at in self.slots.indices(stage) {
+                assert!(seen.insert(at), "slot {at} is in two lists, or twice in one");
+                assert_eq!(
+                    self.slots.at(at).stage.name(),
+                    stage,
+                    "slot {at} is in the wrong list"
+                );
+                assert_eq!(self.slots.prev(at), before, "slot {at} is linked one way only");
+                before = Some(at);
+                length += 1;
+            }
+            assert_eq!(self.slots.count(stage), length, "length of {stage:?}");
+        }
+        assert_eq!(seen.len(), self.slots.all().len(), "a slot is in no list");
+        for stage in [StageName::Idle, StageName::Granted, StageName::Active] {
+            let ages: Vec<_> = self.slots.in_stage(stage).map(|slot| slot.since).collect();
+            assert!(ages.is_sorted(), "{stage:?} is sorted by age");
+        }
+        for at in self.slots.indices(StageName::Granted) {
+            let Stage::Granted { to, .. } = self.slots.at(at).stage else {
+                unreachable!()
+            };
+            assert!(
+                matches!(self.waiters.at(to).standing, Standing::Granted(slot) if slot == at),
+                "slot {at} is granted to a waiter that doesn't know"
+            );
+        }
+    }
+
+    fn check_waiters(&self) {
+        let (queues, parked, answered, vacant) = self.waiters.lists();
+        let mut seen = HashSet::new();
+        for (level, queue) in queues.iter().enumerate() {
+            let arrivals: Vec<_> = queue.iter().map(|&at| self.waiters.at(at).arrival).collect();
+            assert!(arrivals.is_sorted(), "queue {level} is in order of arrival");
+            for &at in queue {
+                assert!(matches!(self.waiters.at(at).standing, Standing::Queued));
+                assert_eq!(self.waiters.at(at).request.priority.level(), level);
+            }
+        }
+        for &at in &parked {
+            assert!(matches!(self.waiters.at(at).standing, Standing::Parked));
+        }
+        for &at in &answered {
+            match self.waiters.at(at).standing {
+                Standing::Refused(_) => {}
+                Standing::Granted(slot) => assert!(
+                    matches!(self.slots.at(slot).stage, Stage::Granted { to, .. } if to == at),
+                    "waiter {at} was granted a slot that doesn't know"
+                ),
+                ref other => panic!("waiter {at} is {other:?} and answered"),
+            }
+        }
+        for &at in &vacant {
+            assert!(matches!(self.waiters.at(at).standing, Standing::Vacant));
+        }
+        for at in queues
+            .into_iter()
+            .flatten()
+            .chain(parked)
+            .chain(answered)
+            .chain(vacant)
+        {
+            assert!(seen.insert(at), "waiter {at} is in two lists, or twice in one");
+        }
+        assert_eq!(seen.len(), self.waiters.all().len(), "a waiter is in no list");
+        let earliest = self
+            .waiters
+            .all()
+            .iter()
+            .filter(|waiter| matches!(waiter.standing, Standing::Queued | Standing::Parked))
+            .map(|waiter| waiter.request.deadline)
+            .min();
+        assert!(
+            earliest.is_none_or(|earliest| self.waiters.earliest_deadline() <= earliest),
+            "a waiter's deadline is earlier than the earliest"
+        );
+    }
+
+    /// 1, 2, 3, 5, and the books.
+    fn check_promises(&self) {
+        let closed = matches!(self.phase, Phase::Closed | Phase::RuntimeEnded);
+        let idle = self.slots.count(StageName::Idle);
+        let checking = self.slots.count(StageName::Checking);
+        if !self.paused && !closed && !self.waiters.none_queued() && idle > 0 {
+            let next = self.next_idle().expect("something is idle");
+            let idle_for = self.now.since(self.slots.at(next).since);
+            assert!(
+                self.config.probe.is_due(idle_for) && self.waiters.queued() <= checking,
+                "2: {} in line while {idle} idle and {checking} being checked",
+                self.waiters.queued()
+            );
+        }
+        assert!(
+            self.slots.count(StageName::Connecting) <= self.config.max_connecting as usize,
+            "3: too many dials at once"
+        );
+        if closed {
+            assert_eq!(idle, 0, "5: idle after close");
+            assert_eq!(self.slots.count(StageName::Granted), 0, "5: granted after close");
+            assert_eq!(self.waiters.waiting(), 0, "5: waiting after close");
+        }
+        if self.phase == Phase::Draining && self.waiters.none_queued() {
+            assert_eq!(idle, 0, "idle after the last waiter of a drain");
+        }
+        assert!(
+            !self.outage.dark() || self.slots.live() == 0,
+            "dark with a live connection"
+        );
+        let totals = &self.totals;
+        let there = self.slots.live() + self.slots.count(StageName::Closing);
+        assert_eq!(
+            totals.opened,
+            totals.closed + totals.detached + there as u64,
+            "opened"
+        );
+        let dialling = self.slots.count(StageName::Connecting) as u64;
+        let ended = totals.opened + totals.dials_failed + totals.dials_abandoned;
+        assert_eq!(totals.dials, ended + dialling, "dials");
+        let active = self.slots.count(StageName::Active) as u64;
+        assert_eq!(totals.lent, totals.released + totals.detached + active, "lent");
+        let evicted: u64 = totals.evicted.iter().sum();
+        let closing = self.slots.count(StageName::Closing) as u64;
+        assert_eq!(evicted, totals.closed + closing, "evicted");
+        assert_eq!(
+            self.evictions.len() as u64,
+            evicted.min(64),
+            "remembered evictions"
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! What failed dials mean: when the next one may start, and from when on callers are told instead of kept waiting.
+//!
+//! ```text
+//!              failed dial                     no live connection for `outage_grace`
+//!   reachable ─────────────▶ failing ────────────────────────────────────────────▶ dark
+//!       ▲                     │  ▲                                                   │
+//!       └─────────────────────┘  └───────────────────────────────────────────────────┘
+//!        a connection is proven                      a dial succeeds
+//! ```
+//!
+//! While *failing*, one dial at a time, paced by the backoff: exponential, with full jitter (Brooker, "Exponential Backoff
+//! And Jitter", AWS Architecture Blog, 2015). A successful dial alone doesn't end that, for a listener that accepts and hangs up also
+//! makes dials succeed: a connection must be *proven*, by its first clean release or by a tick spent idle.
+
+use std::time::Duration;
+
+use super::moment::Moment;
+use crate::pool::config::Backoff;
+
+/// The last thing that went wrong with the endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct LastFailure<C> {
+    pub(crate) cause: C,
+    pub(crate) at: Moment,
+}
+
+/// The endpoint as its failures show it.
+#[derive(Debug)]
+pub(crate) struct Outage<C> {
+    backoff: Backoff,
+    grace: Duration,
+    /// Failed dials and early deaths since a connection was last proven; 0 while reachable.
+    failures: u32,
+    last: Option<LastFailure<C>>,
+    /// No dial before this, while failing and nobody asks.
+    next_dial: Moment,
+    /// No dial before this, while failing and somebody waits.
+    next_dial_if_asked: Moment,
+    /// Since when dials have been failing with no live connection.
+    lightless_since: Option<Moment>,
+    /// The grace has run out and those who waited have been told.
+    dark: bool,
+}
+
+impl<C> Outage<C> {
+    pub(super) fn new(backoff: Backoff, grace: Duration) -> Self {
+        Outage {
+            backoff,
+            grace,
+            failures: 0,
+            last: None,
+            next_dial: Moment::default(),
+            next_dial_if_asked: Moment::default(),
+            lightless_since: None,
+            dark: false,
+        }
+    }
+
+    /// Dials have failed, and no connection has been proven since.
+    pub(crate) fn failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Callers are told the last cause at once.
+    pub(crate) fn dark(&self) -> bool {
+        self.dark
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(crate) fn last(&self) -> Option<&LastFailure<C>> {
+        self.last.as_ref()
+    }
+
+    /// A dial failed, or a connection died before it was proven. Returns the cause that this one replaces, to be dropped after
+    /// unlocking.
+    pub(super) fn failed(&mut self, cause: C, now: Moment, any_live: bool, random: u64) -> Option<C> {
+        let doubled = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        let ceiling = self.backoff.base.saturating_mul(doubled);
+        self.failures = self.failures.saturating_add(1);
+        self.next_dial = now.after(jittered(ceiling.min(self.backoff.max), random));
+        self.next_dial_if_asked = now.after(jittered(ceiling.min(self.backoff.max_while_waiting), random));
+        if any_live {
+            self.lightless_since = None;
+        } else {
+            self.lightless_since.get_or_insert(now);
+        }
+        let failure = LastFailure { cause, at: now };
+        self.last.replace(failure).map(|earlier| earlier.cause)
+    }
+
+    /// A dial succeeded: callers may wait again, but trust comes with proof.
+    pub(super) fn connected(&mut self) {
+        self.lightless_since = None;
+        self.dark = false;
+    }
+
+    /// A connection has shown that the endpoint serves.
+    pub(super) fn proven(&mut self) {
+        self.failures = 0;
+        self.connected();
+    }
+
+    /// When the next dial may start: at once unless failing.
+    pub(super) fn dial_from(&self, asked: bool) -> Moment {
+        match (self.failing(), asked) {
+            (false, _) => Moment::default(),
+            (true, false) => self.next_dial,
+            (true, true) => self.next_dial.min(self.next_dial_if_asked),
+        }
+    }
+
+    /// When the grace runs out, unless it has.
+    pub(super) fn dark_from(&self) -> Option<Moment> {
+        self.lightless_since
+            .filter(|_| !self.dark)
+            .map(|since| since.after(self.grace))
+    }
+
+    /// Goes dark if the grace has run out and nothing is live; says whether that happened just now.
+    pub(super) fn darken(&mut self, now: Moment, any_live: bool) -> bool {
+        let due = !any_live && self.dark_from().is_some_and(|from| from <= now);
+        self.dark |= due;
+        due
+    }
+}
+
+/// Full jitter: anything from 1 ms, so that nothing spins, to `ceiling`.
+fn jittered(ceiling: Duration, random: u64) -> Duration {
+    let floor = Duration::from_millis(1);
+    let span = u64::try_from(ceiling.saturating_sub(floor).as_nanos()).unwrap_or(u64::MAX);
+    floor + Duration::from_nanos(scaled(span, random))
+}
+
+/// `random`, taken from all of `u64`, scaled down to 0..=`span`.
+pub(super) fn scaled(span: u64, random: u64) -> u64 {
+    let product = u128::from(random) * (u128::from(span) + 1);
+    u64::try_from(product >> 64).expect("below span + 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_jitter_covers_the_span_and_never_spins() {
+        let ceiling = Duration::from_millis(50);
+        assert_eq!(jittered(ceiling, 0), Duration::from_millis(1));
+        assert_eq!(jittered(ceiling, u64::MAX), ceiling);
+        assert_eq!(jittered(Duration::ZERO, u64::MAX), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_maximum_and_is_lower_while_somebody_waits() {
+        let backoff = Backoff::default();
+        let mut outage = Outage::new(backoff, Duration::ZERO);
+        let now = Moment::default();
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            outage.failed((), now, true, u64::MAX);
+            waits.push(outage.dial_from(false).since(now));
+            assert!(outage.dial_from(true).since(now) <= backoff.max_while_waiting);
+        }
+        let expected = [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000];
+        let expected = expected.map(Duration::from_millis);
+        assert_eq!(waits[..9], expected);
+        assert_eq!(waits[39], backoff.max);
+    }
+}

@@ -1,0 +1,391 @@
+//! Coming to rest after a change: who gets what is free, which dials start, what has to go, when upkeep must come.
+
+use super::{
+    Checking, Effects, Evicted, EvictionRecord, Kinds, Lease, Moment, Phase, Place, REMEMBERED_EVICTIONS,
+    Refusal, Stage, StageName, State, outage, waiters::WaiterIndex,
+};
+use crate::pool::{config::Order, eviction::Eviction};
+
+/// What to do with the idle connection that is next to be lent.
+pub(super) enum Candidate {
+    Fit,
+    NeedsProbe,
+    MustGo(Eviction),
+}
+
+impl<K: Kinds> State<K> {
+    /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next wake.
+    pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
+        self.serve(fx);
+        self.start_dials(fx);
+        if self.phase == Phase::Draining && self.waiters.none_queued() {
+            self.evict_all_idle(Eviction::Closed, fx);
+        }
+        self.plan_wake(fx);
+    }
+
+    /// Gives idle connections to those in line.
+    fn serve(&mut self, fx: &mut Effects<K>) {
+        if self.paused || self.is_closed() {
+            return;
+        }
+        while let (Some(waiter), Some(at)) = (self.waiters.first(), self.next_idle()) {
+            match self.judge(at) {
+                Candidate::MustGo(reason) => self.evict_held(at, reason, fx),
+                Candidate::Fit => {
+                    let connection = self.take_held(at);
+                    self.grant(at, connection, waiter, fx);
+                }
+                Candidate::NeedsProbe => {
+                    if self.waiters.queued() <= self.slots.count(StageName::Checking) {
+                        return;
+                    }
+                    let connection = self.take_held(at);
+                    self.probe(at, connection, fx);
+                }
+            }
+        }
+    }
+
+    /// Starts the dials that are wanted and allowed.
+    fn start_dials(&mut self, fx: &mut Effects<K>) {
+        let mut wanted = self.dials_wanted();
+        while wanted > 0 && self.dial_allowed_from().is_some_and(|from| from <= self.now) {
+            fx.dials.push(self.slots.begin_dial(self.now, self.generation));
+            self.totals.dials += 1;
+            wanted -= 1;
+        }
+    }
+
+    /// For callers in line whom nothing under way will serve, and for `min_idle`.
+    fn dials_wanted(&self) -> usize {
+        let waiting = self.waiters.queued();
+        let under_way = self.slots.count(StageName::Connecting);
+        let being_checked = self.slots.count(StageName::Checking);
+        (waiting.saturating_sub(being_checked) + self.shortfall()).saturating_sub(under_way)
+    }
+
+    /// From when on one more dial may start; `None` while no lapse of time alone will allow it.
+    fn dial_allowed_from(&self) -> Option<Moment> {
+        let at_once = if self.outage.failing() {
+            1
+        } else {
+            self.config.max_connecting as usize
+        };
+        let busy = self.slots.count(StageName::Connecting) >= at_once;
+        if self.is_closed() || self.paused || busy || self.room() == 0 {
+            return None;
+        }
+        Some(self.outage.dial_from(self.somebody_waits()))
+    }
+
+    /// Makes sure that upkeep comes as soon as time alone will bring something.
+    pub(super) fn plan_wake(&mut self, fx: &mut Effects<K>) {
+        let mut wake = self.planned_wake;
+        if self.waiters.waiting() > 0 {
+            wake = wake.min(self.waiters.earliest_deadline());
+            wake = wake.min(self.outage.dark_from().unwrap_or(Moment::NEVER));
+        }
+        if self.somebody_waits()
+            && let Some(oldest) = self.slots.front(StageName::Granted)
+        {
+            wake = wake.min(self.slots.at(oldest).since.after(super::GRANT_LIFETIME));
+        }
+        if self.outage.failing() && self.dials_wanted() > 0 {
+            wake = wake.min(self.dial_allowed_from().unwrap_or(Moment::NEVER));
+        }
+        if wake < self.planned_wake {
+            self.planned_wake = wake;
+            fx.kick = true;
+        }
+    }
+
+    /// Why nobody is served now, whatever the circumstances.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self.phase {
+            Phase::Open => None,
+            Phase::Draining => Some(Refusal::Draining),
+            Phase::Closed => Some(Refusal::Closed),
+            Phase::RuntimeEnded => Some(Refusal::RuntimeEnded),
+        }
+    }
+
+    /// Why this caller may not even wait.
+    pub(super) fn turns_away(&self, seniority: Option<u64>) -> Option<Refusal> {
+        if self.outage.dark() && !self.paused {
+            // One caller at a time stays, with the dial that looks whether the endpoint is back.
+            let may_dial = self.outage.dial_from(true) <= self.now && self.room() > 0;
+            let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
+            return (!stays).then_some(Refusal::Unavailable);
+        }
+        let waiting = self.waiters.waiting();
+        let coming = self.slots.count(StageName::Idle)
+            + self.slots.count(StageName::Connecting)
+            + self.slots.count(StageName::Checking)
+            + self.room();
+        let full = waiting >= self.config.max_waiting as usize && waiting >= coming;
+        (full && seniority.is_none()).then_some(Refusal::Full)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
+    }
+
+    fn room(&self) -> usize {
+        let max_size = self.config.max_size as usize;
+        max_size.saturating_sub(self.slots.occupied())
+    }
+
+    /// Shrunk, and not yet down to the new size.
+    pub(super) fn over_size(&self) -> bool {
+        let staying = self.slots.occupied() - self.slots.count(StageName::Closing);
+        staying > self.config.max_size as usize
+    }
+
+    /// The idle connection to lend next.
+    pub(super) fn next_idle(&self) -> Option<u32> {
+        match self.config.order {
+            Order::Lifo => self.slots.back(StageName::Idle),
+            Order::Fifo => self.slots.front(StageName::Idle),
+        }
+    }
+
+    pub(super) fn judge(&self, at: u32) -> Candidate {
+        let idle_for = self.now.since(self.slots.at(at).since);
+        match self.must_go(at) {
+            Some(reason) => Candidate::MustGo(reason),
+            None if self.config.probe.is_due(idle_for) => Candidate::NeedsProbe,
+            None => Candidate::Fit,
+        }
+    }
+
+    /// Why the connection in this slot may not serve any longer, however fit it is.
+    pub(super) fn must_go(&self, at: u32) -> Option<Eviction> {
+        let slot = self.slots.at(at);
+        let already_idle = matches!(slot.stage, Stage::Idle(_));
+        match self.phase {
+            Phase::Closed | Phase::RuntimeEnded => Some(Eviction::Closed),
+            Phase::Draining if self.waiters.none_queued() => Some(Eviction::Closed),
+            _ if slot.generation != self.generation => Some(Eviction::Retired),
+            _ if slot.expires <= self.now => Some(Eviction::Lifetime),
+            _ if !already_idle && self.over_size() => Some(Eviction::Shrunk),
+            _ => None,
+        }
+    }
+
+    pub(super) fn lend(&mut self, at: u32, tag: K::Tag, lease: Lease) -> (Place, K::Connection) {
+        let active = Stage::Active {
+            tag,
+            lease,
+            reported: false,
+        };
+        let slot = self.slots.at_mut(at);
+        slot.uses += 1;
+        slot.watched = false;
+        self.totals.lent += 1;
+        match self.slots.shift(at, active, self.now) {
+            Stage::Idle(connection) | Stage::Granted { connection, .. } => {
+                (self.slots.hand_out(at), connection)
+            }
+            other => unreachable!("only what is idle or granted is lent, not {:?}", other.name()),
+        }
+    }
+
+    /// A fit connection has come (back): to the first in line, else idle, unless it has to go.
+    pub(super) fn return_to_service(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
+        if let Some(reason) = self.must_go(at) {
+            self.evict(at, connection, reason, fx);
+            self.settle(fx);
+            return;
+        }
+        let handed_over = matches!(self.slots.at(at).stage, Stage::Active { .. });
+        match self.waiters.first() {
+            Some(_) if handed_over && self.config.probe.is_always() && !self.paused => {
+                self.probe(at, connection, fx);
+            }
+            Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),
+            _ => {
+                let idle = Stage::Idle(connection);
+                self.slots.shift(at, idle, self.now);
+            }
+        }
+    }
+
+    fn grant(&mut self, at: u32, connection: K::Connection, to: WaiterIndex, fx: &mut Effects<K>) {
+        let granted = Stage::Granted { connection, to };
+        self.slots.shift(at, granted, self.now);
+        fx.wakes.extend(self.waiters.grant(to, at));
+        if self.somebody_waits() {
+            self.plan_wake(fx);
+        }
+    }
+
+    /// A grant has lost its waiter: its connection is idle until someone in line gets it.
+    pub(super) fn take_back(&mut self, at: u32, fx: &mut Effects<K>) {
+        if let Some(reason) = self.must_go(at) {
+            return self.evict_held(at, reason, fx);
+        }
+        let connection = self.take_held(at);
+        let idle = Stage::Idle(connection);
+        self.slots.shift(at, idle, self.now);
+    }
+
+    /// Grants that nobody picked up in time: their holders are parked, and someone else is served.
+    pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) {
+        while let Some(at) = self.slots.front(StageName::Granted) {
+            let slot = self.slots.at(at);
+            let Stage::Granted { to, .. } = slot.stage else {
+                unreachable!("in the list of the granted")
+            };
+            if slot.since.after(super::GRANT_LIFETIME) > self.now {
+                return;
+            }
+            self.totals.revoked += 1;
+            self.waiters.park(to);
+            self.take_back(at, fx);
+        }
+    }
+
+    fn probe(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
+        let checking = Stage::Checking(Checking::Probe);
+        self.slots.shift(at, checking, self.now);
+        fx.probes.push((self.slots.hand_out(at), connection));
+    }
+
+    /// The connection of an idle or granted slot, which is being checked from here on.
+    pub(super) fn take_held(&mut self, at: u32) -> K::Connection {
+        let checking = Stage::Checking(Checking::Look);
+        match self.slots.shift(at, checking, self.now) {
+            Stage::Idle(connection) | Stage::Granted { connection, .. } => connection,
+            other => unreachable!("nothing is held in {:?}", other.name()),
+        }
+    }
+
+    /// Evicts a connection that the machine holds: idle or granted.
+    pub(super) fn evict_held(&mut self, at: u32, reason: Eviction, fx: &mut Effects<K>) {
+        let connection = self.take_held(at);
+        self.evict(at, connection, reason, fx);
+    }
+
+    pub(super) fn evict_all_idle(&mut self, reason: Eviction, fx: &mut Effects<K>) {
+        while let Some(at) = self.slots.front(StageName::Idle) {
+            self.evict_held(at, reason, fx);
+        }
+    }
+
+    pub(super) fn evict(
+        &mut self,
+        at: u32,
+        connection: K::Connection,
+        reason: Eviction,
+        fx: &mut Effects<K>,
+    ) {
+        self.record(at, reason);
+        self.slots.shift(at, Stage::Closing, self.now);
+        fx.changed = true;
+        fx.evicted.push(Evicted {
+            number: self.slots.at(at).number,
+            place: self.slots.hand_out(at),
+            connection,
+            reason,
+        });
+    }
+
+    /// As [`State::evict`], and where the connection died before it ever served, the endpoint is blamed.
+    pub(super) fn evict_unfit(
+        &mut self,
+        at: u32,
+        connection: K::Connection,
+        reason: Eviction,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) {
+        let blamed = self.is_to_blame(at, reason);
+        self.evict(at, connection, reason, fx);
+        if blamed {
+            self.endpoint_failed(K::Cause::from(reason), random, fx);
+        }
+    }
+
+    pub(super) fn is_to_blame(&self, at: u32, reason: Eviction) -> bool {
+        reason.is_the_endpoints_doing() && !self.slots.at(at).proven
+    }
+
+    /// A dial failed, or a connection died before it was proven.
+    pub(super) fn endpoint_failed(&mut self, cause: K::Cause, random: u64, fx: &mut Effects<K>) {
+        let any_live = self.slots.live() > 0;
+        let earlier = self.outage.failed(cause, self.now, any_live, random);
+        fx.causes_to_drop.extend(earlier);
+        fx.changed = true;
+        self.outage.darken(self.now, any_live);
+        if self.outage.dark() && !self.paused {
+            self.refuse_all(Refusal::Unavailable, fx);
+        }
+    }
+
+    /// The connection in this slot has served: the endpoint is as good as it looks. Says whether that was news.
+    pub(super) fn prove(&mut self, at: u32) -> bool {
+        let slot = self.slots.at_mut(at);
+        let news = !slot.proven && self.outage.failing();
+        slot.proven = true;
+        if news {
+            self.outage.proven();
+        }
+        news
+    }
+
+    /// Writes an eviction down.
+    pub(super) fn record(&mut self, at: u32, reason: Eviction) {
+        let slot = self.slots.at(at);
+        let record = EvictionRecord {
+            number: slot.number,
+            reason,
+            at: self.now,
+            age: self.now.since(slot.opened),
+            uses: slot.uses,
+        };
+        self.totals.count_eviction(reason);
+        if self.evictions.len() == REMEMBERED_EVICTIONS {
+            self.evictions.pop_front();
+        }
+        self.evictions.push_back(record);
+    }
+
+    /// The connection in this slot is no longer there, or never came to be.
+    pub(super) fn vacate(&mut self, at: u32, fx: &mut Effects<K>) {
+        self.slots.shift(at, Stage::Vacant, self.now);
+        fx.changed = true;
+    }
+
+    pub(super) fn refuse(&mut self, waiter: WaiterIndex, why: Refusal, fx: &mut Effects<K>) {
+        fx.wakes.extend(self.waiters.refuse(waiter, why));
+        fx.changed = true;
+        self.count_refusal(why);
+    }
+
+    pub(super) fn refuse_all(&mut self, why: Refusal, fx: &mut Effects<K>) {
+        while let Some(waiter) = self.waiters.any_waiting() {
+            self.refuse(waiter, why, fx);
+        }
+    }
+
+    pub(super) fn count_refusal(&mut self, why: Refusal) {
+        match why {
+            Refusal::TimedOut => self.totals.timed_out += 1,
+            Refusal::Full => self.totals.turned_away_full += 1,
+            Refusal::Unavailable => self.totals.turned_away_unavailable += 1,
+            Refusal::Closed | Refusal::Draining | Refusal::RuntimeEnded => {}
+        }
+    }
+
+    /// When a connection opened now has lived long enough: up to a tenth of `max_lifetime` earlier or later, so that
+    /// connections opened together aren't replaced together.
+    pub(super) fn lifetime_end(&self, random: u64) -> Moment {
+        let Some(lifetime) = self.config.max_lifetime else {
+            return Moment::NEVER;
+        };
+        let spread = u64::try_from((lifetime / 5).as_nanos()).unwrap_or(u64::MAX);
+        let jitter = std::time::Duration::from_nanos(outage::scaled(spread, random));
+        self.now.after(lifetime - lifetime / 10).after(jitter)
+    }
+}

@@ -1,0 +1,295 @@
+//! The callers that wait: who is next, who holds a grant, who is parked, and until when each will wait.
+
+use super::{
+    Kinds, Lease, Refusal,
+    list::{Linked, Links, List},
+    moment::Moment,
+};
+use crate::pool::Priority;
+
+/// A waiter's index, as a granted slot remembers it.
+pub(crate) type WaiterIndex = u32;
+
+/// A caller's right to its own place in the queue. It can't be copied: a waiter is picked up, refused or cancelled once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a ticket that is dropped waits for ever"]
+pub(crate) struct Ticket(WaiterIndex);
+
+impl Ticket {
+    pub(super) fn index(&self) -> WaiterIndex {
+        self.0
+    }
+}
+
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<T> {
+    pub(crate) tag: T,
+    pub(crate) lease: Lease,
+    pub(crate) priority: Priority,
+    pub(crate) deadline: Moment,
+}
+
+/// How a waiter stands. Waiting is [`Standing::Queued`] and [`Standing::Parked`]; the others have been answered.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    Vacant,
+    /// In line.
+    Queued,
+    /// Had a grant and didn't pick it up in time: out of the line until it is polled again, its seniority kept.
+    Parked,
+    /// A connection lies ready in this slot.
+    Granted(u32),
+    /// Won't be served, and hasn't asked why yet.
+    Refused(Refusal),
+}
+
+/// One caller.
+#[derive(Debug)]
+pub(crate) struct Waiter<K: Kinds> {
+    pub(crate) standing: Standing,
+    links: Links,
+    waker: Option<K::Waker>,
+    /// The order of arrival: seniority.
+    pub(crate) arrival: u64,
+    pub(crate) request: Request<K::Tag>,
+}
+
+impl<K: Kinds> Linked for Waiter<K> {
+    fn links(&self) -> Links {
+        self.links
+    }
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// The order in which waiters of one priority are served. A policy of its own, so that shedding under overload (the newest
+/// first) can be added beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServingOrder {
+    Arrival,
+}
+
+/// All waiters.
+#[derive(Debug)]
+pub(crate) struct Waiters<K: Kinds> {
+    order: ServingOrder,
+    waiters: Vec<Waiter<K>>,
+    vacant: List,
+    /// In line, one queue per priority; the most urgent first.
+    queues: [List; Priority::LEVELS],
+    parked: List,
+    /// Granted or refused, not yet picked up.
+    answered: List,
+    arrivals: u64,
+    /// No waiter's deadline is earlier. May be too early, never too late: waiters that leave don't move it.
+    earliest_deadline: Moment,
+}
+
+impl<K: Kinds> Waiters<K> {
+    pub(super) fn new(order: ServingOrder) -> Self {
+        Waiters {
+            order,
+            waiters: Vec::new(),
+            vacant: List::EMPTY,
+            queues: [List::EMPTY; Priority::LEVELS],
+            parked: List::EMPTY,
+            answered: List::EMPTY,
+            arrivals: 0,
+            earliest_deadline: Moment::NEVER,
+        }
+    }
+
+    /// In line.
+    pub(crate) fn queued(&self) -> usize {
+        self.queues.iter().map(List::len).sum()
+    }
+
+    /// Nobody is in line.
+    pub(crate) fn none_queued(&self) -> bool {
+        self.queues.iter().all(List::is_empty)
+    }
+
+    /// Waiting without having been answered: in line or parked.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queued() + self.parked.len()
+    }
+
+    pub(super) fn earliest_deadline(&self) -> Moment {
+        self.earliest_deadline
+    }
+
+    /// Every waiter, vacant nodes included.
+    pub(crate) fn all(&self) -> &[Waiter<K>] {
+        &self.waiters
+    }
+
+    pub(super) fn at(&self, index: WaiterIndex) -> &Waiter<K> {
+        &self.waiters[index as usize]
+    }
+
+    /// Who is served next.
+    pub(super) fn first(&self) -> Option<WaiterIndex> {
+        match self.order {
+            ServingOrder::Arrival => self.queues.iter().find_map(List::front),
+        }
+    }
+
+    /// A caller gets in line: a new one at the end, one with seniority ahead of all who came later.
+    pub(super) fn enqueue(
+        &mut self,
+        request: Request<K::Tag>,
+        seniority: Option<u64>,
+        waker: K::Waker,
+    ) -> Ticket {
+        let arrival = seniority.unwrap_or_else(|| {
+            self.arrivals += 1;
+            self.arrivals
+        });
+        self.earliest_deadline = self.earliest_deadline.min(request.deadline);
+        let waiter = Waiter {
+            standing: Standing::Queued,
+            links: Links::ALONE,
+            waker: Some(waker),
+            arrival,
+            request,
+        };
+        let at = match self.vacant.front() {
+            Some(at) => {
+                self.vacant.remove(&mut self.waiters, at);
+                self.waiters[at as usize] = waiter;
+                at
+            }
+            None => {
+                self.waiters.push(waiter);
+                u32::try_from(self.waiters.len() - 1).expect("max_waiting is a u32")
+            }
+        };
+        let behind = seniority.and_then(|_| self.first_junior_of(at));
+        self.link_into_queue(at, behind);
+        Ticket(at)
+    }
+
+    fn link_into_queue(&mut self, at: WaiterIndex, behind: Option<WaiterIndex>) {
+        let queue = self.waiters[at as usize].request.priority.level();
+        self.queues[queue].insert(&mut self.waiters, at, behind);
+    }
+
+    /// The first in this waiter's queue who arrived after it.
+    fn first_junior_of(&self, at: WaiterIndex) -> Option<WaiterIndex> {
+        let waiter = &self.waiters[at as usize];
+        self.queues[waiter.request.priority.level()]
+            .iter(&self.waiters)
+            .find(|&other| self.waiters[other as usize].arrival > waiter.arrival)
+    }
+
+    /// Replaces the waker of a waiter that has one; returns the old one, to be dropped after unlocking.
+    pub(super) fn rewake(&mut self, ticket: &Ticket, waker: K::Waker) -> Option<K::Waker> {
+        self.waiters[ticket.0 as usize].waker.replace(waker)
+    }
+
+    /// Takes the waiter out of whatever list it is in.
+    fn unlink(&mut self, at: WaiterIndex) {
+        let waiter = &self.waiters[at as usize];
+        let list = match waiter.standing {
+            Standing::Vacant => &mut self.vacant,
+            Standing::Queued => &mut self.queues[waiter.request.priority.level()],
+            Standing::Parked => &mut self.parked,
+            Standing::Granted(_) | Standing::Refused(_) => &mut self.answered,
+        };
+        list.remove(&mut self.waiters, at);
+    }
+
+    /// Answers a waiter in line or parked; returns its waker, to be called after unlocking.
+    fn answer(&mut self, at: WaiterIndex, answer: Standing) -> Option<K::Waker> {
+        self.unlink(at);
+        let waiter = &mut self.waiters[at as usize];
+        waiter.standing = answer;
+        let waker = waiter.waker.take();
+        self.answered.push_back(&mut self.waiters, at);
+        waker
+    }
+
+    pub(super) fn grant(&mut self, at: WaiterIndex, slot: u32) -> Option<K::Waker> {
+        self.answer(at, Standing::Granted(slot))
+    }
+
+    pub(super) fn refuse(&mut self, at: WaiterIndex, why: Refusal) -> Option<K::Waker> {
+        self.answer(at, Standing::Refused(why))
+    }
+
+    /// Takes a grant back: its holder is out of line until it is polled again.
+    pub(super) fn park(&mut self, at: WaiterIndex) {
+        self.unlink(at);
+        self.waiters[at as usize].standing = Standing::Parked;
+        self.parked.push_back(&mut self.waiters, at);
+        let deadline = self.waiters[at as usize].request.deadline;
+        self.earliest_deadline = self.earliest_deadline.min(deadline);
+    }
+
+    /// A parked waiter gets back in line, ahead of all who came after it.
+    pub(super) fn requeue(&mut self, at: WaiterIndex) {
+        self.unlink(at);
+        self.waiters[at as usize].standing = Standing::Queued;
+        let behind = self.first_junior_of(at);
+        self.link_into_queue(at, behind);
+    }
+
+    /// Ends a waiter; what it held is returned, to be dropped after unlocking.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> (Standing, Option<K::Waker>) {
+        let at = ticket.0;
+        self.unlink(at);
+        let waiter = &mut self.waiters[at as usize];
+        let standing = std::mem::replace(&mut waiter.standing, Standing::Vacant);
+        let waker = waiter.waker.take();
+        let newest = self.vacant.front();
+        self.vacant.insert(&mut self.waiters, at, newest);
+        (standing, waker)
+    }
+
+    /// Anybody in line or parked.
+    pub(super) fn any_waiting(&self) -> Option<WaiterIndex> {
+        self.first().or_else(|| self.parked.front())
+    }
+
+    /// Whoever waits in line or parked, from the most urgent queue to the parked.
+    fn all_waiting(&self) -> impl Iterator<Item = WaiterIndex> {
+        self.queues
+            .iter()
+            .chain([&self.parked])
+            .flat_map(|list| list.iter(&self.waiters))
+    }
+
+    /// The next waiter whose deadline has passed. When there is none, the earliest deadline is exact again.
+    pub(super) fn next_overdue(&mut self, now: Moment) -> Option<WaiterIndex> {
+        if now < self.earliest_deadline {
+            return None;
+        }
+        let mut earliest = Moment::NEVER;
+        let mut overdue = None;
+        for at in self.all_waiting() {
+            let deadline = self.waiters[at as usize].request.deadline;
+            if deadline <= now {
+                overdue = Some(at);
+                break;
+            }
+            earliest = earliest.min(deadline);
+        }
+        if overdue.is_none() {
+            self.earliest_deadline = earliest;
+        }
+        overdue
+    }
+
+    #[cfg(test)]
+    pub(super) fn lists(&self) -> (Vec<Vec<u32>>, Vec<u32>, Vec<u32>, Vec<u32>) {
+        let walk = |list: &List| list.iter(&self.waiters).collect::<Vec<_>>();
+        (
+            self.queues.iter().map(walk).collect(),
+            walk(&self.parked),
+            walk(&self.answered),
+            walk(&self.vacant),
+        )
+    }
+}
