@@ -1,1 +1,2 @@
+//! millpond
 pub mod pool;

@@ -1,6 +1,318 @@
-pub struct InvalidSetting;
+//! Errors: what was attempted, for how long, in what circumstances, and what the cause is.
+
+use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
+
+use super::Eviction;
+
+/// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// The pool has been closed, or its last handle dropped.
+    #[error("the pool is closed")]
+    Closed,
+    /// The pool is being drained: callers that wait are served, new ones are not.
+    #[error("the pool is being drained and takes no new callers")]
+    Draining,
+    /// The runtime on which the pool was built has ended, and with it all that dials and keeps time. Build the pool on a runtime that
+    /// lives as long as the pool is used.
+    #[error("the runtime that the pool was built on has ended; build the pool on one that outlives its use")]
+    RuntimeEnded,
+    /// As many callers wait as may.
+    #[error("{waiting} callers wait already, and max_waiting is {max_waiting}")]
+    Full {
+        /// How many wait.
+        waiting: usize,
+        /// How many may.
+        max_waiting: u32,
+    },
+    /// The deadline passed. What the pool looked like at that moment says why.
+    #[error("acquire timed out after {}", .0)]
+    TimedOut(Box<Circumstances>),
+    /// No connection is live, and dials have been failing for longer than `outage_grace`.
+    #[error(
+        "the endpoint is unavailable: dials have failed {failures} times, the last {} ago: {cause}",
+        Span(*.ago)
+    )]
+    Unavailable {
+        /// How many dials in a row have failed, early deaths included.
+        failures: u32,
+        /// How long ago the last one failed.
+        ago: Duration,
+        /// Why.
+        #[source]
+        cause: DialError,
+    },
+    /// [`Pool::try_acquire`](super::Pool::try_acquire) found nothing that could be lent without waiting.
+    #[error("no connection is idle")]
+    NoneIdle,
+    /// A blocking acquire would have to wait on a thread that runs asynchronous tasks, and so would stop those that it waits for. Await
+    /// the acquire there, or move the blocking code to `spawn_blocking`.
+    #[error(
+        "a blocking acquire would stop the runtime whose thread this is; await it, or use spawn_blocking"
+    )]
+    WouldBlockRuntime,
+}
+
+/// A pool at the moment when a caller's deadline passed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Circumstances {
+    /// How long the caller has waited.
+    pub waited: Duration,
+    /// The setting.
+    pub max_size: u32,
+    /// Connections lent, or granted and not yet picked up.
+    pub active: usize,
+    /// Connections nobody has.
+    pub idle: usize,
+    /// Dials under way.
+    pub connecting: usize,
+    /// Connections being probed or reset.
+    pub checking: usize,
+    /// Connections being closed.
+    pub closing: usize,
+    /// The one lent for longest: for how long, and where it was acquired.
+    pub longest: Option<(Duration, &'static Location<'static>)>,
+    /// How many of the lent ones were acquired by the task that waits: if all are, it waits for itself.
+    pub by_this_task: usize,
+    /// Callers that still wait, without this one.
+    pub waiting: usize,
+    /// The pool is paused: nobody is served.
+    pub paused: bool,
+    /// The last dial that failed: how long ago, and why.
+    pub last_failure: Option<(Duration, DialError)>,
+}
+
+impl fmt::Display for Circumstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} of {} active",
+            Span(self.waited),
+            self.active,
+            self.max_size
+        )?;
+        if let Some((lent_for, place)) = self.longest {
+            write!(f, " (longest {}, acquired at {place}", Span(lent_for))?;
+            if self.by_this_task > 0 {
+                write!(f, "; {} by this task", self.by_this_task)?;
+            }
+            f.write_str(")")?;
+        }
+        for (count, what) in [
+            (self.idle, "idle"),
+            (self.connecting, "connecting"),
+            (self.checking, "being checked"),
+            (self.closing, "closing"),
+            (self.waiting, "waiting"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        if self.paused {
+            f.write_str(", the pool is paused")?;
+        }
+        if let Some((ago, cause)) = &self.last_failure {
+            write!(f, ", last dial failed {} ago: {cause}", Span(*ago))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no connection: a dial that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// [`Connector::connect`](super::Connector::connect) or [`on_connect`](super::Connector::on_connect) said so.
+    #[error("{0}")]
+    Failed(#[source] Arc<dyn Error + Send + Sync>),
+    /// It took longer than `connect_timeout`.
+    #[error("no answer within {}", Span(*.0))]
+    TimedOut(Duration),
+    /// The connector panicked.
+    #[error("the connector panicked")]
+    Panicked,
+    /// Dials succeed, but what they open dies before it has served once: a listener that accepts and hangs up.
+    #[error("connected, but the connection died before it first served: {0}")]
+    DiedEarly(Eviction),
+}
+
+impl From<Eviction> for DialError {
+    fn from(reason: Eviction) -> Self {
+        DialError::DiedEarly(reason)
+    }
+}
+
+/// Why [`Builder::build`](super::Builder::build) made no pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// There is no runtime here for dials and upkeep.
+    #[error(
+        "a pool needs a tokio runtime to dial on: build it inside one, or name one with Builder::runtime"
+    )]
+    NoRuntime,
+    /// The runtime has no timer.
+    #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
+    NoTimer,
+}
+
+/// A setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}, and must be {allowed}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Its name.
+    pub setting: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
 impl InvalidSetting {
-    pub(crate) fn new(_s: &'static str, _v: String, _a: impl Into<String>) -> Self {
-        Self
+    pub(crate) fn new(setting: &'static str, value: String, allowed: impl Into<String>) -> Self {
+        InvalidSetting {
+            setting,
+            value,
+            allowed: allowed.into(),
+        }
+    }
+}
+
+/// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
+#[derive(Debug, thiserror::Error)]
+pub enum WithError<E> {
+    /// There was no connection.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The closure failed; its connection has been discarded.
+    #[error("{0}")]
+    Exchange(E),
+}
+
+/// Why [`Pool::ready`](super::Pool::ready) gave up.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("not ready after {}: {live} of {min_idle} connections{}", Span(*.waited), LastFailed(.last_failure))]
+#[non_exhaustive]
+pub struct NotReady {
+    /// How long it has waited.
+    pub waited: Duration,
+    /// How many connections there are.
+    pub live: usize,
+    /// How many there should be.
+    pub min_idle: u32,
+    /// The last dial that failed: how long ago, and why.
+    pub last_failure: Option<(Duration, DialError)>,
+    /// The pool doesn't take callers any more.
+    pub closed: bool,
+}
+
+struct LastFailed<'e>(&'e Option<(Duration, DialError)>);
+
+impl fmt::Display for LastFailed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((ago, cause)) => write!(f, ", last dial failed {} ago: {cause}", Span(*ago)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What [`Pool::close`](super::Pool::close) and [`Pool::drain`](super::Pool::drain) had to leave behind at their deadline. What is
+/// still lent is closed when it comes back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{lent} connections still lent after {}{}", Span(*.waited), Longest(.longest))]
+#[non_exhaustive]
+pub struct StillLent {
+    /// How long it has waited.
+    pub waited: Duration,
+    /// How many connections are still lent.
+    pub lent: usize,
+    /// The one lent for longest: for how long, and where it was acquired.
+    pub longest: Option<(Duration, &'static Location<'static>)>,
+}
+
+struct Longest<'e>(&'e Option<(Duration, &'static Location<'static>)>);
+
+impl fmt::Display for Longest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((lent_for, place)) => {
+                write!(f, ", the longest for {}, acquired at {place}", Span(*lent_for))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A duration as people write it: `5 s`, `4.9 s`, `250 ms`, `80 µs`.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        let (value, unit) = match seconds {
+            s if s >= 0.9995 => (s, "s"),
+            s if s >= 0.000_999_5 => (s * 1e3, "ms"),
+            s => (s * 1e6, "µs"),
+        };
+        let rounded = (value * 10.0).round() / 10.0;
+        write!(f, "{rounded} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        for (span, text) in [
+            (Duration::from_secs(5), "5 s"),
+            (Duration::from_millis(4_900), "4.9 s"),
+            (Duration::from_millis(250), "250 ms"),
+            (Duration::from_micros(999_990), "1 s"),
+            (Duration::from_micros(80), "80 µs"),
+            (Duration::ZERO, "0 µs"),
+        ] {
+            assert_eq!(Span(span).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_timeout_says_why() {
+        let here = Location::caller();
+        let circumstances = Circumstances {
+            waited: Duration::from_secs(5),
+            max_size: 10,
+            active: 10,
+            idle: 0,
+            connecting: 0,
+            checking: 0,
+            closing: 0,
+            longest: Some((Duration::from_millis(4_900), here)),
+            by_this_task: 1,
+            waiting: 37,
+            paused: false,
+            last_failure: Some((
+                Duration::from_secs(2),
+                DialError::Failed(Arc::from(Box::<dyn Error + Send + Sync>::from(
+                    "connection refused",
+                ))),
+            )),
+        };
+        assert_eq!(
+            AcquireError::TimedOut(Box::new(circumstances)).to_string(),
+            format!(
+                "acquire timed out after 5 s: 10 of 10 active (longest 4.9 s, acquired at {here}; 1 by this task), \
+                 37 waiting, last dial failed 2 s ago: connection refused"
+            )
+        );
     }
 }

@@ -1,7 +1,415 @@
-//! pool
+//! Who holds which connection, and who waits. Knows nothing of sockets: what is pooled, a [`Connector`] opens and judges.
+//!
+//! Reading order: [`Connector`] (what a pool asks of you), [`Builder`] (settings), [`Pool`] (acquire, and the verbs),
+//! [`Connection`] (what you are lent), [`AcquireError`]; then, for how it works, `state.rs` (the pure machine), `lender.rs` (which
+//! carries out what the machine decides), `acquire.rs`, `dial.rs`, `upkeep.rs`.
+//!
+//! # Words
+//!
+//! A connection is **connecting**, **idle**, **checking** (being probed, reset or looked at), **active** (lent) or **closing**. A caller
+//! that must wait is a **waiter**. A **dial** opens a connection; it is made for the pool, never for one caller, so a caller that gives up
+//! cancels nothing. **Evicted** is a connection that the pool closes, always for a reason ([`Eviction`]).
+//!
+//! # The verbs
+//!
+//! | verb | idle ones | lent ones | waiters | new callers |
+//! |---|---|---|---|---|
+//! | [`close`](Pool::close) | closed now | closed at release; the call returns at its deadline and says how many are still lent | `Closed` | `Closed` |
+//! | [`drain`](Pool::drain) | serve the waiters, then closed | finish | served | `Draining` |
+//! | [`retire`](Pool::retire) | closed now, replaced as `min_idle` asks | closed at release | served by new ones | served |
+//! | [`pause`](Pool::pause), [`resume`](Pool::resume) | kept | finish | wait | wait, within their deadline |
+//! | [`resize`](Pool::resize) | shrunk from the oldest | beyond the limit: closed at release | served within the new limit | served |
+#![doc = include_str!("generic_pool.md")]
+
+mod acquire;
+mod builder;
 mod config;
+mod connection;
+mod connector;
+mod dial;
 mod error;
 mod eviction;
+mod lender;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod runtime;
+mod snapshot;
 mod state;
-pub use config::*;
-pub use eviction::*;
+mod sync;
+mod upkeep;
+
+use std::{fmt, future::Future, panic::Location, pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::timeout_at;
+
+pub use self::{
+    acquire::Acquire,
+    builder::Builder,
+    config::{Backoff, Config, Order, Priority, Probe},
+    connection::Connection,
+    connector::{AfterRelease, Closing, ConnectWith, Connector, connect_with},
+    error::{
+        AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent, WithError,
+    },
+    eviction::{Eviction, Totals},
+    snapshot::{ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
+};
+use lender::Lender;
+use state::{Attempt, Effects, Lease, Phase, StageName};
+
+/// A pool of connections. Clones are handles of the same pool; when the last one is dropped the pool closes.
+///
+/// ```
+/// use millpond::pool::{Pool, connect_with};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = connect_with(|| async { Ok::<_, std::io::Error>(String::from("a connection")) });
+/// let pool = Pool::builder(connector).max_size(4).build()?;
+///
+/// let connection = pool.acquire().await?;
+/// assert_eq!(*connection, "a connection");
+/// drop(connection); // It is idle again, and the next caller gets it.
+/// assert_eq!(pool.snapshot().idle, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When things end
+///
+/// | what ended | what follows |
+/// |---|---|
+/// | the last handle, while connections are lent | the pool closes; each lent connection is closed when it comes back |
+/// | the runtime that the pool was built on | callers and waiters get [`AcquireError::RuntimeEnded`]; what comes back is dropped |
+/// | a borrower's task, by a panic | its connection is closed, and its place is free |
+pub struct Pool<C: Connector> {
+    handle: Arc<Handle<C>>,
+}
+
+/// Closes the pool when the last handle is dropped.
+struct Handle<C: Connector> {
+    lender: Arc<Lender<C>>,
+}
+
+impl<C: Connector> Drop for Handle<C> {
+    fn drop(&mut self) {
+        self.lender.close_now(Phase::Closed);
+        self.lender.bell.ring();
+    }
+}
+
+impl<C: Connector> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Pool {
+            handle: Arc::clone(&self.handle),
+        }
+    }
+}
+
+impl<C: Connector> Pool<C> {
+    /// Begins to build a pool whose connections this connector opens and judges.
+    pub fn builder(connector: C) -> Builder<C> {
+        Builder::new(connector)
+    }
+
+    pub(crate) fn new(lender: Arc<Lender<C>>) -> Self {
+        Pool {
+            handle: Arc::new(Handle { lender }),
+        }
+    }
+
+    fn lender(&self) -> &Arc<Lender<C>> {
+        &self.handle.lender
+    }
+
+    /// Acquires a connection: an idle one at once, else the next that comes free or is dialled.
+    ///
+    /// The returned future can be told a [`priority`](Acquire::priority) or a deadline of its own ([`timeout`](Acquire::timeout),
+    /// [`deadline`](Acquire::deadline)), be awaited, or [block a thread](Acquire::blocking).
+    ///
+    /// An acquire that finds an idle connection makes no system call and allocates nothing; one that waits allocates nothing either.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`]: each names the cause.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: see [`Acquire`].
+    #[track_caller]
+    pub fn acquire(&self) -> Acquire<'_, C> {
+        Acquire::new(self.lender(), Location::caller())
+    }
+
+    /// Acquires a connection if one is idle and needs no probe; never waits, and starts no dial.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::NoneIdle`], also while others wait or the pool is paused; or that the pool is closed, draining or
+    /// without its runtime.
+    #[track_caller]
+    pub fn try_acquire(&self) -> Result<Connection<C>, AcquireError> {
+        let lender = self.lender();
+        let borrower = lender::Borrower {
+            place: Location::caller(),
+            task: tokio::task::try_id(),
+        };
+        loop {
+            let mut fx = Effects::none();
+            let attempt = lender.lock().acquire(borrower, Lease::Exclusive, &mut fx);
+            lender.carry_out(fx);
+            match attempt {
+                Attempt::Lent(place, connection) => {
+                    let lent = Connection::new(lender, place, connection);
+                    if let Some(fit) = lent.pass_check() {
+                        return Ok(fit);
+                    }
+                }
+                Attempt::MustWait => return Err(AcquireError::NoneIdle),
+                Attempt::Refused(refusal) => {
+                    return Err(lender.explain(refusal, Duration::ZERO, None));
+                }
+            }
+        }
+    }
+
+    /// Acquires a connection by blocking this thread: short for [`acquire().blocking()`](Acquire::blocking).
+    ///
+    /// # Errors
+    ///
+    /// See [`Acquire::blocking`].
+    #[track_caller]
+    pub fn blocking_acquire(&self) -> Result<Connection<C>, AcquireError> {
+        self.acquire().blocking()
+    }
+
+    /// Runs one exchange on a connection: it is released when `exchange` succeeds, and discarded when it fails, panics, or is dropped
+    /// before it has ended.
+    ///
+    /// ```
+    /// # use millpond::pool::{Pool, connect_with};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(connect_with(|| async { Ok::<_, std::io::Error>(vec![1u8]) })).build()?;
+    /// let length = pool
+    ///     .with(async |connection| {
+    ///         connection.push(2);
+    ///         Ok::<_, std::io::Error>(connection.len())
+    ///     })
+    ///     .await?;
+    /// assert_eq!(length, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the closure's own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while the exchange runs, its connection is closed ([`Eviction::UnfinishedExchange`]).
+    #[track_caller]
+    pub fn with<'p, R, E, F>(
+        &'p self,
+        exchange: F,
+    ) -> impl Future<Output = Result<R, WithError<E>>> + use<'p, R, E, F, C>
+    where
+        F: AsyncFnOnce(&mut C::Connection) -> Result<R, E>,
+    {
+        let acquire = self.acquire();
+        async move {
+            let mut unfinished = Unfinished(Some(acquire.await?));
+            let connection = unfinished.0.as_mut().expect("taken only when finished");
+            let outcome = exchange(connection).await;
+            let connection = unfinished.0.take().expect("taken once");
+            match outcome {
+                Ok(value) => {
+                    connection.release();
+                    Ok(value)
+                }
+                Err(error) => {
+                    connection.discard();
+                    Err(WithError::Exchange(error))
+                }
+            }
+        }
+    }
+
+    /// Waits until there are as many connections as `min_idle` asks for, and at most this long.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] says how many there are, and why there aren't more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only watches.
+    pub async fn ready(&self, within: Duration) -> Result<(), NotReady> {
+        let lender = self.lender();
+        let begun = lender.clock.now();
+        let deadline = lender.clock.instant(begun.after(within));
+        loop {
+            let mut changed = pin!(lender.changed.notified());
+            changed.as_mut().enable();
+            let not_ready = {
+                let now = lender.clock.now();
+                let state = lender.lock();
+                let min_idle = state.config().min_idle;
+                let live = state.slots().live();
+                let closed = state.phase() != Phase::Open;
+                if live >= min_idle as usize && !closed {
+                    return Ok(());
+                }
+                NotReady {
+                    waited: now.since(begun),
+                    live,
+                    min_idle,
+                    last_failure: lender::last_failure(&state, now),
+                    closed,
+                }
+            };
+            if not_ready.closed || timeout_at(deadline, changed).await.is_err() {
+                return Err(not_ready);
+            }
+        }
+    }
+
+    /// Closes the pool now, and waits until every connection is closed, at most this long.
+    ///
+    /// Idle connections are closed at once, dials and checks are stopped, waiters are told; all that happens in this call,
+    /// whether or not its future is awaited.
+    ///
+    /// # Errors
+    ///
+    /// [`StillLent`] says what hadn't come back. It will be closed when it does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the future only watches.
+    pub fn close(&self, within: Duration) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
+        self.lender().close_now(Phase::Closed);
+        self.empty(within)
+    }
+
+    /// Takes no new callers, serves those who wait, and closes connections as they become idle. After `within` it closes the pool
+    /// as [`close`](Pool::close) does.
+    ///
+    /// # Errors
+    ///
+    /// [`StillLent`] says what hadn't come back. It will be closed when it does.
+    ///
+    /// # Cancel safety
+    ///
+    /// The draining goes on when the future is dropped; but nothing then closes the pool after `within`.
+    pub fn drain(&self, within: Duration) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
+        let lender = self.lender();
+        lender.transition(|state, fx| state.drain(fx));
+        async move {
+            let drained = self.empty(within).await;
+            lender.close_now(Phase::Closed);
+            drained
+        }
+    }
+
+    /// Waits until there are no connections and no waiters.
+    async fn empty(&self, within: Duration) -> Result<(), StillLent> {
+        let lender = self.lender();
+        let begun = lender.clock.now();
+        let deadline = lender.clock.instant(begun.after(within));
+        loop {
+            let mut changed = pin!(lender.changed.notified());
+            changed.as_mut().enable();
+            let still_lent = {
+                let now = lender.clock.now();
+                let state = lender.lock();
+                if state.slots().occupied() == 0 && state.waiters().waiting() == 0 {
+                    return Ok(());
+                }
+                let slots = state.slots();
+                StillLent {
+                    waited: now.since(begun),
+                    lent: slots.count(StageName::Active) + slots.count(StageName::Granted),
+                    longest: lender::longest_lent(&state, now),
+                }
+            };
+            if timeout_at(deadline, changed).await.is_err() {
+                return match still_lent.lent {
+                    0 => Ok(()),
+                    _ => Err(still_lent),
+                };
+            }
+        }
+    }
+
+    /// Replaces every connection there is: idle ones are closed now, lent ones when they come back. For a change behind the
+    /// endpoint: new credentials, a moved server.
+    pub fn retire(&self) {
+        self.lender().transition(|state, fx| state.retire(fx));
+    }
+
+    /// From now on callers wait, within their deadlines, and nothing is dialled; what is lent goes on. For a failover that should
+    /// look like a delay.
+    pub fn pause(&self) {
+        self.lender().lock().pause();
+    }
+
+    /// Ends a [`pause`](Pool::pause): those who wait are served.
+    pub fn resume(&self) {
+        self.lender().transition(|state, fx| state.resume(fx));
+    }
+
+    /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent ones beyond the new size when they
+    /// come back.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSetting`] when it isn't 1 to 16,777,216; nothing has changed then.
+    pub fn resize(&self, max_size: u32) -> Result<(), InvalidSetting> {
+        config::max_size_is_allowed(max_size)?;
+        self.lender().transition(|state, fx| state.resize(max_size, fx));
+        Ok(())
+    }
+
+    /// The pool at this instant.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self.lender())
+    }
+
+    /// The settings, as last resized.
+    pub fn config(&self) -> Config {
+        self.lender().lock().config().clone()
+    }
+
+    /// The connector.
+    pub fn connector(&self) -> &C {
+        &self.lender().connector
+    }
+
+    /// Whether the pool has been closed, or has lost its runtime.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.lender().lock().phase(), Phase::Closed | Phase::RuntimeEnded)
+    }
+}
+
+/// A connection in the middle of an exchange: dropped as such, it is closed.
+struct Unfinished<C: Connector>(Option<Connection<C>>);
+
+impl<C: Connector> Drop for Unfinished<C> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            let panicking = std::thread::panicking();
+            connection.discard_because(if panicking {
+                Eviction::Panicked
+            } else {
+                Eviction::UnfinishedExchange
+            });
+        }
+    }
+}
+
+impl<C: Connector> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({})", self.snapshot())
+    }
+}

@@ -51,7 +51,7 @@ use smallvec::SmallVec;
 
 pub(crate) use self::{
     moment::Moment,
-    outage::{LastFailure, Outage},
+    outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
     waiters::{Request, Standing, Ticket, Waiters},
 };
@@ -165,6 +165,21 @@ impl<K: Kinds> Effects<K> {
             changed: false,
         }
     }
+
+    /// There is something to do besides waking.
+    #[inline]
+    pub(crate) fn is_more_than_wakes(&self) -> bool {
+        self.kick
+            || self.changed
+            || !self.dials.is_empty()
+            || !self.probes.is_empty()
+            || !self.evicted.is_empty()
+            || !self.leaks.is_empty()
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.wakes.is_empty() && !self.is_more_than_wakes()
+    }
 }
 
 /// The answer to [`State::acquire`].
@@ -200,8 +215,9 @@ pub(crate) enum Checked<C> {
 /// An idle connection taken out to be looked at, and where it goes back.
 #[derive(Debug)]
 pub(crate) struct Look<K: Kinds> {
-    pub(crate) place: Place,
+    place: Place,
     pub(crate) connection: K::Connection,
+    pub(crate) number: ConnectionNumber,
     since: Moment,
     before: Option<(u32, ConnectionNumber)>,
 }
@@ -302,8 +318,31 @@ impl<K: Kinds> State<K> {
         Ok(ticket)
     }
 
-    /// A waiter looks whether it has been answered. `now` decides about its own deadline; the coarse clock will do where upkeep
-    /// watches over that.
+    /// A waiter picks up its answer, if it has been given one; the ticket comes back if not.
+    pub(crate) fn pick_up(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Result<Polled<K>, Ticket> {
+        let waiter = self.waiters.at(ticket.index());
+        match waiter.standing {
+            Standing::Granted(at) => {
+                let (request, arrival) = (waiter.request, waiter.arrival);
+                self.leave(ticket, fx);
+                let (place, connection) = self.lend(at, request.tag, request.lease);
+                Ok(Polled::Lent {
+                    place,
+                    connection,
+                    arrival,
+                })
+            }
+            Standing::Refused(refusal) => {
+                self.leave(ticket, fx);
+                Ok(Polled::Refused(refusal))
+            }
+            Standing::Queued | Standing::Parked => Err(ticket),
+            Standing::Vacant => unreachable!("a ticket's waiter has not left"),
+        }
+    }
+
+    /// A waiter looks whether it has been answered, and gets back in line if it was parked. `now` decides about its own
+    /// deadline. From here on `waker` is the one to call.
     pub(crate) fn poll(
         &mut self,
         ticket: Ticket,
@@ -311,57 +350,34 @@ impl<K: Kinds> State<K> {
         waker: K::Waker,
         fx: &mut Effects<K>,
     ) -> Polled<K> {
+        self.advance(now);
         if let Standing::Parked = self.waiters.at(ticket.index()).standing {
             self.waiters.requeue(ticket.index());
             self.settle(fx);
         }
-        let waiter = self.waiters.at(ticket.index());
-        match waiter.standing {
-            Standing::Granted(at) => {
-                let (request, arrival) = (waiter.request, waiter.arrival);
-                let (_, unused) = self.waiters.leave(ticket);
-                fx.wakers_to_drop.extend(unused);
+        let ticket = match self.pick_up(ticket, fx) {
+            Ok(answer) => {
                 fx.wakers_to_drop.push(waker);
-                let (place, connection) = self.lend(at, request.tag, request.lease);
-                self.plan_wake(fx);
-                Polled::Lent {
-                    place,
-                    connection,
-                    arrival,
-                }
+                return answer;
             }
-            Standing::Refused(refusal) => {
-                let (_, unused) = self.waiters.leave(ticket);
-                fx.wakers_to_drop.extend(unused);
-                fx.wakers_to_drop.push(waker);
-                Polled::Refused(refusal)
-            }
-            Standing::Queued if waiter.request.deadline <= now => {
-                let (_, old) = self.waiters.leave(ticket);
-                fx.wakers_to_drop.extend(old);
-                fx.wakers_to_drop.push(waker);
-                self.count_refusal(Refusal::TimedOut);
-                fx.changed = true;
-                Polled::Refused(Refusal::TimedOut)
-            }
-            Standing::Queued => {
-                let old = self.waiters.rewake(&ticket, waker);
-                fx.wakers_to_drop.extend(old);
-                Polled::Waiting(ticket)
-            }
-            Standing::Parked | Standing::Vacant => {
-                unreachable!("a ticket's waiter is queued or answered")
-            }
+            Err(ticket) => ticket,
+        };
+        if self.waiters.at(ticket.index()).request.deadline <= self.now {
+            self.leave(ticket, fx);
+            fx.wakers_to_drop.push(waker);
+            self.count_refusal(Refusal::TimedOut);
+            fx.changed = true;
+            return Polled::Refused(Refusal::TimedOut);
         }
+        fx.wakers_to_drop.extend(self.waiters.rewake(&ticket, waker));
+        Polled::Waiting(ticket)
     }
 
     /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused goes on.
     pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
-        let (standing, waker) = self.waiters.leave(ticket);
-        fx.wakers_to_drop.extend(waker);
         self.totals.cancelled += 1;
-        if let Standing::Granted(at) = standing {
+        if let Standing::Granted(at) = self.leave(ticket, fx) {
             self.take_back(at, fx);
             self.settle(fx);
         } else if self.phase == Phase::Draining {
@@ -623,6 +639,11 @@ impl<K: Kinds> State<K> {
     pub(crate) fn evictions(&self) -> impl ExactSizeIterator<Item = &EvictionRecord> {
         self.evictions.iter()
     }
+    /// Whether a waiter can pick something up.
+    pub(crate) fn is_answered(&self, ticket: &Ticket) -> bool {
+        let standing = &self.waiters.at(ticket.index()).standing;
+        matches!(standing, Standing::Granted(_) | Standing::Refused(_))
+    }
     /// A release or a cancellation now may serve somebody, and so must know the exact time.
     pub(crate) fn somebody_waits(&self) -> bool {
         !self.waiters.none_queued()
@@ -638,5 +659,12 @@ impl<K: Kinds> State<K> {
 
     fn advance(&mut self, now: Moment) {
         self.now = self.now.max(now);
+    }
+
+    /// Ends a waiter; says how it stood.
+    fn leave(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Standing {
+        let (standing, waker) = self.waiters.leave(ticket);
+        fx.wakers_to_drop.extend(waker);
+        standing
     }
 }

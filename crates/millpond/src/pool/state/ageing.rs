@@ -122,6 +122,7 @@ impl<K: Kinds> State<K> {
         let before = before.map(|next| (next, self.slots.at(next).number));
         let connection = self.take_held(at);
         Look {
+            number: self.slots.at(at).number,
             place: self.slots.hand_out(at),
             connection,
             since,
@@ -140,6 +141,7 @@ impl<K: Kinds> State<K> {
         let Look {
             place,
             connection,
+            number: _,
             since,
             before,
         } = look;
@@ -179,8 +181,8 @@ impl<K: Kinds> State<K> {
 }
 
 impl<K: Kinds> Look<K> {
-    /// Where the connection is, as its watch will report it.
-    pub(crate) fn whereabouts(&self) -> u32 {
+    /// The slot, as a watch will name it.
+    pub(crate) fn index(&self) -> u32 {
         self.place.index()
     }
 }

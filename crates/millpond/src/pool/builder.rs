@@ -1,0 +1,167 @@
+//! Building a pool: each setting with its default and the reason for that.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Backoff, BuildError, Config, Connector, Order, Pool, Probe, lender::Lender, runtime::Runtime, upkeep,
+};
+
+/// Settings for a pool to be built; made by [`Pool::builder`].
+///
+/// Nothing is checked before [`build`](Builder::build).
+#[derive(Debug)]
+#[must_use]
+pub struct Builder<C> {
+    connector: C,
+    config: Config,
+    runtime: Option<tokio::runtime::Handle>,
+}
+
+impl<C: Connector> Builder<C> {
+    pub(crate) fn new(connector: C) -> Self {
+        Builder {
+            connector,
+            config: Config::default(),
+            runtime: None,
+        }
+    }
+
+    /// What snapshots, metrics and events call this pool. Default: `pool`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// The most connections there may be, in whatever state: connecting, idle, checking, active and closing together. Default 10:
+    /// a server's cores are busy with fewer than people think. 1 to 16,777,216.
+    pub fn max_size(mut self, connections: u32) -> Self {
+        self.config.max_size = connections;
+        self
+    }
+
+    /// How many connections are kept idle, ready for a burst: dialled when the pool is built and whenever some are missing. Default 0:
+    /// a pool that nobody uses holds nothing. At most `max_size`.
+    pub fn min_idle(mut self, connections: u32) -> Self {
+        self.config.min_idle = connections;
+        self
+    }
+
+    /// The most callers that may wait; the next is told [`Full`](super::AcquireError::Full). A caller for whom there is room to dial,
+    /// or for whom a dial is under way, isn't turned away: with 0, exactly those may wait. Default 1024: enough for any burst that
+    /// `acquire_timeout` leaves alive, and a bound on memory.
+    pub fn max_waiting(mut self, callers: u32) -> Self {
+        self.config.max_waiting = callers;
+        self
+    }
+
+    /// The most dials at once. Default 4: a restarted server isn't met by a stampede. While dials fail it is 1.
+    pub fn max_connecting(mut self, dials: u32) -> Self {
+        self.config.max_connecting = dials;
+        self
+    }
+
+    /// How long an acquire waits at most; `None`: for ever. Default 5 s: longer than a healthy pool ever takes, shorter than people wait.
+    pub fn acquire_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.acquire_timeout = limit.into();
+        self
+    }
+
+    /// How long a dial may take, [`on_connect`](Connector::on_connect) included. Default 3 s: one lost SYN is retransmitted after 1 s,
+    /// a second one after 3 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.config.connect_timeout = limit;
+        self
+    }
+
+    /// How long a probe or a reset may take. Default 1 s: it is one round trip.
+    pub fn check_timeout(mut self, limit: Duration) -> Self {
+        self.config.check_timeout = limit;
+        self
+    }
+
+    /// How long a farewell may take before the connection is dropped by force. Default 1 s: it holds its place meanwhile.
+    pub fn close_timeout(mut self, limit: Duration) -> Self {
+        self.config.close_timeout = limit;
+        self
+    }
+
+    /// How long a connection beyond `min_idle` may be idle; `None`: for ever. Default 60 s: below the limits at which common servers
+    /// and middleboxes hang up.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.idle_timeout = limit.into();
+        self
+    }
+
+    /// How old a connection may become, up to a tenth more or less; `None`: any age. Default 30 min: what changes behind a name (a
+    /// moved address, a new certificate, a balancer's choice) arrives within that, and the jitter keeps connections that were
+    /// opened together from being replaced together. A lent connection is replaced when it comes back.
+    pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.max_lifetime = limit.into();
+        self
+    }
+
+    /// How long callers wait while no connection is live and dials fail, before they are told the cause at once. Default 1 s: a
+    /// server's restart fails nobody. 0: every failed dial is told at once.
+    pub fn outage_grace(mut self, grace: Duration) -> Self {
+        self.config.outage_grace = grace;
+        self
+    }
+
+    /// The waits between dials that fail. Default: 50 ms to 5 s, at most 200 ms while callers wait.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = backoff;
+        self
+    }
+
+    /// Which idle connection is lent next. Default: the one used last.
+    pub fn order(mut self, order: Order) -> Self {
+        self.config.order = order;
+        self
+    }
+
+    /// When a connection is probed before it is lent. Default: never.
+    pub fn probe(mut self, probe: Probe) -> Self {
+        self.config.probe = probe;
+        self
+    }
+
+    /// After how long a lent connection is reported as leaked, once, by a warning with the place that acquired it; `None`: never.
+    /// Default 60 s: far longer than an exchange takes.
+    pub fn leak_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.config.leak_threshold = threshold.into();
+        self
+    }
+
+    /// The runtime on which the pool dials and keeps time. Default: the one in which [`build`](Builder::build) is called.
+    pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(handle);
+        self
+    }
+
+    /// Builds the pool, and starts to fill it up to `min_idle`; [`Pool::ready`] waits for that.
+    ///
+    /// # Errors
+    ///
+    /// A setting out of its range, or no tokio runtime with a timer to live on.
+    pub fn build(self) -> Result<Pool<C>, BuildError> {
+        self.config.validate()?;
+        let here = || tokio::runtime::Handle::try_current().ok();
+        let handle = self.runtime.or_else(here).ok_or(BuildError::NoRuntime)?;
+        let entered = handle.enter();
+        // Tokio tells by a panic alone that a runtime has no timer.
+        catch_unwind(AssertUnwindSafe(|| {
+            drop(tokio::time::sleep(Duration::ZERO));
+        }))
+        .map_err(|_| BuildError::NoTimer)?;
+        let runtime = Runtime::new(handle.clone());
+        let lender = Arc::new(Lender::new(self.connector, self.config, runtime));
+        let upkeep = upkeep::run(Arc::downgrade(&lender), Arc::clone(&lender.bell));
+        lender.runtime.spawn(upkeep);
+        drop(entered);
+        Ok(Pool::new(lender))
+    }
+}

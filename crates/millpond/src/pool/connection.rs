@@ -1,0 +1,142 @@
+//! The guard of a lent connection: whoever has it has the connection, and dropping it gives the connection back.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Connector, Eviction,
+    lender::{Boxed, Lender},
+    state::Place,
+};
+
+/// A connection, lent: it goes back to its pool when this is dropped.
+///
+/// On its way back the connector judges it ([`Connector::is_clean`]): a connection in the middle of an exchange is closed and never
+/// lent again. Dropped by a panic it is closed as well.
+///
+/// Dropping is synchronous and works anywhere: outside a runtime, after the pool's runtime has ended, after the last handle of the
+/// pool is gone (the connection is then closed).
+///
+/// Leaked (`mem::forget`), it keeps its place for ever; the pool reports it after `leak_threshold`, and its snapshot says
+/// where it was acquired.
+#[must_use = "dropping it at once gives the connection back unused"]
+pub struct Connection<C: Connector> {
+    lender: Arc<Lender<C>>,
+    /// There until it is given away.
+    held: Option<(Place, Boxed<C::Connection>)>,
+}
+
+impl<C: Connector> Connection<C> {
+    pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place, connection: Boxed<C::Connection>) -> Self {
+        Connection {
+            lender: Arc::clone(lender),
+            held: Some((place, connection)),
+        }
+    }
+
+    /// The check before it is lent: one that doesn't pass is gone. A panic in there drops `self`, which discards.
+    #[inline]
+    pub(crate) fn pass_check(mut self) -> Option<Self> {
+        let (_, connection) = self.held.as_mut().expect("just lent");
+        match self.lender.connector.check(&mut connection.0) {
+            Ok(()) => Some(self),
+            Err(reason) => {
+                let (place, connection) = self.held.take().expect("just lent");
+                let now = self.lender.clock.now();
+                let random = fastrand::u64(..);
+                self.lender.transition(|state, fx| {
+                    state.reject(place, connection, reason, now, random, fx);
+                });
+                None
+            }
+        }
+    }
+
+    /// Gives it back, and says that its exchange is complete. Connectors that can't know that themselves (of raw streams) close a
+    /// connection that is merely dropped after use; for the others this is the same as dropping.
+    pub fn release(mut self) {
+        let lender = Arc::clone(&self.lender);
+        lender.connector.exchange_completed(&mut self);
+    }
+
+    /// Closes it instead of giving it back. The eviction's reason is what the connector's check finds wrong with it, else
+    /// [`Eviction::Discarded`].
+    pub fn discard(mut self) {
+        let lender = Arc::clone(&self.lender);
+        let reason = lender.connector.check(&mut self).err();
+        self.discard_because(reason.unwrap_or(Eviction::Discarded));
+    }
+
+    /// Closes it instead of giving it back, for a reason that the borrower knows.
+    pub fn discard_because(mut self, reason: Eviction) {
+        if let Some((place, connection)) = self.held.take() {
+            self.lender.discard(place, connection, reason);
+        }
+    }
+
+    /// Takes it out of the pool for good: it has left the pool's count, and is the caller's to close.
+    pub fn detach(mut self) -> C::Connection {
+        let (place, connection) = self.held.take().expect("held until it is given away");
+        let now = self.lender.clock.now();
+        self.lender.transition(|state, fx| state.detach(place, now, fx));
+        *connection.0
+    }
+
+    /// The connection's number in its pool, as snapshots and events show it.
+    pub fn number(&self) -> u64 {
+        self.lender.lock().slots().of(self.place()).number
+    }
+
+    /// How long ago its dial ended, to within a tick of upkeep (100 ms).
+    pub fn age(&self) -> Duration {
+        let state = self.lender.lock();
+        state.now().since(state.slots().of(self.place()).opened)
+    }
+
+    /// How often it has been lent, this time included.
+    pub fn uses(&self) -> u64 {
+        self.lender.lock().slots().of(self.place()).uses
+    }
+
+    fn place(&self) -> &Place {
+        let (place, _) = self.held.as_ref().expect("held until it is given away");
+        place
+    }
+}
+
+impl<C: Connector> Deref for Connection<C> {
+    type Target = C::Connection;
+
+    fn deref(&self) -> &C::Connection {
+        let (_, connection) = self.held.as_ref().expect("held until it is given away");
+        &connection.0
+    }
+}
+
+impl<C: Connector> DerefMut for Connection<C> {
+    fn deref_mut(&mut self) -> &mut C::Connection {
+        let (_, connection) = self.held.as_mut().expect("held until it is given away");
+        &mut connection.0
+    }
+}
+
+impl<C: Connector> Drop for Connection<C> {
+    fn drop(&mut self) {
+        if let Some((place, connection)) = self.held.take() {
+            self.lender.take_back(place, connection);
+        }
+    }
+}
+
+impl<C: Connector> fmt::Debug for Connection<C>
+where
+    C::Connection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&**self).finish()
+    }
+}

@@ -1,0 +1,192 @@
+//! What a pool asks of those who know the connections: how to open one, and how to judge it.
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use super::Eviction;
+
+/// Opens connections and judges them. Everything that a pool can't know by itself, it asks here.
+///
+/// Only [`connect`](Connector::connect) has to be written; [`connect_with`] makes a connector of a closure. All other methods have
+/// a default that says "nothing to do".
+///
+/// | when | asked | runs |
+/// |---|---|---|
+/// | a connection is wanted | [`connect`](Connector::connect), then [`on_connect`](Connector::on_connect) | in a task of the pool |
+/// | it is about to be lent | [`check`](Connector::check) | in the caller's poll |
+/// | before that, if the setting `probe` says so | [`probe`](Connector::probe) | in a task of the pool |
+/// | it comes back | [`is_clean`](Connector::is_clean), then [`on_release`](Connector::on_release) | where the borrower drops it |
+/// | `on_release` asked for it | [`reset`](Connector::reset) | in a task of the pool |
+/// | it has been idle for a tick, or its waker was called | [`poll_idle`](Connector::poll_idle) | in upkeep |
+/// | it leaves | [`close`](Connector::close) | where it was evicted, its future in a task of the pool |
+///
+/// None of them ever runs under the pool's lock. One that panics costs its connection ([`Eviction::Panicked`]) and
+/// nothing else: the panic goes on to whoever called (the caller of `acquire`, the one who drops), or ends in the pool's own task.
+pub trait Connector: Send + Sync + 'static {
+    /// What is pooled.
+    type Connection: Send + 'static;
+
+    /// Why connecting, a hook, a probe or a reset failed.
+    type Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static;
+
+    /// Opens a connection, within the setting `connect_timeout`. When that has passed the future is dropped.
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
+
+    /// Prepares a new connection: logs in, binds, selects. The same `connect_timeout` covers it, and a failure here is a failed dial.
+    fn on_connect(
+        &self,
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = connection;
+        async { Ok(()) }
+    }
+
+    /// Judges a connection in the instant before it is lent, without waiting for anything: has the peer closed it, has something
+    /// arrived that nobody asked for? The error is the reason for which it is evicted; the caller is given another one.
+    ///
+    /// When a borrower discards a connection this is asked as well, to find out what it died of.
+    fn check(&self, connection: &mut Self::Connection) -> Result<(), Eviction> {
+        let _ = connection;
+        Ok(())
+    }
+
+    /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
+    /// next borrower would be given the rest of somebody else's reply.
+    fn is_clean(&self, connection: &Self::Connection) -> bool {
+        let _ = connection;
+        true
+    }
+
+    /// The borrower says, with [`Connection::release`](super::Connection::release), that its exchange is complete.
+    fn exchange_completed(&self, connection: &mut Self::Connection) {
+        let _ = connection;
+    }
+
+    /// Tidies up a clean connection that comes back, without waiting; or asks for a [`reset`](Connector::reset). An error evicts it
+    /// ([`Eviction::HookFailed`]).
+    fn on_release(&self, connection: &mut Self::Connection) -> Result<AfterRelease, Self::Error> {
+        let _ = connection;
+        Ok(AfterRelease::Ready)
+    }
+
+    /// Resets a connection that came back, while nobody has it, within the setting `check_timeout`.
+    fn reset(
+        &self,
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = connection;
+        async { Ok(()) }
+    }
+
+    /// Asks the peer whether it is still there, within the setting `check_timeout`.
+    fn probe(
+        &self,
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = connection;
+        async { Ok(()) }
+    }
+
+    /// Looks at an idle connection, and arranges to be woken when it becomes readable or dies.
+    ///
+    /// `Pending` keeps it; `Ready` evicts it for that reason. Once the waker in `cx` has been called, upkeep asks again at once.
+    /// A connector that returns `Pending` without keeping the waker isn't asked again until the connection has been lent.
+    fn poll_idle(&self, connection: &mut Self::Connection, cx: &mut Context<'_>) -> Poll<Eviction> {
+        let _ = (connection, cx);
+        Poll::Pending
+    }
+
+    /// Closes a connection. Dropping it is what the default does; one that has a farewell to say returns [`Closing::after`], and is
+    /// given the setting `close_timeout` for that. It holds its place in the pool meanwhile.
+    fn close(&self, connection: Self::Connection) -> Closing {
+        drop(connection);
+        Closing::Done
+    }
+
+    /// Whom a connection leads to, for snapshots: an address, a path.
+    fn peer(&self, connection: &Self::Connection) -> Option<String> {
+        let _ = connection;
+        None
+    }
+}
+
+/// What a connection needs after its release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRelease {
+    /// Nothing: it can be lent at once.
+    Ready,
+    /// [`Connector::reset`] must run first.
+    NeedsReset,
+}
+
+/// How a connection is being closed.
+#[must_use]
+pub enum Closing {
+    /// It is closed.
+    Done,
+    /// It will be closed when this future ends or is dropped.
+    After(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl Closing {
+    /// Closing takes until `farewell` ends; it must own the connection.
+    pub fn after(farewell: impl Future<Output = ()> + Send + 'static) -> Closing {
+        Closing::After(Box::pin(farewell))
+    }
+}
+
+impl fmt::Debug for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Closing::Done => "Done",
+            Closing::After(_) => "After(..)",
+        })
+    }
+}
+
+/// A connector that can only connect: made by [`connect_with`].
+#[derive(Clone, Debug)]
+pub struct ConnectWith<F>(F);
+
+/// Makes a connector of a function that connects.
+///
+/// ```
+/// use millpond::pool::{Pool, connect_with};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let numbers = connect_with(|| async { Ok::<_, std::io::Error>(42) });
+/// let pool = Pool::builder(numbers).build()?;
+/// assert_eq!(*pool.acquire().await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+pub fn connect_with<F, Fut, T, E>(connect: F) -> ConnectWith<F>
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    ConnectWith(connect)
+}
+
+impl<F, Fut, T, E> Connector for ConnectWith<F>
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    type Connection = T;
+    type Error = E;
+
+    fn connect(&self) -> impl Future<Output = Result<T, E>> + Send {
+        (self.0)()
+    }
+}

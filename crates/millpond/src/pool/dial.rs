@@ -1,0 +1,195 @@
+//! The pool's own tasks: dials, checks and closings. Each is a token that owns a place, and whose drop gives the place back
+//! whatever happened: the task ended, panicked, or was dropped with its runtime.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use tokio::time::timeout;
+
+use super::{
+    Connector, DialError, Eviction,
+    lender::{Boxed, Lender},
+    state::{Checked, Phase, Place},
+};
+
+/// The right to dial for one place.
+pub(crate) struct DialToken<C: Connector> {
+    lender: Arc<Lender<C>>,
+    place: Option<Place>,
+}
+
+impl<C: Connector> DialToken<C> {
+    pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place) -> Self {
+        DialToken {
+            lender: Arc::clone(lender),
+            place: Some(place),
+        }
+    }
+
+    pub(crate) async fn dial(mut self) {
+        let limit = self.lender.lock().config().connect_timeout;
+        #[cfg(feature = "metrics")]
+        let begun = self.lender.clock.now();
+        let connector = &self.lender.connector;
+        let dialled = timeout(limit, async {
+            let mut connection = connector.connect().await?;
+            connector.on_connect(&mut connection).await?;
+            Ok::<_, C::Error>(connection)
+        });
+        let outcome = match dialled.await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(DialError::Failed(Arc::from(error.into()))),
+            Err(_) => Err(DialError::TimedOut(limit)),
+        };
+        #[cfg(feature = "metrics")]
+        self.lender
+            .metrics
+            .dialled(begun, self.lender.clock.now(), outcome.is_ok());
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Result<C::Connection, DialError>) {
+        let outcome = outcome.map(|connection| {
+            let peer = self.lender.connector.peer(&connection).map(Arc::from);
+            (Boxed(Box::new(connection)), peer)
+        });
+        if let Err(cause) = &outcome {
+            tracing::warn!(target: "millpond::pool", %cause, "dial failed");
+        }
+        let place = self.place.take().expect("a dial finishes once");
+        let now = self.lender.clock.now();
+        let random = fastrand::u64(..);
+        self.lender
+            .transition(|state, fx| state.dial_finished(place, outcome, now, random, fx));
+    }
+}
+
+impl<C: Connector> Drop for DialToken<C> {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        if std::thread::panicking() {
+            self.place = Some(place);
+            return self.finish(Err(DialError::Panicked));
+        }
+        // Dropped before its end: the pool has been closed, or else the runtime is ending, and then no other dial will do better.
+        self.lender.transition(|state, fx| {
+            state.close(Phase::RuntimeEnded, fx);
+            state.dial_abandoned(place, fx);
+        });
+    }
+}
+
+/// Why a connection is being checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    Probe,
+    Reset,
+}
+
+/// A connection being probed or reset.
+pub(crate) struct CheckToken<C: Connector> {
+    lender: Arc<Lender<C>>,
+    purpose: Purpose,
+    held: Option<(Place, Boxed<C::Connection>)>,
+}
+
+impl<C: Connector> CheckToken<C> {
+    pub(crate) fn new(
+        lender: &Arc<Lender<C>>,
+        place: Place,
+        connection: Boxed<C::Connection>,
+        purpose: Purpose,
+    ) -> Self {
+        CheckToken {
+            lender: Arc::clone(lender),
+            purpose,
+            held: Some((place, connection)),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let limit = self.lender.lock().config().check_timeout;
+        let connector = &self.lender.connector;
+        let (_, connection) = self.held.as_mut().expect("held until finished");
+        let connection = &mut *connection.0;
+        let (passed, reason) = match self.purpose {
+            Purpose::Probe => (
+                timeout(limit, connector.probe(connection)).await,
+                Eviction::ProbeFailed,
+            ),
+            Purpose::Reset => (
+                timeout(limit, connector.reset(connection)).await,
+                Eviction::ResetFailed,
+            ),
+        };
+        let verdict = match passed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+                tracing::debug!(target: "millpond::pool", %error, reason = reason.name(), "check failed");
+                Err(reason)
+            }
+            Err(_) => Err(reason),
+        };
+        self.finish(verdict);
+    }
+
+    fn finish(&mut self, verdict: Result<(), Eviction>) {
+        let Some((place, connection)) = self.held.take() else {
+            return;
+        };
+        let outcome = match verdict {
+            Ok(()) => Checked::Fit(connection),
+            Err(reason) => Checked::Unfit(connection, reason),
+        };
+        let now = self.lender.clock.now();
+        let random = fastrand::u64(..);
+        self.lender
+            .transition(|state, fx| state.checked(place, outcome, now, random, fx));
+    }
+}
+
+impl<C: Connector> Drop for CheckToken<C> {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        let reason = if panicked {
+            Eviction::Panicked
+        } else {
+            Eviction::Closed
+        };
+        self.finish(Err(reason));
+    }
+}
+
+/// An evicted connection that is saying farewell.
+pub(crate) struct CloseToken<C: Connector> {
+    lender: Arc<Lender<C>>,
+    place: Option<Place>,
+}
+
+impl<C: Connector> CloseToken<C> {
+    pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place) -> Self {
+        CloseToken {
+            lender: Arc::clone(lender),
+            place: Some(place),
+        }
+    }
+
+    /// Waits for the farewell, within `close_timeout`; then it is dropped, and its connection with it.
+    pub(crate) async fn close(self, farewell: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let limit = self.lender.lock().config().close_timeout;
+        let ended = timeout(limit, farewell).await;
+        if ended.is_err() {
+            tracing::debug!(target: "millpond::pool", "closed by force: the farewell took longer than close_timeout");
+        }
+    }
+}
+
+impl<C: Connector> Drop for CloseToken<C> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.lender.transition(|state, fx| state.closed(place, fx));
+        }
+    }
+}

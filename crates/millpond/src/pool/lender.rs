@@ -1,0 +1,409 @@
+//! The one place where decisions become effects: lock, ask the state, unlock, carry out.
+//!
+//! A [`Lender`] is what the handles of a pool, its lent connections and its tasks share. It holds the lock for the length of one
+//! transition, and never while it awaits, closes, drops, wakes or runs anything of a caller's or a connector's.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    AcquireError, AfterRelease, Circumstances, Closing, Connector, DialError, Eviction,
+    config::Config,
+    dial::{CheckToken, CloseToken, DialToken, Purpose},
+    runtime::{Bell, Runtime},
+    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Refusal, Stage, StageName, State},
+    sync::{Mutex, MutexGuard},
+};
+
+/// What the state machine carries for the pool of a connector.
+pub(crate) struct Pooled<C>(PhantomData<fn() -> C>);
+
+impl<C> fmt::Debug for Pooled<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pooled")
+    }
+}
+
+impl<C: Connector> Kinds for Pooled<C> {
+    type Connection = Boxed<C::Connection>;
+    type Waker = std::task::Waker;
+    type Tag = Borrower;
+    type Label = Option<Arc<str>>;
+    type Cause = DialError;
+}
+
+/// A connection, in a box of its own: lending moves a pointer, however large the connection is.
+pub(crate) struct Boxed<T>(pub(crate) Box<T>);
+
+impl<T> fmt::Debug for Boxed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection")
+    }
+}
+
+/// Who holds a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Borrower {
+    /// The call that acquired it.
+    pub(crate) place: &'static Location<'static>,
+    /// The task in which that was, if it was in one.
+    pub(crate) task: Option<tokio::task::Id>,
+}
+
+/// Reads the monotonic clock as the time since the pool was built.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    built: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Clock {
+            built: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.moment(Instant::now())
+    }
+
+    pub(crate) fn moment(&self, instant: Instant) -> Moment {
+        Moment::at(instant.saturating_duration_since(self.built))
+    }
+
+    /// The instant of a moment; a far one where it can't be told.
+    pub(crate) fn instant(&self, moment: Moment) -> Instant {
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        let far = self.built + 100 * year;
+        self.built
+            .checked_add(moment.since_built())
+            .unwrap_or(far)
+            .min(far)
+    }
+}
+
+/// See the module.
+pub(crate) struct Lender<C: Connector> {
+    pub(crate) connector: C,
+    pub(crate) clock: Clock,
+    pub(crate) runtime: Runtime,
+    pub(crate) bell: Arc<Bell>,
+    /// The setting, which never changes.
+    pub(crate) acquire_timeout: Option<Duration>,
+    /// Notified when the number of connections or the phase changes.
+    pub(crate) changed: Notify,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: super::metrics::Metrics,
+    /// No long operation, no foreign code and no allocation without bound while this is held.
+    state: Mutex<State<Pooled<C>>>,
+}
+
+impl<C: Connector> Lender<C> {
+    pub(crate) fn new(connector: C, config: Config, runtime: Runtime) -> Self {
+        Lender {
+            connector,
+            clock: Clock::start(),
+            runtime,
+            bell: Arc::new(Bell::new()),
+            acquire_timeout: config.acquire_timeout,
+            changed: Notify::new(),
+            #[cfg(feature = "metrics")]
+            metrics: super::metrics::Metrics::new(&config.name),
+            state: Mutex::new(State::new(config)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<Pooled<C>>> {
+        self.state.lock()
+    }
+
+    /// The time for a transition that only ages depend on: the coarse clock, unless somebody waits or metrics are on.
+    #[inline]
+    pub(crate) fn time_for(&self, state: &State<Pooled<C>>) -> Moment {
+        if cfg!(feature = "metrics") || state.somebody_waits() {
+            self.clock.now()
+        } else {
+            state.now()
+        }
+    }
+
+    /// One transition, and what follows from it.
+    pub(crate) fn transition<R>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut State<Pooled<C>>, &mut Effects<Pooled<C>>) -> R,
+    ) -> R {
+        let mut fx = Effects::none();
+        let answer = change(&mut self.lock(), &mut fx);
+        self.carry_out(fx);
+        answer
+    }
+
+    /// Carries out what a transition left to do, and what that brings about in turn.
+    #[inline]
+    pub(crate) fn carry_out(self: &Arc<Self>, mut fx: Effects<Pooled<C>>) {
+        for waker in fx.wakes.drain(..) {
+            waker.wake();
+        }
+        if fx.is_more_than_wakes() {
+            self.carry_out_slowly(fx);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn carry_out_slowly(self: &Arc<Self>, mut fx: Effects<Pooled<C>>) {
+        loop {
+            if fx.kick {
+                self.bell.ring();
+            }
+            if fx.changed {
+                self.changed.notify_waiters();
+            }
+            for waker in fx.wakes.drain(..) {
+                waker.wake();
+            }
+            for place in fx.dials.drain(..) {
+                self.runtime.spawn_stoppable(DialToken::new(self, place).dial());
+            }
+            for (place, connection) in fx.probes.drain(..) {
+                let check = CheckToken::new(self, place, connection, Purpose::Probe);
+                self.runtime.spawn_stoppable(check.run());
+            }
+            for leak in fx.leaks.drain(..) {
+                self.report(&leak);
+            }
+            let mut next = Effects::none();
+            for evicted in fx.evicted.drain(..) {
+                self.close(evicted, &mut next);
+            }
+            if next.is_nothing() {
+                return;
+            }
+            fx = next;
+        }
+    }
+
+    fn close(self: &Arc<Self>, evicted: Evicted<Pooled<C>>, fx: &mut Effects<Pooled<C>>) {
+        let Evicted {
+            place,
+            connection,
+            number,
+            reason,
+        } = evicted;
+        tracing::debug!(target: "millpond::pool", connection = number, reason = reason.name(), "evicted");
+        #[cfg(feature = "metrics")]
+        self.metrics.evicted(reason);
+        let ended = self.lock().phase() == Phase::RuntimeEnded;
+        // A connector's code: what it panics with must not keep the other effects from being carried out.
+        let closing = catch_unwind(AssertUnwindSafe(|| {
+            if ended {
+                drop(connection);
+                return Closing::Done;
+            }
+            self.connector.close(*connection.0)
+        }));
+        match closing {
+            Ok(Closing::After(farewell)) if !ended => {
+                let token = CloseToken::new(self, place);
+                self.runtime.spawn(token.close(farewell));
+            }
+            Ok(_) => self.lock().closed(place, fx),
+            Err(_) => {
+                tracing::error!(target: "millpond::pool", connection = number, "the connector panicked in close");
+                self.lock().closed(place, fx);
+            }
+        }
+    }
+
+    fn report(&self, leak: &Leak<Borrower>) {
+        tracing::warn!(
+            target: "millpond::pool",
+            connection = leak.number,
+            acquired_at = %leak.tag.place,
+            lent_for = ?leak.lent_for,
+            "a connection has been lent for longer than the leak threshold"
+        );
+    }
+
+    /// A lent connection comes back by being dropped or released: judge it, and act on it.
+    pub(crate) fn take_back(self: &Arc<Self>, place: Place, connection: Boxed<C::Connection>) {
+        let mut returning = Returning {
+            lender: self,
+            held: Some((place, connection)),
+        };
+        if std::thread::panicking() {
+            return; // The borrower panics; `returning` discards.
+        }
+        let connection = returning.connection();
+        if !self.connector.is_clean(connection) {
+            return returning.discard(Eviction::UnfinishedExchange);
+        }
+        match self.connector.on_release(connection) {
+            Ok(AfterRelease::Ready) => {
+                let (place, connection) = returning.defuse();
+                let mut fx = Effects::none();
+                let mut state = self.lock();
+                let now = self.time_for(&state);
+                #[cfg(feature = "metrics")]
+                let since = state.slots().of(&place).since;
+                state.release(place, connection, now, &mut fx);
+                drop(state);
+                self.carry_out(fx);
+                #[cfg(feature = "metrics")]
+                self.metrics.held(since, now);
+            }
+            Ok(AfterRelease::NeedsReset) => {
+                let (place, connection) = returning.defuse();
+                let now = self.clock.now();
+                let reset = self.transition(|state, fx| state.release_to_reset(place, connection, now, fx));
+                if let Some((place, connection)) = reset {
+                    let check = CheckToken::new(self, place, connection, Purpose::Reset);
+                    self.runtime.spawn_stoppable(check.run());
+                }
+            }
+            Err(error) => {
+                let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+                tracing::debug!(target: "millpond::pool", %error, "the release hook refused a connection");
+                returning.discard(Eviction::HookFailed);
+            }
+        }
+    }
+
+    /// A lent connection comes back that must not be lent again.
+    pub(crate) fn discard(
+        self: &Arc<Self>,
+        place: Place,
+        connection: Boxed<C::Connection>,
+        reason: Eviction,
+    ) {
+        let now = self.clock.now();
+        let random = fastrand::u64(..);
+        self.transition(|state, fx| state.discard(place, connection, reason, now, random, fx));
+    }
+
+    /// Closes the pool, and stops what it has under way.
+    pub(crate) fn close_now(self: &Arc<Self>, phase: Phase) {
+        self.transition(|state, fx| state.close(phase, fx));
+        self.runtime.stop();
+    }
+
+    /// The error that a refused caller gets. `waited` and `task` are the caller's own.
+    pub(crate) fn explain(
+        &self,
+        refusal: Refusal,
+        waited: Duration,
+        task: Option<tokio::task::Id>,
+    ) -> AcquireError {
+        let now = self.clock.now();
+        let state = self.lock();
+        match refusal {
+            Refusal::Closed => AcquireError::Closed,
+            Refusal::Draining => AcquireError::Draining,
+            Refusal::RuntimeEnded => AcquireError::RuntimeEnded,
+            Refusal::Full => AcquireError::Full {
+                waiting: state.waiters().waiting(),
+                max_waiting: state.config().max_waiting,
+            },
+            Refusal::TimedOut => AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, task))),
+            Refusal::Unavailable => {
+                let (ago, cause) = last_failure(&state, now).expect("unavailable because dials have failed");
+                AcquireError::Unavailable {
+                    failures: state.outage().failures(),
+                    ago,
+                    cause,
+                }
+            }
+        }
+    }
+}
+
+/// The last failed dial: how long ago, and why.
+pub(crate) fn last_failure<C: Connector>(
+    state: &State<Pooled<C>>,
+    now: Moment,
+) -> Option<(Duration, DialError)> {
+    let last = state.outage().last()?;
+    Some((now.since(last.at), last.cause.clone()))
+}
+
+/// The connection lent for longest: for how long, and where it was acquired.
+pub(crate) fn longest_lent<C: Connector>(
+    state: &State<Pooled<C>>,
+    now: Moment,
+) -> Option<(Duration, &'static Location<'static>)> {
+    state
+        .slots()
+        .in_stage(StageName::Active)
+        .find_map(|slot| match slot.stage {
+            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.place)),
+            _ => None,
+        })
+}
+
+fn circumstances<C: Connector>(
+    state: &State<Pooled<C>>,
+    now: Moment,
+    waited: Duration,
+    task: Option<tokio::task::Id>,
+) -> Circumstances {
+    let slots = state.slots();
+    let by_this_task = slots
+        .in_stage(StageName::Active)
+        .filter(|slot| match slot.stage {
+            Stage::Active { tag, .. } => task.is_some() && tag.task == task,
+            _ => false,
+        })
+        .count();
+    Circumstances {
+        waited,
+        max_size: state.config().max_size,
+        active: slots.count(StageName::Active) + slots.count(StageName::Granted),
+        idle: slots.count(StageName::Idle),
+        connecting: slots.count(StageName::Connecting),
+        checking: slots.count(StageName::Checking),
+        closing: slots.count(StageName::Closing),
+        longest: longest_lent(state, now),
+        by_this_task,
+        waiting: state.waiters().waiting(),
+        paused: state.paused(),
+        last_failure: last_failure(state, now),
+    }
+}
+
+/// A connection on its way back while the connector judges it: a panic there discards it.
+struct Returning<'l, C: Connector> {
+    lender: &'l Arc<Lender<C>>,
+    held: Option<(Place, Boxed<C::Connection>)>,
+}
+
+impl<C: Connector> Returning<'_, C> {
+    fn connection(&mut self) -> &mut C::Connection {
+        &mut self.held.as_mut().expect("held until defused").1.0
+    }
+
+    fn defuse(mut self) -> (Place, Boxed<C::Connection>) {
+        self.held.take().expect("defused once")
+    }
+
+    fn discard(self, reason: Eviction) {
+        let lender = self.lender;
+        let (place, connection) = self.defuse();
+        lender.discard(place, connection, reason);
+    }
+}
+
+impl<C: Connector> Drop for Returning<'_, C> {
+    fn drop(&mut self) {
+        if let Some((place, connection)) = self.held.take() {
+            self.lender.discard(place, connection, Eviction::Panicked);
+        }
+    }
+}

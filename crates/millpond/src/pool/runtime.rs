@@ -1,0 +1,124 @@
+//! The runtime that a pool lives on: where its tasks are spawned, who can stop them, and how upkeep is woken.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use super::{state::ConnectionNumber, sync::Mutex};
+
+/// Spawns the pool's tasks and remembers those that closing the pool must stop.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    handle: tokio::runtime::Handle,
+    /// Dials and checks under way. Closers aren't here: they are bounded by `close_timeout`, and stopping them leaks nothing.
+    stoppable: Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+impl Runtime {
+    pub(crate) fn new(handle: tokio::runtime::Handle) -> Self {
+        Runtime {
+            handle,
+            stoppable: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Spawns a task that ends by itself soon. On a runtime that is shutting down it is dropped at once.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle.spawn(task));
+    }
+
+    /// Spawns a task that [`Runtime::stop`] stops.
+    pub(crate) fn spawn_stoppable(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the pool.
+        let handle = self.handle.spawn(task).abort_handle();
+        let mut stoppable = self.stoppable.lock();
+        stoppable.retain(|task| !task.is_finished());
+        stoppable.push(handle);
+    }
+
+    /// Stops dials and checks: their futures are dropped, soon.
+    pub(crate) fn stop(&self) {
+        let stoppable = std::mem::take(&mut *self.stoppable.lock());
+        for task in stoppable {
+            task.abort();
+        }
+    }
+
+    /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody blocks on a runtime
+    /// that has no threads of its own, and that may not be this caller's.
+    pub(crate) fn may_stand_still(&self) -> bool {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+        self.handle.runtime_flavor() == RuntimeFlavor::CurrentThread
+            && Handle::try_current().is_ok_and(|here| here.id() != self.handle.id())
+    }
+}
+
+/// What wakes upkeep before its tick: a plan that changed, or an idle connection that has something to say.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    rung: Notify,
+    /// Idle connections whose watch reported something: slot and number.
+    spoke: Mutex<Vec<(u32, ConnectionNumber)>>,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Bell {
+            rung: Notify::new(),
+            spoke: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        self.rung.notify_one();
+    }
+
+    pub(crate) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// The connections that have reported something since the last call.
+    pub(crate) fn take_spoken(&self) -> Vec<(u32, ConnectionNumber)> {
+        std::mem::take(&mut *self.spoke.lock())
+    }
+}
+
+/// The waker that an idle connection is given.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    bell: Arc<Bell>,
+    at: u32,
+    number: ConnectionNumber,
+    reported: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(bell: &Arc<Bell>, at: u32, number: ConnectionNumber) -> Arc<Self> {
+        Arc::new(Watch {
+            bell: Arc::clone(bell),
+            at,
+            number,
+            reported: AtomicBool::new(false),
+        })
+    }
+}
+
+impl std::task::Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // One report until the next look: a connection that is lent meanwhile may wake this as often as it likes.
+        if !self.reported.swap(true, Ordering::Relaxed) {
+            self.bell.spoke.lock().push((self.at, self.number));
+            self.bell.ring();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Upkeep: the task that brings time into a pool, watches its idle connections, and ends with it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Connector, Eviction,
+    lender::{Lender, Pooled},
+    runtime::{Bell, Watch},
+    state::{Look, Phase},
+};
+
+/// Runs until the pool is closed and empty, or gone. It holds no pool alive.
+pub(crate) async fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) {
+    let mut watchdog = EndsWithRuntime { lender, ended: false };
+    while let Some(wake_at) = watchdog.lender.upgrade().and_then(|lender| round(&lender)) {
+        // Either way it is time to look.
+        let _ = timeout_at(wake_at, bell.rung()).await;
+    }
+    watchdog.ended = true;
+}
+
+/// One round; says when the next is due, or that there is nothing left to keep.
+fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
+    let now = lender.clock.now();
+    lender.transition(|state, fx| state.tick(now, fx));
+    for (at, number) in lender.bell.take_spoken() {
+        let look = lender.lock().look_at(at, number);
+        if let Some(look) = look {
+            look_at(lender, look);
+        }
+    }
+    loop {
+        let look = lender.lock().look_at_unwatched();
+        match look {
+            Some(look) => look_at(lender, look),
+            None => break,
+        }
+    }
+    #[cfg(feature = "metrics")]
+    {
+        let counts = super::metrics::Counts::read(&lender.lock());
+        lender.metrics.gauge(&counts);
+    }
+    let state = lender.lock();
+    let over = state.phase() == Phase::Closed && state.slots().occupied() == 0;
+    (!over).then(|| lender.clock.instant(state.planned_wake()))
+}
+
+/// Lets the connector look at an idle connection that is nobody's for this instant.
+fn look_at<C: Connector>(lender: &Arc<Lender<C>>, mut look: Look<Pooled<C>>) {
+    let watch = Watch::new(&lender.bell, look.index(), look.number);
+    let waker = Waker::from(watch);
+    let mut cx = Context::from_waker(&waker);
+    let connection = &mut look.connection.0;
+    let seen = catch_unwind(AssertUnwindSafe(|| {
+        lender.connector.poll_idle(connection, &mut cx)
+    }));
+    let verdict = match seen {
+        Ok(Poll::Pending) => Ok(()),
+        Ok(Poll::Ready(reason)) => Err(reason),
+        Err(_) => Err(Eviction::Panicked),
+    };
+    let random = fastrand::u64(..);
+    lender.transition(|state, fx| state.looked(look, verdict, random, fx));
+}
+
+/// When upkeep is dropped before its end its runtime is ending, and with it all that dials: callers must be told.
+struct EndsWithRuntime<C: Connector> {
+    lender: Weak<Lender<C>>,
+    ended: bool,
+}
+
+impl<C: Connector> Drop for EndsWithRuntime<C> {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(lender) = self.lender.upgrade()
+        {
+            lender.close_now(Phase::RuntimeEnded);
+        }
+    }
+}
