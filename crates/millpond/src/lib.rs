@@ -1,2 +1,36 @@
-//! millpond
+//! A connection pool that people can trust: right defaults, errors that name the cause, and never a connection lent with an
+//! unfinished exchange on it.
+//!
+//! ```
+//! use millpond::pool::{Pool, connect_with};
+//! use tokio::net::TcpStream;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let address = listener.local_addr()?;
+//! let connector = connect_with(move || TcpStream::connect(address));
+//! let pool = Pool::builder(connector).max_size(4).build()?;
+//!
+//! let connection = pool.acquire().await?; // dialled, or the one that was used last
+//! connection.set_nodelay(true)?;
+//! drop(connection); // idle again
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reading order: [`pool`], which says what its words mean; then its [`Connector`](pool::Connector), which says what a pool needs to know
+//! of the connections that it holds.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `serde` | snapshots and settings serialize: versioned JSON |
+//! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
+//!
+//! # Supported Rust
+//!
+//! 1.88 and later; raising that is a minor release.
+
 pub mod pool;

@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     AcquireError, AfterRelease, Circumstances, Closing, Connector, DialError, Eviction,
     config::Config,
-    dial::{CheckToken, CloseToken, DialToken, Purpose},
+    dial::{CheckToken, CloseToken, Purpose},
     runtime::{Bell, Runtime},
     state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Refusal, Stage, StageName, State},
     sync::{Mutex, MutexGuard},
@@ -61,17 +61,29 @@ pub(crate) struct Borrower {
 #[derive(Debug)]
 pub(crate) struct Clock {
     built: Instant,
+    /// Where every interleaving is explored time must be the same in each: it stands still until a test moves it.
+    #[cfg(millpond_loom)]
+    pub(crate) millis: std::sync::atomic::AtomicU64,
 }
 
 impl Clock {
     fn start() -> Self {
         Clock {
             built: Instant::now(),
+            #[cfg(millpond_loom)]
+            millis: std::sync::atomic::AtomicU64::new(0),
         }
     }
 
+    #[cfg(not(millpond_loom))]
     pub(crate) fn now(&self) -> Moment {
         self.moment(Instant::now())
+    }
+
+    #[cfg(millpond_loom)]
+    pub(crate) fn now(&self) -> Moment {
+        let millis = self.millis.load(std::sync::atomic::Ordering::SeqCst);
+        Moment::at(Duration::from_millis(millis))
     }
 
     pub(crate) fn moment(&self, instant: Instant) -> Moment {
@@ -101,6 +113,9 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) changed: Notify,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: super::metrics::Metrics,
+    /// Dials that a test will finish.
+    #[cfg(millpond_loom)]
+    pub(crate) dials_begun: Mutex<Vec<Place>>,
     /// No long operation, no foreign code and no allocation without bound while this is held.
     state: Mutex<State<Pooled<C>>>,
 }
@@ -116,6 +131,8 @@ impl<C: Connector> Lender<C> {
             changed: Notify::new(),
             #[cfg(feature = "metrics")]
             metrics: super::metrics::Metrics::new(&config.name),
+            #[cfg(millpond_loom)]
+            dials_begun: Mutex::new(Vec::new()),
             state: Mutex::new(State::new(config)),
         }
     }
@@ -171,7 +188,7 @@ impl<C: Connector> Lender<C> {
                 waker.wake();
             }
             for place in fx.dials.drain(..) {
-                self.runtime.spawn_stoppable(DialToken::new(self, place).dial());
+                self.start_dial(place);
             }
             for (place, connection) in fx.probes.drain(..) {
                 let check = CheckToken::new(self, place, connection, Purpose::Probe);
@@ -189,6 +206,17 @@ impl<C: Connector> Lender<C> {
             }
             fx = next;
         }
+    }
+
+    #[cfg(not(millpond_loom))]
+    fn start_dial(self: &Arc<Self>, place: Place) {
+        let dial = super::dial::DialToken::new(self, place).dial();
+        self.runtime.spawn_stoppable(dial);
+    }
+
+    #[cfg(millpond_loom)]
+    fn start_dial(self: &Arc<Self>, place: Place) {
+        self.dials_begun.lock().push(place);
     }
 
     fn close(self: &Arc<Self>, evicted: Evicted<Pooled<C>>, fx: &mut Effects<Pooled<C>>) {

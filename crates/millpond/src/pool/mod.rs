@@ -38,6 +38,9 @@ mod state;
 mod sync;
 mod upkeep;
 
+#[cfg(all(test, millpond_loom))]
+mod interleavings;
+
 use std::{fmt, future::Future, panic::Location, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::timeout_at;
