@@ -24,17 +24,12 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// A connection that has lain idle for a tick without dying shows that the endpoint serves.
+    /// A connection that has lain idle for a tick without dying shows that the endpoint serves, and its end later on says
+    /// nothing about dials: a peer that closes what is idle for minutes isn't one that accepts and hangs up.
     fn prove_survivors(&mut self) {
-        if !self.outage.failing() {
-            return;
-        }
-        let survivor = self
-            .slots
-            .indices(StageName::Idle)
-            .take_while(|&at| self.slots.at(at).since.after(TICK) <= self.now)
-            .find(|&at| !self.slots.at(at).proven);
-        if let Some(at) = survivor {
+        let mut next = self.slots.front(StageName::Idle);
+        while let Some(at) = next.filter(|&at| self.slots.at(at).since.after(TICK) <= self.now) {
+            next = self.slots.next(at);
             self.prove(at);
         }
     }
