@@ -291,7 +291,10 @@ impl<K: Kinds> State<K> {
         fx: &mut Effects<K>,
     ) -> Result<Ticket, Refusal> {
         self.advance(now);
-        self.revoke_overdue_grants(fx);
+        if self.revoke_overdue_grants(fx) {
+            // As if upkeep had come in time: who is in line already is served, even if this caller is turned away.
+            self.settle(fx);
+        }
         if let Some(refusal) = self.refusal().or_else(|| self.turns_away(seniority)) {
             fx.wakers_to_drop.push(waker);
             self.count_refusal(refusal);
