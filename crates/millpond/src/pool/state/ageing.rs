@@ -9,10 +9,11 @@ impl<K: Kinds> State<K> {
     /// Upkeep: whatever time has brought. Afterwards [`State::planned_wake`] says when to come again.
     pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
+        // First, for who loses a grant may be overdue as well.
+        self.revoke_overdue_grants(fx);
         while let Some(overdue) = self.waiters.next_overdue(self.now) {
             self.refuse(overdue, Refusal::TimedOut, fx);
         }
-        self.revoke_overdue_grants(fx);
         if self.outage.darken(self.now, self.slots.live() > 0) && !self.paused {
             self.refuse_all(Refusal::Unavailable, fx);
         }
