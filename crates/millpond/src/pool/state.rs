@@ -389,6 +389,8 @@ impl<K: Kinds> State<K> {
         self.return_to_service(at, connection, fx);
         if endpoint_is_back {
             self.settle(fx);
+        } else if self.somebody_waits() {
+            self.plan_wake(fx);
         }
     }
 

@@ -215,9 +215,6 @@ impl<K: Kinds> State<K> {
         let granted = Stage::Granted { connection, to };
         self.slots.shift(at, granted, self.now);
         fx.wakes.extend(self.waiters.grant(to, at));
-        if self.somebody_waits() {
-            self.plan_wake(fx);
-        }
     }
 
     /// A grant has lost its waiter: its connection is idle until someone in line gets it.
