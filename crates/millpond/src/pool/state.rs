@@ -345,6 +345,9 @@ impl<K: Kinds> State<K> {
                 fx.wakers_to_drop.push(waker);
                 self.count_refusal(Refusal::TimedOut);
                 fx.changed = true;
+                if self.phase == Phase::Draining {
+                    self.settle(fx);
+                }
                 Polled::Refused(Refusal::TimedOut)
             }
             Standing::Queued => {
