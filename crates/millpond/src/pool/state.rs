@@ -390,7 +390,7 @@ impl<K: Kinds> State<K> {
         self.totals.released += 1;
         let endpoint_is_back = self.prove(at);
         self.return_to_service(at, connection, fx);
-        if endpoint_is_back {
+        if endpoint_is_back || self.phase == Phase::Draining {
             self.settle(fx);
         } else if self.somebody_waits() {
             self.plan_wake(fx);
