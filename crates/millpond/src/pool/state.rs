@@ -44,6 +44,18 @@ mod waiters;
 
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod driver;
+#[cfg(test)]
+mod edges;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod numbered;
+#[cfg(test)]
+mod properties;
 
 use std::{collections::VecDeque, time::Duration};
 
