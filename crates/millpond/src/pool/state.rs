@@ -44,6 +44,18 @@ mod waiters;
 
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod driver;
+#[cfg(test)]
+mod edges;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod numbered;
+#[cfg(test)]
+mod properties;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -307,7 +319,10 @@ impl<K: Kinds> State<K> {
         fx: &mut Effects<K>,
     ) -> Result<Ticket, Refusal> {
         self.advance(now);
-        self.revoke_overdue_grants(fx);
+        if self.revoke_overdue_grants(fx) {
+            // As if upkeep had come in time: who is in line already is served, even if this caller is turned away.
+            self.settle(fx);
+        }
         if let Some(refusal) = self.refusal().or_else(|| self.turns_away(seniority)) {
             fx.wakers_to_drop.push(waker);
             self.count_refusal(refusal);
@@ -350,7 +365,6 @@ impl<K: Kinds> State<K> {
         waker: K::Waker,
         fx: &mut Effects<K>,
     ) -> Polled<K> {
-        self.advance(now);
         if let Standing::Parked = self.waiters.at(ticket.index()).standing {
             self.waiters.requeue(ticket.index());
             self.settle(fx);
@@ -362,11 +376,14 @@ impl<K: Kinds> State<K> {
             }
             Err(ticket) => ticket,
         };
-        if self.waiters.at(ticket.index()).request.deadline <= self.now {
+        if self.waiters.at(ticket.index()).request.deadline <= now {
             self.leave(ticket, fx);
             fx.wakers_to_drop.push(waker);
             self.count_refusal(Refusal::TimedOut);
             fx.changed = true;
+            if self.phase == Phase::Draining {
+                self.settle(fx);
+            }
             return Polled::Refused(Refusal::TimedOut);
         }
         fx.wakers_to_drop.extend(self.waiters.rewake(&ticket, waker));
@@ -400,8 +417,10 @@ impl<K: Kinds> State<K> {
         self.totals.released += 1;
         let endpoint_is_back = self.prove(at);
         self.return_to_service(at, connection, fx);
-        if endpoint_is_back {
+        if endpoint_is_back || self.phase == Phase::Draining {
             self.settle(fx);
+        } else if self.somebody_waits() {
+            self.plan_wake(fx);
         }
     }
 

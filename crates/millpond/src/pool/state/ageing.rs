@@ -9,10 +9,11 @@ impl<K: Kinds> State<K> {
     /// Upkeep: whatever time has brought. Afterwards [`State::planned_wake`] says when to come again.
     pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
+        // First, for who loses a grant may be overdue as well.
+        self.revoke_overdue_grants(fx);
         while let Some(overdue) = self.waiters.next_overdue(self.now) {
             self.refuse(overdue, Refusal::TimedOut, fx);
         }
-        self.revoke_overdue_grants(fx);
         if self.outage.darken(self.now, self.slots.live() > 0) && !self.paused {
             self.refuse_all(Refusal::Unavailable, fx);
         }
@@ -24,17 +25,12 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// A connection that has lain idle for a tick without dying shows that the endpoint serves.
+    /// A connection that has lain idle for a tick without dying shows that the endpoint serves, and its end later on says
+    /// nothing about dials: a peer that closes what is idle for minutes isn't one that accepts and hangs up.
     fn prove_survivors(&mut self) {
-        if !self.outage.failing() {
-            return;
-        }
-        let survivor = self
-            .slots
-            .indices(StageName::Idle)
-            .take_while(|&at| self.slots.at(at).since.after(TICK) <= self.now)
-            .find(|&at| !self.slots.at(at).proven);
-        if let Some(at) = survivor {
+        let mut next = self.slots.front(StageName::Idle);
+        while let Some(at) = next.filter(|&at| self.slots.at(at).since.after(TICK) <= self.now) {
+            next = self.slots.next(at);
             self.prove(at);
         }
     }

@@ -215,9 +215,6 @@ impl<K: Kinds> State<K> {
         let granted = Stage::Granted { connection, to };
         self.slots.shift(at, granted, self.now);
         fx.wakes.extend(self.waiters.grant(to, at));
-        if self.somebody_waits() {
-            self.plan_wake(fx);
-        }
     }
 
     /// A grant has lost its waiter: its connection is idle until someone in line gets it.
@@ -230,20 +227,23 @@ impl<K: Kinds> State<K> {
         self.slots.shift(at, idle, self.now);
     }
 
-    /// Grants that nobody picked up in time: their holders are parked, and someone else is served.
-    pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) {
+    /// Grants that nobody picked up in time: their holders are parked, and someone else is to be served. Says whether there
+    /// were any.
+    pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
+        let revoked_before = self.totals.revoked;
         while let Some(at) = self.slots.front(StageName::Granted) {
             let slot = self.slots.at(at);
             let Stage::Granted { to, .. } = slot.stage else {
                 unreachable!("in the list of the granted")
             };
             if slot.since.after(super::GRANT_LIFETIME) > self.now {
-                return;
+                break;
             }
             self.totals.revoked += 1;
             self.waiters.park(to);
             self.take_back(at, fx);
         }
+        self.totals.revoked > revoked_before
     }
 
     fn probe(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {

@@ -1,0 +1,104 @@
+//! The machine does what its model does, over random sequences of everything that can happen.
+//!
+//! `MILLPOND_SEQUENCES` sets how many sequences are tried (100,000) and `MILLPOND_SEED` which ones; the same seed gives the
+//! same sequences. A failure is shrunk, told step by step, and can be run again by `replay` below.
+
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use proptest::{
+    collection::vec,
+    prelude::any,
+    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
+};
+
+use super::{
+    driver::{Driver, Settings, Step},
+    edges::Tally,
+};
+
+/// How many sequences an ordinary run tries.
+const SEQUENCES: u32 = 100_000;
+
+/// How often such a run takes each edge of the diagram, at least.
+const LEAST: u64 = 1_000;
+
+type Numbers = ([u8; 16], Vec<(u16, u8, u8, u64)>);
+
+fn run(numbers: &Numbers, narrate: bool, tally: &mut Tally) {
+    let settings = Settings(numbers.0);
+    let mut driver = Driver::new(&settings, narrate, tally);
+    for &step in &numbers.1 {
+        driver.step(Step(step));
+    }
+    driver.finish(settings.ends_by_draining());
+}
+
+fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+    match std::env::var(name) {
+        Ok(value) => value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {value}")),
+        Err(_) => otherwise,
+    }
+}
+
+thread_local! {
+    static SHRINKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While a failure shrinks, this thread fails thousands of times: only the last is of interest.
+fn keep_quiet_while_shrinking() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !SHRINKING.get() {
+            loud(panic);
+        }
+    }));
+}
+
+#[test]
+fn the_machine_does_what_its_model_does() {
+    let sequences = setting("MILLPOND_SEQUENCES", SEQUENCES);
+    let seed = setting("MILLPOND_SEED", 1);
+    let config = Config {
+        cases: sequences,
+        failure_persistence: None,
+        max_shrink_iters: 100_000,
+        rng_seed: RngSeed::Fixed(seed),
+        ..Config::default()
+    };
+    let steps = vec(any::<(u16, u8, u8, u64)>(), 50..=200);
+    let tally = RefCell::new(Tally::default());
+    keep_quiet_while_shrinking();
+    SHRINKING.set(true);
+    let outcome = TestRunner::new(config).run(&(any::<[u8; 16]>(), steps), |numbers| {
+        let run = AssertUnwindSafe(|| run(&numbers, false, &mut tally.borrow_mut()));
+        catch_unwind(run).map_err(|_| TestCaseError::fail("they differ"))
+    });
+    SHRINKING.set(false);
+    if let Err(TestError::Fail(_, mut shortest)) = outcome {
+        shortest.1.retain(|step| *step != (0, 0, 0, 0));
+        println!("seed {seed}; the shortest sequence that fails, for `replay`:\n{shortest:?}");
+        run(&shortest, true, &mut Tally::default());
+        unreachable!("it failed before");
+    }
+    outcome.expect("nothing but failures ends a run");
+    let tally = tally.into_inner();
+    let least = LEAST * u64::from(sequences) / u64::from(SEQUENCES);
+    let (table, faults) = tally.report(least);
+    println!(
+        "{sequences} sequences, {} transitions\n{table}",
+        tally.transitions
+    );
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Paste here what a failure printed.
+#[test]
+fn replay() {
+    let numbers: Numbers = ([0; 16], Vec::new());
+    run(&numbers, true, &mut Tally::default());
+}
