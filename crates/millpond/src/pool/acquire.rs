@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     AcquireError, Connection, Connector, Priority,
     lender::{Borrower, Lender},
+    runtime::has_timer,
     state::{Attempt, Effects, Lease, Moment, Polled, Request, Ticket},
 };
 
@@ -277,6 +278,7 @@ impl<C: Connector> Acquire<'_, C> {
             && let Limit::Deadline(deadline) = self.limit
             && deadline != Moment::NEVER
             && self.lender.runtime.may_stand_still()
+            && has_timer()
         {
             let deadline = self.lender.clock.instant(deadline);
             self.backstop = Some(Box::pin(tokio::time::sleep_until(deadline)));

@@ -1,13 +1,12 @@
 //! Building a pool: each setting with its default and the reason for that.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Backoff, BuildError, Config, Connector, Order, Pool, Probe, lender::Lender, runtime::Runtime, upkeep,
+    Backoff, BuildError, Config, Connector, Order, Pool, Probe,
+    lender::Lender,
+    runtime::{Runtime, has_timer},
+    upkeep,
 };
 
 /// Settings for a pool to be built; made by [`Pool::builder`].
@@ -152,11 +151,9 @@ impl<C: Connector> Builder<C> {
         let here = || tokio::runtime::Handle::try_current().ok();
         let handle = self.runtime.or_else(here).ok_or(BuildError::NoRuntime)?;
         let entered = handle.enter();
-        // Tokio tells by a panic alone that a runtime has no timer.
-        catch_unwind(AssertUnwindSafe(|| {
-            drop(tokio::time::sleep(Duration::ZERO));
-        }))
-        .map_err(|_| BuildError::NoTimer)?;
+        if !has_timer() {
+            return Err(BuildError::NoTimer);
+        }
         let runtime = Runtime::new(handle.clone());
         let lender = Arc::new(Lender::new(self.connector, self.config, runtime));
         let upkeep = upkeep::run(Arc::downgrade(&lender), Arc::clone(&lender.bell));

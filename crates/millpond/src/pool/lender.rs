@@ -344,7 +344,7 @@ impl<C: Connector> Lender<C> {
             Refusal::Unavailable => {
                 let (ago, cause) = last_failure(&state, now).expect("unavailable because dials have failed");
                 AcquireError::Unavailable {
-                    failures: state.outage().failures(),
+                    failures: state.outage().failures().max(1),
                     ago,
                     cause,
                 }

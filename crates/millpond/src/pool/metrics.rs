@@ -1,13 +1,5 @@
 //! What a pool tells the `metrics` facade. Handles are registered when the pool is built, so recording allocates nothing.
-//!
-//! | name | kind, unit | label `pool` = the pool's name, and |
-//! |---|---|---|
-//! | `millpond_pool_connections` | gauge | `state`: `connecting`, `idle`, `checking`, `active`, `closing`; set by upkeep, every 100 ms |
-//! | `millpond_pool_waiting` | gauge, callers | set by upkeep |
-//! | `millpond_pool_wait_seconds` | histogram, seconds | how long each caller waited that had to wait and was served |
-//! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
-//! | `millpond_pool_dial_seconds` | histogram, seconds | `outcome`: `ok`, `failed` |
-//! | `millpond_pool_evicted_total` | counter | `reason`: as [`Eviction::name`](super::Eviction::name) |
+//! Names and units are documented in the parent module.
 
 use ::metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,

@@ -19,6 +19,33 @@
 //! | [`retire`](Pool::retire) | closed now, replaced as `min_idle` asks | closed at release | served by new ones | served |
 //! | [`pause`](Pool::pause), [`resume`](Pool::resume) | kept | finish | wait | wait, within their deadline |
 //! | [`resize`](Pool::resize) | shrunk from the oldest | beyond the limit: closed at release | served within the new limit | served |
+//!
+//! # Events
+//!
+//! Through `tracing`, target `millpond::pool`. Nothing is emitted when a connection is lent or released.
+//!
+//! | level | message | fields |
+//! |---|---|---|
+//! | warn | dial failed | `cause` |
+//! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
+//! | error | the connector panicked in close | `connection` |
+//! | debug | evicted | `connection`, `reason` |
+//! | debug | check failed | `error`, `reason` |
+//! | debug | the release hook refused a connection | `error` |
+//! | debug | closed by force: the farewell took longer than close_timeout | |
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, through the facade of that name; recording allocates nothing. Each has the label `pool`, the pool's name.
+//!
+//! | name | kind, unit | meaning, and further labels |
+//! |---|---|---|
+//! | `millpond_pool_connections` | gauge | by `state`: `connecting`, `idle`, `checking`, `active`, `closing`; set by upkeep, every 100 ms |
+//! | `millpond_pool_waiting` | gauge, callers | set by upkeep |
+//! | `millpond_pool_wait_seconds` | histogram, seconds | how long each caller waited that had to wait and was served |
+//! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
+//! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
+//! | `millpond_pool_evicted_total` | counter | by `reason`: [`Eviction::name`] |
 #![doc = include_str!("generic_pool.md")]
 
 mod acquire;

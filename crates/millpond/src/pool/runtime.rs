@@ -2,10 +2,12 @@
 
 use std::{
     future::Future,
+    panic::catch_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -121,4 +123,9 @@ impl std::task::Wake for Watch {
             self.bell.ring();
         }
     }
+}
+
+/// Whether the runtime of this context has a timer. Tokio tells by a panic alone.
+pub(crate) fn has_timer() -> bool {
+    catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
