@@ -66,7 +66,7 @@ fn the_machine_does_what_its_model_does() {
     let config = Config {
         cases: sequences,
         failure_persistence: None,
-        max_shrink_iters: 100_000,
+        max_shrink_iters: setting("PROPTEST_MAX_SHRINK_ITERS", 50_000),
         rng_seed: RngSeed::Fixed(seed),
         ..Config::default()
     };
