@@ -12,6 +12,7 @@ pub(super) fn compare(state: &State<Numbered>, model: &Model) {
     callers(state, model);
     assert_eq!(state.phase(), model.phase);
     assert_eq!(state.paused(), model.paused);
+    assert_eq!(state.config().max_size, model.config.max_size);
     assert_eq!(state.now(), model.now);
     assert_eq!(state.shortfall(), model.shortfall(), "shortfall");
     assert_eq!(state.somebody_waits(), model.in_line() > 0);

@@ -248,7 +248,7 @@ impl<'t> Driver<'t> {
     fn poll(&mut self, draws: &mut Draws) {
         let index = draws.index(self.waiting.len());
         // Some futures are held without being polled again.
-        if !self.finishing && self.waiting[index].id % 7 == 0 && !draws.one_in(8) {
+        if !self.finishing && self.waiting[index].id.is_multiple_of(7) && !draws.one_in(8) {
             return;
         }
         let Waiting { ticket, id } = self.waiting.swap_remove(index);

@@ -1,10 +1,15 @@
 //! The subtle rules, one small story each: what the random sequences find, said so that it can be read.
 
+#![expect(
+    unused_must_use,
+    reason = "a story may end with connections and tickets in hand"
+)]
+
 use std::time::Duration;
 
 use super::{
     Attempt, Checked, Effects, Eviction, Lease, Moment, Phase, Place, Polled, Refusal, Request, StageName,
-    State, TICK, Ticket,
+    State, Ticket,
     numbered::{Cause, Numbered},
 };
 use crate::pool::config::{Config, Priority};
@@ -88,6 +93,17 @@ impl Scene {
     fn tick_after(&mut self, millis: u64) {
         self.pass(millis);
         self.tick();
+    }
+
+    /// Upkeep every `step` milliseconds until something has happened.
+    fn tick_until(&mut self, step: u64, happened: impl Fn(&Self) -> bool) {
+        for _ in 0..1_000 {
+            if happened(self) {
+                return;
+            }
+            self.tick_after(step);
+        }
+        panic!("it never happens");
     }
 
     fn evicted(&mut self) -> Vec<(u64, Eviction)> {
@@ -199,7 +215,7 @@ impl Scene {
     }
 
     fn all_closed(&mut self) {
-        while let Some(place) = self.closing.pop() {
+        for place in std::mem::take(&mut self.closing) {
             self.does(|state, _, fx| state.closed(place, fx));
         }
     }

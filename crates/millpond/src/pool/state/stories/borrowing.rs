@@ -97,9 +97,7 @@ fn lifetimes_are_spread_over_a_fifth() {
         let mut scene = Scene::new(|config| (config.min_idle, config.max_lifetime) = (1, Some(lifetime)));
         let place = scene.dials.remove(0);
         scene.does(|state, now, fx| state.dial_finished(place, Ok((1, 1)), now, random, fx));
-        while scene.evicted.is_empty() {
-            scene.tick_after(100);
-        }
+        scene.tick_until(100, |scene| !scene.evicted.is_empty());
         assert_eq!(scene.evicted(), [(1, Eviction::Lifetime)]);
         scene.now.since_built()
     });

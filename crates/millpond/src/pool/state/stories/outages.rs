@@ -83,9 +83,7 @@ fn a_listener_that_accepts_and_hangs_up_is_dialled_ever_less_often() {
         scene.discard(lent, Eviction::PeerClosed);
         scene.all_closed();
         let since = scene.now;
-        while scene.dials.is_empty() {
-            scene.tick_after(10);
-        }
+        scene.tick_until(10, |scene| !scene.dials.is_empty());
         pauses.push(scene.now.since(since).as_millis());
     }
     assert_eq!(pauses, [50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
