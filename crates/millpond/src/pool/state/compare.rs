@@ -1,7 +1,7 @@
 //! Holds the machine against its model: everything that can be observed must be the same.
 
 use super::{
-    Moment, Phase, Stage, StageName, Standing, State,
+    Moment, Phase, Stage, StageName, Standing, State, TICK,
     model::{At, Model, Stands},
     numbered::Numbered,
 };
@@ -155,6 +155,19 @@ pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazil
             "upkeep comes at {planned:?}, a dial is due at {from:?}"
         );
     }
+}
+
+/// After a tick, upkeep sleeps until the next one, unless it has a reason to come earlier. A deadline may be that of a waiter
+/// who has left.
+pub(super) fn upkeep_comes_with_a_reason(state: &State<Numbered>, model: &Model) {
+    let dial = model.dial_allowed_from().filter(|_| model.dials_wanted() > 0);
+    let needed = model.next_event().min(dial.unwrap_or(Moment::NEVER));
+    let regular = state.now().after(TICK);
+    let planned = state.planned_wake();
+    assert!(
+        planned == needed.min(regular) || planned == state.waiters().earliest_deadline(),
+        "upkeep comes at {planned:?}, is needed at {needed:?}, and would come by itself at {regular:?}"
+    );
 }
 
 /// Nothing is left of a pool that has been closed and given everything back.

@@ -7,7 +7,7 @@
 use super::{
     Attempt, Checked, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, StageName,
     State, Ticket,
-    compare::{compare, nothing_is_left, upkeep_comes_in_time},
+    compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
     numbered::{CallerId, Cause, Numbered},

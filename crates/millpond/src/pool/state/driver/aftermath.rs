@@ -3,7 +3,7 @@
 
 use super::{
     Choice, Draws, Driver, Effects, Held, Moment, Numbered, Op, Phase, StageName, Step, Whereabouts, compare,
-    nothing_is_left, upkeep_comes_in_time,
+    nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason,
 };
 use crate::pool::state::{Standing, TICK};
 
@@ -19,6 +19,9 @@ impl Driver<'_> {
         let rested = std::mem::take(&mut self.model.rested);
         self.lazily = !rested && (self.lazily || op == Op::Acquire);
         upkeep_comes_in_time(&self.state, &self.model, self.lazily);
+        if op == Op::Tick {
+            upkeep_comes_with_a_reason(&self.state, &self.model);
+        }
         let after = Whereabouts::of(&self.state);
         self.tally.count(op, &self.before, &after);
         self.before = after;
