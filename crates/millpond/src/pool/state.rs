@@ -56,6 +56,8 @@ mod model;
 mod numbered;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod stories;
 
 use std::{collections::VecDeque, time::Duration};
 

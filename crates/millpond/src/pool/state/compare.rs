@@ -1,7 +1,7 @@
 //! Holds the machine against its model: everything that can be observed must be the same.
 
 use super::{
-    Moment, Phase, Stage, StageName, Standing, State,
+    Moment, Phase, Stage, StageName, Standing, State, TICK,
     model::{At, Model, Stands},
     numbered::Numbered,
 };
@@ -12,6 +12,7 @@ pub(super) fn compare(state: &State<Numbered>, model: &Model) {
     callers(state, model);
     assert_eq!(state.phase(), model.phase);
     assert_eq!(state.paused(), model.paused);
+    assert_eq!(state.config().max_size, model.config.max_size);
     assert_eq!(state.now(), model.now);
     assert_eq!(state.shortfall(), model.shortfall(), "shortfall");
     assert_eq!(state.somebody_waits(), model.in_line() > 0);
@@ -154,6 +155,19 @@ pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazil
             "upkeep comes at {planned:?}, a dial is due at {from:?}"
         );
     }
+}
+
+/// After a tick, upkeep sleeps until the next one, unless it has a reason to come earlier. A deadline may be that of a waiter
+/// who has left.
+pub(super) fn upkeep_comes_with_a_reason(state: &State<Numbered>, model: &Model) {
+    let dial = model.dial_allowed_from().filter(|_| model.dials_wanted() > 0);
+    let needed = model.next_event().min(dial.unwrap_or(Moment::NEVER));
+    let regular = state.now().after(TICK);
+    let planned = state.planned_wake();
+    assert!(
+        planned == needed.min(regular) || planned == state.waiters().earliest_deadline(),
+        "upkeep comes at {planned:?}, is needed at {needed:?}, and would come by itself at {regular:?}"
+    );
 }
 
 /// Nothing is left of a pool that has been closed and given everything back.

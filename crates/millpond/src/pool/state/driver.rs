@@ -7,7 +7,7 @@
 use super::{
     Attempt, Checked, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, StageName,
     State, Ticket,
-    compare::{compare, nothing_is_left, upkeep_comes_in_time},
+    compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
     numbered::{CallerId, Cause, Numbered},
@@ -248,7 +248,7 @@ impl<'t> Driver<'t> {
     fn poll(&mut self, draws: &mut Draws) {
         let index = draws.index(self.waiting.len());
         // Some futures are held without being polled again.
-        if !self.finishing && self.waiting[index].id % 7 == 0 && !draws.one_in(8) {
+        if !self.finishing && self.waiting[index].id.is_multiple_of(7) && !draws.one_in(8) {
             return;
         }
         let Waiting { ticket, id } = self.waiting.swap_remove(index);

@@ -1,7 +1,11 @@
 //! The machine does what its model does, over random sequences of everything that can happen.
 //!
 //! `MILLPOND_SEQUENCES` sets how many sequences are tried (100,000) and `MILLPOND_SEED` which ones; the same seed gives the
-//! same sequences. A failure is shrunk, told step by step, and can be run again by `replay` below.
+//! same sequences. A failure is shrunk, told step by step, and can be run again by `replay` below. For a long run:
+//!
+//! ```text
+//! MILLPOND_SEQUENCES=10000000 MILLPOND_SEED=7 cargo test --release -p millpond --lib the_machine -- --nocapture
+//! ```
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,12 +29,12 @@ const SEQUENCES: u32 = 100_000;
 /// How often such a run takes each edge of the diagram, at least.
 const LEAST: u64 = 1_000;
 
-type Numbers = ([u8; 16], Vec<(u16, u8, u8, u64)>);
+type Numbers = (u16, u8, u8, u64);
 
-fn run(numbers: &Numbers, narrate: bool, tally: &mut Tally) {
-    let settings = Settings(numbers.0);
+fn run(settings: [u8; 16], steps: &[Numbers], narrate: bool, tally: &mut Tally) {
+    let settings = Settings(settings);
     let mut driver = Driver::new(&settings, narrate, tally);
-    for &step in &numbers.1 {
+    for &step in steps {
         driver.step(Step(step));
     }
     driver.finish(settings.ends_by_draining());
@@ -66,23 +70,24 @@ fn the_machine_does_what_its_model_does() {
     let config = Config {
         cases: sequences,
         failure_persistence: None,
-        max_shrink_iters: 100_000,
+        max_shrink_iters: setting("PROPTEST_MAX_SHRINK_ITERS", 50_000),
         rng_seed: RngSeed::Fixed(seed),
         ..Config::default()
     };
-    let steps = vec(any::<(u16, u8, u8, u64)>(), 50..=200);
+    let steps = vec(any::<Numbers>(), 50..=200);
     let tally = RefCell::new(Tally::default());
     keep_quiet_while_shrinking();
     SHRINKING.set(true);
-    let outcome = TestRunner::new(config).run(&(any::<[u8; 16]>(), steps), |numbers| {
-        let run = AssertUnwindSafe(|| run(&numbers, false, &mut tally.borrow_mut()));
+    let outcome = TestRunner::new(config).run(&(any::<[u8; 16]>(), steps), |(settings, steps)| {
+        let run = AssertUnwindSafe(|| run(settings, &steps, false, &mut tally.borrow_mut()));
         catch_unwind(run).map_err(|_| TestCaseError::fail("they differ"))
     });
     SHRINKING.set(false);
-    if let Err(TestError::Fail(_, mut shortest)) = outcome {
-        shortest.1.retain(|step| *step != (0, 0, 0, 0));
-        println!("seed {seed}; the shortest sequence that fails, for `replay`:\n{shortest:?}");
-        run(&shortest, true, &mut Tally::default());
+    if let Err(TestError::Fail(_, (settings, mut steps))) = outcome {
+        // These do nothing.
+        steps.retain(|step| *step != (0, 0, 0, 0));
+        println!("seed {seed}; the shortest sequence that fails, for `replay`:\n{settings:?}, &{steps:?}");
+        run(settings, &steps, true, &mut Tally::default());
         unreachable!("it failed before");
     }
     outcome.expect("nothing but failures ends a run");
@@ -96,9 +101,8 @@ fn the_machine_does_what_its_model_does() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Paste here what a failure printed.
+/// Paste here what a failure printed, and see it told with `cargo test -p millpond replay -- --nocapture`.
 #[test]
 fn replay() {
-    let numbers: Numbers = ([0; 16], Vec::new());
-    run(&numbers, true, &mut Tally::default());
+    run([0; 16], &[], true, &mut Tally::default());
 }

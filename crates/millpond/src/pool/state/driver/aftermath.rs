@@ -3,9 +3,9 @@
 
 use super::{
     Choice, Draws, Driver, Effects, Held, Moment, Numbered, Op, Phase, StageName, Step, Whereabouts, compare,
-    nothing_is_left, upkeep_comes_in_time,
+    nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason,
 };
-use crate::pool::state::TICK;
+use crate::pool::state::{Standing, TICK};
 
 impl Driver<'_> {
     pub(super) fn done(&mut self, op: Op, fx: Effects<Numbered>) {
@@ -19,6 +19,9 @@ impl Driver<'_> {
         let rested = std::mem::take(&mut self.model.rested);
         self.lazily = !rested && (self.lazily || op == Op::Acquire);
         upkeep_comes_in_time(&self.state, &self.model, self.lazily);
+        if op == Op::Tick {
+            upkeep_comes_with_a_reason(&self.state, &self.model);
+        }
         let after = Whereabouts::of(&self.state);
         self.tally.count(op, &self.before, &after);
         self.before = after;
@@ -128,6 +131,11 @@ impl Driver<'_> {
         );
         for round in 0.. {
             assert!(round < 1_000, "it never ends");
+            // Who has been answered comes at once: a grant that nobody picks up is lost to a pool that drains.
+            let answered = self.waiting.iter().position(|waiting| {
+                let standing = &self.state.waiters().at(waiting.ticket.index()).standing;
+                matches!(standing, Standing::Granted(_) | Standing::Refused(_))
+            });
             let next = if !self.looking.is_empty() {
                 Choice::FinishLook
             } else if !self.checking.is_empty() {
@@ -138,7 +146,7 @@ impl Driver<'_> {
                 Choice::FinishDial
             } else if !self.closing.is_empty() {
                 Choice::FinishClosing
-            } else if !self.waiting.is_empty() && round % 8 != 0 {
+            } else if answered.is_some() || (!self.waiting.is_empty() && round % 8 != 0) {
                 Choice::Poll
             } else if !self.waiting.is_empty() {
                 // Late enough for the next dial, or for the deadline.
@@ -149,7 +157,7 @@ impl Driver<'_> {
             if self.narrate {
                 println!("{:?} finishing: {next:?}", self.now.since_built());
             }
-            let step = Step::scrambled(round);
+            let step = Step::scrambled(round, answered);
             self.take(next, &mut Draws::of(step));
         }
         assert!(self.wakers.is_empty(), "a waker is lost");

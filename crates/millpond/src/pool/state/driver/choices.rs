@@ -79,8 +79,9 @@ pub(in super::super) struct Step(pub(in super::super) (u16, u8, u8, u64));
 
 impl Step {
     /// Steps for the end of a sequence, always the same.
-    pub(super) fn scrambled(round: u64) -> Step {
-        Step((0, round as u8, 0, round.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+    pub(super) fn scrambled(round: u64, which: Option<usize>) -> Step {
+        let which = which.map_or(round as u8, |index| index as u8);
+        Step((0, which, 0, round.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
     }
 }
 

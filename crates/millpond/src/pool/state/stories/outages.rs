@@ -1,0 +1,203 @@
+//! The endpoint fails: who is told when, how often it is dialled, and what ends it.
+
+use super::*;
+
+#[test]
+fn within_the_grace_a_restart_fails_no_one() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    let only = scene.wait();
+    scene.dial_fails();
+    let only = scene.still_waits(only);
+    for _ in 0..3 {
+        scene.tick_after(200);
+        scene.dial_fails();
+    }
+    scene.tick_after(399);
+    assert!(!scene.state.outage().dark());
+    scene.dial_succeeds();
+    scene.picks_up(only);
+}
+
+#[test]
+fn when_the_grace_is_over_all_who_wait_are_told() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    let first = scene.wait();
+    let second = scene.wait();
+    scene.dial_fails();
+    assert!(scene.state.planned_wake() <= scene.now.after(Duration::from_secs(1)));
+    scene.tick_after(1_000);
+    assert!(scene.state.outage().dark());
+    assert_eq!(scene.is_told(first), Refusal::Unavailable);
+    assert_eq!(scene.is_told(second), Refusal::Unavailable);
+    assert_eq!(scene.state.totals().turned_away_unavailable, 2);
+}
+
+#[test]
+fn without_grace_callers_are_told_at_once() {
+    let mut scene = Scene::new(|config| config.outage_grace = Duration::ZERO);
+    let only = scene.wait();
+    scene.dial_fails();
+    assert_eq!(scene.woken(), [1]);
+    assert_eq!(scene.is_told(only), Refusal::Unavailable);
+}
+
+#[test]
+fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
+    let mut scene = Scene::new(|config| config.outage_grace = Duration::ZERO);
+    let first = scene.wait();
+    scene.dial_fails();
+    scene.is_told(first);
+    assert_eq!(
+        scene.try_wait(5_000),
+        Err(Refusal::Unavailable),
+        "the backoff isn't over"
+    );
+    scene.pass(50);
+    let rider = scene.wait();
+    assert_eq!(scene.dials.len(), 1);
+    assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable), "one at a time");
+    scene.dial_succeeds();
+    assert!(!scene.state.outage().dark());
+    scene.picks_up(rider);
+    scene.wait();
+}
+
+#[test]
+fn a_failed_dial_fails_nobody_while_something_is_live() {
+    let (mut scene, _lent) = Scene::with_lent(1, |config| config.outage_grace = Duration::ZERO);
+    let waits = scene.wait();
+    scene.dial_fails();
+    scene.tick_after(100);
+    assert!(scene.state.outage().failing());
+    assert!(!scene.state.outage().dark());
+    scene.still_waits(waits);
+}
+
+#[test]
+fn a_listener_that_accepts_and_hangs_up_is_dialled_ever_less_often() {
+    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        scene.dial_succeeds();
+        let lent = scene.acquire();
+        scene.discard(lent, Eviction::PeerClosed);
+        scene.all_closed();
+        let since = scene.now;
+        scene.tick_until(10, |scene| !scene.dials.is_empty());
+        pauses.push(scene.now.since(since).as_millis());
+    }
+    assert_eq!(pauses, [50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+}
+
+#[test]
+fn while_the_endpoint_fails_one_dial_is_under_way_at_a_time() {
+    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (4, 2));
+    let _waiting: Vec<Ticket> = (0..4).map(|_| scene.wait()).collect();
+    assert_eq!(scene.dials.len(), 2);
+    scene.dial_fails();
+    scene.dial_fails();
+    for _ in 0..3 {
+        scene.tick_after(200);
+        assert_eq!(scene.dials.len(), 1);
+        scene.dial_fails();
+    }
+}
+
+#[test]
+fn while_somebody_waits_the_endpoint_is_dialled_more_often() {
+    let (mut scene, _lent) = Scene::with_lent(1, |_| {});
+    let _waits = scene.try_wait(60_000).expect("may wait");
+    for _ in 0..8 {
+        scene.dial_fails();
+        scene.tick_after(200);
+        assert_eq!(scene.dials.len(), 1);
+    }
+}
+
+#[test]
+fn a_clean_release_ends_an_outage_and_dials_for_all_who_wait() {
+    let mut scene = Scene::new(|config| config.max_size = 4);
+    let mut tickets: Vec<Ticket> = (0..4).map(|_| scene.wait()).collect();
+    for _ in 0..4 {
+        scene.dial_fails();
+    }
+    scene.tick_after(400);
+    assert_eq!(scene.dials.len(), 1);
+    scene.dial_succeeds();
+    assert_eq!(scene.dials.len(), 1, "a connection is no proof");
+    let lent = scene.picks_up(tickets.remove(0));
+    scene.release(lent);
+    assert!(!scene.state.outage().failing());
+    assert_eq!(
+        scene.dials.len(),
+        2,
+        "for the two whom neither the released nor the one under way serves"
+    );
+}
+
+#[test]
+fn surviving_an_idle_tick_ends_an_outage() {
+    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    scene.dial_fails();
+    scene.tick_after(100);
+    scene.dial_succeeds();
+    scene.tick_after(99);
+    assert!(scene.state.outage().failing());
+    scene.tick_after(1);
+    assert!(!scene.state.outage().failing());
+}
+
+#[test]
+fn a_long_idle_connection_that_its_peer_closes_is_no_failed_dial() {
+    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    scene.dial_succeeds();
+    scene.tick_after(100);
+    let look = scene
+        .does(|state, _, _| state.look_at_unwatched())
+        .expect("unwatched for a tick");
+    scene.does(|state, _, fx| state.looked(look, Err(Eviction::PeerClosed), 0, fx));
+    assert!(!scene.state.outage().failing());
+    scene.all_closed();
+    assert_eq!(scene.dials.len(), 1, "it is replaced at once");
+}
+
+#[test]
+fn what_a_caller_does_to_a_new_connection_is_not_held_against_the_endpoint() {
+    let mut scene = Scene::new(|_| {});
+    let only = scene.wait();
+    scene.dial_succeeds();
+    let lent = scene.picks_up(only);
+    scene.discard(lent, Eviction::UnfinishedExchange);
+    assert!(!scene.state.outage().failing());
+}
+
+#[test]
+fn a_probe_that_panics_on_a_new_connection_is_the_pools_own_fault() {
+    let mut scene = Scene::new(|config| config.probe = crate::pool::config::Probe::Always);
+    let first = scene.wait();
+    scene.dial_succeeds();
+    scene.cancel(first);
+    let _second = scene.wait();
+    let (place, _) = scene.probes.remove(0);
+    scene.does(|state, now, fx| state.checked(place, Checked::Lost(Eviction::Panicked), now, 0, fx));
+    assert!(!scene.state.outage().failing());
+    assert_eq!(scene.state.totals().closed, 1);
+    assert_eq!(scene.dials.len(), 1);
+}
+
+#[test]
+fn serving_at_a_tick_plans_nothing_for_a_dial_that_starts_in_it() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 3);
+    let _first = scene.wait();
+    scene.dial_fails();
+    let _second = scene.wait();
+    let _third = scene.wait();
+    scene.release(lent.remove(0));
+    scene.tick_after(60);
+    assert_eq!(
+        scene.dials.len(),
+        1,
+        "the second has the first's grant, and there's a dial for the third"
+    );
+    assert!(scene.state.planned_wake() > scene.now);
+}
