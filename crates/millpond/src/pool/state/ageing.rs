@@ -22,6 +22,7 @@ impl<K: Kinds> State<K> {
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
         self.settle(fx);
+        fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
     }
 
     /// A connection that has lain idle for a tick without dying shows that the endpoint serves.
