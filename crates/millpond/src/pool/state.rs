@@ -569,7 +569,8 @@ impl<K: Kinds> State<K> {
     }
 
     /// Takes no new callers; who waits is still served, then everything is closed. Lifts a pause.
-    pub(crate) fn drain(&mut self, fx: &mut Effects<K>) {
+    pub(crate) fn drain(&mut self, now: Moment, fx: &mut Effects<K>) {
+        self.advance(now);
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             self.paused = false;
@@ -590,7 +591,9 @@ impl<K: Kinds> State<K> {
         self.paused = self.phase == Phase::Open;
     }
 
-    pub(crate) fn resume(&mut self, fx: &mut Effects<K>) {
+    /// `now` is when its grants begin to age.
+    pub(crate) fn resume(&mut self, now: Moment, fx: &mut Effects<K>) {
+        self.advance(now);
         self.paused = false;
         self.settle(fx);
     }
