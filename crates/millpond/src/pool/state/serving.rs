@@ -127,7 +127,7 @@ impl<K: Kinds> State<K> {
         (full && seniority.is_none()).then_some(Refusal::Full)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
     }
 
