@@ -16,28 +16,12 @@ impl<K: Kinds> State<K> {
         if self.outage.darken(self.now, self.slots.live() > 0) && !self.paused {
             self.refuse_all(Refusal::Unavailable, fx);
         }
-        self.prove_survivors();
         self.evict_idle_too_long(fx);
         self.evict_expired(fx);
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
         self.settle(fx);
         fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
-    }
-
-    /// A connection that has lain idle for a tick without dying shows that the endpoint serves.
-    fn prove_survivors(&mut self) {
-        if !self.outage.failing() {
-            return;
-        }
-        let survivor = self
-            .slots
-            .indices(StageName::Idle)
-            .take_while(|&at| self.slots.at(at).since.after(TICK) <= self.now)
-            .find(|&at| !self.slots.at(at).proven);
-        if let Some(at) = survivor {
-            self.prove(at);
-        }
     }
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and dialled for ever.
@@ -149,6 +133,11 @@ impl<K: Kinds> State<K> {
         let at = place.index();
         match verdict.and_then(|()| self.must_go(at).map_or(Ok(()), Err)) {
             Ok(()) => {
+                if since.after(TICK) <= self.now {
+                    // Idle for a tick, and found alive: the endpoint serves. Not before the look, or a listener that accepts and
+                    // hangs up would be proven by whatever nobody has looked at yet.
+                    self.prove(at);
+                }
                 self.slots.at_mut(at).watched = true;
                 let next = self.idle_successor(since, before);
                 let idle = Stage::Idle(connection);
