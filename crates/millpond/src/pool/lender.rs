@@ -178,6 +178,7 @@ impl<C: Connector> Lender<C> {
     #[inline(never)]
     fn carry_out_slowly(self: &Arc<Self>, mut fx: Effects<Pooled<C>>) {
         loop {
+            let mut stoppable = false;
             if fx.kick {
                 self.bell.ring();
             }
@@ -189,10 +190,15 @@ impl<C: Connector> Lender<C> {
             }
             for place in fx.dials.drain(..) {
                 self.start_dial(place);
+                stoppable = true;
             }
             for (place, connection) in fx.probes.drain(..) {
                 let check = CheckToken::new(self, place, connection, Purpose::Probe);
                 self.runtime.spawn_stoppable(check.run());
+                stoppable = true;
+            }
+            if stoppable {
+                self.stop_if_closed();
             }
             for leak in fx.leaks.drain(..) {
                 self.report(&leak);
@@ -251,6 +257,14 @@ impl<C: Connector> Lender<C> {
         }
     }
 
+    /// A close that came between a decision and its task has stopped what there was, and missed that task.
+    fn stop_if_closed(&self) {
+        let closed = self.lock().is_closed();
+        if closed {
+            self.runtime.stop();
+        }
+    }
+
     fn report(&self, leak: &Leak<Borrower>) {
         tracing::warn!(
             target: "millpond::pool",
@@ -295,6 +309,7 @@ impl<C: Connector> Lender<C> {
                 if let Some((place, connection)) = reset {
                     let check = CheckToken::new(self, place, connection, Purpose::Reset);
                     self.runtime.spawn_stoppable(check.run());
+                    self.stop_if_closed();
                 }
             }
             Err(error) => {

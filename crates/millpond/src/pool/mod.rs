@@ -334,7 +334,8 @@ impl<C: Connector> Pool<C> {
     /// The draining goes on when the future is dropped; but nothing then closes the pool after `within`.
     pub fn drain(&self, within: Duration) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
         let lender = self.lender();
-        lender.transition(|state, fx| state.drain(fx));
+        let now = lender.clock.now();
+        lender.transition(|state, fx| state.drain(now, fx));
         async move {
             let drained = self.empty(within).await;
             lender.close_now(Phase::Closed);
@@ -386,7 +387,8 @@ impl<C: Connector> Pool<C> {
 
     /// Ends a [`pause`](Pool::pause): those who wait are served.
     pub fn resume(&self) {
-        self.lender().transition(|state, fx| state.resume(fx));
+        let now = self.lender().clock.now();
+        self.lender().transition(|state, fx| state.resume(now, fx));
     }
 
     /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent ones beyond the new size when they

@@ -463,7 +463,8 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had it.
+    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had it. The endpoint is blamed for one
+    /// that never served, whatever the reason, or a connector that refuses all it opens would be asked to without end.
     pub(crate) fn reject(
         &mut self,
         place: Place,
@@ -473,9 +474,17 @@ impl<K: Kinds> State<K> {
         random: u64,
         fx: &mut Effects<K>,
     ) {
-        self.discard(place, connection, reason, now, random, fx);
+        self.advance(now);
+        let at = place.index();
         self.totals.lent -= 1;
-        self.totals.released -= 1;
+        let slot = self.slots.at_mut(at);
+        slot.uses -= 1;
+        let never_served = !slot.proven;
+        self.evict(at, connection, reason, fx);
+        if never_served {
+            self.endpoint_failed(K::Cause::from(reason), random, fx);
+        }
+        self.settle(fx);
     }
 
     /// A connection leaves the pool and its count, open, for good.
@@ -590,7 +599,8 @@ impl<K: Kinds> State<K> {
     }
 
     /// Takes no new callers; who waits is still served, then everything is closed. Lifts a pause.
-    pub(crate) fn drain(&mut self, fx: &mut Effects<K>) {
+    pub(crate) fn drain(&mut self, now: Moment, fx: &mut Effects<K>) {
+        self.advance(now);
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             self.paused = false;
@@ -611,7 +621,9 @@ impl<K: Kinds> State<K> {
         self.paused = self.phase == Phase::Open;
     }
 
-    pub(crate) fn resume(&mut self, fx: &mut Effects<K>) {
+    /// `now` is when its grants begin to age.
+    pub(crate) fn resume(&mut self, now: Moment, fx: &mut Effects<K>) {
+        self.advance(now);
         self.paused = false;
         self.settle(fx);
     }

@@ -1,6 +1,7 @@
 //! Upkeep: the task that brings time into a pool, watches its idle connections, and ends with it.
 
 use std::{
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     task::{Context, Poll, Waker},
@@ -16,13 +17,17 @@ use super::{
 };
 
 /// Runs until the pool is closed and empty, or gone. It holds no pool alive.
-pub(crate) async fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) {
+///
+/// The watchdog is there before the first poll: a runtime may end without ever having run.
+pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> impl Future<Output = ()> + Send {
     let mut watchdog = EndsWithRuntime { lender, ended: false };
-    while let Some(wake_at) = watchdog.lender.upgrade().and_then(|lender| round(&lender)) {
-        // Either way it is time to look.
-        let _ = timeout_at(wake_at, bell.rung()).await;
+    async move {
+        while let Some(wake_at) = watchdog.lender.upgrade().and_then(|lender| round(&lender)) {
+            // Either way it is time to look.
+            let _ = timeout_at(wake_at, bell.rung()).await;
+        }
+        watchdog.ended = true;
     }
-    watchdog.ended = true;
 }
 
 /// One round; says when the next is due, or that there is nothing left to keep.

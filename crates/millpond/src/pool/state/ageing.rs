@@ -17,22 +17,12 @@ impl<K: Kinds> State<K> {
         if self.outage.darken(self.now, self.slots.live() > 0) && !self.paused {
             self.refuse_all(Refusal::Unavailable, fx);
         }
-        self.prove_survivors();
         self.evict_idle_too_long(fx);
         self.evict_expired(fx);
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
         self.settle(fx);
-    }
-
-    /// A connection that has lain idle for a tick without dying shows that the endpoint serves, and its end later on says
-    /// nothing about dials: a peer that closes what is idle for minutes isn't one that accepts and hangs up.
-    fn prove_survivors(&mut self) {
-        let mut next = self.slots.front(StageName::Idle);
-        while let Some(at) = next.filter(|&at| self.slots.at(at).since.after(TICK) <= self.now) {
-            next = self.slots.next(at);
-            self.prove(at);
-        }
+        fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
     }
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and dialled for ever.
@@ -144,6 +134,11 @@ impl<K: Kinds> State<K> {
         let at = place.index();
         match verdict.and_then(|()| self.must_go(at).map_or(Ok(()), Err)) {
             Ok(()) => {
+                if since.after(TICK) <= self.now {
+                    // Idle for a tick, and found alive: the endpoint serves. Not before the look, or a listener that accepts and
+                    // hangs up would be proven by whatever nobody has looked at yet.
+                    self.prove(at);
+                }
                 self.slots.at_mut(at).watched = true;
                 let next = self.idle_successor(since, before);
                 let idle = Stage::Idle(connection);

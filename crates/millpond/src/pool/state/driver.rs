@@ -137,7 +137,14 @@ impl<'t> Driver<'t> {
                 self.model.pause();
                 self.done(Op::Pause, Effects::none());
             }
-            Choice::Resume => self.verb(Op::Resume, State::resume, Model::resume),
+            Choice::Resume => {
+                let now = self.moment(draws);
+                self.verb(
+                    Op::Resume,
+                    |state, fx| state.resume(now, fx),
+                    |model| model.resume(now),
+                );
+            }
             Choice::Resize => {
                 let max_size = 1 + draws.below(6) as u32;
                 self.verb(
@@ -147,7 +154,14 @@ impl<'t> Driver<'t> {
                 );
             }
             Choice::Retire => self.verb(Op::Retire, State::retire, Model::retire),
-            Choice::Drain => self.verb(Op::Drain, State::drain, Model::drain),
+            Choice::Drain => {
+                let now = self.moment(draws);
+                self.verb(
+                    Op::Drain,
+                    |state, fx| state.drain(now, fx),
+                    |model| model.drain(now),
+                );
+            }
             Choice::Close => self.close(Phase::Closed),
             Choice::EndRuntime => self.close(Phase::RuntimeEnded),
         }

@@ -241,6 +241,9 @@ impl Model {
         let now = self.now;
         let found = self.connections.iter().position(|c| c.number == number);
         let mut connection = self.connections.remove(found.expect("known"));
+        if matches!(connection.at, At::Idle | At::Granted(_)) {
+            connection.watched = false;
+        }
         connection.at = at;
         connection.since = now;
         self.connections.push(connection);

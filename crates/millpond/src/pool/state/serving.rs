@@ -127,7 +127,7 @@ impl<K: Kinds> State<K> {
         (full && seniority.is_none()).then_some(Refusal::Full)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
     }
 
@@ -254,6 +254,7 @@ impl<K: Kinds> State<K> {
 
     /// The connection of an idle or granted slot, which is being checked from here on.
     pub(super) fn take_held(&mut self, at: u32) -> K::Connection {
+        self.slots.at_mut(at).watched = false; // What its watch reports from here on may go unheard.
         let checking = Stage::Checking(Checking::Look);
         match self.slots.shift(at, checking, self.now) {
             Stage::Idle(connection) | Stage::Granted { connection, .. } => connection,

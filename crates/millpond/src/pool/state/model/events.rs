@@ -157,7 +157,13 @@ impl Model {
     pub(in super::super) fn reject(&mut self, number: u64, reason: Eviction, now: Moment, random: u64) {
         self.advance(now);
         self.totals.lent -= 1;
-        self.evict_unfit(number, reason, random);
+        let connection = self.connection(number);
+        connection.uses -= 1;
+        let never_served = !connection.proven;
+        self.evict(number, reason);
+        if never_served {
+            self.endpoint_failed(Cause::Died(reason), random);
+        }
         self.rest();
     }
 
@@ -319,9 +325,6 @@ impl Model {
         if self.darken() && !self.paused {
             self.refuse_all_waiting(Refusal::Unavailable);
         }
-        for number in self.idle_for(TICK) {
-            self.prove(number);
-        }
         if let Some(limit) = self.config.idle_timeout {
             for number in self.idle_for(limit) {
                 if self.idle() > self.config.min_idle as usize {
@@ -403,6 +406,9 @@ impl Model {
             self.evict_unfit(number, reason, random);
         } else {
             let (since, next) = place.expect("it was looked at");
+            if since.after(TICK) <= self.now {
+                self.prove(number);
+            }
             self.return_to_place(number, since, next);
         }
         self.rest();
@@ -453,7 +459,8 @@ impl Model {
         self.evict_idle(Eviction::Closed);
     }
 
-    pub(in super::super) fn drain(&mut self) {
+    pub(in super::super) fn drain(&mut self, now: Moment) {
+        self.advance(now);
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             self.paused = false;
@@ -473,7 +480,8 @@ impl Model {
         }
     }
 
-    pub(in super::super) fn resume(&mut self) {
+    pub(in super::super) fn resume(&mut self, now: Moment) {
+        self.advance(now);
         self.paused = false;
         self.rest();
     }

@@ -135,16 +135,38 @@ fn a_clean_release_ends_an_outage_and_dials_for_all_who_wait() {
     );
 }
 
+/// The only connection is looked at, and this is found.
+fn look_finds(scene: &mut Scene, verdict: Result<(), Eviction>) {
+    let look = scene
+        .does(|state, _, _| state.look_at_unwatched())
+        .expect("unwatched for a tick");
+    scene.does(|state, _, fx| state.looked(look, verdict, 0, fx));
+}
+
 #[test]
-fn surviving_an_idle_tick_ends_an_outage() {
+fn being_found_alive_after_an_idle_tick_ends_an_outage() {
     let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
     scene.dial_fails();
     scene.tick_after(100);
     scene.dial_succeeds();
     scene.tick_after(99);
-    assert!(scene.state.outage().failing());
+    assert!(
+        scene.does(|state, _, _| state.look_at_unwatched()).is_none(),
+        "not yet a tick"
+    );
     scene.tick_after(1);
+    assert!(scene.state.outage().failing(), "a tick alone proves nothing");
+    look_finds(&mut scene, Ok(()));
     assert!(!scene.state.outage().failing());
+}
+
+#[test]
+fn a_connection_found_dead_at_the_first_look_counts_as_a_failed_dial() {
+    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    scene.dial_succeeds();
+    scene.tick_after(100);
+    look_finds(&mut scene, Err(Eviction::PeerClosed));
+    assert!(scene.state.outage().failing());
 }
 
 #[test]
@@ -152,9 +174,11 @@ fn a_long_idle_connection_that_its_peer_closes_is_no_failed_dial() {
     let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
     scene.dial_succeeds();
     scene.tick_after(100);
-    let look = scene
-        .does(|state, _, _| state.look_at_unwatched())
-        .expect("unwatched for a tick");
+    look_finds(&mut scene, Ok(()));
+    scene.tick_after(100);
+    let slot = &scene.state.slots().all()[0];
+    let (at, number) = (0, slot.number);
+    let look = scene.does(|state, _, _| state.look_at(at, number)).expect("idle");
     scene.does(|state, _, fx| state.looked(look, Err(Eviction::PeerClosed), 0, fx));
     assert!(!scene.state.outage().failing());
     scene.all_closed();

@@ -92,7 +92,7 @@ fn pause_keeps_everything_and_lets_callers_wait() {
     let waits = scene.still_waits(waits);
     assert!(scene.dials.is_empty());
     assert_eq!(scene.count(StageName::Idle), 1);
-    scene.does(|state, _, fx| state.resume(fx));
+    scene.does(|state, now, fx| state.resume(now, fx));
     scene.picks_up(waits);
 }
 
@@ -101,7 +101,7 @@ fn a_pause_ends_with_the_pool() {
     let mut scene = Scene::with_idle(1, |_| {});
     scene.does(|state, _, _| state.pause());
     let waits = scene.wait();
-    scene.does(|state, _, fx| state.drain(fx));
+    scene.does(|state, now, fx| state.drain(now, fx));
     scene.does(|state, _, _| state.pause());
     scene.picks_up(waits);
     assert!(!scene.state.paused());
@@ -111,7 +111,7 @@ fn a_pause_ends_with_the_pool() {
 fn drain_serves_who_waits_then_closes() {
     let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
     let waits = scene.wait();
-    scene.does(|state, _, fx| state.drain(fx));
+    scene.does(|state, now, fx| state.drain(now, fx));
     assert_eq!(scene.try_wait(5_000), Err(Refusal::Draining));
     assert!(matches!(
         scene.acquire_fails(),
@@ -136,7 +136,7 @@ fn drained_with_one_idle() -> (Scene, Lent, Ticket) {
     scene.tick_after(50);
     let waits = scene.try_wait(5).expect("may wait");
     assert_eq!(scene.probes.len(), 1);
-    scene.does(|state, _, fx| state.drain(fx));
+    scene.does(|state, now, fx| state.drain(now, fx));
     assert_eq!(scene.count(StageName::Idle), 1);
     (scene, lent.remove(0), waits)
 }
