@@ -11,50 +11,52 @@ fn the_one_used_last_is_lent_first_unless_all_are_to_be_kept_warm() {
     assert_eq!(scene.acquire().1, 1);
 }
 
-#[test]
-fn a_connection_that_was_looked_at_returns_to_its_place() {
-    let mut scene = Scene::with_idle(3, |config| config.max_size = 3);
-    let at = scene
-        .state
-        .slots()
-        .front(StageName::Idle)
-        .expect("three are idle");
-    let next = scene.state.slots().next(at).expect("three are idle");
-    let look = scene
-        .does(|state, _, _| state.look_at(next, 2))
-        .expect("it is idle");
-    scene.does(|state, _, fx| state.looked(look, Ok(()), 0, fx));
-    let order: Vec<u64> = scene
-        .state
-        .slots()
-        .in_stage(StageName::Idle)
-        .map(|slot| slot.number)
-        .collect();
-    assert_eq!(order, [1, 2, 3]);
+impl Scene {
+    fn idle_order(&self) -> Vec<u64> {
+        self.state
+            .slots()
+            .in_stage(StageName::Idle)
+            .map(|slot| slot.number)
+            .collect()
+    }
+
+    fn look_at(&mut self, number: u64) -> Look<Numbered> {
+        let idle = self.state.slots().indices(StageName::Idle);
+        let at = idle
+            .into_iter()
+            .find(|&at| self.state.slots().at(at).number == number);
+        let look = self.does(|state, _, _| state.look_at(at.expect("it is idle"), number));
+        look.expect("it is idle")
+    }
+
+    fn looked(&mut self, look: Look<Numbered>) {
+        self.does(|state, _, fx| state.looked(look, Ok(()), 0, fx));
+    }
 }
 
 #[test]
-fn a_connection_that_was_looked_at_returns_by_age_when_its_neighbour_has_left() {
-    let mut scene = Scene::with_idle(3, |config| config.max_size = 3);
-    let at = scene
-        .state
-        .slots()
-        .front(StageName::Idle)
-        .expect("three are idle");
-    let next = scene.state.slots().next(at).expect("three are idle");
-    let look = scene
-        .does(|state, _, _| state.look_at(next, 2))
-        .expect("it is idle");
-    let third = scene.acquire();
+fn a_connection_that_was_looked_at_returns_to_its_place_even_among_those_of_its_age() {
+    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (3, 3));
+    for _ in 0..3 {
+        scene.dial_succeeds();
+    }
+    for number in 1..=3 {
+        let look = scene.look_at(number);
+        scene.looked(look);
+        assert_eq!(scene.idle_order(), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_connection_that_was_looked_at_returns_by_age_when_its_neighbour_has_moved() {
+    let mut scene = Scene::with_idle(4, |config| config.max_size = 4);
+    let look = scene.look_at(2);
+    let [fourth, third] = [scene.acquire(), scene.acquire()];
+    scene.release(fourth);
+    scene.pass(1);
     scene.release(third);
-    scene.does(|state, _, fx| state.looked(look, Ok(()), 0, fx));
-    let order: Vec<u64> = scene
-        .state
-        .slots()
-        .in_stage(StageName::Idle)
-        .map(|slot| slot.number)
-        .collect();
-    assert_eq!(order, [1, 2, 3]);
+    scene.looked(look);
+    assert_eq!(scene.idle_order(), [1, 2, 4, 3]);
 }
 
 #[test]
