@@ -375,12 +375,12 @@ async fn test_on_borrow_is_a_probe_before_each_lending_but_the_first() {
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(1).probe(Probe::Always).build().unwrap();
     for round in 0..5 {
+        drop(pool.acquire().await.unwrap());
         assert_eq!(
             endpoint.probes.load(SeqCst),
             round,
             "straight after its dial it isn't probed"
         );
-        drop(pool.acquire().await.unwrap());
     }
     // Handed from a borrower straight to a waiter, it is probed between them as well.
     let lent = pool.acquire().await.unwrap();
