@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::Future,
-    panic::Location,
+    panic::{Location, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker, ready},
@@ -281,7 +281,9 @@ impl<C: Connector> Acquire<'_, C> {
             && has_timer()
         {
             let deadline = self.lender.clock.instant(deadline);
-            self.backstop = Some(Box::pin(tokio::time::sleep_until(deadline)));
+            // Tokio tells by a panic alone that a runtime has no timer; then the pool's own must do.
+            let timer = catch_unwind(|| Box::pin(tokio::time::sleep_until(deadline)));
+            self.backstop = timer.ok();
         }
         match &mut self.backstop {
             Some(timer) => {

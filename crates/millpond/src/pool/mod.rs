@@ -70,8 +70,6 @@ mod interleavings;
 
 use std::{fmt, future::Future, panic::Location, pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::timeout_at;
-
 pub use self::{
     acquire::Acquire,
     builder::Builder,
@@ -85,6 +83,7 @@ pub use self::{
     snapshot::{ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
 };
 use lender::Lender;
+use runtime::Runtime;
 use state::{Attempt, Effects, Lease, Phase, StageName};
 
 /// A pool of connections. Clones are handles of the same pool; when the last one is dropped the pool closes.
@@ -279,6 +278,7 @@ impl<C: Connector> Pool<C> {
         let lender = self.lender();
         let begun = lender.clock.now();
         let deadline = lender.clock.instant(begun.after(within));
+        let mut over = false;
         loop {
             let mut changed = pin!(lender.changed.notified());
             changed.as_mut().enable();
@@ -299,9 +299,10 @@ impl<C: Connector> Pool<C> {
                     closed,
                 }
             };
-            if not_ready.closed || timeout_at(deadline, changed).await.is_err() {
+            if over || not_ready.closed {
                 return Err(not_ready);
             }
+            over = lender.runtime.timeout_at(deadline, changed).await.is_err();
         }
     }
 
@@ -348,6 +349,7 @@ impl<C: Connector> Pool<C> {
         let lender = self.lender();
         let begun = lender.clock.now();
         let deadline = lender.clock.instant(begun.after(within));
+        let mut over = false;
         loop {
             let mut changed = pin!(lender.changed.notified());
             changed.as_mut().enable();
@@ -357,6 +359,7 @@ impl<C: Connector> Pool<C> {
                 if state.slots().occupied() == 0 && state.waiters().waiting() == 0 {
                     return Ok(());
                 }
+                over |= state.phase() == Phase::RuntimeEnded && !Runtime::is_here();
                 let slots = state.slots();
                 StillLent {
                     waited: now.since(begun),
@@ -364,12 +367,13 @@ impl<C: Connector> Pool<C> {
                     longest: lender::longest_lent(&state, now),
                 }
             };
-            if timeout_at(deadline, changed).await.is_err() {
+            if over {
                 return match still_lent.lent {
                     0 => Ok(()),
                     _ => Err(still_lent),
                 };
             }
+            over = lender.runtime.timeout_at(deadline, changed).await.is_err();
         }
     }
 

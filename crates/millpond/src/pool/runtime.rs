@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, Timeout},
+};
 
 use super::{state::ConnectionNumber, sync::Mutex};
 
@@ -50,6 +53,17 @@ impl Runtime {
         for task in stoppable {
             task.abort();
         }
+    }
+
+    /// Whether this is called within a runtime, whichever.
+    pub(crate) fn is_here() -> bool {
+        tokio::runtime::Handle::try_current().is_ok()
+    }
+
+    /// Tokio's `timeout_at`, which outside a runtime takes the timer of the pool's own.
+    pub(crate) fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
+        let _entered = (!Runtime::is_here()).then(|| self.handle.enter());
+        tokio::time::timeout_at(deadline, future)
     }
 
     /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody blocks on a runtime

@@ -511,7 +511,7 @@ impl<K: Kinds> State<K> {
         match outcome {
             Ok((connection, label)) => {
                 self.totals.opened += 1;
-                self.outage.connected();
+                self.outage.connected(now);
                 let expires = self.lifetime_end(random);
                 self.next_expiry = self.next_expiry.min(expires);
                 let slot = self.slots.at_mut(at);

@@ -38,6 +38,8 @@ pub(crate) struct Outage<C> {
     next_dial_if_asked: Moment,
     /// Since when dials have been failing with no live connection.
     lightless_since: Option<Moment>,
+    /// When the last dial succeeded, and what `lightless_since` was then: it holds again should that connection die young.
+    interrupted: Option<(Moment, Moment)>,
     /// The grace has run out and those who waited have been told.
     dark: bool,
 }
@@ -52,6 +54,7 @@ impl<C> Outage<C> {
             next_dial: Moment::default(),
             next_dial_if_asked: Moment::default(),
             lightless_since: None,
+            interrupted: None,
             dark: false,
         }
     }
@@ -82,25 +85,31 @@ impl<C> Outage<C> {
         self.failures = self.failures.saturating_add(1);
         self.next_dial = now.after(jittered(ceiling.min(self.backoff.max), random));
         self.next_dial_if_asked = now.after(jittered(ceiling.min(self.backoff.max_while_waiting), random));
+        let interrupted = self.interrupted.take();
+        let died_young = |&(at, _): &(Moment, Moment)| now.since(at) <= self.grace;
+        let resumed = interrupted.filter(died_young).map(|(_, since)| since);
         if any_live {
             self.lightless_since = None;
         } else {
-            self.lightless_since.get_or_insert(now);
+            self.lightless_since.get_or_insert(resumed.unwrap_or(now));
         }
         let failure = LastFailure { cause, at: now };
         self.last.replace(failure).map(|earlier| earlier.cause)
     }
 
     /// A dial succeeded: callers may wait again, but trust comes with proof.
-    pub(super) fn connected(&mut self) {
-        self.lightless_since = None;
+    pub(super) fn connected(&mut self, now: Moment) {
+        let since = self.lightless_since.take();
+        self.interrupted = since.map(|since| (now, since));
         self.dark = false;
     }
 
     /// A connection has shown that the endpoint serves.
     pub(super) fn proven(&mut self) {
         self.failures = 0;
-        self.connected();
+        self.lightless_since = None;
+        self.interrupted = None;
+        self.dark = false;
     }
 
     /// When the next dial may start: at once unless failing.

@@ -1,0 +1,138 @@
+//! Endpoints that go away, come back, accept and hang up, or are refused by the connector itself: how many dials they are met by, and
+//! what callers are told meanwhile. The bounds on dials are those of the backoff, with room for its jitter.
+
+mod common;
+
+use common::{Dial, Endpoint, Hand, MS, SECOND, at_rest, close, pass, settle};
+use millpond::pool::{AcquireError, Eviction};
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_served_once_it_is_back() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(10).min_idle(4).build().unwrap();
+    pool.ready(SECOND).await.unwrap();
+    endpoint.script().dial = Dial::TakeAndFail(MS, "refused");
+    (1..=4).for_each(|nth| endpoint.hang_up(nth));
+    settle().await;
+    let (before, gone) = (endpoint.dials().len(), Instant::now());
+    let mut refused = 0;
+    while gone.elapsed() < 10 * SECOND {
+        let asked = Instant::now();
+        let answer = pool.acquire().timeout(2 * SECOND).await;
+        assert!(
+            matches!(answer, Err(AcquireError::Unavailable { .. })),
+            "{answer:?}"
+        );
+        assert!(asked.elapsed() <= 1100 * MS, "told within the grace of 1 s");
+        refused += 1;
+        pass(50 * MS).await;
+    }
+    let during = &endpoint.dials()[before..];
+    // While callers ask the waits are drawn from 1 to 200 ms: about 100 dials in 10 s, never as many as callers or as fast as they fail.
+    assert!(
+        (30..=250).contains(&during.len()),
+        "{} dials in 10 s",
+        during.len()
+    );
+    let gaps: Vec<_> = during.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().max() > gaps.iter().min(), "jittered");
+    assert!(during.len() <= refused + 40);
+    endpoint.script().dial = Dial::Succeed;
+    let asked = Instant::now();
+    let lent = loop {
+        match pool.acquire().await {
+            Ok(lent) => break lent,
+            Err(_) => pass(10 * MS).await,
+        }
+    };
+    assert!(
+        asked.elapsed() <= 250 * MS,
+        "served {:?} after it is back",
+        asked.elapsed()
+    );
+    drop(lent);
+    pool.ready(SECOND).await.unwrap();
+    pass(200 * MS).await;
+    assert!(!pool.snapshot().failing);
+    at_rest(&pool, 4);
+    assert!(endpoint.most_dialling() <= 4);
+    close(&pool).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_nobody_asks_for_is_dialled_ever_more_rarely() {
+    let endpoint = Endpoint::new();
+    endpoint.script().dial = Dial::Fail("refused");
+    let _pool = endpoint.pool().max_size(10).min_idle(4).build().unwrap();
+    tokio::time::sleep(60 * SECOND).await;
+    let dials = endpoint.dials();
+    // 1 ms to 50 ms, 100 ms, … 5 s: seven in the first seconds, then one in 2.5 s on average.
+    assert!(
+        (12..=70).contains(&dials.len()),
+        "{} dials in a minute",
+        dials.len()
+    );
+    assert!(
+        dials
+            .windows(2)
+            .skip(1)
+            .all(|pair| pair[1] - pair[0] <= 5 * SECOND + 2 * MS)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_accepts_and_hangs_up_is_an_outage_whether_callers_or_min_idle_ask() {
+    for min_idle in [0, 4] {
+        let endpoint = Endpoint::new();
+        endpoint.script().stillborn = Some(Eviction::PeerClosed);
+        let pool = endpoint.pool().max_size(10).min_idle(min_idle).build().unwrap();
+        if min_idle == 0 {
+            let mut early = 0;
+            let started = Instant::now();
+            while started.elapsed() < 10 * SECOND {
+                match pool.acquire().await.unwrap_err() {
+                    AcquireError::Unavailable { cause, .. } => {
+                        assert_eq!(
+                            cause.to_string(),
+                            "connected, but the connection died before it first served: peer closed"
+                        );
+                        early += 1;
+                    }
+                    AcquireError::TimedOut(_) => {}
+                    other => panic!("{other}"),
+                }
+                pass(20 * MS).await;
+            }
+            assert!(early > 0);
+        } else {
+            tokio::time::sleep(10 * SECOND).await;
+        }
+        let dials = endpoint.dials().len();
+        assert!(dials <= 250, "{dials} dials in 10 s, min_idle {min_idle}");
+        if min_idle > 0 {
+            assert!(dials <= 30, "{dials} dials in 10 s that nobody asked for");
+            assert!(pool.snapshot().failing);
+        }
+        endpoint.script().stillborn = None;
+        tokio::time::sleep(6 * SECOND).await;
+        drop(pool.acquire().await.unwrap());
+        close(&pool).await;
+        assert_eq!(endpoint.created(), endpoint.destroyed());
+    }
+}
+
+/// Whatever the reason a check gives, a connection that never served is no success.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_refuses_every_new_connection_does_not_spin() {
+    let endpoint = Endpoint::new();
+    endpoint.script().stillborn = Some(Eviction::Discarded);
+    let pool = endpoint.pool().build().unwrap();
+    let mut caller = Hand::new(pool.acquire());
+    for _ in 0..100 {
+        let _ = caller.poll();
+        settle().await;
+    }
+    let dials = endpoint.dials().len();
+    assert!(dials <= 2, "{dials} dials in no time");
+}
