@@ -458,7 +458,7 @@ impl<'t> Driver<'t> {
         assert_eq!(number, expected, "which one is looked at");
         if let (Some(look), Some(number)) = (look, number) {
             assert_eq!(look.connection, number);
-            assert_eq!(self.state.slots().at(look.whereabouts()).number, number);
+            assert_eq!(self.state.slots().at(look.index()).number, number);
             self.looking.push((look, number));
         }
         self.done(Op::Look, Effects::none());

@@ -107,6 +107,8 @@ pub(super) struct Model {
     dial_after: Moment,
     dial_after_if_asked: Moment,
     lightless_since: Option<Moment>,
+    /// The last dial that succeeded while nothing was live: when, and since when nothing had been.
+    light_in_the_dark: Option<(Moment, Moment)>,
     generation: u32,
     last_number: u64,
     last_arrival: u64,
@@ -131,6 +133,7 @@ impl Model {
             dial_after: Moment::default(),
             dial_after_if_asked: Moment::default(),
             lightless_since: None,
+            light_in_the_dark: None,
             generation: 0,
             last_number: 0,
             last_arrival: 0,

@@ -179,6 +179,7 @@ impl Model {
     pub(in super::super) fn dial_succeeded(&mut self, number: u64, now: Moment, random: u64) {
         self.advance(now);
         self.totals.opened += 1;
+        self.light_in_the_dark = self.lightless_since.map(|since| (self.now, since));
         self.lightless_since = None;
         self.dark = false;
         let expires = self.lifetime_end(random);
@@ -249,6 +250,7 @@ impl Model {
         if news {
             self.failures = 0;
             self.lightless_since = None;
+            self.light_in_the_dark = None;
             self.dark = false;
         }
         news
@@ -288,9 +290,14 @@ impl Model {
         self.failures += 1;
         let replaced = self.last_failure.replace((cause, self.now));
         self.told.replaced_causes.extend(replaced.map(|(cause, _)| cause));
+        // A light that went out within the grace hasn't interrupted the dark.
+        let before = match self.light_in_the_dark.take() {
+            Some((lit, since)) if self.now.since(lit) <= self.config.outage_grace => since,
+            _ => self.now,
+        };
         self.lightless_since = match (self.live(), self.lightless_since) {
             (0, Some(since)) => Some(since),
-            (0, None) => Some(self.now),
+            (0, None) => Some(before),
             _ => None,
         };
         self.darken();
