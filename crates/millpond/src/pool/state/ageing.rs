@@ -23,6 +23,8 @@ impl<K: Kinds> State<K> {
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
         self.settle(fx);
+        // It is upkeep that asks, and it reads the plan before it sleeps: ringing its own bell would never let it.
+        fx.kick = false;
     }
 
     /// A connection that has lain idle for a tick without dying shows that the endpoint serves, and its end later on says
