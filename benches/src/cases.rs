@@ -5,7 +5,7 @@ use std::{
     hint::black_box,
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
@@ -232,16 +232,50 @@ impl Window {
     }
 }
 
-/// Where the tasks of a slice wait for each other.
+/// Where the tasks of a slice wait for each other, and what they note at both ends of the window.
+///
+/// They note it themselves: somebody beside them may not run at all while they do.
 struct Start {
     missing: AtomicUsize,
+    opened: OnceLock<Reading>,
+    closed: OnceLock<Reading>,
+}
+
+/// What the process had used by some instant.
+#[derive(Clone, Copy)]
+struct Reading {
+    at: Instant,
+    cpu: ProcessTime,
+    allocations: u64,
+}
+
+impl Reading {
+    fn now() -> Self {
+        Reading {
+            at: Instant::now(),
+            cpu: ProcessTime::now(),
+            allocations: allocations::count(),
+        }
+    }
 }
 
 impl Start {
     fn of(tasks: usize) -> Self {
         Start {
             missing: AtomicUsize::new(tasks),
+            opened: OnceLock::new(),
+            closed: OnceLock::new(),
         }
+    }
+
+    /// The first task is in the window.
+    fn open(&self) {
+        self.opened.get_or_init(Reading::now);
+    }
+
+    /// The first task is beyond it.
+    fn close(&self) {
+        self.closed.get_or_init(Reading::now);
     }
 
     /// Waits until all are there. Two tasks spin, so that the second is stolen by the second worker; a crowd yields.
@@ -282,6 +316,7 @@ async fn back_to_back<P: Contestant>(pool: &P, start: &Start, window: Window) ->
     while begun.elapsed() < window.warm_up {
         turn().await;
     }
+    start.open();
     let from = Instant::now();
     let mut operations = 0;
     loop {
@@ -289,6 +324,7 @@ async fn back_to_back<P: Contestant>(pool: &P, start: &Start, window: Window) ->
         operations += BATCH;
         let took = from.elapsed();
         if took >= window.measured {
+            start.close();
             return Tally {
                 operations,
                 took,
@@ -317,6 +353,7 @@ async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window) -> Tall
             waits.saturating_record(nanos(got - asked).max(1));
         }
         if got >= until {
+            start.close();
             return Tally {
                 operations,
                 took: window.measured,
@@ -324,6 +361,9 @@ async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window) -> Tall
             };
         }
         if got >= from {
+            if operations == 0 {
+                start.open();
+            }
             operations += 1;
         }
     }
@@ -349,9 +389,13 @@ async fn cancelling<P: Contestant>(pool: &P, start: &Start, window: Window) -> T
         }
         let now = Instant::now();
         if now >= until {
+            start.close();
             return tally;
         }
         if now >= from {
+            if tally.operations == 0 {
+                start.open();
+            }
             tally.operations += 2 * BATCH;
         }
     }
@@ -374,9 +418,13 @@ async fn cancelling_in_a_crowd<P: Contestant>(pool: &P, start: &Start, window: W
         drop(lent);
         let now = Instant::now();
         if now >= until {
+            start.close();
             return tally;
         }
         if now >= from {
+            if tally.operations == 0 {
+                start.open();
+            }
             tally.operations += 2;
         }
     }
@@ -393,33 +441,37 @@ fn touch(lent: &mut u64) {
     *lent = black_box(lent.wrapping_add(1));
 }
 
-/// Watches the tasks of a slice from beside: CPU and allocations within the window, then their tallies.
+/// Waits for the tasks of a slice, and sums up.
 async fn measure(case: Case, mut running: JoinSet<Tally>, start: &Start, window: Window) -> Figures {
     /// After the end of the window each task has at most one operation left; nobody needs this long for that.
     const PATIENCE: Duration = Duration::from_secs(3);
 
-    while start.missing.load(Ordering::Acquire) > 0 {
-        yield_now().await;
-    }
-    tokio::time::sleep(window.warm_up).await;
-    let (from, cpu, allocated) = (Instant::now(), ProcessTime::now(), allocations::count());
-    // The window of a task that counts in batches ends a little later: this one ends within it.
-    tokio::time::sleep(window.measured.saturating_sub(from.elapsed())).await;
-    let (watched, cpu, allocated) = (from.elapsed(), cpu.elapsed(), allocations::count() - allocated);
     let mut tallies = Vec::new();
-    let never_ended = loop {
-        match tokio::time::timeout(PATIENCE, running.join_next()).await {
-            Ok(Some(tally)) => tallies.push(tally.expect("no task panics")),
-            Ok(None) => break 0,
-            Err(_) => break running.len(),
+    let mut never_ended = 0;
+    loop {
+        match tokio::time::timeout(2 * window.measured + PATIENCE, running.join_next()).await {
+            Ok(Some(Ok(tally))) => tallies.push(tally),
+            // An acquire that timed out: its wait would not have ended either.
+            Ok(Some(Err(_))) => never_ended += 1,
+            Ok(None) => break,
+            Err(_) => {
+                never_ended += running.len();
+                break;
+            }
         }
-    };
+    }
     let operations: u64 = tallies.iter().map(|tally| tally.operations).sum();
     let took: Duration = tallies.iter().map(|tally| tally.took).sum();
     let tasks = tallies.len().max(1) as f64;
     let each_ns = nanos(took) as f64 / operations as f64;
     let seconds = took.as_secs_f64() / tasks;
-    // What was seen from beside covers a little more or less than the tasks' own windows.
+    // Nobody opened or closed the window where everybody waited for ever, or for longer than it was.
+    let opened = start.opened.get().copied().unwrap_or_else(Reading::now);
+    let closed = start.closed.get().copied().unwrap_or_else(Reading::now);
+    let watched = closed.at.saturating_duration_since(opened.at);
+    let cpu = closed.cpu.duration_since(opened.cpu);
+    let allocated = closed.allocations.saturating_sub(opened.allocations);
+    // What the process used between the two readings is shared out among the operations between them.
     let operations_watched = operations as f64 * watched.as_secs_f64() / seconds;
     let cpu_ns = nanos(cpu) as f64 / operations_watched;
     Figures {
