@@ -139,7 +139,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                 Progress::New => {
                     let mut fx = Effects::none();
                     let attempt = self.lender.lock().acquire(self.borrower(), self.lease, &mut fx);
-                    self.lender.carry_out(fx);
+                    self.lender.carry_out(&mut fx);
                     self.progress = match attempt {
                         Attempt::Lent(place, connection) => {
                             let lent = Connection::new(self.lender, place, connection);
@@ -223,7 +223,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             (ticket, answered)
         });
         drop(state);
-        lender.carry_out(fx);
+        lender.carry_out(&mut fx);
         entered.map_err(|refusal| lender.explain(refusal, Duration::ZERO, None))
     }
 
@@ -237,7 +237,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             self.lender.metrics.waited(self.began, self.lender.clock.now());
         }
         drop(state);
-        self.lender.carry_out(fx);
+        self.lender.carry_out(&mut fx);
         answer.unwrap_or_else(|ticket| {
             let (now, waker) = (self.lender.clock.now(), waker.clone());
             self.lender
@@ -302,7 +302,7 @@ impl<C: Connector> Drop for Acquire<'_, C> {
             let now = self.lender.time_for(&state);
             state.cancel(ticket, now, &mut fx);
             drop(state);
-            self.lender.carry_out(fx);
+            self.lender.carry_out(&mut fx);
         }
     }
 }

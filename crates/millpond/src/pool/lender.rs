@@ -159,18 +159,18 @@ impl<C: Connector> Lender<C> {
     ) -> R {
         let mut fx = Effects::none();
         let answer = change(&mut self.lock(), &mut fx);
-        self.carry_out(fx);
+        self.carry_out(&mut fx);
         answer
     }
 
-    /// Carries out what a transition left to do, and what that brings about in turn.
+    /// Carries out what a transition left to do, and what that brings about in turn. What is left in `fx` is to be dropped.
     #[inline]
-    pub(crate) fn carry_out(self: &Arc<Self>, mut fx: Effects<Pooled<C>>) {
+    pub(crate) fn carry_out(self: &Arc<Self>, fx: &mut Effects<Pooled<C>>) {
         for waker in fx.wakes.drain(..) {
             waker.wake();
         }
         if fx.is_more_than_wakes() {
-            self.carry_out_slowly(fx);
+            self.carry_out_slowly(std::mem::replace(fx, Effects::none()));
         }
     }
 
@@ -284,7 +284,7 @@ impl<C: Connector> Lender<C> {
                 let since = state.slots().of(&place).since;
                 state.release(place, connection, now, &mut fx);
                 drop(state);
-                self.carry_out(fx);
+                self.carry_out(&mut fx);
                 #[cfg(feature = "metrics")]
                 self.metrics.held(since, now);
             }

@@ -187,7 +187,7 @@ impl<C: Connector> Pool<C> {
         loop {
             let mut fx = Effects::none();
             let attempt = lender.lock().acquire(borrower, Lease::Exclusive, &mut fx);
-            lender.carry_out(fx);
+            lender.carry_out(&mut fx);
             match attempt {
                 Attempt::Lent(place, connection) => {
                     let lent = Connection::new(lender, place, connection);

@@ -141,20 +141,23 @@ pub(crate) struct Leak<T> {
 }
 
 /// What the caller of a transition must do once it has released the lock.
+///
+/// One is made and dropped for every acquire and every release, so what these may bring about (a wake, a waker to drop) lies in
+/// place, and all the rest in vectors that cost nothing while they are empty.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Effects<K: Kinds> {
     /// Start a dial for each; report it with [`State::dial_finished`].
-    pub(crate) dials: SmallVec<[Place; 1]>,
+    pub(crate) dials: Vec<Place>,
     /// Probe each; report it with [`State::checked`].
-    pub(crate) probes: SmallVec<[(Place, K::Connection); 1]>,
+    pub(crate) probes: Vec<(Place, K::Connection)>,
     /// Close each; report it with [`State::closed`].
-    pub(crate) evicted: SmallVec<[Evicted<K>; 1]>,
+    pub(crate) evicted: Vec<Evicted<K>>,
     /// Wake each.
-    pub(crate) wakes: SmallVec<[K::Waker; 2]>,
+    pub(crate) wakes: SmallVec<[K::Waker; 1]>,
     /// Drop these. Not under the lock: a waker's or an error's drop may run anything.
     pub(crate) wakers_to_drop: SmallVec<[K::Waker; 1]>,
-    pub(crate) causes_to_drop: SmallVec<[K::Cause; 1]>,
+    pub(crate) causes_to_drop: Vec<K::Cause>,
     /// Report each.
     pub(crate) leaks: Vec<Leak<K::Tag>>,
     /// Upkeep sleeps for too long: tell it to look at [`State::planned_wake`] again.
@@ -164,14 +167,15 @@ pub(crate) struct Effects<K: Kinds> {
 }
 
 impl<K: Kinds> Effects<K> {
+    #[inline]
     pub(crate) fn none() -> Self {
         Effects {
-            dials: SmallVec::new(),
-            probes: SmallVec::new(),
-            evicted: SmallVec::new(),
+            dials: Vec::new(),
+            probes: Vec::new(),
+            evicted: Vec::new(),
             wakes: SmallVec::new(),
             wakers_to_drop: SmallVec::new(),
-            causes_to_drop: SmallVec::new(),
+            causes_to_drop: Vec::new(),
             leaks: Vec::new(),
             kick: false,
             changed: false,
