@@ -290,6 +290,7 @@ impl<K: Kinds> State<K> {
     // ---- callers ------------------------------------------------------------------------------------------------
 
     /// A caller wants a connection now. Uses the coarse clock.
+    #[inline]
     pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
         if let Some(refusal) = self.refusal() {
             return Attempt::Refused(refusal);
@@ -409,6 +410,7 @@ impl<K: Kinds> State<K> {
     // ---- borrowers ----------------------------------------------------------------------------------------------
 
     /// A clean connection comes back. Exact time where somebody waits; the coarse clock ([`State::now`]) will do elsewhere.
+    #[inline]
     pub(crate) fn release(
         &mut self,
         place: Place,
@@ -668,6 +670,7 @@ impl<K: Kinds> State<K> {
         matches!(standing, Standing::Granted(_) | Standing::Refused(_))
     }
     /// A release or a cancellation now may serve somebody, and so must know the exact time.
+    #[inline]
     pub(crate) fn somebody_waits(&self) -> bool {
         !self.waiters.none_queued()
     }
@@ -680,6 +683,7 @@ impl<K: Kinds> State<K> {
         (self.config.min_idle as usize).saturating_sub(ready)
     }
 
+    #[inline]
     fn advance(&mut self, now: Moment) {
         self.now = self.now.max(now);
     }

@@ -101,6 +101,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why nobody is served now, whatever the circumstances.
+    #[inline]
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self.phase {
             Phase::Open => None,
@@ -127,6 +128,7 @@ impl<K: Kinds> State<K> {
         (full && seniority.is_none()).then_some(Refusal::Full)
     }
 
+    #[inline]
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
     }
@@ -137,12 +139,14 @@ impl<K: Kinds> State<K> {
     }
 
     /// Shrunk, and not yet down to the new size.
+    #[inline]
     pub(super) fn over_size(&self) -> bool {
         let staying = self.slots.occupied() - self.slots.count(StageName::Closing);
         staying > self.config.max_size as usize
     }
 
     /// The idle connection to lend next.
+    #[inline]
     pub(super) fn next_idle(&self) -> Option<u32> {
         match self.config.order {
             Order::Lifo => self.slots.back(StageName::Idle),
@@ -150,6 +154,7 @@ impl<K: Kinds> State<K> {
         }
     }
 
+    #[inline]
     pub(super) fn judge(&self, at: u32) -> Candidate {
         let idle_for = self.now.since(self.slots.at(at).since);
         match self.must_go(at) {
@@ -160,6 +165,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why the connection in this slot may not serve any longer, however fit it is.
+    #[inline]
     pub(super) fn must_go(&self, at: u32) -> Option<Eviction> {
         let slot = self.slots.at(at);
         let already_idle = matches!(slot.stage, Stage::Idle(_));
@@ -173,6 +179,7 @@ impl<K: Kinds> State<K> {
         }
     }
 
+    #[inline]
     pub(super) fn lend(&mut self, at: u32, tag: K::Tag, lease: Lease) -> (Place, K::Connection) {
         let active = Stage::Active {
             tag,
@@ -192,6 +199,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A fit connection has come (back): to the first in line, else idle, unless it has to go.
+    #[inline]
     pub(super) fn return_to_service(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
         if let Some(reason) = self.must_go(at) {
             self.evict(at, connection, reason, fx);
@@ -324,6 +332,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// The connection in this slot has served: the endpoint is as good as it looks. Says whether that was news.
+    #[inline]
     pub(super) fn prove(&mut self, at: u32) -> bool {
         let slot = self.slots.at_mut(at);
         let news = !slot.proven && self.outage.failing();

@@ -102,11 +102,13 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// In line.
+    #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.queues.iter().map(List::len).sum()
     }
 
     /// Nobody is in line.
+    #[inline]
     pub(crate) fn none_queued(&self) -> bool {
         self.queues.iter().all(List::is_empty)
     }
@@ -125,11 +127,13 @@ impl<K: Kinds> Waiters<K> {
         &self.waiters
     }
 
+    #[inline]
     pub(super) fn at(&self, index: WaiterIndex) -> &Waiter<K> {
         &self.waiters[index as usize]
     }
 
     /// Who is served next.
+    #[inline]
     pub(super) fn first(&self) -> Option<WaiterIndex> {
         match self.order {
             ServingOrder::Arrival => self.queues.iter().find_map(List::front),
