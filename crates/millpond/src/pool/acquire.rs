@@ -137,9 +137,21 @@ impl<'p, C: Connector> Acquire<'p, C> {
         loop {
             match std::mem::replace(&mut self.progress, Progress::Ended) {
                 Progress::New => {
-                    let mut fx = Effects::none();
-                    let attempt = self.lender.lock().acquire(self.borrower(), self.lease, &mut fx);
-                    self.lender.carry_out(&mut fx);
+                    let borrower = self.borrower();
+                    let mut state = self.lender.lock();
+                    let attempt = match state.lend_at_once(borrower, self.lease) {
+                        Some((place, connection)) => {
+                            drop(state);
+                            Attempt::Lent(place, connection)
+                        }
+                        None => {
+                            let mut fx = Effects::none();
+                            let attempt = state.acquire(borrower, self.lease, &mut fx);
+                            drop(state);
+                            self.lender.carry_out(&mut fx);
+                            attempt
+                        }
+                    };
                     self.progress = match attempt {
                         Attempt::Lent(place, connection) => {
                             let lent = Connection::new(self.lender, place, connection);

@@ -277,16 +277,7 @@ impl<C: Connector> Lender<C> {
         match self.connector.on_release(connection) {
             Ok(AfterRelease::Ready) => {
                 let (place, connection) = returning.defuse();
-                let mut fx = Effects::none();
-                let mut state = self.lock();
-                let now = self.time_for(&state);
-                #[cfg(feature = "metrics")]
-                let since = state.slots().of(&place).since;
-                state.release(place, connection, now, &mut fx);
-                drop(state);
-                self.carry_out(&mut fx);
-                #[cfg(feature = "metrics")]
-                self.metrics.held(since, now);
+                self.release(place, connection);
             }
             Ok(AfterRelease::NeedsReset) => {
                 let (place, connection) = returning.defuse();
@@ -303,6 +294,24 @@ impl<C: Connector> Lender<C> {
                 returning.discard(Eviction::HookFailed);
             }
         }
+    }
+
+    #[inline]
+    fn release(self: &Arc<Self>, place: Place, connection: Boxed<C::Connection>) {
+        let mut state = self.lock();
+        #[cfg(not(feature = "metrics"))]
+        let Err((place, connection)) = state.rest_at_once(place, connection) else {
+            return;
+        };
+        let mut fx = Effects::none();
+        let now = self.time_for(&state);
+        #[cfg(feature = "metrics")]
+        let since = state.slots().of(&place).since;
+        state.release(place, connection, now, &mut fx);
+        drop(state);
+        self.carry_out(&mut fx);
+        #[cfg(feature = "metrics")]
+        self.metrics.held(since, now);
     }
 
     /// A lent connection comes back that must not be lent again.

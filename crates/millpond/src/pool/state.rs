@@ -290,8 +290,10 @@ impl<K: Kinds> State<K> {
     // ---- callers ------------------------------------------------------------------------------------------------
 
     /// A caller wants a connection now. Uses the coarse clock.
-    #[inline]
     pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
+        if let Some((place, connection)) = self.lend_at_once(tag, lease) {
+            return Attempt::Lent(place, connection);
+        }
         if let Some(refusal) = self.refusal() {
             return Attempt::Refused(refusal);
         }
@@ -312,6 +314,19 @@ impl<K: Kinds> State<K> {
             }
         }
         Attempt::MustWait
+    }
+
+    /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there and fit.
+    #[inline]
+    pub(crate) fn lend_at_once(&mut self, tag: K::Tag, lease: Lease) -> Option<(Place, K::Connection)> {
+        if self.phase != Phase::Open || self.paused {
+            return None;
+        }
+        let at = self.next_idle()?;
+        match self.judge(at) {
+            Candidate::Fit => Some(self.lend(at, tag, lease)),
+            Candidate::NeedsProbe | Candidate::MustGo(_) => None,
+        }
     }
 
     /// A caller has found nothing and gets in line; `seniority` is that of one who was given an unfit connection.
@@ -410,7 +425,6 @@ impl<K: Kinds> State<K> {
     // ---- borrowers ----------------------------------------------------------------------------------------------
 
     /// A clean connection comes back. Exact time where somebody waits; the coarse clock ([`State::now`]) will do elsewhere.
-    #[inline]
     pub(crate) fn release(
         &mut self,
         place: Place,
@@ -419,6 +433,9 @@ impl<K: Kinds> State<K> {
         fx: &mut Effects<K>,
     ) {
         self.advance(now);
+        let Err((place, connection)) = self.rest_at_once(place, connection) else {
+            return;
+        };
         let at = place.index();
         self.totals.released += 1;
         let endpoint_is_back = self.prove(at);
@@ -428,6 +445,23 @@ impl<K: Kinds> State<K> {
         } else if self.somebody_waits() {
             self.plan_wake(fx);
         }
+    }
+
+    /// As [`State::release`] by the coarse clock where nothing else is left to do: the connection stays and nobody waits for it.
+    #[inline]
+    pub(crate) fn rest_at_once(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+    ) -> Result<(), (Place, K::Connection)> {
+        let at = place.index();
+        if self.somebody_waits() || self.outage.failing() || self.must_go(at).is_some() {
+            return Err((place, connection));
+        }
+        self.totals.released += 1;
+        self.slots.at_mut(at).proven = true;
+        self.slots.shift(at, Stage::Idle(connection), self.now);
+        Ok(())
     }
 
     /// A connection comes back that must be reset before it serves again; the caller starts the reset with it and the place

@@ -156,7 +156,7 @@ impl<K: Kinds> State<K> {
 
     #[inline]
     pub(super) fn judge(&self, at: u32) -> Candidate {
-        let idle_for = self.now.since(self.slots.at(at).since);
+        let idle_for = || self.now.since(self.slots.at(at).since);
         match self.must_go(at) {
             Some(reason) => Candidate::MustGo(reason),
             None if self.config.probe.is_due(idle_for) => Candidate::NeedsProbe,
