@@ -311,7 +311,11 @@ impl<C: Connector> Drop for Acquire<'_, C> {
         if let Progress::Waiting(ticket) = std::mem::replace(&mut self.progress, Progress::Ended) {
             let mut fx = Effects::none();
             let mut state = self.lender.lock();
-            let now = self.lender.time_for(&state);
+            // The exact time matters only where a grant passes on to somebody.
+            let now = match state.is_answered(&ticket) {
+                true => self.lender.time_for(&state),
+                false => state.now(),
+            };
             state.cancel(ticket, now, &mut fx);
             drop(state);
             self.lender.carry_out(&mut fx);
