@@ -76,6 +76,7 @@ impl Clock {
     }
 
     #[cfg(not(millpond_loom))]
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
         self.moment(Instant::now())
     }
@@ -86,6 +87,7 @@ impl Clock {
         Moment::at(Duration::from_millis(millis))
     }
 
+    #[inline]
     pub(crate) fn moment(&self, instant: Instant) -> Moment {
         Moment::at(instant.saturating_duration_since(self.built))
     }

@@ -330,6 +330,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A caller has found nothing and gets in line; `seniority` is that of one who was given an unfit connection.
+    #[inline]
     pub(crate) fn wait(
         &mut self,
         now: Moment,
@@ -354,6 +355,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A waiter picks up its answer, if it has been given one; the ticket comes back if not.
+    #[inline]
     pub(crate) fn pick_up(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Result<Polled<K>, Ticket> {
         let waiter = self.waiters.at(ticket.index());
         match waiter.standing {
@@ -411,6 +413,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused goes on.
+    #[inline]
     pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
         self.totals.cancelled += 1;
@@ -699,6 +702,7 @@ impl<K: Kinds> State<K> {
         self.evictions.iter()
     }
     /// Whether a waiter can pick something up.
+    #[inline]
     pub(crate) fn is_answered(&self, ticket: &Ticket) -> bool {
         let standing = &self.waiters.at(ticket.index()).standing;
         matches!(standing, Standing::Granted(_) | Standing::Refused(_))
@@ -723,6 +727,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Ends a waiter; says how it stood.
+    #[inline]
     fn leave(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Standing {
         let (standing, waker) = self.waiters.leave(ticket);
         fx.wakers_to_drop.extend(waker);

@@ -15,6 +15,7 @@ pub(super) enum Candidate {
 
 impl<K: Kinds> State<K> {
     /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next wake.
+    #[inline]
     pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
         self.serve(fx);
         self.start_dials(fx);
@@ -25,6 +26,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Gives idle connections to those in line.
+    #[inline]
     fn serve(&mut self, fx: &mut Effects<K>) {
         if self.paused || self.is_closed() {
             return;
@@ -48,6 +50,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Starts the dials that are wanted and allowed.
+    #[inline]
     fn start_dials(&mut self, fx: &mut Effects<K>) {
         let mut wanted = self.dials_wanted();
         while wanted > 0 && self.dial_allowed_from().is_some_and(|from| from <= self.now) {
@@ -58,6 +61,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// For callers in line whom nothing under way will serve, and for `min_idle`.
+    #[inline]
     fn dials_wanted(&self) -> usize {
         let waiting = self.waiters.queued();
         let under_way = self.slots.count(StageName::Connecting);
@@ -66,6 +70,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// From when on one more dial may start; `None` while no lapse of time alone will allow it.
+    #[inline]
     fn dial_allowed_from(&self) -> Option<Moment> {
         let at_once = if self.outage.failing() {
             1
@@ -80,6 +85,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Makes sure that upkeep comes as soon as time alone will bring something.
+    #[inline]
     pub(super) fn plan_wake(&mut self, fx: &mut Effects<K>) {
         let mut wake = self.planned_wake;
         if self.waiters.waiting() > 0 {
@@ -133,6 +139,7 @@ impl<K: Kinds> State<K> {
         matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
     }
 
+    #[inline]
     fn room(&self) -> usize {
         let max_size = self.config.max_size as usize;
         max_size.saturating_sub(self.slots.occupied())
@@ -219,6 +226,7 @@ impl<K: Kinds> State<K> {
         }
     }
 
+    #[inline]
     fn grant(&mut self, at: u32, connection: K::Connection, to: WaiterIndex, fx: &mut Effects<K>) {
         let granted = Stage::Granted { connection, to };
         self.slots.shift(at, granted, self.now);

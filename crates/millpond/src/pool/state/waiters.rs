@@ -114,6 +114,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Waiting without having been answered: in line or parked.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.queued() + self.parked.len()
     }
@@ -141,6 +142,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// A caller gets in line: a new one at the end, one with seniority ahead of all who came later.
+    #[inline]
     pub(super) fn enqueue(
         &mut self,
         request: Request<K::Tag>,
@@ -175,6 +177,7 @@ impl<K: Kinds> Waiters<K> {
         Ticket(at)
     }
 
+    #[inline]
     fn link_into_queue(&mut self, at: WaiterIndex, behind: Option<WaiterIndex>) {
         let queue = self.waiters[at as usize].request.priority.level();
         self.queues[queue].insert(&mut self.waiters, at, behind);
@@ -194,6 +197,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Takes the waiter out of whatever list it is in.
+    #[inline]
     fn unlink(&mut self, at: WaiterIndex) {
         let waiter = &self.waiters[at as usize];
         let list = match waiter.standing {
@@ -206,6 +210,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Answers a waiter in line or parked; returns its waker, to be called after unlocking.
+    #[inline]
     fn answer(&mut self, at: WaiterIndex, answer: Standing) -> Option<K::Waker> {
         self.unlink(at);
         let waiter = &mut self.waiters[at as usize];
@@ -215,6 +220,7 @@ impl<K: Kinds> Waiters<K> {
         waker
     }
 
+    #[inline]
     pub(super) fn grant(&mut self, at: WaiterIndex, slot: u32) -> Option<K::Waker> {
         self.answer(at, Standing::Granted(slot))
     }
@@ -241,6 +247,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Ends a waiter; what it held is returned, to be dropped after unlocking.
+    #[inline]
     pub(super) fn leave(&mut self, ticket: Ticket) -> (Standing, Option<K::Waker>) {
         let at = ticket.0;
         self.unlink(at);
