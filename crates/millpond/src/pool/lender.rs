@@ -168,8 +168,10 @@ impl<C: Connector> Lender<C> {
     /// Carries out what a transition left to do, and what that brings about in turn. What is left in `fx` is to be dropped.
     #[inline]
     pub(crate) fn carry_out(self: &Arc<Self>, fx: &mut Effects<Pooled<C>>) {
-        for waker in fx.wakes.drain(..) {
-            waker.wake();
+        if !fx.wakes.is_empty() {
+            for waker in fx.wakes.take() {
+                waker.wake();
+            }
         }
         if fx.is_more_than_wakes() {
             self.carry_out_slowly(std::mem::replace(fx, Effects::none()));
@@ -186,7 +188,7 @@ impl<C: Connector> Lender<C> {
             if fx.changed {
                 self.changed.notify_waiters();
             }
-            for waker in fx.wakes.drain(..) {
+            for waker in fx.wakes.take() {
                 waker.wake();
             }
             for place in fx.dials.drain(..) {

@@ -35,6 +35,7 @@
 //! 7. Counts are lengths of lists; none is kept beside what it counts.
 
 mod ageing;
+mod few;
 mod list;
 mod moment;
 mod outage;
@@ -59,15 +60,13 @@ mod properties;
 
 use std::{collections::VecDeque, time::Duration};
 
-use smallvec::SmallVec;
-
 pub(crate) use self::{
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
     waiters::{Request, Standing, Ticket, Waiters},
 };
-use self::{serving::Candidate, waiters::ServingOrder};
+use self::{few::Few, serving::Candidate, waiters::ServingOrder};
 use super::{
     config::Config,
     eviction::{Eviction, Totals},
@@ -154,9 +153,9 @@ pub(crate) struct Effects<K: Kinds> {
     /// Close each; report it with [`State::closed`].
     pub(crate) evicted: Vec<Evicted<K>>,
     /// Wake each.
-    pub(crate) wakes: SmallVec<[K::Waker; 1]>,
+    pub(crate) wakes: Few<K::Waker>,
     /// Drop these. Not under the lock: a waker's or an error's drop may run anything.
-    pub(crate) wakers_to_drop: SmallVec<[K::Waker; 1]>,
+    pub(crate) wakers_to_drop: Few<K::Waker>,
     pub(crate) causes_to_drop: Vec<K::Cause>,
     /// Report each.
     pub(crate) leaks: Vec<Leak<K::Tag>>,
@@ -173,8 +172,8 @@ impl<K: Kinds> Effects<K> {
             dials: Vec::new(),
             probes: Vec::new(),
             evicted: Vec::new(),
-            wakes: SmallVec::new(),
-            wakers_to_drop: SmallVec::new(),
+            wakes: Few::none(),
+            wakers_to_drop: Few::none(),
             causes_to_drop: Vec::new(),
             leaks: Vec::new(),
             kick: false,
