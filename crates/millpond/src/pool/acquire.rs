@@ -137,9 +137,21 @@ impl<'p, C: Connector> Acquire<'p, C> {
         loop {
             match std::mem::replace(&mut self.progress, Progress::Ended) {
                 Progress::New => {
-                    let mut fx = Effects::none();
-                    let attempt = self.lender.lock().acquire(self.borrower(), self.lease, &mut fx);
-                    self.lender.carry_out(fx);
+                    let borrower = self.borrower();
+                    let mut state = self.lender.lock();
+                    let attempt = match state.lend_at_once(borrower, self.lease) {
+                        Some((place, connection)) => {
+                            drop(state);
+                            Attempt::Lent(place, connection)
+                        }
+                        None => {
+                            let mut fx = Effects::none();
+                            let attempt = state.acquire(borrower, self.lease, &mut fx);
+                            drop(state);
+                            self.lender.carry_out(&mut fx);
+                            attempt
+                        }
+                    };
                     self.progress = match attempt {
                         Attempt::Lent(place, connection) => {
                             let lent = Connection::new(self.lender, place, connection);
@@ -223,7 +235,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             (ticket, answered)
         });
         drop(state);
-        lender.carry_out(fx);
+        lender.carry_out(&mut fx);
         entered.map_err(|refusal| lender.explain(refusal, Duration::ZERO, None))
     }
 
@@ -237,7 +249,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             self.lender.metrics.waited(self.began, self.lender.clock.now());
         }
         drop(state);
-        self.lender.carry_out(fx);
+        self.lender.carry_out(&mut fx);
         answer.unwrap_or_else(|ticket| {
             let (now, waker) = (self.lender.clock.now(), waker.clone());
             self.lender
@@ -301,10 +313,14 @@ impl<C: Connector> Drop for Acquire<'_, C> {
         if let Progress::Waiting(ticket) = std::mem::replace(&mut self.progress, Progress::Ended) {
             let mut fx = Effects::none();
             let mut state = self.lender.lock();
-            let now = self.lender.time_for(&state);
+            // The exact time matters only where a grant passes on to somebody.
+            let now = match state.is_answered(&ticket) {
+                true => self.lender.time_for(&state),
+                false => state.now(),
+            };
             state.cancel(ticket, now, &mut fx);
             drop(state);
-            self.lender.carry_out(fx);
+            self.lender.carry_out(&mut fx);
         }
     }
 }

@@ -32,11 +32,11 @@ pub enum Probe {
 }
 
 impl Probe {
-    pub(crate) fn is_due(self, idle_for: Duration) -> bool {
+    pub(crate) fn is_due(self, idle_for: impl FnOnce() -> Duration) -> bool {
         match self {
             Probe::Never => false,
             Probe::Always => true,
-            Probe::WhenIdleFor(limit) => idle_for >= limit,
+            Probe::WhenIdleFor(limit) => idle_for() >= limit,
         }
     }
 

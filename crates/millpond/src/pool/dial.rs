@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{
     Connector, DialError, Eviction,
     lender::{Boxed, Lender},
-    state::{Checked, Phase, Place},
+    state::{Phase, Place},
 };
 
 /// The right to dial for one place.
@@ -139,14 +139,10 @@ impl<C: Connector> CheckToken<C> {
         let Some((place, connection)) = self.held.take() else {
             return;
         };
-        let outcome = match verdict {
-            Ok(()) => Checked::Fit(connection),
-            Err(reason) => Checked::Unfit(connection, reason),
-        };
         let now = self.lender.clock.now();
         let random = fastrand::u64(..);
         self.lender
-            .transition(|state, fx| state.checked(place, outcome, now, random, fx));
+            .transition(|state, fx| state.checked(place, connection, verdict, now, random, fx));
     }
 }
 

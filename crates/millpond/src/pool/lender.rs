@@ -76,6 +76,7 @@ impl Clock {
     }
 
     #[cfg(not(millpond_loom))]
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
         self.moment(Instant::now())
     }
@@ -86,6 +87,7 @@ impl Clock {
         Moment::at(Duration::from_millis(millis))
     }
 
+    #[inline]
     pub(crate) fn moment(&self, instant: Instant) -> Moment {
         Moment::at(instant.saturating_duration_since(self.built))
     }
@@ -159,18 +161,20 @@ impl<C: Connector> Lender<C> {
     ) -> R {
         let mut fx = Effects::none();
         let answer = change(&mut self.lock(), &mut fx);
-        self.carry_out(fx);
+        self.carry_out(&mut fx);
         answer
     }
 
-    /// Carries out what a transition left to do, and what that brings about in turn.
+    /// Carries out what a transition left to do, and what that brings about in turn. What is left in `fx` is to be dropped.
     #[inline]
-    pub(crate) fn carry_out(self: &Arc<Self>, mut fx: Effects<Pooled<C>>) {
-        for waker in fx.wakes.drain(..) {
-            waker.wake();
+    pub(crate) fn carry_out(self: &Arc<Self>, fx: &mut Effects<Pooled<C>>) {
+        if !fx.wakes.is_empty() {
+            for waker in fx.wakes.take() {
+                waker.wake();
+            }
         }
         if fx.is_more_than_wakes() {
-            self.carry_out_slowly(fx);
+            self.carry_out_slowly(std::mem::replace(fx, Effects::none()));
         }
     }
 
@@ -185,7 +189,7 @@ impl<C: Connector> Lender<C> {
             if fx.changed {
                 self.changed.notify_waiters();
             }
-            for waker in fx.wakes.drain(..) {
+            for waker in fx.wakes.take() {
                 waker.wake();
             }
             for place in fx.dials.drain(..) {
@@ -291,16 +295,7 @@ impl<C: Connector> Lender<C> {
         match self.connector.on_release(connection) {
             Ok(AfterRelease::Ready) => {
                 let (place, connection) = returning.defuse();
-                let mut fx = Effects::none();
-                let mut state = self.lock();
-                let now = self.time_for(&state);
-                #[cfg(feature = "metrics")]
-                let since = state.slots().of(&place).since;
-                state.release(place, connection, now, &mut fx);
-                drop(state);
-                self.carry_out(fx);
-                #[cfg(feature = "metrics")]
-                self.metrics.held(since, now);
+                self.release(place, connection);
             }
             Ok(AfterRelease::NeedsReset) => {
                 let (place, connection) = returning.defuse();
@@ -318,6 +313,24 @@ impl<C: Connector> Lender<C> {
                 returning.discard(Eviction::HookFailed);
             }
         }
+    }
+
+    #[inline]
+    fn release(self: &Arc<Self>, place: Place, connection: Boxed<C::Connection>) {
+        let mut state = self.lock();
+        #[cfg(not(feature = "metrics"))]
+        let Err((place, connection)) = state.rest_at_once(place, connection) else {
+            return;
+        };
+        let mut fx = Effects::none();
+        let now = self.time_for(&state);
+        #[cfg(feature = "metrics")]
+        let since = state.slots().of(&place).since;
+        state.release(place, connection, now, &mut fx);
+        drop(state);
+        self.carry_out(&mut fx);
+        #[cfg(feature = "metrics")]
+        self.metrics.held(since, now);
     }
 
     /// A lent connection comes back that must not be lent again.

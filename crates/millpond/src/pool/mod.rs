@@ -80,7 +80,7 @@ pub use self::{
         AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent, WithError,
     },
     eviction::{Eviction, Totals},
-    snapshot::{ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
+    snapshot::{Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
 };
 use lender::Lender;
 use runtime::Runtime;
@@ -186,7 +186,7 @@ impl<C: Connector> Pool<C> {
         loop {
             let mut fx = Effects::none();
             let attempt = lender.lock().acquire(borrower, Lease::Exclusive, &mut fx);
-            lender.carry_out(fx);
+            lender.carry_out(&mut fx);
             match attempt {
                 Attempt::Lent(place, connection) => {
                     let lent = Connection::new(lender, place, connection);

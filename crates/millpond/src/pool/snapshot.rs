@@ -6,7 +6,7 @@ use super::{
     Connector, Eviction, Totals,
     error::Span,
     lender::{Lender, Pooled, last_failure},
-    state::{Phase, Slot, Stage, StageName, State},
+    state::{Checking, Phase, Slot, Stage, StageName, State},
 };
 
 /// A pool at one instant.
@@ -102,6 +102,20 @@ pub enum ConnectionState {
     Closing,
 }
 
+/// Why a connection is being checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Check {
+    /// It is probed for a caller who waits.
+    Probe,
+    /// It is reset after its release.
+    Reset,
+    /// The connector looks at it while it is idle.
+    Look,
+}
+
 /// One connection at that instant.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -111,6 +125,8 @@ pub struct ConnectionSnapshot {
     pub number: u64,
     /// What it is doing.
     pub state: ConnectionState,
+    /// Why it is being checked, if it is.
+    pub check: Option<Check>,
     /// For how long it has been doing that: idle for, lent for, …
     #[cfg_attr(
         feature = "serde",
@@ -257,6 +273,12 @@ fn connection_snapshot<C: Connector>(
     Some(ConnectionSnapshot {
         number: slot.number,
         state: doing,
+        check: match slot.stage {
+            Stage::Checking(Checking::Probe) => Some(Check::Probe),
+            Stage::Checking(Checking::Reset) => Some(Check::Reset),
+            Stage::Checking(Checking::Look) => Some(Check::Look),
+            _ => None,
+        },
         for_: lent_for,
         age: now.since(slot.opened),
         uses: slot.uses,

@@ -35,6 +35,7 @@
 //! 7. Counts are lengths of lists; none is kept beside what it counts.
 
 mod ageing;
+mod few;
 mod list;
 mod moment;
 mod outage;
@@ -45,31 +46,17 @@ mod waiters;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
-mod compare;
-#[cfg(test)]
-mod driver;
-#[cfg(test)]
-mod edges;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod numbered;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod stories;
+mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 
-use smallvec::SmallVec;
-
+use self::{few::Few, serving::Candidate, waiters::ServingOrder};
 pub(crate) use self::{
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
     waiters::{Request, Standing, Ticket, Waiters},
 };
-use self::{serving::Candidate, waiters::ServingOrder};
 use super::{
     config::Config,
     eviction::{Eviction, Totals},
@@ -143,20 +130,23 @@ pub(crate) struct Leak<T> {
 }
 
 /// What the caller of a transition must do once it has released the lock.
+///
+/// One is made and dropped for every acquire and every release, so what these may bring about (a wake, a waker to drop) lies in
+/// place, and all the rest in vectors that cost nothing while they are empty.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Effects<K: Kinds> {
     /// Start a dial for each; report it with [`State::dial_finished`].
-    pub(crate) dials: SmallVec<[Place; 1]>,
+    pub(crate) dials: Vec<Place>,
     /// Probe each; report it with [`State::checked`].
-    pub(crate) probes: SmallVec<[(Place, K::Connection); 1]>,
+    pub(crate) probes: Vec<(Place, K::Connection)>,
     /// Close each; report it with [`State::closed`].
-    pub(crate) evicted: SmallVec<[Evicted<K>; 1]>,
+    pub(crate) evicted: Vec<Evicted<K>>,
     /// Wake each.
-    pub(crate) wakes: SmallVec<[K::Waker; 2]>,
+    pub(crate) wakes: Few<K::Waker>,
     /// Drop these. Not under the lock: a waker's or an error's drop may run anything.
-    pub(crate) wakers_to_drop: SmallVec<[K::Waker; 1]>,
-    pub(crate) causes_to_drop: SmallVec<[K::Cause; 1]>,
+    pub(crate) wakers_to_drop: Few<K::Waker>,
+    pub(crate) causes_to_drop: Vec<K::Cause>,
     /// Report each.
     pub(crate) leaks: Vec<Leak<K::Tag>>,
     /// Upkeep sleeps for too long: tell it to look at [`State::planned_wake`] again.
@@ -166,14 +156,15 @@ pub(crate) struct Effects<K: Kinds> {
 }
 
 impl<K: Kinds> Effects<K> {
+    #[inline]
     pub(crate) fn none() -> Self {
         Effects {
-            dials: SmallVec::new(),
-            probes: SmallVec::new(),
-            evicted: SmallVec::new(),
-            wakes: SmallVec::new(),
-            wakers_to_drop: SmallVec::new(),
-            causes_to_drop: SmallVec::new(),
+            dials: Vec::new(),
+            probes: Vec::new(),
+            evicted: Vec::new(),
+            wakes: Few::none(),
+            wakers_to_drop: Few::none(),
+            causes_to_drop: Vec::new(),
             leaks: Vec::new(),
             kick: false,
             changed: false,
@@ -215,15 +206,6 @@ pub(crate) enum Polled<K: Kinds> {
     },
     Refused(Refusal),
     Waiting(Ticket),
-}
-
-/// How a check ended.
-#[derive(Debug)]
-pub(crate) enum Checked<C> {
-    Fit(C),
-    Unfit(C, Eviction),
-    /// The check panicked or was dropped, and the connection with it.
-    Lost(Eviction),
 }
 
 /// An idle connection taken out to be looked at, and where it goes back.
@@ -289,6 +271,9 @@ impl<K: Kinds> State<K> {
 
     /// A caller wants a connection now. Uses the coarse clock.
     pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
+        if let Some((place, connection)) = self.lend_at_once(tag, lease) {
+            return Attempt::Lent(place, connection);
+        }
         if let Some(refusal) = self.refusal() {
             return Attempt::Refused(refusal);
         }
@@ -311,7 +296,21 @@ impl<K: Kinds> State<K> {
         Attempt::MustWait
     }
 
+    /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there and fit.
+    #[inline]
+    pub(crate) fn lend_at_once(&mut self, tag: K::Tag, lease: Lease) -> Option<(Place, K::Connection)> {
+        if self.phase != Phase::Open || self.paused {
+            return None;
+        }
+        let at = self.next_idle()?;
+        match self.judge(at) {
+            Candidate::Fit => Some(self.lend(at, tag, lease)),
+            Candidate::NeedsProbe | Candidate::MustGo(_) => None,
+        }
+    }
+
     /// A caller has found nothing and gets in line; `seniority` is that of one who was given an unfit connection.
+    #[inline]
     pub(crate) fn wait(
         &mut self,
         now: Moment,
@@ -336,6 +335,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A waiter picks up its answer, if it has been given one; the ticket comes back if not.
+    #[inline]
     pub(crate) fn pick_up(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Result<Polled<K>, Ticket> {
         let waiter = self.waiters.at(ticket.index());
         match waiter.standing {
@@ -393,6 +393,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused goes on.
+    #[inline]
     pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
         self.totals.cancelled += 1;
@@ -415,6 +416,9 @@ impl<K: Kinds> State<K> {
         fx: &mut Effects<K>,
     ) {
         self.advance(now);
+        let Err((place, connection)) = self.rest_at_once(place, connection) else {
+            return;
+        };
         let at = place.index();
         self.totals.released += 1;
         let endpoint_is_back = self.prove(at);
@@ -424,6 +428,23 @@ impl<K: Kinds> State<K> {
         } else if self.somebody_waits() {
             self.plan_wake(fx);
         }
+    }
+
+    /// As [`State::release`] by the coarse clock where nothing else is left to do: the connection stays and nobody waits for it.
+    #[inline]
+    pub(crate) fn rest_at_once(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+    ) -> Result<(), (Place, K::Connection)> {
+        let at = place.index();
+        if self.somebody_waits() || self.outage.failing() || self.must_go(at).is_some() {
+            return Err((place, connection));
+        }
+        self.totals.released += 1;
+        self.slots.at_mut(at).proven = true;
+        self.slots.shift(at, Stage::Idle(connection), self.now);
+        Ok(())
     }
 
     /// A connection comes back that must be reset before it serves again; the caller starts the reset with it and the place
@@ -541,30 +562,20 @@ impl<K: Kinds> State<K> {
     pub(crate) fn checked(
         &mut self,
         place: Place,
-        outcome: Checked<K::Connection>,
+        connection: K::Connection,
+        verdict: Result<(), Eviction>,
         now: Moment,
         random: u64,
         fx: &mut Effects<K>,
     ) {
         self.advance(now);
         let at = place.index();
-        match outcome {
-            Checked::Fit(connection) => {
+        match verdict {
+            Ok(()) => {
                 self.prove(at);
                 self.return_to_service(at, connection, fx);
             }
-            Checked::Unfit(connection, reason) => {
-                self.evict_unfit(at, connection, reason, random, fx);
-            }
-            Checked::Lost(reason) => {
-                let blamed = self.is_to_blame(at, reason);
-                self.record(at, reason);
-                self.totals.closed += 1;
-                self.vacate(at, fx);
-                if blamed {
-                    self.endpoint_failed(K::Cause::from(reason), random, fx);
-                }
-            }
+            Err(reason) => self.evict_unfit(at, connection, reason, random, fx),
         }
         self.settle(fx);
     }
@@ -673,11 +684,13 @@ impl<K: Kinds> State<K> {
         self.evictions.iter()
     }
     /// Whether a waiter can pick something up.
+    #[inline]
     pub(crate) fn is_answered(&self, ticket: &Ticket) -> bool {
         let standing = &self.waiters.at(ticket.index()).standing;
         matches!(standing, Standing::Granted(_) | Standing::Refused(_))
     }
     /// A release or a cancellation now may serve somebody, and so must know the exact time.
+    #[inline]
     pub(crate) fn somebody_waits(&self) -> bool {
         !self.waiters.none_queued()
     }
@@ -690,11 +703,13 @@ impl<K: Kinds> State<K> {
         (self.config.min_idle as usize).saturating_sub(ready)
     }
 
+    #[inline]
     fn advance(&mut self, now: Moment) {
         self.now = self.now.max(now);
     }
 
     /// Ends a waiter; says how it stood.
+    #[inline]
     fn leave(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Standing {
         let (standing, waker) = self.waiters.leave(ticket);
         fx.wakers_to_drop.extend(waker);

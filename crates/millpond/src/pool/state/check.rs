@@ -109,7 +109,7 @@ impl<K: Kinds> State<K> {
             // Which one is next can change while one is being looked at; who waits is seen to when the look ends.
             let looks = checks.any(|slot| matches!(slot.stage, Stage::Checking(Checking::Look)));
             assert!(
-                (self.config.probe.is_due(idle_for) || looks) && self.waiters.queued() <= checking,
+                (self.config.probe.is_due(|| idle_for) || looks) && self.waiters.queued() <= checking,
                 "2: {} in line while {idle} idle and {checking} being checked",
                 self.waiters.queued()
             );

@@ -46,23 +46,28 @@ impl List {
         len: 0,
     };
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len as usize
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    #[inline]
     pub(super) fn front(&self) -> Option<u32> {
         some(self.head)
     }
 
+    #[inline]
     pub(super) fn back(&self) -> Option<u32> {
         some(self.tail)
     }
 
     /// Links `at` in before `next`, or at the end when there is no `next`. `at` must be in no list.
+    #[inline]
     pub(super) fn insert<N: Linked>(&mut self, nodes: &mut [N], at: u32, next: Option<u32>) {
         let (prev, next) = match next {
             Some(next) => (nodes[next as usize].links().prev, next),
@@ -80,11 +85,13 @@ impl List {
         self.len += 1;
     }
 
+    #[inline]
     pub(super) fn push_back<N: Linked>(&mut self, nodes: &mut [N], at: u32) {
         self.insert(nodes, at, None);
     }
 
     /// Takes `at` out. It must be in this list.
+    #[inline]
     pub(super) fn remove<N: Linked>(&mut self, nodes: &mut [N], at: u32) {
         let Links { prev, next } = nodes[at as usize].links();
         match some(prev) {

@@ -13,16 +13,19 @@ impl Moment {
     pub(crate) const NEVER: Moment = Moment(u64::MAX);
 
     /// The moment this long after the pool was built.
+    #[inline]
     pub(crate) fn at(since_built: Duration) -> Moment {
         Moment(u64::try_from(since_built.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// This long after `self`; [`Moment::NEVER`] where that is out of range.
+    #[inline]
     pub(crate) fn after(self, wait: Duration) -> Moment {
         Moment(self.0.saturating_add(Moment::at(wait).0))
     }
 
     /// How long ago `earlier` was; zero if it lies ahead.
+    #[inline]
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -15,6 +15,7 @@ pub(super) enum Candidate {
 
 impl<K: Kinds> State<K> {
     /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next wake.
+    #[inline]
     pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
         self.serve(fx);
         self.start_dials(fx);
@@ -25,6 +26,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Gives idle connections to those in line.
+    #[inline]
     fn serve(&mut self, fx: &mut Effects<K>) {
         if self.paused || self.is_closed() {
             return;
@@ -48,6 +50,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Starts the dials that are wanted and allowed.
+    #[inline]
     fn start_dials(&mut self, fx: &mut Effects<K>) {
         let mut wanted = self.dials_wanted();
         while wanted > 0 && self.dial_allowed_from().is_some_and(|from| from <= self.now) {
@@ -58,6 +61,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// For callers in line whom nothing under way will serve, and for `min_idle`.
+    #[inline]
     fn dials_wanted(&self) -> usize {
         let waiting = self.waiters.queued();
         let under_way = self.slots.count(StageName::Connecting);
@@ -66,6 +70,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// From when on one more dial may start; `None` while no lapse of time alone will allow it.
+    #[inline]
     fn dial_allowed_from(&self) -> Option<Moment> {
         let at_once = if self.outage.failing() {
             1
@@ -80,6 +85,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Makes sure that upkeep comes as soon as time alone will bring something.
+    #[inline]
     pub(super) fn plan_wake(&mut self, fx: &mut Effects<K>) {
         let mut wake = self.planned_wake;
         if self.waiters.waiting() > 0 {
@@ -101,6 +107,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why nobody is served now, whatever the circumstances.
+    #[inline]
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self.phase {
             Phase::Open => None,
@@ -127,22 +134,26 @@ impl<K: Kinds> State<K> {
         (full && seniority.is_none()).then_some(Refusal::Full)
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
     }
 
+    #[inline]
     fn room(&self) -> usize {
         let max_size = self.config.max_size as usize;
         max_size.saturating_sub(self.slots.occupied())
     }
 
     /// Shrunk, and not yet down to the new size.
+    #[inline]
     pub(super) fn over_size(&self) -> bool {
         let staying = self.slots.occupied() - self.slots.count(StageName::Closing);
         staying > self.config.max_size as usize
     }
 
     /// The idle connection to lend next.
+    #[inline]
     pub(super) fn next_idle(&self) -> Option<u32> {
         match self.config.order {
             Order::Lifo => self.slots.back(StageName::Idle),
@@ -150,8 +161,9 @@ impl<K: Kinds> State<K> {
         }
     }
 
+    #[inline]
     pub(super) fn judge(&self, at: u32) -> Candidate {
-        let idle_for = self.now.since(self.slots.at(at).since);
+        let idle_for = || self.now.since(self.slots.at(at).since);
         match self.must_go(at) {
             Some(reason) => Candidate::MustGo(reason),
             None if self.config.probe.is_due(idle_for) => Candidate::NeedsProbe,
@@ -160,6 +172,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why the connection in this slot may not serve any longer, however fit it is.
+    #[inline]
     pub(super) fn must_go(&self, at: u32) -> Option<Eviction> {
         let slot = self.slots.at(at);
         let already_idle = matches!(slot.stage, Stage::Idle(_));
@@ -173,6 +186,7 @@ impl<K: Kinds> State<K> {
         }
     }
 
+    #[inline]
     pub(super) fn lend(&mut self, at: u32, tag: K::Tag, lease: Lease) -> (Place, K::Connection) {
         let active = Stage::Active {
             tag,
@@ -192,6 +206,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A fit connection has come (back): to the first in line, else idle, unless it has to go.
+    #[inline]
     pub(super) fn return_to_service(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
         if let Some(reason) = self.must_go(at) {
             self.evict(at, connection, reason, fx);
@@ -211,6 +226,7 @@ impl<K: Kinds> State<K> {
         }
     }
 
+    #[inline]
     fn grant(&mut self, at: u32, connection: K::Connection, to: WaiterIndex, fx: &mut Effects<K>) {
         let granted = Stage::Granted { connection, to };
         self.slots.shift(at, granted, self.now);
@@ -325,6 +341,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// The connection in this slot has served: the endpoint is as good as it looks. Says whether that was news.
+    #[inline]
     pub(super) fn prove(&mut self, at: u32) -> bool {
         let slot = self.slots.at_mut(at);
         let news = !slot.proven && self.outage.failing();

@@ -153,11 +153,13 @@ impl<K: Kinds> Slots<K> {
         }
     }
 
+    #[inline]
     pub(crate) fn count(&self, stage: StageName) -> usize {
         self.list(stage).len()
     }
 
     /// Connecting, idle, checking, active (granted ones included) and closing together.
+    #[inline]
     pub(crate) fn occupied(&self) -> usize {
         self.slots.len() - self.count(StageName::Vacant)
     }
@@ -167,14 +169,17 @@ impl<K: Kinds> Slots<K> {
         self.occupied() - self.count(StageName::Connecting) - self.count(StageName::Closing)
     }
 
+    #[inline]
     fn list(&self, stage: StageName) -> &List {
         &self.lists[stage as usize]
     }
 
+    #[inline]
     pub(super) fn front(&self, stage: StageName) -> Option<u32> {
         self.list(stage).front()
     }
 
+    #[inline]
     pub(super) fn back(&self, stage: StageName) -> Option<u32> {
         self.list(stage).back()
     }
@@ -207,10 +212,12 @@ impl<K: Kinds> Slots<K> {
         &self.slots[place.0 as usize]
     }
 
+    #[inline]
     pub(super) fn at(&self, index: u32) -> &Slot<K> {
         &self.slots[index as usize]
     }
 
+    #[inline]
     pub(super) fn at_mut(&mut self, index: u32) -> &mut Slot<K> {
         &mut self.slots[index as usize]
     }
@@ -223,11 +230,13 @@ impl<K: Kinds> Slots<K> {
     }
 
     /// Moves a slot into another stage, at the end of that stage's list, and returns what it held.
+    #[inline(always)]
     pub(super) fn shift(&mut self, at: u32, to: Stage<K>, since: Moment) -> Stage<K> {
         self.shift_before(at, to, since, None)
     }
 
     /// As [`Slots::shift`], but into the list before `next`.
+    #[inline(always)]
     pub(super) fn shift_before(
         &mut self,
         at: u32,
@@ -277,6 +286,7 @@ impl<K: Kinds> Slots<K> {
     }
 
     /// The owner's key to `at`. Only for the moment in which the slot leaves the machine's own hands.
+    #[inline]
     pub(super) fn hand_out(&self, at: u32) -> Place {
         debug_assert!(matches!(
             self.slots[at as usize].stage,

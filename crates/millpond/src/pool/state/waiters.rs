@@ -102,16 +102,19 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// In line.
+    #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.queues.iter().map(List::len).sum()
     }
 
     /// Nobody is in line.
+    #[inline]
     pub(crate) fn none_queued(&self) -> bool {
         self.queues.iter().all(List::is_empty)
     }
 
     /// Waiting without having been answered: in line or parked.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.queued() + self.parked.len()
     }
@@ -121,15 +124,18 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Every waiter, vacant nodes included.
+    #[cfg(test)]
     pub(crate) fn all(&self) -> &[Waiter<K>] {
         &self.waiters
     }
 
+    #[inline]
     pub(super) fn at(&self, index: WaiterIndex) -> &Waiter<K> {
         &self.waiters[index as usize]
     }
 
     /// Who is served next.
+    #[inline]
     pub(super) fn first(&self) -> Option<WaiterIndex> {
         match self.order {
             ServingOrder::Arrival => self.queues.iter().find_map(List::front),
@@ -137,6 +143,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// A caller gets in line: a new one at the end, one with seniority ahead of all who came later.
+    #[inline]
     pub(super) fn enqueue(
         &mut self,
         request: Request<K::Tag>,
@@ -171,6 +178,7 @@ impl<K: Kinds> Waiters<K> {
         Ticket(at)
     }
 
+    #[inline]
     fn link_into_queue(&mut self, at: WaiterIndex, behind: Option<WaiterIndex>) {
         let queue = self.waiters[at as usize].request.priority.level();
         self.queues[queue].insert(&mut self.waiters, at, behind);
@@ -190,6 +198,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Takes the waiter out of whatever list it is in.
+    #[inline]
     fn unlink(&mut self, at: WaiterIndex) {
         let waiter = &self.waiters[at as usize];
         let list = match waiter.standing {
@@ -202,6 +211,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Answers a waiter in line or parked; returns its waker, to be called after unlocking.
+    #[inline]
     fn answer(&mut self, at: WaiterIndex, answer: Standing) -> Option<K::Waker> {
         self.unlink(at);
         let waiter = &mut self.waiters[at as usize];
@@ -211,6 +221,7 @@ impl<K: Kinds> Waiters<K> {
         waker
     }
 
+    #[inline]
     pub(super) fn grant(&mut self, at: WaiterIndex, slot: u32) -> Option<K::Waker> {
         self.answer(at, Standing::Granted(slot))
     }
@@ -237,6 +248,7 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Ends a waiter; what it held is returned, to be dropped after unlocking.
+    #[inline]
     pub(super) fn leave(&mut self, ticket: Ticket) -> (Standing, Option<K::Waker>) {
         let at = ticket.0;
         self.unlink(at);

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Checked, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Refusal, Request,
-    StageName, State, Ticket,
+    Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Refusal, Request, StageName,
+    State, Ticket,
     numbered::{Cause, Numbered},
 };
 use crate::pool::config::{Config, Priority};

@@ -5,8 +5,7 @@
 //! possible at that point, so any part of a sequence can be left out and the rest is still a sequence: that is what lets a failure shrink.
 
 use super::{
-    Attempt, Checked, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, StageName,
-    State, Ticket,
+    Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, StageName, State, Ticket,
     compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
@@ -397,24 +396,16 @@ impl<'t> Driver<'t> {
         let (now, random) = (self.moment(draws), draws.random());
         let mut fx = Effects::none();
         match draws.below(8) {
-            0 => {
+            0..=2 => {
                 let reason = draws.reason();
                 self.state
-                    .checked(place, Checked::Lost(reason), now, random, &mut fx);
-                self.model.check_lost(number, reason, now, random);
-                self.tally.count_eviction(reason);
-                self.done(Op::CheckLost, fx);
-            }
-            1 | 2 => {
-                let reason = draws.reason();
-                let unfit = Checked::Unfit(connection, reason);
-                self.state.checked(place, unfit, now, random, &mut fx);
+                    .checked(place, connection, Err(reason), now, random, &mut fx);
                 self.model.check_failed(number, reason, now, random);
                 self.done(Op::CheckUnfit, fx);
             }
             _ => {
                 self.state
-                    .checked(place, Checked::Fit(connection), now, random, &mut fx);
+                    .checked(place, connection, Ok(()), now, random, &mut fx);
                 self.model.check_passed(number, now);
                 self.done(Op::CheckFit, fx);
             }

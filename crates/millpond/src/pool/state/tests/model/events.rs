@@ -226,18 +226,6 @@ impl Model {
         self.rest();
     }
 
-    pub(in super::super) fn check_lost(&mut self, number: u64, reason: Eviction, now: Moment, random: u64) {
-        self.advance(now);
-        let blamed = self.is_to_blame(number, reason);
-        self.write_down(number, reason);
-        self.totals.closed += 1;
-        self.gone(number);
-        if blamed {
-            self.endpoint_failed(Cause::Died(reason), random);
-        }
-        self.rest();
-    }
-
     pub(in super::super) fn closed(&mut self, number: u64) {
         self.totals.closed += 1;
         self.gone(number);

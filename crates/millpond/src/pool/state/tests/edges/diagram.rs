@@ -66,7 +66,6 @@ pub(super) const CONNECTIONS: Edges<C> = &[
         &[(Reset, Idle), (Reset, C::Granted), (Reset, Closing)],
     ),
     (&[CheckUnfit], &[(Probed, Closing), (Reset, Closing)]),
-    (&[CheckLost], &[(Probed, Vacant), (Reset, Vacant)]),
     (&[Look], &[(Idle, LookedAt)]),
     (
         &[LookedFit],
@@ -120,7 +119,7 @@ pub(super) const WAITERS: Edges<W> = &[
         &[(W::InLine, W::Refused), (W::Parked, W::Refused)],
     ),
     (
-        &[CheckUnfit, CheckLost, LookedUnfit],
+        &[CheckUnfit, LookedUnfit],
         &[(W::InLine, W::Refused), (W::Parked, W::Refused)],
     ),
     // Overdue, or dark; a granted one that is refused had its grant revoked first.
@@ -152,7 +151,6 @@ const COMING_TO_REST: &[Op] = &[
     DialAbandoned,
     CheckFit,
     CheckUnfit,
-    CheckLost,
     Closed,
     LookedFit,
     LookedUnfit,

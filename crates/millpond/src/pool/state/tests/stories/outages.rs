@@ -202,10 +202,11 @@ fn a_probe_that_panics_on_a_new_connection_is_the_pools_own_fault() {
     scene.dial_succeeds();
     scene.cancel(first);
     let _second = scene.wait();
-    let (place, _) = scene.probes.remove(0);
-    scene.does(|state, now, fx| state.checked(place, Checked::Lost(Eviction::Panicked), now, 0, fx));
+    let (place, connection) = scene.probes.remove(0);
+    let panicked = Err(Eviction::Panicked);
+    scene.does(|state, now, fx| state.checked(place, connection, panicked, now, 0, fx));
     assert!(!scene.state.outage().failing());
-    assert_eq!(scene.state.totals().closed, 1);
+    scene.all_closed();
     assert_eq!(scene.dials.len(), 1);
 }
 

@@ -140,7 +140,7 @@ fn as_many_probes_run_as_callers_wait() {
     assert_eq!((scene.probes.len(), scene.count(StageName::Idle)), (2, 1));
     assert!(scene.dials.is_empty());
     let (place, number) = scene.probes.remove(0);
-    scene.does(|state, now, fx| state.checked(place, Checked::Fit(number), now, 0, fx));
+    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
     scene.picks_up(first);
     scene.still_waits(second);
 }
@@ -150,8 +150,8 @@ fn a_failed_probe_is_followed_by_another_or_by_a_dial() {
     let mut scene = Scene::with_idle(1, |config| config.probe = Probe::Always);
     let waits = scene.wait();
     let (place, number) = scene.probes.remove(0);
-    let unfit = Checked::Unfit(number, Eviction::ProbeFailed);
-    scene.does(|state, now, fx| state.checked(place, unfit, now, 0, fx));
+    let unfit = Err(Eviction::ProbeFailed);
+    scene.does(|state, now, fx| state.checked(place, number, unfit, now, 0, fx));
     assert!(!scene.state.outage().failing(), "it had served before");
     scene.dial_succeeds();
     scene.picks_up(waits);
@@ -166,7 +166,7 @@ fn a_connection_that_passed_its_reset_serves_who_waits() {
         .does(|state, now, fx| state.release_to_reset(place, number, now, fx))
         .expect("it may be reset");
     let waits = scene.still_waits(waits);
-    scene.does(|state, now, fx| state.checked(place, Checked::Fit(number), now, 0, fx));
+    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
     scene.picks_up(waits);
 }
 
