@@ -450,3 +450,17 @@ async fn a_panic_in_check_goes_to_the_caller_and_costs_one_connection() {
     drop(next);
     at_rest(&pool, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tight_loop_of_acquires_lets_other_tasks_run() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().build().unwrap();
+    drop(pool.acquire().await.unwrap());
+    let other = tokio::spawn(async {});
+    let mut rounds = 0;
+    while !other.is_finished() {
+        drop(pool.acquire().await.unwrap());
+        rounds += 1;
+        assert!(rounds < 1000, "starved");
+    }
+}
