@@ -146,7 +146,7 @@ async fn a_snapshot_shows_each_connection_in_its_state() {
     drop(lent.remove(0)); // 2: idle
     endpoint.script().needs_reset = true;
     drop(lent.remove(0)); // 3: checking
-    lent.remove(0).detach().nth; // 4: gone
+    drop(lent.remove(0).detach()); // 4: gone
     endpoint.script().dial = Dial::Hang;
     let shared = pool.acquire().shared().await.unwrap(); // 2 again
     let _waiting = Hand::begun(pool.acquire()); // Starts 6, since 3 may serve it but 2 is taken.

@@ -7,7 +7,6 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Barrier},
-    task::Poll,
     time::Duration,
 };
 
@@ -444,7 +443,7 @@ async fn a_panic_in_check_goes_to_the_caller_and_costs_one_connection() {
     endpoint.script().check_panics = false;
     assert_eq!(pool.snapshot().totals.evicted(Eviction::Panicked), 1);
     let mut next = Hand::new(pool.acquire());
-    while let Poll::Pending = next.poll() {
+    while next.poll().is_pending() {
         settle().await;
     }
     drop(next);

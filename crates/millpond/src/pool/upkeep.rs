@@ -20,8 +20,9 @@ use super::{
 ///
 /// The watchdog is there before the first poll: a runtime may end without ever having run.
 pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> impl Future<Output = ()> + Send {
-    let mut watchdog = EndsWithRuntime { lender, ended: false };
+    let watchdog = EndsWithRuntime { lender, ended: false };
     async move {
+        let mut watchdog = watchdog;
         while let Some(wake_at) = watchdog.lender.upgrade().and_then(|lender| round(&lender)) {
             // Either way it is time to look.
             let _ = timeout_at(wake_at, bell.rung()).await;
