@@ -394,7 +394,9 @@ async fn after_close_every_call_is_answered_at_once() {
     assert!(matches!(pool.try_acquire(), Err(AcquireError::Closed)));
     assert!(matches!(pool.blocking_acquire(), Err(AcquireError::Closed)));
     assert!(pool.ready(SECOND).await.unwrap_err().closed);
-    (pool.retire(), pool.pause(), pool.resume());
+    pool.retire();
+    pool.pause();
+    pool.resume();
     pool.resize(20).unwrap();
     pool.drain(SECOND).await.unwrap();
     close(&pool).await;

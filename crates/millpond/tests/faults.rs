@@ -7,7 +7,6 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Barrier},
-    task::Poll,
     time::Duration,
 };
 
@@ -444,9 +443,23 @@ async fn a_panic_in_check_goes_to_the_caller_and_costs_one_connection() {
     endpoint.script().check_panics = false;
     assert_eq!(pool.snapshot().totals.evicted(Eviction::Panicked), 1);
     let mut next = Hand::new(pool.acquire());
-    while let Poll::Pending = next.poll() {
+    while next.poll().is_pending() {
         settle().await;
     }
     drop(next);
     at_rest(&pool, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tight_loop_of_acquires_lets_other_tasks_run() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().build().unwrap();
+    drop(pool.acquire().await.unwrap());
+    let other = tokio::spawn(async {});
+    let mut rounds = 0;
+    while !other.is_finished() {
+        drop(pool.acquire().await.unwrap());
+        rounds += 1;
+        assert!(rounds < 1000, "starved");
+    }
 }

@@ -129,7 +129,7 @@ async fn a_look_returns_a_connection_to_its_place_in_the_order() {
             endpoint.speak(nth);
             settle().await;
         }
-        [2, 4].map(|nth| endpoint.speak(nth)); // Two in one round.
+        [2, 4].into_iter().for_each(|nth| endpoint.speak(nth)); // Two in one round.
         settle().await;
         assert_eq!(endpoint.looks.load(SeqCst), 5 + 8);
         let mut served = Vec::new();

@@ -111,7 +111,8 @@ async fn a_listener_that_accepts_and_hangs_up_is_an_outage_whether_callers_or_mi
         let dials = endpoint.dials().len();
         assert!(dials <= 250, "{dials} dials in 10 s, min_idle {min_idle}");
         if min_idle > 0 {
-            assert!(dials <= 30, "{dials} dials in 10 s that nobody asked for");
+            // About eight rounds of backoff, each of which may refill all four before the first of them is found dead.
+            assert!(dials <= 60, "{dials} dials in 10 s that nobody asked for");
             assert!(pool.snapshot().failing);
         }
         endpoint.script().stillborn = None;
