@@ -415,7 +415,7 @@ async fn a_close_past_its_deadline_says_what_is_still_lent_and_closes_it_later()
     let still = pool.close(500 * MS).await.unwrap_err();
     let text = still.to_string();
     assert!(
-        text.starts_with("1 connections still lent after 500 ms, the longest for 2.5 s, acquired at "),
+        text.starts_with("1 still lent after 500 ms, the longest for 2.5 s, acquired at "),
         "{text}"
     );
     assert!(text.contains(&format!("endings.rs:{line}:")), "{text}");

@@ -75,7 +75,7 @@ async fn unavailable_keeps_the_chain_of_its_causes() {
     let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
     let error = pool.acquire().await.unwrap_err();
     let text =
-        "the endpoint is unavailable: dials have failed 1 times, the last 0 µs ago: connection refused";
+        "the endpoint is unavailable: dials have failed, 1 in a row, the last 0 µs ago: connection refused";
     assert_eq!(error.to_string(), text);
     let cause = error.source().expect("the dial's error");
     assert!(matches!(cause.downcast_ref(), Some(DialError::Failed(_))));
@@ -347,7 +347,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
             "turned_away_full": 0, "turned_away_unavailable": 0, "evicted": null,
         },
         "connections": [{
-            "number": 3, "state": "active", "state_seconds": null, "age_seconds": null, "uses": 1,
+            "number": 3, "state": "active", "check": null, "state_seconds": null, "age_seconds": null, "uses": 1,
             "peer": "endpoint/2", "acquired_at": null, "leaked": false,
         }],
         "evictions": [{

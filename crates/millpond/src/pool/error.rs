@@ -31,7 +31,7 @@ pub enum AcquireError {
     TimedOut(Box<Circumstances>),
     /// No connection is live, and dials have been failing for longer than `outage_grace`.
     #[error(
-        "the endpoint is unavailable: dials have failed {failures} times, the last {} ago: {cause}",
+        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {} ago: {cause}",
         Span(*.ago)
     )]
     Unavailable {
@@ -198,7 +198,12 @@ pub enum WithError<E> {
 
 /// Why [`Pool::ready`](super::Pool::ready) gave up.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("not ready after {}: {live} of {min_idle} connections{}", Span(*.waited), LastFailed(.last_failure))]
+#[error(
+    "not ready after {}: {live} of {min_idle} connections{}{}",
+    Span(*.waited),
+    if *.closed { ", and the pool takes no callers any more" } else { "" },
+    LastFailed(.last_failure)
+)]
 #[non_exhaustive]
 pub struct NotReady {
     /// How long it has waited.
@@ -227,7 +232,7 @@ impl fmt::Display for LastFailed<'_> {
 /// What [`Pool::close`](super::Pool::close) and [`Pool::drain`](super::Pool::drain) had to leave behind at their deadline. What is
 /// still lent is closed when it comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{lent} connections still lent after {}{}", Span(*.waited), Longest(.longest))]
+#[error("{lent} still lent after {}{}", Span(*.waited), Longest(.longest))]
 #[non_exhaustive]
 pub struct StillLent {
     /// How long it has waited.

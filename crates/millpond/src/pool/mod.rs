@@ -306,7 +306,8 @@ impl<C: Connector> Pool<C> {
         }
     }
 
-    /// Closes the pool now, and waits until every connection is closed, at most this long.
+    /// Closes the pool now, and waits until every connection is closed, at most this long. Farewells that take longer are
+    /// not waited for; `close_timeout` ends them.
     ///
     /// Idle connections are closed at once, dials and checks are stopped, waiters are told; all that happens in this call,
     /// whether or not its future is awaited.

@@ -132,7 +132,7 @@ pub struct ConnectionSnapshot {
         feature = "serde",
         serde(rename = "state_seconds", serialize_with = "seconds")
     )]
-    pub for_: Duration,
+    pub state_for: Duration,
     /// Time since its dial ended; while connecting, since it began.
     #[cfg_attr(feature = "serde", serde(rename = "age_seconds", serialize_with = "seconds"))]
     pub age: Duration,
@@ -279,7 +279,7 @@ fn connection_snapshot<C: Connector>(
             Stage::Checking(Checking::Look) => Some(Check::Look),
             _ => None,
         },
-        for_: lent_for,
+        state_for: lent_for,
         age: now.since(slot.opened),
         uses: slot.uses,
         peer: slot.label.clone(),
