@@ -171,7 +171,7 @@ fn modules(folder: &Path, path: &[String], found: &mut Vec<Module>) {
             .and_then(|stem| stem.to_str())
             .expect("UTF-8")
             .to_owned();
-        let below = [path, &[stem.clone()]].concat();
+        let below = [path, std::slice::from_ref(&stem)].concat();
         if entry.is_dir() {
             modules(&entry, &below, found);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {

@@ -48,7 +48,12 @@ impl<K: Kinds> State<K> {
     }
 
     fn check_waiters(&self) {
-        let (queues, parked, answered, vacant) = self.waiters.lists();
+        let (queues, parked, vacant) = self.waiters.lists();
+        let answered: Vec<u32> = (0..)
+            .zip(self.waiters.all())
+            .filter(|(_, waiter)| matches!(waiter.standing, Standing::Granted(_) | Standing::Refused(_)))
+            .map(|(at, _)| at)
+            .collect();
         let mut seen = HashSet::new();
         for (level, queue) in queues.iter().enumerate() {
             let arrivals: Vec<_> = queue.iter().map(|&at| self.waiters.at(at).arrival).collect();

@@ -71,17 +71,73 @@ pub(crate) enum ServingOrder {
     Arrival,
 }
 
+/// One queue per priority, the most urgent first.
+#[derive(Debug)]
+struct Queues {
+    lists: [List; Priority::LEVELS],
+    /// Bit n is set while list n isn't empty. [`Queues::insert`] and [`Queues::remove`] alone change either.
+    busy: u8,
+}
+
+impl Queues {
+    const EMPTY: Queues = Queues {
+        lists: [List::EMPTY; Priority::LEVELS],
+        busy: 0,
+    };
+
+    #[inline]
+    fn insert<N: Linked>(&mut self, nodes: &mut [N], level: usize, at: u32, next: Option<u32>) {
+        self.lists[level].insert(nodes, at, next);
+        self.busy |= 1 << level;
+    }
+
+    #[inline]
+    fn remove<N: Linked>(&mut self, nodes: &mut [N], level: usize, at: u32) {
+        self.lists[level].remove(nodes, at);
+        self.busy &= !(u8::from(self.lists[level].is_empty()) << level);
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.busy == 0
+    }
+
+    /// The first of the most urgent.
+    #[inline]
+    fn first(&self) -> Option<u32> {
+        self.lists.get(self.busy.trailing_zeros() as usize)?.front()
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        let mut busy = self.busy;
+        let mut len = 0;
+        while busy != 0 {
+            len += self.lists[busy.trailing_zeros() as usize].len();
+            busy &= busy - 1;
+        }
+        len
+    }
+
+    #[cfg(test)]
+    fn check(&self) {
+        for (level, list) in self.lists.iter().enumerate() {
+            let busy = self.busy & (1 << level) != 0;
+            assert_eq!(busy, !list.is_empty(), "whether queue {level} is busy");
+        }
+    }
+}
+
 /// All waiters.
 #[derive(Debug)]
 pub(crate) struct Waiters<K: Kinds> {
     order: ServingOrder,
+    /// A waiter that has been answered and hasn't picked that up is in no list.
     waiters: Vec<Waiter<K>>,
     vacant: List,
-    /// In line, one queue per priority; the most urgent first.
-    queues: [List; Priority::LEVELS],
+    /// In line.
+    queues: Queues,
     parked: List,
-    /// Granted or refused, not yet picked up.
-    answered: List,
     arrivals: u64,
     /// No waiter's deadline is earlier. May be too early, never too late: waiters that leave don't move it.
     earliest_deadline: Moment,
@@ -93,9 +149,8 @@ impl<K: Kinds> Waiters<K> {
             order,
             waiters: Vec::new(),
             vacant: List::EMPTY,
-            queues: [List::EMPTY; Priority::LEVELS],
+            queues: Queues::EMPTY,
             parked: List::EMPTY,
-            answered: List::EMPTY,
             arrivals: 0,
             earliest_deadline: Moment::NEVER,
         }
@@ -104,13 +159,13 @@ impl<K: Kinds> Waiters<K> {
     /// In line.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
-        self.queues.iter().map(List::len).sum()
+        self.queues.len()
     }
 
     /// Nobody is in line.
     #[inline]
     pub(crate) fn none_queued(&self) -> bool {
-        self.queues.iter().all(List::is_empty)
+        self.queues.is_empty()
     }
 
     /// Waiting without having been answered: in line or parked.
@@ -138,7 +193,7 @@ impl<K: Kinds> Waiters<K> {
     #[inline]
     pub(super) fn first(&self) -> Option<WaiterIndex> {
         match self.order {
-            ServingOrder::Arrival => self.queues.iter().find_map(List::front),
+            ServingOrder::Arrival => self.queues.first(),
         }
     }
 
@@ -180,14 +235,14 @@ impl<K: Kinds> Waiters<K> {
 
     #[inline]
     fn link_into_queue(&mut self, at: WaiterIndex, behind: Option<WaiterIndex>) {
-        let queue = self.waiters[at as usize].request.priority.level();
-        self.queues[queue].insert(&mut self.waiters, at, behind);
+        let level = self.waiters[at as usize].request.priority.level();
+        self.queues.insert(&mut self.waiters, level, at, behind);
     }
 
     /// The first in this waiter's queue who arrived after it.
     fn first_junior_of(&self, at: WaiterIndex) -> Option<WaiterIndex> {
         let waiter = &self.waiters[at as usize];
-        self.queues[waiter.request.priority.level()]
+        self.queues.lists[waiter.request.priority.level()]
             .iter(&self.waiters)
             .find(|&other| self.waiters[other as usize].arrival > waiter.arrival)
     }
@@ -201,13 +256,15 @@ impl<K: Kinds> Waiters<K> {
     #[inline]
     fn unlink(&mut self, at: WaiterIndex) {
         let waiter = &self.waiters[at as usize];
-        let list = match waiter.standing {
-            Standing::Vacant => &mut self.vacant,
-            Standing::Queued => &mut self.queues[waiter.request.priority.level()],
-            Standing::Parked => &mut self.parked,
-            Standing::Granted(_) | Standing::Refused(_) => &mut self.answered,
-        };
-        list.remove(&mut self.waiters, at);
+        match waiter.standing {
+            Standing::Vacant => self.vacant.remove(&mut self.waiters, at),
+            Standing::Queued => {
+                let level = waiter.request.priority.level();
+                self.queues.remove(&mut self.waiters, level, at);
+            }
+            Standing::Parked => self.parked.remove(&mut self.waiters, at),
+            Standing::Granted(_) | Standing::Refused(_) => {}
+        }
     }
 
     /// Answers a waiter in line or parked; returns its waker, to be called after unlocking.
@@ -216,9 +273,7 @@ impl<K: Kinds> Waiters<K> {
         self.unlink(at);
         let waiter = &mut self.waiters[at as usize];
         waiter.standing = answer;
-        let waker = waiter.waker.take();
-        self.answered.push_back(&mut self.waiters, at);
-        waker
+        waiter.waker.take()
     }
 
     #[inline]
@@ -268,6 +323,7 @@ impl<K: Kinds> Waiters<K> {
     /// Whoever waits in line or parked, from the most urgent queue to the parked.
     fn all_waiting(&self) -> impl Iterator<Item = WaiterIndex> {
         self.queues
+            .lists
             .iter()
             .chain([&self.parked])
             .flat_map(|list| list.iter(&self.waiters))
@@ -295,12 +351,12 @@ impl<K: Kinds> Waiters<K> {
     }
 
     #[cfg(test)]
-    pub(super) fn lists(&self) -> (Vec<Vec<u32>>, Vec<u32>, Vec<u32>, Vec<u32>) {
+    pub(super) fn lists(&self) -> (Vec<Vec<u32>>, Vec<u32>, Vec<u32>) {
+        self.queues.check();
         let walk = |list: &List| list.iter(&self.waiters).collect::<Vec<_>>();
         (
-            self.queues.iter().map(walk).collect(),
+            self.queues.lists.iter().map(walk).collect(),
             walk(&self.parked),
-            walk(&self.answered),
             walk(&self.vacant),
         )
     }
