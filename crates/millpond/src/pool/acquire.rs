@@ -44,6 +44,8 @@ pub struct Acquire<'p, C: Connector> {
     progress: Progress,
     /// When this began to wait.
     began: Moment,
+    /// The task that polled this first.
+    task: Option<tokio::task::Id>,
     /// Wakes a caller on another runtime than the pool's, should that one stand still.
     backstop: Option<Pin<Box<Sleep>>>,
 }
@@ -77,6 +79,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             lease: Lease::Exclusive,
             progress: Progress::New,
             began: Moment::default(),
+            task: None,
             backstop: None,
         }
     }
@@ -137,6 +140,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
         loop {
             match std::mem::replace(&mut self.progress, Progress::Ended) {
                 Progress::New => {
+                    self.task = tokio::task::try_id();
                     let borrower = self.borrower();
                     let mut state = self.lender.lock();
                     let attempt = match state.lend_at_once(borrower, self.lease) {
@@ -189,8 +193,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                     }
                     Polled::Refused(refusal) => {
                         let waited = self.lender.clock.now().since(self.began);
-                        let task = tokio::task::try_id();
-                        let error = self.lender.explain(refusal, waited, task);
+                        let error = self.lender.explain(refusal, waited, self.task);
                         return Poll::Ready(Err(error));
                     }
                     Polled::Waiting(ticket) => {
@@ -241,15 +244,13 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Picks up the answer, if there is one.
     fn pick_up(&mut self, ticket: Ticket, waker: &Waker) -> Polled<super::lender::Pooled<C>> {
-        let mut fx = Effects::none();
         let mut state = self.lender.lock();
-        let answer = state.pick_up(ticket, &mut fx);
+        let answer = state.pick_up(ticket);
+        drop(state);
         #[cfg(feature = "metrics")]
         if let Ok(Polled::Lent { .. }) = answer {
             self.lender.metrics.waited(self.began, self.lender.clock.now());
         }
-        drop(state);
-        self.lender.carry_out(&mut fx);
         answer.unwrap_or_else(|ticket| {
             let (now, waker) = (self.lender.clock.now(), waker.clone());
             self.lender
@@ -260,7 +261,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     fn borrower(&self) -> Borrower {
         Borrower {
             place: self.place,
-            task: tokio::task::try_id(),
+            task: self.task,
         }
     }
 }
@@ -313,11 +314,7 @@ impl<C: Connector> Drop for Acquire<'_, C> {
         if let Progress::Waiting(ticket) = std::mem::replace(&mut self.progress, Progress::Ended) {
             let mut fx = Effects::none();
             let mut state = self.lender.lock();
-            // The exact time matters only where a grant passes on to somebody.
-            let now = match state.is_answered(&ticket) {
-                true => self.lender.time_for(&state),
-                false => state.now(),
-            };
+            let now = state.now();
             state.cancel(ticket, now, &mut fx);
             drop(state);
             self.lender.carry_out(&mut fx);

@@ -218,7 +218,8 @@ fn a_grant_that_nobody_picks_up_goes_to_the_next() {
         });
         drop(lent);
         upkeep.join().unwrap();
-        // Upkeep may have come before the grant.
+        // Upkeep may have come before the grant, and a grant ages only from when upkeep has seen it.
+        world.tick_after(GRANT_LIFETIME);
         world.tick_after(GRANT_LIFETIME);
         waiting.join().unwrap();
         match forgetful.as_mut().poll(&mut cx) {

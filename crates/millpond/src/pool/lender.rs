@@ -18,7 +18,9 @@ use super::{
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     runtime::{Bell, Runtime},
-    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Refusal, Stage, StageName, State},
+    state::{
+        Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Refusal, Returned, Stage, StageName, State,
+    },
     sync::{Mutex, MutexGuard},
 };
 
@@ -142,16 +144,6 @@ impl<C: Connector> Lender<C> {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<Pooled<C>>> {
         self.state.lock()
-    }
-
-    /// The time for a transition that only ages depend on: the coarse clock, unless somebody waits or metrics are on.
-    #[inline]
-    pub(crate) fn time_for(&self, state: &State<Pooled<C>>) -> Moment {
-        if cfg!(feature = "metrics") || state.somebody_waits() {
-            self.clock.now()
-        } else {
-            state.now()
-        }
     }
 
     /// One transition, and what follows from it.
@@ -318,19 +310,29 @@ impl<C: Connector> Lender<C> {
     #[inline]
     fn release(self: &Arc<Self>, place: Place, connection: Boxed<C::Connection>) {
         let mut state = self.lock();
-        #[cfg(not(feature = "metrics"))]
-        let Err((place, connection)) = state.rest_at_once(place, connection) else {
-            return;
-        };
-        let mut fx = Effects::none();
-        let now = self.time_for(&state);
         #[cfg(feature = "metrics")]
         let since = state.slots().of(&place).since;
-        state.release(place, connection, now, &mut fx);
-        drop(state);
-        self.carry_out(&mut fx);
+        match state.serve_at_once(place, connection) {
+            Returned::Idle => drop(state),
+            Returned::HandedOver { waker, kick } => {
+                drop(state);
+                if kick {
+                    self.bell.ring();
+                }
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            Returned::NotYet(place, connection) => {
+                let mut fx = Effects::none();
+                let now = state.now();
+                state.release(place, connection, now, &mut fx);
+                drop(state);
+                self.carry_out(&mut fx);
+            }
+        }
         #[cfg(feature = "metrics")]
-        self.metrics.held(since, now);
+        self.metrics.held(since, self.clock.now());
     }
 
     /// A lent connection comes back that must not be lent again.

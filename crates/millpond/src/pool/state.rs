@@ -65,7 +65,8 @@ use super::{
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// How long a grant may lie without being picked up while others wait. A running task picks it up within microseconds.
+/// How long a grant may lie without being picked up, from when somebody who knows the time has come by: upkeep comes within as long
+/// again. A running task picks it up within microseconds.
 pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 
 /// How many evictions are remembered.
@@ -195,6 +196,17 @@ pub(crate) enum Attempt<K: Kinds> {
     MustWait,
 }
 
+/// The answer to [`State::serve_at_once`].
+#[derive(Debug)]
+pub(crate) enum Returned<K: Kinds> {
+    /// Nobody waits: the connection is idle.
+    Idle,
+    /// The first in line has been granted it and is to be woken, and upkeep is to be kicked if so.
+    HandedOver { waker: Option<K::Waker>, kick: bool },
+    /// More has to be done than that: [`State::release`] it.
+    NotYet(Place, K::Connection),
+}
+
 /// The answer to [`State::poll`].
 #[derive(Debug)]
 pub(crate) enum Polled<K: Kinds> {
@@ -320,6 +332,13 @@ impl<K: Kinds> State<K> {
         fx: &mut Effects<K>,
     ) -> Result<Ticket, Refusal> {
         self.advance(now);
+        let (request, waker) = match self.queue_at_once(request, seniority, waker) {
+            Ok((ticket, kick)) => {
+                fx.kick |= kick;
+                return Ok(ticket);
+            }
+            Err(undone) => undone,
+        };
         if self.revoke_overdue_grants(fx) {
             // As if upkeep had come in time: who is in line already is served, even if this caller is turned away.
             self.settle(fx);
@@ -336,12 +355,12 @@ impl<K: Kinds> State<K> {
 
     /// A waiter picks up its answer, if it has been given one; the ticket comes back if not.
     #[inline]
-    pub(crate) fn pick_up(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Result<Polled<K>, Ticket> {
+    pub(crate) fn pick_up(&mut self, ticket: Ticket) -> Result<Polled<K>, Ticket> {
         let waiter = self.waiters.at(ticket.index());
         match waiter.standing {
             Standing::Granted(at) => {
                 let (request, arrival) = (waiter.request, waiter.arrival);
-                self.leave(ticket, fx);
+                self.waiters.leave_answered(ticket);
                 let (place, connection) = self.lend(at, request.tag, request.lease);
                 Ok(Polled::Lent {
                     place,
@@ -350,7 +369,7 @@ impl<K: Kinds> State<K> {
                 })
             }
             Standing::Refused(refusal) => {
-                self.leave(ticket, fx);
+                self.waiters.leave_answered(ticket);
                 Ok(Polled::Refused(refusal))
             }
             Standing::Queued | Standing::Parked => Err(ticket),
@@ -371,7 +390,7 @@ impl<K: Kinds> State<K> {
             self.waiters.requeue(ticket.index());
             self.settle(fx);
         }
-        let ticket = match self.pick_up(ticket, fx) {
+        let ticket = match self.pick_up(ticket) {
             Ok(answer) => {
                 fx.wakers_to_drop.push(waker);
                 return answer;
@@ -407,7 +426,7 @@ impl<K: Kinds> State<K> {
 
     // ---- borrowers ----------------------------------------------------------------------------------------------
 
-    /// A clean connection comes back. Exact time where somebody waits; the coarse clock ([`State::now`]) will do elsewhere.
+    /// A clean connection comes back. The coarse clock ([`State::now`]) will do.
     pub(crate) fn release(
         &mut self,
         place: Place,
@@ -416,8 +435,14 @@ impl<K: Kinds> State<K> {
         fx: &mut Effects<K>,
     ) {
         self.advance(now);
-        let Err((place, connection)) = self.rest_at_once(place, connection) else {
-            return;
+        let (place, connection) = match self.serve_at_once(place, connection) {
+            Returned::Idle => return,
+            Returned::HandedOver { waker, kick } => {
+                fx.wakes.extend(waker);
+                fx.kick |= kick;
+                return;
+            }
+            Returned::NotYet(place, connection) => (place, connection),
         };
         let at = place.index();
         self.totals.released += 1;
@@ -428,23 +453,6 @@ impl<K: Kinds> State<K> {
         } else if self.somebody_waits() {
             self.plan_wake(fx);
         }
-    }
-
-    /// As [`State::release`] by the coarse clock where nothing else is left to do: the connection stays and nobody waits for it.
-    #[inline]
-    pub(crate) fn rest_at_once(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-    ) -> Result<(), (Place, K::Connection)> {
-        let at = place.index();
-        if self.somebody_waits() || self.outage.failing() || self.must_go(at).is_some() {
-            return Err((place, connection));
-        }
-        self.totals.released += 1;
-        self.slots.at_mut(at).proven = true;
-        self.slots.shift(at, Stage::Idle(connection), self.now);
-        Ok(())
     }
 
     /// A connection comes back that must be reset before it serves again; the caller starts the reset with it and the place

@@ -2,7 +2,7 @@
 
 use super::{
     Checking, Effects, Evicted, EvictionRecord, Kinds, Lease, Moment, Phase, Place, REMEMBERED_EVICTIONS,
-    Refusal, Stage, StageName, State, outage, waiters::WaiterIndex,
+    Refusal, Request, Returned, Stage, StageName, State, Ticket, outage, waiters::WaiterIndex,
 };
 use crate::pool::{config::Order, eviction::Eviction};
 
@@ -95,7 +95,7 @@ impl<K: Kinds> State<K> {
         if self.somebody_waits()
             && let Some(oldest) = self.slots.front(StageName::Granted)
         {
-            wake = wake.min(self.slots.at(oldest).since.after(super::GRANT_LIFETIME));
+            wake = wake.min(self.grant_ends(oldest));
         }
         if self.outage.failing() && self.dials_wanted() > 0 {
             wake = wake.min(self.dial_allowed_from().unwrap_or(Moment::NEVER));
@@ -228,9 +228,50 @@ impl<K: Kinds> State<K> {
 
     #[inline]
     fn grant(&mut self, at: u32, connection: K::Connection, to: WaiterIndex, fx: &mut Effects<K>) {
+        fx.wakes.extend(self.grant_quietly(at, connection, to));
+    }
+
+    /// Returns the waker, to be called after unlocking. The grant begins to age when somebody comes by who knows the time.
+    #[inline]
+    fn grant_quietly(&mut self, at: u32, connection: K::Connection, to: WaiterIndex) -> Option<K::Waker> {
         let granted = Stage::Granted { connection, to };
-        self.slots.shift(at, granted, self.now);
-        fx.wakes.extend(self.waiters.grant(to, at));
+        self.slots.shift(at, granted, Moment::NEVER);
+        self.waiters.grant(to, at)
+    }
+
+    /// When upkeep must come to see to a grant: to let it begin to age, or to give it to the next in line.
+    #[inline]
+    fn grant_ends(&self, at: u32) -> Moment {
+        let aged_since = self.slots.at(at).since.min(self.now);
+        aged_since.after(super::GRANT_LIFETIME)
+    }
+
+    /// A clean connection comes back, and nothing but this is to be done: it is idle, or the first in line gets it.
+    #[inline]
+    pub(crate) fn serve_at_once(&mut self, place: Place, connection: K::Connection) -> Returned<K> {
+        let at = place.index();
+        let usual = self.phase == Phase::Open && !self.outage.failing() && self.must_go(at).is_none();
+        let first = self.waiters.first();
+        let to_be_probed = first.is_some() && self.config.probe.is_always();
+        if !usual || to_be_probed {
+            return Returned::NotYet(place, connection);
+        }
+        self.totals.released += 1;
+        self.slots.at_mut(at).proven = true;
+        let Some(to) = first.filter(|_| !self.paused) else {
+            self.slots.shift(at, Stage::Idle(connection), self.now);
+            return Returned::Idle;
+        };
+        let waker = self.grant_quietly(at, connection, to);
+        let mut kick = false;
+        if self.somebody_waits()
+            && let Some(oldest) = self.slots.front(StageName::Granted)
+        {
+            let wake = self.grant_ends(oldest);
+            kick = wake < self.planned_wake;
+            self.planned_wake = self.planned_wake.min(wake);
+        }
+        Returned::HandedOver { waker, kick }
     }
 
     /// A grant has lost its waiter: its connection is idle until someone in line gets it.
@@ -243,9 +284,10 @@ impl<K: Kinds> State<K> {
         self.slots.shift(at, idle, self.now);
     }
 
-    /// Grants that nobody picked up in time: their holders are parked, and someone else is to be served. Says whether there
+    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and someone else is to be served. Says whether there
     /// were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
+        self.age_new_grants();
         let revoked_before = self.totals.revoked;
         while let Some(at) = self.slots.front(StageName::Granted) {
             let slot = self.slots.at(at);
@@ -260,6 +302,43 @@ impl<K: Kinds> State<K> {
             self.take_back(at, fx);
         }
         self.totals.revoked > revoked_before
+    }
+
+    /// New grants begin to age now.
+    #[inline]
+    fn age_new_grants(&mut self) {
+        let mut newest = self.slots.back(StageName::Granted);
+        while let Some(at) = newest.filter(|&at| self.slots.at(at).since == Moment::NEVER) {
+            self.slots.at_mut(at).since = self.now;
+            newest = self.slots.prev(at);
+        }
+    }
+
+    /// A caller gets in line, and nothing but that is to be done: everything is lent, and nothing can be dialled. Says whether
+    /// upkeep is to be kicked.
+    #[inline]
+    pub(super) fn queue_at_once(
+        &mut self,
+        request: Request<K::Tag>,
+        seniority: Option<u64>,
+        waker: K::Waker,
+    ) -> Result<(Ticket, bool), (Request<K::Tag>, K::Waker)> {
+        self.age_new_grants();
+        let oldest = self.slots.front(StageName::Granted);
+        let oldest = oldest.map_or(Moment::NEVER, |at| self.grant_ends(at));
+        let usual = self.phase == Phase::Open
+            && !self.outage.failing()
+            && self.room() == 0
+            && self.slots.front(StageName::Idle).is_none()
+            && oldest > self.now
+            && self.waiters.waiting() < self.config.max_waiting as usize;
+        if !usual {
+            return Err((request, waker));
+        }
+        let wake = request.deadline.min(oldest);
+        let kick = wake < self.planned_wake;
+        self.planned_wake = self.planned_wake.min(wake);
+        Ok((self.waiters.enqueue(request, seniority, waker), kick))
     }
 
     fn probe(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {

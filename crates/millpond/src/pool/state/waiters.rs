@@ -302,6 +302,13 @@ impl<K: Kinds> Waiters<K> {
         self.link_into_queue(at, behind);
     }
 
+    /// Ends a waiter that has been answered: its waker was taken then, and nothing is left to drop.
+    #[inline]
+    pub(super) fn leave_answered(&mut self, ticket: Ticket) {
+        let (_, waker) = self.leave(ticket);
+        debug_assert!(waker.is_none());
+    }
+
     /// Ends a waiter; what it held is returned, to be dropped after unlocking.
     #[inline]
     pub(super) fn leave(&mut self, ticket: Ticket) -> (Standing, Option<K::Waker>) {

@@ -278,6 +278,7 @@ impl Model {
     }
     fn grant(&mut self, number: u64, to: CallerId) {
         self.enter(number, At::Granted(to));
+        self.connection(number).since = Moment::NEVER;
         self.caller(to).stands = Stands::Granted(number);
         self.wake(to);
     }
@@ -342,8 +343,13 @@ impl Model {
     /// Says whether there was any.
     fn revoke_overdue(&mut self) -> bool {
         let mut any = false;
+        let now = self.now;
+        for connection in &mut self.connections {
+            if matches!(connection.at, At::Granted(_)) && connection.since == Moment::NEVER {
+                connection.since = now;
+            }
+        }
         loop {
-            let now = self.now;
             let overdue = self.connections.iter().find_map(|c| match c.at {
                 At::Granted(to) if c.since.after(GRANT_LIFETIME) <= now => Some((c.number, to)),
                 _ => None,
@@ -459,7 +465,8 @@ impl Model {
         }
         for connection in &self.connections {
             if self.in_line() > 0 && matches!(connection.at, At::Granted(_)) {
-                next = next.min(connection.since.after(GRANT_LIFETIME));
+                // One that has only just been made begins to age when upkeep comes.
+                next = next.min(connection.since.min(self.now).after(GRANT_LIFETIME));
             }
         }
         next

@@ -9,6 +9,7 @@ fn a_grant_that_nobody_picks_up_goes_to_the_next() {
     let second = scene.wait();
     scene.release(lent.remove(0));
     assert_eq!(scene.woken(), [2]);
+    scene.tick(); // From here on it ages.
     scene.tick_after(4);
     assert_eq!(scene.woken(), [0; 0], "it has 5 ms to come");
     scene.tick_after(1);
@@ -36,6 +37,7 @@ fn a_waiter_that_lost_its_grant_keeps_its_seniority() {
     let second = scene.wait();
     let third = scene.wait();
     scene.release(lent.remove(0));
+    scene.tick();
     scene.tick_after(5);
     let lent = scene.picks_up(second);
     let first = scene.still_waits(first);
@@ -49,6 +51,7 @@ fn a_waiter_that_lost_its_grant_gets_no_other_before_it_is_polled() {
     let (mut scene, mut lent) = Scene::with_lent(2, |_| {});
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
+    scene.tick();
     scene.tick_after(5);
     scene.woken();
     scene.release(lent.remove(0));
@@ -62,6 +65,7 @@ fn a_waiter_that_loses_its_grant_after_its_deadline_is_told_in_the_same_tick() {
     let first = scene.try_wait(3).expect("may wait");
     let _second = scene.wait();
     scene.release(lent.remove(0));
+    scene.tick();
     scene.tick_after(5);
     assert!(scene.state.planned_wake() > scene.now);
     assert_eq!(scene.is_told(first), Refusal::TimedOut);
