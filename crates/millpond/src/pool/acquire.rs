@@ -5,7 +5,7 @@ use std::{
     future::Future,
     panic::{Location, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker, ready},
     thread::Thread,
     time::Duration,
@@ -20,7 +20,7 @@ use super::{
     AcquireError, Connection, Connector, Priority,
     lender::{Borrower, Lender},
     runtime::has_timer,
-    state::{Attempt, Effects, Lease, Moment, Polled, Request, Ticket},
+    state::{Attempt, Effects, Lease, Moment, Polled, Request, StageName, Ticket},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -141,11 +141,17 @@ impl<'p, C: Connector> Acquire<'p, C> {
             match std::mem::replace(&mut self.progress, Progress::Ended) {
                 Progress::New => {
                     self.task = tokio::task::try_id();
+                    if self.lender.exhausted.load(Ordering::Relaxed) {
+                        self.progress = Progress::Entering(None);
+                        continue;
+                    }
                     let borrower = self.borrower();
                     let mut state = self.lender.lock();
                     let attempt = match state.lend_at_once(borrower, self.lease) {
                         Some((place, connection)) => {
+                            let exhausted = state.slots().count(StageName::Idle) == 0;
                             drop(state);
+                            self.lender.seems_exhausted(exhausted);
                             Attempt::Lent(place, connection)
                         }
                         None => {
@@ -168,11 +174,17 @@ impl<'p, C: Connector> Acquire<'p, C> {
                             let error = self.lender.explain(refusal, Duration::ZERO, None);
                             return Poll::Ready(Err(error));
                         }
-                        Attempt::MustWait => Progress::Entering(None),
+                        Attempt::MustWait => {
+                            self.lender.seems_exhausted(true);
+                            Progress::Entering(None)
+                        }
                     };
                 }
                 Progress::Entering(seniority) => match self.enter(seniority, waker) {
-                    Ok((ticket, true)) => self.progress = Progress::Waiting(ticket),
+                    Ok((ticket, true)) => {
+                        self.lender.seems_exhausted(false);
+                        self.progress = Progress::Waiting(ticket);
+                    }
                     Ok((ticket, false)) => {
                         self.progress = Progress::Waiting(ticket);
                         return Poll::Pending;

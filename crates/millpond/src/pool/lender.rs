@@ -7,7 +7,10 @@ use std::{
     fmt,
     marker::PhantomData,
     panic::{AssertUnwindSafe, Location, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -113,6 +116,9 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) bell: Arc<Bell>,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
+    /// A hint, read without the lock and never trusted: nothing was idle when somebody last looked. Who sees it set gets ready to
+    /// wait before taking the lock, and so takes it once instead of twice.
+    pub(crate) exhausted: AtomicBool,
     /// Notified when the number of connections or the phase changes.
     pub(crate) changed: Notify,
     #[cfg(feature = "metrics")]
@@ -132,6 +138,7 @@ impl<C: Connector> Lender<C> {
             runtime,
             bell: Arc::new(Bell::new()),
             acquire_timeout: config.acquire_timeout,
+            exhausted: AtomicBool::new(false),
             changed: Notify::new(),
             #[cfg(feature = "metrics")]
             metrics: super::metrics::Metrics::new(&config.name),
@@ -144,6 +151,14 @@ impl<C: Connector> Lender<C> {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<Pooled<C>>> {
         self.state.lock()
+    }
+
+    /// Renews the hint. It is written only where it changes, so that who reads it doesn't wait for whoever writes it.
+    #[inline]
+    pub(crate) fn seems_exhausted(&self, exhausted: bool) {
+        if self.exhausted.load(Ordering::Relaxed) != exhausted {
+            self.exhausted.store(exhausted, Ordering::Relaxed);
+        }
     }
 
     /// One transition, and what follows from it.
@@ -313,7 +328,10 @@ impl<C: Connector> Lender<C> {
         #[cfg(feature = "metrics")]
         let since = state.slots().of(&place).since;
         match state.serve_at_once(place, connection) {
-            Returned::Idle => drop(state),
+            Returned::Idle => {
+                drop(state);
+                self.seems_exhausted(false);
+            }
             Returned::HandedOver { waker, kick } => {
                 drop(state);
                 if kick {

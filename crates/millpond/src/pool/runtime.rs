@@ -21,14 +21,18 @@ use super::{state::ConnectionNumber, sync::Mutex};
 #[derive(Debug)]
 pub(crate) struct Runtime {
     handle: tokio::runtime::Handle,
+    /// It has no threads of its own.
+    is_driven_by_callers: bool,
     /// Dials and checks under way. Closers aren't here: they are bounded by `close_timeout`, and stopping them leaks nothing.
     stoppable: Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
 impl Runtime {
     pub(crate) fn new(handle: tokio::runtime::Handle) -> Self {
+        let flavor = handle.runtime_flavor();
         Runtime {
             handle,
+            is_driven_by_callers: flavor == tokio::runtime::RuntimeFlavor::CurrentThread,
             stoppable: Mutex::new(Vec::new()),
         }
     }
@@ -68,10 +72,10 @@ impl Runtime {
 
     /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody blocks on a runtime
     /// that has no threads of its own, and that may not be this caller's.
+    #[inline]
     pub(crate) fn may_stand_still(&self) -> bool {
-        use tokio::runtime::{Handle, RuntimeFlavor};
-        self.handle.runtime_flavor() == RuntimeFlavor::CurrentThread
-            && Handle::try_current().is_ok_and(|here| here.id() != self.handle.id())
+        self.is_driven_by_callers
+            && tokio::runtime::Handle::try_current().is_ok_and(|here| here.id() != self.handle.id())
     }
 }
 
