@@ -242,8 +242,18 @@ impl<'p, C: Connector> Acquire<'p, C> {
             priority: self.priority,
             deadline,
         };
-        let mut fx = Effects::none();
         let mut state = lender.lock();
+        let waker = match state.queue_at_once(now, request, seniority, waker) {
+            Ok((ticket, kick)) => {
+                drop(state);
+                if kick {
+                    lender.bell.ring();
+                }
+                return Ok((ticket, false));
+            }
+            Err(waker) => waker,
+        };
+        let mut fx = Effects::none();
         let entered = state.wait(now, request, seniority, waker, &mut fx);
         let entered = entered.map(|ticket| {
             let answered = state.is_answered(&ticket);

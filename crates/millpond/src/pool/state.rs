@@ -331,13 +331,12 @@ impl<K: Kinds> State<K> {
         waker: K::Waker,
         fx: &mut Effects<K>,
     ) -> Result<Ticket, Refusal> {
-        self.advance(now);
-        let (request, waker) = match self.queue_at_once(request, seniority, waker) {
+        let waker = match self.queue_at_once(now, request, seniority, waker) {
             Ok((ticket, kick)) => {
                 fx.kick |= kick;
                 return Ok(ticket);
             }
-            Err(undone) => undone,
+            Err(waker) => waker,
         };
         if self.revoke_overdue_grants(fx) {
             // As if upkeep had come in time: who is in line already is served, even if this caller is turned away.

@@ -15,7 +15,8 @@ impl Moment {
     /// The moment this long after the pool was built.
     #[inline]
     pub(crate) fn at(since_built: Duration) -> Moment {
-        Moment(u64::try_from(since_built.as_nanos()).unwrap_or(u64::MAX))
+        let nanos = since_built.as_secs().saturating_mul(1_000_000_000);
+        Moment(nanos.saturating_add(u64::from(since_built.subsec_nanos())))
     }
 
     /// This long after `self`; [`Moment::NEVER`] where that is out of range.

@@ -317,12 +317,14 @@ impl<K: Kinds> State<K> {
     /// A caller gets in line, and nothing but that is to be done: everything is lent, and nothing can be dialled. Says whether
     /// upkeep is to be kicked.
     #[inline]
-    pub(super) fn queue_at_once(
+    pub(crate) fn queue_at_once(
         &mut self,
+        now: Moment,
         request: Request<K::Tag>,
         seniority: Option<u64>,
         waker: K::Waker,
-    ) -> Result<(Ticket, bool), (Request<K::Tag>, K::Waker)> {
+    ) -> Result<(Ticket, bool), K::Waker> {
+        self.advance(now);
         self.age_new_grants();
         let oldest = self.slots.front(StageName::Granted);
         let oldest = oldest.map_or(Moment::NEVER, |at| self.grant_ends(at));
@@ -333,7 +335,7 @@ impl<K: Kinds> State<K> {
             && oldest > self.now
             && self.waiters.waiting() < self.config.max_waiting as usize;
         if !usual {
-            return Err((request, waker));
+            return Err(waker);
         }
         let wake = request.deadline.min(oldest);
         let kick = wake < self.planned_wake;
