@@ -5,7 +5,7 @@ mod common;
 
 use std::{error::Error, time::Duration};
 
-use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, pass, settle};
+use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
 use millpond::pool::{AcquireError, Connection, ConnectionState, DialError, Eviction, Pool, Status};
 
 #[tokio::test(start_paused = true)]
@@ -313,7 +313,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
     pool.acquire().await.unwrap().discard();
     let _lent = pool.acquire().await.unwrap();
     let up = pool.snapshot().up;
-    pass(1500 * MS).await;
+    common::pass(1500 * MS).await;
     let mut json = serde_json::to_value(pool.snapshot()).unwrap();
     let seconds = |value: &mut serde_json::Value| value.take().as_f64().unwrap();
     assert_eq!(seconds(&mut json["up_seconds"]), (up + 1500 * MS).as_secs_f64());

@@ -20,7 +20,7 @@ use super::{
     AcquireError, Connection, Connector, Priority,
     lender::{Borrower, Lender},
     runtime::has_timer,
-    state::{Attempt, Effects, Lease, Moment, Polled, Request, StageName, Ticket},
+    state::{Attempt, Effects, Lease, Moment, Polled, Request, StageName, Ticket, WAITING_TICK},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -222,10 +222,17 @@ impl<'p, C: Connector> Acquire<'p, C> {
     fn enter(&mut self, seniority: Option<u64>, waker: &Waker) -> Result<(Ticket, bool), AcquireError> {
         let lender = self.lender;
         let waker = waker.clone();
-        let now = lender.clock.now();
+        let mut state = lender.lock();
+        // In a crowd upkeep has come by a moment ago, and nobody who waits for seconds needs to ask for the time again.
+        let roughly =
+            lender.is_patient && matches!(self.limit, Limit::OfThePool) && state.roughly_knows_the_time();
+        let (now, slack) = match roughly {
+            true => (state.now(), WAITING_TICK),
+            false => (lender.clock.now(), Duration::ZERO),
+        };
         let deadline = match self.limit {
             Limit::OfThePool => match lender.acquire_timeout {
-                Some(timeout) => now.after(timeout),
+                Some(timeout) => now.after(slack).after(timeout),
                 None => Moment::NEVER,
             },
             Limit::Timeout(timeout) => now.after(timeout),
@@ -242,8 +249,8 @@ impl<'p, C: Connector> Acquire<'p, C> {
             priority: self.priority,
             deadline,
         };
-        let mut state = lender.lock();
-        let waker = match state.queue_at_once(now, request, seniority, waker) {
+        let exact = (!roughly).then_some(now);
+        let waker = match state.queue_at_once(exact, request, seniority, waker) {
             Ok((ticket, kick)) => {
                 drop(state);
                 if kick {

@@ -116,6 +116,8 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) bell: Arc<Bell>,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
+    /// `acquire_timeout` is so long that nobody minds a few milliseconds more. With metrics every wait is measured.
+    pub(crate) is_patient: bool,
     /// A hint, read without the lock and never trusted: nothing was idle when somebody last looked. Who sees it set gets ready to
     /// wait before taking the lock, and so takes it once instead of twice.
     pub(crate) exhausted: AtomicBool,
@@ -138,6 +140,10 @@ impl<C: Connector> Lender<C> {
             runtime,
             bell: Arc::new(Bell::new()),
             acquire_timeout: config.acquire_timeout,
+            is_patient: !cfg!(feature = "metrics")
+                && config
+                    .acquire_timeout
+                    .is_none_or(|limit| limit >= Duration::from_secs(1)),
             exhausted: AtomicBool::new(false),
             changed: Notify::new(),
             #[cfg(feature = "metrics")]

@@ -65,6 +65,9 @@ use super::{
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// Upkeep's step while somebody waits: how far the coarse clock may then lag behind.
+pub(crate) const WAITING_TICK: Duration = Duration::from_millis(25);
+
 /// How long a grant may lie without being picked up, from when somebody who knows the time has come by: upkeep comes within as long
 /// again. A running task picks it up within microseconds.
 pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
@@ -331,7 +334,7 @@ impl<K: Kinds> State<K> {
         waker: K::Waker,
         fx: &mut Effects<K>,
     ) -> Result<Ticket, Refusal> {
-        let waker = match self.queue_at_once(now, request, seniority, waker) {
+        let waker = match self.queue_at_once(Some(now), request, seniority, waker) {
             Ok((ticket, kick)) => {
                 fx.kick |= kick;
                 return Ok(ticket);
@@ -689,6 +692,11 @@ impl<K: Kinds> State<K> {
     }
     pub(crate) fn evictions(&self) -> impl ExactSizeIterator<Item = &EvictionRecord> {
         self.evictions.iter()
+    }
+    /// Upkeep will come within [`WAITING_TICK`] of the coarse clock's time: that clock is good enough for a long deadline.
+    #[inline]
+    pub(crate) fn roughly_knows_the_time(&self) -> bool {
+        self.planned_wake <= self.now.after(WAITING_TICK)
     }
     /// Whether a waiter can pick something up.
     #[inline]

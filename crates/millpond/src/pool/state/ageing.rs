@@ -2,6 +2,7 @@
 
 use super::{
     ConnectionNumber, Effects, Kinds, Leak, Lease, Look, Moment, Refusal, Stage, StageName, State, TICK,
+    WAITING_TICK,
 };
 use crate::pool::eviction::Eviction;
 
@@ -22,6 +23,9 @@ impl<K: Kinds> State<K> {
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
         self.settle(fx);
+        if self.waiters.waiting() > 0 {
+            self.planned_wake = self.planned_wake.min(self.now.after(WAITING_TICK));
+        }
         fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
     }
 

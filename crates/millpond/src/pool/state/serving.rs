@@ -315,24 +315,26 @@ impl<K: Kinds> State<K> {
     }
 
     /// A caller gets in line, and nothing but that is to be done: everything is lent, and nothing can be dialled. Says whether
-    /// upkeep is to be kicked.
+    /// upkeep is to be kicked. Without a time, grants neither age nor are found overdue: upkeep will see to that.
     #[inline]
     pub(crate) fn queue_at_once(
         &mut self,
-        now: Moment,
+        now: Option<Moment>,
         request: Request<K::Tag>,
         seniority: Option<u64>,
         waker: K::Waker,
     ) -> Result<(Ticket, bool), K::Waker> {
-        self.advance(now);
-        self.age_new_grants();
+        if let Some(now) = now {
+            self.advance(now);
+            self.age_new_grants();
+        }
         let oldest = self.slots.front(StageName::Granted);
         let oldest = oldest.map_or(Moment::NEVER, |at| self.grant_ends(at));
         let usual = self.phase == Phase::Open
             && !self.outage.failing()
             && self.room() == 0
             && self.slots.front(StageName::Idle).is_none()
-            && oldest > self.now
+            && (now.is_none() || oldest > self.now)
             && self.waiters.waiting() < self.config.max_waiting as usize;
         if !usual {
             return Err(waker);

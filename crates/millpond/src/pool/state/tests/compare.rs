@@ -1,7 +1,7 @@
 //! Holds the machine against its model: everything that can be observed must be the same.
 
 use super::{
-    Moment, Phase, Stage, StageName, Standing, State, TICK,
+    Moment, Phase, Stage, StageName, Standing, State, TICK, WAITING_TICK,
     model::{At, Model, Stands},
     numbered::Numbered,
 };
@@ -162,7 +162,8 @@ pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazil
 pub(super) fn upkeep_comes_with_a_reason(state: &State<Numbered>, model: &Model) {
     let dial = model.dial_allowed_from().filter(|_| model.dials_wanted() > 0);
     let needed = model.next_event().min(dial.unwrap_or(Moment::NEVER));
-    let regular = state.now().after(TICK);
+    let step = if model.waiting() > 0 { WAITING_TICK } else { TICK };
+    let regular = state.now().after(step);
     let planned = state.planned_wake();
     assert!(
         planned == needed.min(regular) || planned == state.waiters().earliest_deadline(),

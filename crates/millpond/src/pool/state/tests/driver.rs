@@ -242,6 +242,9 @@ impl<'t> Driver<'t> {
                 .patience()
                 .map_or(Moment::NEVER, |patience| now.after(patience)),
         };
+        if draws.one_in(12) && self.state.roughly_knows_the_time() {
+            return self.queue_roughly(request, seniority, waker);
+        }
         let mut fx = Effects::none();
         let answer = self.state.wait(now, request, seniority, waker, &mut fx);
         let expected = self.model.wait(now, request, seniority, waker);
@@ -254,6 +257,23 @@ impl<'t> Driver<'t> {
                 assert_eq!(expected, Err(why), "whether it may wait");
                 self.tally.count_refusal(why);
             }
+        }
+        self.done(Op::Wait, fx);
+    }
+
+    /// Without a look at the clock.
+    fn queue_roughly(&mut self, request: Request<CallerId>, seniority: Option<u64>, waker: u64) {
+        let mut fx = Effects::none();
+        match self.state.queue_at_once(None, request, seniority, waker) {
+            Ok((ticket, kick)) => {
+                fx.kick = kick;
+                self.model.queue(request, seniority, waker);
+                self.waiting.push(Waiting {
+                    ticket,
+                    id: request.tag,
+                });
+            }
+            Err(waker) => fx.wakers_to_drop.push(waker),
         }
         self.done(Op::Wait, fx);
     }

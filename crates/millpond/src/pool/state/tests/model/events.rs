@@ -52,6 +52,12 @@ impl Model {
             self.count_refusal(refusal);
             return Err(refusal);
         }
+        self.queue(request, seniority, waker);
+        Ok(())
+    }
+
+    /// A caller who may wait gets in line.
+    pub(in super::super) fn queue(&mut self, request: Request<CallerId>, seniority: Option<u64>, waker: u64) {
         let arrival = seniority.unwrap_or(self.last_arrival + 1);
         self.last_arrival = self.last_arrival.max(arrival);
         self.callers.push(Caller {
@@ -64,7 +70,6 @@ impl Model {
             waker: Some(waker),
         });
         self.rest();
-        Ok(())
     }
 
     fn turned_away(&self, seniority: Option<u64>) -> Option<Refusal> {
