@@ -35,6 +35,7 @@
 //! 7. Counts are lengths of lists; none is kept beside what it counts.
 
 mod ageing;
+mod effects;
 mod few;
 mod list;
 mod moment;
@@ -50,13 +51,14 @@ mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 
-use self::{few::Few, serving::Candidate, waiters::ServingOrder};
 pub(crate) use self::{
+    effects::{Attempt, Effects, Evicted, Leak, Look, Polled, Returned},
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
     waiters::{Request, Standing, Ticket, Waiters},
 };
+use self::{serving::Candidate, waiters::ServingOrder};
 use super::{
     config::Config,
     eviction::{Eviction, Totals},
@@ -114,123 +116,6 @@ pub(crate) enum Phase {
     Closed,
     /// Closed because the runtime that dials and keeps the pool has ended.
     RuntimeEnded,
-}
-
-/// A connection that has left the pool's hands for good, and must be closed and then reported by [`State::closed`].
-#[derive(Debug)]
-pub(crate) struct Evicted<K: Kinds> {
-    pub(crate) place: Place,
-    pub(crate) connection: K::Connection,
-    pub(crate) number: ConnectionNumber,
-    pub(crate) reason: Eviction,
-}
-
-/// A connection lent for longer than the leak threshold.
-#[derive(Debug)]
-pub(crate) struct Leak<T> {
-    pub(crate) number: ConnectionNumber,
-    pub(crate) tag: T,
-    pub(crate) lent_for: Duration,
-}
-
-/// What the caller of a transition must do once it has released the lock.
-///
-/// One is made and dropped for every acquire and every release, so what these may bring about (a wake, a waker to drop) lies in
-/// place, and all the rest in vectors that cost nothing while they are empty.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Effects<K: Kinds> {
-    /// Start a dial for each; report it with [`State::dial_finished`].
-    pub(crate) dials: Vec<Place>,
-    /// Probe each; report it with [`State::checked`].
-    pub(crate) probes: Vec<(Place, K::Connection)>,
-    /// Close each; report it with [`State::closed`].
-    pub(crate) evicted: Vec<Evicted<K>>,
-    /// Wake each.
-    pub(crate) wakes: Few<K::Waker>,
-    /// Drop these. Not under the lock: a waker's or an error's drop may run anything.
-    pub(crate) wakers_to_drop: Few<K::Waker>,
-    pub(crate) causes_to_drop: Vec<K::Cause>,
-    /// Report each.
-    pub(crate) leaks: Vec<Leak<K::Tag>>,
-    /// Upkeep sleeps for too long: tell it to look at [`State::planned_wake`] again.
-    pub(crate) kick: bool,
-    /// The number of connections or the phase changed: those who watch for that should look again.
-    pub(crate) changed: bool,
-}
-
-impl<K: Kinds> Effects<K> {
-    #[inline]
-    pub(crate) fn none() -> Self {
-        Effects {
-            dials: Vec::new(),
-            probes: Vec::new(),
-            evicted: Vec::new(),
-            wakes: Few::none(),
-            wakers_to_drop: Few::none(),
-            causes_to_drop: Vec::new(),
-            leaks: Vec::new(),
-            kick: false,
-            changed: false,
-        }
-    }
-
-    /// There is something to do besides waking.
-    #[inline]
-    pub(crate) fn is_more_than_wakes(&self) -> bool {
-        self.kick
-            || self.changed
-            || !self.dials.is_empty()
-            || !self.probes.is_empty()
-            || !self.evicted.is_empty()
-            || !self.leaks.is_empty()
-    }
-
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.wakes.is_empty() && !self.is_more_than_wakes()
-    }
-}
-
-/// The answer to [`State::acquire`].
-#[derive(Debug)]
-pub(crate) enum Attempt<K: Kinds> {
-    Lent(Place, K::Connection),
-    Refused(Refusal),
-    MustWait,
-}
-
-/// The answer to [`State::serve_at_once`].
-#[derive(Debug)]
-pub(crate) enum Returned<K: Kinds> {
-    /// Nobody waits: the connection is idle.
-    Idle,
-    /// The first in line has been granted it and is to be woken, and upkeep is to be kicked if so.
-    HandedOver { waker: Option<K::Waker>, kick: bool },
-    /// More has to be done than that: [`State::release`] it.
-    NotYet(Place, K::Connection),
-}
-
-/// The answer to [`State::poll`].
-#[derive(Debug)]
-pub(crate) enum Polled<K: Kinds> {
-    /// `arrival` keeps the caller's seniority should the connection turn out unfit.
-    Lent {
-        place: Place,
-        connection: K::Connection,
-        arrival: u64,
-    },
-    Refused(Refusal),
-    Waiting(Ticket),
-}
-
-/// An idle connection taken out to be looked at, and where it goes back.
-#[derive(Debug)]
-pub(crate) struct Look<K: Kinds> {
-    place: Place,
-    pub(crate) connection: K::Connection,
-    pub(crate) number: ConnectionNumber,
-    since: Moment,
-    before: Option<(u32, ConnectionNumber)>,
 }
 
 /// The machine.
