@@ -33,7 +33,7 @@ use super::{
 /// line, and a dial that was started for it goes on and serves somebody else.
 ///
 /// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop may, holds nobody up either: a grant that
-/// isn't picked up within 5 ms goes to the next, and this caller is served in its old order once it is polled again.
+/// isn't picked up within 10 ms goes to the next, and this caller is served in its old order once it is polled again.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
     lender: &'p Arc<Lender<C>>,
