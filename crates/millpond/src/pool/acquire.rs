@@ -146,7 +146,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                         continue;
                     }
                     let borrower = self.borrower();
-                    let mut state = self.lender.lock();
+                    let mut state = self.lender.lock_for_lending();
                     let attempt = match state.lend_at_once(borrower, self.lease) {
                         Some((place, connection)) => {
                             let exhausted = state.slots().count(StageName::Idle) == 0;
@@ -273,7 +273,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Picks up the answer, if there is one.
     fn pick_up(&mut self, ticket: Ticket, waker: &Waker) -> Polled<super::lender::Pooled<C>> {
-        let mut state = self.lender.lock();
+        let mut state = self.lender.lock_for_lending();
         let answer = state.pick_up(ticket);
         drop(state);
         #[cfg(feature = "metrics")]

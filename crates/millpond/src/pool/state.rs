@@ -604,7 +604,7 @@ impl<K: Kinds> State<K> {
     }
 
     #[inline]
-    fn advance(&mut self, now: Moment) {
+    pub(crate) fn advance(&mut self, now: Moment) {
         self.now = self.now.max(now);
     }
 
