@@ -324,7 +324,7 @@ impl<C: Connector> Pool<C> {
         self.empty(within)
     }
 
-    /// Takes no new callers, serves those who wait, and closes connections as they become idle. After `within` it closes the pool
+    /// Takes no new callers, serves those who wait (a pause is lifted), and closes connections as they become idle. After `within` it closes the pool
     /// as [`close`](Pool::close) does.
     ///
     /// # Errors
@@ -397,7 +397,7 @@ impl<C: Connector> Pool<C> {
     }
 
     /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent ones beyond the new size when they
-    /// come back.
+    /// come back. What `min_idle` asks for beyond the new size isn't dialled.
     ///
     /// # Errors
     ///
