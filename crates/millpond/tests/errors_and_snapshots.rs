@@ -38,7 +38,11 @@ async fn a_timeout_tells_counts_the_longest_with_its_place_this_task_and_the_las
         (2, 2, 1, 1),
         "{text}"
     );
-    assert_eq!(why.waited, SECOND);
+    let late = why.waited.checked_sub(SECOND).expect("not early");
+    assert!(
+        late <= 25 * MS,
+        "who waits beside others may be told a little late: {late:?}"
+    );
     let (longest, place) = why.longest.unwrap();
     assert!(longest >= 2 * SECOND && place.line() < line, "{text}");
     assert!(
