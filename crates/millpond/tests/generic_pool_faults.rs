@@ -279,7 +279,10 @@ async fn after_a_busy_time_as_many_are_destroyed_as_were_created() {
     let totals = pool.snapshot().totals;
     assert_eq!(totals.lent, totals.released + totals.detached, "{totals:?}");
     assert_eq!(
-        totals.evicted.iter().sum::<u64>(),
+        Eviction::ALL
+            .iter()
+            .map(|&reason| totals.evicted(reason))
+            .sum::<u64>(),
         totals.closed,
         "each for one reason"
     );

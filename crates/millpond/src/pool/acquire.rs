@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::Future,
-    panic::{Location, catch_unwind},
+    panic::Location,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker, ready},
@@ -18,9 +18,9 @@ use tokio::{
 
 use super::{
     AcquireError, Connection, Connector, Priority,
-    lender::{Borrower, Lender},
-    runtime::has_timer,
-    state::{Attempt, Effects, Lease, Moment, Polled, Request, StageName, Ticket, WAITING_TICK},
+    lender::{Borrower, Boxed, Lender},
+    runtime::timer,
+    state::{Attempt, Effects, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -42,11 +42,13 @@ pub struct Acquire<'p, C: Connector> {
     priority: Priority,
     lease: Lease,
     progress: Progress,
-    /// When this began to wait.
-    began: Moment,
+    /// When this began to wait, if somebody looked.
+    began: Option<Moment>,
     /// The task that polled this first.
     task: Option<tokio::task::Id>,
-    /// Wakes a caller on another runtime than the pool's, should that one stand still.
+    /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
+    needs_backstop: Option<bool>,
+    /// Ends this wait if it does.
     backstop: Option<Pin<Box<Sleep>>>,
 }
 
@@ -57,9 +59,32 @@ enum Limit {
     OfThePool,
     Timeout(Duration),
     Until(Instant),
-    /// Settled at the first wait.
-    Deadline(Moment),
+    /// Of whichever kind it was, once this has begun to wait.
+    Settled(Moment),
 }
+
+/// What [`Acquire::enter`] came to.
+enum Entered<C: Connector> {
+    /// Something was idle after all.
+    Lent(Place, Boxed<C::Connection>),
+    /// There is an answer to be picked up.
+    Answered(Ticket),
+    /// In line.
+    Waits(Ticket),
+}
+
+impl<C: Connector> Entered<C> {
+    /// In line; but one whose deadline has passed already is told by its next look.
+    fn in_line(ticket: Ticket, now: Option<Moment>, deadline: Moment) -> Self {
+        match now {
+            Some(now) if deadline <= now => Entered::Answered(ticket),
+            _ => Entered::Waits(ticket),
+        }
+    }
+}
+
+/// A connection on its way to its borrower.
+type Handed<C> = (Place, Boxed<<C as Connector>::Connection>);
 
 enum Progress {
     New,
@@ -78,8 +103,9 @@ impl<'p, C: Connector> Acquire<'p, C> {
             priority: Priority::NORMAL,
             lease: Lease::Exclusive,
             progress: Progress::New,
-            began: Moment::default(),
+            began: None,
             task: None,
+            needs_backstop: None,
             backstop: None,
         }
     }
@@ -119,6 +145,9 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// asynchronous tasks, for on a runtime of one thread that wait could never end. `spawn_blocking` and `block_in_place` are fine.
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        if let (Limit::OfThePool, Some(timeout)) = (self.limit, self.lender.acquire_timeout) {
+            self.limit = Limit::Timeout(timeout); // A thread keeps its own time.
+        }
         loop {
             if let Poll::Ready(answer) = self.step(&waker) {
                 return answer;
@@ -127,7 +156,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                 return Err(AcquireError::WouldBlockRuntime);
             }
             match self.limit {
-                Limit::Deadline(deadline) if deadline != Moment::NEVER => {
+                Limit::Settled(deadline) if deadline != Moment::NEVER => {
                     std::thread::park_timeout(deadline.since(self.lender.clock.now()));
                 }
                 _ => std::thread::park(),
@@ -138,54 +167,23 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Gets as far as it can without waiting.
     fn step(&mut self, waker: &Waker) -> Poll<Result<Connection<C>, AcquireError>> {
         loop {
-            match std::mem::replace(&mut self.progress, Progress::Ended) {
-                Progress::New => {
-                    self.task = tokio::task::try_id();
-                    if self.lender.exhausted.load(Ordering::Relaxed) {
+            let (place, connection, seniority) = match std::mem::replace(&mut self.progress, Progress::Ended)
+            {
+                Progress::New => match self.ask() {
+                    Ok(Some((place, connection))) => (place, connection, None),
+                    Ok(None) => {
                         self.progress = Progress::Entering(None);
                         continue;
                     }
-                    let borrower = self.borrower();
-                    let mut state = self.lender.lock_for_lending();
-                    let attempt = match state.lend_at_once(borrower, self.lease) {
-                        Some((place, connection)) => {
-                            let exhausted = state.slots().count(StageName::Idle) == 0;
-                            drop(state);
-                            self.lender.seems_exhausted(exhausted);
-                            Attempt::Lent(place, connection)
-                        }
-                        None => {
-                            let mut fx = Effects::none();
-                            let attempt = state.acquire(borrower, self.lease, &mut fx);
-                            drop(state);
-                            self.lender.carry_out(&mut fx);
-                            attempt
-                        }
-                    };
-                    self.progress = match attempt {
-                        Attempt::Lent(place, connection) => {
-                            let lent = Connection::new(self.lender, place, connection);
-                            match lent.pass_check() {
-                                Some(fit) => return Poll::Ready(Ok(fit)),
-                                None => Progress::New,
-                            }
-                        }
-                        Attempt::Refused(refusal) => {
-                            let error = self.lender.explain(refusal, Duration::ZERO, None);
-                            return Poll::Ready(Err(error));
-                        }
-                        Attempt::MustWait => {
-                            self.lender.seems_exhausted(true);
-                            Progress::Entering(None)
-                        }
-                    };
-                }
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
                 Progress::Entering(seniority) => match self.enter(seniority, waker) {
-                    Ok((ticket, true)) => {
-                        self.lender.seems_exhausted(false);
+                    Ok(Entered::Lent(place, connection)) => (place, connection, None),
+                    Ok(Entered::Answered(ticket)) => {
                         self.progress = Progress::Waiting(ticket);
+                        continue;
                     }
-                    Ok((ticket, false)) => {
+                    Ok(Entered::Waits(ticket)) => {
                         self.progress = Progress::Waiting(ticket);
                         return Poll::Pending;
                     }
@@ -196,16 +194,9 @@ impl<'p, C: Connector> Acquire<'p, C> {
                         place,
                         connection,
                         arrival,
-                    } => {
-                        let lent = Connection::new(self.lender, place, connection);
-                        if let Some(fit) = lent.pass_check() {
-                            return Poll::Ready(Ok(fit));
-                        }
-                        self.progress = Progress::Entering(Some(arrival));
-                    }
+                    } => (place, connection, Some(arrival)),
                     Polled::Refused(refusal) => {
-                        let waited = self.lender.clock.now().since(self.began);
-                        let error = self.lender.explain(refusal, waited, self.task);
+                        let error = self.lender.explain(refusal, self.waited(), self.task);
                         return Poll::Ready(Err(error));
                     }
                     Polled::Waiting(ticket) => {
@@ -214,61 +205,134 @@ impl<'p, C: Connector> Acquire<'p, C> {
                     }
                 },
                 Progress::Ended => panic!("an acquire was polled after it had ended"),
+            };
+            let lent = Connection::new(self.lender, place, connection);
+            match lent.pass_check() {
+                Some(fit) => return Poll::Ready(Ok(fit)),
+                None if seniority.is_some() => self.progress = Progress::Entering(seniority),
+                None => self.progress = Progress::New,
             }
         }
     }
 
-    /// Gets in line; says whether there is an answer already.
-    fn enter(&mut self, seniority: Option<u64>, waker: &Waker) -> Result<(Ticket, bool), AcquireError> {
+    /// Asks for an idle connection, unless the hint says that there is none.
+    fn ask(&mut self) -> Result<Option<Handed<C>>, AcquireError> {
+        self.task = tokio::task::try_id();
+        if self.lender.exhausted.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let borrower = self.borrower();
+        let mut state = self.lender.lock_for_lending();
+        if let Some(lent) = state.lend_at_once(borrower, self.lease) {
+            let exhausted = state.slots().count(StageName::Idle) == 0;
+            drop(state);
+            self.lender.note_exhausted(exhausted);
+            return Ok(Some(lent));
+        }
+        let mut fx = Effects::none();
+        let attempt = state.acquire(borrower, self.lease, &mut fx);
+        drop(state);
+        self.lender.carry_out(&mut fx);
+        match attempt {
+            Attempt::Lent(place, connection) => Ok(Some((place, connection))),
+            Attempt::Refused(refusal) => Err(self.lender.explain(refusal, Duration::ZERO, None)),
+            Attempt::MustWait => {
+                self.lender.note_exhausted(true);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gets in line.
+    fn enter(&mut self, seniority: Option<u64>, waker: &Waker) -> Result<Entered<C>, AcquireError> {
         let lender = self.lender;
         let waker = waker.clone();
+        let patience = self.patience_without_a_clock(seniority);
         let mut state = lender.lock();
-        // In a crowd upkeep has come by a moment ago, and nobody who waits for seconds needs to ask for the time again.
-        let roughly =
-            lender.is_patient && matches!(self.limit, Limit::OfThePool) && state.roughly_knows_the_time();
-        let (now, slack) = match roughly {
-            true => (state.now(), WAITING_TICK),
-            false => (lender.clock.now(), Duration::ZERO),
+        let patience = patience.filter(|_| state.expects_upkeep_soon());
+        let (now, deadline) = match patience {
+            Some(_) => (None, Moment::NEVER),
+            None => {
+                let now = lender.clock.now();
+                let deadline = self.settle_deadline(now);
+                (Some(now), deadline)
+            }
         };
-        let deadline = match self.limit {
-            Limit::OfThePool => match lender.acquire_timeout {
-                Some(timeout) => now.after(slack).after(timeout),
-                None => Moment::NEVER,
-            },
-            Limit::Timeout(timeout) => now.after(timeout),
-            Limit::Until(instant) => lender.clock.moment(instant),
-            Limit::Deadline(deadline) => deadline,
-        };
-        if seniority.is_none() {
-            self.began = now;
-        }
-        self.limit = Limit::Deadline(deadline);
         let request = Request {
             tag: self.borrower(),
             lease: self.lease,
             priority: self.priority,
             deadline,
+            patience,
         };
-        let exact = (!roughly).then_some(now);
-        let waker = match state.queue_at_once(exact, request, seniority, waker) {
+        let waker = match state.queue_at_once(now, request, seniority, waker) {
             Ok((ticket, kick)) => {
                 drop(state);
                 if kick {
                     lender.bell.ring();
                 }
-                return Ok((ticket, false));
+                return Ok(Entered::in_line(ticket, now, deadline));
             }
             Err(waker) => waker,
         };
+        // The hint was wrong, or something has to be done for this caller: all that takes the exact time.
+        if seniority.is_none()
+            && let Some((place, connection)) = state.lend_at_once(request.tag, self.lease)
+        {
+            drop(state);
+            lender.note_exhausted(false);
+            return Ok(Entered::Lent(place, connection));
+        }
+        let now = now.unwrap_or_else(|| lender.clock.now());
+        let request = Request {
+            deadline: self.settle_deadline(now),
+            patience: None,
+            ..request
+        };
         let mut fx = Effects::none();
         let entered = state.wait(now, request, seniority, waker, &mut fx);
-        let entered = entered.map(|ticket| {
-            let answered = state.is_answered(&ticket);
-            (ticket, answered)
+        let entered = entered.map(|ticket| match state.is_answered(&ticket) {
+            true => Entered::Answered(ticket),
+            false => Entered::in_line(ticket, Some(now), request.deadline),
         });
         drop(state);
         lender.carry_out(&mut fx);
         entered.map_err(|refusal| lender.explain(refusal, Duration::ZERO, None))
+    }
+
+    /// How long this waits, if that may be counted from when upkeep comes by instead of from now: nobody who waits for seconds minds
+    /// some milliseconds more, and to ask for the time costs a tenth of a hand-over.
+    fn patience_without_a_clock(&mut self, seniority: Option<u64>) -> Option<Duration> {
+        if self.needs_backstop.is_none() {
+            self.needs_backstop = Some(self.lender.runtime.may_stand_still());
+        }
+        let usual = matches!(self.limit, Limit::OfThePool) && seniority.is_none();
+        let by_upkeep = usual && self.needs_backstop == Some(false);
+        self.lender.long_patience.filter(|_| by_upkeep)
+    }
+
+    /// The deadline, from now on fixed.
+    fn settle_deadline(&mut self, now: Moment) -> Moment {
+        let deadline = match self.limit {
+            Limit::OfThePool => match self.lender.acquire_timeout {
+                Some(timeout) => now.after(timeout),
+                None => Moment::NEVER,
+            },
+            Limit::Timeout(timeout) => now.after(timeout),
+            Limit::Until(instant) => self.lender.clock.moment(instant),
+            Limit::Settled(deadline) => deadline,
+        };
+        self.limit = Limit::Settled(deadline);
+        self.began.get_or_insert(now);
+        deadline
+    }
+
+    /// How long this has waited. Without a look at the clock at the beginning: as long as it was meant to.
+    fn waited(&self) -> Duration {
+        match (self.began, self.lender.acquire_timeout) {
+            (Some(began), _) => self.lender.clock.now().since(began),
+            (None, timeout) => timeout.unwrap_or_default(),
+        }
     }
 
     /// Picks up the answer, if there is one.
@@ -278,7 +342,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
         drop(state);
         #[cfg(feature = "metrics")]
         if let Ok(Polled::Lent { .. }) = answer {
-            self.lender.metrics.waited(self.began, self.lender.clock.now());
+            self.lender.metrics.waited(self.waited());
         }
         answer.unwrap_or_else(|ticket| {
             let (now, waker) = (self.lender.clock.now(), waker.clone());
@@ -302,36 +366,32 @@ impl<C: Connector> Future for Acquire<'_, C> {
         let this = self.get_mut();
         // A loop of acquires that never waits must yield to the reactor now and then.
         let budget = ready!(coop::poll_proceed(cx));
-        let answer = this.step(cx.waker());
-        match answer {
-            Poll::Ready(answer) => {
+        loop {
+            if let Poll::Ready(answer) = this.step(cx.waker()) {
                 budget.made_progress();
-                Poll::Ready(answer)
+                return Poll::Ready(answer);
             }
-            Poll::Pending => this.mind_a_standing_runtime(cx),
+            ready!(this.poll_backstop(cx));
         }
     }
 }
 
 impl<C: Connector> Acquire<'_, C> {
     /// Where the pool's runtime may be standing still, its upkeep won't end this wait: a timer here will.
-    fn mind_a_standing_runtime(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection<C>, AcquireError>> {
-        if self.backstop.is_none()
-            && let Limit::Deadline(deadline) = self.limit
+    fn poll_backstop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.needs_backstop == Some(true)
+            && let Limit::Settled(deadline) = self.limit
             && deadline != Moment::NEVER
-            && self.lender.runtime.may_stand_still()
-            && has_timer()
         {
+            self.needs_backstop = Some(false); // Tried once: a runtime without a timer has none later either.
             let deadline = self.lender.clock.instant(deadline);
-            // Tokio tells by a panic alone that a runtime has no timer; then the pool's own must do.
-            let timer = catch_unwind(|| Box::pin(tokio::time::sleep_until(deadline)));
-            self.backstop = timer.ok();
+            self.backstop = timer(deadline).map(Box::pin);
         }
         match &mut self.backstop {
             Some(timer) => {
                 ready!(timer.as_mut().poll(cx));
                 self.backstop = None;
-                self.step(cx.waker())
+                Poll::Ready(())
             }
             None => Poll::Pending,
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Backoff, BuildError, Config, Connector, Order, Pool, Probe,
     lender::Lender,
-    runtime::{Runtime, has_timer},
+    runtime::{Runtime, timer},
     upkeep,
 };
 
@@ -154,7 +154,7 @@ impl<C: Connector> Builder<C> {
         let here = || tokio::runtime::Handle::try_current().ok();
         let handle = self.runtime.or_else(here).ok_or(BuildError::NoRuntime)?;
         let entered = handle.enter();
-        if !has_timer() {
+        if timer(tokio::time::Instant::now()).is_none() {
             return Err(BuildError::NoTimer);
         }
         let runtime = Runtime::new(handle.clone());

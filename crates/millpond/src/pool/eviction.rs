@@ -42,8 +42,10 @@ pub enum Eviction {
 }
 
 impl Eviction {
+    pub(crate) const COUNT: usize = 15;
+
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Eviction; 15] = [
+    pub const ALL: &'static [Eviction] = &[
         Eviction::IdleTimeout,
         Eviction::Lifetime,
         Eviction::PeerClosed,
@@ -118,7 +120,7 @@ impl std::fmt::Display for Eviction {
     }
 }
 
-/// What has happened since the pool was built. These only grow, and mirror nothing that the pool's state holds.
+/// What has happened since the pool was built. These mirror nothing that the pool's state holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -135,11 +137,11 @@ pub struct Totals {
     pub closed: u64,
     /// Connections that have been detached.
     pub detached: u64,
-    /// Acquires that succeeded.
+    /// Acquires that succeeded: one whose connection doesn't pass its check is counted when it gets another.
     pub lent: u64,
     /// Lent connections that came back, clean or not. Detached ones don't.
     pub released: u64,
-    /// Waiters that gave up: their future was dropped.
+    /// Waiters that gave up: their future was dropped before they had been refused.
     pub cancelled: u64,
     /// Grants that weren't picked up in time and went to somebody else.
     pub revoked: u64,
@@ -149,9 +151,9 @@ pub struct Totals {
     pub turned_away_full: u64,
     /// Callers told that the endpoint is unavailable.
     pub turned_away_unavailable: u64,
-    /// Evictions by reason, in the order of [`Eviction::ALL`].
+    /// Evictions by reason, in the order of [`Eviction::ALL`]: see [`Totals::evicted`].
     #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
-    pub evicted: [u64; Eviction::ALL.len()],
+    pub(crate) evicted: [u64; Eviction::COUNT],
 }
 
 impl Totals {
@@ -166,11 +168,11 @@ impl Totals {
 }
 
 #[cfg(feature = "serde")]
-fn by_name<S: serde::Serializer>(
-    counts: &[u64; Eviction::ALL.len()],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(Eviction::ALL.map(|reason| (reason.name(), counts[reason as usize])))
+fn by_name<S: serde::Serializer>(counts: &[u64; Eviction::COUNT], serializer: S) -> Result<S::Ok, S::Error> {
+    let named = Eviction::ALL
+        .iter()
+        .map(|&reason| (reason.name(), counts[reason as usize]));
+    serializer.collect_map(named)
 }
 
 #[cfg(test)]
@@ -179,7 +181,8 @@ mod tests {
 
     #[test]
     fn all_reasons_are_listed_where_their_count_is_kept() {
-        for (index, reason) in Eviction::ALL.into_iter().enumerate() {
+        assert_eq!(Eviction::ALL.len(), Eviction::COUNT);
+        for (index, &reason) in Eviction::ALL.iter().enumerate() {
             assert_eq!(reason as usize, index);
             assert_eq!(reason.name(), reason.to_string().replace(' ', "_"));
         }

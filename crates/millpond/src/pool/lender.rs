@@ -116,8 +116,8 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) bell: Arc<Bell>,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
-    /// `acquire_timeout` is so long that nobody minds a few milliseconds more. With metrics every wait is measured.
-    pub(crate) is_patient: bool,
+    /// `acquire_timeout`, where it is so long that nobody minds 25 ms more. With metrics every wait is measured.
+    pub(crate) long_patience: Option<Duration>,
     /// A hint, read without the lock and never trusted: nothing was idle when somebody last looked. Who sees it set gets ready to
     /// wait before taking the lock, and so takes it once instead of twice.
     pub(crate) exhausted: AtomicBool,
@@ -140,10 +140,9 @@ impl<C: Connector> Lender<C> {
             runtime,
             bell: Arc::new(Bell::new()),
             acquire_timeout: config.acquire_timeout,
-            is_patient: !cfg!(feature = "metrics")
-                && config
-                    .acquire_timeout
-                    .is_none_or(|limit| limit >= Duration::from_secs(1)),
+            long_patience: config
+                .acquire_timeout
+                .filter(|&limit| limit >= Duration::from_secs(1) && !cfg!(feature = "metrics")),
             exhausted: AtomicBool::new(false),
             changed: Notify::new(),
             #[cfg(feature = "metrics")]
@@ -175,7 +174,7 @@ impl<C: Connector> Lender<C> {
 
     /// Renews the hint. It is written only where it changes, so that who reads it doesn't wait for whoever writes it.
     #[inline]
-    pub(crate) fn seems_exhausted(&self, exhausted: bool) {
+    pub(crate) fn note_exhausted(&self, exhausted: bool) {
         if self.exhausted.load(Ordering::Relaxed) != exhausted {
             self.exhausted.store(exhausted, Ordering::Relaxed);
         }
@@ -195,13 +194,12 @@ impl<C: Connector> Lender<C> {
     /// Carries out what a transition left to do, and what that brings about in turn. What is left in `fx` is to be dropped.
     #[inline]
     pub(crate) fn carry_out(self: &Arc<Self>, fx: &mut Effects<Pooled<C>>) {
-        if !fx.wakes.is_empty() {
+        if fx.is_more_than_wakes() {
+            self.carry_out_slowly(std::mem::replace(fx, Effects::none()));
+        } else if !fx.wakes.is_empty() {
             for waker in fx.wakes.take() {
                 waker.wake();
             }
-        }
-        if fx.is_more_than_wakes() {
-            self.carry_out_slowly(std::mem::replace(fx, Effects::none()));
         }
     }
 
@@ -215,9 +213,6 @@ impl<C: Connector> Lender<C> {
             }
             if fx.changed {
                 self.changed.notify_waiters();
-            }
-            for waker in fx.wakes.take() {
-                waker.wake();
             }
             for place in fx.dials.drain(..) {
                 self.start_dial(place);
@@ -233,6 +228,12 @@ impl<C: Connector> Lender<C> {
             }
             for leak in fx.leaks.drain(..) {
                 self.report(&leak);
+            }
+            for waker in fx.wakes.take() {
+                // Foreign code as well: one that panics must not keep upkeep from its work, nor the others from theirs.
+                if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                    tracing::error!(target: "millpond::pool", "a waker panicked");
+                }
             }
             let mut next = Effects::none();
             for evicted in fx.evicted.drain(..) {
@@ -350,7 +351,7 @@ impl<C: Connector> Lender<C> {
         match state.serve_at_once(place, connection) {
             Returned::Idle => {
                 drop(state);
-                self.seems_exhausted(false);
+                self.note_exhausted(false);
             }
             Returned::HandedOver { waker, kick } => {
                 drop(state);

@@ -1,6 +1,8 @@
 //! What a pool tells the `metrics` facade. Handles are registered when the pool is built, so recording allocates nothing.
 //! Names and units are documented in the parent module.
 
+use std::time::Duration;
+
 use ::metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
@@ -24,7 +26,7 @@ pub(crate) struct Metrics {
     hold: Histogram,
     dial_ok: Histogram,
     dial_failed: Histogram,
-    evicted: [Counter; Eviction::ALL.len()],
+    evicted: [Counter; Eviction::COUNT],
 }
 
 impl Metrics {
@@ -43,14 +45,15 @@ impl Metrics {
             hold: histogram!("millpond_pool_hold_seconds", "pool" => pool.to_owned()),
             dial_ok: dial("ok"),
             dial_failed: dial("failed"),
-            evicted: Eviction::ALL.map(|reason| {
+            evicted: std::array::from_fn(|index| {
+                let reason = Eviction::ALL[index];
                 counter!("millpond_pool_evicted_total", "pool" => pool.to_owned(), "reason" => reason.name())
             }),
         }
     }
 
-    pub(crate) fn waited(&self, since: Moment, now: Moment) {
-        self.wait.record(now.since(since).as_secs_f64());
+    pub(crate) fn waited(&self, waited: Duration) {
+        self.wait.record(waited.as_secs_f64());
     }
 
     pub(crate) fn held(&self, since: Moment, now: Moment) {

@@ -360,7 +360,7 @@ impl<C: Connector> Pool<C> {
                 if state.slots().occupied() == 0 && state.waiters().waiting() == 0 {
                     return Ok(());
                 }
-                over |= state.phase() == Phase::RuntimeEnded && !Runtime::is_here();
+                over |= state.runtime_ended() && !Runtime::is_here();
                 let slots = state.slots();
                 StillLent {
                     waited: now.since(begun),

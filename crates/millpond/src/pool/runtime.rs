@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{
@@ -143,7 +142,7 @@ impl std::task::Wake for Watch {
     }
 }
 
-/// Whether the runtime of this context has a timer. Tokio tells by a panic alone.
-pub(crate) fn has_timer() -> bool {
-    catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
+/// A timer of the runtime in this context, if that has any. Tokio tells by a panic alone.
+pub(crate) fn timer(deadline: Instant) -> Option<tokio::time::Sleep> {
+    catch_unwind(|| tokio::time::sleep_until(deadline)).ok()
 }

@@ -67,7 +67,7 @@ use super::{
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Upkeep's step while somebody waits: how far the coarse clock may then lag behind.
+/// Upkeep's step while somebody waits: as late may a deadline be that was asked for without a look at the clock.
 pub(crate) const WAITING_TICK: Duration = Duration::from_millis(25);
 
 /// How long a grant may lie without being picked up, from when somebody who knows the time has come by: upkeep comes within as long
@@ -97,7 +97,7 @@ pub(crate) enum Lease {
     Shared,
 }
 
-/// Why a caller isn't served. Details are read from the state in the same instant.
+/// Why a caller isn't served. The details are read from the state right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Refusal {
     Closed,
@@ -123,6 +123,8 @@ pub(crate) enum Phase {
 pub(crate) struct State<K: Kinds> {
     config: Config,
     phase: Phase,
+    /// Even if the pool had been closed before.
+    runtime_ended: bool,
     paused: bool,
     generation: u32,
     slots: Slots<K>,
@@ -153,6 +155,7 @@ impl<K: Kinds> State<K> {
     pub(crate) fn new(config: Config) -> Self {
         State {
             phase: Phase::Open,
+            runtime_ended: false,
             paused: false,
             generation: 0,
             slots: Slots::new(),
@@ -230,7 +233,10 @@ impl<K: Kinds> State<K> {
             // As if upkeep had come in time: who is in line already is served, even if this caller is turned away.
             self.settle(fx);
         }
-        if let Some(refusal) = self.refusal().or_else(|| self.turns_away(seniority)) {
+        // Who has been given an unfit connection was in line before a drain began.
+        let refusal = self.refusal();
+        let refusal = refusal.filter(|&why| why != Refusal::Draining || seniority.is_none());
+        if let Some(refusal) = refusal.or_else(|| self.turns_away(seniority)) {
             fx.wakers_to_drop.push(waker);
             self.count_refusal(refusal);
             return Err(refusal);
@@ -302,11 +308,16 @@ impl<K: Kinds> State<K> {
     #[inline]
     pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
+        let standing = self.leave(ticket, fx);
+        if let Standing::Refused(_) = standing {
+            return;
+        }
         self.totals.cancelled += 1;
-        if let Standing::Granted(at) = self.leave(ticket, fx) {
+        if let Standing::Granted(at) = standing {
             self.take_back(at, fx);
             self.settle(fx);
         } else if self.phase == Phase::Draining {
+            fx.changed = true;
             self.settle(fx);
         }
     }
@@ -487,6 +498,10 @@ impl<K: Kinds> State<K> {
     /// Closes what is idle or granted, refuses who waits; what is lent or under way is closed when it comes back.
     pub(crate) fn close(&mut self, phase: Phase, fx: &mut Effects<K>) {
         debug_assert!(matches!(phase, Phase::Closed | Phase::RuntimeEnded));
+        if phase == Phase::RuntimeEnded && !self.runtime_ended {
+            self.runtime_ended = true;
+            fx.changed = true;
+        }
         if self.is_closed() {
             return;
         }
@@ -553,6 +568,9 @@ impl<K: Kinds> State<K> {
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
+    pub(crate) fn runtime_ended(&self) -> bool {
+        self.runtime_ended
+    }
     pub(crate) fn paused(&self) -> bool {
         self.paused
     }
@@ -578,9 +596,9 @@ impl<K: Kinds> State<K> {
     pub(crate) fn evictions(&self) -> impl ExactSizeIterator<Item = &EvictionRecord> {
         self.evictions.iter()
     }
-    /// Upkeep will come within [`WAITING_TICK`] of the coarse clock's time: that clock is good enough for a long deadline.
+    /// Upkeep means to come within [`WAITING_TICK`]: soon enough to begin to count a long patience.
     #[inline]
-    pub(crate) fn roughly_knows_the_time(&self) -> bool {
+    pub(crate) fn expects_upkeep_soon(&self) -> bool {
         self.planned_wake <= self.now.after(WAITING_TICK)
     }
     /// Whether a waiter can pick something up.
@@ -589,10 +607,14 @@ impl<K: Kinds> State<K> {
         let standing = &self.waiters.at(ticket.index()).standing;
         matches!(standing, Standing::Granted(_) | Standing::Refused(_))
     }
-    /// A release or a cancellation now may serve somebody, and so must know the exact time.
+    /// Somebody is in line.
     #[inline]
     pub(crate) fn somebody_waits(&self) -> bool {
         !self.waiters.none_queued()
+    }
+    /// The setting, or `max_size` where a resize has made that the smaller one.
+    pub(crate) fn min_idle(&self) -> usize {
+        self.config.min_idle.min(self.config.max_size) as usize
     }
     /// How many more idle connections `min_idle` asks for.
     pub(crate) fn shortfall(&self) -> usize {
@@ -600,7 +622,7 @@ impl<K: Kinds> State<K> {
             return 0;
         }
         let ready = self.slots.count(StageName::Idle) + self.slots.count(StageName::Checking);
-        (self.config.min_idle as usize).saturating_sub(ready)
+        self.min_idle().saturating_sub(ready)
     }
 
     #[inline]

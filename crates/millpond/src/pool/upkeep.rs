@@ -26,6 +26,8 @@ pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> imp
         while let Some(wake_at) = watchdog.lender.upgrade().and_then(|lender| round(&lender)) {
             // Either way it is time to look.
             let _ = timeout_at(wake_at, bell.rung()).await;
+            // A connection that reports something at every look must not keep the others on this thread from running.
+            tokio::task::coop::consume_budget().await;
         }
         watchdog.ended = true;
     }

@@ -12,7 +12,8 @@ impl<K: Kinds> State<K> {
         self.advance(now);
         // First, for who loses a grant may be overdue as well.
         self.revoke_overdue_grants(fx);
-        while let Some(overdue) = self.waiters.next_overdue(self.now) {
+        self.waiters.count_patience(self.now);
+        for overdue in self.waiters.overdue(self.now) {
             self.refuse(overdue, Refusal::TimedOut, fx);
         }
         if self.outage.darken(self.now, self.slots.live() > 0) && !self.paused {
@@ -34,7 +35,7 @@ impl<K: Kinds> State<K> {
         let Some(limit) = self.config.idle_timeout else {
             return;
         };
-        while self.slots.count(StageName::Idle) > self.config.min_idle as usize
+        while self.slots.count(StageName::Idle) > self.min_idle()
             && let Some(oldest) = self.slots.front(StageName::Idle)
             && self.slots.at(oldest).since.after(limit) <= self.now
         {

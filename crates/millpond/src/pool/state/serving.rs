@@ -298,7 +298,7 @@ impl<K: Kinds> State<K> {
                 break;
             }
             self.totals.revoked += 1;
-            self.waiters.park(to);
+            self.waiters.park(to, self.now);
             self.take_back(at, fx);
         }
         self.totals.revoked > revoked_before

@@ -1,5 +1,7 @@
 //! The callers that wait: who is next, who holds a grant, who is parked, and until when each will wait.
 
+use std::time::Duration;
+
 use super::{
     Kinds, Lease, Refusal,
     list::{Linked, Links, List},
@@ -27,7 +29,18 @@ pub(crate) struct Request<T> {
     pub(crate) tag: T,
     pub(crate) lease: Lease,
     pub(crate) priority: Priority,
+    /// [`Moment::NEVER`] while `patience` has not been counted from a time.
     pub(crate) deadline: Moment,
+    /// Asked for without a look at the clock: counted from when upkeep comes by. Never early, and as late as upkeep.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl<T> Request<T> {
+    fn count_patience(&mut self, now: Moment) {
+        if let Some(patience) = self.patience.take() {
+            self.deadline = now.after(patience);
+        }
+    }
 }
 
 /// How a waiter stands. Waiting is [`Standing::Queued`] and [`Standing::Parked`]; the others have been answered.
@@ -139,6 +152,8 @@ pub(crate) struct Waiters<K: Kinds> {
     queues: Queues,
     parked: List,
     arrivals: u64,
+    /// Who arrived later may have a patience that has not been counted yet.
+    counted_up_to: u64,
     /// No waiter's deadline is earlier. May be too early, never too late: waiters that leave don't move it.
     earliest_deadline: Moment,
 }
@@ -152,6 +167,7 @@ impl<K: Kinds> Waiters<K> {
             queues: Queues::EMPTY,
             parked: List::EMPTY,
             arrivals: 0,
+            counted_up_to: 0,
             earliest_deadline: Moment::NEVER,
         }
     }
@@ -286,8 +302,9 @@ impl<K: Kinds> Waiters<K> {
     }
 
     /// Takes a grant back: its holder is out of line until it is polled again.
-    pub(super) fn park(&mut self, at: WaiterIndex) {
+    pub(super) fn park(&mut self, at: WaiterIndex, now: Moment) {
         self.unlink(at);
+        self.waiters[at as usize].request.count_patience(now);
         self.waiters[at as usize].standing = Standing::Parked;
         self.parked.push_back(&mut self.waiters, at);
         let deadline = self.waiters[at as usize].request.deadline;
@@ -327,32 +344,38 @@ impl<K: Kinds> Waiters<K> {
         self.first().or_else(|| self.parked.front())
     }
 
-    /// Whoever waits in line or parked, from the most urgent queue to the parked.
-    fn all_waiting(&self) -> impl Iterator<Item = WaiterIndex> {
-        self.queues
-            .lists
-            .iter()
-            .chain([&self.parked])
-            .flat_map(|list| list.iter(&self.waiters))
+    /// Counts the patience of those who came without a look at the clock from now on.
+    pub(super) fn count_patience(&mut self, now: Moment) {
+        for list in &self.queues.lists {
+            let mut newest = list.back();
+            while let Some(at) = newest {
+                newest = List::prev(&self.waiters, at);
+                let waiter = &mut self.waiters[at as usize];
+                if waiter.arrival <= self.counted_up_to {
+                    break;
+                }
+                waiter.request.count_patience(now);
+                self.earliest_deadline = self.earliest_deadline.min(waiter.request.deadline);
+            }
+        }
+        self.counted_up_to = self.arrivals;
     }
 
-    /// The next waiter whose deadline has passed. When there is none, the earliest deadline is exact again.
-    pub(super) fn next_overdue(&mut self, now: Moment) -> Option<WaiterIndex> {
+    /// Those in line or parked whose deadline has passed, from the most urgent queue to the parked.
+    pub(super) fn overdue(&mut self, now: Moment) -> Vec<WaiterIndex> {
+        let mut overdue = Vec::new();
         if now < self.earliest_deadline {
-            return None;
+            return overdue;
         }
-        let mut earliest = Moment::NEVER;
-        let mut overdue = None;
-        for at in self.all_waiting() {
+        self.earliest_deadline = Moment::NEVER;
+        let waiting = self.queues.lists.iter().chain([&self.parked]);
+        for at in waiting.flat_map(|list| list.iter(&self.waiters)) {
             let deadline = self.waiters[at as usize].request.deadline;
             if deadline <= now {
-                overdue = Some(at);
-                break;
+                overdue.push(at);
+            } else {
+                self.earliest_deadline = self.earliest_deadline.min(deadline);
             }
-            earliest = earliest.min(deadline);
-        }
-        if overdue.is_none() {
-            self.earliest_deadline = earliest;
         }
         overdue
     }

@@ -4,6 +4,8 @@
 //! what the machine has handed out, and gives it back when a step says so. A step is plain numbers, and what it means depends on what is
 //! possible at that point, so any part of a sequence can be left out and the rest is still a sequence: that is what lets a failure shrink.
 
+use std::time::Duration;
+
 use super::{
     Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, StageName, State, Ticket,
     compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
@@ -241,9 +243,10 @@ impl<'t> Driver<'t> {
             deadline: draws
                 .patience()
                 .map_or(Moment::NEVER, |patience| now.after(patience)),
+            patience: None,
         };
-        if draws.one_in(12) && self.state.roughly_knows_the_time() {
-            return self.queue_roughly(request, seniority, waker);
+        if seniority.is_none() && draws.one_in(12) && self.state.expects_upkeep_soon() {
+            return self.queue_patiently(request, waker, draws);
         }
         let mut fx = Effects::none();
         let answer = self.state.wait(now, request, seniority, waker, &mut fx);
@@ -262,12 +265,18 @@ impl<'t> Driver<'t> {
     }
 
     /// Without a look at the clock.
-    fn queue_roughly(&mut self, request: Request<CallerId>, seniority: Option<u64>, waker: u64) {
+    fn queue_patiently(&mut self, request: Request<CallerId>, waker: u64, draws: &mut Draws) {
         let mut fx = Effects::none();
-        match self.state.queue_at_once(None, request, seniority, waker) {
+        let patience = draws.patience().unwrap_or(Duration::from_secs(1));
+        let request = Request {
+            deadline: Moment::NEVER,
+            patience: Some(patience),
+            ..request
+        };
+        match self.state.queue_at_once(None, request, None, waker) {
             Ok((ticket, kick)) => {
                 fx.kick = kick;
-                self.model.queue(request, seniority, waker);
+                self.model.queue(request, None, waker);
                 self.waiting.push(Waiting {
                     ticket,
                     id: request.tag,

@@ -81,7 +81,7 @@ pub(super) struct Tally {
     /// From one waiter's hands straight into another's.
     handed_on: [u64; OPS],
     waiters: [[[u64; STANDINGS]; STANDINGS]; OPS],
-    evictions: [u64; Eviction::ALL.len()],
+    evictions: [u64; Eviction::COUNT],
     refusals: [u64; REFUSALS.len()],
 }
 

@@ -9,7 +9,7 @@ mod events;
 use std::time::Duration;
 
 use super::{
-    Checking, Eviction, GRANT_LIFETIME, Lease, Moment, Phase, Refusal, Request, TICK,
+    Checking, Eviction, GRANT_LIFETIME, Lease, Moment, Phase, Refusal, Request, TICK, WAITING_TICK,
     numbered::{CallerId, Cause},
 };
 use crate::pool::{
@@ -62,9 +62,19 @@ pub(super) struct Caller {
     pub(super) stands: Stands,
     pub(super) arrival: u64,
     pub(super) deadline: Moment,
+    /// Counted from when upkeep comes.
+    pub(super) patience: Option<Duration>,
     pub(super) priority: Priority,
     pub(super) waker: Option<u64>,
     lease: Lease,
+}
+
+impl Caller {
+    pub(super) fn count_patience(&mut self, now: Moment) {
+        if let Some(patience) = self.patience.take() {
+            self.deadline = now.after(patience);
+        }
+    }
 }
 
 /// What the model says must be done.
@@ -171,9 +181,12 @@ impl Model {
     fn room(&self) -> usize {
         (self.config.max_size as usize).saturating_sub(self.connections.len())
     }
+    fn min_idle(&self) -> usize {
+        self.config.min_idle.min(self.config.max_size) as usize
+    }
     pub(super) fn shortfall(&self) -> usize {
         match self.phase {
-            Phase::Open => (self.config.min_idle as usize).saturating_sub(self.idle() + self.checking()),
+            Phase::Open => self.min_idle().saturating_sub(self.idle() + self.checking()),
             _ => 0,
         }
     }
@@ -359,7 +372,9 @@ impl Model {
             };
             any = true;
             self.totals.revoked += 1;
-            self.caller(to).stands = Stands::Parked;
+            let caller = self.caller(to);
+            caller.stands = Stands::Parked;
+            caller.count_patience(now);
             self.take_back(number);
         }
     }
@@ -454,7 +469,10 @@ impl Model {
         let mut next = Moment::NEVER;
         for caller in &self.callers {
             if matches!(caller.stands, Stands::InLine | Stands::Parked) {
-                next = next.min(caller.deadline);
+                let counted_from = caller.patience.map(|_| self.now.after(WAITING_TICK));
+                next = next
+                    .min(caller.deadline)
+                    .min(counted_from.unwrap_or(Moment::NEVER));
             }
         }
         if self.waiting() > 0

@@ -153,6 +153,7 @@ impl Scene {
             lease: Lease::Exclusive,
             priority,
             deadline: self.now.after(Duration::from_millis(patience)),
+            patience: None,
         };
         self.does(|state, now, fx| state.wait(now, request, seniority, u64::from(caller), fx))
     }

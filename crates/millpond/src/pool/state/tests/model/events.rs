@@ -47,6 +47,7 @@ impl Model {
         }
         let refusal = self
             .turned_away_by_phase()
+            .filter(|&why| why != Refusal::Draining || seniority.is_none())
             .or_else(|| self.turned_away(seniority));
         if let Some(refusal) = refusal {
             self.count_refusal(refusal);
@@ -65,6 +66,7 @@ impl Model {
             stands: Stands::InLine,
             arrival,
             deadline: request.deadline,
+            patience: request.patience,
             priority: request.priority,
             lease: request.lease,
             waker: Some(waker),
@@ -116,9 +118,12 @@ impl Model {
 
     pub(in super::super) fn cancel(&mut self, id: CallerId, now: Moment) {
         self.advance(now);
-        self.totals.cancelled += 1;
         let stood = self.caller(id).stands;
         self.callers.retain(|c| c.id != id);
+        if let Stands::Refused(_) = stood {
+            return;
+        }
+        self.totals.cancelled += 1;
         if let Stands::Granted(number) = stood {
             self.take_back(number);
             self.rest();
@@ -315,6 +320,12 @@ impl Model {
     pub(in super::super) fn tick(&mut self, now: Moment) {
         self.advance(now);
         self.revoke_overdue();
+        let now = self.now;
+        for caller in &mut self.callers {
+            if matches!(caller.stands, Stands::InLine | Stands::Parked) {
+                caller.count_patience(now);
+            }
+        }
         let overdue = self
             .callers
             .iter()
@@ -327,7 +338,7 @@ impl Model {
         }
         if let Some(limit) = self.config.idle_timeout {
             for number in self.idle_for(limit) {
-                if self.idle() > self.config.min_idle as usize {
+                if self.idle() > self.min_idle() {
                     self.evict(number, Eviction::IdleTimeout);
                 }
             }
