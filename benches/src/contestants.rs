@@ -237,6 +237,10 @@ impl millpond::pool::Connector for InMemory {
     async fn connect(&self) -> Result<u64, Infallible> {
         Ok(0)
     }
+    /// As the others are told by their `recycle` and `has_broken`.
+    fn is_clean(&self, _: &u64, _: millpond::pool::LastExchange) -> bool {
+        true
+    }
 }
 
 impl deadpool::managed::Manager for InMemory {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use millpond::pool::{Connector, Eviction, Pool};
+use millpond::pool::{Connector, Eviction, LastExchange, Pool};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -59,7 +59,7 @@ impl Connector for Lines {
         })
     }
 
-    fn is_clean(&self, connection: &LineConnection) -> bool {
+    fn is_clean(&self, connection: &LineConnection, _: LastExchange) -> bool {
         !connection.in_exchange && connection.stream.buffer().is_empty()
     }
 

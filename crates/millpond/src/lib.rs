@@ -14,7 +14,7 @@
 //!
 //! let connection = pool.acquire().await?; // dialled, or the one that was used last
 //! connection.set_nodelay(true)?;
-//! drop(connection); // idle again
+//! drop(connection); // idle again: nothing was sent on it
 //! # Ok(())
 //! # }
 //! ```

@@ -107,7 +107,10 @@ async fn full_and_not_ready_and_none_idle_name_their_numbers() {
     let _lent = pool.acquire().await.unwrap();
     let _waiting = Hand::begun(pool.acquire());
     let full = pool.acquire().await.unwrap_err();
-    assert_eq!(full.to_string(), "1 callers wait already, and max_waiting is 1");
+    assert_eq!(
+        full.to_string(),
+        "as many callers wait as may: 1, and max_waiting is 1"
+    );
     assert_eq!(
         pool.try_acquire().unwrap_err().to_string(),
         "no connection is idle"

@@ -142,7 +142,8 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// # Errors
     ///
     /// As when awaited; and [`AcquireError::WouldBlockRuntime`] where it would have to wait on a thread that is running
-    /// asynchronous tasks, for on a runtime of one thread that wait could never end. `spawn_blocking` and `block_in_place` are fine.
+    /// asynchronous tasks, for on a runtime of one thread that wait could never end. `spawn_blocking` and `block_in_place` are fine. A
+    /// task in [`unconstrained`](tokio::task::unconstrained) can't be told from blocking code: there it waits.
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         if let (Limit::OfThePool, Some(timeout)) = (self.limit, self.lender.acquire_timeout) {

@@ -65,7 +65,7 @@ impl<C: Connector> Builder<C> {
 
     /// How long an acquire waits at most; `None`: for ever. Default 5 s: longer than a healthy pool ever takes, shorter than people wait.
     ///
-    /// Of a second or more, it may end up to 25 ms late while many wait: then nobody asks for the exact time again. One that is set for
+    /// Of a second or more, it may end up to 25 ms late while many wait: it is then counted from when upkeep comes by. One that is set for
     /// a single acquire ([`Acquire::timeout`](super::Acquire::timeout)) doesn't.
     pub fn acquire_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.acquire_timeout = limit.into();

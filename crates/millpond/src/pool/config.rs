@@ -20,6 +20,7 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Probe {
     /// Never: the default. The connector's synchronous check sees what has arrived, and a probe costs a round trip and still
     /// proves nothing about the next instant.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Connector, Eviction,
+    Connector, Eviction, LastExchange,
     lender::{Boxed, Lender},
     state::Place,
 };
@@ -26,6 +26,7 @@ use super::{
 #[must_use = "dropping it at once gives the connection back unused"]
 pub struct Connection<C: Connector> {
     lender: Arc<Lender<C>>,
+    exchange: LastExchange,
     /// There until it is given away.
     held: Option<(Place, Boxed<C::Connection>)>,
 }
@@ -34,6 +35,7 @@ impl<C: Connector> Connection<C> {
     pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place, connection: Boxed<C::Connection>) -> Self {
         Connection {
             lender: Arc::clone(lender),
+            exchange: LastExchange::None,
             held: Some((place, connection)),
         }
     }
@@ -56,11 +58,12 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// Gives it back, and says that its exchange is complete. Connectors that can't know that themselves (of raw streams) close a
-    /// connection that is merely dropped after use; for the others this is the same as dropping.
+    /// Gives it back, and says that its exchange is complete: connectors that can't know that themselves close a connection that was
+    /// borrowed mutably and is merely dropped.
     pub fn release(mut self) {
         let lender = Arc::clone(&self.lender);
         lender.connector.exchange_completed(&mut self);
+        self.exchange = LastExchange::Completed;
     }
 
     /// Closes it instead of giving it back. The eviction's reason is what the connector's check finds wrong with it, else
@@ -119,6 +122,7 @@ impl<C: Connector> Deref for Connection<C> {
 
 impl<C: Connector> DerefMut for Connection<C> {
     fn deref_mut(&mut self) -> &mut C::Connection {
+        self.exchange = LastExchange::Open;
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
         &mut connection.0
     }
@@ -127,7 +131,7 @@ impl<C: Connector> DerefMut for Connection<C> {
 impl<C: Connector> Drop for Connection<C> {
     fn drop(&mut self) {
         if let Some((place, connection)) = self.held.take() {
-            self.lender.take_back(place, connection);
+            self.lender.take_back(place, connection, self.exchange);
         }
     }
 }

@@ -57,9 +57,13 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
     /// next borrower would be given the rest of somebody else's reply.
-    fn is_clean(&self, connection: &Self::Connection) -> bool {
+    ///
+    /// The default goes by what the guard saw, and trusts nobody: a connection that was borrowed mutably and then merely dropped is
+    /// closed; [`Connection::release`](super::Connection::release) and [`Pool::with`](super::Pool::with) say that the exchange is
+    /// complete. A connector whose connections know themselves where they stand answers by that.
+    fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
-        true
+        exchange != LastExchange::Open
     }
 
     /// The borrower says, with [`Connection::release`](super::Connection::release), that its exchange is complete.
@@ -115,8 +119,21 @@ pub trait Connector: Send + Sync + 'static {
     }
 }
 
+/// What the guard of a connection saw of an exchange on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LastExchange {
+    /// The connection was never borrowed mutably.
+    None,
+    /// The borrower said that it is complete.
+    Completed,
+    /// The connection was borrowed mutably, and nothing was said after that.
+    Open,
+}
+
 /// What a connection needs after its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AfterRelease {
     /// Nothing: it can be lent at once.
     Ready,
@@ -126,6 +143,7 @@ pub enum AfterRelease {
 
 /// How a connection is being closed.
 #[must_use]
+#[non_exhaustive]
 pub enum Closing {
     /// It is closed.
     Done,
@@ -154,6 +172,9 @@ impl fmt::Debug for Closing {
 pub struct ConnectWith<F>(F);
 
 /// Makes a connector of a function that connects.
+///
+/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a connection that was borrowed mutably goes back
+/// to the pool by [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed when merely dropped.
 ///
 /// ```
 /// use millpond::pool::{Pool, connect_with};

@@ -19,7 +19,7 @@ pub enum AcquireError {
     #[error("the runtime that the pool was built on has ended; build the pool on one that outlives its use")]
     RuntimeEnded,
     /// As many callers wait as may.
-    #[error("{waiting} callers wait already, and max_waiting is {max_waiting}")]
+    #[error("as many callers wait as may: {waiting}, and max_waiting is {max_waiting}")]
     Full {
         /// How many wait.
         waiting: usize,
@@ -187,6 +187,7 @@ impl InvalidSetting {
 
 /// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WithError<E> {
     /// There was no connection.
     #[error(transparent)]
@@ -210,8 +211,8 @@ pub struct NotReady {
     pub waited: Duration,
     /// How many connections there are.
     pub live: usize,
-    /// How many there should be.
-    pub min_idle: u32,
+    /// How many there should be: `min_idle`, or `max_size` if that is smaller.
+    pub min_idle: usize,
     /// The last dial that failed: how long ago, and why.
     pub last_failure: Option<(Duration, DialError)>,
     /// The pool doesn't take callers any more.
@@ -232,15 +233,28 @@ impl fmt::Display for LastFailed<'_> {
 /// What [`Pool::close`](super::Pool::close) and [`Pool::drain`](super::Pool::drain) had to leave behind at their deadline. What is
 /// still lent is closed when it comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{lent} still lent after {}{}", Span(*.waited), Longest(.longest))]
+#[error("{lent} still lent{} after {}{}", StillWaiting(*.waiting), Span(*.waited), Longest(.longest))]
 #[non_exhaustive]
 pub struct StillLent {
     /// How long it has waited.
     pub waited: Duration,
     /// How many connections are still lent.
     pub lent: usize,
+    /// How many callers were still waiting, and have been told that the pool is closed.
+    pub waiting: usize,
     /// The one lent for longest: for how long, and where it was acquired.
     pub longest: Option<(Duration, &'static Location<'static>)>,
+}
+
+struct StillWaiting(usize);
+
+impl fmt::Display for StillWaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            waiting => write!(f, ", {waiting} still waiting"),
+        }
+    }
 }
 
 struct Longest<'e>(&'e Option<(Duration, &'static Location<'static>)>);

@@ -17,7 +17,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    AcquireError, AfterRelease, Circumstances, Closing, Connector, DialError, Eviction,
+    AcquireError, AfterRelease, Circumstances, Closing, Connector, DialError, Eviction, LastExchange,
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     runtime::{Bell, Runtime},
@@ -308,7 +308,12 @@ impl<C: Connector> Lender<C> {
     }
 
     /// A lent connection comes back by being dropped or released: judge it, and act on it.
-    pub(crate) fn take_back(self: &Arc<Self>, place: Place, connection: Boxed<C::Connection>) {
+    pub(crate) fn take_back(
+        self: &Arc<Self>,
+        place: Place,
+        connection: Boxed<C::Connection>,
+        exchange: LastExchange,
+    ) {
         let mut returning = Returning {
             lender: self,
             held: Some((place, connection)),
@@ -317,7 +322,7 @@ impl<C: Connector> Lender<C> {
             return; // The borrower panics; `returning` discards.
         }
         let connection = returning.connection();
-        if !self.connector.is_clean(connection) {
+        if !self.connector.is_clean(connection, exchange) {
             return returning.discard(Eviction::UnfinishedExchange);
         }
         match self.connector.on_release(connection) {
@@ -328,6 +333,8 @@ impl<C: Connector> Lender<C> {
             Ok(AfterRelease::NeedsReset) => {
                 let (place, connection) = returning.defuse();
                 let now = self.clock.now();
+                #[cfg(feature = "metrics")]
+                self.metrics.held(self.lock().slots().of(&place).since, now);
                 let reset = self.transition(|state, fx| state.release_to_reset(place, connection, now, fx));
                 if let Some((place, connection)) = reset {
                     let check = CheckToken::new(self, place, connection, Purpose::Reset);

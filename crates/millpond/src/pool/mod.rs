@@ -75,7 +75,7 @@ pub use self::{
     builder::Builder,
     config::{Backoff, Config, Order, Priority, Probe},
     connection::Connection,
-    connector::{AfterRelease, Closing, ConnectWith, Connector, connect_with},
+    connector::{AfterRelease, Closing, ConnectWith, Connector, LastExchange, connect_with},
     error::{
         AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent, WithError,
     },
@@ -111,6 +111,12 @@ use state::{Attempt, Effects, Lease, Phase, StageName};
 /// | the last handle, while connections are lent | the pool closes; each lent connection is closed when it comes back |
 /// | the runtime that the pool was built on | callers and waiters get [`AcquireError::RuntimeEnded`]; what comes back is dropped |
 /// | a borrower's task, by a panic | its connection is closed, and its place is free |
+///
+/// # Where a pool's runtime stands still
+///
+/// A runtime of the flavor `current_thread` runs only while somebody blocks on it. A caller on another tokio runtime than such a pool's
+/// still meets its deadline, by a timer of its own runtime; one on no tokio runtime, on one without a timer, or in
+/// [`Handle::block_on`](tokio::runtime::Handle::block_on) of the pool's own doesn't, for there nobody keeps time: build the pool on a runtime that is driven.
 pub struct Pool<C: Connector> {
     handle: Arc<Handle<C>>,
 }
@@ -285,10 +291,10 @@ impl<C: Connector> Pool<C> {
             let not_ready = {
                 let now = lender.clock.now();
                 let state = lender.lock();
-                let min_idle = state.config().min_idle;
+                let min_idle = state.min_idle();
                 let live = state.slots().live();
                 let closed = state.phase() != Phase::Open;
-                if live >= min_idle as usize && !closed {
+                if live >= min_idle && !closed {
                     return Ok(());
                 }
                 NotReady {
@@ -365,12 +371,13 @@ impl<C: Connector> Pool<C> {
                 StillLent {
                     waited: now.since(begun),
                     lent: slots.count(StageName::Active) + slots.count(StageName::Granted),
+                    waiting: state.waiters().waiting(),
                     longest: lender::longest_lent(&state, now),
                 }
             };
             if over {
-                return match still_lent.lent {
-                    0 => Ok(()),
+                return match (still_lent.lent, still_lent.waiting) {
+                    (0, 0) => Ok(()),
                     _ => Err(still_lent),
                 };
             }

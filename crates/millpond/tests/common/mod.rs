@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use millpond::pool::{AfterRelease, Builder, Closing, Connector, Eviction, Pool, Snapshot};
+use millpond::pool::{AfterRelease, Builder, Closing, Connector, Eviction, LastExchange, Pool, Snapshot};
 use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -304,7 +304,7 @@ impl Connector for Scripted {
         scripted.unwrap_or_else(|| died.map_or(Ok(()), Err))
     }
 
-    fn is_clean(&self, connection: &Conn) -> bool {
+    fn is_clean(&self, connection: &Conn, _: LastExchange) -> bool {
         let panics = self.0.script().is_clean_panics;
         assert!(!panics, "as scripted");
         !connection.dirty
