@@ -271,7 +271,7 @@ async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
             drop(pool.close(SECOND))
         }),
     ];
-    for (expected, (reason, script, end)) in Eviction::ALL.into_iter().zip(endings) {
+    for (expected, (reason, script, end)) in Eviction::ALL.iter().zip(endings) {
         assert_eq!(reason, *expected, "none is left out");
         let endpoint = Endpoint::new();
         let builder = endpoint.pool().max_size(2).idle_timeout(4 * SECOND);
