@@ -6,7 +6,9 @@
 use std::{
     fmt,
     marker::PhantomData,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, Location, catch_unwind},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,13 +19,11 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    AcquireError, AfterRelease, Circumstances, Closing, Connector, DialError, Eviction, LastExchange,
+    AfterRelease, Closing, Connector, DialError, Eviction, LastExchange,
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     runtime::{Bell, Runtime},
-    state::{
-        Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Refusal, Returned, Stage, StageName, State,
-    },
+    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State},
     sync::{Mutex, MutexGuard},
 };
 
@@ -399,86 +399,33 @@ impl<C: Connector> Lender<C> {
         self.runtime.stop();
     }
 
-    /// The error that a refused caller gets. `waited` and `task` are the caller's own.
-    pub(crate) fn explain(
-        &self,
-        refusal: Refusal,
-        waited: Duration,
-        task: Option<tokio::task::Id>,
-    ) -> AcquireError {
-        let now = self.clock.now();
-        let state = self.lock();
-        match refusal {
-            Refusal::Closed => AcquireError::Closed,
-            Refusal::Draining => AcquireError::Draining,
-            Refusal::RuntimeEnded => AcquireError::RuntimeEnded,
-            Refusal::Full => AcquireError::Full {
-                waiting: state.waiters().waiting(),
-                max_waiting: state.config().max_waiting,
-            },
-            Refusal::TimedOut => AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, task))),
-            Refusal::Unavailable => {
-                let (ago, cause) = last_failure(&state, now).expect("unavailable because dials have failed");
-                AcquireError::Unavailable {
-                    failures: state.outage().failures().max(1),
-                    ago,
-                    cause,
-                }
+    /// Looks at the state now and whenever something changes, until `look` breaks off or `within` has passed; then what it said last. It is
+    /// told the time, and how long this has gone on.
+    pub(crate) async fn watch<R, E>(
+        self: &Arc<Self>,
+        within: Duration,
+        look: impl Fn(&State<Pooled<C>>, Moment, Duration) -> ControlFlow<R, E>,
+    ) -> Result<R, E> {
+        let begun = self.clock.now();
+        let deadline = self.clock.instant(begun.after(within));
+        let mut over = false;
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let (seen, nothing_to_wait_on) = {
+                let now = self.clock.now();
+                let state = self.lock();
+                let seen = look(&state, now, now.since(begun));
+                // The timer outside a runtime is that of the pool's own.
+                (seen, state.runtime_ended() && !Runtime::is_here())
+            };
+            match seen {
+                ControlFlow::Break(answer) => return Ok(answer),
+                ControlFlow::Continue(last) if over || nothing_to_wait_on => return Err(last),
+                ControlFlow::Continue(_) => {}
             }
+            over = self.runtime.timeout_at(deadline, changed).await.is_err();
         }
-    }
-}
-
-/// The last failed dial: how long ago, and why.
-pub(crate) fn last_failure<C: Connector>(
-    state: &State<Pooled<C>>,
-    now: Moment,
-) -> Option<(Duration, DialError)> {
-    let last = state.outage().last()?;
-    Some((now.since(last.at), last.cause.clone()))
-}
-
-/// The connection lent for longest: for how long, and where it was acquired.
-pub(crate) fn longest_lent<C: Connector>(
-    state: &State<Pooled<C>>,
-    now: Moment,
-) -> Option<(Duration, &'static Location<'static>)> {
-    state
-        .slots()
-        .in_stage(StageName::Active)
-        .find_map(|slot| match slot.stage {
-            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.place)),
-            _ => None,
-        })
-}
-
-fn circumstances<C: Connector>(
-    state: &State<Pooled<C>>,
-    now: Moment,
-    waited: Duration,
-    task: Option<tokio::task::Id>,
-) -> Circumstances {
-    let slots = state.slots();
-    let by_this_task = slots
-        .in_stage(StageName::Active)
-        .filter(|slot| match slot.stage {
-            Stage::Active { tag, .. } => task.is_some() && tag.task == task,
-            _ => false,
-        })
-        .count();
-    Circumstances {
-        waited,
-        max_size: state.config().max_size,
-        active: slots.count(StageName::Active) + slots.count(StageName::Granted),
-        idle: slots.count(StageName::Idle),
-        connecting: slots.count(StageName::Connecting),
-        checking: slots.count(StageName::Checking),
-        closing: slots.count(StageName::Closing),
-        longest: longest_lent(state, now),
-        by_this_task,
-        waiting: state.waiters().waiting(),
-        paused: state.paused(),
-        last_failure: last_failure(state, now),
     }
 }
 

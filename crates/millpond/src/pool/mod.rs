@@ -56,6 +56,7 @@ mod connector;
 mod dial;
 mod error;
 mod eviction;
+mod explain;
 mod lender;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -68,7 +69,7 @@ mod upkeep;
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
 
-use std::{fmt, future::Future, panic::Location, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, time::Duration};
 
 pub use self::{
     acquire::Acquire,
@@ -83,7 +84,6 @@ pub use self::{
     snapshot::{Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
 };
 use lender::Lender;
-use runtime::Runtime;
 use state::{Attempt, Effects, Lease, Phase, StageName};
 
 /// A pool of connections. Clones are handles of the same pool; when the last one is dropped the pool closes.
@@ -281,35 +281,25 @@ impl<C: Connector> Pool<C> {
     ///
     /// Cancel safe: it only watches.
     pub async fn ready(&self, within: Duration) -> Result<(), NotReady> {
-        let lender = self.lender();
-        let begun = lender.clock.now();
-        let deadline = lender.clock.instant(begun.after(within));
-        let mut over = false;
-        loop {
-            let mut changed = pin!(lender.changed.notified());
-            changed.as_mut().enable();
-            let not_ready = {
-                let now = lender.clock.now();
-                let state = lender.lock();
-                let min_idle = state.min_idle();
-                let live = state.slots().live();
-                let closed = state.phase() != Phase::Open;
-                if live >= min_idle && !closed {
-                    return Ok(());
-                }
-                NotReady {
-                    waited: now.since(begun),
-                    live,
-                    min_idle,
-                    last_failure: lender::last_failure(&state, now),
-                    closed,
-                }
-            };
-            if over || not_ready.closed {
-                return Err(not_ready);
+        let watched = self.lender().watch(within, |state, now, waited| {
+            let (live, min_idle) = (state.slots().live(), state.min_idle());
+            let closed = state.phase() != Phase::Open;
+            if live >= min_idle && !closed {
+                return ControlFlow::Break(Ok(()));
             }
-            over = lender.runtime.timeout_at(deadline, changed).await.is_err();
-        }
+            let not_ready = NotReady {
+                waited,
+                live,
+                min_idle,
+                last_failure: explain::last_failure(state, now),
+                closed,
+            };
+            match closed {
+                true => ControlFlow::Break(Err(not_ready)),
+                false => ControlFlow::Continue(not_ready),
+            }
+        });
+        watched.await.unwrap_or_else(Err)
     }
 
     /// Closes the pool now, and waits until every connection is closed, at most this long. Farewells that take longer are
@@ -330,8 +320,8 @@ impl<C: Connector> Pool<C> {
         self.empty(within)
     }
 
-    /// Takes no new callers, serves those who wait (a pause is lifted), and closes connections as they become idle. After `within` it closes the pool
-    /// as [`close`](Pool::close) does.
+    /// Takes no new callers, serves those who wait (a pause is lifted), and closes connections as they become idle. After `within` it
+    /// closes the pool as [`close`](Pool::close) does.
     ///
     /// # Errors
     ///
@@ -353,35 +343,22 @@ impl<C: Connector> Pool<C> {
 
     /// Waits until there are no connections and no waiters.
     async fn empty(&self, within: Duration) -> Result<(), StillLent> {
-        let lender = self.lender();
-        let begun = lender.clock.now();
-        let deadline = lender.clock.instant(begun.after(within));
-        let mut over = false;
-        loop {
-            let mut changed = pin!(lender.changed.notified());
-            changed.as_mut().enable();
-            let still_lent = {
-                let now = lender.clock.now();
-                let state = lender.lock();
-                if state.slots().occupied() == 0 && state.waiters().waiting() == 0 {
-                    return Ok(());
-                }
-                over |= state.runtime_ended() && !Runtime::is_here();
-                let slots = state.slots();
-                StillLent {
-                    waited: now.since(begun),
-                    lent: slots.count(StageName::Active) + slots.count(StageName::Granted),
-                    waiting: state.waiters().waiting(),
-                    longest: lender::longest_lent(&state, now),
-                }
-            };
-            if over {
-                return match (still_lent.lent, still_lent.waiting) {
-                    (0, 0) => Ok(()),
-                    _ => Err(still_lent),
-                };
+        let watched = self.lender().watch(within, |state, now, waited| {
+            let slots = state.slots();
+            let waiting = state.waiters().waiting();
+            if slots.occupied() == 0 && waiting == 0 {
+                return ControlFlow::Break(());
             }
-            over = lender.runtime.timeout_at(deadline, changed).await.is_err();
+            ControlFlow::Continue(StillLent {
+                waited,
+                lent: slots.count(StageName::Active) + slots.count(StageName::Granted),
+                waiting,
+                longest: explain::longest_lent(state, now),
+            })
+        });
+        match watched.await {
+            Err(left) if left.lent + left.waiting > 0 => Err(left),
+            _ => Ok(()), // What is left is closing, and bounded by close_timeout.
         }
     }
 

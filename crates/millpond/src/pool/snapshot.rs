@@ -5,7 +5,8 @@ use std::{fmt, panic::Location, sync::Arc, time::Duration};
 use super::{
     Connector, Eviction, Totals,
     error::Span,
-    lender::{Lender, Pooled, last_failure},
+    explain::last_failure,
+    lender::{Lender, Pooled},
     state::{Checking, Phase, Slot, Stage, StageName, State},
 };
 

@@ -1,0 +1,93 @@
+//! Why a caller wasn't served: the state, put into the words of an error.
+
+use std::{panic::Location, time::Duration};
+
+use super::{
+    AcquireError, Circumstances, Connector, DialError,
+    lender::{Lender, Pooled},
+    state::{Moment, Refusal, Stage, StageName, State},
+};
+
+impl<C: Connector> Lender<C> {
+    /// The error that a refused caller gets. `waited` and `task` are the caller's own.
+    pub(crate) fn explain(
+        &self,
+        refusal: Refusal,
+        waited: Duration,
+        task: Option<tokio::task::Id>,
+    ) -> AcquireError {
+        let now = self.clock.now();
+        let state = self.lock();
+        match refusal {
+            Refusal::Closed => AcquireError::Closed,
+            Refusal::Draining => AcquireError::Draining,
+            Refusal::RuntimeEnded => AcquireError::RuntimeEnded,
+            Refusal::Full => AcquireError::Full {
+                waiting: state.waiters().waiting(),
+                max_waiting: state.config().max_waiting,
+            },
+            Refusal::TimedOut => AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, task))),
+            Refusal::Unavailable => {
+                let (ago, cause) = last_failure(&state, now).expect("unavailable because dials have failed");
+                AcquireError::Unavailable {
+                    failures: state.outage().failures().max(1),
+                    ago,
+                    cause,
+                }
+            }
+        }
+    }
+}
+
+/// The last failed dial: how long ago, and why.
+pub(crate) fn last_failure<C: Connector>(
+    state: &State<Pooled<C>>,
+    now: Moment,
+) -> Option<(Duration, DialError)> {
+    let last = state.outage().last()?;
+    Some((now.since(last.at), last.cause.clone()))
+}
+
+/// The connection lent for longest: for how long, and where it was acquired.
+pub(crate) fn longest_lent<C: Connector>(
+    state: &State<Pooled<C>>,
+    now: Moment,
+) -> Option<(Duration, &'static Location<'static>)> {
+    state
+        .slots()
+        .in_stage(StageName::Active)
+        .find_map(|slot| match slot.stage {
+            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.place)),
+            _ => None,
+        })
+}
+
+fn circumstances<C: Connector>(
+    state: &State<Pooled<C>>,
+    now: Moment,
+    waited: Duration,
+    task: Option<tokio::task::Id>,
+) -> Circumstances {
+    let slots = state.slots();
+    let by_this_task = slots
+        .in_stage(StageName::Active)
+        .filter(|slot| match slot.stage {
+            Stage::Active { tag, .. } => task.is_some() && tag.task == task,
+            _ => false,
+        })
+        .count();
+    Circumstances {
+        waited,
+        max_size: state.config().max_size,
+        active: slots.count(StageName::Active) + slots.count(StageName::Granted),
+        idle: slots.count(StageName::Idle),
+        connecting: slots.count(StageName::Connecting),
+        checking: slots.count(StageName::Checking),
+        closing: slots.count(StageName::Closing),
+        longest: longest_lent(state, now),
+        by_this_task,
+        waiting: state.waiters().waiting(),
+        paused: state.paused(),
+        last_failure: last_failure(state, now),
+    }
+}
