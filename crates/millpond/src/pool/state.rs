@@ -438,7 +438,7 @@ impl<K: Kinds> State<K> {
         match outcome {
             Ok((connection, label)) => {
                 self.totals.opened += 1;
-                self.outage.connected(now);
+                self.outage.connected(self.now);
                 let expires = self.lifetime_end(random);
                 self.next_expiry = self.next_expiry.min(expires);
                 let slot = self.slots.at_mut(at);
