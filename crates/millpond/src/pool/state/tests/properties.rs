@@ -94,7 +94,7 @@ fn the_machine_does_what_its_model_does() {
     let tally = tally.into_inner();
     // Too few sequences prove nothing about what is rare: then each edge must only be a known one.
     let enough = sequences >= SEQUENCES / 10;
-    let least = u64::from(enough) * LEAST * u64::from(sequences) / u64::from(SEQUENCES);
+    let least = u64::from(enough) * LEAST * u64::from(sequences.min(SEQUENCES)) / u64::from(SEQUENCES);
     let (table, faults) = tally.report(least);
     println!(
         "{sequences} sequences, {} transitions\n{table}",
