@@ -100,10 +100,15 @@ impl<K: Kinds> State<K> {
         if self.outage.failing() && self.dials_wanted() > 0 {
             wake = wake.min(self.dial_allowed_from().unwrap_or(Moment::NEVER));
         }
-        if wake < self.planned_wake {
-            self.planned_wake = wake;
-            fx.kick = true;
-        }
+        fx.kick |= self.wake_by(wake);
+    }
+
+    /// Upkeep must come by then. Says whether that is earlier than it means to, so that it has to be kicked.
+    #[inline]
+    fn wake_by(&mut self, wake: Moment) -> bool {
+        let earlier = wake < self.planned_wake;
+        self.planned_wake = self.planned_wake.min(wake);
+        earlier
     }
 
     /// Why nobody is served now, whatever the circumstances.
@@ -267,9 +272,7 @@ impl<K: Kinds> State<K> {
         if self.somebody_waits()
             && let Some(oldest) = self.slots.front(StageName::Granted)
         {
-            let wake = self.grant_ends(oldest);
-            kick = wake < self.planned_wake;
-            self.planned_wake = self.planned_wake.min(wake);
+            kick = self.wake_by(self.grant_ends(oldest));
         }
         Returned::HandedOver { waker, kick }
     }
@@ -284,8 +287,8 @@ impl<K: Kinds> State<K> {
         self.slots.shift(at, idle, self.now);
     }
 
-    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and someone else is to be served. Says whether there
-    /// were any.
+    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and someone else is
+    /// to be served. Says whether there were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
@@ -339,9 +342,7 @@ impl<K: Kinds> State<K> {
         if !usual {
             return Err(waker);
         }
-        let wake = request.deadline.min(oldest);
-        let kick = wake < self.planned_wake;
-        self.planned_wake = self.planned_wake.min(wake);
+        let kick = self.wake_by(request.deadline.min(oldest));
         Ok((self.waiters.enqueue(request, seniority, waker), kick))
     }
 
