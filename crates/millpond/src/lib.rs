@@ -28,9 +28,12 @@
 //! |---|---|
 //! | `serde` | snapshots and settings serialize: versioned JSON |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
+//! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
 //!
 //! # Supported Rust
 //!
 //! 1.88 and later; raising that is a minor release.
 
 pub mod pool;
+#[cfg(unix)]
+pub mod transport;
