@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use millpond::pool::{Connector, Eviction, LastExchange, Pool};
+use millpond::pool::{Connector, Ends, Eviction, LastExchange, Pool};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -83,8 +83,8 @@ impl Connector for Lines {
         Poll::Pending
     }
 
-    fn peer(&self, _: &LineConnection) -> Option<String> {
-        Some(self.address.to_string())
+    fn ends(&self, _: &LineConnection) -> Ends {
+        Ends::to(self.address)
     }
 }
 

@@ -35,5 +35,6 @@
 //! 1.88 and later; raising that is a minor release.
 
 pub mod pool;
+mod span;
 #[cfg(unix)]
 pub mod transport;

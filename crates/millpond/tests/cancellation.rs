@@ -58,6 +58,7 @@ impl Stage {
             base: 2 * MS,
             max: 2 * MS,
             max_while_waiting: 2 * MS,
+            max_when_reached: 2 * MS,
         };
         let grace = match scenario {
             Scenario::DialThatFailsForGood => Duration::ZERO,

@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
-use millpond::pool::{AcquireError, Connection, ConnectionState, DialError, Eviction, Pool, Status};
+use millpond::pool::{AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status};
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_tells_counts_the_longest_with_its_place_this_task_and_the_last_failure() {
@@ -184,12 +184,12 @@ async fn a_snapshot_shows_each_connection_in_its_state() {
     assert_eq!(format!("{pool:?}"), format!("Pool({text})"));
     let [two, five] = [1, 3].map(|at| &snapshot.connections[at]);
     assert_eq!((two.uses, five.uses), (2, 1));
-    assert_eq!(two.peer.as_deref(), Some("endpoint/2"));
+    assert_eq!(two.ends, Ends::to(Arc::<str>::from("endpoint/2")));
     assert!(
         five.acquired_at
             .is_some_and(|place| place.file().ends_with("errors_and_snapshots.rs"))
     );
-    assert_eq!(snapshot.connections[4].peer, None);
+    assert_eq!(snapshot.connections[4].ends, Ends::default());
     drop(second);
     tokio::time::sleep(1100 * MS).await;
     let snapshot = pool.snapshot();

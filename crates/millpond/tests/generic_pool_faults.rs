@@ -5,7 +5,9 @@ mod common;
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, counts_agree, settle};
+use common::{
+    Act, Dial, Endpoint, Hand, MS, REFUSED, SECOND, Scripted, at_rest, close, counts_agree, settle,
+};
 use millpond::pool::{AcquireError, Eviction, Order, Pool, Priority, Probe, WithError};
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ async fn serves(pool: &Pool<Scripted>) {
 #[tokio::test(start_paused = true)]
 async fn a_create_that_fails_at_once_neither_spins_nor_starves_timers() {
     let endpoint = Endpoint::new();
-    endpoint.script().dial = Dial::Fail("refused");
+    endpoint.script().dial = Dial::Fail(REFUSED);
     let builder = endpoint.pool().acquire_timeout(60 * SECOND);
     let pool = builder.outage_grace(60 * SECOND).build().unwrap();
     let mut callers: Vec<_> = (0..20).map(|_| Hand::begun(pool.acquire())).collect();

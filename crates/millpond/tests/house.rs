@@ -10,14 +10,15 @@ use std::{
 use syn::{UseTree, visit::Visit};
 
 /// The top-level modules of the library, and which of the others each may name.
-const MAY_NAME: [(&str, &[&str]); 7] = [
-    ("pool", &[]),
-    ("transport", &[]),
+const MAY_NAME: [(&str, &[&str]); 8] = [
+    ("span", &[]),
+    ("pool", &["span"]),
+    ("transport", &["span"]),
     ("framing", &[]),
-    ("connectors", &["pool", "transport"]),
-    ("client", &["pool", "transport", "framing", "connectors"]),
-    ("server", &["transport", "framing"]),
-    ("proxy", &["client", "server", "framing", "transport"]),
+    ("connectors", &["pool", "transport", "span"]),
+    ("client", &["pool", "transport", "framing", "connectors", "span"]),
+    ("server", &["transport", "framing", "span"]),
+    ("proxy", &["client", "server", "framing", "transport", "span"]),
 ];
 
 /// Pure modules: no runtime, no clock, no randomness.

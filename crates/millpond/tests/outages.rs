@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Dial, Endpoint, Hand, MS, SECOND, at_rest, close, pass, settle};
+use common::{Dial, Endpoint, Hand, MS, REFUSED, SECOND, at_rest, close, pass, settle};
 use millpond::pool::{AcquireError, Eviction};
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_serv
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(10).min_idle(4).build().unwrap();
     pool.ready(SECOND).await.unwrap();
-    endpoint.script().dial = Dial::TakeAndFail(MS, "refused");
+    endpoint.script().dial = Dial::TakeAndFail(MS, REFUSED);
     (1..=4).for_each(|nth| endpoint.hang_up(nth));
     settle().await;
     let (before, gone) = (endpoint.dials().len(), Instant::now());
@@ -60,10 +60,40 @@ async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_serv
     close(&pool).await;
 }
 
+/// What answers is spared even while many callers ask, and they are served soon after it works again.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_for_30_s_after_it_was_reached_meets_at_most_60_dials() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(10).build().unwrap();
+    drop(pool.acquire().await.unwrap());
+    endpoint.script().dial = Dial::TakeAndFail(MS, "the login was refused");
+    endpoint.hang_up(1);
+    settle().await;
+    let (before, gone) = (endpoint.dials().len(), Instant::now());
+    while gone.elapsed() < 30 * SECOND {
+        assert!(pool.acquire().await.is_err());
+        pass(10 * MS).await;
+    }
+    let during = endpoint.dials().len() - before;
+    assert!((20..=60).contains(&during), "{during} dials in 30 s");
+    assert_eq!(endpoint.most_dialling(), 1);
+    endpoint.script().dial = Dial::Succeed;
+    let back = Instant::now();
+    while pool.acquire().await.is_err() {
+        pass(10 * MS).await;
+    }
+    assert!(
+        back.elapsed() <= 1_600 * MS,
+        "served {:?} after it is back",
+        back.elapsed()
+    );
+    close(&pool).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_nobody_asks_for_is_dialled_ever_more_rarely() {
     let endpoint = Endpoint::new();
-    endpoint.script().dial = Dial::Fail("refused");
+    endpoint.script().dial = Dial::Fail(REFUSED);
     let _pool = endpoint.pool().max_size(10).min_idle(4).build().unwrap();
     tokio::time::sleep(60 * SECOND).await;
     let dials = endpoint.dials();
@@ -109,7 +139,8 @@ async fn a_listener_that_accepts_and_hangs_up_is_an_outage_whether_callers_or_mi
             tokio::time::sleep(10 * SECOND).await;
         }
         let dials = endpoint.dials().len();
-        assert!(dials <= 250, "{dials} dials in 10 s, min_idle {min_idle}");
+        // Callers or none: what accepts is spared, with 750 ms between dials on average, and less in the beginning.
+        assert!(dials <= 60, "{dials} dials in 10 s, min_idle {min_idle}");
         if min_idle > 0 {
             // About eight rounds of backoff, each of which may refill all four before the first of them is found dead.
             assert!(dials <= 60, "{dials} dials in 10 s that nobody asked for");

@@ -113,7 +113,8 @@ impl<C: Connector> Builder<C> {
         self
     }
 
-    /// The waits between dials that fail. Default: 50 ms to 5 s, at most 200 ms while callers wait.
+    /// The waits between dials that fail. Default: 50 ms to 5 s; while callers wait at most 200 ms where nothing listens, and 1.5 s
+    /// where something does.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
         self
@@ -161,6 +162,9 @@ impl<C: Connector> Builder<C> {
         let lender = Arc::new(Lender::new(self.connector, self.config, runtime));
         let upkeep = upkeep::run(Arc::downgrade(&lender), Arc::clone(&lender.bell));
         lender.runtime.spawn(upkeep);
+        lender
+            .runtime
+            .spawn_stoppable(Arc::clone(&lender).follow_endpoint());
         drop(entered);
         Ok(Pool::new(lender))
     }

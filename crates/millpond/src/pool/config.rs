@@ -90,8 +90,12 @@ pub struct Backoff {
     pub base: Duration,
     /// The longest wait ever. 5 s: a fleet of clients doesn't hammer an endpoint that is down for hours.
     pub max: Duration,
-    /// The longest wait while callers wait. 200 ms: who asks now is served soon after the endpoint is back.
+    /// The longest wait while callers wait and nothing listens (the dial was refused, the socket's file isn't there). 200 ms: such a
+    /// dial costs nobody anything, and who asks now is served soon after the endpoint is back.
     pub max_while_waiting: Duration,
+    /// The longest wait while callers wait and dials do reach something: it accepts and hangs up, doesn't answer, refuses the
+    /// login. 1.5 s: some 40 dials a minute are no burden to what is in trouble already.
+    pub max_when_reached: Duration,
 }
 
 impl Default for Backoff {
@@ -100,6 +104,7 @@ impl Default for Backoff {
             base: Duration::from_millis(50),
             max: Duration::from_secs(5),
             max_while_waiting: Duration::from_millis(200),
+            max_when_reached: Duration::from_millis(1_500),
         }
     }
 }
@@ -189,6 +194,7 @@ impl Config {
         positive("backoff.base", Some(self.backoff.base))?;
         positive("backoff.max", Some(self.backoff.max))?;
         positive("backoff.max_while_waiting", Some(self.backoff.max_while_waiting))?;
+        positive("backoff.max_when_reached", Some(self.backoff.max_when_reached))?;
         if self.outage_grace > LONGEST {
             return Err(InvalidSetting::new(
                 "outage_grace",

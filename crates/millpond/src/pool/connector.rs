@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::Eviction;
+use super::{Ends, Eviction, Transmission};
 
 /// Opens connections and judges them. Everything that a pool can't know by itself, it asks here.
 ///
@@ -23,6 +23,7 @@ use super::Eviction;
 /// | it comes back | [`is_clean`](Connector::is_clean), then [`on_release`](Connector::on_release) | where the borrower drops it |
 /// | `on_release` asked for it | [`reset`](Connector::reset) | in a task of the pool |
 /// | it has been idle for a tick, or its waker was called | [`poll_idle`](Connector::poll_idle) | in upkeep |
+/// | what connections lead to has changed | [`endpoint_changed`](Connector::endpoint_changed), then [`is_current`](Connector::is_current) of each | in a task of the pool |
 /// | it leaves | [`close`](Connector::close) | where it was evicted, its future in a task of the pool |
 ///
 /// None of them ever runs under the pool's lock. One that panics costs its connection ([`Eviction::Panicked`]) and
@@ -34,7 +35,8 @@ pub trait Connector: Send + Sync + 'static {
     /// Why connecting, a hook, a probe or a reset failed.
     type Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static;
 
-    /// Opens a connection, within the setting `connect_timeout`. When that has passed the future is dropped.
+    /// Opens a connection, within the setting `connect_timeout`. When that has passed the future is dropped; what it was doing
+    /// then, as it told [`dial_phase`](super::dial_phase), is said in the error.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
     /// Prepares a new connection: logs in, binds, selects. The same `connect_timeout` covers it, and a failure here is a failed dial.
@@ -112,10 +114,30 @@ pub trait Connector: Send + Sync + 'static {
         Closing::Done
     }
 
-    /// Whom a connection leads to, for snapshots: an address, a path.
-    fn peer(&self, connection: &Self::Connection) -> Option<String> {
+    /// Between which addresses a connection lies. Asked once, when its dial has succeeded.
+    fn ends(&self, connection: &Self::Connection) -> Ends {
         let _ = connection;
-        None
+        Ends::default()
+    }
+
+    /// Waits until what connections should lead to may have changed: a name resolves to other addresses. The pool then asks
+    /// [`is_current`](Connector::is_current) of each, and waits for the next change. Ends when the pool does.
+    fn endpoint_changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Whether a connection still leads where one would be dialled now. One that doesn't is retired ([`Eviction::Retired`]): closed
+    /// now if it is idle, else when it comes back.
+    fn is_current(&self, ends: &Ends) -> bool {
+        let _ = ends;
+        true
+    }
+
+    /// What the system knows of how connections between these ends transmit, for
+    /// [`Pool::detailed_snapshot`](super::Pool::detailed_snapshot); empty where it knows nothing.
+    fn transmissions(&self, ends: &[Ends]) -> Vec<Option<Transmission>> {
+        let _ = ends;
+        Vec::new()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pool's own tasks: dials, checks and closings. Each is a token that owns a place, and whose drop gives the place back
 //! whatever happened: the task ended, panicked, or was dropped with its runtime.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{cell::Cell, future::Future, pin::Pin, sync::Arc};
 
 use tokio::time::timeout;
 
@@ -10,6 +10,17 @@ use super::{
     lender::{Boxed, Lender},
     state::{Phase, Place},
 };
+
+tokio::task_local! {
+    /// What the dial in this task is doing.
+    static PHASE: Cell<Option<&'static str>>;
+}
+
+/// A connector says what its dial is doing from now on, in words that go on after "while": *resolving the name*. Should the dial run out
+/// of time, its error says so. Outside a dial this does nothing.
+pub fn dial_phase(phase: &'static str) {
+    let _ = PHASE.try_with(|current| current.set(Some(phase)));
+}
 
 /// The right to dial for one place.
 pub(crate) struct DialToken<C: Connector> {
@@ -30,16 +41,22 @@ impl<C: Connector> DialToken<C> {
         #[cfg(feature = "metrics")]
         let begun = self.lender.clock.now();
         let connector = &self.lender.connector;
-        let dialled = timeout(limit, async {
-            let mut connection = connector.connect().await?;
-            connector.on_connect(&mut connection).await?;
-            Ok::<_, C::Error>(connection)
+        let dialled = PHASE.scope(Cell::new(None), async {
+            let dialled = timeout(limit, async {
+                let mut connection = connector.connect().await?;
+                connector.on_connect(&mut connection).await?;
+                Ok::<_, C::Error>(connection)
+            });
+            match dialled.await {
+                Ok(Ok(connection)) => Ok(connection),
+                Ok(Err(error)) => Err(DialError::Failed(Arc::from(error.into()))),
+                Err(_) => {
+                    let phase = PHASE.with(Cell::get);
+                    Err(DialError::TimedOut { limit, phase })
+                }
+            }
         });
-        let outcome = match dialled.await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(DialError::Failed(Arc::from(error.into()))),
-            Err(_) => Err(DialError::TimedOut(limit)),
-        };
+        let outcome = dialled.await;
         #[cfg(feature = "metrics")]
         self.lender
             .metrics
@@ -48,9 +65,12 @@ impl<C: Connector> DialToken<C> {
     }
 
     fn finish(&mut self, outcome: Result<C::Connection, DialError>) {
+        let mut outdated = false;
         let outcome = outcome.map(|connection| {
-            let peer = self.lender.connector.peer(&connection).map(Arc::from);
-            (Boxed(Box::new(connection)), peer)
+            let ends = self.lender.connector.ends(&connection);
+            // What it leads to may have changed since the dial began.
+            outdated = !self.lender.connector.is_current(&ends);
+            (Boxed(Box::new(connection)), ends)
         });
         if let Err(cause) = &outcome {
             tracing::warn!(target: "millpond::pool", %cause, "dial failed");
@@ -60,6 +80,9 @@ impl<C: Connector> DialToken<C> {
         let random = fastrand::u64(..);
         self.lender
             .transition(|state, fx| state.dial_finished(place, outcome, now, random, fx));
+        if outdated {
+            self.lender.retire_outdated();
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Errors: what was attempted, for how long, in what circumstances, and what the cause is.
 
-use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, panic::Location, sync::Arc, time::Duration};
 
 use super::Eviction;
+use crate::span::Span;
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -129,14 +130,49 @@ pub enum DialError {
     #[error("{0}")]
     Failed(#[source] Arc<dyn Error + Send + Sync>),
     /// It took longer than `connect_timeout`.
-    #[error("no answer within {}", Span(*.0))]
-    TimedOut(Duration),
+    #[error("no answer within {}{}", Span(*.limit), During(*.phase))]
+    TimedOut {
+        /// The setting.
+        limit: Duration,
+        /// What it was doing then, as it told [`dial_phase`](super::dial_phase).
+        phase: Option<&'static str>,
+    },
     /// The connector panicked.
     #[error("the connector panicked")]
     Panicked,
     /// Dials succeed, but what they open dies before it has served once: a listener that accepts and hangs up.
     #[error("connected, but the connection died before it first served: {0}")]
     DiedEarly(Eviction),
+}
+
+struct During(Option<&'static str>);
+
+impl fmt::Display for During {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(phase) => write!(f, ", while {phase}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl DialError {
+    /// Nothing listened there: the connection was refused, or the socket's file doesn't exist.
+    pub fn refused(&self) -> bool {
+        let DialError::Failed(error) = self else {
+            return false;
+        };
+        let first: &(dyn Error + 'static) = &**error;
+        let chain = std::iter::successors(Some(first), |&error| error.source());
+        chain
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+                )
+            })
+    }
 }
 
 impl From<Eviction> for DialError {
@@ -270,39 +306,9 @@ impl fmt::Display for Longest<'_> {
     }
 }
 
-/// A duration as people write it: `5 s`, `4.9 s`, `250 ms`, `80 µs`.
-pub(crate) struct Span(pub(crate) Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs_f64();
-        let (value, unit) = match seconds {
-            s if s >= 0.9995 => (s, "s"),
-            s if s >= 0.000_999_5 => (s * 1e3, "ms"),
-            s => (s * 1e6, "µs"),
-        };
-        let rounded = (value * 10.0).round() / 10.0;
-        write!(f, "{rounded} {unit}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_read_as_people_write_them() {
-        for (span, text) in [
-            (Duration::from_secs(5), "5 s"),
-            (Duration::from_millis(4_900), "4.9 s"),
-            (Duration::from_millis(250), "250 ms"),
-            (Duration::from_micros(999_990), "1 s"),
-            (Duration::from_micros(80), "80 µs"),
-            (Duration::ZERO, "0 µs"),
-        ] {
-            assert_eq!(Span(span).to_string(), text);
-        }
-    }
 
     #[test]
     fn a_timeout_says_why() {

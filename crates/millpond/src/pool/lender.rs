@@ -19,11 +19,11 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    AfterRelease, Closing, Connector, DialError, Eviction, LastExchange,
+    AfterRelease, Closing, Connector, DialError, Ends, Eviction, LastExchange,
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     runtime::{Bell, Runtime},
-    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State},
+    state::{DialCause, Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State},
     sync::{Mutex, MutexGuard},
 };
 
@@ -40,8 +40,14 @@ impl<C: Connector> Kinds for Pooled<C> {
     type Connection = Boxed<C::Connection>;
     type Waker = std::task::Waker;
     type Tag = Borrower;
-    type Label = Option<Arc<str>>;
+    type Label = Ends;
     type Cause = DialError;
+}
+
+impl DialCause for DialError {
+    fn refused(&self) -> bool {
+        DialError::refused(self)
+    }
 }
 
 /// A connection, in a box of its own: lending moves a pointer, however large the connection is.
@@ -391,6 +397,36 @@ impl<C: Connector> Lender<C> {
         let now = self.clock.now();
         let random = fastrand::u64(..);
         self.transition(|state, fx| state.discard(place, connection, reason, now, random, fx));
+    }
+
+    /// Retires the connections that don't lead any more where one would be dialled now.
+    pub(crate) fn retire_outdated(self: &Arc<Self>) -> usize {
+        let open = {
+            let room = self.lock().slots().all().len();
+            let mut open = Vec::with_capacity(room);
+            let state = self.lock();
+            let open_now = state.slots().open_ones().take(room);
+            open.extend(open_now.map(|(at, slot)| (at, slot.number, slot.label.clone())));
+            open
+        };
+        let mut retired = 0;
+        for (at, number, ends) in open {
+            if !self.connector.is_current(&ends) {
+                self.transition(|state, fx| state.retire_one(at, number, fx));
+                retired += 1;
+            }
+        }
+        retired
+    }
+
+    /// For as long as the pool is open: whenever what connections lead to changes, retires those that lead elsewhere.
+    pub(crate) async fn follow_endpoint(self: Arc<Self>) {
+        loop {
+            self.connector.endpoint_changed().await;
+            let retired = self.retire_outdated();
+            tracing::info!(target: "millpond::pool", retired, "what connections lead to has changed");
+            tokio::task::coop::consume_budget().await;
+        }
     }
 
     /// Closes the pool, and stops what it has under way.

@@ -27,6 +27,7 @@
 //! | level | message | fields |
 //! |---|---|---|
 //! | warn | dial failed | `cause` |
+//! | info | what connections lead to has changed | `retired` |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
 //! | debug | evicted | `connection`, `reason` |
@@ -54,6 +55,7 @@ mod config;
 mod connection;
 mod connector;
 mod dial;
+mod ends;
 mod error;
 mod eviction;
 mod explain;
@@ -77,6 +79,8 @@ pub use self::{
     config::{Backoff, Config, Order, Priority, Probe},
     connection::Connection,
     connector::{AfterRelease, Closing, ConnectWith, Connector, LastExchange, connect_with},
+    dial::dial_phase,
+    ends::{Address, Ends, Transmission},
     error::{
         AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent, WithError,
     },
@@ -395,6 +399,18 @@ impl<C: Connector> Pool<C> {
     /// The pool at this instant.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(self.lender())
+    }
+
+    /// The pool at this instant, with what the system knows of each connection's [`Transmission`], if the connector can tell. That takes
+    /// some microseconds per connection, in the caller's thread and outside the pool's lock.
+    pub fn detailed_snapshot(&self) -> Snapshot {
+        let mut snapshot = self.snapshot();
+        let ends: Vec<_> = snapshot.connections.iter().map(|one| one.ends.clone()).collect();
+        let known = self.lender().connector.transmissions(&ends);
+        for (connection, transmission) in snapshot.connections.iter_mut().zip(known) {
+            connection.transmission = transmission;
+        }
+        snapshot
     }
 
     /// The settings, as last resized.

@@ -1,14 +1,14 @@
 //! A pool at one instant, read under one lock: for people, pages, tests.
 
-use std::{fmt, panic::Location, sync::Arc, time::Duration};
+use std::{fmt, panic::Location, time::Duration};
 
 use super::{
-    Connector, Eviction, Totals,
-    error::Span,
+    Connector, Ends, Eviction, Totals, Transmission,
     explain::last_failure,
     lender::{Lender, Pooled},
     state::{Checking, Phase, Slot, Stage, StageName, State},
 };
+use crate::span::Span;
 
 /// A pool at one instant.
 ///
@@ -139,8 +139,12 @@ pub struct ConnectionSnapshot {
     pub age: Duration,
     /// How often it has been lent.
     pub uses: u64,
-    /// Whom it leads to, if the connector says.
-    pub peer: Option<Arc<str>>,
+    /// Its addresses, if the connector says.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub ends: Ends,
+    /// How it transmits, in a [detailed](super::Pool::detailed_snapshot) snapshot.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub transmission: Option<Transmission>,
     /// The call that acquired it, if it is lent.
     #[cfg_attr(feature = "serde", serde(serialize_with = "location"))]
     pub acquired_at: Option<&'static Location<'static>>,
@@ -168,7 +172,7 @@ pub struct EvictionSnapshot {
 }
 
 #[cfg(feature = "serde")]
-fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(span.as_secs_f64())
 }
 
@@ -283,7 +287,8 @@ fn connection_snapshot<C: Connector>(
         state_for: lent_for,
         age: now.since(slot.opened),
         uses: slot.uses,
-        peer: slot.label.clone(),
+        ends: slot.label.clone(),
+        transmission: None,
         acquired_at,
         leaked: exclusive && threshold.is_some_and(|threshold| lent_for >= threshold),
     })

@@ -74,6 +74,9 @@ pub(crate) const WAITING_TICK: Duration = Duration::from_millis(25);
 /// again. A running task picks it up within microseconds.
 pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 
+/// The generation of a connection that was retired by itself: the pool's is never this.
+const NO_GENERATION: u32 = u32::MAX;
+
 /// How many evictions are remembered.
 pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
 
@@ -83,10 +86,15 @@ pub(crate) trait Kinds: std::fmt::Debug {
     type Waker: std::fmt::Debug;
     /// Who holds a connection: where it was acquired, by which task.
     type Tag: Copy + std::fmt::Debug;
-    /// What a snapshot says of a connection: its peer.
+    /// What a snapshot says of a connection: its ends.
     type Label: Default + Clone + std::fmt::Debug;
-    /// Why a dial failed.
-    type Cause: From<Eviction> + std::fmt::Debug;
+    type Cause: DialCause;
+}
+
+/// Why a dial failed, or what stands for a failed dial.
+pub(crate) trait DialCause: From<Eviction> + std::fmt::Debug {
+    /// Nothing listened: the dial cost nobody anything, nor will the next.
+    fn refused(&self) -> bool;
 }
 
 /// Whether a lent connection carries one exchange at a time for one caller, or is held on purpose for many.
@@ -534,6 +542,20 @@ impl<K: Kinds> State<K> {
     pub(crate) fn retire(&mut self, fx: &mut Effects<K>) {
         self.generation += 1;
         self.evict_all_idle(Eviction::Retired, fx);
+        self.settle(fx);
+    }
+
+    /// Replaces one connection, if the slot is still that one's.
+    pub(crate) fn retire_one(&mut self, at: u32, number: ConnectionNumber, fx: &mut Effects<K>) {
+        let current = self.slots.same(at, number);
+        if current.is_none_or(|slot| matches!(slot.stage, Stage::Vacant | Stage::Closing)) {
+            return;
+        }
+        let slot = self.slots.at_mut(at);
+        slot.generation = NO_GENERATION;
+        if matches!(slot.stage, Stage::Idle(_)) {
+            self.evict_held(at, Eviction::Retired, fx);
+        }
         self.settle(fx);
     }
 

@@ -7,16 +7,19 @@ use std::{
     collections::VecDeque,
     fmt,
     future::{Future, pending},
+    io,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
-use millpond::pool::{AfterRelease, Builder, Closing, Connector, Eviction, LastExchange, Pool, Snapshot};
+use millpond::pool::{
+    AfterRelease, Builder, Closing, Connector, Ends, Eviction, LastExchange, Pool, Snapshot,
+};
 use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -237,7 +240,16 @@ impl fmt::Display for Said {
     }
 }
 
-impl std::error::Error for Said {}
+/// As [`Said`] it is what a system says of a port where nothing listens.
+pub(crate) const REFUSED: &str = "connection refused";
+
+impl std::error::Error for Said {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        static NOBODY_LISTENS: LazyLock<io::Error> =
+            LazyLock::new(|| io::ErrorKind::ConnectionRefused.into());
+        (self.0 == REFUSED).then(|| &*NOBODY_LISTENS as _)
+    }
+}
 
 /// The connector to an [`Endpoint`].
 #[derive(Clone, Debug)]
@@ -365,8 +377,8 @@ impl Connector for Scripted {
         }
     }
 
-    fn peer(&self, connection: &Conn) -> Option<String> {
-        Some(format!("endpoint/{}", connection.nth))
+    fn ends(&self, connection: &Conn) -> Ends {
+        Ends::to(Arc::<str>::from(format!("endpoint/{}", connection.nth)))
     }
 }
 

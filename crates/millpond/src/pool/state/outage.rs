@@ -9,12 +9,13 @@
 //! ```
 //!
 //! While *failing*, one dial at a time, paced by the backoff: exponential, with full jitter (Brooker, "Exponential Backoff
-//! And Jitter", AWS Architecture Blog, 2015). A successful dial alone doesn't end that, for a listener that accepts and hangs up also
+//! And Jitter", AWS Architecture Blog, 2015); while callers wait it is capped, by less where nothing listens, for such a dial costs
+//! nobody anything, than where something accepts and then fails. A successful dial alone doesn't end that, for a listener that accepts and hangs up also
 //! makes dials succeed: a connection must be *proven*, by its first clean release or by a tick spent idle.
 
 use std::time::Duration;
 
-use super::moment::Moment;
+use super::{DialCause, moment::Moment};
 use crate::pool::config::Backoff;
 
 /// The last thing that went wrong with the endpoint.
@@ -44,7 +45,7 @@ pub(crate) struct Outage<C> {
     dark: bool,
 }
 
-impl<C> Outage<C> {
+impl<C: DialCause> Outage<C> {
     pub(super) fn new(backoff: Backoff, grace: Duration) -> Self {
         Outage {
             backoff,
@@ -80,11 +81,15 @@ impl<C> Outage<C> {
     /// A dial failed, or a connection died before it was proven. Returns the cause that this one replaces, to be dropped after
     /// unlocking.
     pub(super) fn failed(&mut self, cause: C, now: Moment, any_live: bool, random: u64) -> Option<C> {
+        let longest_if_asked = match cause.refused() {
+            true => self.backoff.max_while_waiting,
+            false => self.backoff.max_when_reached,
+        };
         let doubled = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         let ceiling = self.backoff.base.saturating_mul(doubled);
         self.failures = self.failures.saturating_add(1);
         self.next_dial = now.after(jittered(ceiling.min(self.backoff.max), random));
-        self.next_dial_if_asked = now.after(jittered(ceiling.min(self.backoff.max_while_waiting), random));
+        self.next_dial_if_asked = now.after(jittered(ceiling.min(longest_if_asked), random));
         let interrupted = self.interrupted.take();
         let died_young = |&(at, _): &(Moment, Moment)| now.since(at) <= self.grace;
         let resumed = interrupted.filter(died_young).map(|(_, since)| since);
@@ -152,6 +157,22 @@ pub(super) fn scaled(span: u64, random: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::Eviction;
+
+    #[derive(Debug)]
+    struct Refused(bool);
+
+    impl From<Eviction> for Refused {
+        fn from(_: Eviction) -> Self {
+            Refused(false)
+        }
+    }
+
+    impl DialCause for Refused {
+        fn refused(&self) -> bool {
+            self.0
+        }
+    }
 
     #[test]
     fn full_jitter_covers_the_span_and_never_spins() {
@@ -166,15 +187,21 @@ mod tests {
         let backoff = Backoff::default();
         let mut outage = Outage::new(backoff, Duration::ZERO);
         let now = Moment::default();
-        let mut waits = Vec::new();
+        let (mut waits, mut asked) = (Vec::new(), Vec::new());
         for _ in 0..40 {
-            outage.failed((), now, true, u64::MAX);
+            outage.failed(Refused(true), now, true, u64::MAX);
             waits.push(outage.dial_from(false).since(now));
             assert!(outage.dial_from(true).since(now) <= backoff.max_while_waiting);
+            // The same failure again, but at something that listens.
+            outage.failures -= 1;
+            outage.failed(Refused(false), now, true, u64::MAX);
+            asked.push(outage.dial_from(true).since(now));
         }
         let expected = [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000];
         let expected = expected.map(Duration::from_millis);
         assert_eq!(waits[..9], expected);
         assert_eq!(waits[39], backoff.max);
+        let expected = [50, 100, 200, 400, 800, 1500, 1500].map(Duration::from_millis);
+        assert_eq!(asked[..7], expected);
     }
 }

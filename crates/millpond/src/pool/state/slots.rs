@@ -208,6 +208,13 @@ impl<K: Kinds> Slots<K> {
         &self.slots
     }
 
+    /// Those with a connection that isn't on its way out, each with its index.
+    pub(crate) fn open_ones(&self) -> impl Iterator<Item = (u32, &Slot<K>)> {
+        let with_index = (0..).zip(&self.slots);
+        with_index
+            .filter(|(_, slot)| !matches!(slot.stage, Stage::Vacant | Stage::Connecting | Stage::Closing))
+    }
+
     pub(crate) fn of(&self, place: &Place) -> &Slot<K> {
         &self.slots[place.0 as usize]
     }

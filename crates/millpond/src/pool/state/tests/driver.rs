@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, StageName, State, Ticket,
+    Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, Stage, StageName, State,
+    Ticket,
     compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
@@ -155,6 +156,21 @@ impl<'t> Driver<'t> {
                 );
             }
             Choice::Retire => self.verb(Op::Retire, State::retire, Model::retire),
+            Choice::RetireOne => {
+                let slots = self.state.slots().all();
+                let at = draws.index(slots.len());
+                let number = slots[at].number;
+                let gone = matches!(slots[at].stage, Stage::Vacant | Stage::Closing);
+                self.verb(
+                    Op::RetireOne,
+                    |state, fx| state.retire_one(at as u32, number, fx),
+                    |model| {
+                        if !gone {
+                            model.retire_one(number)
+                        }
+                    },
+                );
+            }
             Choice::Drain => {
                 let now = self.moment(draws);
                 self.verb(
@@ -181,6 +197,7 @@ impl<'t> Driver<'t> {
             Choice::LookAt => idle > 0,
             Choice::FinishLook => !self.looking.is_empty(),
             Choice::Resume => self.state.paused(),
+            Choice::RetireOne => !self.state.slots().all().is_empty(),
             _ => true,
         };
         draws.choose(possible)

@@ -33,6 +33,7 @@ pub(super) enum Op {
     Resume,
     Resize,
     Retire,
+    RetireOne,
     Drain,
     Close,
 }
@@ -305,6 +306,7 @@ const ALL_OPS: [Op; OPS] = [
     Op::Resume,
     Op::Resize,
     Op::Retire,
+    Op::RetireOne,
     Op::Drain,
     Op::Close,
 ];

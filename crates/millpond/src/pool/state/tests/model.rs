@@ -235,7 +235,7 @@ impl Model {
         let connection = self.connection(number);
         if closed || (draining && nobody) {
             Some(Eviction::Closed)
-        } else if connection.generation < generation {
+        } else if connection.generation != generation {
             Some(Eviction::Retired)
         } else if connection.expires <= now {
             Some(Eviction::Lifetime)

@@ -1,6 +1,6 @@
 //! What the tests' machines carry: numbers, so that every connection, waker and cause can be told apart and followed.
 
-use super::Kinds;
+use super::{DialCause, Kinds};
 use crate::pool::eviction::Eviction;
 
 /// The [`Kinds`] of the tests.
@@ -20,6 +20,12 @@ pub(super) enum Cause {
 impl From<Eviction> for Cause {
     fn from(reason: Eviction) -> Self {
         Cause::Died(reason)
+    }
+}
+
+impl DialCause for Cause {
+    fn refused(&self) -> bool {
+        matches!(self, Cause::Dial(number) if number % 2 == 0)
     }
 }
 

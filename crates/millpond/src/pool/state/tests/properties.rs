@@ -24,7 +24,7 @@ use super::{
 };
 
 /// How many sequences an ordinary run tries.
-const SEQUENCES: u32 = 100_000;
+const SEQUENCES: u32 = 120_000;
 
 /// How often such a run takes each edge of the diagram, at least.
 const LEAST: u64 = 1_000;

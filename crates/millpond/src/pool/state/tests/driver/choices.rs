@@ -32,13 +32,14 @@ pub(super) enum Choice {
     Resume,
     Resize,
     Retire,
+    RetireOne,
     Drain,
     Close,
     EndRuntime,
 }
 
 /// How often each is chosen where it is possible.
-const WEIGHTS: [(Choice, u32); 26] = [
+const WEIGHTS: [(Choice, u32); 27] = [
     (Choice::Nothing, 1),
     (Choice::Acquire, 160),
     (Choice::Wait, 40),
@@ -62,6 +63,7 @@ const WEIGHTS: [(Choice, u32); 26] = [
     (Choice::Resume, 40),
     (Choice::Resize, 20),
     (Choice::Retire, 10),
+    (Choice::RetireOne, 6),
     (Choice::Drain, 2),
     (Choice::Close, 1),
     (Choice::EndRuntime, 1),
@@ -173,6 +175,7 @@ impl Settings {
                 base: millis(self.pick(8, [50, 10])),
                 max: millis(self.pick(9, [5_000, 200])),
                 max_while_waiting: millis(self.pick(10, [200, 20])),
+                max_when_reached: millis(self.pick(15, [100, 1_500, 20])),
             },
             order: self.pick(11, [Order::Lifo, Order::Fifo]),
             probe: self.pick(12, [Probe::Never, Probe::Always, Probe::WhenIdleFor(millis(50))]),

@@ -82,6 +82,7 @@ pub(super) const CONNECTIONS: Edges<C> = &[
     (&[Tick], &[(Idle, Closing)]),
     (&[Resize], &[(Idle, Closing)]),
     (&[Retire], &[(Idle, Closing)]),
+    (&[RetireOne], &[(Idle, Closing)]),
     (&[Drain], &[(Idle, Closing)]),
     (&[Close], &[(Idle, Closing), (C::Granted, Closing)]),
 ];
@@ -158,5 +159,6 @@ const COMING_TO_REST: &[Op] = &[
     Resume,
     Resize,
     Retire,
+    RetireOne,
     Drain,
 ];

@@ -284,7 +284,10 @@ impl Model {
             least + share(doubled.min(longest).saturating_sub(least), random)
         };
         self.dial_after = self.now.after(wait(backoff.max));
-        self.dial_after_if_asked = self.now.after(wait(backoff.max_while_waiting));
+        self.dial_after_if_asked = self.now.after(wait(match cause {
+            Cause::Dial(number) if number % 2 == 0 => backoff.max_while_waiting,
+            _ => backoff.max_when_reached,
+        }));
         self.failures += 1;
         let replaced = self.last_failure.replace((cause, self.now));
         self.told.replaced_causes.extend(replaced.map(|(cause, _)| cause));
@@ -482,6 +485,15 @@ impl Model {
     pub(in super::super) fn retire(&mut self) {
         self.generation += 1;
         self.evict_idle(Eviction::Retired);
+        self.rest();
+    }
+
+    pub(in super::super) fn retire_one(&mut self, number: u64) {
+        let connection = self.connection(number);
+        connection.generation = u32::MAX;
+        if connection.at == At::Idle {
+            self.evict(number, Eviction::Retired);
+        }
         self.rest();
     }
 
