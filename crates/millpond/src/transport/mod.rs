@@ -1,1 +1,3 @@
 //! Endpoints and the streams that lead to them: TCP, TLS and Unix sockets. Knows nothing of pools and frames.
+
+pub mod system;
