@@ -9,11 +9,15 @@
 mod diag;
 #[cfg(target_os = "linux")]
 mod packet;
+mod ports;
 mod transmission;
 
-use std::io;
+use std::{fmt, io};
 
-pub use self::transmission::{Transmission, transmissions};
+pub use self::{
+    ports::{PortUse, port_use, port_use_from},
+    transmission::{Transmission, transmissions},
+};
 
 /// Why the kernel couldn't be asked for its sockets.
 #[derive(Debug, thiserror::Error)]
@@ -36,4 +40,43 @@ fn only_linux() -> io::Error {
         io::ErrorKind::Unsupported,
         "the kernel can be asked for its TCP sockets only on Linux (netlink sock_diag)",
     )
+}
+
+/// A number as people write it: `28,232`.
+struct Thousands(u64);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let (head, tail) = digits.split_at((digits.len() - 1) % 3 + 1);
+        f.write_str(head)?;
+        // Digits are ASCII, and so their own characters.
+        for group in tail.as_bytes().chunks(3) {
+            write!(
+                f,
+                ",{}",
+                group.iter().map(|digit| char::from(*digit)).collect::<String>()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Thousands;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (28_232, "28,232"),
+            (524_288, "524,288"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(Thousands(number).to_string(), text);
+        }
+    }
 }
