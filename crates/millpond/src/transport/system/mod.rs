@@ -7,6 +7,7 @@
 
 #[cfg(target_os = "linux")]
 mod diag;
+mod limits;
 #[cfg(target_os = "linux")]
 mod packet;
 mod ports;
@@ -15,6 +16,7 @@ mod transmission;
 use std::{fmt, io};
 
 pub use self::{
+    limits::{DescriptorLimits, SystemFiles, descriptor_limits},
     ports::{PortUse, port_use, port_use_from},
     transmission::{Transmission, transmissions},
 };
