@@ -7,6 +7,7 @@
 
 #[cfg(target_os = "linux")]
 mod diag;
+mod explain;
 mod limits;
 #[cfg(target_os = "linux")]
 mod packet;
@@ -16,6 +17,7 @@ mod transmission;
 use std::{fmt, io};
 
 pub use self::{
+    explain::{Facts, explain},
     limits::{DescriptorLimits, SystemFiles, descriptor_limits},
     ports::{PortUse, port_use, port_use_from},
     transmission::{Transmission, transmissions},
