@@ -1,5 +1,6 @@
 //! Endpoints and the streams that lead to them: TCP, TLS and Unix sockets. Knows nothing of pools and frames.
 
 mod endpoint;
+pub mod system;
 
 pub use self::endpoint::{Endpoint, EndpointError, Host, HostName, HostPort};

@@ -1,0 +1,86 @@
+//! What the operating system knows about sockets and their limits, read without privileges and without changing anything: how a
+//! connection's transmission goes, which ports are in use towards a destination, how many files may be open, and what an error that such
+//! a limit brought about means.
+//!
+//! On Linux by netlink sock_diag and small files in `/proc`. On other systems the same functions exist; what they can't find out they
+//! answer by `None` or an error that says so. All of them block, for microseconds up to tens of milliseconds: their docs say when.
+
+#[cfg(target_os = "linux")]
+mod diag;
+mod explain;
+mod limits;
+#[cfg(target_os = "linux")]
+mod packet;
+mod ports;
+mod transmission;
+
+use std::{fmt, io};
+
+pub use self::{
+    explain::{Facts, explain},
+    limits::{DescriptorLimits, SystemFiles, descriptor_limits},
+    ports::{PortUse, port_use, port_use_from},
+    transmission::{Transmission, transmissions},
+};
+
+/// Why the kernel couldn't be asked for its sockets.
+#[derive(Debug, thiserror::Error)]
+#[error("asking the kernel for its TCP sockets (netlink sock_diag) failed: {source}")]
+struct Asking {
+    #[source]
+    source: io::Error,
+}
+
+fn asking(source: io::Error) -> io::Error {
+    if source.kind() == io::ErrorKind::Unsupported {
+        return source;
+    }
+    io::Error::new(source.kind(), Asking { source })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn only_linux() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the kernel can be asked for its TCP sockets only on Linux (netlink sock_diag)",
+    )
+}
+
+/// A number as people write it: `28,232`.
+struct Thousands(u64);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let (head, tail) = digits.split_at((digits.len() - 1) % 3 + 1);
+        f.write_str(head)?;
+        // Digits are ASCII, and so their own characters.
+        for group in tail.as_bytes().chunks(3) {
+            write!(
+                f,
+                ",{}",
+                group.iter().map(|digit| char::from(*digit)).collect::<String>()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Thousands;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (28_232, "28,232"),
+            (524_288, "524,288"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(Thousands(number).to_string(), text);
+        }
+    }
+}
