@@ -43,12 +43,12 @@ fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
             look_at(lender, look);
         }
     }
+    let mut last = None;
     loop {
-        let look = lender.lock().look_at_unwatched();
-        match look {
-            Some(look) => look_at(lender, look),
-            None => break,
-        }
+        let look = lender.lock().look_at_unwatched(last);
+        let Some(look) = look else { break };
+        last = Some((look.index(), look.number));
+        look_at(lender, look);
     }
     #[cfg(feature = "metrics")]
     {

@@ -92,13 +92,29 @@ impl<K: Kinds> State<K> {
     }
 
     /// The next idle connection that has been so for a tick and isn't watched yet, taken out for the connector to watch.
-    pub(crate) fn look_at_unwatched(&mut self) -> Option<Look<K>> {
-        let at = self
-            .slots
-            .indices(StageName::Idle)
-            .take_while(|&at| self.slots.at(at).since.after(TICK) <= self.now)
-            .find(|&at| !self.slots.at(at).watched)?;
-        Some(self.take_for_look(at))
+    ///
+    /// `after` is the one that this round of looks has just been at, or `None` to begin a round. It went back where it was, so a round goes
+    /// through the list once, however many there are; only one that had to go makes it begin again.
+    pub(crate) fn look_at_unwatched(&mut self, after: Option<(u32, ConnectionNumber)>) -> Option<Look<K>> {
+        let resumed = after.filter(|&(at, number)| {
+            let slot = self.slots.same(at, number);
+            slot.is_some_and(|slot| matches!(slot.stage, Stage::Idle(_)))
+        });
+        let mut candidate = match resumed {
+            Some((at, _)) => self.slots.next(at),
+            None => self.slots.front(StageName::Idle),
+        };
+        while let Some(at) = candidate {
+            let slot = self.slots.at(at);
+            if self.now < slot.since.after(TICK) {
+                return None;
+            }
+            if !slot.watched {
+                return Some(self.take_for_look(at));
+            }
+            candidate = self.slots.next(at);
+        }
+        None
     }
 
     /// The connection that reported an event, taken out to be looked at, if it is still idle.

@@ -192,6 +192,7 @@ impl<K: Kinds> Slots<K> {
         List::prev(&self.slots, at)
     }
 
+    #[cfg(test)]
     /// The indices of a stage's slots, from the front.
     pub(super) fn indices(&self, stage: StageName) -> impl Iterator<Item = u32> {
         self.list(stage).iter(&self.slots)

@@ -467,7 +467,7 @@ impl<'t> Driver<'t> {
     }
 
     fn look_at_unwatched(&mut self) {
-        let look = self.state.look_at_unwatched();
+        let look = self.state.look_at_unwatched(None);
         let expected = self.model.look_at_unwatched();
         self.looks(look, expected);
     }

@@ -71,25 +71,53 @@ fn an_event_of_an_earlier_connection_in_the_same_slot_is_old_news() {
 fn each_connection_is_handed_over_once_to_be_watched_after_a_tick_idle() {
     let mut scene = Scene::with_idle(1, |_| {});
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched()).is_none(),
+        scene.does(|state, _, _| state.look_at_unwatched(None)).is_none(),
         "not idle for a tick"
     );
     scene.tick_after(100);
     let look = scene
-        .does(|state, _, _| state.look_at_unwatched())
+        .does(|state, _, _| state.look_at_unwatched(None))
         .expect("idle for a tick");
     scene.does(|state, _, fx| state.looked(look, Ok(()), 0, fx));
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched()).is_none(),
+        scene.does(|state, _, _| state.look_at_unwatched(None)).is_none(),
         "it is watched"
     );
     let lent = scene.acquire();
     scene.release(lent);
     scene.tick_after(100);
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched()).is_some(),
+        scene.does(|state, _, _| state.look_at_unwatched(None)).is_some(),
         "its watch ended as it was lent"
     );
+}
+
+#[test]
+fn a_round_of_looks_goes_on_where_it_was_and_begins_again_where_that_is_gone() {
+    let mut scene = Scene::with_idle(3, |config| config.max_size = 3);
+    scene.tick_after(100);
+    let (mut last, mut seen) = (None, Vec::new());
+    while let Some(look) = scene.does(|state, _, _| state.look_at_unwatched(last)) {
+        last = Some((look.index(), look.number));
+        seen.push(look.number);
+        let verdict = match look.number {
+            2 => Err(Eviction::PeerClosed),
+            _ => Ok(()),
+        };
+        scene.does(|state, _, fx| state.looked(look, verdict, 0, fx));
+    }
+    assert_eq!(seen, [1, 2, 3], "each of them once");
+    assert_eq!(scene.idle_order(), [1, 3]);
+    // What comes before the place is not looked at in this round; a new one begins at the front.
+    let oldest = scene
+        .state
+        .slots()
+        .front(StageName::Idle)
+        .expect("two are idle");
+    scene.state.slots.at_mut(oldest).watched = false;
+    assert!(scene.does(|state, _, _| state.look_at_unwatched(last)).is_none());
+    let look = scene.does(|state, _, _| state.look_at_unwatched(None));
+    assert_eq!(look.expect("the unwatched one").number, 1);
 }
 
 #[test]

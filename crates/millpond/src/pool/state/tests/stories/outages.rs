@@ -138,7 +138,7 @@ fn a_clean_release_ends_an_outage_and_dials_for_all_who_wait() {
 /// The only connection is looked at, and this is found.
 fn look_finds(scene: &mut Scene, verdict: Result<(), Eviction>) {
     let look = scene
-        .does(|state, _, _| state.look_at_unwatched())
+        .does(|state, _, _| state.look_at_unwatched(None))
         .expect("unwatched for a tick");
     scene.does(|state, _, fx| state.looked(look, verdict, 0, fx));
 }
@@ -151,7 +151,7 @@ fn being_found_alive_after_an_idle_tick_ends_an_outage() {
     scene.dial_succeeds();
     scene.tick_after(99);
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched()).is_none(),
+        scene.does(|state, _, _| state.look_at_unwatched(None)).is_none(),
         "not yet a tick"
     );
     scene.tick_after(1);
