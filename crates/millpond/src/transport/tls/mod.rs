@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`ClientTls`], then [`TlsError`] and [`TlsConfigError`].
+//! Reading order: [`ClientTls`], [`ServerTls`], then [`TlsError`] and [`TlsConfigError`].
 //!
 //! There is no switch that accepts any certificate: whoever wants to reach a peer whose certificate nobody vouches for gives that very
 //! certificate as CA, and a name that it holds as [`server_name`](ClientTlsBuilder::server_name). It must not be marked as a CA itself
@@ -33,8 +33,10 @@ mod credentials;
 mod error;
 mod files;
 mod reload;
+mod server;
 
 pub use client::{ClientTls, ClientTlsBuilder};
 pub use credentials::TlsVersion;
 pub use error::{Side, TlsConfigError, TlsError};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+pub use server::{ClientCertificates, ServerTls, ServerTlsBuilder};
