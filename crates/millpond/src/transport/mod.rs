@@ -2,5 +2,7 @@
 
 mod endpoint;
 pub mod system;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use self::endpoint::{Endpoint, EndpointError, Host, HostName, HostPort};
