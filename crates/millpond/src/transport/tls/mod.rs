@@ -32,6 +32,7 @@ mod client;
 mod credentials;
 mod error;
 mod files;
+pub(crate) mod idle;
 mod reload;
 mod server;
 
