@@ -34,6 +34,8 @@
 //!
 //! 1.88 and later; raising that is a minor release.
 
+#[cfg(unix)]
+pub mod connectors;
 pub mod pool;
 mod span;
 #[cfg(unix)]

@@ -4,7 +4,6 @@ use std::io::{self, Read};
 
 use rustls::{ConnectionCommon, SideData};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 /// How often one look reads from the socket, 4 KiB at a time, without finding anything for the application. A full record takes five
 /// reads, and the session tickets of a handshake fewer: a peer that keeps us busy for longer isn't idle.
@@ -21,19 +20,11 @@ const MAX_READS: usize = 8;
 ///
 /// A key update that asks for ours in return: rustls has changed its key for sending by then, and keeps the announcement, encrypted under the old
 /// key, until something is written. It goes out ahead of that, with the next request; so nothing is written here, and nothing is lost.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the connector, which looks at idle streams by this")
-)]
-pub(crate) fn try_read(stream: &mut TlsStream<TcpStream>, buf: &mut [u8]) -> io::Result<usize> {
-    let (socket, session) = stream.get_mut();
-    look(socket, session, buf)
-}
-
-/// Goes to rustls and to the socket directly: a poll with a waker that does nothing would replace the one that somebody waits by, and
+///
+/// It goes to rustls and to the socket directly: a poll with a waker that does nothing would replace the one that somebody waits by, and
 /// might be refused by tokio's budget and look like silence. tokio-rustls keeps nothing of its own between reads but an error that came
 /// right behind application data; rustls repeats such an error, and a closed socket stays readable.
-fn look<S: SideData>(
+pub(crate) fn try_read<S: SideData>(
     socket: &TcpStream,
     session: &mut ConnectionCommon<S>,
     buf: &mut [u8],
@@ -77,12 +68,12 @@ mod tests {
         sync::Notify,
         time::timeout,
     };
-    use tokio_rustls::{TlsAcceptor, server};
+    use tokio_rustls::{TlsAcceptor, client, server};
 
     use super::*;
     use crate::transport::tls::{ClientTls, Side, TlsError, credentials::provider};
 
-    type Client = TlsStream<TcpStream>;
+    type Client = client::TlsStream<TcpStream>;
     type Server = server::TlsStream<TcpStream>;
 
     /// Both ends of a stream after its handshake; the server sends this many session tickets behind it.
@@ -119,6 +110,11 @@ mod tests {
         within(async { tokio::join!(connect, accept) }).await
     }
 
+    fn seen(client: &mut Client, buf: &mut [u8]) -> io::Result<usize> {
+        let (socket, session) = client.get_mut();
+        try_read(socket, session, buf)
+    }
+
     async fn within<F: Future>(work: F) -> F::Output {
         timeout(Duration::from_secs(10), work)
             .await
@@ -128,7 +124,7 @@ mod tests {
     /// Waits until the reactor has seen something arrive, and looks.
     async fn arrived(client: &mut Client) -> io::Result<usize> {
         within(client.get_ref().0.readable()).await.expect("a socket");
-        try_read(client, &mut [0; 64])
+        seen(client, &mut [0; 64])
     }
 
     /// Waits until so many bytes are to be read from the socket, without reading them.
@@ -162,7 +158,7 @@ mod tests {
         while client.get_ref().1.tls13_tickets_received() < 2 {
             assert!(is_idle(&arrived(&mut client).await));
         }
-        assert!(is_idle(&try_read(&mut client, &mut [0; 64])));
+        assert!(is_idle(&seen(&mut client, &mut [0; 64])));
 
         for _ in 0..3 {
             server.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
@@ -171,7 +167,7 @@ mod tests {
         }
         exchange(&mut client, &mut server).await;
         exchange(&mut client, &mut server).await;
-        assert!(is_idle(&try_read(&mut client, &mut [0; 64])));
+        assert!(is_idle(&seen(&mut client, &mut [0; 64])));
     }
 
     #[tokio::test]
@@ -187,8 +183,8 @@ mod tests {
         server.write_all(b"a reply, and more").await.expect("a write");
         let mut reply = [0; 7];
         within(client.read_exact(&mut reply)).await.expect("a read");
-        assert_eq!(try_read(&mut client, &mut [0; 64]).expect("data"), 10);
-        assert!(is_idle(&try_read(&mut client, &mut [0; 64])));
+        assert_eq!(seen(&mut client, &mut [0; 64]).expect("data"), 10);
+        assert!(is_idle(&seen(&mut client, &mut [0; 64])));
     }
 
     #[tokio::test]
@@ -196,7 +192,7 @@ mod tests {
         let (mut client, mut server) = pair(0).await;
         server.shutdown().await.expect("a goodbye");
         assert_eq!(arrived(&mut client).await.expect("a goodbye"), 0);
-        assert_eq!(try_read(&mut client, &mut [0; 64]).expect("still gone"), 0);
+        assert_eq!(seen(&mut client, &mut [0; 64]).expect("still gone"), 0);
 
         let (mut client, server) = pair(0).await;
         drop(server);
@@ -222,7 +218,7 @@ mod tests {
             within(client.read(&mut read)).await.expect("a reply"),
             reply.len()
         );
-        let error = try_read(&mut client, &mut [0; 64]).expect_err("garbage");
+        let error = seen(&mut client, &mut [0; 64]).expect_err("garbage");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(TlsError::of_stream(&error, Side::Client).is_some());
     }
@@ -231,7 +227,7 @@ mod tests {
     async fn a_peer_that_never_stops_sending_tickets_is_not_idle() {
         let (mut client, _server) = pair(1_000).await;
         queued(&client, 4096 * (MAX_READS + 1)).await;
-        let error = try_read(&mut client, &mut [0; 64]).expect_err("too much");
+        let error = seen(&mut client, &mut [0; 64]).expect_err("too much");
         assert!(error.to_string().contains("carry no data"), "{error}");
     }
 
@@ -246,7 +242,7 @@ mod tests {
             let ready = client.get_ref().0.poll_read_ready(cx);
             if first {
                 assert!(ready.is_pending());
-                assert!(is_idle(&try_read(&mut client, &mut [0; 64])));
+                assert!(is_idle(&seen(&mut client, &mut [0; 64])));
                 tell.notify_one();
                 first = false;
                 return Poll::Pending;

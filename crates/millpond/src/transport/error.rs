@@ -1,0 +1,341 @@
+//! Why an endpoint could not be reached: in which phase, at which addresses, after how long, and what to do about it.
+
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::span::Span;
+
+/// What a dial does, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Phase {
+    /// It looks the name up.
+    Resolve,
+    /// It connects to one address or two.
+    Connect,
+    /// It shakes hands.
+    Tls,
+    /// The connection is being prepared: logged in, set up.
+    Hook,
+}
+
+impl Phase {
+    /// As it goes on after "while".
+    pub fn doing(self) -> &'static str {
+        match self {
+            Phase::Resolve => "resolving the name",
+            Phase::Connect => "connecting",
+            Phase::Tls => "in the TLS handshake",
+            Phase::Hook => "preparing the connection",
+        }
+    }
+}
+
+/// An endpoint that could not be reached.
+#[derive(Debug)]
+pub struct ConnectError {
+    /// The endpoint, as text.
+    pub endpoint: Arc<str>,
+    /// How long it took to find out.
+    pub elapsed: Duration,
+    /// Why.
+    pub cause: ConnectFailure,
+}
+
+/// Why an endpoint could not be reached.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// The name could not be looked up, and no earlier answer is known.
+    Resolve(io::Error),
+    /// The name is known, and has no address.
+    NoAddress,
+    /// Every address failed.
+    Unreachable {
+        /// What was tried, in the order in which it failed. A Unix socket has no address.
+        attempts: Vec<Attempt>,
+        /// That looking the name up again failed, if it did: the addresses are of an earlier answer.
+        stale: Option<io::Error>,
+    },
+    /// A phase took longer than its limit.
+    TimedOut {
+        /// Which.
+        phase: Phase,
+        /// Its limit.
+        limit: Duration,
+        /// What had failed until then.
+        attempts: Vec<Attempt>,
+    },
+    /// The system's certificate authorities, which TLS endpoints are checked by unless told otherwise, could not be read.
+    #[cfg(feature = "tls")]
+    TlsSettings(Box<super::tls::TlsConfigError>),
+    /// The handshake failed.
+    #[cfg(feature = "tls")]
+    Tls {
+        /// With whom.
+        address: SocketAddr,
+        /// Why.
+        error: Box<super::tls::TlsError>,
+    },
+    /// The name of the endpoint can't be checked against a certificate.
+    #[cfg(feature = "tls")]
+    NoServerName,
+    /// The port 0 can be listened on, but not be dialled.
+    PortZero,
+    /// The hook that prepares a connection failed.
+    Hook(Box<dyn Error + Send + Sync>),
+}
+
+/// An endpoint that could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {endpoint}: {cause}")]
+pub struct ListenError {
+    /// The endpoint, as text.
+    pub endpoint: Arc<str>,
+    /// Why.
+    #[source]
+    pub cause: ListenFailure,
+}
+
+/// Why an endpoint could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenFailure {
+    /// The name could not be looked up.
+    #[error("its name could not be looked up: {}", Plain(.0))]
+    Resolve(#[source] io::Error),
+    /// The name has no address.
+    #[error("its name has no address")]
+    NoAddress,
+    /// The system refused.
+    #[error("{}{}", Plain(.0), listening_hint(.0))]
+    Socket(#[from] io::Error),
+    /// There is a file at the socket's path that is no socket.
+    #[error("there is a file at this path that is no socket: remove it, or choose another path")]
+    NotASocket,
+    /// A TLS endpoint, and no certificate to show.
+    #[cfg(feature = "tls")]
+    #[error("it speaks TLS, and no certificate was given: set ListenOptions::tls")]
+    NoTlsSettings,
+}
+
+fn listening_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": somebody listens there already; stop that, or choose another",
+        io::ErrorKind::AddrNotAvailable => ": that isn't an address of this machine",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 and others' folders are not for everybody; choose another, or run it with that right"
+        }
+        io::ErrorKind::NotFound => ": the folder doesn't exist",
+        _ => "",
+    }
+}
+
+/// One address, tried in vain.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Which.
+    pub address: Option<SocketAddr>,
+    /// Why.
+    pub error: io::Error,
+    /// What that means, and what to do.
+    pub explanation: Option<String>,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(address) = self.address {
+            write!(f, "{address}: ")?;
+        }
+        match &self.explanation {
+            Some(explanation) => write!(f, "{} ({explanation})", Plain(&self.error)),
+            None => Plain(&self.error).fmt(f),
+        }
+    }
+}
+
+/// A system's error as people write it: without its number.
+struct Plain<'e>(&'e io::Error);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let number = self.0.raw_os_error().map(|code| format!(" (os error {code})"));
+        match number.and_then(|number| text.strip_suffix(number.as_str())) {
+            Some(words) => f.write_str(&words.to_lowercase()),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} could not be reached, after {}: {}",
+            self.endpoint,
+            Span(self.elapsed),
+            self.cause
+        )
+    }
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectFailure::Resolve(error) => write!(f, "its name could not be looked up: {}", Plain(error)),
+            ConnectFailure::NoAddress => f.write_str("its name has no address"),
+            ConnectFailure::Unreachable { attempts, stale } => {
+                write_attempts(f, attempts)?;
+                match stale {
+                    Some(error) => write!(
+                        f,
+                        "; and looking its name up again failed: {}",
+                        Plain(error)
+                    ),
+                    None => Ok(()),
+                }
+            }
+            ConnectFailure::TimedOut {
+                phase,
+                limit,
+                attempts,
+            } => {
+                write!(f, "no answer within {}, while {}", Span(*limit), phase.doing())?;
+                if attempts.is_empty() {
+                    return Ok(());
+                }
+                f.write_str("; failed before that: ")?;
+                write_attempts(f, attempts)
+            }
+            #[cfg(feature = "tls")]
+            ConnectFailure::Tls { address, error } => write!(f, "{address}: {error}"),
+            #[cfg(feature = "tls")]
+            ConnectFailure::TlsSettings(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            ConnectFailure::NoServerName => f.write_str(
+                "its name can be in no certificate: set the name that the server's certificate is for with server_name",
+            ),
+            ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
+            ConnectFailure::Hook(error) => write!(f, "preparing the connection failed: {error}"),
+        }
+    }
+}
+
+fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[Attempt]) -> fmt::Result {
+    for (index, attempt) in attempts.iter().enumerate() {
+        if index > 0 {
+            f.write_str("; ")?;
+        }
+        write!(f, "{attempt}")?;
+    }
+    Ok(())
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            ConnectFailure::Resolve(error) => Some(error),
+            ConnectFailure::Unreachable { attempts, .. } => telling(attempts),
+            ConnectFailure::TimedOut { .. } | ConnectFailure::NoAddress | ConnectFailure::PortZero => None,
+            #[cfg(feature = "tls")]
+            ConnectFailure::Tls { error, .. } => Some(&**error),
+            #[cfg(feature = "tls")]
+            ConnectFailure::TlsSettings(error) => Some(&**error),
+            #[cfg(feature = "tls")]
+            ConnectFailure::NoServerName => None,
+            ConnectFailure::Hook(error) => Some(&**error),
+        }
+    }
+}
+
+/// The attempt that stands for all: one that was more than refused, if there is one, so that who asks whether anything listens there isn't
+/// told no by the wrong one.
+fn telling(attempts: &[Attempt]) -> Option<&(dyn Error + 'static)> {
+    let refused = |attempt: &&Attempt| attempt.error.kind() == io::ErrorKind::ConnectionRefused;
+    let more_than_refused = attempts.iter().find(|attempt| !refused(attempt));
+    let attempt = more_than_refused.or(attempts.last())?;
+    Some(&attempt.error)
+}
+
+/// The kernel chose as our own port the one that we connect to, and TCP connected the socket with itself (simultaneous open): what nobody
+/// listens on seems to be there, and echoes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectedToItself;
+
+impl fmt::Display for ConnectedToItself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the socket connected to itself, for nothing listens on that port and it is one that the system hands out")
+    }
+}
+
+impl Error for ConnectedToItself {}
+
+impl From<ConnectedToItself> for io::Error {
+    /// Refused: that is what it would have been with any other port of our own.
+    fn from(error: ConnectedToItself) -> Self {
+        io::Error::new(io::ErrorKind::ConnectionRefused, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(code: i32, explanation: Option<&str>) -> Attempt {
+        Attempt {
+            address: Some(([10, 0, 0, 1], 80).into()),
+            error: io::Error::from_raw_os_error(code),
+            explanation: explanation.map(str::to_owned),
+        }
+    }
+
+    fn error(cause: ConnectFailure) -> ConnectError {
+        ConnectError {
+            endpoint: Arc::from("tcp://db:80"),
+            elapsed: Duration::from_millis(1_200),
+            cause,
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_endpoint_the_addresses_and_the_time() {
+        let refused = attempt(111, Some("nothing listens there"));
+        let unreachable = error(ConnectFailure::Unreachable {
+            attempts: vec![refused, attempt(110, None)],
+            stale: None,
+        });
+        assert_eq!(
+            unreachable.to_string(),
+            "tcp://db:80 could not be reached, after 1.2 s: 10.0.0.1:80: connection refused (nothing listens there); \
+             10.0.0.1:80: connection timed out"
+        );
+        let slow = error(ConnectFailure::TimedOut {
+            phase: Phase::Tls,
+            limit: Duration::from_secs(1),
+            attempts: Vec::new(),
+        });
+        assert_eq!(
+            slow.to_string(),
+            "tcp://db:80 could not be reached, after 1.2 s: no answer within 1 s, while in the TLS handshake"
+        );
+    }
+
+    #[test]
+    fn refused_by_some_addresses_is_not_refused() {
+        let kind = |codes: &[i32]| {
+            let attempts = codes.iter().map(|&code| attempt(code, None)).collect();
+            let error = error(ConnectFailure::Unreachable {
+                attempts,
+                stale: None,
+            });
+            let source = error.source().expect("a source");
+            source.downcast_ref::<io::Error>().expect("the system's").kind()
+        };
+        assert_eq!(kind(&[111, 111]), io::ErrorKind::ConnectionRefused);
+        assert_eq!(kind(&[111, 113, 111]), io::ErrorKind::HostUnreachable);
+        let itself = io::Error::from(ConnectedToItself);
+        assert_eq!(itself.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,344 @@
+//! Listens on an endpoint and accepts streams, of any transport. Sets sockets up, survives what a full machine does to `accept`, and
+//! leaves everything else (limits, deadlines, what is said) to the server.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    time::sleep,
+};
+
+#[cfg(feature = "tls")]
+use super::tls::{ServerTls, TlsError};
+use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
+
+/// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this and `net.core.somaxconn`, 4096 by
+/// default.
+const BACKLOG: u32 = 4096;
+
+/// How long to pause when this process or the machine has no descriptor or no memory left: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How to listen.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// How accepted TCP sockets are set up; `bind` has no meaning here.
+    pub tcp: TcpOptions,
+    /// How TLS endpoints authenticate themselves and their clients. They need it.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ServerTls>,
+    /// The permissions of a Unix socket's file. Default 0600: only this user connects.
+    pub unix_mode: u32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions {
+            tcp: TcpOptions::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            unix_mode: 0o600,
+        }
+    }
+}
+
+/// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is still this one's.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    tcp: TcpOptions,
+    /// After how many failures in a row that only time mends: the pause doubles with each.
+    pauses: u32,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    #[cfg(feature = "tls")]
+    Tls(TcpListener, ServerTls),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Listens on `endpoint`. A name must have one address at least; all of them are tried, and the first that can be bound is it.
+    ///
+    /// A Unix socket's file that nobody listens on any more (its server was killed) is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, isn't this machine's or not allowed; the path is in use or can't be written; the endpoint speaks TLS and
+    /// `options` have none.
+    pub async fn bind(endpoint: &Endpoint, options: ListenOptions) -> Result<Listener, ListenError> {
+        let bound = match endpoint {
+            Endpoint::Tcp(at) => bind_tcp(at, &options.tcp).await.map(Kind::Tcp),
+            #[cfg(feature = "tls")]
+            Endpoint::Tls(at) => match options.tls {
+                Some(tls) => bind_tcp(at, &options.tcp)
+                    .await
+                    .map(|listener| Kind::Tls(listener, tls)),
+                None => Err(ListenFailure::NoTlsSettings),
+            },
+            Endpoint::Unix(path) => {
+                bind_unix(path, options.unix_mode).map(|(listener, file)| Kind::Unix(listener, file))
+            }
+        };
+        let kind = bound.map_err(|cause| ListenError {
+            endpoint: endpoint.to_string().into(),
+            cause,
+        })?;
+        Ok(Listener {
+            kind,
+            tcp: options.tcp,
+            pauses: 0,
+        })
+    }
+
+    /// The endpoint that clients dial: with the port that the system chose, where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it can't tell.
+    pub fn endpoint(&self) -> io::Result<Endpoint> {
+        Ok(match &self.kind {
+            Kind::Tcp(listener) => Endpoint::from(listener.local_addr()?),
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, _) => {
+                let address = listener.local_addr()?;
+                Endpoint::Tls(HostPort {
+                    host: Host::Address(address.ip()),
+                    port: address.port(),
+                })
+            }
+            Kind::Unix(_, file) => Endpoint::Unix(file.path.clone()),
+        })
+    }
+
+    /// The next connection. Failures that pass are survived: a client that has gone again is skipped; when descriptors or memory are
+    /// used up this warns, pauses (10 ms, doubling to 500 ms), and tries again.
+    ///
+    /// # Errors
+    ///
+    /// Only what will not pass: the listener is broken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost.
+    pub async fn accept(&mut self) -> io::Result<Accepted> {
+        loop {
+            let accepted = match &self.kind {
+                Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Raw::Tcp(stream)),
+                #[cfg(feature = "tls")]
+                Kind::Tls(listener, tls) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(stream, _)| Raw::Tls(stream, tls.clone()))
+                }
+                Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Raw::Unix(stream)),
+            };
+            match accepted {
+                Ok(raw) => {
+                    self.pauses = 0;
+                    // It may be closed by now, and is then of no interest; whoever reads from it will see.
+                    if let Some(socket) = raw.tcp() {
+                        let _ = self.tcp.set_up(SockRef::from(socket));
+                    }
+                    return Ok(Accepted { raw });
+                }
+                Err(error) if has_gone(&error) => {}
+                Err(error) if only_time_mends(&error) => self.pause(&error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn pause(&mut self, error: &io::Error) {
+        let pause = FIRST_PAUSE * 2u32.saturating_pow(self.pauses.min(16));
+        if self.pauses == 0 {
+            tracing::warn!(target: "millpond::transport", %error, "accepting pauses: connections wait in the backlog");
+        }
+        self.pauses += 1;
+        sleep(pause.min(LONGEST_PAUSE)).await;
+    }
+}
+
+/// A connection that was accepted; TLS has still to shake hands.
+#[derive(Debug)]
+pub struct Accepted {
+    raw: Raw,
+}
+
+#[derive(Debug)]
+enum Raw {
+    Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(TcpStream, ServerTls),
+    Unix(UnixStream),
+}
+
+impl Raw {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Raw::Tcp(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Raw::Tls(stream, _) => Some(stream),
+            Raw::Unix(_) => None,
+        }
+    }
+}
+
+/// Why a client's handshake failed.
+#[cfg(feature = "tls")]
+pub type HandshakeError = TlsError;
+/// Why a client's handshake failed: without TLS none does.
+#[cfg(not(feature = "tls"))]
+pub type HandshakeError = std::convert::Infallible;
+
+impl Accepted {
+    /// Who has connected, where that has an address.
+    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        self.raw.tcp()?.peer_addr().ok()
+    }
+
+    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a deadline, and don't await it
+    /// between two accepts: a client may take as long as it likes.
+    ///
+    /// # Errors
+    ///
+    /// The handshake failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it closes the connection.
+    pub async fn into_stream(self) -> Result<Stream, HandshakeError> {
+        match self.raw {
+            Raw::Tcp(stream) => Ok(stream.into()),
+            #[cfg(feature = "tls")]
+            Raw::Tls(stream, tls) => {
+                let stream = tls.accept(stream).await?;
+                Ok(tokio_rustls::TlsStream::Server(stream).into())
+            }
+            Raw::Unix(stream) => Ok(stream.into()),
+        }
+    }
+}
+
+async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, ListenFailure> {
+    let addresses: Vec<_> = match &at.host {
+        Host::Address(address) => vec![(*address, at.port).into()],
+        Host::Name(name) => {
+            let found = tokio::net::lookup_host((name.as_str(), at.port)).await;
+            found.map_err(ListenFailure::Resolve)?.collect()
+        }
+    };
+    let mut failure = ListenFailure::NoAddress;
+    for address in addresses {
+        let listen = || {
+            let socket = match address {
+                std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // What lingers in TIME_WAIT from before a restart mustn't keep the port.
+            socket.set_reuseaddr(true)?;
+            options.set_buffers(SockRef::from(&socket))?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        match listen() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = ListenFailure::Socket(error),
+        }
+    }
+    Err(failure)
+}
+
+/// The permissions are set between binding and listening, so that there is no moment at which somebody else could connect.
+fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error.into());
+        }
+        remove_abandoned(path, &address)?;
+        socket.bind(&address)?;
+    }
+    let file = SocketFile::at(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(i32::try_from(BACKLOG).expect("a small number"))?;
+    let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?;
+    Ok((listener, file))
+}
+
+/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is somebody's.
+fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(ListenFailure::NotASocket);
+    }
+    let trial = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    trial.set_nonblocking(true)?;
+    match trial.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
+        _ => Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into())),
+    }
+}
+
+/// A Unix socket's file, removed with its listener.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another listener may have taken the path since.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(SocketFile {
+            path: path.to_owned(),
+            identity: SocketFile::identity_of(path)?,
+        })
+    }
+
+    fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if SocketFile::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The client gave up before it was accepted, or the network says something about it (accept(2): treat like EAGAIN).
+fn has_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+    )
+}
+
+/// No descriptor or no memory is left.
+fn only_time_mends(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
+}
