@@ -9,6 +9,7 @@ mod allocations;
 mod cases;
 mod contestants;
 mod sizes;
+mod streams;
 mod table;
 mod verdict;
 
@@ -41,6 +42,11 @@ struct Arguments {
 enum Command {
     /// The pool against deadpool, bb8, mobc and a semaphore, over connections that do nothing
     Pool(PoolArguments),
+    /// What pooled TCP streams cost: system calls per acquire, memory per idle connection
+    Streams(streams::StreamsArguments),
+    /// What the processes that the others start are told to be
+    #[command(hide = true, subcommand)]
+    Role(streams::Role),
 }
 
 /// Every round runs each contestant once, in a new random order. Ratios are taken within a round; a target is met if the
@@ -116,11 +122,15 @@ impl ValueEnum for Wanted {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Command::Pool(arguments) = Arguments::parse().command;
+    let command = Arguments::parse().command;
     if cfg!(debug_assertions) {
         bail!("a debug build measures nothing: run it with --release");
     }
-    pool(&arguments)
+    match command {
+        Command::Pool(arguments) => pool(&arguments),
+        Command::Streams(arguments) => streams::streams(&arguments),
+        Command::Role(role) => streams::play(&role),
+    }
 }
 
 fn pool(arguments: &PoolArguments) -> anyhow::Result<()> {
