@@ -109,11 +109,7 @@ fn a_round_of_looks_goes_on_where_it_was_and_begins_again_where_that_is_gone() {
     assert_eq!(seen, [1, 2, 3], "each of them once");
     assert_eq!(scene.idle_order(), [1, 3]);
     // What comes before the place is not looked at in this round; a new one begins at the front.
-    let oldest = scene
-        .state
-        .slots()
-        .front(StageName::Idle)
-        .expect("two are idle");
+    let oldest = scene.state.slots().front(StageName::Idle).expect("two are idle");
     scene.state.slots.at_mut(oldest).watched = false;
     assert!(scene.does(|state, _, _| state.look_at_unwatched(last)).is_none());
     let look = scene.does(|state, _, _| state.look_at_unwatched(None));
