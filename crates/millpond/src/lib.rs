@@ -36,6 +36,7 @@
 
 #[cfg(unix)]
 pub mod connectors;
+pub mod framing;
 pub mod pool;
 mod span;
 #[cfg(unix)]

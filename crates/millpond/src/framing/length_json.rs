@@ -1,0 +1,236 @@
+//! The `length:` protocol: a header of 20 bytes, `length:` and the body's length in bytes as exactly 13 decimal digits, then the body, a JSON
+//! text; and between frames the nine bytes `HeartBeat`. Whether a body is JSON is [`json`](super::json)'s to say: a frame ends where its
+//! header says, whatever is in it.
+//!
+//! ```text
+//! length:0000000000009{"a":"a"}
+//! ```
+//!
+//! The first byte at a boundary decides: `l` begins a header, `H` a heartbeat, everything else is an error; so a `HeartBeat` within a body is
+//! data. A heartbeat is shorter than a header, and has to be recognised before 20 bytes are there.
+
+use super::{Direction, Extent, Failure, FrameError, Framing, Scan, Step, Told, json};
+
+/// What every header begins with.
+const LABEL: &[u8; 7] = b"length:";
+
+/// How many digits follow.
+const DIGITS: usize = 13;
+
+/// The header's length.
+const HEADER: usize = LABEL.len() + DIGITS;
+
+const HEARTBEAT: &[u8; 9] = b"HeartBeat";
+
+/// By four bytes the methods of HTTP can be told from everything of ours: HEAD begins as a heartbeat does.
+const HTTP: [&[u8; 4]; 9] = [
+    b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC",
+];
+
+/// A TLS record of the type handshake, of any version.
+const TLS: &[u8; 2] = &[0x16, 0x03];
+
+/// The `length:` protocol with JSON bodies.
+///
+/// ```
+/// use millpond::framing::{Direction, Extent, Framing, LengthJson, Scan, Step};
+///
+/// let protocol = LengthJson::default();
+/// let mut wire = Vec::new();
+/// protocol.encode(Direction::Request, br#"{"a":"a"}"#, &mut wire)?;
+/// assert_eq!(wire, br#"length:0000000000009{"a":"a"}"#);
+///
+/// let step = protocol.next(Direction::Request, &wire, &mut Scan::default())?;
+/// assert_eq!(step, Step::Frame(Extent { head: 20, body: 9, tail: 0 }));
+/// # Ok::<_, millpond::framing::FrameError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LengthJson {
+    max_body: usize,
+}
+
+impl LengthJson {
+    /// The longest body unless set otherwise: 1 MiB, far more than a message and far less than a machine's memory.
+    pub const DEFAULT_MAX_BODY: usize = 1 << 20;
+
+    /// The longest body that the header can announce.
+    pub const LARGEST_BODY: u64 = 9_999_999_999_999;
+
+    /// Refuses bodies longer than this many bytes, when they are announced and when they are to be sent. At most
+    /// [`LARGEST_BODY`](LengthJson::LARGEST_BODY) counts.
+    pub fn with_max_body(max_body: usize) -> Self {
+        let largest = usize::try_from(LengthJson::LARGEST_BODY).unwrap_or(usize::MAX);
+        LengthJson {
+            max_body: max_body.min(largest),
+        }
+    }
+
+    /// The longest body, in bytes.
+    pub fn max_body(&self) -> usize {
+        self.max_body
+    }
+
+    fn header(&self, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+        let header = &bytes[..bytes.len().min(HEADER)];
+        for (position, (&found, &expected)) in header.iter().zip(LABEL).enumerate() {
+            if found != expected {
+                let expected = "the text length:";
+                return Err(FrameError::Unexpected {
+                    position,
+                    found,
+                    expected,
+                });
+            }
+        }
+        let mut body = 0_u64;
+        for (position, &found) in header.iter().enumerate().skip(LABEL.len()) {
+            if !found.is_ascii_digit() {
+                let expected = "one of 13 digits";
+                return Err(FrameError::Unexpected {
+                    position,
+                    found,
+                    expected,
+                });
+            }
+            body = 10 * body + u64::from(found - b'0');
+        }
+        if header.len() < HEADER {
+            let missing = HEADER - header.len();
+            return Ok(Step::More { missing });
+        }
+        let length = usize::try_from(body).ok();
+        let Some(length) = length.filter(|&length| length <= self.max_body) else {
+            return Err(self.too_long(body));
+        };
+        let extent = Extent {
+            head: HEADER,
+            body: length,
+            tail: 0,
+        };
+        scan.extent = Some(extent);
+        Ok(arrived(extent, bytes.len()))
+    }
+
+    fn too_long(&self, length: u64) -> FrameError {
+        FrameError::TooLong {
+            length,
+            limit: self.max_body as u64,
+        }
+    }
+}
+
+impl Default for LengthJson {
+    fn default() -> Self {
+        LengthJson::with_max_body(LengthJson::DEFAULT_MAX_BODY)
+    }
+}
+
+impl Framing for LengthJson {
+    #[inline]
+    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+        if let Some(extent) = scan.extent {
+            return Ok(arrived(extent, bytes.len()));
+        }
+        match bytes.first() {
+            None => Ok(Step::More { missing: 1 }),
+            Some(b'l') => self.header(bytes, scan),
+            Some(b'H') => heartbeat(bytes),
+            Some(_) => stranger(bytes),
+        }
+    }
+
+    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        if body.len() > self.max_body {
+            return Err(self.too_long(body.len() as u64));
+        }
+        out.reserve(HEADER + body.len());
+        out.extend_from_slice(&header_of(body.len()));
+        out.extend_from_slice(body);
+        Ok(())
+    }
+
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        Some(HEARTBEAT)
+    }
+
+    fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        let body = json::error_reply(failure);
+        match self.encode(Direction::Reply, &body, out) {
+            Ok(()) => Told::ByReply,
+            // A limit below the length of an error reply.
+            Err(_) => Told::ByClosing,
+        }
+    }
+}
+
+/// The frame, if all of it is there.
+fn arrived(extent: Extent, bytes: usize) -> Step {
+    match extent.length().saturating_sub(bytes) {
+        0 => Step::Frame(extent),
+        missing => Step::More { missing },
+    }
+}
+
+/// The header of a body of this length, which must be at most [`LengthJson::LARGEST_BODY`].
+fn header_of(body: usize) -> [u8; HEADER] {
+    let mut header = [b'0'; HEADER];
+    header[..LABEL.len()].copy_from_slice(LABEL);
+    let mut rest = body;
+    for digit in header[LABEL.len()..].iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+    }
+    header
+}
+
+fn heartbeat(bytes: &[u8]) -> Result<Step, FrameError> {
+    let differs = bytes
+        .iter()
+        .zip(HEARTBEAT)
+        .position(|(found, expected)| found != expected);
+    match differs {
+        Some(position) if !begins_http(bytes) => Err(FrameError::Unexpected {
+            position,
+            found: bytes[position],
+            expected: "the text HeartBeat",
+        }),
+        Some(_) => stranger(bytes),
+        None if bytes.len() < HEARTBEAT.len() => Ok(Step::More {
+            missing: HEARTBEAT.len() - bytes.len(),
+        }),
+        None => Ok(Step::Heartbeat {
+            length: HEARTBEAT.len(),
+        }),
+    }
+}
+
+/// Bytes that are none of ours: whose they are is worth waiting for, but for no more than four of them.
+fn stranger(bytes: &[u8]) -> Result<Step, FrameError> {
+    if begins_http(bytes) {
+        return match bytes.len() {
+            arrived @ 0..4 => Ok(Step::More { missing: 4 - arrived }),
+            _ => Err(FrameError::Http),
+        };
+    }
+    if bytes[0] == TLS[0] {
+        match bytes.get(1) {
+            None => return Ok(Step::More { missing: 1 }),
+            Some(version) if *version == TLS[1] => return Err(FrameError::Tls),
+            Some(_) => {}
+        }
+    }
+    Err(FrameError::Unexpected {
+        position: 0,
+        found: bytes[0],
+        expected: "length: or HeartBeat",
+    })
+}
+
+/// So far as they have arrived, these bytes are an HTTP request's.
+fn begins_http(bytes: &[u8]) -> bool {
+    let arrived = bytes.len().min(4);
+    HTTP.iter().any(|method| method[..arrived] == bytes[..arrived])
+}
+
+#[cfg(test)]
+mod tests;

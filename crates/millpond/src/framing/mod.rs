@@ -1,0 +1,179 @@
+//! Bytes to frames and back: where a message ends, which is all that a pool or a proxy has to know of a protocol. Pure: it reads no
+//! socket, asks no clock, and holds no buffer; whoever has received bytes shows them to a [`Framing`], and is told what they begin with.
+//!
+//! Reading order: [`Framing`], [`Step`], [`FrameError`]; then [`LengthJson`], the protocol that this project was founded on, and
+//! [`json`], which says what its bodies must be.
+
+pub mod json;
+mod length_json;
+
+use std::fmt;
+
+pub use length_json::LengthJson;
+
+/// Which way bytes go: some protocols frame requests and replies differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the server.
+    Request,
+    /// From the server to the client.
+    Reply,
+}
+
+/// How a protocol marks its messages off.
+///
+/// # Contract
+///
+/// - `next` is shown all bytes from a boundary on. It answers for the first item alone, and the same however many bytes follow it.
+/// - It answers [`Step::More`] only while the bytes could still become a frame or a heartbeat, and an error as soon as they can't.
+/// - A frame's length is refused as soon as it is known, before its bytes have arrived.
+/// - It never panics, whatever the bytes.
+///
+/// [`Scan`] keeps what has been found out of an unfinished item, so that the work is proportional to the bytes, not to their square. It is
+/// reset at each boundary.
+pub trait Framing: Send + Sync + 'static {
+    /// What the bytes at a boundary begin with.
+    ///
+    /// # Errors
+    ///
+    /// They are none of this protocol's: the connection can't be used any further, for nobody knows where the next frame begins.
+    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError>;
+
+    /// Puts a body into a frame, at the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// The body can't be framed: it is larger than the protocol or the limit allows. `out` is as it was.
+    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError>;
+
+    /// The heartbeat, for protocols that have one. It may be sent at any boundary, in either direction, and nobody answers it.
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// Puts the frame that tells a client that its request has failed at the end of `out`, for protocols that have such a reply.
+    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        let _ = (request, failure, out);
+        Told::ByClosing
+    }
+}
+
+/// How a client is told of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By the frame that was written.
+    ByReply,
+    /// This protocol has no reply for it: the connection has to be closed.
+    ByClosing,
+}
+
+/// What bytes at a boundary begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Not all of it has arrived: at least so many bytes are missing.
+    More {
+        /// At least 1; what the frame lacks, once its length is known.
+        missing: usize,
+    },
+    /// A frame.
+    Frame(Extent),
+    /// A heartbeat of so many bytes.
+    Heartbeat {
+        /// How many.
+        length: usize,
+    },
+}
+
+/// Where the parts of a frame lie: `head` bytes, then `body` bytes, then `tail` bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes before the body.
+    pub head: usize,
+    /// Bytes of the body.
+    pub body: usize,
+    /// Bytes after the body.
+    pub tail: usize,
+}
+
+impl Extent {
+    /// All of the frame's bytes.
+    pub fn length(self) -> usize {
+        self.head + self.body + self.tail
+    }
+}
+
+/// What is known of an item that hasn't arrived as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// The whole frame, once its head has told.
+    pub(crate) extent: Option<Extent>,
+}
+
+/// A failure as a client is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind.
+    pub kind: FailureKind,
+    /// In words, for people.
+    pub message: String,
+}
+
+/// The kinds of failures that a client is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The request's body isn't what the protocol asks for.
+    Malformed,
+    /// The request is well formed, and not acceptable.
+    Refused,
+    /// Whoever handles requests has failed.
+    HandlerFailed,
+    /// The upstream can't be reached.
+    Unavailable,
+    /// There is more to do than can be done.
+    Overloaded,
+    /// It took too long.
+    TimedOut,
+}
+
+/// Bytes that are no frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A byte that can't stand there.
+    #[error("byte {position} of a frame is {}, and {expected} was expected", Shown(*.found))]
+    Unexpected {
+        /// Where, counted from 0 at the frame's beginning.
+        position: usize,
+        /// What stands there.
+        found: u8,
+        /// What should.
+        expected: &'static str,
+    },
+    /// The frame's body is longer than allowed.
+    #[error("a frame of {length} bytes was announced, and the limit is {limit}")]
+    TooLong {
+        /// What its head says.
+        length: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The bytes are an HTTP request.
+    #[error("this is an HTTP request, and this port doesn't speak HTTP")]
+    Http,
+    /// The bytes are the beginning of a TLS handshake.
+    #[error("this is a TLS handshake, and this port speaks no TLS")]
+    Tls,
+}
+
+/// A byte as people read it.
+struct Shown(u8);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            byte if byte.is_ascii_graphic() || byte == b' ' => write!(f, "'{}'", char::from(byte)),
+            byte => write!(f, "0x{byte:02X}"),
+        }
+    }
+}
