@@ -24,6 +24,12 @@ pub enum Error {
         /// What it wrote to its standard error.
         said: String,
     },
+    /// The rig was about to be made in a network that is in use.
+    #[error("this network namespace isn't new, it has addresses: {addresses:?}; nothing was changed")]
+    NotNew {
+        /// What has addresses.
+        addresses: String,
+    },
     /// Something that needs no tool failed.
     #[error("can't {attempt}: {source}")]
     Io {

@@ -1,7 +1,10 @@
 //! What can go wrong on the wire: packets that vanish, ports that refuse, the wire itself cut, connections destroyed. And what can be seen of
 //! it: which connections are there, how many dials came.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{Error, Flow, Rig, Side};
 
@@ -49,19 +52,22 @@ impl Rig {
     ///
     /// If nft fails.
     pub fn lose_connections(&self, flows: &[Flow]) -> Result<(), Error> {
+        let (mut there, mut back) = (String::new(), String::new());
         for Flow { local, peer } in flows {
-            Side::Server.nft(&format!(
-                "add rule inet rig input {} tcp sport {} drop",
-                toward(*peer),
-                local.port()
-            ))?;
-            Side::Client.nft(&format!(
-                "add rule inet rig input {} tcp dport {} drop",
-                from(*peer),
-                local.port()
-            ))?;
+            let port = local.port();
+            let _ = writeln!(
+                there,
+                "add rule inet rig input {} tcp sport {port} drop",
+                toward(*peer)
+            );
+            let _ = writeln!(
+                back,
+                "add rule inet rig input {} tcp dport {port} drop",
+                from(*peer)
+            );
         }
-        Ok(())
+        Side::Server.nft(&there)?;
+        Side::Client.nft(&back)
     }
 
     /// From now on this address of the server side answers every packet by a reset.

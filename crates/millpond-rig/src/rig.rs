@@ -57,6 +57,7 @@ impl Rig {
         own_arguments: Vec<String>,
         ipv6: bool,
     ) -> Result<Rig, Error> {
+        refuse_a_network_in_use()?;
         mount_over("tmpfs", "/run", Some("tmpfs"))?;
         let ip = |arguments: &str| -> Result<(), Error> {
             let arguments: Vec<_> = arguments.split(' ').collect();
@@ -158,6 +159,16 @@ impl Rig {
             }
         }
         Ok(())
+    }
+}
+
+/// A new namespace has no addresses, not even the loopback's; a machine's network has. This is the second lock on that door: the first
+/// compares the namespaces' names before a scene begins.
+fn refuse_a_network_in_use() -> Result<(), Error> {
+    let addresses = Side::Client.run("ip", &["-brief", "address", "show"])?;
+    match addresses.contains('/') {
+        true => Err(Error::NotNew { addresses }),
+        false => Ok(()),
     }
 }
 
