@@ -51,4 +51,4 @@ pub use self::{
 };
 
 /// What scenes and servers return: any error will do.
-pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
