@@ -1,6 +1,6 @@
-//! Measures millpond against its peers. `cargo run --release --manifest-path benches/Cargo.toml -- pool --help`
+//! Measures millpond against its peers. `cargo run --release --manifest-path benches/Cargo.toml -- pool --help`, and `faults --help`.
 //!
-//! A machine that does other things besides makes absolute figures worthless. So every round runs each contestant once, for a
+//! For `pool`: a machine that does other things besides makes absolute figures worthless. So every round runs each contestant once, for a
 //! short slice, in a new random order; what is judged are the ratios within a round.
 
 #![forbid(unsafe_code)]
@@ -8,25 +8,24 @@
 mod allocations;
 mod cases;
 mod contestants;
+#[cfg(target_os = "linux")]
+mod faults;
+mod json_lines;
 mod sizes;
 mod streams;
 mod table;
 mod verdict;
 
-use std::{
-    fs::File,
-    io::{BufWriter, IsTerminal, Write},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use serde_json::json;
 
 use self::{
     cases::Case,
     contestants::Who,
+    json_lines::JsonLines,
     verdict::{Comparison, Middle, Row, Target},
 };
 
@@ -47,6 +46,9 @@ enum Command {
     /// What the processes that the others start are told to be
     #[command(hide = true, subcommand)]
     Role(streams::Role),
+    /// The pools against a network that fails, in network namespaces of their own
+    #[cfg(target_os = "linux")]
+    Faults(faults::Arguments),
 }
 
 /// Every round runs each contestant once, in a new random order. Ratios are taken within a round; a target is met if the
@@ -123,11 +125,13 @@ impl ValueEnum for Wanted {
 
 fn main() -> anyhow::Result<()> {
     let command = Arguments::parse().command;
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && matches!(command, Command::Pool(_) | Command::Streams(_)) {
         bail!("a debug build measures nothing: run it with --release");
     }
     match command {
         Command::Pool(arguments) => pool(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Faults(arguments) => faults::run(&arguments),
         Command::Streams(arguments) => streams::streams(&arguments),
         Command::Role(role) => streams::play(&role),
     }
@@ -244,31 +248,4 @@ fn measure_sizes(contestants: &[Who], lines: &mut JsonLines) -> anyhow::Result<V
         "kind": "summary", "case": "sizes", "sizes": sizes, "watched": watched, "comparisons": comparisons,
     }))?;
     Ok(comparisons)
-}
-
-/// Where the JSON lines go, if anywhere.
-struct JsonLines(Option<BufWriter<File>>);
-
-impl JsonLines {
-    fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else {
-            return Ok(JsonLines(None));
-        };
-        let file = File::create(path).with_context(|| format!("can't create {}", path.display()))?;
-        Ok(JsonLines(Some(BufWriter::new(file))))
-    }
-
-    fn write(&mut self, line: &serde_json::Value) -> anyhow::Result<()> {
-        if let Some(file) = &mut self.0 {
-            writeln!(file, "{line}").context("can't write the JSON lines")?;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        match &mut self.0 {
-            Some(file) => file.flush().context("can't write the JSON lines"),
-            None => Ok(()),
-        }
-    }
 }

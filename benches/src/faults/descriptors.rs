@@ -1,0 +1,111 @@
+//! Row 29: the process has no file descriptor left, while it dials. The limit is the whole process's, so the contestants play one after the
+//! other, three times.
+//!
+//! What an accepting side does without descriptors is for a server's own row part: its console can lower and raise its
+//! own process's limit by [`Scarcity`].
+
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use cpu_time::ProcessTime;
+use millpond_rig::Rig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::time::sleep;
+
+use super::{
+    contestants::Who,
+    observe::{Got, Habit, RUNS, WATCH, ask, block_on, come_again, crowd, hold, runtime},
+    report::{Stage, Value},
+};
+
+const SPELL: Duration = Duration::from_secs(2);
+
+pub fn play(rig: &Rig, stage: &Stage<'_>) -> millpond_rig::Result {
+    let server = rig.start("replies", &["10.77.0.2:7000"])?;
+    for who in (0..RUNS).flat_map(|_| Who::ALL) {
+        block_on(runtime()?, one(stage, who, &server.address().to_string()))?;
+    }
+    Ok(())
+}
+
+async fn one(stage: &Stage<'_>, who: Who, endpoint: &str) -> millpond_rig::Result {
+    let part = "no descriptor is left, 2 connections are live and lent";
+    let live = who.build(endpoint, 8);
+    let mut held = hold(&*live, 2).await?;
+    let scarcity = Scarcity::begin()?;
+    let cpu = ProcessTime::now();
+    let spell = async {
+        sleep(SPELL).await;
+        cpu.elapsed()
+    };
+    let (asked, cpu) = tokio::join!(ask(&*live, WATCH), spell);
+    stage.figure(
+        part,
+        who,
+        "an acquire that needs a dial took",
+        Value::ended(asked.took, WATCH),
+    );
+    stage.figure(part, who, "it was told", Value::Text(asked.told()));
+    stage.figure(part, who, "CPU time in 2 s with one caller", cpu);
+    let mut replies = 0_u64;
+    for _ in 0..50 {
+        for lent in &mut held {
+            replies += u64::from(lent.exchange().await.is_ok());
+        }
+    }
+    stage.figure(part, who, "replies on the live ones, of 100", replies);
+    drop(scarcity);
+    drop(held);
+
+    let part = "no descriptor is left, none is live, 8 callers come again at once";
+    let empty = who.build(endpoint, 8);
+    let scarcity = Scarcity::begin()?;
+    let cpu = ProcessTime::now();
+    let got = crowd(&empty, habit(SPELL, Duration::ZERO)).await;
+    let told: u64 = got.iter().map(|got: &Got| got.told).sum();
+    stage.figure(part, who, "CPU time in 2 s", cpu.elapsed());
+    stage.figure(part, who, "acquires that gave an error", told);
+    drop(scarcity);
+    let (first, _) = come_again(&*empty, habit(WATCH, Duration::from_millis(5)), |_| true).await;
+    stage.figure(
+        part,
+        who,
+        "first reply after descriptors came back",
+        Value::ended(first, WATCH),
+    );
+    Ok(())
+}
+
+fn habit(time: Duration, pause: Duration) -> Habit {
+    Habit {
+        exchange: Duration::from_secs(1),
+        pause,
+        until: Instant::now() + time,
+    }
+}
+
+/// While it lives, this process can open nothing.
+struct Scarcity {
+    soft: u64,
+    hard: u64,
+}
+
+impl Scarcity {
+    fn begin() -> millpond_rig::Result<Scarcity> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        // A new descriptor is the lowest that is free, and must be below the limit.
+        let lowest = File::open("/dev/null")?.as_raw_fd();
+        setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(lowest)?, hard)?;
+        Ok(Scarcity { soft, hard })
+    }
+}
+
+impl Drop for Scarcity {
+    fn drop(&mut self) {
+        setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard)
+            .expect("what was the limit before is allowed");
+    }
+}
