@@ -47,6 +47,11 @@ enum Command {
     #[command(hide = true, subcommand)]
     Role(streams::Role),
     /// The pools against a network that fails, in network namespaces of their own
+    ///
+    /// Each row plays one fault to millpond, deadpool and bb8 in network namespaces that it makes for itself; it needs the tools ip,
+    /// ss, nft and unshare, and root or user namespaces. A caller whose exchange fails drops its connection, as `?` does. Waits are
+    /// observed up to a limit; beyond it, "> 10 s" is printed. All rows take four to five minutes. The exit code is 0 whatever the
+    /// figures say.
     #[cfg(target_os = "linux")]
     Faults(faults::Arguments),
 }

@@ -1,8 +1,8 @@
 //! Row 29: the process has no file descriptor left, while it dials. The limit is the whole process's, so the contestants play one after the
 //! other, three times.
 //!
-//! What an accepting side does without descriptors is for a server's own row part: its console can lower and raise its
-//! own process's limit by [`Scarcity`].
+//! Only the dialling side is played. A server that is to run out of descriptors can lower its own limit by [`Scarcity`], told so
+//! through its console.
 
 use std::{
     fs::File,

@@ -27,9 +27,7 @@ use self::{
 };
 use crate::json_lines::JsonLines;
 
-/// Each row plays one fault to millpond, deadpool and bb8 in network namespaces that it makes for itself; it needs the tools ip, ss, nft
-/// and unshare, and root or user namespaces. A caller whose exchange fails drops its connection, as `?` does. Waits are observed up to
-/// a limit; beyond it, "> 10 s" is printed. All rows take four to five minutes. The exit code is 0 whatever the figures say.
+/// Which rows are played, and where the figures go.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only this row; may be repeated
