@@ -168,3 +168,27 @@ async fn a_check_that_refuses_every_new_connection_does_not_spin() {
     let dials = endpoint.dials().len();
     assert!(dials <= 2, "{dials} dials in no time");
 }
+
+/// Whoever merely drops a connection on which an exchange failed says nothing of the reason: the pool asks.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_hangs_up_in_the_first_exchange_is_an_outage_also_when_nobody_says_so() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(10).build().unwrap();
+    let (started, mut exchanges) = (Instant::now(), 0);
+    while started.elapsed() < 10 * SECOND {
+        if let Ok(mut lent) = pool.acquire().await {
+            lent.dirty = true;
+            endpoint.hang_up(lent.nth);
+            drop(lent);
+            exchanges += 1;
+        }
+        pass(MS).await;
+    }
+    let dials = endpoint.dials().len();
+    assert!(exchanges > 5, "{exchanges} exchanges");
+    assert!(dials <= 60, "{dials} dials in 10 s");
+    let reasons = pool.snapshot().totals;
+    assert_eq!(reasons.evicted(Eviction::UnfinishedExchange), 0);
+    assert!(reasons.evicted(Eviction::PeerClosed) > 5);
+    close(&pool).await;
+}

@@ -70,7 +70,7 @@ impl<C: Connector> Connection<C> {
     /// [`Eviction::Discarded`].
     pub fn discard(mut self) {
         let lender = Arc::clone(&self.lender);
-        let reason = lender.connector.check(&mut self).err();
+        let reason = lender.died_of(&mut self);
         self.discard_because(reason.unwrap_or(Eviction::Discarded));
     }
 

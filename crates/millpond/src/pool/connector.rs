@@ -51,7 +51,8 @@ pub trait Connector: Send + Sync + 'static {
     /// Judges a connection in the instant before it is lent, without waiting for anything: has the peer closed it, has something
     /// arrived that nobody asked for? The error is the reason for which it is evicted; the caller is given another one.
     ///
-    /// When a borrower discards a connection this is asked as well, to find out what it died of.
+    /// When a borrower discards a connection, or it comes back in the middle of an exchange, this is asked as well, to find out whether
+    /// its peer has ended it.
     fn check(&self, connection: &mut Self::Connection) -> Result<(), Eviction> {
         let _ = connection;
         Ok(())

@@ -329,7 +329,9 @@ impl<C: Connector> Lender<C> {
         }
         let connection = returning.connection();
         if !self.connector.is_clean(connection, exchange) {
-            return returning.discard(Eviction::UnfinishedExchange);
+            // An endpoint that hangs up on everybody is to be told from callers who give up.
+            let died_of = self.died_of(connection);
+            return returning.discard(died_of.unwrap_or(Eviction::UnfinishedExchange));
         }
         match self.connector.on_release(connection) {
             Ok(AfterRelease::Ready) => {
@@ -354,6 +356,13 @@ impl<C: Connector> Lender<C> {
                 returning.discard(Eviction::HookFailed);
             }
         }
+    }
+
+    /// Whether a connection that comes back unfit has been ended by its peer. Bytes that arrived meanwhile say nothing: they may be the
+    /// reply that nobody waited for.
+    pub(crate) fn died_of(&self, connection: &mut C::Connection) -> Option<Eviction> {
+        let reason = self.connector.check(connection).err();
+        reason.filter(|&reason| reason != Eviction::UnsolicitedBytes)
     }
 
     #[inline]
