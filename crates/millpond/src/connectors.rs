@@ -22,10 +22,11 @@ use crate::{
     },
 };
 
-/// What a hook returns.
-pub type Prepared<'s> = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send + 's>>;
+/// A stream being prepared, by a hook.
+pub type Preparation<'s> =
+    Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send + 's>>;
 
-type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Prepared<'s> + Send + Sync>;
+type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync>;
 
 /// Pools raw streams to one endpoint: TCP, TLS or Unix.
 ///
@@ -92,14 +93,14 @@ impl StreamConnector {
         }
     }
 
-    /// Prepares each new stream (logs in, selects) before it is first lent, within `limit`.
+    /// Prepares each new stream (logs in, selects) before it is first lent, within `limit`; the pool's `connect_timeout` covers it as well.
     ///
     /// ```
     /// # use millpond::connectors::StreamConnector;
     /// use std::time::Duration;
     /// use tokio::io::AsyncWriteExt;
     ///
-    /// let connector = StreamConnector::to("localhost:6379")?.on_connect(Duration::from_secs(1), |stream| {
+    /// let connector = StreamConnector::to("localhost:6379")?.prepare(Duration::from_secs(1), |stream| {
     ///     Box::pin(async move {
     ///         stream.write_all(b"SELECT 3\r\n").await?;
     ///         Ok(())
@@ -107,10 +108,10 @@ impl StreamConnector {
     /// });
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_connect(
+    pub fn prepare(
         mut self,
         limit: Duration,
-        hook: impl for<'s> Fn(&'s mut Stream) -> Prepared<'s> + Send + Sync + 'static,
+        hook: impl for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync + 'static,
     ) -> Self {
         self.hook = Some((Box::new(hook), limit));
         self
@@ -126,7 +127,7 @@ impl StreamConnector {
         *self.last_timings.lock()
     }
 
-    async fn prepare(&self, stream: &mut Stream) -> Result<Option<Duration>, ConnectError> {
+    async fn run_hook(&self, stream: &mut Stream) -> Result<Option<Duration>, ConnectError> {
         let Some((hook, limit)) = &self.hook else {
             return Ok(None);
         };
@@ -138,7 +139,6 @@ impl StreamConnector {
             Err(_) => ConnectFailure::TimedOut {
                 phase: Phase::Hook,
                 limit: *limit,
-                attempts: Vec::new(),
             },
         };
         Err(self.dialer.error(began.elapsed(), cause))
@@ -155,7 +155,7 @@ impl Connector for StreamConnector {
             .dial_telling(|phase| dial_phase(phase.doing()))
             .await?;
         let mut stream = dialled.stream;
-        let hook = self.prepare(&mut stream).await?;
+        let hook = self.run_hook(&mut stream).await?;
         let timings = PhaseTimings {
             dial: dialled.timings,
             hook,
@@ -172,6 +172,10 @@ impl Connector for StreamConnector {
         );
         *self.last_timings.lock() = Some(timings);
         Ok(stream)
+    }
+
+    fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
+        error.downcast_ref().is_some_and(ConnectError::is_refused)
     }
 
     fn check(&self, stream: &mut Stream) -> Result<(), Eviction> {

@@ -4,11 +4,15 @@ use std::{
     error::Error,
     fmt,
     future::Future,
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use super::{Ends, Eviction, Transmission};
+
+/// How many sources of an error are looked at.
+const MAX_SOURCES: usize = 16;
 
 /// Opens connections and judges them. Everything that a pool can't know by itself, it asks here.
 ///
@@ -38,6 +42,23 @@ pub trait Connector: Send + Sync + 'static {
     /// Opens a connection, within the setting `connect_timeout`. When that has passed the future is dropped; what it was doing
     /// then, as it told [`dial_phase`](super::dial_phase), is said in the error.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
+
+    /// Whether a failed dial was refused because nothing listens, and so cost the endpoint nothing: the next may follow soon
+    /// ([`Backoff::max_while_waiting`](super::Backoff::max_while_waiting)). Everything else is spared for longer.
+    ///
+    /// `error` is what [`connect`](Connector::connect) or [`on_connect`](Connector::on_connect) returned. The default looks for
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) in it and its sources, and takes a file that isn't there
+    /// ([`NotFound`](io::ErrorKind::NotFound)) for a Unix socket's if the error itself says so.
+    fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
+        let kind = |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let sources = std::iter::successors(error.source(), |&source| source.source()).take(MAX_SOURCES);
+        matches!(
+            kind(error),
+            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        ) || sources
+            .into_iter()
+            .any(|source| kind(source) == Some(io::ErrorKind::ConnectionRefused))
+    }
 
     /// Prepares a new connection: logs in, binds, selects. The same `connect_timeout` covers it, and a failure here is a failed dial.
     fn on_connect(

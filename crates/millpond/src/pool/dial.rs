@@ -1,12 +1,18 @@
 //! The pool's own tasks: dials, checks and closings. Each is a token that owns a place, and whose drop gives the place back
 //! whatever happened: the task ended, panicked, or was dropped with its runtime.
 
-use std::{cell::Cell, future::Future, pin::Pin, sync::Arc};
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::time::timeout;
 
 use super::{
     Connector, DialError, Eviction,
+    error::Judged,
     lender::{Boxed, Lender},
     state::{Phase, Place},
 };
@@ -26,11 +32,14 @@ pub fn dial_phase(phase: &'static str) {
 pub(crate) struct DialToken<C: Connector> {
     lender: Arc<Lender<C>>,
     place: Option<Place>,
+    /// How often the endpoint had changed when this began.
+    endpoint_changes: u64,
 }
 
 impl<C: Connector> DialToken<C> {
     pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place) -> Self {
         DialToken {
+            endpoint_changes: lender.endpoint_changes.load(Ordering::Relaxed),
             lender: Arc::clone(lender),
             place: Some(place),
         }
@@ -65,14 +74,22 @@ impl<C: Connector> DialToken<C> {
     }
 
     fn finish(&mut self, outcome: Result<C::Connection, DialError>) {
+        let connector = &self.lender.connector;
         let mut outdated = false;
         let outcome = outcome.map(|connection| {
-            let ends = self.lender.connector.ends(&connection);
-            // What it leads to may have changed since the dial began.
-            outdated = !self.lender.connector.is_current(&ends);
+            let ends = connector.ends(&connection);
+            // What it leads to may have changed since the dial began. Only then: a connector that is of two minds about where it dials
+            // and what is current would have its pool dial without end.
+            outdated = self.endpoint_changes != self.lender.endpoint_changes.load(Ordering::Relaxed)
+                && !connector.is_current(&ends);
             (Boxed(Box::new(connection)), ends)
         });
-        if let Err(cause) = &outcome {
+        // Here, and not under the lock: it is the connector's code.
+        let outcome = outcome.map_err(|error| Judged {
+            refused: matches!(&error, DialError::Failed(cause) if connector.refused(&**cause)),
+            error,
+        });
+        if let Err(Judged { error: cause, .. }) = &outcome {
             tracing::warn!(target: "millpond::pool", %cause, "dial failed");
         }
         let place = self.place.take().expect("a dial finishes once");

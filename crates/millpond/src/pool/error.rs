@@ -1,8 +1,8 @@
 //! Errors: what was attempted, for how long, in what circumstances, and what the cause is.
 
-use std::{error::Error, fmt, io, panic::Location, sync::Arc, time::Duration};
+use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
 
-use super::Eviction;
+use super::{Eviction, state::DialCause};
 use crate::span::Span;
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
@@ -156,28 +156,25 @@ impl fmt::Display for During {
     }
 }
 
-impl DialError {
-    /// Nothing listened there: the connection was refused, or the socket's file doesn't exist.
-    pub fn refused(&self) -> bool {
-        let DialError::Failed(error) = self else {
-            return false;
-        };
-        let first: &(dyn Error + 'static) = &**error;
-        let chain = std::iter::successors(Some(first), |&error| error.source());
-        chain
-            .filter_map(|error| error.downcast_ref::<io::Error>())
-            .any(|error| {
-                matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-                )
-            })
+/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken, for judging runs a connector's code.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub(crate) error: DialError,
+    pub(crate) refused: bool,
+}
+
+impl From<Eviction> for Judged {
+    fn from(reason: Eviction) -> Self {
+        Judged {
+            error: DialError::DiedEarly(reason),
+            refused: false,
+        }
     }
 }
 
-impl From<Eviction> for DialError {
-    fn from(reason: Eviction) -> Self {
-        DialError::DiedEarly(reason)
+impl DialCause for Judged {
+    fn refused(&self) -> bool {
+        self.refused
     }
 }
 

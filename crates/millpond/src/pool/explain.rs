@@ -45,7 +45,7 @@ pub(crate) fn last_failure<C: Connector>(
     now: Moment,
 ) -> Option<(Duration, DialError)> {
     let last = state.outage().last()?;
-    Some((now.since(last.at), last.cause.clone()))
+    Some((now.since(last.at), last.cause.error.clone()))
 }
 
 /// The connection lent for longest: for how long, and where it was acquired.

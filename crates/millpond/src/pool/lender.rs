@@ -5,25 +5,28 @@
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
     marker::PhantomData,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    AfterRelease, Closing, Connector, DialError, Ends, Eviction, LastExchange,
+    AfterRelease, Closing, Connector, Ends, Eviction, LastExchange,
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
+    error::Judged,
     runtime::{Bell, Runtime},
-    state::{DialCause, Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State},
+    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State, TICK},
     sync::{Mutex, MutexGuard},
 };
 
@@ -41,13 +44,7 @@ impl<C: Connector> Kinds for Pooled<C> {
     type Waker = std::task::Waker;
     type Tag = Borrower;
     type Label = Ends;
-    type Cause = DialError;
-}
-
-impl DialCause for DialError {
-    fn refused(&self) -> bool {
-        DialError::refused(self)
-    }
+    type Cause = Judged;
 }
 
 /// A connection, in a box of its own: lending moves a pointer, however large the connection is.
@@ -127,6 +124,8 @@ pub(crate) struct Lender<C: Connector> {
     /// A hint, read without the lock and never trusted: nothing was idle when somebody last looked. Who sees it set gets ready to
     /// wait before taking the lock, and so takes it once instead of twice.
     pub(crate) exhausted: AtomicBool,
+    /// How often the connector has said that the endpoint has changed.
+    pub(crate) endpoint_changes: AtomicU64,
     /// Notified when the number of connections or the phase changes.
     pub(crate) changed: Notify,
     #[cfg(feature = "metrics")]
@@ -150,6 +149,7 @@ impl<C: Connector> Lender<C> {
                 .acquire_timeout
                 .filter(|&limit| limit >= Duration::from_secs(1) && !cfg!(feature = "metrics")),
             exhausted: AtomicBool::new(false),
+            endpoint_changes: AtomicU64::new(0),
             changed: Notify::new(),
             #[cfg(feature = "metrics")]
             metrics: super::metrics::Metrics::new(&config.name),
@@ -428,13 +428,28 @@ impl<C: Connector> Lender<C> {
         retired
     }
 
-    /// For as long as the pool is open: whenever what connections lead to changes, retires those that lead elsewhere.
+    /// For as long as the pool is open: whenever what connections lead to changes, retires those that lead elsewhere. At most once a tick,
+    /// and once a second after a panic of the connector's.
     pub(crate) async fn follow_endpoint(self: Arc<Self>) {
         loop {
-            self.connector.endpoint_changed().await;
-            let retired = self.retire_outdated();
-            tracing::info!(target: "millpond::pool", retired, "what connections lead to has changed");
-            tokio::task::coop::consume_budget().await;
+            let changed = AssertUnwindSafe(async {
+                self.connector.endpoint_changed().await;
+                self.endpoint_changes.fetch_add(1, Ordering::Relaxed);
+                self.retire_outdated()
+            });
+            let pause = match caught(changed).await {
+                Some(0) => TICK,
+                Some(retired) => {
+                    let pool = self.lock().config().name.clone();
+                    tracing::info!(target: "millpond::pool", pool, retired, "connections lead where none would be dialled now");
+                    TICK
+                }
+                None => {
+                    tracing::error!(target: "millpond::pool", "the connector panicked in endpoint_changed or is_current");
+                    10 * TICK
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -472,6 +487,16 @@ impl<C: Connector> Lender<C> {
             over = self.runtime.timeout_at(deadline, changed).await.is_err();
         }
     }
+}
+
+/// Runs a future that may panic; `None`: it has.
+async fn caught<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
+            .map_or(Poll::Ready(None), |poll| poll.map(Some))
+    })
+    .await
 }
 
 /// A connection on its way back while the connector judges it: a panic there discards it.

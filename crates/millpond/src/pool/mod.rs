@@ -27,7 +27,8 @@
 //! | level | message | fields |
 //! |---|---|---|
 //! | warn | dial failed | `cause` |
-//! | info | what connections lead to has changed | `retired` |
+//! | info | connections lead where none would be dialled now | `pool`, `retired` |
+//! | error | the connector panicked in endpoint_changed or is_current | |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
 //! | debug | evicted | `connection`, `reason` |

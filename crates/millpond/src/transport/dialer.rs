@@ -12,41 +12,44 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::{
     net::{TcpStream, UnixStream},
-    sync::Notify,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep},
 };
 
 use super::{
-    ConnectError, ConnectFailure, Endpoint, Host, HostPort, Phase, Resolve, Stream, SystemResolver,
-    TcpOptions,
+    ConnectError, ConnectFailure, Endpoint, Host, HostName, HostPort, Phase, Resolve, Stream, TcpOptions,
     error::ConnectedToItself,
     explanations::Explanations,
-    names::{Change, Names},
-    race::{in_turn, race},
+    lookups::{Addresses, Lookups, NoAddresses},
+    race::{Won, race},
 };
 #[cfg(feature = "tls")]
 use super::{tls::ClientTls, tls_endpoint::TlsSide};
+use crate::span::Span;
 
-/// How long each phase of a dial may take. A pool's `connect_timeout` bounds all of them together.
+const DEFAULT_REFRESH: Duration = Duration::from_secs(30);
+const SHORTEST_REFRESH: Duration = Duration::from_millis(100);
+const LONGEST_REFRESH: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all of them together; these are shorter, so that
+/// the phase that fails is told with what it had found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhaseLimits {
-    /// Looking the name up. Default 2 s; a known answer serves if it fails.
+    /// Looking the name up. Default 1 s; where addresses are known from an earlier lookup, half a second is waited at most.
     pub resolve: Duration,
-    /// Connecting, whatever the number of addresses. Default 3 s: two lost SYNs.
+    /// Connecting, whatever the number of addresses. Default 2.25 s: a SYN that is lost is sent again after one.
     pub connect: Duration,
-    /// The TLS handshake. Default 3 s.
+    /// The TLS handshake. Default 2 s.
     pub tls: Duration,
 }
 
 impl Default for PhaseLimits {
     fn default() -> Self {
         PhaseLimits {
-            resolve: Duration::from_secs(2),
-            connect: Duration::from_secs(3),
-            tls: Duration::from_secs(3),
+            resolve: Duration::from_secs(1),
+            connect: Duration::from_millis(2_250),
+            tls: Duration::from_secs(2),
         }
     }
 }
@@ -97,15 +100,9 @@ pub struct Dialer {
     text: Arc<str>,
     tcp: TcpOptions,
     limits: PhaseLimits,
-    resolver: Box<dyn Resolve>,
-    refresh: Duration,
+    lookups: Lookups,
     #[cfg(feature = "tls")]
     tls: TlsSide,
-    names: Mutex<Names>,
-    /// One lookup at a time: who waited for it uses its answer.
-    looking_up: tokio::sync::Mutex<()>,
-    /// An address has gone.
-    moved: Notify,
     explanations: Explanations,
 }
 
@@ -117,13 +114,9 @@ impl Dialer {
             endpoint,
             tcp: TcpOptions::default(),
             limits: PhaseLimits::default(),
-            resolver: Box::new(SystemResolver),
-            refresh: Duration::from_secs(30),
+            lookups: Lookups::new(DEFAULT_REFRESH),
             #[cfg(feature = "tls")]
             tls: TlsSide::default(),
-            names: Mutex::default(),
-            looking_up: tokio::sync::Mutex::default(),
-            moved: Notify::new(),
             explanations: Explanations::default(),
         }
     }
@@ -142,14 +135,16 @@ impl Dialer {
 
     /// Who looks names up. Default: the system.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
-        self.resolver = Box::new(resolver);
+        self.lookups.resolver = Box::new(resolver);
         self
     }
 
     /// How old the addresses of a name may become before it is looked up again. Default 30 s: the system doesn't tell how long an answer
-    /// holds, and moved services are commonly announced with as much. After a failed dial a second is enough.
+    /// holds, and moved services are commonly announced with as much. After a failed dial a second is enough. At least 100 ms and at
+    /// most a year count.
     pub fn refresh(mut self, refresh: Duration) -> Self {
-        self.refresh = refresh;
+        self.lookups
+            .refresh_every(refresh.clamp(SHORTEST_REFRESH, LONGEST_REFRESH));
         self
     }
 
@@ -217,44 +212,33 @@ impl Dialer {
 
     /// Whether a connection to this address leads where one would be dialled now: its name hasn't lost the address.
     pub fn is_current(&self, address: &SocketAddr) -> bool {
-        match self.name() {
-            Some(_) => self.names.lock().is_current(address),
-            None => true,
-        }
+        self.name().is_none() || self.lookups.is_current(address)
     }
 
-    /// Waits until the name has lost an address, looking it up again as often as [`refresh`](Dialer::refresh) says. An endpoint without a
-    /// name never changes.
+    /// Waits until the name has lost an address, looking it up again as often as [`refresh`](Dialer::refresh) says, from the first
+    /// dial on. An endpoint without a name never changes. Of several that wait one is told.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a change that nobody waited for is told to the next who does.
     pub async fn moved(&self) {
-        let Some(to) = self.name() else {
-            return std::future::pending().await;
-        };
-        loop {
-            // Before the first dial there is nothing that could move.
-            let due = self.names.lock().due_at(self.refresh);
-            let look_at = due.unwrap_or_else(|| Instant::now() + self.refresh);
-            if timeout_at(look_at, self.moved.notified()).await.is_ok() {
-                return;
-            }
-            if due.is_some() {
-                // A failure is told by the dial that needs the answer.
-                let _ = self.look_up(to).await;
-            }
+        match self.name() {
+            Some((name, port)) => self.lookups.moved(name, port, self.limits.resolve).await,
+            None => std::future::pending().await,
         }
     }
 
-    fn name(&self) -> Option<&HostPort> {
-        match &self.endpoint {
-            Endpoint::Tcp(to) => Some(to),
+    fn name(&self) -> Option<(&HostName, u16)> {
+        let to = match &self.endpoint {
+            Endpoint::Tcp(to) => to,
             #[cfg(feature = "tls")]
-            Endpoint::Tls(to) => Some(to),
-            Endpoint::Unix(_) => None,
+            Endpoint::Tls(to) => to,
+            Endpoint::Unix(_) => return None,
+        };
+        match &to.host {
+            Host::Name(name) => Some((name, to.port)),
+            Host::Address(_) => None,
         }
-        .filter(|to| matches!(to.host, Host::Name(_)))
     }
 
     async fn dial_tcp(
@@ -263,8 +247,9 @@ impl Dialer {
         tell: &(impl Fn(Phase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<Stream, ConnectFailure> {
-        let unproven = self.connect(to, tell, timings).await?;
-        Ok(unproven.reached().into())
+        let (mut attempt, stream) = self.connect(to, tell, timings).await?;
+        attempt.succeed();
+        Ok(stream.into())
     }
 
     #[cfg(feature = "tls")]
@@ -274,26 +259,24 @@ impl Dialer {
         tell: &(impl Fn(Phase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<Stream, ConnectFailure> {
-        let (tls, name) = self.tls.settings_for(&to.host)?;
-        let mut unproven = self.connect(to, tell, timings).await?;
+        let (tls, name) = self.tls.settings_for(&to.host).await?;
+        let (mut attempt, stream) = self.connect(to, tell, timings).await?;
         tell(Phase::Tls);
-        let (address, began) = (unproven.address, Instant::now());
-        let stream = unproven.stream.take().expect("connected");
-        let encrypted = timeout(self.limits.tls, tls.connect(name, stream)).await;
+        let began = Instant::now();
+        let encrypted = tokio::time::timeout(self.limits.tls, tls.connect(name, stream)).await;
         timings.tls = Some(began.elapsed());
         match encrypted {
             Ok(Ok(stream)) => {
-                unproven.prove();
+                attempt.succeed();
                 Ok(tokio_rustls::TlsStream::Client(stream).into())
             }
-            Ok(Err(error)) => {
-                let error = Box::new(error);
-                Err(ConnectFailure::Tls { address, error })
-            }
+            Ok(Err(error)) => Err(ConnectFailure::Tls {
+                address: attempt.reached(),
+                error: Box::new(error),
+            }),
             Err(_) => Err(ConnectFailure::TimedOut {
                 phase: Phase::Tls,
                 limit: self.limits.tls,
-                attempts: Vec::new(),
             }),
         }
     }
@@ -314,23 +297,19 @@ impl Dialer {
             timings.sockets += 1;
             let connected = UnixStream::connect(path).await;
             timings.connect = began.elapsed();
-            match connected {
+            let error = match connected {
                 Ok(stream) => return Ok(stream.into()),
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock
-                        && timings.connect + pause < self.limits.connect =>
-                {
-                    sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) => {
-                    let attempts = self.explanations.of_unix(error);
-                    return Err(ConnectFailure::Unreachable {
-                        attempts,
-                        stale: None,
-                    });
-                }
+                Err(error) => error,
+            };
+            let is_full = error.kind() == io::ErrorKind::WouldBlock;
+            if !is_full || timings.connect + pause > self.limits.connect {
+                return Err(ConnectFailure::Unreachable {
+                    attempts: self.explanations.of_unix(error).await,
+                    stale: None,
+                });
             }
+            sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -340,105 +319,71 @@ impl Dialer {
         to: &HostPort,
         tell: &(impl Fn(Phase) + Send + Sync),
         timings: &mut Timings,
-    ) -> Result<Unproven<'_>, ConnectFailure> {
+    ) -> Result<(Attempted<'_>, TcpStream), ConnectFailure> {
         if to.port == 0 {
             return Err(ConnectFailure::PortZero);
         }
-        let (addresses, stale) = self.addresses(to, tell, timings).await?;
+        let Addresses { in_turn, stale } = self.addresses(to, tell, timings).await?;
         tell(Phase::Connect);
         let began = Instant::now();
-        let mut unproven = Unproven::new(self, addresses);
-        let mut failures = Vec::new();
-        let attempt = |address| {
-            unproven.tried.fetch_add(1, Ordering::Relaxed);
-            connect_to(address, &self.tcp)
-        };
-        let connecting = race(&unproven.addresses, attempt, given_up, &mut failures);
-        let won = timeout(self.limits.connect, connecting).await;
+        let mut attempted = Attempted::new(&self.lookups, in_turn);
+        let connecting = race(
+            &attempted.addresses,
+            |address| {
+                attempted.tried.fetch_add(1, Ordering::Relaxed);
+                connect_to(address, &self.tcp)
+            },
+            given_up,
+            self.limits.connect,
+        );
+        let won = connecting.await;
         timings.connect = began.elapsed();
-        timings.sockets = unproven.tried.load(Ordering::Relaxed);
-        let cause = match won {
-            Ok(Some((address, stream))) => {
-                unproven.address = address;
-                unproven.stream = Some(stream);
-                return Ok(unproven);
+        timings.sockets = attempted.tried.load(Ordering::Relaxed);
+        match won {
+            Ok(Won {
+                address,
+                won,
+                failures,
+            }) => {
+                self.lookups
+                    .failed(failures.into_iter().map(|(address, _)| address));
+                attempted.reached = Some(address);
+                Ok((attempted, won))
             }
-            Ok(None) => ConnectFailure::Unreachable {
+            Err(failures) => Err(ConnectFailure::Unreachable {
                 attempts: self.explanations.of_tcp(failures, self.tcp.bind).await,
                 stale,
-            },
-            Err(_) => ConnectFailure::TimedOut {
-                phase: Phase::Connect,
-                limit: self.limits.connect,
-                attempts: self.explanations.of_tcp(failures, self.tcp.bind).await,
-            },
-        };
-        Err(cause)
+            }),
+        }
     }
 
-    /// The addresses to try, best first; and why the latest lookup failed, if these are of an earlier one.
     async fn addresses(
         &self,
         to: &HostPort,
         tell: &(impl Fn(Phase) + Send + Sync),
         timings: &mut Timings,
-    ) -> Result<(Vec<SocketAddr>, Option<io::Error>), ConnectFailure> {
-        if let Host::Address(address) = to.host {
-            return Ok((vec![SocketAddr::new(address, to.port)], None));
-        }
-        let mut stale = None;
-        if self.names.lock().is_due(Instant::now(), self.refresh) {
-            tell(Phase::Resolve);
-            let began = Instant::now();
-            let looked_up = self.look_up(to).await;
-            timings.resolve = Some(began.elapsed());
-            match looked_up {
-                Err(failure) if self.names.lock().addresses().is_empty() => return Err(failure),
-                Err(ConnectFailure::Resolve(error)) => stale = Some(error),
-                Err(_) => stale = Some(io::ErrorKind::TimedOut.into()),
-                Ok(()) => {}
+    ) -> Result<Addresses, ConnectFailure> {
+        let name = match &to.host {
+            Host::Name(name) => name,
+            Host::Address(address) => {
+                return Ok(Addresses {
+                    in_turn: vec![SocketAddr::new(*address, to.port)],
+                    stale: None,
+                });
             }
-        }
-        let (names, now) = (self.names.lock(), Instant::now());
-        let addresses = in_turn(&names.addresses(), |address| names.failed_lately(address, now));
-        if addresses.is_empty() {
-            return Err(ConnectFailure::NoAddress);
-        }
-        Ok((addresses, stale))
-    }
-
-    /// Looks the name up, unless somebody else does so just now: then their answer serves.
-    async fn look_up(&self, to: &HostPort) -> Result<(), ConnectFailure> {
-        let Host::Name(name) = &to.host else {
-            return Ok(());
         };
-        let asked = Instant::now();
-        let _alone = self.looking_up.lock().await;
-        if self.names.lock().was_looked_up_since(asked) {
-            return Ok(());
-        }
-        let answer = timeout(self.limits.resolve, self.resolver.resolve(name, to.port)).await;
-        let now = Instant::now();
-        match answer {
-            Ok(Ok(addresses)) => {
-                if self.names.lock().answered(&addresses, now) == Change::SomeWent {
-                    self.moved.notify_one();
-                }
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                self.names.lock().unanswered(now);
-                Err(ConnectFailure::Resolve(error))
-            }
-            Err(_) => {
-                self.names.lock().unanswered(now);
-                Err(ConnectFailure::TimedOut {
-                    phase: Phase::Resolve,
-                    limit: self.limits.resolve,
-                    attempts: Vec::new(),
-                })
-            }
-        }
+        tell(Phase::Resolve);
+        let began = Instant::now();
+        let addresses = self.lookups.addresses(name, to.port, self.limits.resolve).await;
+        timings.resolve = Some(began.elapsed());
+        addresses.map_err(|why| match why {
+            NoAddresses::Failed(error) => ConnectFailure::Resolve(error),
+            NoAddresses::None => ConnectFailure::NoAddress,
+            NoAddresses::TimedOut => ConnectFailure::TimedOut {
+                phase: Phase::Resolve,
+                limit: self.limits.resolve,
+            },
+        })
     }
 }
 
@@ -451,52 +396,53 @@ async fn connect_to(address: SocketAddr, options: &TcpOptions) -> io::Result<Tcp
 }
 
 fn given_up(after: Duration) -> io::Error {
-    let why = format!("no answer within {after:?}, and others were left to try");
-    io::Error::new(io::ErrorKind::TimedOut, why)
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no answer within {}", Span(after)),
+    )
 }
 
-/// Addresses being tried, or one that was reached but not proven yet. Dropped before that, whether the dial failed, timed out
-/// or was cancelled, it leaves them in doubt.
-struct Unproven<'d> {
-    dialer: &'d Dialer,
+/// Addresses that are being tried, or one that was reached and has still to prove itself. Dropped before that, whether the dial failed,
+/// timed out or was cancelled, it leaves them in doubt.
+struct Attempted<'d> {
+    lookups: &'d Lookups,
     addresses: Vec<SocketAddr>,
+    /// How many of them.
     tried: AtomicU32,
-    /// The one that was reached.
-    address: SocketAddr,
-    stream: Option<TcpStream>,
-    proven: bool,
+    reached: Option<SocketAddr>,
+    succeeded: bool,
 }
 
-impl<'d> Unproven<'d> {
-    fn new(dialer: &'d Dialer, addresses: Vec<SocketAddr>) -> Self {
-        Unproven {
-            dialer,
-            address: addresses[0],
+impl<'d> Attempted<'d> {
+    fn new(lookups: &'d Lookups, addresses: Vec<SocketAddr>) -> Self {
+        Attempted {
+            lookups,
             addresses,
             tried: AtomicU32::new(0),
-            stream: None,
-            proven: false,
+            reached: None,
+            succeeded: false,
         }
     }
 
-    fn reached(mut self) -> TcpStream {
-        self.prove();
-        self.stream.take().expect("connected")
+    /// The address that was reached.
+    #[cfg(feature = "tls")]
+    fn reached(&self) -> SocketAddr {
+        self.reached.expect("asked for after connecting")
     }
 
-    fn prove(&mut self) {
-        self.proven = true;
-        self.dialer.names.lock().reached(self.address);
+    fn succeed(&mut self) {
+        self.succeeded = true;
+        if let Some(address) = self.reached {
+            self.lookups.reached(address);
+        }
     }
 }
 
-impl Drop for Unproven<'_> {
+impl Drop for Attempted<'_> {
     fn drop(&mut self) {
-        if !self.proven {
+        if !self.succeeded {
             let tried = usize::try_from(self.tried.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-            let mut names = self.dialer.names.lock();
-            names.failed(self.addresses.iter().copied().take(tried), Instant::now());
-            names.doubt();
+            self.lookups.doubt(self.addresses.iter().copied().take(tried));
         }
     }
 }

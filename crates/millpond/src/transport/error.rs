@@ -34,6 +34,7 @@ impl Phase {
 
 /// An endpoint that could not be reached.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ConnectError {
     /// The endpoint, as text.
     pub endpoint: Arc<str>,
@@ -51,21 +52,19 @@ pub enum ConnectFailure {
     Resolve(io::Error),
     /// The name is known, and has no address.
     NoAddress,
-    /// Every address failed.
+    /// Every address that was tried failed or didn't answer.
     Unreachable {
         /// What was tried, in the order in which it failed. A Unix socket has no address.
         attempts: Vec<Attempt>,
         /// That looking the name up again failed, if it did: the addresses are of an earlier answer.
         stale: Option<io::Error>,
     },
-    /// A phase took longer than its limit.
+    /// A phase other than connecting took longer than its limit.
     TimedOut {
         /// Which.
         phase: Phase,
         /// Its limit.
         limit: Duration,
-        /// What had failed until then.
-        attempts: Vec<Attempt>,
     },
     /// The system's certificate authorities, which TLS endpoints are checked by unless told otherwise, could not be read.
     #[cfg(feature = "tls")]
@@ -90,6 +89,7 @@ pub enum ConnectFailure {
 /// An endpoint that could not be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on {endpoint}: {cause}")]
+#[non_exhaustive]
 pub struct ListenError {
     /// The endpoint, as text.
     pub endpoint: Arc<str>,
@@ -134,6 +134,7 @@ fn listening_hint(error: &io::Error) -> &'static str {
 
 /// One address, tried in vain.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Attempt {
     /// Which.
     pub address: Option<SocketAddr>,
@@ -181,6 +182,17 @@ impl fmt::Display for ConnectError {
     }
 }
 
+impl ConnectError {
+    /// Whether nothing listens there: every address refused, or the Unix socket's file doesn't exist.
+    pub fn is_refused(&self) -> bool {
+        let refused = |attempt: &Attempt| {
+            let kind = attempt.error.kind();
+            matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        };
+        matches!(&self.cause, ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(refused))
+    }
+}
+
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -197,17 +209,8 @@ impl fmt::Display for ConnectFailure {
                     None => Ok(()),
                 }
             }
-            ConnectFailure::TimedOut {
-                phase,
-                limit,
-                attempts,
-            } => {
-                write!(f, "no answer within {}, while {}", Span(*limit), phase.doing())?;
-                if attempts.is_empty() {
-                    return Ok(());
-                }
-                f.write_str("; failed before that: ")?;
-                write_attempts(f, attempts)
+            ConnectFailure::TimedOut { phase, limit } => {
+                write!(f, "no answer within {}, while {}", Span(*limit), phase.doing())
             }
             #[cfg(feature = "tls")]
             ConnectFailure::Tls { address, error } => write!(f, "{address}: {error}"),
@@ -237,7 +240,7 @@ impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
             ConnectFailure::Resolve(error) => Some(error),
-            ConnectFailure::Unreachable { attempts, .. } => telling(attempts),
+            ConnectFailure::Unreachable { attempts, .. } => Some(&attempts.last()?.error),
             ConnectFailure::TimedOut { .. } | ConnectFailure::NoAddress | ConnectFailure::PortZero => None,
             #[cfg(feature = "tls")]
             ConnectFailure::Tls { error, .. } => Some(&**error),
@@ -248,15 +251,6 @@ impl Error for ConnectError {
             ConnectFailure::Hook(error) => Some(&**error),
         }
     }
-}
-
-/// The attempt that stands for all: one that was more than refused, if there is one, so that who asks whether anything listens there isn't
-/// told no by the wrong one.
-fn telling(attempts: &[Attempt]) -> Option<&(dyn Error + 'static)> {
-    let refused = |attempt: &&Attempt| attempt.error.kind() == io::ErrorKind::ConnectionRefused;
-    let more_than_refused = attempts.iter().find(|attempt| !refused(attempt));
-    let attempt = more_than_refused.or(attempts.last())?;
-    Some(&attempt.error)
 }
 
 /// The kernel chose as our own port the one that we connect to, and TCP connected the socket with itself (simultaneous open): what nobody
@@ -314,7 +308,6 @@ mod tests {
         let slow = error(ConnectFailure::TimedOut {
             phase: Phase::Tls,
             limit: Duration::from_secs(1),
-            attempts: Vec::new(),
         });
         assert_eq!(
             slow.to_string(),
@@ -324,18 +317,25 @@ mod tests {
 
     #[test]
     fn refused_by_some_addresses_is_not_refused() {
-        let kind = |codes: &[i32]| {
+        let is_refused = |codes: &[i32]| {
             let attempts = codes.iter().map(|&code| attempt(code, None)).collect();
-            let error = error(ConnectFailure::Unreachable {
+            error(ConnectFailure::Unreachable {
                 attempts,
                 stale: None,
-            });
-            let source = error.source().expect("a source");
-            source.downcast_ref::<io::Error>().expect("the system's").kind()
+            })
+            .is_refused()
         };
-        assert_eq!(kind(&[111, 111]), io::ErrorKind::ConnectionRefused);
-        assert_eq!(kind(&[111, 113, 111]), io::ErrorKind::HostUnreachable);
-        let itself = io::Error::from(ConnectedToItself);
-        assert_eq!(itself.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(is_refused(&[111, 111]));
+        assert!(is_refused(&[2]), "a Unix socket's file");
+        assert!(!is_refused(&[111, 113, 111]));
+        let hook = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(
+            !error(ConnectFailure::Hook(hook.into())).is_refused(),
+            "the endpoint was reached"
+        );
+        assert_eq!(
+            io::Error::from(ConnectedToItself).kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     }
 }

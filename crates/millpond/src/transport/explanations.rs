@@ -3,8 +3,9 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use nix::errno::Errno;
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Attempt,
@@ -14,13 +15,16 @@ use super::{
 /// How long gathered facts serve: while ports are used up every dial fails for the same reason.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// How long an error is kept back for its explanation.
+/// How long an error is kept back for its explanation, however many addresses it is about.
 const WORTH_WAITING: Duration = Duration::from_millis(500);
+
+/// What was gathered last, when, and for which error towards where.
+type Gathered = (Instant, i32, Option<SocketAddr>, Facts);
 
 /// Explains the failures of one dialler.
 #[derive(Debug, Default)]
 pub(super) struct Explanations {
-    gathered: Mutex<Option<(Instant, Option<i32>, Facts)>>,
+    gathered: Mutex<Option<Gathered>>,
 }
 
 impl Explanations {
@@ -30,53 +34,66 @@ impl Explanations {
         failures: Vec<(SocketAddr, io::Error)>,
         bind: Option<SocketAddr>,
     ) -> Vec<Attempt> {
+        let deadline = Instant::now() + WORTH_WAITING;
         let mut attempts = Vec::with_capacity(failures.len());
         for (address, error) in failures {
-            let facts = match Facts::worth_gathering(&error) {
-                true => self.gather(&error, address, bind).await,
-                false => Facts::of(Some(address)),
-            };
-            attempts.push(Attempt {
-                address: Some(address),
-                explanation: explain(&error, &facts),
-                error,
-            });
+            attempts.push(self.of(error, Some(address), bind, deadline).await);
         }
         attempts
     }
 
     /// Of an attempt to connect to a Unix socket.
-    pub(super) fn of_unix(&self, error: io::Error) -> Vec<Attempt> {
-        let facts = match Facts::worth_gathering(&error) {
-            true => Facts::gather(&error, None, None),
-            false => Facts::of(None),
-        };
-        vec![Attempt {
-            address: None,
-            explanation: explain(&error, &facts),
-            error,
-        }]
+    pub(super) async fn of_unix(&self, error: io::Error) -> Vec<Attempt> {
+        vec![self.of(error, None, None, Instant::now() + WORTH_WAITING).await]
     }
 
-    async fn gather(&self, error: &io::Error, address: SocketAddr, bind: Option<SocketAddr>) -> Facts {
-        let code = error.raw_os_error();
-        let known = self.gathered.lock().clone();
-        if let Some((at, of, facts)) = known
-            && of == code
-            && facts.destination == Some(address)
+    async fn of(
+        &self,
+        error: io::Error,
+        address: Option<SocketAddr>,
+        bind: Option<SocketAddr>,
+        deadline: Instant,
+    ) -> Attempt {
+        let facts = match error.raw_os_error() {
+            Some(code) if Facts::worth_gathering(&error) => self.gather(code, address, bind, deadline).await,
+            _ => Facts::of(address),
+        };
+        let silence = error.raw_os_error().is_none() && error.kind() == io::ErrorKind::TimedOut;
+        let explanation = match silence {
+            // We gave up before the kernel did.
+            true => explain(&Errno::ETIMEDOUT.into(), &facts),
+            false => explain(&error, &facts),
+        };
+        Attempt {
+            address,
+            error,
+            explanation,
+        }
+    }
+
+    async fn gather(
+        &self,
+        code: i32,
+        address: Option<SocketAddr>,
+        bind: Option<SocketAddr>,
+        deadline: Instant,
+    ) -> Facts {
+        if let Some((at, of, towards, facts)) = &*self.gathered.lock()
+            && (*of, *towards) == (code, address)
             && at.elapsed() < GOOD_FOR
         {
-            return facts;
+            return facts.clone();
         }
-        let error = code.map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error);
         let source = bind.map(|bind| bind.ip());
-        let gathering = tokio::task::spawn_blocking(move || Facts::gather(&error, Some(address), source));
-        match timeout(WORTH_WAITING, gathering).await {
+        let gathering = tokio::task::spawn_blocking(move || {
+            Facts::gather(&io::Error::from_raw_os_error(code), address, source)
+        });
+        match timeout_at(deadline, gathering).await {
             Ok(Ok(facts)) => {
-                *self.gathered.lock() = Some((Instant::now(), code, facts.clone()));
+                *self.gathered.lock() = Some((Instant::now(), code, address, facts.clone()));
                 facts
             }
-            _ => Facts::of(Some(address)),
+            _ => Facts::of(address),
         }
     }
 }

@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    errno::Errno,
+    sys::stat::{Mode, fchmod},
+};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
@@ -26,17 +30,38 @@ const BACKLOG: u32 = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it is taken for abandoned.
+const TRIALS: u32 = 4;
+const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
+
 /// How to listen.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct ListenOptions {
+    tcp: TcpOptions,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+    unix_mode: u32,
+}
+
+impl ListenOptions {
     /// How accepted TCP sockets are set up; `bind` has no meaning here.
-    pub tcp: TcpOptions,
+    pub fn tcp_options(mut self, options: TcpOptions) -> Self {
+        self.tcp = options;
+        self
+    }
+
     /// How TLS endpoints authenticate themselves and their clients. They need it.
     #[cfg(feature = "tls")]
-    pub tls: Option<ServerTls>,
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// The permissions of a Unix socket's file. Default 0600: only this user connects.
-    pub unix_mode: u32,
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.unix_mode = mode;
+        self
+    }
 }
 
 impl Default for ListenOptions {
@@ -54,6 +79,7 @@ impl Default for ListenOptions {
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
+    #[cfg(not(target_os = "linux"))]
     tcp: TcpOptions,
     /// After how many failures in a row that only time mends: the pause doubles with each.
     pauses: u32,
@@ -87,7 +113,8 @@ impl Listener {
                 None => Err(ListenFailure::NoTlsSettings),
             },
             Endpoint::Unix(path) => {
-                bind_unix(path, options.unix_mode).map(|(listener, file)| Kind::Unix(listener, file))
+                let bound = bind_unix(path, options.unix_mode).await;
+                bound.map(|(listener, file)| Kind::Unix(listener, file))
             }
         };
         let kind = bound.map_err(|cause| ListenError {
@@ -96,12 +123,14 @@ impl Listener {
         })?;
         Ok(Listener {
             kind,
+            #[cfg(not(target_os = "linux"))]
             tcp: options.tcp,
             pauses: 0,
         })
     }
 
-    /// The endpoint that clients dial: with the port that the system chose, where 0 was asked for.
+    /// Where it listens: with the port that the system chose, where 0 was asked for, and the address that a name stood for. What clients
+    /// dial may be another: the name that the certificate is for, an address instead of `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -145,8 +174,10 @@ impl Listener {
             match accepted {
                 Ok(raw) => {
                     self.pauses = 0;
-                    // It may be closed by now, and is then of no interest; whoever reads from it will see.
+                    // On Linux it has inherited all that from the listener.
+                    #[cfg(not(target_os = "linux"))]
                     if let Some(socket) = raw.tcp() {
+                        // It may be closed by now; whoever reads from it will see.
                         let _ = self.tcp.set_up(SockRef::from(socket));
                     }
                     return Ok(Accepted { raw });
@@ -193,12 +224,15 @@ impl Raw {
     }
 }
 
-/// Why a client's handshake failed.
-#[cfg(feature = "tls")]
-pub type HandshakeError = TlsError;
-/// Why a client's handshake failed: without TLS none does.
-#[cfg(not(feature = "tls"))]
-pub type HandshakeError = std::convert::Infallible;
+/// Why a client's handshake failed. Without TLS none does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The TLS handshake failed.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] Box<TlsError>),
+}
 
 impl Accepted {
     /// Who has connected, where that has an address.
@@ -221,7 +255,7 @@ impl Accepted {
             Raw::Tcp(stream) => Ok(stream.into()),
             #[cfg(feature = "tls")]
             Raw::Tls(stream, tls) => {
-                let stream = tls.accept(stream).await?;
+                let stream = tls.accept(stream).await.map_err(Box::new)?;
                 Ok(tokio_rustls::TlsStream::Server(stream).into())
             }
             Raw::Unix(stream) => Ok(stream.into()),
@@ -247,6 +281,7 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
             // What lingers in TIME_WAIT from before a restart mustn't keep the port.
             socket.set_reuseaddr(true)?;
             options.set_buffers(SockRef::from(&socket))?;
+            options.set_up(SockRef::from(&socket))?;
             socket.bind(address)?;
             socket.listen(BACKLOG)
         };
@@ -258,19 +293,23 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
     Err(failure)
 }
 
-/// The permissions are set between binding and listening, so that there is no moment at which somebody else could connect.
-fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+/// The file is made with its permissions, so that there is no moment at which somebody else could connect.
+async fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
     let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Linux takes the mode of the socket, less the umask, for its file.
+    fchmod(&socket, Mode::from_bits_truncate(mode)).map_err(io::Error::from)?;
     if let Err(error) = socket.bind(&address) {
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error.into());
         }
-        remove_abandoned(path, &address)?;
+        remove_abandoned(path, &address).await?;
         socket.bind(&address)?;
     }
     let file = SocketFile::at(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    if fs::symlink_metadata(path)?.permissions().mode() & 0o777 != mode & 0o777 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
     socket.set_nonblocking(true)?;
     socket.listen(i32::try_from(BACKLOG).expect("a small number"))?;
     let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?;
@@ -278,16 +317,31 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), Liste
 }
 
 /// Removes a socket's file that refuses connections: its listener is gone. Anything else there is somebody's.
-fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
+///
+/// One that is bound and is only just about to listen refuses as well, so it is asked several times, over some milliseconds; and it must be
+/// the same file all the time.
+async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(ListenFailure::NotASocket);
     }
-    let trial = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    trial.set_nonblocking(true)?;
-    match trial.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
-        _ => Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into())),
+    let found = SocketFile::identity_of(path)?;
+    for _ in 0..TRIALS {
+        let trial = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        trial.set_nonblocking(true)?;
+        match trial.connect(address) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => sleep(BETWEEN_TRIALS).await,
+            // Connected, or its backlog is full.
+            Ok(()) => return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into()));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    if SocketFile::identity_of(path)? != found {
+        return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into()));
+    }
+    Ok(fs::remove_file(path)?)
 }
 
 /// A Unix socket's file, removed with its listener.
@@ -320,22 +374,33 @@ impl Drop for SocketFile {
     }
 }
 
-/// The client gave up before it was accepted, or the network says something about it (accept(2): treat like EAGAIN).
+/// The client gave up before it was accepted, a firewall forbids it, or the network says something about it (accept(2): treat like EAGAIN).
 fn has_gone(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    #[cfg(target_os = "linux")]
+    if errno == Some(Errno::ENONET) {
+        return true;
+    }
     matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::HostUnreachable
+        errno,
+        Some(
+            Errno::ECONNABORTED
+                | Errno::ECONNRESET
+                | Errno::EINTR
+                | Errno::EPERM
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::ENETDOWN
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+        )
     )
 }
 
 /// No descriptor or no memory is left.
 fn only_time_mends(error: &io::Error) -> bool {
-    use nix::errno::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
         errno,

@@ -15,6 +15,7 @@ mod endpoint;
 mod error;
 mod explanations;
 mod listener;
+mod lookups;
 mod names;
 mod options;
 mod race;

@@ -1,12 +1,16 @@
 //! Which addresses a name stands for, as its lookups have said one after the other, and which of them failed lately. Pure: it looks nothing
 //! up and asks no clock.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-/// How many lookups in a row must lack an address before it counts as gone. A name server that gives each answer only a part of the
-/// addresses would otherwise have connections retired all the time.
+/// How many lookups in a row must lack an address before it counts as gone, so that a name server that leaves one out now and then ends
+/// nothing. One whose answers are ever changing parts of a large set still does; then nothing helps but a longer refresh.
 const LOOKUPS_TO_BE_GONE: u8 = 2;
 
 /// How old an answer must be at least before it is doubted: dials that fail quickly must not become a load for the name servers.
@@ -24,13 +28,44 @@ struct Known {
 }
 
 /// The addresses of one name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
+    /// How old an answer may become.
+    refresh: Duration,
     /// Those of the last answer in its order, then those that it lacked.
     known: Vec<Known>,
+    /// When a lookup last ended, however it did.
     looked_up_at: Option<Instant>,
+    /// When one last counted against the addresses that it lacked.
+    counted_at: Option<Instant>,
+    /// How many have ended.
+    lookups: u64,
+    /// Why the last one failed, if it did.
+    trouble: Option<Trouble>,
     /// A dial has failed since the last lookup.
     doubtful: bool,
+}
+
+/// Why a lookup failed, to be told to more than one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    kind: io::ErrorKind,
+    message: String,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Trouble {
+            kind: error.kind(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<Trouble> for io::Error {
+    fn from(trouble: Trouble) -> Self {
+        io::Error::new(trouble.kind, trouble.message)
+    }
 }
 
 /// What a lookup brought.
@@ -42,50 +77,77 @@ pub(super) enum Change {
 }
 
 impl Names {
-    /// Whether to look up before the next dial: when the last answer is `refresh` old, or a second old and a dial has failed.
-    pub(super) fn is_due(&self, now: Instant, refresh: Duration) -> bool {
-        let good_for = match self.doubtful {
-            true => refresh.min(WORTH_ASKING_AGAIN),
-            false => refresh,
+    pub(super) fn new(refresh: Duration) -> Self {
+        Names {
+            refresh,
+            known: Vec::new(),
+            looked_up_at: None,
+            counted_at: None,
+            lookups: 0,
+            trouble: None,
+            doubtful: false,
+        }
+    }
+
+    /// Whether to look up before the next dial: when the last answer is old, or a second old and a dial has failed or nothing is known.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let good_for = match self.doubtful || self.known.is_empty() {
+            true => self.refresh.min(WORTH_ASKING_AGAIN),
+            false => self.refresh,
         };
-        self.due_at(good_for).is_none_or(|due| due <= now)
+        let age = self.looked_up_at.map(|at| now.saturating_duration_since(at));
+        age.is_none_or(|age| age >= good_for)
     }
 
-    /// Whether anybody has asked since then, answered or not.
-    pub(super) fn was_looked_up_since(&self, instant: Instant) -> bool {
-        self.looked_up_at.is_some_and(|at| at > instant)
+    /// When the next lookup is due for the answer's age; `None` before the first.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.looked_up_at.map(|at| at + self.refresh)
     }
 
-    /// When the next lookup is due for the answer's age; `None`: now.
-    pub(super) fn due_at(&self, refresh: Duration) -> Option<Instant> {
-        self.looked_up_at?.checked_add(refresh)
+    /// How many lookups have ended: who sees another number than before needn't ask himself.
+    pub(super) fn lookups(&self) -> u64 {
+        self.lookups
+    }
+
+    /// Why the last lookup failed, if it did.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble.clone()
     }
 
     /// A lookup has been answered. One without any address changes nothing: a name service in trouble must not end connections that
     /// work.
     pub(super) fn answered(&mut self, addresses: &[SocketAddr], now: Instant) -> Change {
-        self.looked_up_at = Some(now);
-        self.doubtful = false;
+        self.ended(None, now);
         if addresses.is_empty() {
             return Change::Nothing;
         }
+        // Two lookups of one moment may be the same answer, kept by some name server.
+        let since_counted = self.counted_at.map(|at| now.saturating_duration_since(at));
+        let counts = since_counted.is_none_or(|since| since >= self.refresh / 2);
+        if counts {
+            self.counted_at = Some(now);
+        }
         let before = std::mem::take(&mut self.known);
-        let known = |address: &SocketAddr| before.iter().find(|known| known.address == *address);
-        for &address in addresses {
+        for address in addresses.iter().copied().map(as_connected) {
             if !self.known.iter().any(|known| known.address == address) {
+                let earlier = before.iter().find(|known| known.address == address);
                 self.known.push(Known {
                     address,
                     missed: 0,
-                    failed_at: known(&address).and_then(|known| known.failed_at),
+                    failed_at: earlier.and_then(|known| known.failed_at),
                 });
             }
         }
+        let answer = self.known.len();
         let mut change = Change::Nothing;
         for mut known in before {
-            if addresses.contains(&known.address) {
+            if self.known[..answer]
+                .iter()
+                .any(|one| one.address == known.address)
+            {
                 continue;
             }
-            known.missed += 1;
+            known.missed = (known.missed + u8::from(counts)).max(1);
             if known.missed >= LOOKUPS_TO_BE_GONE {
                 change = Change::SomeWent;
             } else {
@@ -95,9 +157,15 @@ impl Names {
         change
     }
 
-    /// A lookup failed: the next one has to wait for as long as after an answer, or for the next failed dial.
-    pub(super) fn unanswered(&mut self, now: Instant) {
+    /// A lookup failed: the next one has to wait as after an answer.
+    pub(super) fn unanswered(&mut self, trouble: Trouble, now: Instant) {
+        self.ended(Some(trouble), now);
+    }
+
+    fn ended(&mut self, trouble: Option<Trouble>, now: Instant) {
         self.looked_up_at = Some(now);
+        self.lookups += 1;
+        self.trouble = trouble;
         self.doubtful = false;
     }
 
@@ -109,7 +177,11 @@ impl Names {
 
     /// Whether a connection to this address is one that could still be dialled. Before the first answer all are.
     pub(super) fn is_current(&self, address: &SocketAddr) -> bool {
-        self.known.is_empty() || self.known.iter().any(|known| known.address == *address)
+        self.known.is_empty()
+            || self
+                .known
+                .iter()
+                .any(|known| is_same_place(&known.address, address))
     }
 
     /// Whether this address is tried after the others.
@@ -120,7 +192,7 @@ impl Names {
     }
 
     /// These addresses were tried in vain.
-    pub(super) fn failed(&mut self, addresses: impl Iterator<Item = SocketAddr>, now: Instant) {
+    pub(super) fn failed(&mut self, addresses: impl IntoIterator<Item = SocketAddr>, now: Instant) {
         for address in addresses {
             if let Some(known) = self.known.iter_mut().find(|known| known.address == address) {
                 known.failed_at = Some(now);
@@ -141,6 +213,20 @@ impl Names {
     }
 }
 
+/// What a socket that connects to `address` says that it is connected to: to no address in particular means to this machine.
+fn as_connected(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        _ => address,
+    }
+}
+
+/// The scope and the flow label of an IPv6 address are the kernel's to change.
+fn is_same_place(one: &SocketAddr, other: &SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,46 +237,84 @@ mod tests {
         SocketAddr::from(([10, 0, 0, last], 80))
     }
 
+    fn names() -> (Names, Instant) {
+        (Names::new(REFRESH), Instant::now())
+    }
+
+    fn trouble() -> Trouble {
+        Trouble::from(io::Error::other("no such name"))
+    }
+
     #[test]
     fn a_lookup_is_due_at_first_after_a_failure_and_when_the_answer_is_old() {
-        let (mut names, now) = (Names::default(), Instant::now());
-        assert!(names.is_due(now, REFRESH));
+        let (mut names, now) = names();
+        assert!(names.is_due(now));
         names.answered(&[at(1)], now);
-        assert!(!names.is_due(now + REFRESH / 2, REFRESH));
-        assert!(names.is_due(now + REFRESH, REFRESH));
+        assert!(!names.is_due(now + REFRESH / 2));
+        assert!(names.is_due(now + REFRESH));
         names.doubt();
-        assert!(!names.is_due(now, REFRESH), "it has only just been asked");
-        assert!(names.is_due(now + WORTH_ASKING_AGAIN, REFRESH));
+        assert!(!names.is_due(now), "it has only just been asked");
+        assert!(names.is_due(now + WORTH_ASKING_AGAIN));
         let later = now + WORTH_ASKING_AGAIN;
-        names.unanswered(later);
+        names.unanswered(trouble(), later);
         assert!(
-            !names.is_due(later, REFRESH),
-            "a failed lookup isn't repeated by every dial"
+            !names.is_due(later + WORTH_ASKING_AGAIN),
+            "what is known serves meanwhile"
         );
         assert_eq!(names.addresses(), [at(1)]);
+        assert_eq!((names.lookups(), names.trouble()), (2, Some(trouble())));
+        names.answered(&[at(1)], later);
+        assert_eq!((names.lookups(), names.trouble()), (3, None));
+    }
+
+    #[test]
+    fn while_nothing_is_known_it_is_asked_for_every_second() {
+        let (mut names, now) = names();
+        names.unanswered(trouble(), now);
+        assert!(!names.is_due(now));
+        assert!(names.is_due(now + WORTH_ASKING_AGAIN));
+        names.answered(&[], now);
+        assert!(names.is_due(now + WORTH_ASKING_AGAIN));
     }
 
     #[test]
     fn an_address_is_gone_when_two_answers_in_a_row_lack_it() {
-        let (mut names, now) = (Names::default(), Instant::now());
+        let (mut names, now) = names();
         assert!(names.is_current(&at(9)), "nothing is known yet");
-        assert_eq!(names.answered(&[at(1), at(2)], now), Change::Nothing);
-        assert_eq!(names.answered(&[at(2)], now), Change::Nothing);
-        assert_eq!(names.addresses(), [at(2)], "it isn't dialled any more");
-        assert!(names.is_current(&at(1)), "but its connections stay for now");
-        assert_eq!(names.answered(&[at(2), at(1)], now), Change::Nothing);
-        names.answered(&[at(2), at(3)], now);
-        assert_eq!(names.answered(&[at(3)], now), Change::SomeWent);
+        let answers = [
+            (&[at(1), at(2)][..], Change::Nothing),
+            (&[at(2)], Change::Nothing),
+            (&[at(2), at(1)], Change::Nothing),
+            (&[at(2), at(3)], Change::Nothing),
+        ];
+        for (round, (answer, change)) in (0..).zip(answers) {
+            assert_eq!(names.answered(answer, now + round * REFRESH), change);
+            assert!(names.is_current(&at(1)), "its connections stay for now");
+        }
+        assert_eq!(names.addresses(), [at(2), at(3)], "it isn't dialled any more");
+        assert_eq!(names.answered(&[at(3)], now + 4 * REFRESH), Change::SomeWent);
         assert!(!names.is_current(&at(1)));
         assert!(names.is_current(&at(2)));
     }
 
     #[test]
-    fn an_empty_answer_changes_nothing() {
-        let (mut names, now) = (Names::default(), Instant::now());
+    fn two_answers_of_the_same_moment_count_once() {
+        let (mut names, now) = names();
         names.answered(&[at(1)], now);
-        for _ in 0..3 {
-            assert_eq!(names.answered(&[], now), Change::Nothing);
+        let later = now + REFRESH;
+        for _ in 0..5 {
+            assert_eq!(names.answered(&[at(2)], later), Change::Nothing);
+        }
+        assert_eq!(names.addresses(), [at(2)]);
+        assert_eq!(names.answered(&[at(2)], later + REFRESH / 2), Change::SomeWent);
+    }
+
+    #[test]
+    fn an_empty_answer_changes_nothing() {
+        let (mut names, now) = names();
+        names.answered(&[at(1)], now);
+        for round in 1..4 {
+            assert_eq!(names.answered(&[], now + round * REFRESH), Change::Nothing);
         }
         assert!(names.is_current(&at(1)));
         assert_eq!(names.addresses(), [at(1)]);
@@ -198,14 +322,28 @@ mod tests {
 
     #[test]
     fn what_failed_is_in_doubt_for_30_s_or_until_it_is_reached_and_lookups_do_not_clear_it() {
-        let (mut names, now) = (Names::default(), Instant::now());
+        let (mut names, now) = names();
         names.answered(&[at(1), at(2)], now);
-        names.failed([at(1), at(2)].into_iter(), now);
+        names.failed([at(1), at(2)], now);
         names.answered(&[at(2), at(1)], now);
         assert!(names.failed_lately(&at(1), now));
         names.reached(at(1));
         assert!(!names.failed_lately(&at(1), now));
         assert!(names.failed_lately(&at(2), now + DOUBT / 2));
         assert!(!names.failed_lately(&at(2), now + DOUBT));
+    }
+
+    #[test]
+    fn an_address_is_current_as_the_socket_tells_it() {
+        for (resolved, connected) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("[fe80::1%3]:80", "[fe80::1]:80"),
+        ] {
+            let (mut names, now) = names();
+            names.answered(&[resolved.parse().unwrap()], now);
+            assert!(names.is_current(&connected.parse().unwrap()), "{resolved}");
+            assert!(!names.is_current(&at(1)));
+        }
     }
 }

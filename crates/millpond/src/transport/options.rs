@@ -9,11 +9,11 @@ use tokio::net::TcpSocket;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// How long nothing was received before the first probe. Default 30 s: below the 60 s and more after which the common middleboxes
-    /// forget a connection.
+    /// forget a connection. Whole seconds count, from 1 to 32,767: the kernel knows no others.
     pub idle: Duration,
-    /// The time between two probes. Default 10 s.
+    /// The time between two probes. Default 10 s. Whole seconds count, from 1 to 32,767.
     pub interval: Duration,
-    /// How many unanswered probes end the connection. Default 3: a lost packet or two end none.
+    /// How many unanswered probes end the connection. Default 3: a lost packet or two end none. From 1 to 127.
     pub probes: u32,
 }
 
@@ -25,6 +25,12 @@ impl Default for Keepalive {
             probes: 3,
         }
     }
+}
+
+/// What the kernel takes for a time.
+fn seconds(time: Duration) -> Duration {
+    let whole = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    Duration::from_secs(whole.clamp(1, 32_767))
 }
 
 /// How a TCP socket is set up.
@@ -74,6 +80,13 @@ impl Default for TcpOptions {
 impl TcpOptions {
     /// A socket that is ready to connect to `destination`.
     pub(super) fn socket_to(&self, destination: SocketAddr) -> io::Result<TcpSocket> {
+        if let Some(bind) = self.bind.filter(|bind| bind.is_ipv4() != destination.is_ipv4()) {
+            let why = format!(
+                "it can't be reached from {}, which is of the other family",
+                bind.ip()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let socket = match destination {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -109,9 +122,9 @@ impl TcpOptions {
         }) = self.keepalive
         {
             let keepalive = TcpKeepalive::new()
-                .with_time(idle)
-                .with_interval(interval)
-                .with_retries(probes);
+                .with_time(seconds(idle))
+                .with_interval(seconds(interval))
+                .with_retries(probes.clamp(1, 127));
             socket.set_tcp_keepalive(&keepalive)?;
         }
         #[cfg(target_os = "linux")]
@@ -143,6 +156,31 @@ fn choose_port_late(_: &TcpSocket, _: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_set_to_the_nearest_that_it_takes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let _entered = runtime.as_ref().expect("a runtime").enter();
+        for (idle, probes, expected) in [
+            (Duration::ZERO, 0, (1, 1)),
+            (Duration::from_millis(1_500), 2, (2, 2)),
+            (Duration::MAX, u32::MAX, (32_767, 127)),
+        ] {
+            let keepalive = Keepalive {
+                idle,
+                interval: idle,
+                probes,
+            };
+            let options = TcpOptions {
+                keepalive: Some(keepalive),
+                ..TcpOptions::default()
+            };
+            let socket = options.socket_to(([127, 0, 0, 1], 80).into()).expect("a socket");
+            let seen = SockRef::from(&socket);
+            let seconds = seen.tcp_keepalive_time().unwrap().as_secs();
+            assert_eq!((seconds, seen.tcp_keepalive_retries().unwrap()), expected);
+        }
+    }
 
     #[test]
     fn what_is_set_is_what_the_kernel_says() {

@@ -21,8 +21,16 @@ const TURN: Duration = Duration::from_millis(1_250);
 /// Attempts at a time.
 const AT_ONCE: usize = 2;
 
-/// What a race has tried in vain so far; kept by the caller, so that it is known even of a race that ran out of time.
+/// What a race has tried in vain.
 pub(super) type Failures<E> = Vec<(SocketAddr, E)>;
+
+/// How a race was won.
+pub(super) struct Won<T, E> {
+    pub(super) address: SocketAddr,
+    pub(super) won: T,
+    /// Before that, or beside it.
+    pub(super) failures: Failures<E>,
+}
 
 /// An attempt under way.
 struct Runner<F> {
@@ -57,7 +65,9 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     .collect()
 }
 
-/// Attempts each address, until one succeeds; the others are dropped then. `None`: all have failed, as `failures` says.
+/// Attempts each address, until one succeeds or `limit` has passed; the others are dropped then. `Err`: all have failed that were tried.
+///
+/// With the winner come those that failed before it, or had begun earlier and hadn't been heard of.
 ///
 /// # Cancel safety
 ///
@@ -66,8 +76,10 @@ pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
     addresses: &[SocketAddr],
     attempt: impl Fn(SocketAddr) -> F,
     given_up: impl Fn(Duration) -> E,
-    failures: &mut Failures<E>,
-) -> Option<(SocketAddr, T)> {
+    limit: Duration,
+) -> Result<Won<T, E>, Failures<E>> {
+    let deadline = Instant::now() + limit;
+    let mut failures = Vec::new();
     let mut left = addresses.iter().copied();
     let mut next = left.next();
     let mut running: Vec<Runner<F>> = Vec::with_capacity(AT_ONCE);
@@ -90,19 +102,33 @@ pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
             place_came_free = false;
         }
         if running.is_empty() {
-            return None;
+            return Err(failures);
         }
-        let look_again = next.map(|_| starts_at(&running));
-        let ended = first_to_end(&mut running);
-        let ended = match look_again {
-            Some(instant) => timeout_at(instant, ended).await.ok(),
-            None => Some(ended.await),
+        let look_again = match next {
+            Some(_) => starts_at(&running).min(deadline),
+            None => deadline,
         };
+        let ended = timeout_at(look_again, first_to_end(&mut running)).await.ok();
         match ended {
-            Some((address, Ok(won))) => return Some((address, won)),
+            Some((address, Ok(won))) => {
+                let now = Instant::now();
+                let outrun = running.iter().filter(|runner| runner.since + HEAD_START <= now);
+                failures.extend(outrun.map(|runner| (runner.address, given_up(now - runner.since))));
+                return Ok(Won {
+                    address,
+                    won,
+                    failures,
+                });
+            }
             Some((address, Err(error))) => {
                 failures.push((address, error));
                 place_came_free = true;
+            }
+            None if Instant::now() >= deadline => {
+                let now = Instant::now();
+                let silent = running.drain(..);
+                failures.extend(silent.map(|runner| (runner.address, given_up(now - runner.since))));
+                return Err(failures);
             }
             None => {}
         }

@@ -60,6 +60,14 @@ impl Stream {
         }
     }
 
+    /// The Unix socket, to ask who is at the other end ([`UnixStream::peer_cred`]).
+    pub fn unix(&self) -> Option<&UnixStream> {
+        match &self.0 {
+            Kind::Unix(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
     /// The TLS session, where there is one: its version, cipher, ALPN protocol and the peer's certificates.
     #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<&rustls::CommonState> {
@@ -75,8 +83,12 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has arrived; else what broke the connection.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has arrived; [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
+    /// into which nothing could be told from the end; else what broke the connection.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         match &mut self.0 {
             Kind::Tcp(stream) => stream.try_read(buffer),
             #[cfg(feature = "tls")]
@@ -94,7 +106,9 @@ impl Stream {
         }
     }
 
-    /// Waits until something has arrived or the connection has ended. May be wrong, and then says so once: read, and wait again.
+    /// Waits until something has arrived on the socket or the connection has ended. It may be wrong: read, and if there is nothing wait
+    /// again. What TLS has deciphered already is no longer the socket's to report: read before waiting, as [`poll_look`](Stream::poll_look)
+    /// does.
     ///
     /// Only the waker of the last call is called.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -136,14 +150,16 @@ impl Stream {
     }
 
     /// Says farewell where the transport has one (TLS's close_notify), as far as the socket takes it at once; then closes.
-    pub fn close(mut self) {
+    pub fn close(self) {
         #[cfg(feature = "tls")]
-        if let Kind::Tls(_) = self.0 {
+        if let Kind::Tls(mut stream) = self.0 {
             let mut cx = Context::from_waker(std::task::Waker::noop());
-            // If the socket's buffer is full the peer isn't reading, and will not miss it.
-            let _ = Pin::new(&mut self).poll_shutdown(&mut cx);
+            let farewell = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx));
+            // Whatever this task has done before, its budget is no reason to leave without a word; but if the socket's buffer is full
+            // the peer isn't reading, and will not miss it.
+            let farewell = std::pin::pin!(tokio::task::coop::unconstrained(farewell));
+            let _ = farewell.poll(&mut cx);
         }
-        let _ = &mut self;
     }
 }
 
