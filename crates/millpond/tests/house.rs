@@ -10,14 +10,18 @@ use std::{
 use syn::{UseTree, visit::Visit};
 
 /// The top-level modules of the library, and which of the others each may name.
-const MAY_NAME: [(&str, &[&str]); 8] = [
+const MAY_NAME: [(&str, &[&str]); 9] = [
     ("span", &[]),
     ("pool", &["span"]),
     ("transport", &["span"]),
     ("framing", &[]),
+    ("framed", &["transport", "framing", "span"]),
     ("connectors", &["pool", "transport", "span"]),
-    ("client", &["pool", "transport", "framing", "connectors", "span"]),
-    ("server", &["transport", "framing", "span"]),
+    (
+        "client",
+        &["pool", "transport", "framing", "framed", "connectors", "span"],
+    ),
+    ("server", &["transport", "framing", "framed", "span"]),
     ("proxy", &["client", "server", "framing", "transport", "span"]),
 ];
 

@@ -1,0 +1,308 @@
+//! A stream whose bytes are frames: reads them as they come, however they are cut, and keeps what came beyond them. What both sides of
+//! every protocol need; what an exchange is, and whose turn it is, the client and the server know.
+//!
+//! # Where the bytes lie
+//!
+//! A read goes to a buffer of the thread, and what it brought is taken from there, so a connection on which nothing is under
+//! way holds no buffer at all. Only what is left over, a part of a frame or the frames behind the first, is kept in one of the connection's own;
+//! that grows with what arrives, never with what was announced.
+
+mod pulse;
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub(crate) use self::pulse::Pulse;
+use crate::{
+    framing::{Direction, Extent, FrameError, Framing, Scan, Step},
+    transport::Stream,
+};
+
+/// The size of a thread's buffer: a read that doesn't fill it tells the reactor that nothing more has arrived, at no further system
+/// call.
+const THREAD_BUFFER: usize = 16 << 10;
+
+/// How much is read at once at least of a frame that is larger than that.
+const LARGE_READ: usize = 64 << 10;
+
+/// Frames up to this length are copied out of the connection's buffer, so that none pins a larger one.
+const SMALL_FRAME: usize = 4 << 10;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; THREAD_BUFFER].into_boxed_slice());
+    static WRITE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stream, and what was received on it beyond the last item.
+#[derive(Debug)]
+pub(crate) struct Framed {
+    stream: Stream,
+    received: BytesMut,
+    scan: Scan,
+}
+
+/// What arrives on a framed stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    Frame(Frame),
+    Heartbeat,
+}
+
+/// A frame as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    whole: Bytes,
+    extent: Extent,
+}
+
+impl Frame {
+    /// What is in it.
+    pub(crate) fn body(&self) -> Bytes {
+        self.whole
+            .slice(self.extent.head..self.extent.head + self.extent.body)
+    }
+}
+
+/// Why nothing more can be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The peer has closed its side, at a boundary.
+    Closed,
+    /// The peer has closed its side within a frame or a heartbeat.
+    Truncated,
+    /// What came is no frame.
+    Frame(FrameError),
+    /// The connection broke.
+    Io(io::Error),
+}
+
+impl Framed {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Framed {
+            stream,
+            received: BytesMut::new(),
+            scan: Scan::default(),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// How many bytes have been received beyond the last item.
+    pub(crate) fn left_over(&self) -> &[u8] {
+        &self.received
+    }
+
+    /// The next item, if all of it has been received.
+    pub(crate) fn take(
+        &mut self,
+        framing: &impl Framing,
+        way: Direction,
+    ) -> Result<Option<Item>, FrameError> {
+        if self.received.is_empty() {
+            return Ok(None);
+        }
+        match framing.next(way, &self.received, &mut self.scan)? {
+            Step::More { .. } => Ok(None),
+            Step::Heartbeat { length } => {
+                self.drop_received(length);
+                Ok(Some(Item::Heartbeat))
+            }
+            Step::Frame(extent) => {
+                let length = extent.length();
+                let whole = if length <= SMALL_FRAME {
+                    let copy = Bytes::copy_from_slice(&self.received[..length]);
+                    self.drop_received(length);
+                    copy
+                } else {
+                    self.scan = Scan::default();
+                    self.received.split_to(length).freeze()
+                };
+                Ok(Some(Item::Frame(Frame { whole, extent })))
+            }
+        }
+    }
+
+    /// Forgets the first bytes, and the buffer with the last of them.
+    fn drop_received(&mut self, length: usize) {
+        self.scan = Scan::default();
+        if length == self.received.len() {
+            self.received = BytesMut::new();
+        } else {
+            drop(self.received.split_to(length));
+        }
+    }
+
+    /// The next item. Cancel safe: what was read is kept.
+    pub(crate) fn poll_next(
+        &mut self,
+        framing: &impl Framing,
+        way: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Item, ReadError>> {
+        loop {
+            if let Some(item) = self.take(framing, way).map_err(ReadError::Frame)? {
+                return Poll::Ready(Ok(item));
+            }
+            let arrived = match self.received.is_empty() {
+                true => ready!(self.poll_first(framing, way, cx))?,
+                false => ready!(self.poll_more(framing, way, cx))?,
+            };
+            match arrived {
+                Arrived::Item(item) => return Poll::Ready(Ok(item)),
+                Arrived::Bytes => {}
+                Arrived::End if self.received.is_empty() => return Poll::Ready(Err(ReadError::Closed)),
+                Arrived::End => return Poll::Ready(Err(ReadError::Truncated)),
+            }
+        }
+    }
+
+    /// Reads where nothing is left over: into the thread's buffer, and takes the first item from there.
+    fn poll_first(
+        &mut self,
+        framing: &impl Framing,
+        way: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arrived, ReadError>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).map_err(ReadError::Io)?;
+            let arrived = buffer.filled();
+            if arrived.is_empty() {
+                return Poll::Ready(Ok(Arrived::End));
+            }
+            let step = framing
+                .next(way, arrived, &mut self.scan)
+                .map_err(ReadError::Frame)?;
+            let (item, taken) = match step {
+                Step::More { .. } => {
+                    self.received.extend_from_slice(arrived);
+                    return Poll::Ready(Ok(Arrived::Bytes));
+                }
+                Step::Heartbeat { length } => (Item::Heartbeat, length),
+                Step::Frame(extent) => {
+                    let whole = Bytes::copy_from_slice(&arrived[..extent.length()]);
+                    (Item::Frame(Frame { whole, extent }), extent.length())
+                }
+            };
+            self.scan = Scan::default();
+            self.received.extend_from_slice(&arrived[taken..]);
+            Poll::Ready(Ok(Arrived::Item(item)))
+        })
+    }
+
+    /// Reads the rest of what has begun, into the connection's buffer.
+    fn poll_more(
+        &mut self,
+        framing: &impl Framing,
+        way: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arrived, ReadError>> {
+        let missing = match framing.next(way, &self.received, &mut self.scan) {
+            Ok(Step::More { missing }) => missing,
+            // The caller has just looked.
+            Ok(_) => return Poll::Ready(Ok(Arrived::Bytes)),
+            Err(error) => return Poll::Ready(Err(ReadError::Frame(error))),
+        };
+        // As much again as has come, at most: who only announces much is given little.
+        let room = missing.clamp(64, LARGE_READ.max(self.received.len()));
+        let before = self.received.len();
+        self.received.resize(before + room, 0);
+        let mut buffer = ReadBuf::new(&mut self.received[before..]);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let arrived = buffer.filled().len();
+        self.received.truncate(before + arrived);
+        ready!(read).map_err(ReadError::Io)?;
+        Poll::Ready(Ok(match arrived {
+            0 => Arrived::End,
+            _ => Arrived::Bytes,
+        }))
+    }
+}
+
+/// What a read has brought.
+enum Arrived {
+    /// Something, which has been added to what was received.
+    Bytes,
+    /// An item, taken from it at once.
+    Item(Item),
+    /// The peer has closed its side.
+    End,
+}
+
+/// Bytes on their way out.
+///
+/// What `encode` puts together is written at once as far as the socket takes it; most often that is all of it, and nothing is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    rest: Vec<u8>,
+    written: usize,
+}
+
+impl Outgoing {
+    /// Begins to write what `encode` puts into a buffer. One system call, if the socket takes it.
+    ///
+    /// # Errors
+    ///
+    /// What `encode` says; then nothing is written. What the socket says, which may have taken a part.
+    pub(crate) fn begin<E>(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<(), io::Error>, E> {
+        debug_assert!(self.is_empty(), "what came before must go before");
+        WRITE_BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            encode(buffer)?;
+            let mut written = 0;
+            while written < buffer.len() {
+                match Pin::new(&mut *stream).poll_write(cx, &buffer[written..]) {
+                    Poll::Ready(Ok(0)) => return Ok(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(more)) => written += more,
+                    Poll::Ready(Err(error)) => return Ok(Err(error)),
+                    Poll::Pending => {
+                        self.rest = buffer[written..].to_vec();
+                        break;
+                    }
+                }
+            }
+            buffer.shrink_to(THREAD_BUFFER);
+            Ok(Ok(()))
+        })
+    }
+
+    /// Nothing is left to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Writes the rest. Cancel safe: what was written is remembered.
+    pub(crate) fn poll_rest(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.rest.len() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.rest[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                more => self.written += more,
+            }
+        }
+        *self = Outgoing::default();
+        // TLS may hold a record back.
+        Pin::new(stream).poll_flush(cx)
+    }
+}
