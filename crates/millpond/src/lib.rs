@@ -35,9 +35,10 @@
 //! 1.88 and later; raising that is a minor release.
 
 #[cfg(unix)]
+pub mod client;
+#[cfg(unix)]
 pub mod connectors;
 #[cfg(unix)]
-#[expect(dead_code, unused_imports, reason = "for the client and the server, which come next")]
 mod framed;
 pub mod framing;
 pub mod pool;

@@ -149,6 +149,16 @@ impl Framed {
         }
     }
 
+    /// Reads what has arrived already, without waiting, and adds it to what was received; no system call while the reactor has seen nothing
+    /// arrive. What is there is shown by [`take`](Framed::take).
+    pub(crate) fn receive_now(&mut self) -> io::Result<usize> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let arrived = self.stream.try_read(buffer)?;
+            self.received.extend_from_slice(&buffer[..arrived]);
+            Ok(arrived)
+        })
+    }
+
     /// The next item. Cancel safe: what was read is kept.
     pub(crate) fn poll_next(
         &mut self,
@@ -251,8 +261,14 @@ enum Arrived {
 /// What `encode` puts together is written at once as far as the socket takes it; most often that is all of it, and nothing is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
+    /// What the socket hasn't taken at once.
     rest: Vec<u8>,
+    /// How much of that it has taken since.
     written: usize,
+    /// How much it has taken in all.
+    taken: usize,
+    /// TLS may hold a record back that it has taken.
+    unflushed: bool,
 }
 
 impl Outgoing {
@@ -275,7 +291,10 @@ impl Outgoing {
             while written < buffer.len() {
                 match Pin::new(&mut *stream).poll_write(cx, &buffer[written..]) {
                     Poll::Ready(Ok(0)) => return Ok(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(more)) => written += more,
+                    Poll::Ready(Ok(more)) => {
+                        written += more;
+                        self.taken += more;
+                    }
                     Poll::Ready(Err(error)) => return Ok(Err(error)),
                     Poll::Pending => {
                         self.rest = buffer[written..].to_vec();
@@ -284,13 +303,22 @@ impl Outgoing {
                 }
             }
             buffer.shrink_to(THREAD_BUFFER);
-            Ok(Ok(()))
+            self.unflushed = true;
+            Ok(match self.poll_rest(stream, cx) {
+                Poll::Ready(flushed) => flushed,
+                Poll::Pending => Ok(()),
+            })
         })
     }
 
     /// Nothing is left to be written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() && !self.unflushed
+    }
+
+    /// How many bytes the socket has taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Writes the rest. Cancel safe: what was written is remembered.
@@ -298,11 +326,16 @@ impl Outgoing {
         while self.written < self.rest.len() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, &self.rest[self.written..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                more => self.written += more,
+                more => {
+                    self.written += more;
+                    self.taken += more;
+                }
             }
         }
-        *self = Outgoing::default();
-        // TLS may hold a record back.
-        Pin::new(stream).poll_flush(cx)
+        self.rest = Vec::new();
+        self.written = 0;
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,0 +1,117 @@
+//! Why a request brought no reply, and whether it may have been executed all the same.
+
+use std::{io, time::Duration};
+
+use super::session::{ExchangeError, ExchangeFailure, Progress};
+use crate::{
+    framing::{FrameError, json::ErrorObject, json::JsonError},
+    pool::AcquireError,
+    span::Span,
+};
+
+/// Why a request brought no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// There was no connection.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The request can't be written as JSON.
+    #[error("the request can't be written as JSON: {0}")]
+    Unserializable(#[source] JsonError),
+    /// The request can't be sent by this protocol: it is too long.
+    #[error("the request can't be sent: {0}")]
+    Unframeable(#[source] FrameError),
+    /// The deadline passed before the reply came.
+    #[error("no reply within {}{}", Span(*.within), Executed(*.execution))]
+    TimedOut {
+        /// How long it had.
+        within: Duration,
+        /// Whether the request may have been executed.
+        execution: Execution,
+    },
+    /// The connection ended before the reply had come.
+    #[error("the connection was lost before the reply came: {cause}{}", Executed(*.execution))]
+    Lost {
+        /// How it ended.
+        #[source]
+        cause: Loss,
+        /// Whether the request may have been executed.
+        execution: Execution,
+    },
+    /// What came isn't of this protocol.
+    #[error("what came for a reply is none: {0}")]
+    NoFrame(#[source] FrameError),
+    /// The reply isn't what was asked for.
+    #[error("the reply isn't what was asked for: {0}")]
+    Reply(#[source] JsonError),
+    /// The server answered with an error.
+    #[error("the server answered with an error: {0}")]
+    Refused(ErrorObject),
+}
+
+/// How a connection ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The peer closed it.
+    #[error("the peer closed it")]
+    Closed,
+    /// The peer has stopped sending heartbeats.
+    #[error("the peer has stopped sending heartbeats")]
+    HeartbeatMissed,
+    /// The system says so.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Whether a request without a reply may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Execution {
+    /// Nothing of it was sent: it can be sent again.
+    Impossible,
+    /// At least a part of it was sent.
+    Possible,
+}
+
+struct Executed(Execution);
+
+impl std::fmt::Display for Executed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Execution::Impossible => f.write_str("; it was not sent"),
+            Execution::Possible => f.write_str("; it may have been executed"),
+        }
+    }
+}
+
+impl RequestError {
+    /// Whether the request may have been executed although no reply to it came.
+    pub fn execution(&self) -> Execution {
+        match self {
+            RequestError::TimedOut { execution, .. } | RequestError::Lost { execution, .. } => *execution,
+            RequestError::Acquire(_) | RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
+                Execution::Impossible
+            }
+            RequestError::NoFrame(_) | RequestError::Reply(_) | RequestError::Refused(_) => {
+                Execution::Possible
+            }
+        }
+    }
+
+    pub(super) fn of(error: ExchangeError, within: Duration) -> RequestError {
+        let execution = match error.progress {
+            Progress::Unsent => Execution::Impossible,
+            Progress::Unanswered | Progress::Answered => Execution::Possible,
+        };
+        let cause = match error.cause {
+            ExchangeFailure::Unframeable(error) => return RequestError::Unframeable(error),
+            ExchangeFailure::NoFrame(error) => return RequestError::NoFrame(error),
+            ExchangeFailure::TimedOut => return RequestError::TimedOut { within, execution },
+            ExchangeFailure::Closed => Loss::Closed,
+            ExchangeFailure::HeartbeatMissed => Loss::HeartbeatMissed,
+            ExchangeFailure::Io(error) => Loss::Io(error),
+        };
+        RequestError::Lost { cause, execution }
+    }
+}

@@ -1,0 +1,387 @@
+//! Requests and their replies over pooled connections: one exchange on a connection at a time, which works with every server.
+//!
+//! ```
+//! use millpond::client::Client;
+//! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let endpoint = format!("tcp://{}", listener.local_addr()?);
+//! # tokio::spawn(async move {
+//! #     let (mut stream, _) = listener.accept().await.unwrap();
+//! #     let mut request = [0; 25];
+//! #     stream.read_exact(&mut request).await.unwrap();
+//! #     stream.write_all(b"length:00000000000015").await.unwrap();
+//! #     std::future::pending::<()>().await;
+//! # });
+//! let client = Client::to(&endpoint)?.build()?;
+//! let sum: u64 = client.request(&[2, 3]).await?;
+//! assert_eq!(sum, 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reading order: [`Client`]; [`Requests`], for a deadline of their own and requests that may be sent twice; [`RequestError`]; then
+//! [`Session`], which says when a connection is clean.
+
+mod error;
+mod heartbeats;
+mod retry;
+mod session;
+mod sessions;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
+
+pub use self::{
+    error::{Execution, Loss, RequestError},
+    session::Session,
+    sessions::Sessions,
+};
+use self::{
+    retry::{RetryBudget, Withdrawal},
+    session::Progress,
+};
+use crate::{
+    connectors::StreamConnector,
+    framing::{Framing, LengthJson, json},
+    pool::{BuildError, Builder, Pool, Snapshot},
+    transport::{Dialer, Endpoint, EndpointError},
+};
+
+/// Sends requests to one endpoint over pooled connections. Clones share the pool.
+///
+/// # What it promises
+///
+/// A reply is that of its request, or none: a connection with an unfinished exchange on it is closed. A request is sent a second time only
+/// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
+/// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+///
+/// # Heartbeats
+///
+/// One is sent on a connection on which nothing was sent for `heartbeat_interval`. A peer that has sent heartbeats and then nothing for 2.5
+/// intervals (ours, or the longest pause seen from it) is dead; one that never sent any isn't judged by their absence. A server that takes
+/// one read for one request may mistake a heartbeat that crosses it: turn ours off for it, with an interval of zero.
+pub struct Client<F: Framing = LengthJson> {
+    pool: Pool<Sessions<F>>,
+    settings: Settings,
+    budget: Arc<Mutex<RetryBudget>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    deadline: Duration,
+    error_replies: ErrorReplies,
+}
+
+/// What a reply that is an error object stands for. It is legal data as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorReplies {
+    /// The request has failed: [`RequestError::Refused`]. The default, for that is how our server means it.
+    #[default]
+    AreErrors,
+    /// It is a reply like any other.
+    AreReplies,
+}
+
+/// Whether a request may be executed twice without harm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Repetition {
+    #[default]
+    Harmful,
+    Harmless,
+}
+
+impl Client {
+    /// Begins to make a client of the server at this endpoint: `host:port`, `tcp://…`, `tls://…`, `unix:///…`.
+    ///
+    /// # Errors
+    ///
+    /// The text is no endpoint.
+    pub fn to(endpoint: &str) -> Result<ClientBuilder, EndpointError> {
+        Ok(Client::builder(endpoint.parse()?))
+    }
+
+    /// Begins to make a client of the server at this endpoint.
+    pub fn builder(endpoint: Endpoint) -> ClientBuilder {
+        ClientBuilder::new(StreamConnector::from(endpoint), LengthJson::default())
+    }
+
+    /// As [`builder`](Client::builder), with a dialler of one's own: TLS settings, socket options, a resolver.
+    pub fn dialled_by(dialer: Dialer) -> ClientBuilder {
+        ClientBuilder::new(StreamConnector::new(dialer), LengthJson::default())
+    }
+
+    /// Sends a value as JSON, and reads the reply as one.
+    ///
+    /// # Errors
+    ///
+    /// No connection, no reply in time, none at all, or one that isn't an `R`: see [`RequestError`], which also tells whether the
+    /// request may have been executed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it costs its connection if anything was sent, and nothing else: no other request gets its reply.
+    #[track_caller]
+    pub fn request<T, R>(&self, value: &T) -> impl Future<Output = Result<R, RequestError>> + Send
+    where
+        T: Serialize + ?Sized + Sync,
+        R: DeserializeOwned,
+    {
+        self.requests().request(value)
+    }
+}
+
+impl<F: Framing> Client<F> {
+    /// Sends a body as it is, and returns the reply's.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Client::request), but nothing is asked of the bodies.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`request`](Client::request).
+    pub async fn exchange(&self, body: &[u8]) -> Result<Bytes, RequestError> {
+        self.requests().exchange(body).await
+    }
+
+    /// Requests that may be executed twice without harm: they are sent again when an old connection turns out to be dead.
+    pub fn idempotent(&self) -> Requests<'_, F> {
+        self.requests().idempotent()
+    }
+
+    /// Requests with a deadline of their own, counted from when each is begun.
+    pub fn within(&self, deadline: Duration) -> Requests<'_, F> {
+        self.requests().within(deadline)
+    }
+
+    fn requests(&self) -> Requests<'_, F> {
+        Requests {
+            client: self,
+            deadline: self.settings.deadline,
+            repetition: Repetition::default(),
+        }
+    }
+
+    /// The pool of its connections: for its verbs, its snapshots, its settings.
+    pub fn pool(&self) -> &Pool<Sessions<F>> {
+        &self.pool
+    }
+
+    /// The pool at this instant.
+    pub fn snapshot(&self) -> Snapshot {
+        self.pool.snapshot()
+    }
+}
+
+/// Requests of one kind: [`Client::idempotent`], [`Client::within`].
+#[derive(Clone, Copy)]
+pub struct Requests<'c, F: Framing = LengthJson> {
+    client: &'c Client<F>,
+    deadline: Duration,
+    repetition: Repetition,
+}
+
+impl<'c, F: Framing> Requests<'c, F> {
+    /// As [`Client::idempotent`].
+    pub fn idempotent(mut self) -> Self {
+        self.repetition = Repetition::Harmless;
+        self
+    }
+
+    /// As [`Client::within`].
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// As [`Client::exchange`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::exchange`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::request`].
+    pub async fn exchange(self, body: &[u8]) -> Result<Bytes, RequestError> {
+        let client = self.client;
+        // A deadline that can't be expressed is none.
+        let far = Duration::from_secs(365 * 24 * 60 * 60);
+        let deadline = Instant::now() + self.deadline.min(far);
+        let framing = client.pool.connector().framing();
+        client.budget.lock().pay_in();
+        let mut repeated = false;
+        loop {
+            let mut session = client.pool.acquire().deadline(deadline).await?;
+            let had_served = session.has_served();
+            let error = match session.exchange(framing, body, deadline).await {
+                Ok(reply) => return Ok(reply.body()),
+                Err(error) => error,
+            };
+            let harmless = match error.progress {
+                Progress::Unsent => true,
+                Progress::Unanswered => self.repetition == Repetition::Harmless,
+                Progress::Answered => false,
+            };
+            let is_old_news = had_served && error.cause.ended_by_peer();
+            session.discard_because(error.cause.eviction());
+            if !(harmless && is_old_news && !repeated)
+                || client.budget.lock().withdraw(Instant::now()) == Withdrawal::Refused
+            {
+                return Err(RequestError::of(error, self.deadline));
+            }
+            repeated = true;
+        }
+    }
+}
+
+impl Requests<'_, LengthJson> {
+    /// As [`Client::request`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::request`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::request`].
+    #[track_caller]
+    pub fn request<T, R>(self, value: &T) -> impl Future<Output = Result<R, RequestError>> + Send
+    where
+        T: Serialize + ?Sized + Sync,
+        R: DeserializeOwned,
+    {
+        let body = json::write(value).map_err(RequestError::Unserializable);
+        async move {
+            let reply = self.exchange(&body?).await?;
+            if self.client.settings.error_replies == ErrorReplies::AreErrors
+                && let Some(error) = json::as_error_reply(&reply)
+            {
+                return Err(RequestError::Refused(error));
+            }
+            json::read(&reply).map_err(RequestError::Reply)
+        }
+    }
+}
+
+type Configure<F> = Box<dyn FnOnce(Builder<Sessions<F>>) -> Builder<Sessions<F>>>;
+
+/// Makes a [`Client`].
+pub struct ClientBuilder<F: Framing = LengthJson> {
+    streams: StreamConnector,
+    framing: F,
+    heartbeat_interval: Duration,
+    settings: Settings,
+    configure: Configure<F>,
+}
+
+impl<F: Framing> ClientBuilder<F> {
+    fn new(streams: StreamConnector, framing: F) -> Self {
+        ClientBuilder {
+            streams,
+            framing,
+            heartbeat_interval: Duration::from_secs(10),
+            settings: Settings {
+                deadline: Duration::from_secs(30),
+                error_replies: ErrorReplies::default(),
+            },
+            configure: Box::new(|builder| builder),
+        }
+    }
+
+    /// Speaks another protocol. Default: [`LengthJson`] with its default limit. Forgets what was given to [`pool`](ClientBuilder::pool) before.
+    pub fn framing<G: Framing>(self, framing: G) -> ClientBuilder<G> {
+        ClientBuilder {
+            settings: self.settings,
+            heartbeat_interval: self.heartbeat_interval,
+            ..ClientBuilder::new(self.streams, framing)
+        }
+    }
+
+    /// How long a request may take, from its beginning to its reply, waiting for a connection included. Default 30 s: whoever waits
+    /// longer has most often gone.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = deadline;
+        self
+    }
+
+    /// After how long without sending anything a heartbeat is sent, a tenth more or less. Default 10 s: below the shortest timeouts of
+    /// common middleboxes. Zero: never.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// What replies that are error objects stand for. Default: errors.
+    pub fn error_replies(mut self, error_replies: ErrorReplies) -> Self {
+        self.settings.error_replies = error_replies;
+        self
+    }
+
+    /// Sets the pool up: `|pool| pool.max_size(32)`.
+    pub fn pool(
+        mut self,
+        configure: impl FnOnce(Builder<Sessions<F>>) -> Builder<Sessions<F>> + 'static,
+    ) -> Self {
+        let before = self.configure;
+        self.configure = Box::new(|builder| configure(before(builder)));
+        self
+    }
+
+    /// Makes the client. It dials nothing before the first request, unless the pool's `min_idle` says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`]: a setting out of its range, or no runtime here.
+    pub fn build(self) -> Result<Client<F>, BuildError> {
+        let sessions = Sessions::new(self.streams, self.framing, self.heartbeat_interval);
+        let builder = Pool::builder(sessions).name("client");
+        Ok(Client {
+            pool: (self.configure)(builder).build()?,
+            settings: self.settings,
+            budget: Arc::new(Mutex::new(RetryBudget::new(Instant::now()))),
+        })
+    }
+}
+
+impl<F: Framing> Clone for Client<F> {
+    fn clone(&self) -> Self {
+        Client {
+            pool: self.pool.clone(),
+            settings: self.settings,
+            budget: Arc::clone(&self.budget),
+        }
+    }
+}
+
+impl<F: Framing> fmt::Debug for Client<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("sessions", self.pool.connector())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing> fmt::Debug for Requests<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests")
+            .field("deadline", &self.deadline)
+            .field("repetition", &self.repetition)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing> fmt::Debug for ClientBuilder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
+    }
+}

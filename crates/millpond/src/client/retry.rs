@@ -1,0 +1,91 @@
+//! How many requests may be sent a second time: a budget, so that a service in trouble isn't given twice the load. Pure: it is told the time.
+//!
+//! A token bucket after Finagle's `RetryBudget` (twitter/finagle, `com.twitter.finagle.service.RetryBudget`): each request pays a
+//! fifth of a token in, a retry takes a whole one, and a few a second are there for clients with few requests.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What each request pays in: one retry for five requests.
+const PAID_IN: f64 = 0.2;
+
+/// Retries a second that need no requests before them.
+const PER_SECOND: f64 = 3.0;
+
+/// How much is saved up: what ten seconds without requests bring.
+const MOST: f64 = 10.0 * PER_SECOND;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RetryBudget {
+    tokens: f64,
+    at: Instant,
+}
+
+impl RetryBudget {
+    pub(super) fn new(now: Instant) -> Self {
+        RetryBudget {
+            tokens: PER_SECOND,
+            at: now,
+        }
+    }
+
+    /// A request was sent for the first time.
+    pub(super) fn pay_in(&mut self) {
+        self.tokens = (self.tokens + PAID_IN).min(MOST.max(self.tokens));
+    }
+
+    /// Whether one may be sent again; if so that is paid for.
+    pub(super) fn withdraw(&mut self, now: Instant) -> Withdrawal {
+        let passed = now
+            .saturating_duration_since(self.at)
+            .min(Duration::from_secs(60));
+        self.at = self.at.max(now);
+        self.tokens = (self.tokens + passed.as_secs_f64() * PER_SECOND).min(MOST);
+        if self.tokens < 1.0 {
+            return Withdrawal::Refused;
+        }
+        self.tokens -= 1.0;
+        Withdrawal::Granted
+    }
+}
+
+/// The budget's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Withdrawal {
+    Granted,
+    Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(budget: &mut RetryBudget, now: Instant) -> usize {
+        (0..10_000)
+            .take_while(|_| budget.withdraw(now) == Withdrawal::Granted)
+            .count()
+    }
+
+    #[test]
+    fn a_fifth_of_the_requests_may_be_sent_again() {
+        let now = Instant::now();
+        let mut budget = RetryBudget::new(now);
+        assert_eq!(granted(&mut budget, now), 3);
+        (0..100).for_each(|_| budget.pay_in());
+        assert_eq!(granted(&mut budget, now), 20);
+        assert_eq!(granted(&mut budget, now), 0);
+    }
+
+    #[test]
+    fn three_a_second_need_no_requests_and_ten_seconds_of_them_are_saved_up() {
+        let now = Instant::now();
+        let mut budget = RetryBudget::new(now);
+        assert_eq!(granted(&mut budget, now), 3);
+        assert_eq!(granted(&mut budget, now + Duration::from_secs(1)), 3);
+        assert_eq!(granted(&mut budget, now + Duration::from_secs(3_600)), 30);
+        (0..1_000_000).for_each(|_| budget.pay_in());
+        assert_eq!(granted(&mut budget, now + Duration::from_secs(3_600)), 30);
+    }
+}

@@ -1,0 +1,382 @@
+//! One exchange at a time on one framed stream, and the one bit that matters: whether an exchange on it is unfinished.
+//!
+//! A session is *dirty* from before the first byte of a request is written until exactly one whole reply has been read and nothing has come
+//! behind it but heartbeats (the last of which may be incomplete). A session dropped while dirty is closed, so no reply ever
+//! reaches another request than its own.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncWrite,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::{
+    framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
+    framing::{Direction, FrameError, Framing},
+    pool::Eviction,
+    transport::Stream,
+};
+
+/// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.
+const PARTIAL_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A framed stream between the exchanges of its callers.
+pub struct Session {
+    framed: Framed,
+    pulse: Pulse,
+    dirty: bool,
+    /// Exchanges completed: on a session that has served, a failure may be the end of something old.
+    served: bool,
+    /// Since when a heartbeat has been incomplete.
+    partial_since: Option<Instant>,
+}
+
+/// How far an exchange had come when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing of the request was written: nobody can have executed it.
+    Unsent,
+    /// Something was written, and nothing came back.
+    Unanswered,
+    /// A part of the reply came back, or something else.
+    Answered,
+}
+
+/// An exchange that failed. Its session stays dirty.
+#[derive(Debug)]
+pub(super) struct ExchangeError {
+    pub(super) progress: Progress,
+    pub(super) cause: ExchangeFailure,
+}
+
+#[derive(Debug)]
+pub(super) enum ExchangeFailure {
+    /// The request can't be framed.
+    Unframeable(FrameError),
+    /// What came is no frame.
+    NoFrame(FrameError),
+    /// The peer closed the connection.
+    Closed,
+    /// The connection broke.
+    Io(io::Error),
+    /// The peer has stopped sending heartbeats.
+    HeartbeatMissed,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+impl ExchangeFailure {
+    /// The connection ended, and not by anything that we decided.
+    pub(super) fn ended_by_peer(&self) -> bool {
+        matches!(self, ExchangeFailure::Closed | ExchangeFailure::Io(_))
+    }
+
+    /// As the pool's evictions name it.
+    pub(super) fn eviction(&self) -> Eviction {
+        match self {
+            ExchangeFailure::Closed => Eviction::PeerClosed,
+            ExchangeFailure::Io(_) => Eviction::PeerReset,
+            ExchangeFailure::NoFrame(_) => Eviction::UnsolicitedBytes,
+            ExchangeFailure::HeartbeatMissed => Eviction::HeartbeatMissed,
+            ExchangeFailure::Unframeable(_) | ExchangeFailure::TimedOut => Eviction::UnfinishedExchange,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(stream: Stream, heartbeat_interval: Duration) -> Self {
+        Session {
+            framed: Framed::new(stream),
+            pulse: Pulse::new(heartbeat_interval, fastrand::f64(), Instant::now()),
+            dirty: false,
+            served: false,
+            partial_since: None,
+        }
+    }
+
+    /// An exchange on it is unfinished.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// It has completed an exchange.
+    pub(super) fn has_served(&self) -> bool {
+        self.served
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        self.framed.stream()
+    }
+
+    pub(super) fn into_stream(self) -> Stream {
+        self.framed.into_stream()
+    }
+
+    /// Sends a request and reads its reply.
+    ///
+    /// Cancelled, it leaves the session dirty.
+    pub(super) async fn exchange(
+        &mut self,
+        framing: &impl Framing,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Frame, ExchangeError> {
+        let began = Instant::now();
+        self.dirty = true;
+        self.pulse.sent(began);
+        let mut exchange = Exchange {
+            session: self,
+            deadline,
+            outgoing: Outgoing::default(),
+            begun: false,
+            answered: false,
+            write_error: None,
+            timer_at: deadline,
+            looked_again: false,
+        };
+        let reply = {
+            let mut timer = pin!(sleep_until(deadline));
+            std::future::poll_fn(|cx| exchange.poll(framing, body, timer.as_mut(), cx)).await?
+        };
+        let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
+        self.served = true;
+        let now = Instant::now();
+        self.pulse.heard(now);
+        self.dirty = !(is_written && self.nothing_but_heartbeats(framing, now));
+        Ok(reply)
+    }
+
+    /// Consumes the heartbeats that have been received. Whether nothing else has.
+    fn nothing_but_heartbeats(&mut self, framing: &impl Framing, now: Instant) -> bool {
+        loop {
+            match self.framed.take(framing, Direction::Reply) {
+                Ok(Some(Item::Heartbeat)) => self.pulse.beat(now),
+                Ok(None) => break,
+                Ok(Some(Item::Frame(_))) | Err(_) => return false,
+            }
+        }
+        let left_over = self.framed.left_over();
+        if left_over.is_empty() {
+            self.partial_since = None;
+            return true;
+        }
+        self.partial_since.get_or_insert(now);
+        framing
+            .heartbeat()
+            .is_some_and(|heartbeat| heartbeat.starts_with(left_over))
+    }
+
+    /// Judges it between two exchanges, from what has arrived; no system call while nothing has.
+    pub(super) fn look(&mut self, framing: &impl Framing) -> Result<(), Eviction> {
+        match self.framed.receive_now() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Ok(0) => Err(Eviction::PeerClosed),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Eviction::PeerClosed),
+            Err(_) => Err(Eviction::PeerReset),
+            Ok(_) if self.nothing_but_heartbeats(framing, Instant::now()) => Ok(()),
+            Ok(_) => Err(Eviction::UnsolicitedBytes),
+        }
+    }
+
+    /// Watches it while it is idle: what arrives, heartbeats that are due in either direction. The moment at which it must be asked
+    /// again is told, if there is one.
+    pub(super) fn poll_idle(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Eviction> {
+        loop {
+            if let Err(reason) = self.look(framing) {
+                return Poll::Ready(reason);
+            }
+            match self.framed.stream().poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Eviction::PeerReset),
+                Poll::Pending => break,
+            }
+        }
+        let now = Instant::now();
+        let incomplete = self
+            .partial_since
+            .is_some_and(|since| since + PARTIAL_HEARTBEAT <= now);
+        if self.pulse.is_dead(now) || incomplete {
+            return Poll::Ready(Eviction::HeartbeatMissed);
+        }
+        if self.pulse.beat_due().is_some_and(|due| due <= now)
+            && let Err(reason) = self.beat(framing, now, cx)
+        {
+            return Poll::Ready(reason);
+        }
+        Poll::Pending
+    }
+
+    /// When it must be asked again although nothing has arrived.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let partial = self.partial_since.map(|since| since + PARTIAL_HEARTBEAT);
+        [self.pulse.next_due(), partial].into_iter().flatten().min()
+    }
+
+    /// Sends a heartbeat, between two exchanges. A socket that takes none now has too much in it already: its peer isn't reading, and what
+    /// is there will be found out by others.
+    fn beat(&mut self, framing: &impl Framing, now: Instant, cx: &mut Context<'_>) -> Result<(), Eviction> {
+        let Some(heartbeat) = framing.heartbeat() else {
+            return Ok(());
+        };
+        self.pulse.sent(now);
+        match Pin::new(self.framed.stream_mut()).poll_write(cx, heartbeat) {
+            Poll::Ready(Ok(written)) if written == heartbeat.len() => Ok(()),
+            // Half a heartbeat can't be taken back, and nothing else may follow it.
+            Poll::Ready(Ok(_)) => Err(Eviction::PeerReset),
+            Poll::Ready(Err(_)) => Err(Eviction::PeerReset),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+/// An exchange under way.
+struct Exchange<'s> {
+    session: &'s mut Session,
+    deadline: Instant,
+    outgoing: Outgoing,
+    begun: bool,
+    /// Something came back that is no heartbeat.
+    answered: bool,
+    write_error: Option<io::Error>,
+    /// What the timer was last set to.
+    timer_at: Instant,
+    /// The peer seemed dead, and the reactor has had a turn since.
+    looked_again: bool,
+}
+
+impl Exchange<'_> {
+    fn poll(
+        &mut self,
+        framing: &impl Framing,
+        body: &[u8],
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Frame, ExchangeError>> {
+        if let Err(error) = self.write(framing, body, cx) {
+            return Poll::Ready(Err(self.failed(ExchangeFailure::Unframeable(error))));
+        }
+        loop {
+            if let Poll::Ready(ended) = self.read(framing, cx) {
+                return Poll::Ready(ended.map_err(|cause| self.failed(cause)));
+            }
+            let due = self
+                .session
+                .pulse
+                .next_due()
+                .map_or(self.deadline, |due| due.min(self.deadline));
+            if due != self.timer_at {
+                self.timer_at = due;
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if self.session.pulse.is_dead(Instant::now()) && !self.looked_again {
+                // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
+                self.looked_again = true;
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
+            }
+            if let Err(cause) = self.on_time(framing, cx) {
+                return Poll::Ready(Err(self.failed(cause)));
+            }
+        }
+    }
+
+    /// Writes as much of the request as the socket takes.
+    fn write(&mut self, framing: &impl Framing, body: &[u8], cx: &mut Context<'_>) -> Result<(), FrameError> {
+        let stream = self.session.framed.stream_mut();
+        let written = if !self.begun {
+            self.begun = true;
+            let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
+            self.outgoing.begin(stream, cx, encode)?
+        } else if self.outgoing.is_empty() || self.write_error.is_some() {
+            Ok(())
+        } else {
+            match self.outgoing.poll_rest(stream, cx) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Ok(()),
+            }
+        };
+        // A peer that refuses a request may say so before it has read all of it, and close: its reply comes first.
+        self.write_error = self.write_error.take().or(written.err());
+        Ok(())
+    }
+
+    fn read(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Result<Frame, ExchangeFailure>> {
+        loop {
+            let next = self.session.framed.poll_next(framing, Direction::Reply, cx);
+            let failure = match next {
+                Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
+                Poll::Ready(Ok(Item::Heartbeat)) => {
+                    self.session.pulse.beat(Instant::now());
+                    self.looked_again = false;
+                    continue;
+                }
+                Poll::Ready(Err(ReadError::Frame(error))) => {
+                    self.answered = true;
+                    ExchangeFailure::NoFrame(error)
+                }
+                Poll::Ready(Err(ReadError::Truncated)) => {
+                    self.answered = true;
+                    ExchangeFailure::Closed
+                }
+                Poll::Ready(Err(ReadError::Closed)) => ExchangeFailure::Closed,
+                Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
+                Poll::Pending => match self.write_error.take() {
+                    Some(error) => ExchangeFailure::Io(error),
+                    None => return Poll::Pending,
+                },
+            };
+            return Poll::Ready(Err(failure));
+        }
+    }
+
+    /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a heartbeat is due from us.
+    fn on_time(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
+        let now = Instant::now();
+        if self.deadline <= now {
+            return Err(ExchangeFailure::TimedOut);
+        }
+        if self.session.pulse.is_dead(now) {
+            return Err(ExchangeFailure::HeartbeatMissed);
+        }
+        if self.session.pulse.beat_due().is_some_and(|due| due <= now) {
+            match self.outgoing.is_empty() {
+                true => self
+                    .session
+                    .beat(framing, now, cx)
+                    .map_err(|_| ExchangeFailure::Io(io::Error::from(io::ErrorKind::BrokenPipe)))?,
+                // Never within a frame; and who is sending needs none.
+                false => self.session.pulse.sent(now),
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, cause: ExchangeFailure) -> ExchangeError {
+        let progress = if self.answered || !self.session.framed.left_over().is_empty() {
+            Progress::Answered
+        } else if self.outgoing.taken() > 0 {
+            Progress::Unanswered
+        } else {
+            Progress::Unsent
+        };
+        ExchangeError { progress, cause }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("stream", self.stream())
+            .field("dirty", &self.dirty)
+            .finish_non_exhaustive()
+    }
+}

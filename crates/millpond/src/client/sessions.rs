@@ -1,0 +1,116 @@
+//! A pool's connector for sessions: dials like the one for raw streams, and knows what that can't: where an exchange ends, what a heartbeat
+//! is, and when a peer is dead.
+
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{heartbeats::Heartbeats, session::Session};
+use crate::{
+    connectors::StreamConnector,
+    framing::{Framing, LengthJson},
+    pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
+    transport::ConnectError,
+};
+
+/// Pools [`Session`]s: what a [`Client`](super::Client)'s pool is made with.
+pub struct Sessions<F = LengthJson> {
+    streams: StreamConnector,
+    framing: F,
+    heartbeat_interval: Duration,
+    heartbeats: Heartbeats,
+}
+
+impl<F: Framing> Sessions<F> {
+    pub(super) fn new(streams: StreamConnector, framing: F, heartbeat_interval: Duration) -> Self {
+        Sessions {
+            streams,
+            framing,
+            heartbeat_interval,
+            heartbeats: Heartbeats::default(),
+        }
+    }
+
+    /// The framing that they speak.
+    pub fn framing(&self) -> &F {
+        &self.framing
+    }
+
+    /// What opens their streams.
+    pub fn streams(&self) -> &StreamConnector {
+        &self.streams
+    }
+}
+
+impl<F: Framing> Connector for Sessions<F> {
+    type Connection = Session;
+    type Error = ConnectError;
+
+    async fn connect(&self) -> Result<Session, ConnectError> {
+        let stream = self.streams.connect().await?;
+        Ok(Session::new(stream, self.heartbeat_interval))
+    }
+
+    fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
+        self.streams.refused(error)
+    }
+
+    fn check(&self, session: &mut Session) -> Result<(), Eviction> {
+        session.look(&self.framing)
+    }
+
+    /// The guard needn't be believed: the session knows.
+    fn is_clean(&self, session: &Session, _: LastExchange) -> bool {
+        !session.is_dirty()
+    }
+
+    fn poll_idle(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Eviction> {
+        let seen = session.poll_idle(&self.framing, cx);
+        if seen.is_pending()
+            && let Some(due) = session.next_due()
+        {
+            self.heartbeats.wake_at(due, cx.waker());
+        }
+        seen
+    }
+
+    fn close(&self, session: Session) -> Closing {
+        self.streams.close(session.into_stream())
+    }
+
+    fn ends(&self, session: &Session) -> Ends {
+        self.streams.ends(session.stream())
+    }
+
+    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well.
+    async fn endpoint_changed(&self) {
+        let mut changed = pin!(self.streams.endpoint_changed());
+        let mut heartbeats = pin!(self.heartbeats.run());
+        poll_fn(|cx| {
+            if heartbeats.as_mut().poll(cx).is_ready() {
+                unreachable!("it runs for as long as it is polled");
+            }
+            changed.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    fn is_current(&self, ends: &Ends) -> bool {
+        self.streams.is_current(ends)
+    }
+
+    fn transmissions(&self, ends: &[Ends]) -> Vec<Option<Transmission>> {
+        self.streams.transmissions(ends)
+    }
+}
+
+impl<F> fmt::Debug for Sessions<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sessions").field(&self.streams).finish()
+    }
+}
