@@ -4,16 +4,21 @@ mod common;
 
 use std::{
     cell::Cell,
+    error::Error,
+    fmt,
+    future::pending,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     task::{Context, Poll, Wake, Waker},
+    thread,
     time::Duration,
 };
 
 use common::{Dial, Endpoint, Hand, MS, SECOND, pass, settle};
-use millpond::pool::{AcquireError, Connector, Eviction, Pool, Status, connect_with};
+use millpond::pool::{AcquireError, Connector, Ends, Eviction, Pool, Status, connect_with};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -238,4 +243,190 @@ async fn a_pool_shrunk_below_min_idle_is_ready_with_what_it_may_have() {
     pool.ready(SECOND).await.unwrap();
     settle().await;
     assert_eq!(pool.snapshot().idle, 1);
+}
+
+/// An error that asks the pool something whenever it is asked itself.
+#[derive(Debug)]
+struct Curious;
+
+static CURIOUS: OnceLock<Pool<FailsCuriously>> = OnceLock::new();
+
+impl Curious {
+    fn ask() {
+        if let Some(pool) = CURIOUS.get() {
+            let _ = pool.config();
+        }
+    }
+}
+
+impl fmt::Display for Curious {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Curious::ask();
+        f.write_str("curious")
+    }
+}
+
+impl Error for Curious {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Curious::ask();
+        None
+    }
+}
+
+struct FailsCuriously;
+
+impl Connector for FailsCuriously {
+    type Connection = ();
+    type Error = Curious;
+
+    async fn connect(&self) -> Result<(), Curious> {
+        Err(Curious)
+    }
+}
+
+#[test]
+fn an_errors_code_may_use_the_pool() {
+    let (tell, told) = mpsc::channel();
+    // In a thread of its own, for a deadlock would never end.
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let error = runtime.block_on(async {
+            let pool = Pool::builder(FailsCuriously).build().unwrap();
+            let pool = CURIOUS.get_or_init(|| pool);
+            let error = pool.acquire().await.unwrap_err().to_string();
+            let _ = pool.snapshot().to_string();
+            error
+        });
+        tell.send(error).unwrap();
+    });
+    let error = told.recv_timeout(20 * SECOND).expect("no deadlock");
+    assert!(error.contains("curious"), "{error}");
+}
+
+/// How [`Following`] says that its endpoint changes.
+#[derive(Clone, Copy)]
+enum Changes {
+    Never,
+    /// Up to a thousand times: a pool that spins must fail its test, not hang it.
+    Always,
+    /// Once a second; the first time it panics.
+    EachSecond,
+}
+
+/// A connector that counts how often the pool follows its endpoint, and by which no connection is ever current.
+struct Following {
+    changes: Changes,
+    rounds: Arc<AtomicUsize>,
+}
+
+impl Following {
+    fn new(changes: Changes) -> (Self, Arc<AtomicUsize>) {
+        let rounds = Arc::default();
+        let following = Following {
+            changes,
+            rounds: Arc::clone(&rounds),
+        };
+        (following, rounds)
+    }
+}
+
+impl Connector for Following {
+    type Connection = ();
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> Result<(), std::io::Error> {
+        Ok(())
+    }
+
+    async fn endpoint_changed(&self) {
+        match self.changes {
+            Changes::Never => pending().await,
+            Changes::Always if self.rounds.load(Ordering::Relaxed) >= 1_000 => pending().await,
+            Changes::Always => {}
+            Changes::EachSecond => tokio::time::sleep(SECOND).await,
+        }
+        let before = self.rounds.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            before > 0 || !matches!(self.changes, Changes::EachSecond),
+            "as scripted"
+        );
+    }
+
+    fn is_current(&self, _: &Ends) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_ever_changing_is_followed_once_a_tick() {
+    let (following, rounds) = Following::new(Changes::Always);
+    let pool = Pool::builder(following).min_idle(1).build().unwrap();
+    pass(SECOND).await;
+    let rounds = rounds.load(Ordering::Relaxed);
+    assert!((5..=11).contains(&rounds), "{rounds}");
+    let dials = pool.snapshot().totals.dials;
+    assert!(dials <= 12, "{dials}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_never_current_are_not_replaced_without_a_change() {
+    let (following, _) = Following::new(Changes::Never);
+    let pool = Pool::builder(following).min_idle(2).build().unwrap();
+    pass(5 * SECOND).await;
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.idle, snapshot.totals.dials), (2, 2), "{snapshot}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_followed_on_after_a_panic() {
+    let (following, rounds) = Following::new(Changes::EachSecond);
+    let pool = Pool::builder(following).build().unwrap();
+    drop(pool.acquire().await.unwrap());
+    pass(SECOND + 500 * MS).await;
+    assert_eq!(rounds.load(Ordering::Relaxed), 1);
+    pass(5 * SECOND).await;
+    assert!(rounds.load(Ordering::Relaxed) > 2);
+    let retired = pool.snapshot().totals.evicted(Eviction::Retired);
+    assert_eq!(retired, 1);
+}
+
+#[test]
+fn nothing_is_left_of_a_pool_whatever_ends_first() {
+    let start = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let endpoint = Endpoint::new();
+    let build = async || {
+        let pool = endpoint.pool().min_idle(2).build().unwrap();
+        pool.ready(SECOND).await.unwrap();
+        pool
+    };
+    let left = || Arc::strong_count(&endpoint) - 1;
+    let runtime = start();
+    runtime.block_on(async {
+        let pool = build().await;
+        drop(pool);
+        pass(SECOND).await;
+        assert_eq!(left(), 0, "the pool ended first");
+
+        let pool = build().await;
+        let lent = pool.acquire().await.unwrap();
+        drop(pool);
+        pass(SECOND).await;
+        drop(lent);
+        pass(SECOND).await;
+        assert_eq!(left(), 0, "its last connection ended last");
+    });
+    let pool = runtime.block_on(build());
+    drop(runtime);
+    drop(pool);
+    assert_eq!(left(), 0, "the runtime ended first");
 }

@@ -324,12 +324,18 @@ async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenF
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(ListenFailure::NotASocket);
     }
-    let found = SocketFile::identity_of(path)?;
-    for _ in 0..TRIALS {
-        let trial = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        trial.set_nonblocking(true)?;
-        match trial.connect(address) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => sleep(BETWEEN_TRIALS).await,
+    // Its inode's number is free again as soon as it is removed; its age tells a new file from this one.
+    let identity =
+        || fs::symlink_metadata(path).map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()));
+    let found = identity()?;
+    for trial in 0..TRIALS {
+        if trial > 0 {
+            sleep(BETWEEN_TRIALS).await;
+        }
+        let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        caller.set_nonblocking(true)?;
+        match caller.connect(address) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             // Connected, or its backlog is full.
             Ok(()) => return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -338,7 +344,7 @@ async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenF
             Err(error) => return Err(error.into()),
         }
     }
-    if SocketFile::identity_of(path)? != found {
+    if identity()? != found {
         return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into()));
     }
     Ok(fs::remove_file(path)?)
