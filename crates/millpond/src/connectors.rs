@@ -132,9 +132,16 @@ impl StreamConnector {
             return Ok(None);
         };
         dial_phase(Phase::Hook.doing());
+        let mut unprepared = Unprepared {
+            dialer: &self.dialer,
+            address: stream.peer_addr(),
+        };
         let began = Instant::now();
         let cause = match timeout(*limit, hook(stream)).await {
-            Ok(Ok(())) => return Ok(Some(began.elapsed())),
+            Ok(Ok(())) => {
+                unprepared.address = None;
+                return Ok(Some(began.elapsed()));
+            }
             Ok(Err(error)) => ConnectFailure::Hook(error),
             Err(_) => ConnectFailure::TimedOut {
                 phase: Phase::Hook,
@@ -223,6 +230,20 @@ impl Connector for StreamConnector {
         let mut known = system::transmissions(&pairs).unwrap_or_default().into_iter();
         let of = |pair: Option<_>| pair.and_then(|_| known.next().flatten()).map(shown);
         addresses.into_iter().map(of).collect()
+    }
+}
+
+/// A stream whose hook runs. Dropped before that has succeeded, it leaves its address in doubt: another one of the name may do better.
+struct Unprepared<'c> {
+    dialer: &'c Dialer,
+    address: Option<SocketAddr>,
+}
+
+impl Drop for Unprepared<'_> {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            self.dialer.doubt(address);
+        }
     }
 }
 

@@ -41,8 +41,10 @@ impl fmt::Display for Address {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Ends {
     /// Ours.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub local: Option<Address>,
     /// The other.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub peer: Option<Address>,
 }
 

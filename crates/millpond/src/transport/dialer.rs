@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     ConnectError, ConnectFailure, Endpoint, Host, HostName, HostPort, Phase, Resolve, Stream, TcpOptions,
     error::ConnectedToItself,
-    explanations::Explanations,
+    explanations::{Explanations, of_lookup},
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
 };
@@ -228,6 +228,11 @@ impl Dialer {
         }
     }
 
+    /// What this address leads to was reached, and of no use: for a while the name's other addresses are tried first.
+    pub fn doubt(&self, address: SocketAddr) {
+        self.lookups.doubt([address]);
+    }
+
     fn name(&self) -> Option<(&HostName, u16)> {
         let to = match &self.endpoint {
             Endpoint::Tcp(to) => to,
@@ -377,7 +382,7 @@ impl Dialer {
         let addresses = self.lookups.addresses(name, to.port, self.limits.resolve).await;
         timings.resolve = Some(began.elapsed());
         addresses.map_err(|why| match why {
-            NoAddresses::Failed(error) => ConnectFailure::Resolve(error),
+            NoAddresses::Failed(error) => ConnectFailure::Resolve(of_lookup(error)),
             NoAddresses::None => ConnectFailure::NoAddress,
             NoAddresses::TimedOut => ConnectFailure::TimedOut {
                 phase: Phase::Resolve,

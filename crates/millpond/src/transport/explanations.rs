@@ -18,6 +18,20 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 /// How long an error is kept back for its explanation, however many addresses it is about.
 const WORTH_WAITING: Duration = Duration::from_millis(500);
 
+/// A failed lookup: the system says that the name isn't known also when it has no descriptor left to ask with.
+pub(super) fn of_lookup(error: io::Error) -> io::Error {
+    let no_descriptor = io::Error::from(Errno::EMFILE);
+    let facts = Facts::gather(&no_descriptor, None, None);
+    let used_up = facts
+        .descriptors
+        .as_ref()
+        .is_some_and(|limits| limits.open >= Some(limits.soft));
+    match explain(&no_descriptor, &facts).filter(|_| used_up) {
+        Some(explanation) => io::Error::new(error.kind(), format!("{error} ({explanation})")),
+        None => error,
+    }
+}
+
 /// What was gathered last, when, and for which error towards where.
 type Gathered = (Instant, i32, Option<SocketAddr>, Facts);
 

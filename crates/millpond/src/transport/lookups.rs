@@ -79,16 +79,16 @@ impl Lookups {
             true => limit.min(WORTH_WAITING),
             false => limit,
         };
-        let mut timed_out = false;
         if self.is_due() {
-            timed_out = self.look_up(name, port, limit).await.is_err();
+            // What came of it, the names know.
+            let _ = self.look_up(name, port, limit).await;
         }
         let (names, now) = (self.names.lock(), Instant::now());
         let trouble = names.trouble().map(io::Error::from);
         let in_turn = in_turn(&names.addresses(), |address| names.failed_lately(address, now));
         match (in_turn.is_empty(), trouble) {
             (false, stale) => Ok(Addresses { in_turn, stale }),
-            (true, _) if timed_out => Err(NoAddresses::TimedOut),
+            (true, Some(error)) if error.kind() == io::ErrorKind::TimedOut => Err(NoAddresses::TimedOut),
             (true, Some(error)) => Err(NoAddresses::Failed(error)),
             (true, None) => Err(NoAddresses::None),
         }

@@ -1,0 +1,234 @@
+//! File descriptors: none is left behind, and what happens when they are used up. These tests count and use up what the whole process
+//! has, so they are in a binary of their own, one after the other.
+
+#![cfg(target_os = "linux")]
+
+mod loopback;
+
+use std::{
+    fs::File,
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
+
+use loopback::*;
+use millpond::{
+    connectors::StreamConnector,
+    pool::{AcquireError, Pool},
+    transport::{ConnectFailure, Dialer, Phase, PhaseLimits},
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// On one thread, without `tokio::test`, so that the lock is taken before there is a runtime: that has descriptors, too.
+fn run(test: impl Future<Output = ()>) {
+    let _alone = alone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("procfs").count()
+}
+
+/// All descriptors that this process may have, used up; given back when it is dropped.
+struct UsedUp {
+    files: Vec<File>,
+    limits: (u64, u64),
+}
+
+impl UsedUp {
+    fn now() -> UsedUp {
+        let limits = getrlimit(Resource::RLIMIT_NOFILE).expect("limits");
+        let few = u64::try_from(open_descriptors()).expect("few") + 8;
+        setrlimit(Resource::RLIMIT_NOFILE, few.min(limits.1), limits.1).expect("a lower limit");
+        let mut used_up = UsedUp {
+            files: Vec::new(),
+            limits,
+        };
+        while let Ok(file) = File::open("/dev/null") {
+            used_up.files.push(file);
+        }
+        assert!(!used_up.files.is_empty(), "there was room for some");
+        used_up
+    }
+
+    fn give_back(&mut self, descriptors: usize) {
+        for _ in 0..descriptors {
+            self.files.pop();
+        }
+    }
+}
+
+impl Drop for UsedUp {
+    fn drop(&mut self) {
+        self.files.clear();
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, self.limits.0, self.limits.1);
+    }
+}
+
+#[test]
+fn cancelled_and_failed_dials_leave_no_descriptor() {
+    run(async {
+        let (swallowing, refusing) = (Swallowing::new(), Refusing::new());
+        let folder = Folder::new();
+        let book = Book::lists(&[swallowing.address(), refusing.address(), swallowing.address()]);
+        let limits = PhaseLimits {
+            connect: 20 * MS,
+            ..PhaseLimits::default()
+        };
+        let by_name = Dialer::new("tcp://backend.test:1".parse().expect("an endpoint"))
+            .resolver(book)
+            .limits(limits);
+        let refused = Dialer::new(refusing.address().into());
+        let unix = Dialer::new(millpond::transport::Endpoint::Unix(folder.path("missing")));
+        let before = open_descriptors();
+        for polls in 0..10 {
+            let connecting = std::sync::atomic::AtomicBool::new(false);
+            let mut dial = Box::pin(by_name.dial_telling(|phase| {
+                if phase == Phase::Connect {
+                    connecting.store(true, std::sync::atomic::Ordering::SeqCst);
+                }
+            }));
+            for _ in 0..=polls {
+                let poll = std::future::poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx)));
+                assert!(poll.await.is_pending());
+                tokio::task::yield_now().await;
+            }
+            assert!(connecting.load(std::sync::atomic::Ordering::SeqCst));
+            assert!(open_descriptors() > before, "it has opened a socket");
+            drop(dial);
+            assert_eq!(open_descriptors(), before, "polled {polls} times");
+        }
+        within(by_name.dial()).await.expect_err("swallowed");
+        within(refused.dial()).await.expect_err("refused");
+        within(unix.dial()).await.expect_err("not there");
+        assert_eq!(open_descriptors(), before);
+    });
+}
+
+#[test]
+fn a_pools_connections_leave_no_descriptor() {
+    run(async {
+        for &over in Over::ALL {
+            let mut site = Site::open(over).await;
+            let before = open_descriptors();
+            let pool = site.pool().build().expect("a pool");
+            for _ in 0..5 {
+                let (lent, peer) = lend(&pool, &mut site).await;
+                lent.discard();
+                drop(peer);
+            }
+            let (lent, peer) = lend(&pool, &mut site).await;
+            drop(peer);
+            drop(lent);
+            eventually("it is evicted", || pool.snapshot().connections.is_empty()).await;
+            within(pool.close(PATIENCE)).await.expect("nothing is lent");
+            drop(pool);
+            eventually("all are closed", || open_descriptors() == before).await;
+        }
+    });
+}
+
+#[test]
+fn accepting_pauses_while_descriptors_are_used_up_and_goes_on_when_they_are_back() {
+    run(async {
+        for &over in Over::ALL {
+            let mut site = Site::open(over).await;
+            let client = match over {
+                Over::Unix => Dialer::new(site.endpoint.clone()),
+                _ => Dialer::new(site.address().into()),
+            };
+            let _client = within(client.dial()).await.expect("the kernel accepts");
+            let mut used_up = UsedUp::now();
+            let mut polls = 0;
+            {
+                let mut accepting = Box::pin(site.listener.accept());
+                let counted = std::future::poll_fn(|cx| {
+                    polls += 1;
+                    accepting.as_mut().poll(cx)
+                });
+                let paused = tokio::time::timeout(300 * MS, counted).await;
+                assert!(
+                    paused.is_err(),
+                    "{over:?}: there was no descriptor for {paused:?}"
+                );
+            }
+            // 10, 20, 40 … ms, each with a poll before and behind it: were there no pauses, there would be thousands.
+            assert!(polls < 50, "{over:?}: it spins, {polls} polls");
+            used_up.give_back(1);
+            within(site.listener.accept()).await.expect("there is room again");
+        }
+    });
+}
+
+#[test]
+fn a_dial_without_a_descriptor_says_so_and_works_when_they_are_back() {
+    run(async {
+        for &over in Over::ALL {
+            let mut site = Site::open(over).await;
+            let dialer = site.dialer();
+            // What the runtime's thread for blocking work needs must be there.
+            tokio::task::spawn_blocking(|| {}).await.expect("a thread");
+            let mut used_up = UsedUp::now();
+            let error = within(dialer.dial()).await.expect_err("there is no descriptor");
+            used_up.give_back(4);
+            assert!(
+                matches!(error.cause, ConnectFailure::Unreachable { .. }),
+                "{over:?}: {error}"
+            );
+            let said = error.to_string();
+            assert!(said.contains("this process may open"), "{over:?}: {said}");
+            assert!(said.contains("ulimit -n"), "{over:?}: {said}");
+            let (dialled, _server) = tokio::join!(within(dialer.dial()), site.accept());
+            dialled.expect("there is room again");
+        }
+    });
+}
+
+#[test]
+fn a_pool_without_descriptors_tells_its_callers_and_recovers() {
+    run(async {
+        let mut site = Site::open(Over::Tcp).await;
+        let connector = StreamConnector::new(site.dialer());
+        let pool = Pool::builder(connector)
+            .acquire_timeout(PATIENCE)
+            .outage_grace(50 * MS)
+            .build()
+            .expect("a pool");
+        tokio::task::spawn_blocking(|| {}).await.expect("a thread");
+        let mut used_up = UsedUp::now();
+        let error = within(pool.acquire()).await.expect_err("there is no descriptor");
+        used_up.give_back(4);
+        assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("ulimit -n"), "{error}");
+        let retrying = async {
+            loop {
+                if let Ok(lent) = pool.acquire().await {
+                    return lent;
+                }
+                tokio::time::sleep(MS).await;
+            }
+        };
+        let (_lent, _peer) = tokio::join!(within(retrying), site.accept());
+    });
+}
+
+#[test]
+fn a_name_that_can_not_be_looked_up_without_a_descriptor_says_so() {
+    run(async {
+        let site = Site::open(Over::Tcp).await;
+        let text = format!("tcp://localhost:{}", site.address().port());
+        let dialer = Dialer::new(text.parse().expect("an endpoint"));
+        tokio::task::spawn_blocking(|| {}).await.expect("a thread");
+        let mut used_up = UsedUp::now();
+        let error = within(dialer.dial()).await.expect_err("there is no descriptor");
+        used_up.give_back(4);
+        assert!(error.to_string().contains("ulimit -n"), "{error}");
+    });
+}
