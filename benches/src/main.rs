@@ -8,6 +8,7 @@
 mod allocations;
 mod cases;
 mod contestants;
+mod exchange;
 #[cfg(target_os = "linux")]
 mod faults;
 mod json_lines;
@@ -43,6 +44,8 @@ enum Command {
     Pool(PoolArguments),
     /// What pooled TCP streams cost: system calls per acquire, memory per idle connection
     Streams(streams::StreamsArguments),
+    /// Exchanges over loopback: the client beside bare sockets and other pools
+    Exchange(exchange::ExchangeArguments),
     /// What the processes that the others start are told to be
     #[command(hide = true, subcommand)]
     Role(streams::Role),
@@ -130,7 +133,12 @@ impl ValueEnum for Wanted {
 
 fn main() -> anyhow::Result<()> {
     let command = Arguments::parse().command;
-    if cfg!(debug_assertions) && matches!(command, Command::Pool(_) | Command::Streams(_)) {
+    if cfg!(debug_assertions)
+        && matches!(
+            command,
+            Command::Pool(_) | Command::Streams(_) | Command::Exchange(_)
+        )
+    {
         bail!("a debug build measures nothing: run it with --release");
     }
     match command {
@@ -138,6 +146,7 @@ fn main() -> anyhow::Result<()> {
         #[cfg(target_os = "linux")]
         Command::Faults(arguments) => faults::run(&arguments),
         Command::Streams(arguments) => streams::streams(&arguments),
+        Command::Exchange(arguments) => exchange::exchange(&arguments),
         Command::Role(role) => streams::play(&role),
     }
 }

@@ -12,8 +12,9 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use millpond::{
+    client::Client,
     connectors::StreamConnector,
-    pool::Pool,
+    pool::{Builder, Connector, Pool},
     transport::{Dialer, Endpoint},
 };
 use serde_json::json;
@@ -57,7 +58,7 @@ enum Case {
 /// What the processes that this starts are told to be.
 #[derive(Subcommand)]
 pub(crate) enum Role {
-    /// Echoes on every connection until its standard input ends
+    /// Echoes on every connection until its standard input ends, but for heartbeats, which nobody answers
     Peer,
     /// Exchanges on one stream, pooled or bare
     Cycle {
@@ -78,6 +79,9 @@ pub(crate) enum Role {
 pub(crate) enum Subject {
     Pool,
     Bare,
+    Session,
+    BeatingSession,
+    BeatingScan,
 }
 
 impl Subject {
@@ -85,6 +89,9 @@ impl Subject {
         match self {
             Subject::Pool => "pool",
             Subject::Bare => "bare",
+            Subject::Session => "session",
+            Subject::BeatingSession => "beating-session",
+            Subject::BeatingScan => "beating-scan",
         }
     }
 }
@@ -191,14 +198,43 @@ fn resident(connections: u32, subject: Subject) -> anyhow::Result<f64> {
         .context("a number of bytes")
 }
 
+/// What idle sessions cost: memory, and the processor time of their heartbeats, one a second each.
+pub(crate) fn idle_sessions(rounds: u32) -> anyhow::Result<()> {
+    const CONNECTIONS: u32 = 10_000;
+    let middle = |values: Vec<f64>| Middle::of(values).context("at least one round");
+    let (mut sessions, mut ours, mut scan, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds.min(5) {
+        sessions.push(resident(CONNECTIONS, Subject::Session)?);
+        ours.push(resident(CONNECTIONS, Subject::BeatingSession)?);
+        scan.push(resident(CONNECTIONS, Subject::BeatingScan)?);
+        ratios.push(ours[ours.len() - 1] / scan[scan.len() - 1]);
+    }
+    let (sessions, ours, scan, ratio) = (middle(sessions)?, middle(ours)?, middle(scan)?, middle(ratios)?);
+    println!("\n{CONNECTIONS} idle sessions, peer in another process:");
+    println!(
+        "  {:>6.0} B resident each; target: at most 1229 B",
+        sessions.median
+    );
+    println!(
+        "  heartbeats, one a second each: {:.1} % of a core; one scan that only writes: {:.1} %",
+        ours.median, scan.median
+    );
+    println!("  ours / scan {ratio}; target: at most 1.1");
+    println!(
+        "{}",
+        json!({"kind": "idle_sessions", "bytes": sessions, "percent": ours, "scan_percent": scan, "ratio": ratio})
+    );
+    Ok(())
+}
+
 /// The other side, in a process of its own; ended when dropped.
-struct Peer {
+pub(crate) struct Peer {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Peer {
-    fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(["role", "peer"])
             .stdin(Stdio::piped())
@@ -229,7 +265,7 @@ pub(crate) fn play(role: &Role) -> anyhow::Result<()> {
         } => on_one_thread(async move {
             match subject {
                 Subject::Pool => cycle(peer, cycles, exchange_every).await,
-                Subject::Bare => exchanges(peer, cycles / exchange_every).await,
+                _ => exchanges(peer, cycles / exchange_every).await,
             }
         }),
         Role::Idle {
@@ -260,9 +296,18 @@ fn peer() -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
             tokio::spawn(async move {
-                let mut body = [0; BODY];
-                while stream.read_exact(&mut body).await.is_ok() && stream.write_all(&body).await.is_ok() {}
+                // What comes goes back as it came: frames as well.
+                let mut bytes = [0; 1024];
+                while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                    if bytes[0] == b'H' {
+                        continue;
+                    }
+                    if stream.write_all(&bytes[..length]).await.is_err() {
+                        return;
+                    }
+                }
             });
         }
     })
@@ -298,37 +343,101 @@ async fn exchanges(peer: SocketAddr, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints what the subject costs: bytes per connection, or percent of a core.
 async fn idle(peer: SocketAddr, connections: u32, subject: Subject) -> anyhow::Result<()> {
     let before = resident_bytes()?;
-    let grown = match subject {
+    let per_connection = |after: f64| (after - before) / f64::from(connections);
+    let figure = match subject {
         Subject::Bare => {
-            let mut streams = Vec::new();
-            for _ in 0..connections {
-                streams.push(tokio::net::TcpStream::connect(peer).await?);
-            }
-            resident_bytes()? - before
+            let _streams = bare(peer, connections).await?;
+            per_connection(resident_bytes()?)
         }
         Subject::Pool => {
-            let pool = Pool::builder(StreamConnector::from(Endpoint::from(peer)))
-                .max_size(connections)
-                .min_idle(connections)
-                .max_connecting(16)
+            let pool = Pool::builder(StreamConnector::from(Endpoint::from(peer)));
+            let _pool = filled(pool, connections).await?;
+            per_connection(resident_bytes()?)
+        }
+        Subject::Session | Subject::BeatingSession => {
+            let interval = match subject {
+                Subject::Session => 10,
+                _ => 1,
+            };
+            let client = Client::builder(Endpoint::from(peer))
+                .heartbeat_interval(Duration::from_secs(interval))
+                .pool(move |pool| {
+                    let full = pool.max_size(connections).min_idle(connections);
+                    full.max_connecting(16)
+                })
                 .build()?;
-            pool.ready(Duration::from_secs(60)).await?;
-            // Until upkeep watches all of them.
+            client.pool().ready(Duration::from_secs(60)).await?;
             tokio::time::sleep(Duration::from_secs(2)).await;
-            let snapshot = pool.snapshot();
-            if snapshot.idle != usize::try_from(connections)? {
-                bail!("not all are idle: {snapshot}");
+            ensure!(
+                client.snapshot().idle == usize::try_from(connections)?,
+                "{}",
+                client.snapshot()
+            );
+            match subject {
+                Subject::Session => per_connection(resident_bytes()?),
+                _ => busy_percent(tokio::time::sleep(MEASURED)).await,
             }
-            drop(snapshot);
-            resident_bytes()? - before
+        }
+        Subject::BeatingScan => {
+            let streams = bare(peer, connections).await?;
+            busy_percent(async {
+                // A tenth of them every 100 ms.
+                let mut ticks = tokio::time::interval(Duration::from_millis(100));
+                for tick in 0..MEASURED.as_secs() * 10 {
+                    ticks.tick().await;
+                    let tenth = streams
+                        .iter()
+                        .skip(usize::try_from(tick % 10).unwrap_or(0))
+                        .step_by(10);
+                    for stream in tenth {
+                        let _ = stream.try_write(b"HeartBeat");
+                    }
+                }
+            })
+            .await
         }
     };
-    println!("{:.0}", grown / f64::from(connections));
+    println!("{figure:.2}");
     std::io::stdout().flush()?;
     // Not to be measured: how long it takes to close them.
     std::process::exit(0);
+}
+
+/// For how long processor time is counted.
+const MEASURED: Duration = Duration::from_secs(5);
+
+/// How much of a core this process takes while `work` runs.
+async fn busy_percent(work: impl Future<Output = ()>) -> f64 {
+    let (began, used) = (std::time::Instant::now(), cpu_time::ProcessTime::now());
+    work.await;
+    100.0 * used.elapsed().as_secs_f64() / began.elapsed().as_secs_f64()
+}
+
+async fn bare(peer: SocketAddr, connections: u32) -> anyhow::Result<Vec<tokio::net::TcpStream>> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        streams.push(tokio::net::TcpStream::connect(peer).await?);
+    }
+    Ok(streams)
+}
+
+async fn filled<C: Connector>(pool: Builder<C>, connections: u32) -> anyhow::Result<Pool<C>> {
+    let pool = pool
+        .max_size(connections)
+        .min_idle(connections)
+        .max_connecting(16)
+        .build()?;
+    pool.ready(Duration::from_secs(60)).await?;
+    // Until upkeep watches all of them.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let snapshot = pool.snapshot();
+    if snapshot.idle != usize::try_from(connections)? {
+        bail!("not all are idle: {snapshot}");
+    }
+    Ok(pool)
 }
 
 /// What the process has in memory, without what is shared with others (program text).
