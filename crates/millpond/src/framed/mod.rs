@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use self::pulse::Pulse;
@@ -68,6 +68,15 @@ impl Frame {
         self.whole
             .slice(self.extent.head..self.extent.head + self.extent.body)
     }
+
+    /// What is in it, for whoever needs nothing else: without a second owner, which would cost an allocation.
+    pub(crate) fn into_body(mut self) -> Bytes {
+        self.whole.advance(self.extent.head);
+        if self.extent.tail > 0 {
+            self.whole.truncate(self.extent.body);
+        }
+        self.whole
+    }
 }
 
 /// Why nothing more can be read.
@@ -107,6 +116,11 @@ impl Framed {
     /// How many bytes have been received beyond the last item.
     pub(crate) fn left_over(&self) -> &[u8] {
         &self.received
+    }
+
+    /// The length of the frame that is on its way, once its head has told.
+    pub(crate) fn announced(&self) -> Option<usize> {
+        self.scan.extent.map(Extent::length)
     }
 
     /// The next item, if all of it has been received.
@@ -253,6 +267,8 @@ enum Arrived {
 pub(crate) struct Outgoing {
     rest: Vec<u8>,
     written: usize,
+    /// The stream has taken everything, and TLS holds a record that the socket hasn't.
+    unflushed: bool,
 }
 
 impl Outgoing {
@@ -283,6 +299,13 @@ impl Outgoing {
                     }
                 }
             }
+            if self.rest.is_empty() {
+                match Pin::new(stream).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Ok(Err(error)),
+                    Poll::Pending => self.unflushed = true,
+                }
+            }
             buffer.shrink_to(THREAD_BUFFER);
             Ok(Ok(()))
         })
@@ -290,7 +313,12 @@ impl Outgoing {
 
     /// Nothing is left to be written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() && !self.unflushed
+    }
+
+    /// How many bytes are left that the stream hasn't taken.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len() - self.written
     }
 
     /// Writes the rest. Cancel safe: what was written is remembered.
@@ -301,8 +329,12 @@ impl Outgoing {
                 more => self.written += more,
             }
         }
-        *self = Outgoing::default();
-        // TLS may hold a record back.
-        Pin::new(stream).poll_flush(cx)
+        *self = Outgoing {
+            unflushed: true,
+            ..Outgoing::default()
+        };
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 }
