@@ -42,6 +42,8 @@ pub mod connectors;
 mod framed;
 pub mod framing;
 pub mod pool;
+#[cfg(unix)]
+pub mod server;
 mod span;
 #[cfg(unix)]
 pub mod transport;

@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use self::pulse::Pulse;
@@ -68,6 +68,15 @@ impl Frame {
         self.whole
             .slice(self.extent.head..self.extent.head + self.extent.body)
     }
+
+    /// What is in it, for whoever needs nothing else: without a second owner, which would cost an allocation.
+    pub(crate) fn into_body(mut self) -> Bytes {
+        self.whole.advance(self.extent.head);
+        if self.extent.tail > 0 {
+            self.whole.truncate(self.extent.body);
+        }
+        self.whole
+    }
 }
 
 /// Why nothing more can be read.
@@ -107,6 +116,11 @@ impl Framed {
     /// How many bytes have been received beyond the last item.
     pub(crate) fn left_over(&self) -> &[u8] {
         &self.received
+    }
+
+    /// The length of the frame that is on its way, once its head has told.
+    pub(crate) fn announced(&self) -> Option<usize> {
+        self.scan.extent.map(Extent::length)
     }
 
     /// The next item, if all of it has been received.
@@ -319,6 +333,11 @@ impl Outgoing {
     /// How many bytes the socket has taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken
+    }
+
+    /// How many bytes are left that the stream hasn't taken.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len() - self.written
     }
 
     /// Writes the rest. Cancel safe: what was written is remembered.

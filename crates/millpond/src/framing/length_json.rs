@@ -153,6 +153,14 @@ impl Framing for LengthJson {
         Some(HEARTBEAT)
     }
 
+    fn name(&self) -> &'static str {
+        "the length: protocol with JSON bodies"
+    }
+
+    fn failure_needs_request(&self) -> bool {
+        false
+    }
+
     fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         let body = json::error_reply(failure);
         match self.encode(Direction::Reply, &body, out) {

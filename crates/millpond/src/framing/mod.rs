@@ -51,6 +51,16 @@ pub trait Framing: Send + Sync + 'static {
         None
     }
 
+    /// The protocol's name, for strangers and logs: it completes "this port speaks …".
+    fn name(&self) -> &'static str {
+        "a protocol of its own"
+    }
+
+    /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be kept for it then. Otherwise it is shown none.
+    fn failure_needs_request(&self) -> bool {
+        true
+    }
+
     /// Puts the frame that tells a client that its request has failed at the end of `out`, for protocols that have such a reply.
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         let _ = (request, failure, out);

@@ -1,0 +1,193 @@
+//! The task that accepts connections, owns the tasks of all of them, and ends them. What is said on a connection is its own task's business.
+
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    connection,
+    handler::Handler,
+    ledger::{Ledger, Place, Refusal, Service},
+    running::Ended,
+    snapshot::Closed,
+};
+use crate::{
+    framing::Framing,
+    transport::{Accepted, Listener, Stream},
+};
+
+/// How long connections have to finish when the listener breaks.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// How long to wait for tasks that were stopped: one whose handler blocks its thread can't be.
+const STOPPING: Duration = Duration::from_secs(1);
+
+/// Refusals are logged at most that often.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
+
+/// Serves until it is told to drain, drains, and tells how it has ended.
+pub(super) async fn run<F: Framing, H: Handler>(
+    mut listener: Listener,
+    service: Arc<Service<F, H>>,
+    tell: watch::Sender<Option<Ended>>,
+) {
+    let ledger = Arc::clone(&service.ledger);
+    let mut connections = JoinSet::new();
+    let failure = accept(&mut listener, &service, &mut connections).await;
+    // Whoever connects now is refused by the kernel.
+    drop(listener);
+    if let Some(error) = &failure {
+        tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, %error, "nothing can be accepted any more: the server drains");
+        ledger.drain(AFTER_FAILURE);
+    }
+    let forced = drain(&ledger, &mut connections).await;
+    ledger.end();
+    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, "the server has ended");
+    tell.send_replace(Some(Ended {
+        forced,
+        failure: failure.map(Arc::new),
+    }));
+}
+
+/// Accepts until the server drains, or the listener is broken.
+async fn accept<F: Framing, H: Handler>(
+    listener: &mut Listener,
+    service: &Arc<Service<F, H>>,
+    connections: &mut JoinSet<()>,
+) -> Option<std::io::Error> {
+    let ledger = &service.ledger;
+    let mut bell = pin!(ledger.bell.notified());
+    bell.as_mut().enable();
+    let mut warnings = Warnings::default();
+    while !ledger.is_draining() {
+        let mut accepting = pin!(listener.accept());
+        let next = poll_fn(|cx| {
+            // Those that have ended leave their place in the set.
+            while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
+            if bell.as_mut().poll(cx).is_ready() || ledger.is_draining() {
+                return Poll::Ready(None);
+            }
+            accepting.as_mut().poll(cx).map(Some)
+        });
+        let accepted = match next.await {
+            None => break,
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => return Some(error),
+        };
+        let peer = accepted.peer_addr();
+        match ledger.admit(peer) {
+            Ok(place) => {
+                connections.spawn(serve(Arc::clone(service), accepted, peer, place));
+            }
+            Err(refusal) => {
+                accepted.refuse();
+                warnings.refused(refusal, peer);
+            }
+        }
+    }
+    None
+}
+
+/// Waits for the connections to finish, at most until the deadline, which may be brought forward meanwhile. Answers how many were closed by
+/// force.
+async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
+    loop {
+        let mut bell = pin!(ledger.bell.notified());
+        bell.as_mut().enable();
+        let by = ledger.drained_by().unwrap_or_else(Instant::now);
+        let mut timer = pin!(sleep_until(by));
+        let deadline_passed = poll_fn(|cx| {
+            while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
+            if connections.is_empty() || bell.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            timer.as_mut().poll(cx).map(|()| true)
+        });
+        if deadline_passed.await {
+            break;
+        }
+        if connections.is_empty() {
+            return 0;
+        }
+    }
+    let forced = connections.len();
+    // Each of them tells its place, as it is dropped, that it was forced.
+    let _ = timeout(STOPPING, connections.shutdown()).await;
+    forced
+}
+
+/// One connection, from its acceptance to its end.
+async fn serve<F: Framing, H: Handler>(
+    service: Arc<Service<F, H>>,
+    accepted: Accepted,
+    peer: Option<SocketAddr>,
+    place: Place,
+) {
+    // Boxed, since it is large, and over when the connection begins to lie idle.
+    let closed = match Box::pin(handshake(&service.ledger, accepted, peer)).await {
+        Ok(stream) => connection::run(&service, stream, peer).await,
+        Err(closed) => closed,
+    };
+    tracing::debug!(target: "millpond::server", ?peer, ?closed, "connection ended");
+    place.leave(closed);
+}
+
+/// The stream, once the client has shaken hands, where that is done.
+async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>) -> Result<Stream, Closed> {
+    let limit = ledger.settings.handshake_timeout;
+    let mut bell = pin!(ledger.bell.notified());
+    bell.as_mut().enable();
+    let mut shaken = pin!(timeout(limit, accepted.into_stream()));
+    poll_fn(|cx| {
+        if let Poll::Ready(shaken) = shaken.as_mut().poll(cx) {
+            return Poll::Ready(match shaken {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => {
+                    tracing::info!(target: "millpond::server", ?peer, %error, "TLS handshake failed");
+                    Err(Closed::HandshakeFailed)
+                }
+                Err(_) => Err(Closed::HandshakeTimeout),
+            });
+        }
+        match bell.as_mut().poll(cx).is_ready() || ledger.is_draining() {
+            true => Poll::Ready(Err(Closed::Drained)),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Warns of refusals, but not of each: whoever is refused comes back.
+#[derive(Debug, Default)]
+struct Warnings {
+    last: Option<Instant>,
+    silent: u64,
+}
+
+impl Warnings {
+    fn refused(&mut self, refusal: Refusal, peer: Option<SocketAddr>) {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now < last + BETWEEN_WARNINGS) {
+            self.silent += 1;
+            return;
+        }
+        self.last = Some(now);
+        let setting = match refusal {
+            Refusal::MaxConnections => "max_connections",
+            Refusal::PerAddress => "max_connections_per_address",
+        };
+        let others = std::mem::take(&mut self.silent);
+        tracing::warn!(target: "millpond::server", ?peer, setting, others, "connection refused: the limit is reached");
+    }
+}

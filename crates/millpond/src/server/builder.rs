@@ -1,0 +1,177 @@
+//! The settings as users set them, each with its default and the reason for it; and the start.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::{runtime, sync::watch};
+
+use super::{
+    accepting,
+    handler::Handler,
+    ledger::{Ledger, Service},
+    limits::HeartbeatLimit,
+    running::Running,
+    settings::{ServeError, Settings},
+};
+use crate::{
+    framing::{Framing, LengthJson},
+    transport::Listener,
+};
+
+/// Puts a server together: [`Server::builder`](super::Server::builder).
+///
+/// What a client can make the server hold is bounded: `max_in_flight` requests and their replies, one frame that is arriving, and one batch
+/// that is leaving; no connection buffers anything while nothing is under way.
+pub struct Builder<H, F = LengthJson> {
+    handler: H,
+    framing: F,
+    settings: Settings,
+}
+
+impl<H: Handler> Builder<H> {
+    pub(super) fn new(handler: H) -> Self {
+        Builder {
+            handler,
+            framing: LengthJson::default(),
+            settings: Settings::default(),
+        }
+    }
+}
+
+impl<H: Handler, F: Framing> Builder<H, F> {
+    /// The protocol, with its limit on bodies. Default: [`LengthJson`] with 1 MiB.
+    pub fn framing<G: Framing>(self, framing: G) -> Builder<H, G> {
+        Builder {
+            handler: self.handler,
+            framing,
+            settings: self.settings,
+        }
+    }
+
+    /// How many connections at once. Default 10,000: some 10 MB while they are idle, and as many descriptors, which `ulimit -n` must allow.
+    ///
+    /// Whoever comes beyond it is turned away at once by a reset, and counted: in the kernel's backlog it would look like a server that
+    /// has accepted and says nothing, and its client would learn nothing before its own deadline.
+    pub fn max_connections(mut self, max: usize) -> Self {
+        self.settings.max_connections = max;
+        self
+    }
+
+    /// How many connections at once from one IPv4 address or one /64 of IPv6; `None`: no such limit. Default 1,000: a single client that has run wild
+    /// leaves nine places of ten to the others. Behind a load balancer that hides addresses, switch it off. Unix sockets know none.
+    pub fn max_connections_per_address(mut self, max: Option<usize>) -> Self {
+        self.settings.max_connections_per_address = max;
+        self
+    }
+
+    /// How many requests of one connection are handled at once; beyond that it isn't read, and its client waits. Default 16: enough to hide
+    /// what an upstream some milliseconds away takes, few enough that they can all be asked whenever one of them wakes the connection, and that
+    /// a client can't make the server hold more than 16 bodies. With 1 a connection's requests are handled one after the other.
+    pub fn max_in_flight(mut self, max: usize) -> Self {
+        self.settings.max_in_flight = max;
+        self
+    }
+
+    /// How many requests are handled at once on all connections together; those beyond it are told that the server is overloaded (-32001)
+    /// at once. Default 1,000: whatever handlers wait for, more of them would only wait longer.
+    pub fn max_handled(mut self, max: usize) -> Self {
+        self.settings.max_handled = max;
+        self
+    }
+
+    /// How many bytes of replies are put together before they are written, unless a single one is longer. Default 64 KiB: a write of
+    /// that size costs mostly its copying.
+    pub fn max_batch(mut self, bytes: usize) -> Self {
+        self.settings.max_batch = bytes;
+        self
+    }
+
+    /// How long a TLS handshake may take. Default 10 s: ten round trips of the slowest lines.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.settings.handshake_timeout = limit;
+        self
+    }
+
+    /// How long the head of a frame (or a heartbeat) that has begun may take. Default 10 s: it is a packet, and TCP sends a lost one again three
+    /// times in that time.
+    pub fn header_timeout(mut self, limit: Duration) -> Self {
+        self.settings.header_timeout = limit;
+        self
+    }
+
+    /// How long a body may take after its head, besides what its announced length takes at [`least_rate`](Builder::least_rate). Default 10 s, as
+    /// for the head.
+    pub fn body_timeout(mut self, limit: Duration) -> Self {
+        self.settings.body_timeout = limit;
+        self
+    }
+
+    /// How long a client may take to take replies in, besides what they take at [`least_rate`](Builder::least_rate); then it is closed. Counted
+    /// from when the kernel's buffer was full. Default 10 s, as for the head of a frame.
+    pub fn write_timeout(mut self, limit: Duration) -> Self {
+        self.settings.write_timeout = limit;
+        self
+    }
+
+    /// The lowest rate in bytes per second that is borne in either direction. Default 16 KiB/s: slower than any line in use, and the longest body
+    /// (1 MiB) still ends after 74 s. A limit by time alone would either cut off honest large bodies or let a byte a minute pass.
+    pub fn least_rate(mut self, bytes_per_second: u32) -> Self {
+        self.settings.least_rate = bytes_per_second;
+        self
+    }
+
+    /// How long a connection may be without a request; `None`: for ever. Heartbeats don't count, for they cost a client nothing, and this
+    /// takes places back from those who don't use them. Default 1 h: twice as long as a pool of this library keeps a connection, so that it is
+    /// the client who closes first, which leaves no TIME_WAIT here and never crosses a request.
+    pub fn idle_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.settings.idle_timeout = limit;
+        self
+    }
+
+    /// How long a request may be handled; then its handler is dropped, and its client told (-32002). `None`: for ever. Default 30 s: few clients
+    /// wait longer.
+    pub fn handler_deadline(mut self, limit: Option<Duration>) -> Self {
+        self.settings.handler_deadline = limit;
+        self
+    }
+
+    /// After how long without sending anything a heartbeat is sent, where the protocol has one; zero: never. Each connection's own is up to a
+    /// tenth shorter or longer. Default 10 s: below what middleboxes forget connections after, by far.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat_interval = interval;
+        self
+    }
+
+    /// How many heartbeats a client may send; with more it is closed.
+    pub fn heartbeat_limit(mut self, limit: HeartbeatLimit) -> Self {
+        self.settings.heartbeat_limit = limit;
+        self
+    }
+
+    /// Serves on this runtime until the answer is dropped, drained or closed.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range; there is no runtime here.
+    pub fn serve(self, listener: Listener) -> Result<Running, ServeError> {
+        self.settings.validate()?;
+        let runtime = runtime::Handle::try_current().map_err(|_| ServeError::NoRuntime)?;
+        let endpoint = listener.endpoint().map_err(ServeError::Listener)?;
+        let ledger = Arc::new(Ledger::new(self.settings, endpoint));
+        let service = Arc::new(Service {
+            handler: self.handler,
+            framing: self.framing,
+            ledger: Arc::clone(&ledger),
+        });
+        let (tell, ended) = watch::channel(None);
+        let task = runtime.spawn(accepting::run(listener, service, tell));
+        Ok(Running::new(ledger, task, ended))
+    }
+}
+
+impl<H, F> fmt::Debug for Builder<H, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

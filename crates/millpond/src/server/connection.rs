@@ -1,0 +1,458 @@
+//! One client: reads its requests, lets them be answered, writes the replies, and keeps every deadline with a single timer. What is bounded, and
+//! by which setting, is decided here; what bytes mean is the framing's to say, what requests mean the handler's.
+//!
+//! # A turn
+//!
+//! Whatever wakes the task, it reads what has arrived, asks the handlers that run, and writes the replies that are ready, as one batch; again, as long as that
+//! makes room for more requests. A turn takes a bounded number of items, so that a client that floods keeps nobody waiting but itself.
+//!
+//! # What lies idle
+//!
+//! A connection on which nothing is under way owns no buffer, no handler and one timer, which is moved only when something is due
+//! *earlier* than it: a busy connection lets it fire in vain once per heartbeat interval rather than move it with every request.
+
+mod deadlines;
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    exchanges::{Answered, Exchange, Exchanges, State},
+    farewell,
+    handler::{self, Bodies, Handler, Request},
+    ledger::{Service, Ticket},
+    limits::{Allowance, shorten, transfer_time},
+    settings::Settings,
+    snapshot::{Closed, count},
+};
+use crate::{
+    framed::{Framed, Item, Outgoing, Pulse, ReadError},
+    framing::{Direction, Failure, FailureKind, FrameError, Framing, Told},
+    transport::Stream,
+};
+
+/// How many items are taken in one turn: as many as four connections may have in flight.
+const TURN: usize = 64;
+
+/// After how long without a request the room for exchanges is given back.
+const REST: Duration = Duration::from_secs(10);
+
+/// The timer, when nothing is due.
+const FAR: Duration = Duration::from_secs(24 * 3_600);
+
+/// Serves one client until its connection ends.
+pub(super) async fn run<F: Framing, H: Handler>(
+    service: &Arc<Service<F, H>>,
+    stream: Stream,
+    peer: Option<SocketAddr>,
+) -> Closed {
+    let mut connection = Connection::new(service, stream, peer);
+    let closed = {
+        let mut bell = pin!(service.ledger.bell.notified());
+        // This task's waker never changes: once is enough, and asking it costs a lock that all connections share.
+        bell.as_mut().enable();
+        let mut listening = false;
+        let mut timer = pin!(sleep_until(Instant::now() + FAR));
+        poll_fn(|cx| {
+            if !listening {
+                listening = true;
+                let _ = bell.as_mut().poll(cx);
+            }
+            connection.poll(cx, timer.as_mut(), &answer)
+        })
+        .await
+    };
+    let stream = connection.framed.into_stream();
+    // Boxed, for it begins when all else is over.
+    Box::pin(farewell::leave(stream, closed, service.framing.name())).await;
+    closed
+}
+
+/// The answer to one request, which counts as handled until this is done or dropped.
+async fn answer<F: Framing, H: Handler>(ticket: Ticket<F, H>, request: Request) -> Result<Bytes, Failure> {
+    ticket.handler().handle(request).await
+}
+
+/// See the module. `A` is the future of an answer.
+struct Connection<'s, F, H, A> {
+    service: &'s Arc<Service<F, H>>,
+    peer: Option<SocketAddr>,
+    framed: Framed,
+    exchanges: Exchanges<A>,
+    outgoing: Outgoing,
+    pulse: Pulse,
+    heartbeats: Allowance,
+    /// The last request, or the last reply.
+    used: Instant,
+    /// How much of an unfinished frame had arrived when it was last looked at.
+    partial: usize,
+    /// By when what it lacks must have come.
+    frame_due: Option<FrameDue>,
+    /// By when what is left of a batch must have been taken.
+    write_due: Option<Instant>,
+    /// The last read found nothing more: only then does silence mean something.
+    caught_up: bool,
+    /// How many requests are still taken, once the server drains.
+    drain_left: Option<usize>,
+    /// Why nothing is read any more: what is owed is answered, and then it is over.
+    ending: Option<Closed>,
+}
+
+/// What is missing of a frame, and by when it must be there.
+#[derive(Clone, Copy, Debug)]
+enum FrameDue {
+    Head(Instant),
+    Body(Instant),
+}
+
+/// Why reading has stopped.
+enum Stop {
+    /// Nothing more has arrived.
+    Nothing,
+    /// `max_in_flight`.
+    Full,
+    /// The turn was long enough.
+    Turn,
+    /// Nothing is read any more.
+    Ending,
+}
+
+impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'s, F, H, A> {
+    fn new(service: &'s Arc<Service<F, H>>, stream: Stream, peer: Option<SocketAddr>) -> Self {
+        let now = Instant::now();
+        let interval = match service.framing.heartbeat() {
+            Some(_) => service.ledger.settings.heartbeat_interval,
+            None => Duration::ZERO,
+        };
+        Connection {
+            service,
+            peer,
+            framed: Framed::new(stream),
+            exchanges: Exchanges::new(),
+            outgoing: Outgoing::default(),
+            pulse: Pulse::new(interval, fastrand::f64(), now),
+            heartbeats: Allowance::full(now),
+            used: now,
+            partial: 0,
+            frame_due: None,
+            write_due: None,
+            caught_up: false,
+            drain_left: None,
+            ending: None,
+        }
+    }
+
+    fn settings(&self) -> &'s Settings {
+        &self.service.ledger.settings
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        answer: &impl Fn(Ticket<F, H>, Request) -> A,
+    ) -> Poll<Closed> {
+        if self.drain_left.is_none() && self.service.ledger.is_draining() {
+            // What has arrived is answered, but an endless stream of requests isn't followed.
+            self.drain_left = Some(self.settings().max_in_flight);
+        }
+        loop {
+            let now = Instant::now();
+            let turn = self.turn(cx, now, answer).and_then(|()| self.overdue(cx, now));
+            if let Err(closed) = turn {
+                return Poll::Ready(closed);
+            }
+            if let Some(closed) = self.ending.filter(|_| self.owes_nothing()) {
+                return Poll::Ready(closed);
+            }
+            let due = self.next_due().unwrap_or(now + FAR);
+            if due < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(due.max(now + Duration::from_millis(1)));
+            }
+            ready!(timer.as_mut().poll(cx));
+            if self.exchanges.keeps_room() {
+                self.exchanges.clear();
+            }
+        }
+    }
+
+    /// Reads, lets be answered, writes: see the module.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        answer: &impl Fn(Ticket<F, H>, Request) -> A,
+    ) -> Result<(), Closed> {
+        let limit = self.settings().handler_deadline.unwrap_or_default();
+        let mut taken = 0;
+        loop {
+            let stop = self.read(cx, now, &mut taken, answer)?;
+            self.exchanges.poll(cx, now, limit);
+            self.write(cx, now)?;
+            match stop {
+                Stop::Full if self.has_room() => {}
+                Stop::Turn => {
+                    cx.waker().wake_by_ref();
+                    return Ok(());
+                }
+                Stop::Nothing | Stop::Full | Stop::Ending => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes requests as long as there are any and room for them.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        taken: &mut usize,
+        answer: &impl Fn(Ticket<F, H>, Request) -> A,
+    ) -> Result<Stop, Closed> {
+        loop {
+            if self.drain_left == Some(0) {
+                self.ending.get_or_insert(Closed::Drained);
+            }
+            if self.ending.is_some() {
+                return Ok(Stop::Ending);
+            }
+            if !self.has_room() {
+                // While it is us who don't read, the client's silence means nothing.
+                self.caught_up = false;
+                self.frame_due = None;
+                return Ok(Stop::Full);
+            }
+            if *taken >= TURN {
+                self.caught_up = false;
+                return Ok(Stop::Turn);
+            }
+            match self
+                .framed
+                .poll_next(&self.service.framing, Direction::Request, cx)
+            {
+                Poll::Pending => {
+                    self.wait_for_more(now);
+                    return Ok(match self.ending {
+                        Some(_) => Stop::Ending,
+                        None => Stop::Nothing,
+                    });
+                }
+                Poll::Ready(Ok(item)) => {
+                    *taken += 1;
+                    self.frame_due = None;
+                    self.partial = 0;
+                    self.take(item, now, answer)?;
+                }
+                Poll::Ready(Err(ReadError::Closed)) => self.ending = Some(Closed::ByPeer),
+                Poll::Ready(Err(ReadError::Truncated)) => self.ending = Some(Closed::Truncated),
+                Poll::Ready(Err(ReadError::Io(_))) => return Err(Closed::Broken),
+                Poll::Ready(Err(ReadError::Frame(error))) => self.ending = Some(self.refuse(&error)),
+            }
+        }
+    }
+
+    /// What came is no frame.
+    fn refuse(&self, error: &FrameError) -> Closed {
+        tracing::info!(target: "millpond::server", peer = ?self.peer, %error, "connection closed: it spoke another protocol");
+        match error {
+            FrameError::Http => Closed::Http,
+            FrameError::Tls => Closed::Tls,
+            _ => Closed::ProtocolError,
+        }
+    }
+
+    /// Everything that has arrived has been read.
+    fn wait_for_more(&mut self, now: Instant) {
+        self.caught_up = true;
+        if self.drain_left.is_some() {
+            self.ending = Some(Closed::Drained);
+            return;
+        }
+        let arrived = self.framed.left_over().len();
+        if arrived == self.partial {
+            return;
+        }
+        self.partial = arrived;
+        self.pulse.heard(now);
+        self.acknowledge();
+        let settings = self.settings();
+        match (self.framed.announced(), self.frame_due) {
+            (Some(length), None | Some(FrameDue::Head(_))) => {
+                let time = transfer_time(settings.body_timeout, length, settings.least_rate);
+                self.frame_due = Some(FrameDue::Body(now + time));
+            }
+            (None, None) => self.frame_due = Some(FrameDue::Head(now + settings.header_timeout)),
+            _ => {}
+        }
+    }
+
+    /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the first is acknowledged, and the kernel likes to
+    /// wait 40 ms with that. A system call, so only while a part is missing.
+    fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.framed.stream().tcp() {
+            // It is a help: without it the rest comes later.
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
+        }
+    }
+
+    fn take(
+        &mut self,
+        item: Item,
+        now: Instant,
+        answer: &impl Fn(Ticket<F, H>, Request) -> A,
+    ) -> Result<(), Closed> {
+        let ledger = &self.service.ledger;
+        match item {
+            Item::Heartbeat => {
+                count(&ledger.counters.heartbeats_received);
+                self.pulse.beat(now);
+                if !self.heartbeats.take(ledger.settings.heartbeat_limit, now) {
+                    tracing::warn!(target: "millpond::server", peer = ?self.peer, "connection closed: more heartbeats than heartbeat_limit allows");
+                    return Err(Closed::HeartbeatFlood);
+                }
+            }
+            Item::Frame(frame) => {
+                count(&ledger.counters.requests);
+                self.pulse.heard(now);
+                self.used = now;
+                if let Some(left) = &mut self.drain_left {
+                    *left -= 1;
+                }
+                self.begin(frame.into_body(), now, answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a request be answered, if it is acceptable and not one too many.
+    fn begin(&mut self, body: Bytes, now: Instant, answer: &impl Fn(Ticket<F, H>, Request) -> A) {
+        let service = self.service;
+        let request = service.framing.failure_needs_request().then(|| body.clone());
+        let checked = match service.handler.bodies() {
+            Bodies::Json => handler::check(&body),
+            Bodies::Opaque => Ok(()),
+        };
+        let state = match checked.map(|()| Ticket::new(service)) {
+            Ok(Some(ticket)) => {
+                let deadline = self.settings().handler_deadline.map(|limit| now + limit);
+                let request = Request {
+                    body,
+                    peer: self.peer,
+                    deadline,
+                };
+                State::Running {
+                    answer: Box::pin(answer(ticket, request)),
+                    deadline,
+                }
+            }
+            Ok(None) => State::Answered(Err(Failure {
+                kind: FailureKind::Overloaded,
+                message: format!(
+                    "{} requests are being handled already",
+                    self.settings().max_handled
+                ),
+            })),
+            Err(failure) => State::Answered(Err(failure)),
+        };
+        self.exchanges.push(Exchange { request, state });
+    }
+
+    /// Writes what is left, and then the replies that are ready, as far as the client takes them.
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {
+        loop {
+            if !self.outgoing.is_empty() {
+                let rest = self.outgoing.poll_rest(self.framed.stream_mut(), cx);
+                match rest {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(Ok(())) => self.written(now),
+                    Poll::Ready(Err(_)) => return Err(Closed::Broken),
+                }
+            }
+            if !self.exchanges.has_answer() {
+                return Ok(());
+            }
+            let (service, exchanges) = (self.service, &mut self.exchanges);
+            let mut told = Told::ByReply;
+            let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
+                while batch.len() < service.ledger.settings.max_batch
+                    && told == Told::ByReply
+                    && let Some(answered) = exchanges.take_answer()
+                {
+                    told = reply(service, answered, batch);
+                }
+                Ok::<_, Infallible>(())
+            });
+            if !matches!(begun, Ok(Ok(()))) {
+                return Err(Closed::Broken);
+            }
+            self.used = now;
+            self.written(now);
+            if told == Told::ByClosing {
+                self.ending = Some(Closed::ToldFailure);
+                self.exchanges.clear();
+            }
+        }
+    }
+
+    /// Something was written; what is left of it has a deadline.
+    fn written(&mut self, now: Instant) {
+        self.pulse.sent(now);
+        let settings = self.settings();
+        self.write_due = (!self.outgoing.is_empty())
+            .then(|| {
+                transfer_time(
+                    settings.write_timeout,
+                    self.outgoing.remaining(),
+                    settings.least_rate,
+                )
+            })
+            .map(|time| now + time);
+    }
+
+    fn has_room(&self) -> bool {
+        self.exchanges.len() < self.settings().max_in_flight
+    }
+
+    fn owes_nothing(&self) -> bool {
+        self.exchanges.is_empty() && self.outgoing.is_empty()
+    }
+}
+
+/// Adds a reply to a batch, or what tells of a failure.
+fn reply<F: Framing, H>(service: &Service<F, H>, answered: Answered, batch: &mut Vec<u8>) -> Told {
+    let counters = &service.ledger.counters;
+    let encoded = |body: &Bytes, batch: &mut Vec<u8>| service.framing.encode(Direction::Reply, body, batch);
+    let failure = match answered.answer {
+        Ok(body) => match encoded(&body, batch) {
+            Ok(()) => {
+                count(&counters.replies);
+                return Told::ByReply;
+            }
+            Err(error) => Failure {
+                kind: FailureKind::HandlerFailed,
+                message: format!("the reply can't be sent: {error}"),
+            },
+        },
+        Err(failure) => failure,
+    };
+    counters.failure(failure.kind);
+    let failure = Failure {
+        kind: failure.kind,
+        message: shorten(failure.message),
+    };
+    let request = answered.request.as_deref().unwrap_or_default();
+    service.framing.encode_failure(request, &failure, batch)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What only time brings to a connection: which moment is the next, and what happens then.
+
+use std::{convert::Infallible, future::Future, task::Context};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Connection, FrameDue, REST};
+use crate::{
+    framing::{Failure, Framing},
+    server::{
+        handler::Handler,
+        snapshot::{Closed, count},
+    },
+};
+
+impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+    /// Does what is due: a heartbeat, or the end. Everything that has arrived has been read before.
+    pub(super) fn overdue(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {
+        let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if passed(self.write_due) {
+            return Err(Closed::WriteTimeout);
+        }
+        if self.listens() {
+            match self.frame_due {
+                Some(FrameDue::Head(due)) if due <= now => self.ending = Some(Closed::HeaderTimeout),
+                Some(FrameDue::Body(due)) if due <= now => self.ending = Some(Closed::BodyTimeout),
+                _ => {}
+            }
+            if self.pulse.is_dead(now) {
+                return Err(Closed::HeartbeatMissed);
+            }
+        }
+        if passed(self.idle_due()) {
+            return Err(Closed::IdleTimeout);
+        }
+        if passed(self.beat_due()) {
+            let heartbeat = self.service.framing.heartbeat().unwrap_or_default();
+            let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
+                batch.extend_from_slice(heartbeat);
+                Ok::<_, Infallible>(())
+            });
+            if !matches!(begun, Ok(Ok(()))) {
+                return Err(Closed::Broken);
+            }
+            count(&self.service.ledger.counters.heartbeats_sent);
+            self.written(now);
+        }
+        Ok(())
+    }
+
+    /// The next moment at which something is due: each of these is dealt with by [`Connection::overdue`], the exchanges, or the timer's end.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let (frame, dead) = match self.listens() {
+            true => (
+                self.frame_due
+                    .map(|(FrameDue::Head(due) | FrameDue::Body(due))| due),
+                self.pulse.dead_at(),
+            ),
+            false => (None, None),
+        };
+        let rest = self.exchanges.keeps_room().then(|| self.used + REST);
+        let deadline = self.exchanges.next_deadline();
+        let due = [
+            deadline,
+            frame,
+            dead,
+            self.write_due,
+            self.idle_due(),
+            self.beat_due(),
+            rest,
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// At the boundary of a frame of ours only.
+    fn beat_due(&self) -> Option<Instant> {
+        self.pulse.beat_due().filter(|_| self.outgoing.is_empty())
+    }
+
+    fn idle_due(&self) -> Option<Instant> {
+        let limit = self.settings().idle_timeout?;
+        (self.owes_nothing() && self.partial == 0).then(|| self.used + limit)
+    }
+
+    /// Whether silence means something: all that has come was read, and more would be.
+    fn listens(&self) -> bool {
+        self.caught_up && self.ending.is_none()
+    }
+}

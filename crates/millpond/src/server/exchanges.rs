@@ -1,0 +1,227 @@
+//! The exchanges of one connection, in the order of its requests: handlers that run, and answers that wait for their turn. Reads and writes
+//! nothing.
+//!
+//! # Why a queue of its own
+//!
+//! `FuturesOrdered` allocates for each future as well, and asks only the one that was woken. But a deadline for each would be a timer for each, and so
+//! would be lost what is gained here: one timer per connection, one place where a handler's panic, its deadline and its answer become the same
+//! thing. The price is that whoever is woken asks all that run, at most `max_in_flight`.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    framing::{Failure, FailureKind},
+    span::Span,
+};
+
+/// See the module. `A` is the future of an answer.
+pub(super) struct Exchanges<A> {
+    queue: VecDeque<Exchange<A>>,
+    running: usize,
+}
+
+/// One of them.
+pub(super) struct Exchange<A> {
+    /// Kept if the protocol needs it to tell of a failure.
+    pub(super) request: Option<Bytes>,
+    pub(super) state: State<A>,
+}
+
+pub(super) enum State<A> {
+    Running {
+        answer: Pin<Box<A>>,
+        deadline: Option<Instant>,
+    },
+    Answered(Result<Bytes, Failure>),
+}
+
+/// What the client is to be told, and the request if it was kept.
+pub(super) struct Answered {
+    pub(super) request: Option<Bytes>,
+    pub(super) answer: Result<Bytes, Failure>,
+}
+
+impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
+    pub(super) fn new() -> Self {
+        Exchanges {
+            queue: VecDeque::new(),
+            running: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn push(&mut self, exchange: Exchange<A>) {
+        self.running += usize::from(matches!(exchange.state, State::Running { .. }));
+        self.queue.push_back(exchange);
+    }
+
+    /// Asks those that run. One that panics has failed; so has one whose deadline has passed, if it has no answer even now. `limit` is what
+    /// the deadline was made of, for the text.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, limit: Duration) {
+        if self.running == 0 {
+            return;
+        }
+        for exchange in &mut self.queue {
+            let State::Running { answer, deadline } = &mut exchange.state else {
+                continue;
+            };
+            // What a handler shares with others is its own to keep whole when it panics; its future isn't polled again.
+            let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+            let answer = match polled {
+                Ok(Poll::Ready(answer)) => answer,
+                Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => Err(Failure {
+                    kind: FailureKind::TimedOut,
+                    message: format!("not answered within {}", Span(limit)),
+                }),
+                Ok(Poll::Pending) => continue,
+                Err(_) => Err(Failure {
+                    kind: FailureKind::HandlerFailed,
+                    message: String::from("the handler panicked"),
+                }),
+            };
+            exchange.state = State::Answered(answer);
+            self.running -= 1;
+        }
+    }
+
+    /// Whether the first in line has its answer.
+    pub(super) fn has_answer(&self) -> bool {
+        matches!(
+            self.queue.front(),
+            Some(Exchange {
+                state: State::Answered(_),
+                ..
+            })
+        )
+    }
+
+    /// Takes the first in line, if it has its answer.
+    pub(super) fn take_answer(&mut self) -> Option<Answered> {
+        if !self.has_answer() {
+            return None;
+        }
+        let Exchange { request, state } = self.queue.pop_front()?;
+        match state {
+            State::Answered(answer) => Some(Answered { request, answer }),
+            State::Running { .. } => None,
+        }
+    }
+
+    /// The first deadline: they are in the order of the requests.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.running == 0 {
+            return None;
+        }
+        self.queue.iter().find_map(|exchange| match exchange.state {
+            State::Running { deadline, .. } => deadline,
+            State::Answered(_) => None,
+        })
+    }
+
+    /// Drops all of them, and their handlers.
+    pub(super) fn clear(&mut self) {
+        *self = Exchanges::new();
+    }
+
+    /// Whether it keeps room for exchanges, and has none.
+    pub(super) fn keeps_room(&self) -> bool {
+        self.queue.is_empty() && self.queue.capacity() > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        future::{pending, ready},
+        task::Waker,
+    };
+
+    use super::*;
+
+    type Answer = Pin<Box<dyn Future<Output = Result<Bytes, Failure>>>>;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn running(
+        answer: impl Future<Output = Result<Bytes, Failure>> + 'static,
+        now: Instant,
+    ) -> Exchange<Answer> {
+        Exchange {
+            request: None,
+            state: State::Running {
+                answer: Box::pin(Box::pin(answer)),
+                deadline: Some(now + LIMIT),
+            },
+        }
+    }
+
+    fn take(exchanges: &mut Exchanges<Answer>) -> Vec<Result<Bytes, FailureKind>> {
+        std::iter::from_fn(|| exchanges.take_answer())
+            .map(|answered| answered.answer.map_err(|failure| failure.kind))
+            .collect()
+    }
+
+    #[test]
+    fn answers_come_in_the_order_of_the_requests() {
+        let now = Instant::now();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let open = std::rc::Rc::new(Cell::new(false));
+        let gate = open.clone();
+        let mut exchanges = Exchanges::<Answer>::new();
+        exchanges.push(running(
+            std::future::poll_fn(move |_| match gate.get() {
+                true => Poll::Ready(Ok(Bytes::from("first"))),
+                false => Poll::Pending,
+            }),
+            now,
+        ));
+        exchanges.push(running(ready(Ok(Bytes::from("second"))), now));
+        exchanges.poll(cx, now, LIMIT);
+        assert_eq!(take(&mut exchanges), [], "the second waits for the first");
+        open.set(true);
+        exchanges.poll(cx, now, LIMIT);
+        assert_eq!(take(&mut exchanges), [Ok("first".into()), Ok("second".into())]);
+    }
+
+    #[test]
+    fn a_panic_and_a_deadline_cost_one_exchange_each() {
+        let now = Instant::now();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut exchanges = Exchanges::<Answer>::new();
+        exchanges.push(running(async { panic!("secret") }, now));
+        exchanges.push(running(pending(), now));
+        exchanges.push(running(ready(Ok(Bytes::new())), now));
+        assert_eq!(exchanges.next_deadline(), Some(now + LIMIT));
+        exchanges.poll(cx, now + LIMIT - Duration::from_nanos(1), LIMIT);
+        let told = exchanges.take_answer().expect("it panicked").answer.unwrap_err();
+        assert_eq!(told.message, "the handler panicked", "and not with what");
+        assert!(exchanges.take_answer().is_none());
+        exchanges.poll(cx, now + LIMIT, LIMIT);
+        assert_eq!(
+            take(&mut exchanges),
+            [Err(FailureKind::TimedOut), Ok(Bytes::new())]
+        );
+        assert_eq!((exchanges.next_deadline(), exchanges.len()), (None, 0));
+        assert!(exchanges.keeps_room());
+        exchanges.clear();
+        assert!(!exchanges.keeps_room());
+    }
+}

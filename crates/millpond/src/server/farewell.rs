@@ -1,0 +1,68 @@
+//! How a connection is left: with a word to HTTP clients, and without a reset that could overtake what was just written.
+
+use std::{future::poll_fn, pin::Pin, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
+
+use super::snapshot::Closed;
+use crate::transport::Stream;
+
+/// How long a client has to close its side once ours is closed.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much of what it still sends is read and forgotten.
+const LINGER_BYTES: usize = 256 << 10;
+
+/// Leaves a connection on which nothing is owed any more.
+///
+/// Where bytes may have arrived that nobody will read, ours is closed first and theirs read for a while: closing a socket with unread bytes resets
+/// it, and a reset may take the last reply from the client's hands.
+pub(super) async fn leave(mut stream: Stream, reason: Closed, speaks: &str) {
+    let lingers = matches!(
+        reason,
+        Closed::ProtocolError | Closed::Http | Closed::ToldFailure | Closed::Drained | Closed::IdleTimeout
+    );
+    if lingers {
+        let farewell = async {
+            if reason == Closed::Http {
+                stream.write_all(http_refusal(speaks).as_bytes()).await?;
+            }
+            stream.shutdown().await?;
+            forget(&mut stream).await
+        };
+        // Whether it was heard nobody needs to know.
+        let _ = timeout(LINGER, farewell).await;
+    }
+    stream.close();
+}
+
+/// Reads until the client has closed its side as well, or it is enough.
+async fn forget(stream: &mut Stream) -> std::io::Result<()> {
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        let read = poll_fn(|cx| {
+            // On the stack of this turn only, not in the future.
+            let mut room = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut room);
+            let polled = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+            polled.map_ok(|()| buffer.filled().len())
+        });
+        match read.await? {
+            0 => return Ok(()),
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(())
+}
+
+/// What an HTTP client is told.
+fn http_refusal(speaks: &str) -> String {
+    let body = format!("This port speaks {speaks}, not HTTP.\n");
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}

@@ -1,0 +1,250 @@
+//! Who answers requests: the trait, and what makes one of a closure. Knows nothing of connections and limits.
+
+use std::{fmt, future::Future, marker::PhantomData, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
+
+use crate::framing::{
+    Failure, FailureKind,
+    json::{self, JsonError},
+};
+
+/// Answers requests.
+///
+/// ```
+/// use bytes::Bytes;
+/// use millpond::{framing::Failure, server::{Handler, Request}};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+///         Ok(request.into_body())
+///     }
+/// }
+/// ```
+///
+/// # Cancel safety
+///
+/// A handler's future is dropped at its deadline, when its client has gone, and when the server closes. A panic costs that request alone.
+///
+/// # Who polls it
+///
+/// The connection's task, with the other requests of that connection: a handler that computes for long, rather than wait, keeps them
+/// and its own heartbeats up, and had better spawn.
+pub trait Handler: Send + Sync + 'static {
+    /// The reply's body.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the client is to be told: an error reply where the protocol has one, else its connection is closed.
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send;
+
+    /// What bodies must be to get here. Default: JSON, as the `length:` protocol asks; any other is answered with an error reply.
+    fn bodies(&self) -> Bodies {
+        Bodies::Json
+    }
+}
+
+/// What is asked of a body before a handler sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bodies {
+    /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep.
+    Json,
+    /// Nothing: the handler looks for itself, or passes it on.
+    Opaque,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub(super) body: Bytes,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Request {
+    /// What the client has sent.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// What the client has sent.
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
+    /// Who has sent it, where that has an address: Unix sockets have none.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// When the answer is given up, if it is ever.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How much time is left until [`deadline`](Request::deadline), to be passed on to whoever is asked for a part of the answer.
+    pub fn remaining(&self) -> Option<Duration> {
+        Some(self.deadline?.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A handler of a closure that takes bodies as they came, and answers in kind: `raw(async |body: Bytes| Ok(body))`.
+///
+/// A closure that needs what it captures clones it for each request: `move |body| { let stock = stock.clone(); async move { … } }`.
+pub fn raw<F, Answer, Reply>(answer: F) -> Raw<F>
+where
+    F: Fn(Bytes) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Result<Reply, Failure>> + Send,
+    Reply: Into<Bytes>,
+{
+    Raw {
+        answer,
+        bodies: Bodies::Json,
+    }
+}
+
+/// What [`raw`] makes.
+pub struct Raw<F> {
+    answer: F,
+    bodies: Bodies,
+}
+
+impl<F> Raw<F> {
+    /// Takes bodies that nobody has looked at: for framings whose bodies aren't JSON, and for those who look themselves.
+    pub fn opaque(mut self) -> Self {
+        self.bodies = Bodies::Opaque;
+        self
+    }
+}
+
+impl<F> fmt::Debug for Raw<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Raw").field("bodies", &self.bodies).finish()
+    }
+}
+
+impl<F, Answer, Reply> Handler for Raw<F>
+where
+    F: Fn(Bytes) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Result<Reply, Failure>> + Send,
+    Reply: Into<Bytes>,
+{
+    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+        (self.answer)(request.body).await.map(Into::into)
+    }
+
+    fn bodies(&self) -> Bodies {
+        self.bodies
+    }
+}
+
+/// A handler of a closure that takes values and answers with values, by serde: `json(async |order: Order| -> Result<Receipt, Refused> { … })`.
+///
+/// A body that isn't JSON is answered with the error -32700, one that isn't a `T` with -32600, and an `Err` with -32603 and its text. As for captures see
+/// [`raw`].
+pub fn json<T, R, E, F, Answer>(answer: F) -> Json<T, F>
+where
+    T: DeserializeOwned + 'static,
+    R: Serialize,
+    E: fmt::Display,
+    F: Fn(T) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Result<R, E>> + Send,
+{
+    Json {
+        answer,
+        takes: PhantomData,
+    }
+}
+
+/// What [`json()`] makes.
+pub struct Json<T, F> {
+    answer: F,
+    takes: PhantomData<fn(T)>,
+}
+
+impl<T, F> fmt::Debug for Json<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json<{}>", std::any::type_name::<T>())
+    }
+}
+
+impl<T, R, E, F, Answer> Handler for Json<T, F>
+where
+    T: DeserializeOwned + 'static,
+    R: Serialize,
+    E: fmt::Display,
+    F: Fn(T) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Result<R, E>> + Send,
+{
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+        // The value needn't be `Send`: it has gone into the answer's future before anything is awaited.
+        let answer = value_of::<T>(&request.body).map(&self.answer);
+        async move {
+            let reply = answer?.await.map_err(|error| failed(&error))?;
+            Ok(json::write(&reply).map_err(|error| failed(&error))?.into())
+        }
+    }
+
+    fn bodies(&self) -> Bodies {
+        // They are read here anyway.
+        Bodies::Opaque
+    }
+}
+
+fn failed(error: &dyn fmt::Display) -> Failure {
+    Failure {
+        kind: FailureKind::HandlerFailed,
+        message: error.to_string(),
+    }
+}
+
+/// The value in a body; or whether it is no JSON at all, or not what was asked for.
+fn value_of<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let error = match json::read(body) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    // What is of the wrong type may turn out to be no JSON further on.
+    if matches!(&error, JsonError::Invalid(error) if error.is_data()) {
+        check(body)?;
+        return Err(Failure {
+            kind: FailureKind::Refused,
+            message: error.to_string(),
+        });
+    }
+    Err(malformed(&error))
+}
+
+/// Whether a body is JSON.
+pub(super) fn check(body: &[u8]) -> Result<(), Failure> {
+    json::check(body).map_err(|error| malformed(&error))
+}
+
+fn malformed(error: &JsonError) -> Failure {
+    Failure {
+        kind: FailureKind::Malformed,
+        message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_json_and_no_value_of_the_type_are_told_apart() {
+        let kind = |body: &[u8]| value_of::<u8>(body).map_err(|failure| failure.kind);
+        assert_eq!(kind(b" 7 "), Ok(7));
+        for refused in ["\"7\"", "700", "{}", "[7]", "null"] {
+            assert_eq!(kind(refused.as_bytes()), Err(FailureKind::Refused), "{refused}");
+        }
+        let deep = [vec![b'['; 65], vec![b']'; 65]].concat();
+        for malformed in [&b""[..], b"7 7", b"7x", b"\"7", b"[7,}", b"\"\xff\"", &deep] {
+            assert_eq!(kind(malformed), Err(FailureKind::Malformed), "{malformed:?}");
+        }
+    }
+}

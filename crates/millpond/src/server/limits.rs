@@ -1,0 +1,123 @@
+//! The arithmetic of limits: rates, times that depend on lengths, who counts as one client. Pure: it is told the time.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// How many heartbeats a client may send: so many at once, and so many a second on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatLimit {
+    /// How many at once, at least 1. Default 100: as many as an honest client sends in a quarter of an hour, should the network deliver
+    /// them together.
+    pub burst: u32,
+    /// How many a second, at least 1. Default 20: two hundred times as many as a client sends that keeps to the interval, and still nothing to
+    /// serve.
+    pub per_second: u32,
+}
+
+impl Default for HeartbeatLimit {
+    fn default() -> Self {
+        HeartbeatLimit {
+            burst: 100,
+            per_second: 20,
+        }
+    }
+}
+
+/// What a client has left of a [`HeartbeatLimit`]: GCRA, the token bucket that needs a single moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// When the bucket will be full again.
+    full_at: Instant,
+}
+
+impl Allowance {
+    pub(super) fn full(now: Instant) -> Self {
+        Allowance { full_at: now }
+    }
+
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, limit: HeartbeatLimit, now: Instant) -> bool {
+        let each = Duration::from_secs(1) / limit.per_second;
+        let full_at = self.full_at.max(now) + each;
+        if full_at.saturating_duration_since(now) > each * limit.burst {
+            return false;
+        }
+        self.full_at = full_at;
+        true
+    }
+}
+
+/// How long a transfer may take: what every one may, and what its bytes take at the lowest rate that is borne.
+pub(super) fn transfer_time(base: Duration, bytes: usize, least_rate: u32) -> Duration {
+    base.saturating_add(Duration::from_secs_f64(bytes as f64 / f64::from(least_rate)))
+}
+
+/// Who counts as one client: an IPv4 address; of IPv6 the 64 bits that a network is given, for whoever has one has all addresses in it.
+pub(super) fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+/// Shortens a text for a client: what an error quotes of a request may be as long as that.
+pub(super) fn shorten(mut text: String) -> String {
+    const LONGEST: usize = 500;
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_allowed_and_then_the_rate() {
+        let limit = HeartbeatLimit {
+            burst: 10,
+            per_second: 2,
+        };
+        let mut now = Instant::now();
+        let mut allowance = Allowance::full(now);
+        let mut taken = |now: Instant| (0..100).take_while(|_| allowance.take(limit, now)).count();
+        assert_eq!(taken(now), 10);
+        now += Duration::from_millis(499);
+        assert_eq!(taken(now), 0);
+        now += Duration::from_millis(1);
+        assert_eq!(taken(now), 1);
+        now += Duration::from_secs(2);
+        assert_eq!(taken(now), 4);
+        now += Duration::from_secs(3_600);
+        assert_eq!(taken(now), 10, "no more than a burst is saved up");
+    }
+
+    #[test]
+    fn a_transfer_has_time_for_its_bytes() {
+        let base = Duration::from_secs(10);
+        assert_eq!(transfer_time(base, 0, 1_000), base);
+        assert_eq!(transfer_time(base, 5_000, 1_000), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client_and_a_mapped_address_is_ipv4() {
+        let of = |text: &str| origin(text.parse().expect("an address")).to_string();
+        assert_eq!(of("10.0.0.7"), "10.0.0.7");
+        assert_eq!(of("::ffff:10.0.0.7"), "10.0.0.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(shorten(String::from("short")), "short");
+        let long = shorten(format!("x{}", "ü".repeat(1_000)));
+        assert!(long.len() <= 503 && long.ends_with("ü…"), "{long}");
+    }
+}

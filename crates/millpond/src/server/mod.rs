@@ -1,0 +1,65 @@
+//! Serves requests on a listener: frames in, a [`Handler`]'s answers out, in the order of the requests. Bounded in everything that a client
+//! could make it hold or wait for, and drained without losing an exchange. Opens no connections.
+//!
+//! ```
+//! use millpond::{server::{Server, json}, transport::{ListenOptions, Listener}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = Listener::bind(&"127.0.0.1:0".parse()?, ListenOptions::default()).await?;
+//! let double = json(async |number: i64| number.checked_mul(2).ok_or("too large"));
+//! let server = Server::builder(double).serve(listener)?;
+//! println!("serving at {}", server.endpoint());
+//! server.drain(std::time::Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`Builder`], whose settings are the limits; [`Running`]; then, for how it
+//! works, `connection.rs` (one client), `exchanges.rs` (its requests), `accepting.rs` (all of them), `ledger.rs` (who gets in).
+//!
+//! # What a client is told
+//!
+//! | what happened | error | the connection |
+//! |---|---|---|
+//! | the body isn't JSON, is nested too deep, or has bytes behind it | -32700 | stays |
+//! | it is JSON, and not what the handler takes | -32600 | stays |
+//! | the handler failed or panicked | -32603 | stays |
+//! | too many requests are handled at once | -32001 | stays |
+//! | the handler took too long | -32002 | stays |
+//! | what came is no frame, or too long a one | none: nobody knows where the next frame begins | is closed, after the replies owed |
+//! | HTTP | an HTTP 400 that names the protocol | is closed |
+//!
+//! A client that closes its sending side gets the replies owed, and then the connection is closed. One that resets it: its handlers are dropped.
+
+mod accepting;
+mod builder;
+mod connection;
+mod exchanges;
+mod farewell;
+mod handler;
+mod ledger;
+mod limits;
+mod running;
+mod settings;
+mod snapshot;
+
+pub use self::{
+    builder::Builder,
+    handler::{Bodies, Handler, Json, Raw, Request, json, raw},
+    limits::HeartbeatLimit,
+    running::{Ended, Running},
+    settings::{InvalidSetting, ServeError},
+    snapshot::{Closed, Failures, Snapshot, Status, Totals},
+};
+
+/// Where building a server begins.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// A server that answers with `handler`.
+    pub fn builder<H: Handler>(handler: H) -> Builder<H> {
+        Builder::new(handler)
+    }
+}

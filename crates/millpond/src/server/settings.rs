@@ -1,0 +1,164 @@
+//! Settings: their defaults, each with its reason, and the one place where they are validated.
+
+use std::time::Duration;
+
+use super::limits::HeartbeatLimit;
+
+/// No time is longer than this: sums of times and moments then never overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// A server's settings; the setters of [`Builder`](super::Builder) explain each.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) max_connections: usize,
+    pub(super) max_connections_per_address: Option<usize>,
+    pub(super) max_in_flight: usize,
+    pub(super) max_handled: usize,
+    pub(super) max_batch: usize,
+    pub(super) handshake_timeout: Duration,
+    pub(super) header_timeout: Duration,
+    pub(super) body_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) least_rate: u32,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) handler_deadline: Option<Duration>,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) heartbeat_limit: HeartbeatLimit,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            max_connections: 10_000,
+            max_connections_per_address: Some(1_000),
+            max_in_flight: 16,
+            max_handled: 1_000,
+            max_batch: 64 << 10,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            least_rate: 16 << 10,
+            idle_timeout: Some(Duration::from_secs(3_600)),
+            handler_deadline: Some(Duration::from_secs(30)),
+            heartbeat_interval: Duration::from_secs(10),
+            heartbeat_limit: HeartbeatLimit::default(),
+        }
+    }
+}
+
+/// A setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}, and must be {allowed}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Its name.
+    pub setting: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+/// Why a server didn't begin to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// There is no runtime here for its tasks.
+    #[error("a server needs a tokio runtime to run on: call serve() inside one")]
+    NoRuntime,
+    /// The listener doesn't know where it listens.
+    #[error("the listener can't tell where it listens: {0}")]
+    Listener(#[source] std::io::Error),
+}
+
+impl Settings {
+    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
+        let counts = [
+            ("max_connections", self.max_connections),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address.unwrap_or(1),
+            ),
+            ("max_in_flight", self.max_in_flight),
+            ("max_handled", self.max_handled),
+            ("max_batch", self.max_batch),
+            ("least_rate", to_usize(self.least_rate)),
+            ("heartbeat_limit.burst", to_usize(self.heartbeat_limit.burst)),
+            (
+                "heartbeat_limit.per_second",
+                to_usize(self.heartbeat_limit.per_second),
+            ),
+        ];
+        for (setting, value) in counts {
+            if value == 0 {
+                return Err(invalid(setting, "0", "at least 1"));
+            }
+        }
+        let times = [
+            ("handshake_timeout", Some(self.handshake_timeout)),
+            ("header_timeout", Some(self.header_timeout)),
+            ("body_timeout", Some(self.body_timeout)),
+            ("write_timeout", Some(self.write_timeout)),
+            ("idle_timeout", self.idle_timeout),
+            ("handler_deadline", self.handler_deadline),
+        ];
+        for (setting, time) in times {
+            if time.is_some_and(|time| time.is_zero() || time > LONGEST) {
+                let value = format!("{:?}", time.unwrap_or_default());
+                return Err(invalid(setting, &value, "above zero, and a year at most"));
+            }
+        }
+        if self.heartbeat_interval > LONGEST {
+            let value = format!("{:?}", self.heartbeat_interval);
+            return Err(invalid("heartbeat_interval", &value, "a year at most"));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(setting: &'static str, value: &str, allowed: &'static str) -> InvalidSetting {
+    InvalidSetting {
+        setting,
+        value: value.to_owned(),
+        allowed,
+    }
+}
+
+fn to_usize(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_zeros_and_ages_are_named() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+        let named = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.validate().map_err(|error| error.setting)
+        };
+        assert_eq!(named(|s| s.max_in_flight = 0), Err("max_in_flight"));
+        assert_eq!(named(|s| s.write_timeout = Duration::ZERO), Err("write_timeout"));
+        assert_eq!(
+            named(|s| s.idle_timeout = Some(Duration::MAX)),
+            Err("idle_timeout")
+        );
+        assert_eq!(
+            named(|s| s.heartbeat_interval = Duration::MAX),
+            Err("heartbeat_interval")
+        );
+        assert_eq!(
+            named(|s| s.heartbeat_interval = Duration::ZERO),
+            Ok(()),
+            "none are sent"
+        );
+        assert_eq!(named(|s| s.idle_timeout = None), Ok(()));
+    }
+}

@@ -1,0 +1,251 @@
+//! A server at one instant, and the counters behind it.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use crate::framing::FailureKind;
+
+/// A server at one instant.
+///
+/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what to expect: fields are added
+/// without a new version, renamed or removed only with one. Times are in seconds.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// [`Snapshot::VERSION`].
+    pub version: u32,
+    /// Where it listens.
+    pub endpoint: String,
+    /// Whether it takes connections.
+    pub status: Status,
+    /// Time since it began to serve.
+    #[cfg_attr(feature = "serde", serde(rename = "up_seconds", serialize_with = "seconds"))]
+    pub up: Duration,
+    /// The setting.
+    pub max_connections: usize,
+    /// Connections, those in their TLS handshake included.
+    pub open: usize,
+    /// Requests being handled.
+    pub handled: usize,
+    /// What has happened since it began to serve.
+    pub totals: Totals,
+}
+
+impl Snapshot {
+    /// The version of the JSON.
+    pub const VERSION: u32 = 1;
+}
+
+/// Whether a server takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Status {
+    /// It does.
+    Open,
+    /// It finishes what is under way, and takes no new ones.
+    Draining,
+    /// It doesn't.
+    Ended,
+}
+
+/// What has happened since a server began to serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Totals {
+    /// Connections that were given a place.
+    pub accepted: u64,
+    /// Connections turned away since there were `max_connections`.
+    pub refused_max_connections: u64,
+    /// Connections turned away since there were `max_connections_per_address` from there.
+    pub refused_per_address: u64,
+    /// Whole frames received.
+    pub requests: u64,
+    /// Replies that tell of no failure.
+    pub replies: u64,
+    /// Failures that clients were told of.
+    pub failures: Failures,
+    /// Heartbeats received.
+    pub heartbeats_received: u64,
+    /// Heartbeats sent.
+    pub heartbeats_sent: u64,
+    /// Connections that have ended, by the reason; only reasons that occurred.
+    pub closed: BTreeMap<Closed, u64>,
+}
+
+/// Failures that clients were told of, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Failures {
+    /// No JSON.
+    pub malformed: u64,
+    /// Not acceptable.
+    pub refused: u64,
+    /// The handler failed or panicked.
+    pub handler_failed: u64,
+    /// The handler said that what it needs can't be reached.
+    pub unavailable: u64,
+    /// `max_handled` was reached, or the handler said so.
+    pub overloaded: u64,
+    /// `handler_deadline` passed, or the handler said so.
+    pub timed_out: u64,
+}
+
+/// Why a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Closed {
+    /// The client closed it, at a boundary.
+    ByPeer,
+    /// The client closed it within a frame.
+    Truncated,
+    /// It was reset, or broke otherwise.
+    Broken,
+    /// What came was no frame, or one that is too long.
+    ProtocolError,
+    /// What came was HTTP.
+    Http,
+    /// What came was a TLS handshake, and this port speaks none.
+    Tls,
+    /// The TLS handshake failed.
+    HandshakeFailed,
+    /// The TLS handshake took longer than `handshake_timeout`.
+    HandshakeTimeout,
+    /// The head of a frame took longer than `header_timeout`.
+    HeaderTimeout,
+    /// A body took longer than `body_timeout` and `least_rate` allow.
+    BodyTimeout,
+    /// The client took longer to take replies in than `write_timeout` and `least_rate` allow.
+    WriteTimeout,
+    /// No request within `idle_timeout`.
+    IdleTimeout,
+    /// The client used to send heartbeats, and then nothing came.
+    HeartbeatMissed,
+    /// The client sent more heartbeats than `heartbeat_limit` allows.
+    HeartbeatFlood,
+    /// The client had to be told of a failure for which the protocol has no reply.
+    ToldFailure,
+    /// The server drained, and nothing was under way any more.
+    Drained,
+    /// The server closed, or its drain reached the deadline.
+    Forced,
+}
+
+impl Closed {
+    const ALL: [Closed; 17] = [
+        Closed::ByPeer,
+        Closed::Truncated,
+        Closed::Broken,
+        Closed::ProtocolError,
+        Closed::Http,
+        Closed::Tls,
+        Closed::HandshakeFailed,
+        Closed::HandshakeTimeout,
+        Closed::HeaderTimeout,
+        Closed::BodyTimeout,
+        Closed::WriteTimeout,
+        Closed::IdleTimeout,
+        Closed::HeartbeatMissed,
+        Closed::HeartbeatFlood,
+        Closed::ToldFailure,
+        Closed::Drained,
+        Closed::Forced,
+    ];
+}
+
+#[cfg(feature = "serde")]
+fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(span.as_secs_f64())
+}
+
+/// What is counted as it happens.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) accepted: AtomicU64,
+    pub(super) refused_max_connections: AtomicU64,
+    pub(super) refused_per_address: AtomicU64,
+    pub(super) requests: AtomicU64,
+    pub(super) replies: AtomicU64,
+    pub(super) heartbeats_received: AtomicU64,
+    pub(super) heartbeats_sent: AtomicU64,
+    malformed: AtomicU64,
+    refused: AtomicU64,
+    handler_failed: AtomicU64,
+    unavailable: AtomicU64,
+    overloaded: AtomicU64,
+    timed_out: AtomicU64,
+    closed: [AtomicU64; Closed::ALL.len()],
+}
+
+/// Counts one more.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+impl Counters {
+    pub(super) fn failure(&self, kind: FailureKind) {
+        count(match kind {
+            FailureKind::Malformed => &self.malformed,
+            FailureKind::Refused => &self.refused,
+            FailureKind::HandlerFailed => &self.handler_failed,
+            FailureKind::Unavailable => &self.unavailable,
+            FailureKind::Overloaded => &self.overloaded,
+            FailureKind::TimedOut => &self.timed_out,
+        });
+    }
+
+    pub(super) fn closed(&self, reason: Closed) {
+        count(&self.closed[reason as usize]);
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        let closed = Closed::ALL
+            .into_iter()
+            .map(|reason| (reason, of(&self.closed[reason as usize])));
+        Totals {
+            accepted: of(&self.accepted),
+            refused_max_connections: of(&self.refused_max_connections),
+            refused_per_address: of(&self.refused_per_address),
+            requests: of(&self.requests),
+            replies: of(&self.replies),
+            failures: Failures {
+                malformed: of(&self.malformed),
+                refused: of(&self.refused),
+                handler_failed: of(&self.handler_failed),
+                unavailable: of(&self.unavailable),
+                overloaded: of(&self.overloaded),
+                timed_out: of(&self.timed_out),
+            },
+            heartbeats_received: of(&self.heartbeats_received),
+            heartbeats_sent: of(&self.heartbeats_sent),
+            closed: closed.filter(|&(_, times)| times > 0).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_of_its_own() {
+        let counters = Counters::default();
+        for (times, reason) in Closed::ALL.into_iter().enumerate() {
+            (0..=times).for_each(|_| counters.closed(reason));
+        }
+        let closed = counters.totals().closed;
+        for (times, reason) in (1..).zip(Closed::ALL) {
+            assert_eq!(closed[&reason], times, "{reason:?}");
+        }
+    }
+}
