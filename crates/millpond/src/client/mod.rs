@@ -41,7 +41,7 @@ use tokio::time::Instant;
 pub use self::{
     error::{Execution, Loss, RequestError},
     session::Session,
-    sessions::Sessions,
+    sessions::{HeartbeatTotals, Sessions},
 };
 use self::{
     retry::{RetryBudget, Withdrawal},

@@ -9,6 +9,10 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -37,6 +41,14 @@ pub struct Session {
     served: bool,
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
+    counts: Arc<HeartbeatCounts>,
+}
+
+/// How many heartbeats there have been on all sessions of a client.
+#[derive(Debug, Default)]
+pub(super) struct HeartbeatCounts {
+    pub(super) sent: AtomicU64,
+    pub(super) received: AtomicU64,
 }
 
 /// How far an exchange had come when it failed.
@@ -92,13 +104,14 @@ impl ExchangeFailure {
 }
 
 impl Session {
-    pub(super) fn new(stream: Stream, heartbeat_interval: Duration) -> Self {
+    pub(super) fn new(stream: Stream, heartbeat_interval: Duration, counts: Arc<HeartbeatCounts>) -> Self {
         Session {
             framed: Framed::new(stream),
             pulse: Pulse::new(heartbeat_interval, fastrand::f64(), Instant::now()),
             dirty: false,
             served: false,
             partial_since: None,
+            counts,
         }
     }
 
@@ -158,7 +171,7 @@ impl Session {
     fn nothing_but_heartbeats(&mut self, framing: &impl Framing, now: Instant) -> bool {
         loop {
             match self.framed.take(framing, Direction::Reply) {
-                Ok(Some(Item::Heartbeat)) => self.pulse.beat(now),
+                Ok(Some(Item::Heartbeat)) => self.heard_beat(now),
                 Ok(None) => break,
                 Ok(Some(Item::Frame(_))) | Err(_) => return false,
             }
@@ -214,6 +227,11 @@ impl Session {
         Poll::Pending
     }
 
+    fn heard_beat(&mut self, now: Instant) {
+        self.counts.received.fetch_add(1, Ordering::Relaxed);
+        self.pulse.beat(now);
+    }
+
     /// When it must be asked again although nothing has arrived.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let partial = self.partial_since.map(|since| since + PARTIAL_HEARTBEAT);
@@ -228,7 +246,10 @@ impl Session {
         };
         self.pulse.sent(now);
         match Pin::new(self.framed.stream_mut()).poll_write(cx, heartbeat) {
-            Poll::Ready(Ok(written)) if written == heartbeat.len() => Ok(()),
+            Poll::Ready(Ok(written)) if written == heartbeat.len() => {
+                self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             // Half a heartbeat can't be taken back, and nothing else may follow it.
             Poll::Ready(Ok(_)) => Err(Eviction::PeerReset),
             Poll::Ready(Err(_)) => Err(Eviction::PeerReset),
@@ -315,7 +336,7 @@ impl Exchange<'_> {
             let failure = match next {
                 Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
                 Poll::Ready(Ok(Item::Heartbeat)) => {
-                    self.session.pulse.beat(Instant::now());
+                    self.session.heard_beat(Instant::now());
                     self.looked_again = false;
                     continue;
                 }

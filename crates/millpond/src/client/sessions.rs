@@ -6,11 +6,15 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
-use super::{heartbeats::Heartbeats, session::Session};
+use super::{
+    heartbeats::Heartbeats,
+    session::{HeartbeatCounts, Session},
+};
 use crate::{
     connectors::StreamConnector,
     framing::{Framing, LengthJson},
@@ -24,6 +28,18 @@ pub struct Sessions<F = LengthJson> {
     framing: F,
     heartbeat_interval: Duration,
     heartbeats: Heartbeats,
+    counts: Arc<HeartbeatCounts>,
+}
+
+/// How many heartbeats there have been on all connections of a client since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct HeartbeatTotals {
+    /// By us.
+    pub sent: u64,
+    /// By the peers.
+    pub received: u64,
 }
 
 impl<F: Framing> Sessions<F> {
@@ -33,12 +49,21 @@ impl<F: Framing> Sessions<F> {
             framing,
             heartbeat_interval,
             heartbeats: Heartbeats::default(),
+            counts: Arc::default(),
         }
     }
 
     /// The framing that they speak.
     pub fn framing(&self) -> &F {
         &self.framing
+    }
+
+    /// How many heartbeats there have been.
+    pub fn heartbeats(&self) -> HeartbeatTotals {
+        HeartbeatTotals {
+            sent: self.counts.sent.load(Ordering::Relaxed),
+            received: self.counts.received.load(Ordering::Relaxed),
+        }
     }
 
     /// What opens their streams.
@@ -53,7 +78,11 @@ impl<F: Framing> Connector for Sessions<F> {
 
     async fn connect(&self) -> Result<Session, ConnectError> {
         let stream = self.streams.connect().await?;
-        Ok(Session::new(stream, self.heartbeat_interval))
+        Ok(Session::new(
+            stream,
+            self.heartbeat_interval,
+            Arc::clone(&self.counts),
+        ))
     }
 
     fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {

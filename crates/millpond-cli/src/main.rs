@@ -1,0 +1,30 @@
+//! millpond on the command line. What a command does is in a file of its own under `commands`; how what it found is shown stands apart from
+//! that, so that the text and the JSON say the same.
+
+mod commands;
+mod exit;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+/// Long-lived sockets, pooled: see them work, serve and call by the `length:` protocol.
+#[derive(Parser)]
+#[command(name = "millpond", version, about, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show sockets being reused, under a load that is partly unkind, beside a connection per request
+    Demo(commands::demo::Arguments),
+}
+
+fn main() -> Exit {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Demo(arguments) => commands::demo::run(&arguments),
+    }
+}
