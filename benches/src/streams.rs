@@ -378,7 +378,14 @@ async fn idle(peer: SocketAddr, connections: u32, subject: Subject) -> anyhow::R
             );
             match subject {
                 Subject::Session => per_connection(resident_bytes()?),
-                _ => busy_percent(tokio::time::sleep(MEASURED)).await,
+                _ => {
+                    let sent = || client.pool().connector().heartbeats().sent;
+                    let before = sent();
+                    let percent = busy_percent(tokio::time::sleep(MEASURED)).await;
+                    let beats = (sent() - before) as f64 / f64::from(connections) / MEASURED.as_secs_f64();
+                    ensure!(beats > 0.8, "only {beats:.2} heartbeats a second and session were sent");
+                    percent
+                }
             }
         }
         Subject::BeatingScan => {

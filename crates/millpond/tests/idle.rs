@@ -3,10 +3,16 @@
 
 mod common;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
 
 use common::{Act, Dial, Endpoint, Hand, MS, SECOND, at_rest, close, consistent, pass, settle};
-use millpond::pool::{Eviction, Order, Probe};
+use millpond::pool::{Connector, Eviction, Order, Pool, Probe};
 
 /// Two ticks: one for the watch to be set, one to act.
 const TWO_TICKS: std::time::Duration = std::time::Duration::from_millis(200);
@@ -251,4 +257,52 @@ async fn while_nothing_can_be_dialled_dead_idle_ones_go_all_the_same() {
     assert_eq!((snapshot.idle, endpoint.open(), snapshot.failing), (1, 1, true));
     let lent = pool.acquire().await.unwrap();
     assert_eq!(lent.nth, 2, "the living one serves, at once");
+}
+
+/// Spends of its task's budget at each look, as a connection does that reads and sends something.
+struct Spending {
+    looked: Arc<AtomicUsize>,
+    starved: Arc<AtomicUsize>,
+}
+
+impl Connector for Spending {
+    type Connection = ();
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn poll_idle(&self, (): &mut (), cx: &mut Context<'_>) -> Poll<Eviction> {
+        for _ in 0..3 {
+            match tokio::task::coop::poll_proceed(cx) {
+                Poll::Ready(unit) => unit.made_progress(),
+                Poll::Pending => {
+                    self.starved.fetch_add(1, SeqCst);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.looked.fetch_add(1, SeqCst);
+        Poll::Pending
+    }
+}
+
+/// A budget's end looks like a socket that isn't ready: of 3,000 heartbeats 1,000 a second were sent.
+#[tokio::test(start_paused = true)]
+async fn each_of_many_idle_connections_has_all_of_the_tasks_budget_at_its_look() {
+    let [looked, starved] = [(), ()].map(|()| Arc::new(AtomicUsize::new(0)));
+    let connector = Spending {
+        looked: Arc::clone(&looked),
+        starved: Arc::clone(&starved),
+    };
+    let pool = Pool::builder(connector)
+        .max_size(1_000)
+        .min_idle(1_000)
+        .max_connecting(1_000)
+        .build()
+        .unwrap();
+    pool.ready(SECOND).await.unwrap();
+    pass(TWO_TICKS).await;
+    assert_eq!((looked.load(SeqCst), starved.load(SeqCst)), (1_000, 0));
 }

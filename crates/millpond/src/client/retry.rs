@@ -7,33 +7,37 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// A token, in the thousandths that are counted.
+const TOKEN: u64 = 1_000;
+
 /// What each request pays in: one retry for five requests.
-const PAID_IN: f64 = 0.2;
+const PAID_IN: u64 = TOKEN / 5;
 
 /// Retries a second that need no requests before them.
-const PER_SECOND: f64 = 3.0;
+const PER_SECOND: u64 = 3;
 
 /// How much is saved up: what ten seconds without requests bring.
-const MOST: f64 = 10.0 * PER_SECOND;
+const MOST: u64 = 10 * PER_SECOND * TOKEN;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetryBudget {
-    tokens: f64,
+    /// In thousandths of a token.
+    saved: u64,
     at: Instant,
 }
 
 impl RetryBudget {
     pub(super) fn new(now: Instant) -> Self {
         RetryBudget {
-            tokens: PER_SECOND,
+            saved: PER_SECOND * TOKEN,
             at: now,
         }
     }
 
     /// A request was sent for the first time.
     pub(super) fn pay_in(&mut self) {
-        self.tokens = (self.tokens + PAID_IN).min(MOST.max(self.tokens));
+        self.saved = (self.saved + PAID_IN).min(MOST);
     }
 
     /// Whether one may be sent again; if so that is paid for.
@@ -41,12 +45,17 @@ impl RetryBudget {
         let passed = now
             .saturating_duration_since(self.at)
             .min(Duration::from_secs(60));
-        self.at = self.at.max(now);
-        self.tokens = (self.tokens + passed.as_secs_f64() * PER_SECOND).min(MOST);
-        if self.tokens < 1.0 {
+        // A thousandth of a token is a millisecond's worth, times three; what is less than a millisecond counts the next time.
+        let millis = u64::try_from(passed.as_millis()).expect("at most a minute");
+        self.at += Duration::from_millis(millis);
+        if passed == Duration::from_secs(60) {
+            self.at = now;
+        }
+        self.saved = (self.saved + millis * PER_SECOND).min(MOST);
+        if self.saved < TOKEN {
             return Withdrawal::Refused;
         }
-        self.tokens -= 1.0;
+        self.saved -= TOKEN;
         Withdrawal::Granted
     }
 }

@@ -1,8 +1,9 @@
 //! Upkeep: the task that brings time into a pool, watches its idle connections, and ends with it.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{Arc, Weak},
     task::{Context, Poll, Waker},
 };
@@ -23,7 +24,11 @@ pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> imp
     let watchdog = EndsWithRuntime { lender, ended: false };
     async move {
         let mut watchdog = watchdog;
-        while let Some(wake_at) = watchdog.lender.upgrade().and_then(|lender| round(&lender)) {
+        while let Some(lender) = watchdog.lender.upgrade() {
+            let Some(wake_at) = round(&lender).await else {
+                break;
+            };
+            drop(lender);
             // Either way it is time to look.
             let _ = timeout_at(wake_at, bell.rung()).await;
             // A connection that reports something at every look must not keep the others on this thread from running.
@@ -33,14 +38,19 @@ pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> imp
     }
 }
 
+/// How many idle connections are looked at before others on this thread get their turn.
+const LOOKS_IN_A_ROW: usize = 64;
+
 /// One round; says when the next is due, or that there is nothing left to keep.
-fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
+async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
+    let mut looks = 0_usize;
     let now = lender.clock.now();
     lender.transition(|state, fx| state.tick(now, fx));
     for (at, number) in lender.bell.take_spoken() {
         let look = lender.lock().look_at(at, number);
         if let Some(look) = look {
             look_at(lender, look);
+            breathe(&mut looks).await;
         }
     }
     let mut last = None;
@@ -49,6 +59,7 @@ fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
         let Some(look) = look else { break };
         last = Some((look.index(), look.number));
         look_at(lender, look);
+        breathe(&mut looks).await;
     }
     #[cfg(feature = "metrics")]
     {
@@ -60,15 +71,23 @@ fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
     (!over).then(|| lender.clock.instant(state.planned_wake()))
 }
 
+async fn breathe(looks: &mut usize) {
+    *looks += 1;
+    if looks.is_multiple_of(LOOKS_IN_A_ROW) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Lets the connector look at an idle connection that is nobody's for this instant.
 fn look_at<C: Connector>(lender: &Arc<Lender<C>>, mut look: Look<Pooled<C>>) {
     let watch = Watch::new(&lender.bell, look.index(), look.number);
     let waker = Waker::from(watch);
     let mut cx = Context::from_waker(&waker);
     let connection = &mut look.connection.0;
-    let seen = catch_unwind(AssertUnwindSafe(|| {
-        lender.connector.poll_idle(connection, &mut cx)
-    }));
+    // Not on this task's budget, which all of a round's looks would share: to a connector its end looks like a socket that isn't ready.
+    let look_at_it = poll_fn(|cx| lender.connector.poll_idle(connection, cx));
+    let look_at_it = pin!(tokio::task::coop::unconstrained(look_at_it));
+    let seen = catch_unwind(AssertUnwindSafe(|| look_at_it.poll(&mut cx)));
     let verdict = match seen {
         Ok(Poll::Pending) => Ok(()),
         Ok(Poll::Ready(reason)) => Err(reason),
