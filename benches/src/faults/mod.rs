@@ -77,7 +77,7 @@ impl Row {
                 "the server accepts and hangs up, or refuses: dials per second while 8 callers ask again at once, for 10 s"
             }
             Row::Vanished => {
-                "the packets of established connections vanish: how long exchanges and acquires take, who is evicted (up to 35 s)"
+                "the packets of established connections vanish: how long exchanges and acquires take, who is evicted (up to 75 s)"
             }
             Row::LostSyns => {
                 "SYNs vanish, or the accept queue is full: how long acquires take, dials per second with 8 callers"
