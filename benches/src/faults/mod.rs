@@ -1,6 +1,7 @@
 //! The faults that a network brings, played to each pool alike: what its callers see, and for how long. Each row is a scene of the
 //! rig; a row's file says what it does. Figures come out of the scene as JSON, and are put into words by `report`.
 
+mod accepts;
 mod contestants;
 mod descriptors;
 mod dials;
@@ -86,7 +87,8 @@ impl Row {
                 "ephemeral ports are used up: what an acquire says, whether live connections work on, recovery"
             }
             Row::Descriptors => {
-                "file descriptors are used up: what an acquire says, CPU time meanwhile, recovery"
+                "file descriptors are used up: what an acquire says, CPU time meanwhile, recovery; and a server that accepts without \
+                 any, millpond's `Listener` beside a plain loop"
             }
             Row::Names => {
                 "the name leads elsewhere, nowhere, or first to a dead address: when exchanges reach the new one"
@@ -112,6 +114,8 @@ impl Row {
             .server("replies", server::replies)
             .server("hangs up", servers::hang_up)
             .server("never accepts", servers::never_accept)
+            .server("accepts by Listener", accepts::by_listener)
+            .server("accepts in a loop", accepts::in_a_loop)
             .limit(Duration::from_secs(150))
     }
 }
