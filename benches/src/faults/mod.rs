@@ -13,6 +13,8 @@ mod ports;
 mod report;
 mod reset_loop;
 mod server;
+mod tls;
+mod tls_server;
 mod vanished;
 
 use std::{path::PathBuf, time::Duration};
@@ -49,16 +51,18 @@ enum Row {
     Ports,
     Descriptors,
     Names,
+    Tls,
 }
 
 impl Row {
-    const ALL: [Row; 6] = [
+    const ALL: [Row; 7] = [
         Row::HangUp,
         Row::Vanished,
         Row::LostSyns,
         Row::Ports,
         Row::Descriptors,
         Row::Names,
+        Row::Tls,
     ];
 
     fn number(self) -> &'static str {
@@ -69,6 +73,7 @@ impl Row {
             Row::Ports => "28",
             Row::Descriptors => "29",
             Row::Names => "30",
+            Row::Tls => "31",
         }
     }
 
@@ -93,6 +98,10 @@ impl Row {
             Row::Names => {
                 "the name leads elsewhere, nowhere, or first to a dead address: when exchanges reach the new one"
             }
+            Row::Tls => {
+                "TLS that fails by certificate, silence or plain text: what 8 callers are told, dials per second, recovery (millpond \
+                 only: deadpool and bb8 have no TLS of their own)"
+            }
         }
     }
 
@@ -104,6 +113,7 @@ impl Row {
             Row::Ports => ports::play(rig, stage),
             Row::Descriptors => descriptors::play(rig, stage),
             Row::Names => names::play(rig, stage),
+            Row::Tls => tls::play(rig, stage),
         }
     }
 
@@ -116,6 +126,7 @@ impl Row {
             .server("never accepts", servers::never_accept)
             .server("accepts by Listener", accepts::by_listener)
             .server("accepts in a loop", accepts::in_a_loop)
+            .server("TLS", tls_server::serve)
             .limit(Duration::from_secs(150))
     }
 }
