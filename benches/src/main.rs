@@ -53,7 +53,8 @@ enum Command {
     ///
     /// Each row plays one fault to millpond, deadpool and bb8 in network namespaces that it makes for itself; it needs the tools ip,
     /// ss, nft and unshare, and root or user namespaces. A caller whose exchange fails drops its connection, as `?` does. Waits are
-    /// observed up to a limit; beyond it, "> 10 s" is printed. All rows take four to five minutes. The exit code is 0 whatever the
+    /// observed up to a limit; beyond it, "> 10 s" is printed. Row 31 (TLS) is played to millpond alone, since the others have no TLS of
+    /// their own; the second half of row 29 is played to servers. All rows take five to six minutes. The exit code is 0 whatever the
     /// figures say.
     #[cfg(target_os = "linux")]
     Faults(faults::Arguments),

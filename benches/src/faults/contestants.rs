@@ -13,15 +13,13 @@ use std::{
 };
 
 use deadpool::managed::{Metrics, RecycleResult};
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
 /// Which pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Millpond,
     Deadpool,
@@ -82,6 +80,12 @@ impl Who {
             }
             Who::Bb8 => Arc::new(bb8::Pool::builder().max_size(max_size).build_unchecked(dials)),
         }
+    }
+}
+
+impl From<Who> for String {
+    fn from(who: Who) -> String {
+        who.name().to_owned()
     }
 }
 

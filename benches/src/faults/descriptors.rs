@@ -1,8 +1,7 @@
 //! Row 29: the process has no file descriptor left, while it dials. The limit is the whole process's, so the contestants play one after the
 //! other, three times.
 //!
-//! Only the dialling side is played. A server that is to run out of descriptors can lower its own limit by [`Scarcity`], told so
-//! through its console.
+//! This is the side that dials; the one that accepts is next door, in `accepts`.
 
 use std::{
     fs::File,
@@ -16,19 +15,21 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::sleep;
 
 use super::{
+    accepts,
     contestants::Who,
     observe::{Got, Habit, RUNS, WATCH, ask, block_on, come_again, crowd, hold, runtime},
     report::{Stage, Value},
 };
 
-const SPELL: Duration = Duration::from_secs(2);
+/// How long it lasts.
+pub const SPELL: Duration = Duration::from_secs(2);
 
 pub fn play(rig: &Rig, stage: &Stage<'_>) -> millpond_rig::Result {
     let server = rig.start("replies", &["10.77.0.2:7000"])?;
     for who in (0..RUNS).flat_map(|_| Who::ALL) {
         block_on(runtime()?, one(stage, who, &server.address().to_string()))?;
     }
-    Ok(())
+    accepts::play(rig, stage)
 }
 
 async fn one(stage: &Stage<'_>, who: Who, endpoint: &str) -> millpond_rig::Result {
@@ -88,13 +89,13 @@ fn habit(time: Duration, pause: Duration) -> Habit {
 }
 
 /// While it lives, this process can open nothing.
-struct Scarcity {
+pub struct Scarcity {
     soft: u64,
     hard: u64,
 }
 
 impl Scarcity {
-    fn begin() -> millpond_rig::Result<Scarcity> {
+    pub fn begin() -> millpond_rig::Result<Scarcity> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // A new descriptor is the lowest that is free, and must be below the limit.
         let lowest = File::open("/dev/null")?.as_raw_fd();

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use millpond::{
     connectors::StreamConnector,
     pool::{Connection, Pool},
-    transport::Dialer,
+    transport::{Dialer, tls::ClientTls},
 };
 
 use super::contestants::{Contestant, Lent, Task, exchange, in_full};
@@ -13,11 +13,15 @@ use super::contestants::{Contestant, Lent, Task, exchange, in_full};
 pub const DESCRIPTION: &str = "its defaults: acquire_timeout 5 s, connect_timeout 3 s, outage_grace 1 s, max_connecting 4; over `StreamConnector`, \
      its name looked up again every 2 s instead of 30";
 
-/// Builds the pool on the current runtime.
-fn millpond_pool(endpoint: &str, max_size: u32) -> Pool<StreamConnector> {
+/// A dialer with the settings that are described above.
+fn dialer(endpoint: &str) -> Dialer {
     let endpoint = endpoint.parse().expect("the rig's endpoints are valid");
     // So that the campaign needn't wait for half a minute to see a name move.
-    let dialer = Dialer::new(endpoint).refresh(Duration::from_secs(2));
+    Dialer::new(endpoint).refresh(Duration::from_secs(2))
+}
+
+/// Builds the pool on the current runtime.
+fn millpond_pool(dialer: Dialer, max_size: u32) -> Pool<StreamConnector> {
     Pool::builder(StreamConnector::new(dialer))
         .max_size(max_size)
         .build()
@@ -25,7 +29,12 @@ fn millpond_pool(endpoint: &str, max_size: u32) -> Pool<StreamConnector> {
 }
 
 pub fn contestant(endpoint: &str, max_size: u32) -> Arc<dyn Contestant> {
-    Arc::new(millpond_pool(endpoint, max_size))
+    Arc::new(millpond_pool(dialer(endpoint), max_size))
+}
+
+/// As [`contestant`], for an endpoint that speaks TLS.
+pub fn tls_contestant(endpoint: &str, max_size: u32, tls: ClientTls) -> Arc<dyn Contestant> {
+    Arc::new(millpond_pool(dialer(endpoint).tls(tls), max_size))
 }
 
 impl Contestant for Pool<StreamConnector> {

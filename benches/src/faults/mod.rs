@@ -1,6 +1,7 @@
 //! The faults that a network brings, played to each pool alike: what its callers see, and for how long. Each row is a scene of the
 //! rig; a row's file says what it does. Figures come out of the scene as JSON, and are put into words by `report`.
 
+mod accepts;
 mod contestants;
 mod descriptors;
 mod dials;
@@ -12,6 +13,8 @@ mod ports;
 mod report;
 mod reset_loop;
 mod server;
+mod tls;
+mod tls_server;
 mod vanished;
 
 use std::{path::PathBuf, time::Duration};
@@ -48,16 +51,18 @@ enum Row {
     Ports,
     Descriptors,
     Names,
+    Tls,
 }
 
 impl Row {
-    const ALL: [Row; 6] = [
+    const ALL: [Row; 7] = [
         Row::HangUp,
         Row::Vanished,
         Row::LostSyns,
         Row::Ports,
         Row::Descriptors,
         Row::Names,
+        Row::Tls,
     ];
 
     fn number(self) -> &'static str {
@@ -68,6 +73,7 @@ impl Row {
             Row::Ports => "28",
             Row::Descriptors => "29",
             Row::Names => "30",
+            Row::Tls => "31",
         }
     }
 
@@ -77,7 +83,7 @@ impl Row {
                 "the server accepts and hangs up, or refuses: dials per second while 8 callers ask again at once, for 10 s"
             }
             Row::Vanished => {
-                "the packets of established connections vanish: how long exchanges and acquires take, who is evicted (up to 35 s)"
+                "the packets of established connections vanish: how long exchanges and acquires take, who is evicted (up to 75 s)"
             }
             Row::LostSyns => {
                 "SYNs vanish, or the accept queue is full: how long acquires take, dials per second with 8 callers"
@@ -86,10 +92,15 @@ impl Row {
                 "ephemeral ports are used up: what an acquire says, whether live connections work on, recovery"
             }
             Row::Descriptors => {
-                "file descriptors are used up: what an acquire says, CPU time meanwhile, recovery"
+                "file descriptors are used up: what an acquire says, CPU time meanwhile, recovery; and a server that accepts without \
+                 any, millpond's `Listener` beside a plain loop"
             }
             Row::Names => {
                 "the name leads elsewhere, nowhere, or first to a dead address: when exchanges reach the new one"
+            }
+            Row::Tls => {
+                "TLS that fails by certificate, silence or plain text: what 8 callers are told, dials per second, recovery (millpond \
+                 only: deadpool and bb8 have no TLS of their own)"
             }
         }
     }
@@ -102,6 +113,7 @@ impl Row {
             Row::Ports => ports::play(rig, stage),
             Row::Descriptors => descriptors::play(rig, stage),
             Row::Names => names::play(rig, stage),
+            Row::Tls => tls::play(rig, stage),
         }
     }
 
@@ -112,6 +124,9 @@ impl Row {
             .server("replies", server::replies)
             .server("hangs up", servers::hang_up)
             .server("never accepts", servers::never_accept)
+            .server("accepts by Listener", accepts::by_listener)
+            .server("accepts in a loop", accepts::in_a_loop)
+            .server("TLS", tls_server::serve)
             .limit(Duration::from_secs(150))
     }
 }

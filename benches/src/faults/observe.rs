@@ -87,7 +87,7 @@ pub async fn warm(pool: &dyn Contestant, count: usize) -> millpond_rig::Result {
 }
 
 /// What a caller got who came again and again.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Got {
     /// Replies.
     pub replies: u64,
@@ -97,6 +97,10 @@ pub struct Got {
     pub told: u64,
     /// After how long the first acquire ended.
     pub first_answer: Option<Duration>,
+    /// What the first acquire that gave an error said.
+    pub first_error: Option<String>,
+    /// What the last one said.
+    pub last_error: Option<String>,
 }
 
 /// How a caller comes again.
@@ -136,7 +140,11 @@ pub async fn come_again(
                 Ok(Err(_)) | Err(_) => got.failures += 1,
             },
             Err(_) if asked.took.is_none() => break,
-            Err(_) => got.told += 1,
+            Err(error) => {
+                got.told += 1;
+                got.first_error.get_or_insert_with(|| error.clone());
+                got.last_error = Some(error);
+            }
         }
         if habit.pause > Duration::ZERO {
             sleep(habit.pause).await;

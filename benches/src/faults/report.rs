@@ -5,15 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use millpond_rig::Rig;
 use serde::{Deserialize, Serialize};
 
-use super::contestants::Who;
-
 /// One thing seen of one contestant, in one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     row: String,
     /// Which part of the row: rows may play several faults.
     part: String,
-    contestant: Who,
+    contestant: String,
     what: String,
     value: Value,
 }
@@ -60,12 +58,13 @@ impl<'r> Stage<'r> {
         Stage { rig, row }
     }
 
-    /// Reports a figure. Several of the same name are runs of the same thing: their median is printed.
-    pub fn figure(&self, part: &str, contestant: Who, what: &str, value: impl Into<Value>) {
+    /// Reports a figure. Several of the same name are runs of the same thing: their median is printed. A contestant is one of the pools,
+    /// or whatever else a row compares, by its name.
+    pub fn figure(&self, part: &str, contestant: impl Into<String>, what: &str, value: impl Into<Value>) {
         let figure = Figure {
             row: self.row.to_owned(),
             part: part.to_owned(),
-            contestant,
+            contestant: contestant.into(),
             what: what.to_owned(),
             value: value.into(),
         };
@@ -74,29 +73,31 @@ impl<'r> Stage<'r> {
     }
 }
 
-/// Prints a table per part: what was seen, by contestant. Texts come below.
+/// Prints a table per part: what was seen, by contestant, each in a column. Texts come below.
 pub fn print(figures: &[Figure]) {
     for part in in_order(figures.iter().map(|figure| figure.part.as_str())) {
         let own = figures.iter().filter(|figure| figure.part == part);
         let (texts, numbers): (Vec<&Figure>, Vec<&Figure>) =
             own.partition(|figure| matches!(figure.value, Value::Text(_)));
+        let own_names = figures.iter().filter(|figure| figure.part == part);
+        let contestants = in_order(own_names.map(|figure| figure.contestant.as_str()));
         print!("\n{part:<66}");
-        for who in Who::ALL {
-            print!(" {:>10}", who.name());
+        for who in &contestants {
+            print!(" {who:>10}");
         }
         println!();
         for what in in_order(numbers.iter().map(|figure| figure.what.as_str())) {
             print!("  {what:<64}");
-            for who in Who::ALL {
+            for who in &contestants {
                 print!(" {:>10}", median(&values(&numbers, what, who)));
             }
             println!();
         }
         for what in in_order(texts.iter().map(|figure| figure.what.as_str())) {
             println!("  {what}:");
-            for who in Who::ALL {
+            for who in &contestants {
                 for text in different(values(&texts, what, who).into_iter().map(in_words)) {
-                    println!("    {:<9} {text}", who.name());
+                    println!("    {who:<10} {text}");
                 }
             }
         }
@@ -110,7 +111,7 @@ fn different(texts: impl Iterator<Item = String>) -> Vec<String> {
     texts.filter(is_new).collect()
 }
 
-fn values<'f>(figures: &[&'f Figure], what: &str, who: Who) -> Vec<&'f Value> {
+fn values<'f>(figures: &[&'f Figure], what: &str, who: &str) -> Vec<&'f Value> {
     figures
         .iter()
         .filter(|figure| figure.what == what && figure.contestant == who)
