@@ -313,6 +313,19 @@ async fn a_peer_that_stops_its_heartbeats_is_dead_and_one_that_never_sent_any_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_a_client_is_not_read_its_silence_means_nothing() {
+    let builder = Server::builder(sleeper()).max_in_flight(1);
+    let site = serve_with(builder.handler_deadline(None)).await;
+    let mut client = site.connect().await;
+    client.write("HeartBeat").await;
+    // The second is begun, and can't be read on while the first is handled.
+    client.write([&frame("100")[..], b"leng"].concat()).await;
+    assert_eq!(client.reply().await, "100");
+    client.write(&frame("1")[4..]).await;
+    assert_eq!(client.reply().await, "1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_takes_its_time_is_a_sign_of_life() {
     let site = serve(echo()).await;
     let mut client = site.connect().await;
