@@ -44,10 +44,12 @@ async fn a_drain_finishes_what_is_under_way_and_what_has_arrived() {
     until_handled(&site, 2).await;
     let since = Instant::now();
     let drain = site.running.drain(60 * SECOND);
-    let clients = async {
+    let watched = &site;
+    let clients = async move {
         assert_eq!(idle.next_reply().await, None);
         assert_eq!(partial.next_reply().await, None);
         assert!(since.elapsed() < SECOND, "those have nothing to wait for");
+        let site = watched;
         assert_eq!(site.snapshot().status, Status::Draining);
         assert!(site.try_connect().await.is_err(), "nobody listens any more");
         for _ in 0..4 {
@@ -55,10 +57,7 @@ async fn a_drain_finishes_what_is_under_way_and_what_has_arrived() {
         }
         assert_eq!(busy.next_reply().await, None);
     };
-    let (ended, ()) = tokio::join!(drain, async {
-        clients.await;
-        drop((idle, partial, busy));
-    });
+    let (ended, ()) = tokio::join!(drain, clients);
     assert_eq!(ended.forced, 0);
     assert!(since.elapsed() < 9 * SECOND, "{:?}", since.elapsed());
     let snapshot = site.snapshot();

@@ -244,8 +244,20 @@ impl Framed {
             Ok(_) => return Poll::Ready(Ok(Arrived::Bytes)),
             Err(error) => return Poll::Ready(Err(ReadError::Frame(error))),
         };
+        if missing < THREAD_BUFFER {
+            // Whatever has come with the rest is read at once, and none of it costs room before it is there.
+            return READ_BUFFER.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).map_err(ReadError::Io)?;
+                self.received.extend_from_slice(buffer.filled());
+                Poll::Ready(Ok(match buffer.filled().len() {
+                    0 => Arrived::End,
+                    _ => Arrived::Bytes,
+                }))
+            });
+        }
         // As much again as has come, at most: who only announces much is given little.
-        let room = missing.clamp(64, LARGE_READ.max(self.received.len()));
+        let room = missing.min(LARGE_READ.max(self.received.len()));
         let before = self.received.len();
         self.received.resize(before + room, 0);
         let mut buffer = ReadBuf::new(&mut self.received[before..]);

@@ -24,7 +24,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     exchanges::{Answered, Exchange, Exchanges, State},
@@ -180,9 +183,6 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 timer.as_mut().reset(due.max(now + Duration::from_millis(1)));
             }
             ready!(timer.as_mut().poll(cx));
-            if self.exchanges.keeps_room() {
-                self.exchanges.clear();
-            }
         }
     }
 
@@ -202,7 +202,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             match stop {
                 Stop::Full if self.has_room() => {}
                 Stop::Turn => {
-                    cx.waker().wake_by_ref();
+                    // Not a mere wake: the others' sockets are looked at before this task's next turn.
+                    let _ = pin!(yield_now()).poll(cx);
                     return Ok(());
                 }
                 Stop::Nothing | Stop::Full | Stop::Ending => return Ok(()),
@@ -228,7 +229,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             if !self.has_room() {
                 // While it is us who don't read, the client's silence means nothing.
                 self.caught_up = false;
-                self.frame_due = None;
+                (self.partial, self.frame_due) = (0, None);
                 return Ok(Stop::Full);
             }
             if *taken >= TURN {

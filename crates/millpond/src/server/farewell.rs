@@ -36,6 +36,13 @@ pub(super) async fn leave(mut stream: Stream, reason: Closed, speaks: &str) {
         // Whether it was heard nobody needs to know.
         let _ = timeout(LINGER, farewell).await;
     }
+    if matches!(reason, Closed::WriteTimeout | Closed::HeartbeatMissed)
+        && let Some(socket) = stream.tcp()
+    {
+        // Nobody takes what the kernel still holds: it needn't go on trying. If it can't be told, it will.
+        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        return;
+    }
     stream.close();
 }
 

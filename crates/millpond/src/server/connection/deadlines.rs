@@ -34,6 +34,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         if passed(self.idle_due()) {
             return Err(Closed::IdleTimeout);
         }
+        if passed(self.rest_due()) {
+            self.exchanges.clear();
+        }
         if passed(self.beat_due()) {
             let heartbeat = self.service.framing.heartbeat().unwrap_or_default();
             let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
@@ -59,7 +62,6 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             ),
             false => (None, None),
         };
-        let rest = self.exchanges.keeps_room().then(|| self.used + REST);
         let deadline = self.exchanges.next_deadline();
         let due = [
             deadline,
@@ -68,7 +70,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             self.write_due,
             self.idle_due(),
             self.beat_due(),
-            rest,
+            self.rest_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -76,6 +78,11 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     /// At the boundary of a frame of ours only.
     fn beat_due(&self) -> Option<Instant> {
         self.pulse.beat_due().filter(|_| self.outgoing.is_empty())
+    }
+
+    /// When the room for exchanges is given back.
+    fn rest_due(&self) -> Option<Instant> {
+        self.exchanges.keeps_room().then(|| self.used + REST)
     }
 
     fn idle_due(&self) -> Option<Instant> {
