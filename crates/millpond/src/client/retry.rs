@@ -7,33 +7,37 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// What a retry takes, in millionths of a token: whole numbers, or a hundred fifths would make 19.
+const RETRY: u64 = 1_000_000;
+
 /// What each request pays in: one retry for five requests.
-const PAID_IN: f64 = 0.2;
+const PAID_IN: u64 = RETRY / 5;
 
 /// Retries a second that need no requests before them.
-const PER_SECOND: f64 = 3.0;
+const PER_SECOND: u64 = 3;
 
 /// How much is saved up: what ten seconds without requests bring.
-const MOST: f64 = 10.0 * PER_SECOND;
+const MOST: u64 = 10 * PER_SECOND * RETRY;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetryBudget {
-    tokens: f64,
+    /// Millionths of a token.
+    saved: u64,
     at: Instant,
 }
 
 impl RetryBudget {
     pub(super) fn new(now: Instant) -> Self {
         RetryBudget {
-            tokens: PER_SECOND,
+            saved: PER_SECOND * RETRY,
             at: now,
         }
     }
 
     /// A request was sent for the first time.
     pub(super) fn pay_in(&mut self) {
-        self.tokens = (self.tokens + PAID_IN).min(MOST.max(self.tokens));
+        self.saved = (self.saved + PAID_IN).min(MOST);
     }
 
     /// Whether one may be sent again; if so that is paid for.
@@ -42,12 +46,15 @@ impl RetryBudget {
             .saturating_duration_since(self.at)
             .min(Duration::from_secs(60));
         self.at = self.at.max(now);
-        self.tokens = (self.tokens + passed.as_secs_f64() * PER_SECOND).min(MOST);
-        if self.tokens < 1.0 {
-            return Withdrawal::Refused;
+        let earned = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+        self.saved = MOST.min(self.saved + earned * PER_SECOND);
+        match self.saved.checked_sub(RETRY) {
+            None => Withdrawal::Refused,
+            Some(rest) => {
+                self.saved = rest;
+                Withdrawal::Granted
+            }
         }
-        self.tokens -= 1.0;
-        Withdrawal::Granted
     }
 }
 
