@@ -61,6 +61,9 @@ pub struct StreamConnector {
     hook: Option<(Hook, Duration)>,
     peer: Arc<str>,
     last_timings: Mutex<Option<PhaseTimings>>,
+    /// Where its streams come from instead of sockets.
+    #[cfg(test)]
+    inlet: Option<crate::transport::memory::Inlet>,
 }
 
 /// What the last successful dial took.
@@ -90,6 +93,18 @@ impl StreamConnector {
             dialer,
             hook: None,
             last_timings: Mutex::new(None),
+            #[cfg(test)]
+            inlet: None,
+        }
+    }
+
+    /// Streams without sockets.
+    #[cfg(test)]
+    pub(crate) fn in_memory(inlet: crate::transport::memory::Inlet) -> Self {
+        let nowhere = "127.0.0.1:1".parse().expect("an endpoint");
+        StreamConnector {
+            inlet: Some(inlet),
+            ..StreamConnector::new(Dialer::new(nowhere))
         }
     }
 
@@ -157,6 +172,14 @@ impl Connector for StreamConnector {
     type Error = ConnectError;
 
     async fn connect(&self) -> Result<Stream, ConnectError> {
+        #[cfg(test)]
+        if let Some(inlet) = &self.inlet {
+            let refused = |error| {
+                self.dialer
+                    .error(Duration::ZERO, ConnectFailure::Hook(Box::new(error)))
+            };
+            return inlet.open().map_err(refused);
+        }
         let dialled = self
             .dialer
             .dial_telling(|phase| dial_phase(phase.doing()))

@@ -1,6 +1,7 @@
-//! One timer for the heartbeats of all idle sessions of a client: each leaves the waker by which it wants to be asked again, and when.
+//! One timer for the heartbeats of all idle sessions of a client: each leaves the waker by which it wants to be asked again, and when. It
+//! keeps one moment for each session, however often that is lent and comes back.
 
-use std::{cmp::Ordering, collections::BinaryHeap, task::Waker, time::Duration};
+use std::{collections::BTreeMap, task::Waker, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -11,34 +12,53 @@ use tokio::{
 /// Sessions are woken together, ten times a second: one turn of the reactor and of upkeep for many of them.
 const STEP: Duration = Duration::from_millis(100);
 
-/// A session that wants to be asked again.
-struct Due {
+/// A session's moment: until it has come, or been replaced by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Alarm {
     at: Instant,
-    waker: Waker,
+    number: u64,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Heartbeats {
-    /// The earliest first.
-    due: Mutex<BinaryHeap<Due>>,
+    moments: Mutex<Moments>,
     earlier: Notify,
 }
 
+#[derive(Default)]
+struct Moments {
+    /// The earliest first.
+    due: BTreeMap<Alarm, Waker>,
+    next_number: u64,
+}
+
 impl Heartbeats {
-    /// Wakes `waker` at this moment, or a step later.
-    pub(super) fn wake_at(&self, at: Instant, waker: &Waker) {
-        let due = Due {
-            at,
-            waker: waker.clone(),
-        };
-        let mut all = self.due.lock();
-        let is_earliest = all.peek().is_none_or(|earliest| at < earliest.at);
-        all.push(due);
-        drop(all);
+    /// Wakes `waker` at this moment, or a step later; no longer at the moment `before`.
+    pub(super) fn wake_at(&self, at: Instant, before: Option<Alarm>, waker: &Waker) -> Alarm {
+        let waker = waker.clone();
+        let mut moments = self.moments.lock();
+        let replaced = before.and_then(|before| moments.due.remove(&before));
+        let number = moments.next_number;
+        moments.next_number += 1;
+        let alarm = Alarm { at, number };
+        moments.due.insert(alarm, waker);
+        let is_earliest = moments
+            .due
+            .first_key_value()
+            .is_some_and(|(&first, _)| first == alarm);
+        drop(moments);
+        drop(replaced);
         if is_earliest {
             self.earlier.notify_one();
         }
+        alarm
+    }
+
+    /// A session has gone.
+    pub(super) fn forget(&self, alarm: Option<Alarm>) {
+        let forgotten = alarm.and_then(|alarm| self.moments.lock().due.remove(&alarm));
+        drop(forgotten);
     }
 
     /// Wakes them, for as long as it is polled. Cancel safe.
@@ -59,34 +79,21 @@ impl Heartbeats {
         }
     }
 
+    /// How many moments are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.moments.lock().due.len()
+    }
+
     /// Those whose time has come, and when the next one's comes.
     fn take_due(&self, now: Instant) -> (Vec<Waker>, Option<Instant>) {
-        let mut all = self.due.lock();
+        let mut moments = self.moments.lock();
         let mut woken = Vec::new();
-        while all.peek().is_some_and(|earliest| earliest.at <= now) {
-            woken.extend(all.pop().map(|due| due.waker));
+        while let Some(first) = moments.due.first_entry()
+            && first.key().at <= now
+        {
+            woken.push(first.remove());
         }
-        (woken, all.peek().map(|earliest| earliest.at))
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    /// The earliest is the greatest: a heap gives that first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.cmp(&self.at)
+        (woken, moments.due.keys().next().map(|first| first.at))
     }
 }

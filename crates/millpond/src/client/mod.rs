@@ -45,7 +45,7 @@ pub use self::{
 };
 use self::{
     retry::{RetryBudget, Withdrawal},
-    session::Progress,
+    session::{ExchangeError, Progress},
 };
 use crate::{
     connectors::StreamConnector,
@@ -217,11 +217,18 @@ impl<'c, F: Framing> Requests<'c, F> {
         let deadline = Instant::now() + self.deadline.min(far);
         let framing = client.pool.connector().framing();
         client.budget.lock().pay_in();
-        let mut repeated = false;
+        let mut first: Option<ExchangeError> = None;
         loop {
-            let mut session = client.pool.acquire().deadline(deadline).await?;
+            let mut session = match client.pool.acquire().deadline(deadline).await {
+                Ok(session) => session,
+                // What may have been executed must be told.
+                Err(error) => {
+                    let first = first.map(|first| RequestError::of(first, self.deadline));
+                    return Err(first.unwrap_or(RequestError::Acquire(error)));
+                }
+            };
             let had_served = session.has_served();
-            let error = match session.exchange(framing, body, deadline).await {
+            let mut error = match session.exchange(framing, body, deadline).await {
                 Ok(reply) => return Ok(reply.body()),
                 Err(error) => error,
             };
@@ -231,13 +238,17 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Progress::Answered => false,
             };
             let is_old_news = had_served && error.cause.ended_by_peer();
-            session.discard_because(error.cause.eviction());
-            if !(harmless && is_old_news && !repeated)
+            match session.is_dirty() {
+                true => session.discard_because(error.cause.eviction()),
+                false => drop(session),
+            }
+            if !(harmless && is_old_news && first.is_none())
                 || client.budget.lock().withdraw(Instant::now()) == Withdrawal::Refused
             {
+                error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
                 return Err(RequestError::of(error, self.deadline));
             }
-            repeated = true;
+            first = Some(error);
         }
     }
 }
@@ -385,3 +396,6 @@ impl<F: Framing> fmt::Debug for ClientBuilder<F> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A token, in the thousandths that are counted.
-const TOKEN: u64 = 1_000;
+/// What a retry takes, in millionths of a token: whole numbers, or a hundred fifths would make 19.
+const RETRY: u64 = 1_000_000;
 
 /// What each request pays in: one retry for five requests.
-const PAID_IN: u64 = TOKEN / 5;
+const PAID_IN: u64 = RETRY / 5;
 
 /// Retries a second that need no requests before them.
 const PER_SECOND: u64 = 3;
 
 /// How much is saved up: what ten seconds without requests bring.
-const MOST: u64 = 10 * PER_SECOND * TOKEN;
+const MOST: u64 = 10 * PER_SECOND * RETRY;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetryBudget {
-    /// In thousandths of a token.
+    /// Millionths of a token.
     saved: u64,
     at: Instant,
 }
@@ -30,7 +30,7 @@ pub(super) struct RetryBudget {
 impl RetryBudget {
     pub(super) fn new(now: Instant) -> Self {
         RetryBudget {
-            saved: PER_SECOND * TOKEN,
+            saved: PER_SECOND * RETRY,
             at: now,
         }
     }
@@ -45,18 +45,16 @@ impl RetryBudget {
         let passed = now
             .saturating_duration_since(self.at)
             .min(Duration::from_secs(60));
-        // A thousandth of a token is a millisecond's worth, times three; what is less than a millisecond counts the next time.
-        let millis = u64::try_from(passed.as_millis()).expect("at most a minute");
-        self.at += Duration::from_millis(millis);
-        if passed == Duration::from_secs(60) {
-            self.at = now;
+        self.at = self.at.max(now);
+        let earned = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+        self.saved = MOST.min(self.saved + earned * PER_SECOND);
+        match self.saved.checked_sub(RETRY) {
+            None => Withdrawal::Refused,
+            Some(rest) => {
+                self.saved = rest;
+                Withdrawal::Granted
+            }
         }
-        self.saved = (self.saved + millis * PER_SECOND).min(MOST);
-        if self.saved < TOKEN {
-            return Withdrawal::Refused;
-        }
-        self.saved -= TOKEN;
-        Withdrawal::Granted
     }
 }
 

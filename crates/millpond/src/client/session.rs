@@ -22,6 +22,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::heartbeats::Alarm;
 use crate::{
     framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, FrameError, Framing},
@@ -32,6 +33,10 @@ use crate::{
 /// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.
 const PARTIAL_HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// How often one look reads what has arrived on an idle session, a thread's buffer at a time: a peer that sends heartbeats faster than they
+/// are read isn't idle.
+const MAX_READS: usize = 64;
+
 /// A framed stream between the exchanges of its callers.
 pub struct Session {
     framed: Framed,
@@ -41,6 +46,8 @@ pub struct Session {
     served: bool,
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
+    /// For when it has asked to be woken.
+    pub(super) alarm: Option<Alarm>,
     counts: Arc<HeartbeatCounts>,
 }
 
@@ -52,7 +59,7 @@ pub(super) struct HeartbeatCounts {
 }
 
 /// How far an exchange had come when it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Progress {
     /// Nothing of the request was written: nobody can have executed it.
     Unsent,
@@ -62,7 +69,7 @@ pub(super) enum Progress {
     Answered,
 }
 
-/// An exchange that failed. Its session stays dirty.
+/// An exchange that failed. Its session stays dirty, unless that was found out before anything was sent.
 #[derive(Debug)]
 pub(super) struct ExchangeError {
     pub(super) progress: Progress,
@@ -112,6 +119,7 @@ impl Session {
             served: false,
             partial_since: None,
             counts,
+            alarm: None,
         }
     }
 
@@ -142,9 +150,13 @@ impl Session {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Frame, ExchangeError> {
-        let began = Instant::now();
+        if deadline <= Instant::now() {
+            return Err(ExchangeError {
+                progress: Progress::Unsent,
+                cause: ExchangeFailure::TimedOut,
+            });
+        }
         self.dirty = true;
-        self.pulse.sent(began);
         let mut exchange = Exchange {
             session: self,
             deadline,
@@ -154,15 +166,25 @@ impl Session {
             write_error: None,
             timer_at: deadline,
             looked_again: false,
+            last_words: false,
         };
-        let reply = {
+        let ended = {
             let mut timer = pin!(sleep_until(deadline));
-            std::future::poll_fn(|cx| exchange.poll(framing, body, timer.as_mut(), cx)).await?
+            std::future::poll_fn(|cx| exchange.poll(framing, body, timer.as_mut(), cx)).await
         };
+        if let Err(ExchangeError {
+            cause: ExchangeFailure::Unframeable(_),
+            ..
+        }) = &ended
+        {
+            exchange.session.dirty = false;
+        }
+        let reply = ended?;
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
         self.served = true;
         let now = Instant::now();
         self.pulse.heard(now);
+        self.partial_since = None;
         self.dirty = !(is_written && self.nothing_but_heartbeats(framing, now));
         Ok(reply)
     }
@@ -171,7 +193,10 @@ impl Session {
     fn nothing_but_heartbeats(&mut self, framing: &impl Framing, now: Instant) -> bool {
         loop {
             match self.framed.take(framing, Direction::Reply) {
-                Ok(Some(Item::Heartbeat)) => self.heard_beat(now),
+                Ok(Some(Item::Heartbeat)) => {
+                    self.heard_beat(now);
+                    self.partial_since = None;
+                }
                 Ok(None) => break,
                 Ok(Some(Item::Frame(_))) | Err(_) => return false,
             }
@@ -189,14 +214,20 @@ impl Session {
 
     /// Judges it between two exchanges, from what has arrived; no system call while nothing has.
     pub(super) fn look(&mut self, framing: &impl Framing) -> Result<(), Eviction> {
-        match self.framed.receive_now() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Ok(0) => Err(Eviction::PeerClosed),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Eviction::PeerClosed),
-            Err(_) => Err(Eviction::PeerReset),
-            Ok(_) if self.nothing_but_heartbeats(framing, Instant::now()) => Ok(()),
-            Ok(_) => Err(Eviction::UnsolicitedBytes),
+        for _ in 0..MAX_READS {
+            match self.framed.receive_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(0) => return Err(Eviction::PeerClosed),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(Eviction::PeerClosed);
+                }
+                Err(_) => return Err(Eviction::PeerReset),
+                // Behind heartbeats there may be something else.
+                Ok(_) if self.nothing_but_heartbeats(framing, Instant::now()) => {}
+                Ok(_) => break,
+            }
         }
+        Err(Eviction::UnsolicitedBytes)
     }
 
     /// Watches it while it is idle: what arrives, heartbeats that are due in either direction. The moment at which it must be asked
@@ -271,6 +302,8 @@ struct Exchange<'s> {
     timer_at: Instant,
     /// The peer seemed dead, and the reactor has had a turn since.
     looked_again: bool,
+    /// Writing has failed, and the reactor has had a turn since: what the peer said before that has been seen.
+    last_words: bool,
 }
 
 impl Exchange<'_> {
@@ -288,6 +321,13 @@ impl Exchange<'_> {
             if let Poll::Ready(ended) = self.read(framing, cx) {
                 return Poll::Ready(ended.map_err(|cause| self.failed(cause)));
             }
+            if self.write_error.is_some() {
+                if let Some(error) = self.write_error.take_if(|_| self.last_words) {
+                    return Poll::Ready(Err(self.failed(ExchangeFailure::Io(error))));
+                }
+                self.last_words = true;
+                return after_the_reactor(cx);
+            }
             let due = self
                 .session
                 .pulse
@@ -301,8 +341,7 @@ impl Exchange<'_> {
             if self.session.pulse.is_dead(Instant::now()) && !self.looked_again {
                 // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
                 self.looked_again = true;
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
-                return Poll::Pending;
+                return after_the_reactor(cx);
             }
             if let Err(cause) = self.on_time(framing, cx) {
                 return Poll::Ready(Err(self.failed(cause)));
@@ -316,7 +355,9 @@ impl Exchange<'_> {
         let written = if !self.begun {
             self.begun = true;
             let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
-            self.outgoing.begin(stream, cx, encode)?
+            let written = self.outgoing.begin(stream, cx, encode)?;
+            self.session.pulse.sent(Instant::now());
+            written
         } else if self.outgoing.is_empty() || self.write_error.is_some() {
             Ok(())
         } else {
@@ -332,6 +373,7 @@ impl Exchange<'_> {
 
     fn read(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Result<Frame, ExchangeFailure>> {
         loop {
+            let before = self.session.framed.left_over().len();
             let next = self.session.framed.poll_next(framing, Direction::Reply, cx);
             let failure = match next {
                 Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
@@ -350,10 +392,15 @@ impl Exchange<'_> {
                 }
                 Poll::Ready(Err(ReadError::Closed)) => ExchangeFailure::Closed,
                 Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
-                Poll::Pending => match self.write_error.take() {
-                    Some(error) => ExchangeFailure::Io(error),
-                    None => return Poll::Pending,
-                },
+                Poll::Pending => {
+                    if self.session.framed.left_over().len() > before {
+                        // Who sends a long reply can't send heartbeats meanwhile.
+                        self.session.pulse.heard(Instant::now());
+                        self.looked_again = false;
+                        self.last_words = false;
+                    }
+                    return Poll::Pending;
+                }
             };
             return Poll::Ready(Err(failure));
         }
@@ -391,6 +438,12 @@ impl Exchange<'_> {
         };
         ExchangeError { progress, cause }
     }
+}
+
+/// Comes back when the reactor has had a turn.
+fn after_the_reactor<T>(cx: &mut Context<'_>) -> Poll<T> {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+    Poll::Pending
 }
 
 impl fmt::Debug for Session {

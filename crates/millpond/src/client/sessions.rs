@@ -44,6 +44,8 @@ pub struct HeartbeatTotals {
 
 impl<F: Framing> Sessions<F> {
     pub(super) fn new(streams: StreamConnector, framing: F, heartbeat_interval: Duration) -> Self {
+        // Where there are none, none are ever due.
+        let heartbeat_interval = framing.heartbeat().map_or(Duration::ZERO, |_| heartbeat_interval);
         Sessions {
             streams,
             framing,
@@ -64,6 +66,12 @@ impl<F: Framing> Sessions<F> {
             sent: self.counts.sent.load(Ordering::Relaxed),
             received: self.counts.received.load(Ordering::Relaxed),
         }
+    }
+
+    /// How many sessions are to be woken.
+    #[cfg(test)]
+    pub(super) fn moments(&self) -> usize {
+        self.heartbeats.kept()
     }
 
     /// What opens their streams.
@@ -103,12 +111,14 @@ impl<F: Framing> Connector for Sessions<F> {
         if seen.is_pending()
             && let Some(due) = session.next_due()
         {
-            self.heartbeats.wake_at(due, cx.waker());
+            let before = session.alarm.take();
+            session.alarm = Some(self.heartbeats.wake_at(due, before, cx.waker()));
         }
         seen
     }
 
     fn close(&self, session: Session) -> Closing {
+        self.heartbeats.forget(session.alarm);
         self.streams.close(session.into_stream())
     }
 

@@ -145,8 +145,7 @@ impl Framed {
                     self.drop_received(length);
                     copy
                 } else {
-                    self.scan = Scan::default();
-                    self.received.split_to(length).freeze()
+                    self.split_received(length).freeze()
                 };
                 Ok(Some(Item::Frame(Frame { whole, extent })))
             }
@@ -161,6 +160,18 @@ impl Framed {
         } else {
             drop(self.received.split_to(length));
         }
+    }
+
+    /// Parts with the buffer and the first bytes in it. What is behind them moves to one of its own, so that neither pins the other's.
+    fn split_received(&mut self, length: usize) -> BytesMut {
+        self.scan = Scan::default();
+        let behind = match &self.received[length..] {
+            [] => BytesMut::new(),
+            behind => BytesMut::from(behind),
+        };
+        let mut first = std::mem::replace(&mut self.received, behind);
+        first.truncate(length);
+        first
     }
 
     /// Reads what has arrived already, without waiting, and adds it to what was received; no system call while the reactor has seen nothing
@@ -313,28 +324,38 @@ impl Outgoing {
         WRITE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             encode(buffer)?;
-            let mut written = 0;
-            while written < buffer.len() {
-                match Pin::new(&mut *stream).poll_write(cx, &buffer[written..]) {
-                    Poll::Ready(Ok(0)) => return Ok(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(more)) => {
-                        written += more;
-                        self.taken += more;
-                    }
-                    Poll::Ready(Err(error)) => return Ok(Err(error)),
-                    Poll::Pending => {
-                        self.rest = buffer[written..].to_vec();
-                        break;
-                    }
-                }
-            }
+            let written = self.write_now(stream, cx, buffer);
+            buffer.clear();
             buffer.shrink_to(THREAD_BUFFER);
+            if written.is_err() {
+                return Ok(written);
+            }
             self.unflushed = true;
             Ok(match self.poll_rest(stream, cx) {
                 Poll::Ready(flushed) => flushed,
                 Poll::Pending => Ok(()),
             })
         })
+    }
+
+    /// Writes as much as the socket takes, and keeps the rest.
+    fn write_now(&mut self, stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(more)) => {
+                    rest = &rest[more..];
+                    self.taken += more;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.rest = rest.to_vec();
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Nothing is left to be written.

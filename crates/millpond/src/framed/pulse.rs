@@ -8,6 +8,9 @@ use tokio::time::Instant;
 /// half its time.
 const PATIENCE: f64 = 2.5;
 
+/// What a peer's interval is taken for where ours are switched off: a heartbeat that comes right behind a reply says nothing of it.
+const UNTOLD: Duration = Duration::from_secs(10);
+
 /// The signs of life on one connection, in both directions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pulse {
@@ -58,8 +61,12 @@ impl Pulse {
 
     /// When the peer counts as dead, if nothing comes from it before.
     pub(crate) fn dead_at(&self) -> Option<Instant> {
+        let ours = match self.interval {
+            Duration::ZERO => UNTOLD,
+            interval => interval,
+        };
         self.beats
-            .then(|| self.heard + self.interval.max(self.longest_pause).mul_f64(PATIENCE))
+            .then(|| self.heard + ours.max(self.longest_pause).mul_f64(PATIENCE))
     }
 
     /// The next moment at which something is due.
@@ -115,11 +122,18 @@ mod tests {
         pulse.beat(now + 40 * SECOND);
         assert_eq!(pulse.dead_at(), Some(now + 140 * SECOND));
         let mut silent = Pulse::new(Duration::ZERO, 0.5, now);
-        silent.beat(now + 4 * SECOND);
+        silent.beat(now + 40 * SECOND);
         assert_eq!(
             silent.dead_at(),
-            Some(now + 14 * SECOND),
+            Some(now + 140 * SECOND),
             "also where ours are switched off"
+        );
+        let mut silent = Pulse::new(Duration::ZERO, 0.5, now);
+        silent.beat(now);
+        assert_eq!(
+            silent.dead_at(),
+            Some(now + 25 * SECOND),
+            "nobody is dead at once"
         );
     }
 }

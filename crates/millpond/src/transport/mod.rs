@@ -16,6 +16,8 @@ mod error;
 mod explanations;
 mod listener;
 mod lookups;
+#[cfg(test)]
+pub(crate) mod memory;
 mod names;
 mod options;
 mod race;

@@ -23,6 +23,8 @@ enum Kind {
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
     Unix(UnixStream),
+    #[cfg(test)]
+    Memory(super::memory::MemoryStream),
 }
 
 /// What an idle stream shows.
@@ -57,6 +59,8 @@ impl Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Some(stream.get_ref().0),
             Kind::Unix(_) => None,
+            #[cfg(test)]
+            Kind::Memory(_) => None,
         }
     }
 
@@ -103,6 +107,8 @@ impl Stream {
                 }
             },
             Kind::Unix(stream) => stream.try_read(buffer),
+            #[cfg(test)]
+            Kind::Memory(stream) => stream.try_read(buffer),
         }
     }
 
@@ -117,6 +123,8 @@ impl Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
             Kind::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(test)]
+            Kind::Memory(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -182,6 +190,13 @@ impl From<tokio_rustls::TlsStream<TcpStream>> for Stream {
     }
 }
 
+#[cfg(test)]
+impl From<super::memory::MemoryStream> for Stream {
+    fn from(stream: super::memory::MemoryStream) -> Self {
+        Stream(Kind::Memory(stream))
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
@@ -189,6 +204,8 @@ impl AsFd for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.get_ref().0.as_fd(),
             Kind::Unix(stream) => stream.as_fd(),
+            #[cfg(test)]
+            Kind::Memory(_) => unreachable!("a stream in memory has no descriptor"),
         }
     }
 }
@@ -204,6 +221,8 @@ impl AsyncRead for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(test)]
+            Kind::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -215,6 +234,8 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Kind::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(test)]
+            Kind::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -228,6 +249,8 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(test)]
+            Kind::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -237,6 +260,8 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.is_write_vectored(),
             Kind::Unix(stream) => stream.is_write_vectored(),
+            #[cfg(test)]
+            Kind::Memory(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -246,6 +271,8 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Kind::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(test)]
+            Kind::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -255,6 +282,8 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Kind::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -266,6 +295,8 @@ impl fmt::Debug for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(_) => "tls",
             Kind::Unix(_) => "unix",
+            #[cfg(test)]
+            Kind::Memory(_) => "memory",
         };
         let mut shown = f.debug_struct("Stream");
         shown.field("transport", &transport);

@@ -1,0 +1,171 @@
+//! The client over streams in memory, on the paused clock: servers that do exactly what a test says, and time that passes only when
+//! nothing else can happen. Sockets are used in the tests beside the source.
+
+mod beats;
+mod cancelling;
+mod exchanges;
+mod retrying;
+mod timing;
+
+use std::{future::Future, sync::Arc, task::Poll, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+
+use super::{Client, ClientBuilder};
+use crate::{
+    connectors::StreamConnector,
+    framing::{Direction, Framing, LengthJson},
+    pool::{Eviction, Snapshot},
+    transport::memory::{Inlet, MemoryStream, Pace, Tally},
+};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HEARTBEAT: &[u8] = b"HeartBeat";
+
+/// What a stream in memory holds in one direction, as sockets do some of.
+const CAPACITY: usize = 64 << 10;
+
+/// The far side of a client: where its streams arrive.
+struct Port {
+    accepted: mpsc::UnboundedReceiver<MemoryStream>,
+    tally: Arc<Tally>,
+}
+
+impl Port {
+    /// The next stream that the client opens.
+    async fn accept(&mut self) -> Far {
+        Far(self.accepted.recv().await.expect("a client"))
+    }
+}
+
+/// A client with the settings of these tests, and the port that it leads to. Heartbeats are off.
+fn builder(pace: Pace) -> (ClientBuilder, Port) {
+    let (inlet, accepted, tally) = Inlet::new(pace, CAPACITY);
+    let builder = ClientBuilder::new(StreamConnector::in_memory(inlet), LengthJson::default());
+    let builder = builder
+        .heartbeat_interval(Duration::ZERO)
+        .pool(|pool| pool.max_size(1).idle_timeout(None).max_lifetime(None));
+    (builder, Port { accepted, tally })
+}
+
+/// A client whose streams carry as much as there is.
+fn client() -> (Client, Port) {
+    let (builder, port) = builder(Pace::AtOnce);
+    (builder.build().expect("valid settings"), port)
+}
+
+/// The far end of a stream, as a server holds it.
+struct Far(MemoryStream);
+
+impl Far {
+    /// The next request's body, of one that is no heartbeat.
+    async fn request(&mut self) -> Vec<u8> {
+        self.request_or_end().await.expect("a request")
+    }
+
+    /// As [`request`](Far::request); nothing when the client has closed the stream.
+    async fn request_or_end(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let mut head = [0; 9];
+            self.0.read_exact(&mut head).await.ok()?;
+            if head == HEARTBEAT {
+                continue;
+            }
+            let mut digits = [0; 11];
+            self.0.read_exact(&mut digits).await.ok()?;
+            let digits = [&head[7..], &digits].concat();
+            assert_eq!(&head[..7], b"length:", "a header where one must be");
+            let length = std::str::from_utf8(&digits)
+                .expect("digits")
+                .parse()
+                .expect("a number");
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).await.ok()?;
+            return Some(body);
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("a client that reads");
+    }
+
+    /// Sends a reply with this body.
+    async fn reply(&mut self, body: &[u8]) {
+        self.send(&frame(body)).await;
+    }
+
+    /// Answers every request with its own body, until the client closes the stream.
+    async fn echo(mut self) {
+        while let Some(body) = self.request_or_end().await {
+            if self.0.write_all(&frame(&body)).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The next bytes, exactly so many.
+    async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).await.expect("so many bytes");
+        bytes
+    }
+
+    /// The client has closed the stream, and sent nothing before.
+    async fn ended(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]).await, Ok(0))
+    }
+}
+
+fn frame(body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    LengthJson::with_max_body(usize::MAX)
+        .encode(Direction::Reply, body, &mut frame)
+        .expect("a length that can be written");
+    frame
+}
+
+/// Polls a future until it is `Pending` for the `limit`-th time, and drops it then.
+async fn cut<F: Future>(limit: usize, future: F) -> Result<F::Output, Dropped> {
+    let mut future = Box::pin(future);
+    let mut pending = 0;
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => {
+            pending += 1;
+            match pending == limit {
+                true => Poll::Ready(Err(Dropped)),
+                false => Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dropped;
+
+/// Lets everything run that can run without time passing.
+async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Oracle C: nothing is under way, as many connections are idle, and as many streams are open.
+#[track_caller]
+fn at_rest(client: &Client, port: &Port, idle: usize) -> Snapshot {
+    let snapshot = client.snapshot();
+    let under_way = snapshot.connecting + snapshot.checking + snapshot.active + snapshot.closing;
+    assert_eq!((under_way, snapshot.idle), (0, idle), "{snapshot}");
+    assert_eq!(port.tally.open(), idle, "{snapshot}");
+    snapshot
+}
+
+#[track_caller]
+fn evicted(client: &Client, reason: Eviction) -> u64 {
+    client.snapshot().totals.evicted(reason)
+}
