@@ -133,6 +133,7 @@ async fn a_client_that_never_stops_sending_does_not_keep_a_drain_up() {
     let since = Instant::now();
     let ended = site.running.drain(60 * SECOND).await;
     assert_eq!(ended.forced, 0);
+    assert_eq!(site.snapshot().totals.closed[&Closed::Drained], 1);
     assert!(since.elapsed() < 3 * SECOND, "{:?}", since.elapsed());
     for task in [sending] {
         timeout(SECOND, task)

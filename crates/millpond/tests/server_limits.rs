@@ -68,6 +68,28 @@ async fn a_head_byte_by_byte_has_no_more_time_than_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_that_came_in_parts_leaves_no_deadline_behind() {
+    let site = serve(echo()).await;
+    let mut client = site.connect().await;
+    for cut in [3, 20, 24] {
+        let wire = frame("[1,2]");
+        client.write(&wire[..cut]).await;
+        sleep(SECOND).await;
+        client.write(&wire[cut..]).await;
+        assert_eq!(client.reply().await, "[1,2]");
+        sleep(100 * SECOND).await;
+    }
+    assert_eq!(client.ask("3").await, "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_request_is_being_handled_is_not_idle() {
+    let builder = Server::builder(sleeper()).idle_timeout(Some(10 * SECOND));
+    let site = serve_with(builder.handler_deadline(None)).await;
+    assert_eq!(site.connect().await.ask("60").await, "60");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_has_time_for_its_length() {
     let builder = || Server::builder(echo()).body_timeout(SECOND).least_rate(1_000);
     let body = format!("\"{}\"", "x".repeat(9_998));
@@ -240,6 +262,11 @@ async fn an_http_client_is_told_what_this_port_speaks() {
             "x".repeat(20_000)
         );
         client.write(request).await;
+        // The rest of what it has to say meets no reset.
+        sleep(SECOND / 20).await;
+        client.write("more").await;
+        sleep(SECOND / 20).await;
+        client.write("more").await;
         let mut told = String::new();
         // A read that fails is a reset: the words would be lost.
         client.stream.read_to_string(&mut told).await.expect("no reset");

@@ -240,15 +240,6 @@ impl Accepted {
         self.raw.tcp()?.peer_addr().ok()
     }
 
-    /// Whether [`into_stream`](Accepted::into_stream) has anything to wait for.
-    pub fn needs_handshake(&self) -> bool {
-        match &self.raw {
-            #[cfg(feature = "tls")]
-            Raw::Tls(..) => true,
-            Raw::Tcp(_) | Raw::Unix(_) => false,
-        }
-    }
-
     /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side, no TIME_WAIT either.
     pub fn refuse(self) {
         if let Some(socket) = self.raw.tcp() {
