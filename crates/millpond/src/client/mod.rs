@@ -128,7 +128,10 @@ impl Client {
     ///
     /// Dropped, it costs its connection if anything was sent, and nothing else: no other request gets its reply.
     #[track_caller]
-    pub fn request<T, R>(&self, value: &T) -> impl Future<Output = Result<R, RequestError>> + Send
+    pub fn request<'c, T, R>(
+        &'c self,
+        value: &T,
+    ) -> impl Future<Output = Result<R, RequestError>> + Send + use<'c, T, R>
     where
         T: Serialize + ?Sized + Sync,
         R: DeserializeOwned,
@@ -253,7 +256,7 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 }
 
-impl Requests<'_, LengthJson> {
+impl<'c> Requests<'c, LengthJson> {
     /// As [`Client::request`].
     ///
     /// # Errors
@@ -264,7 +267,10 @@ impl Requests<'_, LengthJson> {
     ///
     /// As [`Client::request`].
     #[track_caller]
-    pub fn request<T, R>(self, value: &T) -> impl Future<Output = Result<R, RequestError>> + Send
+    pub fn request<T, R>(
+        self,
+        value: &T,
+    ) -> impl Future<Output = Result<R, RequestError>> + Send + use<'c, T, R>
     where
         T: Serialize + ?Sized + Sync,
         R: DeserializeOwned,

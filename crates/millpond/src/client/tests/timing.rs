@@ -99,7 +99,7 @@ async fn a_deadline_that_cannot_be_expressed_is_none() {
     let (reply, ()) = tokio::join!(client.within(Duration::MAX).exchange(b"1"), async {
         let mut far = port.accept().await;
         far.request().await;
-        tokio::time::sleep(1_000_000 * SECOND).await;
+        tokio::time::sleep(300 * SECOND).await;
         far.reply(b"1").await;
     });
     assert_eq!(reply.unwrap(), &b"1"[..]);

@@ -1,0 +1,186 @@
+//! Every reply is its request's: many callers over few connections, a third of them gone before their reply, heartbeats all the time. Each
+//! request carries a token of its own; a reply with another one is wrong, and none may be.
+//!
+//! `MILLPOND_REQUESTS=1000000 cargo test --release --test tokens -- --nocapture` runs it long.
+
+#![cfg(unix)]
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use millpond::client::Client;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+};
+
+const CALLERS: u64 = 64;
+const CONNECTIONS: u32 = 8;
+const BEAT: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Default)]
+struct Counts {
+    right: AtomicU64,
+    cancelled: AtomicU64,
+    wrong: AtomicU64,
+    failed: AtomicU64,
+    connections: AtomicU64,
+    beats_sent: AtomicU64,
+    beats_received: AtomicU64,
+}
+
+fn add(count: &AtomicU64) {
+    count.fetch_add(1, Relaxed);
+}
+
+/// Answers each request with its own body, most of them at once, and beats whenever it has been quiet for a moment or not.
+async fn serve(mut stream: UnixStream, counts: Arc<Counts>) -> io::Result<()> {
+    let mut received = Vec::new();
+    let mut beats = tokio::time::interval(BEAT);
+    loop {
+        while let Some(length) = whole(&received) {
+            let item: Vec<_> = received.drain(..length).collect();
+            if item == b"HeartBeat" {
+                add(&counts.beats_received);
+                continue;
+            }
+            match fastrand::u8(..) {
+                0..16 => tokio::time::sleep(Duration::from_micros(fastrand::u64(..2_000))).await,
+                16..80 => tokio::task::yield_now().await,
+                _ => {}
+            }
+            // In one piece or in two.
+            let (head, rest) = item.split_at(fastrand::usize(..item.len()));
+            stream.write_all(head).await?;
+            if fastrand::bool() {
+                tokio::task::yield_now().await;
+            }
+            stream.write_all(rest).await?;
+        }
+        tokio::select! {
+            read = stream.read_buf(&mut received) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
+            _ = beats.tick() => {
+                stream.write_all(b"HeartBeat").await?;
+                add(&counts.beats_sent);
+            }
+        }
+    }
+}
+
+/// The length of the first item, if all of it is there.
+fn whole(received: &[u8]) -> Option<usize> {
+    if received.starts_with(b"HeartBeat") {
+        return Some(9);
+    }
+    let digits = std::str::from_utf8(received.get(7..20)?).expect("a header");
+    let length = 20 + digits.parse::<usize>().expect("13 digits");
+    (received.len() >= length).then_some(length)
+}
+
+/// Polls it until it is `Pending` for the `limit`-th time.
+async fn cut<F: Future>(limit: u32, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut pending = 0;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => {
+            pending += 1;
+            match pending >= limit {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>) {
+    for token in tokens {
+        let request = client.request::<_, (u64, String)>(&(token, "x".repeat(fastrand::usize(..200))));
+        let reply = match fastrand::u8(..100) {
+            0..25 => cut(fastrand::u32(1..4), request).await,
+            25..50 => {
+                let limit = Duration::from_micros(fastrand::u64(..2_000));
+                tokio::time::timeout(limit, request).await.ok()
+            }
+            _ => Some(request.await),
+        };
+        add(match reply {
+            None => &counts.cancelled,
+            Some(Ok((reply, _))) if reply == token => &counts.right,
+            Some(Ok(_)) => &counts.wrong,
+            Some(Err(error)) => {
+                eprintln!("{token}: {error}");
+                &counts.failed
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_reply_is_that_of_its_request() {
+    let requests = std::env::var("MILLPOND_REQUESTS").map_or(20_000, |text| {
+        text.parse().expect("MILLPOND_REQUESTS is a number")
+    });
+    let folder = std::env::temp_dir().join(format!("millpond-tokens-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("server");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let counts = Arc::<Counts>::default();
+    let counting = Arc::clone(&counts);
+    let server = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            add(&counting.connections);
+            // It ends when the client closes it, whatever was under way.
+            tokio::spawn(serve(stream, Arc::clone(&counting)));
+        }
+    });
+
+    let client = Client::to(&format!("unix://{}", path.display()))
+        .expect("an endpoint")
+        .heartbeat_interval(BEAT)
+        .pool(|pool| pool.max_size(CONNECTIONS))
+        .build()
+        .expect("valid settings");
+    let each = requests / CALLERS;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| caller * each..(caller + 1) * each)
+        .map(|tokens| tokio::spawn(call(client.clone(), tokens, Arc::clone(&counts))))
+        .collect();
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+    let snapshot = client.snapshot();
+    client.pool().close(Duration::from_secs(5)).await.expect("closed");
+    server.abort();
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+
+    println!("{} requests: {counts:?}", each * CALLERS);
+    assert_eq!(counts.wrong.load(Relaxed), 0, "wrong replies");
+    assert_eq!(counts.failed.load(Relaxed), 0, "failed requests");
+    let ended = counts.right.load(Relaxed) + counts.cancelled.load(Relaxed);
+    assert_eq!(ended, each * CALLERS);
+    let cancelled = counts.cancelled.load(Relaxed) as f64 / ended as f64;
+    assert!((0.2..0.45).contains(&cancelled), "{cancelled}");
+    assert!(counts.beats_sent.load(Relaxed) > 0 && counts.beats_received.load(Relaxed) > 0);
+    assert_eq!(
+        snapshot.idle,
+        snapshot.connections.len() - snapshot.connecting,
+        "every place has come back: {snapshot}"
+    );
+    assert!(snapshot.connections.len() <= CONNECTIONS as usize, "{snapshot}");
+}
