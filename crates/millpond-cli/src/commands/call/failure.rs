@@ -1,0 +1,98 @@
+//! Why there is no reply, as people, scripts and the readers of JSON lines are told.
+
+use bytes::Bytes;
+use millpond::{
+    client::{ErrorReplies, RequestError},
+    framing::{
+        FailureKind,
+        json::{self, ErrorObject},
+    },
+    pool::AcquireError,
+};
+
+use super::{Bodies, Plan};
+use crate::exit::Exit;
+
+/// A request that has failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    pub(super) error: ErrorObject,
+    pub(super) origin: Origin,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The server, by an error reply.
+    Server,
+    /// We do.
+    Client,
+}
+
+impl Failure {
+    /// One that was found on this side.
+    pub(super) fn ours(exit: Exit, kind: FailureKind, message: String) -> Self {
+        Failure {
+            exit,
+            error: ErrorObject {
+                code: json::code(kind),
+                message,
+            },
+            origin: Origin::Client,
+        }
+    }
+
+    /// As the body of an error reply.
+    pub(super) fn line(&self) -> Vec<u8> {
+        #[derive(serde::Serialize)]
+        struct Line<'e> {
+            error: &'e ErrorObject,
+        }
+        serde_json::to_vec(&Line { error: &self.error }).expect("a number and a string are JSON")
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RequestError::Refused(error) => Failure {
+                exit: Exit::Failure,
+                error,
+                origin: Origin::Server,
+            },
+            // How often it was dialled in vain says nothing here.
+            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => {
+                Failure::ours(Exit::Connect, FailureKind::Unavailable, cause.to_string())
+            }
+            RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
+                Failure::ours(Exit::Timeout, FailureKind::TimedOut, message)
+            }
+            RequestError::Acquire(_) => Failure::ours(Exit::Connect, FailureKind::Unavailable, message),
+            RequestError::NoFrame(_) | RequestError::Reply(_) => {
+                Failure::ours(Exit::Protocol, FailureKind::Unavailable, message)
+            }
+            RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
+                Failure::ours(Exit::Usage, FailureKind::Refused, message)
+            }
+            _ => Failure::ours(Exit::Failure, FailureKind::Unavailable, message),
+        }
+    }
+}
+
+/// What a reply is: one that was hoped for, an error reply, or none at all.
+pub(super) fn judge(plan: &Plan, reply: Bytes) -> Result<Bytes, Failure> {
+    if plan.error_replies == ErrorReplies::AreErrors
+        && let Some(error) = json::as_error_reply(&reply)
+    {
+        return Err(RequestError::Refused(error).into());
+    }
+    if plan.bodies == Bodies::Json
+        && let Err(error) = json::check(&reply)
+    {
+        let message = format!("the reply isn't JSON: {error}; --raw prints it as it is");
+        return Err(Failure::ours(Exit::Protocol, FailureKind::Unavailable, message));
+    }
+    Ok(reply)
+}

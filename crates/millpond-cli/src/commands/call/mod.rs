@@ -1,0 +1,319 @@
+//! `millpond call`: one request, or one per line of stdin, over pooled connections.
+
+mod failure;
+mod pipe;
+mod single;
+
+use std::{
+    ffi::OsString,
+    num::{NonZeroU32, NonZeroUsize},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use millpond::{
+    client::{Client, ErrorReplies, RequestError, Requests},
+    framing::{
+        LengthJson,
+        json::{self, JsonError},
+    },
+    transport::{Dialer, Endpoint, tls::ClientTls},
+};
+
+use crate::{
+    complaint::Complaint,
+    exit::Exit,
+    text::{parse_span, parse_span_above_zero},
+};
+
+/// No more of a request that isn't JSON is shown.
+const SHOWN: usize = 70;
+
+/// See the command's help.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  millpond call --to 127.0.0.1:7070 '{\"a\":1}' -v
+  millpond call --to tls://db.example.com:7070 --ca ca.pem - < requests.jsonl > replies.jsonl
+
+Exit codes: 0 there was a reply; 1 an error reply, the connection was lost, or a line of many failed; 2 wrong flags or no JSON;
+3 nobody could be connected to; 4 it took too long; 5 what came was not of the protocol.")]
+pub(crate) struct Arguments {
+    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path
+    #[arg(long, value_name = "ENDPOINT", env = "MILLPOND_TO")]
+    to: String,
+    /// The request, a JSON value; or - for one on each line of stdin, which are sent in parallel
+    ///
+    /// With `-` there is one reply a line, in the order of the requests; a failure is {"error":{"code":…,"message":…}}, our own too: -32000 unavailable,
+    /// -32002 timed out, -32700 not JSON. Blank lines are skipped.
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
+    request: OsString,
+    /// How long a request may take, connecting included
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span_above_zero, env = "MILLPOND_CALL_DEADLINE")]
+    deadline: Duration,
+    /// The request may be executed twice: send it again if an old connection turns out to be dead
+    #[arg(long)]
+    idempotent: bool,
+    /// Send the request as it is, and print the reply as it is: neither need be JSON
+    #[arg(long)]
+    raw: bool,
+    /// Take a reply {"error":{"code":…,"message":…}} for a reply like any other, not for a failure
+    #[arg(long)]
+    accept_errors: bool,
+    /// Print one JSON document with the reply or the error, and what it took; with - each line is JSON in any case
+    #[arg(long)]
+    json: bool,
+    /// Say on stderr what each phase took; with -, how many requests there were
+    #[arg(short, long)]
+    verbose: bool,
+    /// With -: over how many connections at most
+    #[arg(long, value_name = "COUNT", default_value = "8")]
+    connections: NonZeroU32,
+    /// With -: how many requests are read ahead of the reply that is printed next
+    #[arg(long, value_name = "COUNT", default_value = "64")]
+    in_flight: NonZeroU32,
+    /// The longest body, in bytes, in either direction
+    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    max_frame: NonZeroUsize,
+    /// After how long without sending anything a heartbeat is sent; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
+    heartbeat: Duration,
+    /// For tls://: trust the authorities in this file, as PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "MILLPOND_CA")]
+    ca: Option<PathBuf>,
+    /// For tls://: our certificate, as PEM, if the server asks for one
+    #[arg(long, value_name = "FILE", requires = "key", env = "MILLPOND_CERT")]
+    cert: Option<PathBuf>,
+    /// For tls://: our certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "cert", env = "MILLPOND_KEY")]
+    key: Option<PathBuf>,
+    /// For tls://: the name that the server's certificate must be for [default: the endpoint's host]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+}
+
+/// What is to be sent, and where.
+struct Plan {
+    endpoint: Endpoint,
+    tls: Option<ClientTls>,
+    request: Request,
+    deadline: Duration,
+    idempotent: bool,
+    bodies: Bodies,
+    error_replies: ErrorReplies,
+    heartbeat: Duration,
+    max_frame: usize,
+}
+
+enum Request {
+    One(single::Form, Vec<u8>),
+    Lines(pipe::Settings),
+}
+
+/// What requests and replies must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bodies {
+    Json,
+    Raw,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    carry_out(arguments).unwrap_or_else(Complaint::report)
+}
+
+fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let plan = Arc::new(parse(arguments)?);
+    let runtime = super::runtime()?;
+    let exit = runtime.block_on(async {
+        match &plan.request {
+            Request::One(form, body) => single::run(&plan, *form, body).await,
+            Request::Lines(settings) => pipe::run(&plan, settings).await,
+        }
+    });
+    // A read of stdin can't be given up, and isn't waited for.
+    runtime.shutdown_background();
+    exit
+}
+
+fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
+    let endpoint = super::endpoint("--to", &arguments.to)?;
+    let bodies = match arguments.raw {
+        true => Bodies::Raw,
+        false => Bodies::Json,
+    };
+    let max_frame = arguments.max_frame.get();
+    let request = match arguments.request.as_bytes() {
+        b"-" => Request::Lines(pipe::Settings {
+            connections: arguments.connections.get(),
+            in_flight: arguments.in_flight.get(),
+            verbose: arguments.verbose,
+        }),
+        body => {
+            check(body, bodies, max_frame)?;
+            let form = single::Form {
+                json: arguments.json,
+                verbose: arguments.verbose,
+            };
+            Request::One(form, body.to_owned())
+        }
+    };
+    Ok(Plan {
+        tls: tls(arguments, &endpoint)?,
+        endpoint,
+        request,
+        deadline: arguments.deadline,
+        idempotent: arguments.idempotent,
+        bodies,
+        error_replies: match arguments.accept_errors {
+            true => ErrorReplies::AreReplies,
+            false => ErrorReplies::AreErrors,
+        },
+        heartbeat: arguments.heartbeat,
+        max_frame,
+    })
+}
+
+fn tls(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<ClientTls>, Complaint> {
+    let identity = arguments.cert.as_ref().zip(arguments.key.as_ref());
+    let is_set_up = arguments.ca.is_some() || identity.is_some() || arguments.server_name.is_some();
+    if !is_set_up {
+        return Ok(None);
+    }
+    if !matches!(endpoint, Endpoint::Tls(_)) {
+        return Err(Complaint::usage(format!(
+            "--ca, --cert, --key and --server-name are for TLS, and {endpoint} speaks none: write tls://, or leave them out"
+        )));
+    }
+    let mut tls = ClientTls::builder();
+    if let Some(authorities) = &arguments.ca {
+        tls = tls.ca_file(authorities);
+    }
+    if let Some((certificates, key)) = identity {
+        tls = tls.identity_files(certificates, key);
+    }
+    if let Some(name) = &arguments.server_name {
+        tls = tls.server_name(name);
+    }
+    let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+    Ok(Some(tls))
+}
+
+/// Whether a request may be sent.
+fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint> {
+    if body.len() > max_frame {
+        return Err(Complaint::usage(format!(
+            "the request has {} bytes, and --max-frame is {max_frame}",
+            body.len()
+        )));
+    }
+    if bodies == Bodies::Raw {
+        return Ok(());
+    }
+    json::check(body).map_err(|error| {
+        let text = String::from_utf8_lossy(body);
+        let (place, hint) = (place(&text, &error), hint(&text));
+        Complaint::usage(format!("the request isn't JSON: {error}{place}{hint}"))
+    })
+}
+
+/// The text with a caret below the fault, if that fits on a line.
+fn place(text: &str, error: &JsonError) -> String {
+    let JsonError::Invalid(error) = error else {
+        return String::new();
+    };
+    let fits = text.chars().count() <= SHOWN && !text.contains(char::is_control);
+    let before = text.get(..error.column().saturating_sub(1));
+    match before {
+        Some(before) if fits && error.line() == 1 => {
+            // At its end something is missing behind the last character.
+            let caret = before.chars().count() + usize::from(error.is_eof());
+            format!("\n    {text}\n    {:caret$}^", "")
+        }
+        _ => String::new(),
+    }
+}
+
+/// What people forget who are new to this: that the shell takes quotes away.
+fn hint(text: &str) -> String {
+    let trimmed = text.trim();
+    if trimmed.starts_with(['{', '[']) && !trimmed.contains('"') {
+        return String::from(
+            "\nthe shell takes double quotes away: put the whole request into single ones, as in '{\"a\":1}'",
+        );
+    }
+    let is_word = trimmed
+        .chars()
+        .all(|character| character.is_alphanumeric() || " _-.,:!?".contains(character));
+    if !trimmed.is_empty() && is_word && trimmed.len() <= SHOWN {
+        return format!(
+            "\na JSON string has double quotes, and the shell takes them away: write '\"{trimmed}\"'"
+        );
+    }
+    String::new()
+}
+
+impl Plan {
+    /// A client with this many connections at most.
+    fn client(&self, connections: u32, outage_grace: Option<Duration>) -> Result<Client, Complaint> {
+        let mut dialer = Dialer::new(self.endpoint.clone());
+        if let Some(tls) = &self.tls {
+            dialer = dialer.tls(tls.clone());
+        }
+        let built = Client::dialled_by(dialer)
+            .framing(LengthJson::with_max_body(self.max_frame))
+            .deadline(self.deadline)
+            .heartbeat_interval(self.heartbeat)
+            .pool(move |pool| {
+                let pool = pool.max_size(connections);
+                match outage_grace {
+                    Some(grace) => pool.outage_grace(grace),
+                    None => pool,
+                }
+            })
+            .build();
+        built.map_err(|error| Complaint::usage(error.to_string()))
+    }
+
+    /// One exchange.
+    async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, RequestError> {
+        let requests: Requests<'_> = client.within(self.deadline);
+        match self.idempotent {
+            true => requests.idempotent().exchange(body).await,
+            false => requests.exchange(body).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_no_json_is_shown_with_its_fault_and_a_hint() {
+        let said = |text: &str| match check(text.as_bytes(), Bodies::Json, 1 << 20) {
+            Ok(()) => String::new(),
+            Err(complaint) => format!("{complaint:?}"),
+        };
+        assert_eq!(said("-5.5e3"), "");
+        assert!(
+            said("hello").contains(r#"write '\"hello\"'"#),
+            "{}",
+            said("hello")
+        );
+        assert!(said("{a:1}").contains("single ones"));
+        assert!(
+            said(r#"{"a":1,}"#).contains("column 8\\n    {\\\"a\\\":1,}\\n           ^"),
+            "{}",
+            said(r#"{"a":1,}"#)
+        );
+        assert!(said(r#"{"a":"#).contains("EOF"));
+        assert!(
+            !said("{\"a\u{1b}\":}").contains('^'),
+            "no caret under what is escaped"
+        );
+        assert!(said("").contains("empty"));
+    }
+}

@@ -1,0 +1,198 @@
+//! A request per line of stdin, in parallel; a reply per line of stdout, in the order of the requests. However long the input is, no more than
+//! `in_flight` requests and their replies are held.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use millpond::{
+    client::Client,
+    framing::{FailureKind, json},
+};
+use tokio::{
+    io::{AsyncWriteExt, BufReader, BufWriter, Stdout},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+
+use super::{
+    Bodies, Plan,
+    failure::{self, Failure},
+};
+use crate::{
+    complaint::{Complaint, say},
+    exit::Exit,
+    lines::{Line, Lines},
+    output,
+    text::{escaped, escaped_json, span},
+};
+
+/// How stdin is dealt with.
+pub(super) struct Settings {
+    pub(super) connections: u32,
+    pub(super) in_flight: u32,
+    pub(super) verbose: bool,
+}
+
+/// What came of all lines.
+#[derive(Default)]
+struct Sum {
+    replies: u64,
+    failures: u64,
+}
+
+/// A request that is under way, and its place.
+type UnderWay = (JoinHandle<Result<Bytes, Failure>>, OwnedSemaphorePermit);
+
+pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, Complaint> {
+    let client = plan.client(settings.connections, None)?;
+    let began = Instant::now();
+    // Its length is bounded by the places of those that are in it.
+    let (tell, told) = mpsc::unbounded_channel();
+    let reading = tokio::spawn(send_lines(Arc::clone(plan), client, settings.in_flight, tell));
+    let sum = match print_replies(told).await {
+        Ok(sum) => sum,
+        Err(error) => {
+            reading.abort();
+            return match error.kind() {
+                // Nobody wants more.
+                io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+                _ => Err(output::cant_write(&error)),
+            };
+        }
+    };
+    sum.tell(settings, began.elapsed());
+    let read = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {error}")))?;
+    Ok(match sum.failures {
+        0 => Exit::Ok,
+        _ => Exit::Failure,
+    })
+}
+
+impl Sum {
+    fn tell(&self, settings: &Settings, took: Duration) {
+        let Sum { replies, failures } = self;
+        let all = replies + failures;
+        if settings.verbose {
+            say(&format!(
+                "{replies} replies and {failures} failures in {}",
+                span(took)
+            ));
+        } else if *failures > 0 {
+            say(&format!(
+                "{failures} of {all} requests failed: their lines are {{\"error\":…}}"
+            ));
+        }
+    }
+}
+
+/// Sends what stdin says, until that ends: each line in a task of its own, so far as there are places.
+async fn send_lines(
+    plan: Arc<Plan>,
+    client: Client,
+    in_flight: u32,
+    tell: mpsc::UnboundedSender<UnderWay>,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(usize::try_from(in_flight).unwrap_or(usize::MAX)));
+    let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), plan.max_frame);
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            unreachable!("the semaphore is never closed");
+        };
+        let line = loop {
+            match lines.next().await? {
+                Some(line) if line.is_blank() => {}
+                Some(line) => break line,
+                None => return Ok(()),
+            }
+        };
+        let (plan, client) = (Arc::clone(&plan), client.clone());
+        let request = tokio::spawn(async move { exchange(&plan, &client, line).await });
+        if tell.send((request, place)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Failure> {
+    if !line.is_whole() {
+        let message = format!(
+            "the line has {} bytes, and --max-frame is {}",
+            line.length, plan.max_frame
+        );
+        return Err(Failure::ours(Exit::Usage, FailureKind::Refused, message));
+    }
+    if plan.bodies == Bodies::Json
+        && let Err(error) = json::check(&line.bytes)
+    {
+        let message = format!("the line isn't JSON: {error}");
+        return Err(Failure::ours(Exit::Usage, FailureKind::Malformed, message));
+    }
+    let reply = plan.exchange(client, &line.bytes).await?;
+    failure::judge(plan, reply)
+}
+
+/// Prints the replies as they come, in the order of their requests.
+async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>) -> io::Result<Sum> {
+    let mut stdout: BufWriter<Stdout> = BufWriter::new(tokio::io::stdout());
+    let mut sum = Sum::default();
+    let is_terminal = output::is_terminal();
+    loop {
+        let next = match told.try_recv() {
+            Ok(next) => Some(next),
+            Err(_) => {
+                stdout.flush().await?;
+                told.recv().await
+            }
+        };
+        let Some((mut request, place)) = next else {
+            return Ok(sum);
+        };
+        // Whoever reads them isn't kept waiting for a reply that is still to come.
+        if !request.is_finished() {
+            stdout.flush().await?;
+        }
+        let reply = (&mut request).await.unwrap_or_else(|error| {
+            Err(Failure::ours(
+                Exit::Failure,
+                FailureKind::Unavailable,
+                error.to_string(),
+            ))
+        });
+        match &reply {
+            Ok(_) => sum.replies += 1,
+            Err(_) => sum.failures += 1,
+        }
+        stdout.write_all(&line_of(&reply, is_terminal)).await?;
+        drop(place);
+    }
+}
+
+/// A reply on a line of its own: JSON has line ends only where they mean nothing.
+fn line_of(reply: &Result<Bytes, Failure>, is_terminal: bool) -> Vec<u8> {
+    let text = match reply {
+        Ok(reply) => reply.to_vec(),
+        Err(failure) => failure.line(),
+    };
+    let text = match is_terminal {
+        true => match String::from_utf8_lossy(&text) {
+            text if json::check(text.as_bytes()).is_ok() => escaped_json(&text).into_bytes(),
+            text => escaped(&text).into_bytes(),
+        },
+        false => text,
+    };
+    let mut line: Vec<_> = text
+        .trim_ascii()
+        .iter()
+        .map(|&byte| match byte {
+            b'\n' | b'\r' => b' ',
+            byte => byte,
+        })
+        .collect();
+    line.push(b'\n');
+    line
+}

@@ -1,0 +1,28 @@
+//! `millpond completions`: what a shell needs to complete our command lines.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::{complaint::Complaint, exit::Exit, output};
+
+/// See the command's help.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  millpond completions bash > ~/.local/share/bash-completion/completions/millpond
+  millpond completions fish > ~/.config/fish/completions/millpond.fish")]
+pub(crate) struct Arguments {
+    /// The shell
+    shell: Shell,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        arguments.shell,
+        &mut crate::Arguments::command(),
+        "millpond",
+        &mut script,
+    );
+    output::write(&script, Exit::Ok).unwrap_or_else(Complaint::report)
+}

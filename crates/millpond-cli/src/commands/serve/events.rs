@@ -1,0 +1,211 @@
+//! What a server tells of itself while it runs: each event is a struct, and its text and its JSON are made from that.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use millpond::{
+    server::{Ended, Failures, Snapshot},
+    transport::{Endpoint, Host, HostPort},
+};
+use serde::Serialize;
+
+use super::plan::Plan;
+use crate::text::{escaped, span};
+
+/// The version of the JSON: fields are added without a new one, renamed or removed only with one.
+const VERSION: u32 = 1;
+
+/// In which form events are told, on stdout.
+#[derive(Clone, Copy)]
+pub(super) enum Events {
+    /// A line for people.
+    Text,
+    /// A JSON object on a line.
+    Json,
+}
+
+impl Events {
+    /// That nobody may be reading it is no reason to stop serving.
+    pub(super) fn tell(&self, event: &(impl fmt::Display + Serialize)) {
+        let line = match self {
+            Events::Text => event.to_string(),
+            Events::Json => serde_json::to_string(event).expect("strings and numbers are JSON"),
+        };
+        let mut stdout = io::stdout().lock();
+        let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    }
+}
+
+/// It listens.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "listening")]
+pub(super) struct Listening {
+    version: u32,
+    endpoint: String,
+    handler: &'static str,
+    /// A command that shows that it answers.
+    example: String,
+}
+
+impl Listening {
+    pub(super) fn new(endpoint: &Endpoint, plan: &Plan) -> Self {
+        let tls = match endpoint {
+            Endpoint::Tls(_) if plan.demands_certificates => " --ca FILE --cert FILE --key FILE",
+            Endpoint::Tls(_) => " --ca FILE",
+            _ => "",
+        };
+        Listening {
+            version: VERSION,
+            endpoint: endpoint.to_string(),
+            handler: plan.handler.name(),
+            example: format!(
+                "millpond call --to {}{tls} '{{\"a\":1}}'",
+                quoted(&reachable(endpoint).to_string())
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listening {
+            endpoint,
+            handler,
+            example,
+            ..
+        } = self;
+        write!(
+            f,
+            "listening on {endpoint}, handler {handler}; try: {}",
+            escaped(example)
+        )
+    }
+}
+
+/// It finishes what was begun.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "draining")]
+pub(super) struct Draining {
+    version: u32,
+    within_seconds: f64,
+    connections: usize,
+    handled: usize,
+}
+
+impl Draining {
+    pub(super) fn new(within: Duration, server: &Snapshot) -> Self {
+        Draining {
+            version: VERSION,
+            within_seconds: within.as_secs_f64(),
+            connections: server.open,
+            handled: server.handled,
+        }
+    }
+}
+
+impl fmt::Display for Draining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "draining for {} at most: {}, {} under way; the same signal again closes at once",
+            span(Duration::from_secs_f64(self.within_seconds)),
+            counted(self.connections as u64, "connection"),
+            counted(self.handled as u64, "request"),
+        )
+    }
+}
+
+/// It has ended.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "drained")]
+pub(super) struct Drained {
+    version: u32,
+    /// Connections that were closed with something under way.
+    forced: usize,
+    server: Snapshot,
+}
+
+impl Drained {
+    pub(super) fn new(ended: &Ended, server: Snapshot) -> Self {
+        Drained {
+            version: VERSION,
+            forced: ended.forced,
+            server,
+        }
+    }
+}
+
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = &self.server.totals;
+        write!(
+            f,
+            "ended after {}: {}, {}, {} told",
+            span(self.server.up),
+            counted(totals.requests, "request"),
+            match totals.replies {
+                1 => String::from("1 reply"),
+                replies => format!("{replies} replies"),
+            },
+            counted(told(&totals.failures), "failure"),
+        )?;
+        match self.forced {
+            0 => f.write_str("; all was finished"),
+            forced => write!(
+                f,
+                "; {} closed with something under way",
+                counted(forced as u64, "connection")
+            ),
+        }
+    }
+}
+
+fn told(failures: &Failures) -> u64 {
+    let Failures {
+        malformed,
+        refused,
+        handler_failed,
+        unavailable,
+        overloaded,
+        timed_out,
+        ..
+    } = failures;
+    malformed + refused + handler_failed + unavailable + overloaded + timed_out
+}
+
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// What a client on this machine dials: the address that stands for all of them is none of its own.
+fn reachable(endpoint: &Endpoint) -> Endpoint {
+    let local = |at: &HostPort| HostPort {
+        host: match &at.host {
+            Host::Address(IpAddr::V4(all)) if all.is_unspecified() => {
+                Host::Address(Ipv4Addr::LOCALHOST.into())
+            }
+            Host::Address(IpAddr::V6(all)) if all.is_unspecified() => {
+                Host::Address(Ipv6Addr::LOCALHOST.into())
+            }
+            host => host.clone(),
+        },
+        port: at.port,
+    };
+    match endpoint {
+        Endpoint::Tcp(at) => Endpoint::Tcp(local(at)),
+        Endpoint::Tls(at) => Endpoint::Tls(local(at)),
+        other => other.clone(),
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    shell_words::quote(text).into_owned()
+}

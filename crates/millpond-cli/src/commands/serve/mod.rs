@@ -1,0 +1,230 @@
+//! `millpond serve`: a server of the `length:` protocol, from the start to the end of its drain.
+
+mod answering;
+mod events;
+mod exec;
+mod plan;
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
+
+use millpond::{
+    framing::LengthJson,
+    server::{Ended, Running, Server},
+    transport::{Endpoint, Host, Listener},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::{
+    events::{Drained, Draining, Events, Listening},
+    plan::Plan,
+};
+use crate::{
+    complaint::Complaint,
+    exit::Exit,
+    text::{parse_span, parse_span_above_zero},
+};
+
+/// How long what is left of a closed server, the programs that it runs above all, may take to end.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
+
+/// See the command's help.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  millpond serve
+  millpond serve --listen unix:///tmp/pond.sock --handler 'exec:jq -c .name' --deadline 5s
+
+SIGTERM or Ctrl-C drains: what was begun is finished, within --drain; a second one closes at once.
+Exit codes: 0 all was finished; 1 it failed, or the drain's deadline closed what was under way; 2 wrong flags.")]
+pub(crate) struct Arguments {
+    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path; port 0 lets the system choose
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        default_value = "tcp://127.0.0.1:7070",
+        env = "MILLPOND_LISTEN"
+    )]
+    listen: String,
+    /// Who answers: echo, reference (as the article's server does), or exec:PROGRAM ARGS…
+    ///
+    /// `echo` answers with the request. `reference` answers as the server of the article that the protocol is from. `exec:PROGRAM ARGS…` starts the program
+    /// for each request, without a shell: the request is its input, its output the reply. Quotes keep words together. A program that fails, or whose output
+    /// isn't JSON, makes an error reply (-32603); what it writes to stderr goes to ours.
+    #[arg(
+        long,
+        value_name = "HANDLER",
+        default_value = "echo",
+        env = "MILLPOND_HANDLER"
+    )]
+    handler: String,
+    /// Pass bodies on unread: neither requests nor replies need be JSON
+    #[arg(long)]
+    raw: bool,
+    /// How long a request may take; then its program is killed, with all that it has started. 0: for ever
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span)]
+    deadline: Duration,
+    /// How many programs run at once [default: two per CPU, at least 4]
+    #[arg(long, value_name = "COUNT")]
+    max_processes: Option<NonZeroUsize>,
+    /// How many requests wait for a program to end; more are told that the server is overloaded
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    max_waiting: usize,
+    /// After how long without sending anything a heartbeat is sent; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
+    heartbeat: Duration,
+    /// How many connections at once
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    max_connections: NonZeroU32,
+    /// How many of them from one address; 0: no such limit
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    max_connections_per_address: u32,
+    /// The longest body, in bytes, in either direction
+    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    max_frame: NonZeroU32,
+    /// How long a connection may be without a request; 0: for ever
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_span)]
+    idle_timeout: Duration,
+    /// How long what is under way may take after SIGTERM or Ctrl-C
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero, env = "MILLPOND_DRAIN")]
+    drain: Duration,
+    /// For tls://: our certificate, and those that lead from it to its authority, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "MILLPOND_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// For tls://: our certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "MILLPOND_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// For tls://: clients must have a certificate of an authority in this file, as PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        env = "MILLPOND_TLS_CLIENT_CA"
+    )]
+    tls_client_ca: Option<PathBuf>,
+    /// Let other machines connect without TLS and client certificates
+    #[arg(long)]
+    insecure_bind: bool,
+    /// Tell what happens as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    carry_out(arguments).unwrap_or_else(Complaint::report)
+}
+
+fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let plan = plan::parse(arguments)?;
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(serve(plan));
+    // Programs that still run are killed when their requests are dropped.
+    runtime.shutdown_timeout(LAST_MOMENTS);
+    ended
+}
+
+async fn serve(plan: Plan) -> Result<Exit, Complaint> {
+    let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
+    let mut signals = Signals::new().map_err(cant_hear)?;
+    let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
+    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &error))?;
+    let endpoint = listener
+        .endpoint()
+        .map_err(|error| Complaint::of(Exit::Failure, &error))?;
+    check_exposure(&endpoint, &plan)?;
+
+    let events = plan.events;
+    let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
+    let server = start(plan, listener)?;
+    events.tell(&listening);
+    let early_end = tokio::select! {
+        () = signals.next() => None,
+        ended = server.ended() => Some(ended),
+    };
+    let ended = match early_end {
+        Some(ended) => ended,
+        None => drain(&server, within, &mut signals, &events).await,
+    };
+    events.tell(&Drained::new(&ended, server.snapshot()));
+    match &ended.failure {
+        Some(error) => Err(Complaint::of(
+            Exit::Failure,
+            &format!("the listener failed: {error}"),
+        )),
+        None if ended.forced > 0 => Ok(Exit::Failure),
+        None => Ok(Exit::Ok),
+    }
+}
+
+fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
+    let max_frame = plan.max_frame;
+    let mut builder = Server::builder(plan.handler)
+        .framing(LengthJson::with_max_body(max_frame))
+        .max_connections(plan.max_connections)
+        .max_connections_per_address(plan.max_connections_per_address)
+        .idle_timeout(plan.idle_timeout)
+        .handler_deadline(plan.deadline)
+        .heartbeat_interval(plan.heartbeat);
+    if let Some(max_handled) = plan.max_handled {
+        builder = builder.max_handled(max_handled);
+    }
+    builder
+        .serve(listener)
+        .map_err(|error| Complaint::of(Exit::Usage, &error))
+}
+
+/// Drains; a second signal closes what is left.
+async fn drain(server: &Running, within: Duration, signals: &mut Signals, events: &Events) -> Ended {
+    events.tell(&Draining::new(within, &server.snapshot()));
+    tokio::select! {
+        ended = server.drain(within) => ended,
+        () = signals.next() => server.close().await,
+    }
+}
+
+/// Other machines may connect only with a certificate, unless that was asked for.
+fn check_exposure(endpoint: &Endpoint, plan: &Plan) -> Result<(), Complaint> {
+    let (at, is_guarded) = match endpoint {
+        Endpoint::Tls(at) => (at, plan.demands_certificates),
+        Endpoint::Tcp(at) => (at, false),
+        _ => return Ok(()),
+    };
+    let is_local = match at.host {
+        Host::Address(address) => address.to_canonical().is_loopback(),
+        Host::Name(_) => false,
+    };
+    if is_local || is_guarded || plan.insecure_bind {
+        return Ok(());
+    }
+    Err(Complaint::usage(format!(
+        "{endpoint} can be reached from other machines, and anybody there could send requests\n\
+         listen on tls:// with --tls-cert, --tls-key and --tls-client-ca, on 127.0.0.1, or on a Unix socket;\n\
+         or say --insecure-bind, where the network itself lets in only whom you trust"
+    )))
+}
+
+/// What asks the program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! From flags to what is to be done, checked as far as that goes without opening a socket.
+
+use std::{
+    env, fs,
+    num::NonZeroUsize,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use millpond::{
+    server::Bodies,
+    transport::{
+        Endpoint, ListenOptions,
+        tls::{ClientCertificates, ServerTls},
+    },
+};
+
+use super::{Arguments, answering::Answering, events::Events, exec::Exec};
+use crate::complaint::Complaint;
+
+/// What is to be served, where and within which limits.
+pub(super) struct Plan {
+    pub(super) endpoint: Endpoint,
+    pub(super) listen_options: ListenOptions,
+    pub(super) demands_certificates: bool,
+    pub(super) insecure_bind: bool,
+    pub(super) handler: Answering,
+    pub(super) max_handled: Option<usize>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) heartbeat: Duration,
+    pub(super) max_connections: usize,
+    pub(super) max_connections_per_address: Option<usize>,
+    pub(super) max_frame: usize,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) drain: Duration,
+    pub(super) events: Events,
+}
+
+pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
+    let endpoint = crate::commands::endpoint("--listen", &arguments.listen)?;
+    let listen_options = listen_options(arguments, &endpoint)?;
+    let (handler, max_handled) = handler(arguments)?;
+    let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
+    let per_address = to_usize(arguments.max_connections_per_address);
+    Ok(Plan {
+        endpoint,
+        listen_options,
+        demands_certificates: arguments.tls_client_ca.is_some(),
+        insecure_bind: arguments.insecure_bind,
+        handler,
+        max_handled,
+        deadline: unless_zero(arguments.deadline),
+        heartbeat: arguments.heartbeat,
+        max_connections: to_usize(arguments.max_connections.get()),
+        max_connections_per_address: (per_address > 0).then_some(per_address),
+        max_frame: to_usize(arguments.max_frame.get()),
+        idle_timeout: unless_zero(arguments.idle_timeout),
+        drain: arguments.drain,
+        events: match arguments.json {
+            true => Events::Json,
+            false => Events::Text,
+        },
+    })
+}
+
+fn listen_options(arguments: &Arguments, endpoint: &Endpoint) -> Result<ListenOptions, Complaint> {
+    let options = ListenOptions::default();
+    let identity = arguments.tls_cert.as_ref().zip(arguments.tls_key.as_ref());
+    match (endpoint, identity) {
+        (Endpoint::Tls(_), None) => Err(Complaint::usage(format!(
+            "{endpoint} needs a certificate: give --tls-cert FILE and --tls-key FILE"
+        ))),
+        (Endpoint::Tls(_), Some((certificates, key))) => {
+            let mut tls = ServerTls::builder().identity_files(certificates, key);
+            if let Some(authorities) = &arguments.tls_client_ca {
+                tls = tls.client_ca_file(authorities, ClientCertificates::Required);
+            }
+            let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+            Ok(options.tls(tls))
+        }
+        (_, Some(_)) => Err(Complaint::usage(format!(
+            "there are certificates, and {endpoint} speaks no TLS: write tls://, or leave them out"
+        ))),
+        (_, None) => Ok(options),
+    }
+}
+
+/// The handler, and how many requests it may have at once where the default isn't right.
+fn handler(arguments: &Arguments) -> Result<(Answering, Option<usize>), Complaint> {
+    let bodies = match arguments.raw {
+        true => Bodies::Opaque,
+        false => Bodies::Json,
+    };
+    match arguments.handler.as_str() {
+        "echo" => Ok((Answering::Echo(bodies), None)),
+        "reference" if arguments.raw => Err(Complaint::usage(
+            "--raw is for the handlers echo and exec: the reference's replies are JSON in any case",
+        )),
+        "reference" => Ok((Answering::Reference, None)),
+        other => match other.strip_prefix("exec:") {
+            Some(command) => {
+                let processes = arguments
+                    .max_processes
+                    .map_or_else(default_processes, NonZeroUsize::get);
+                let exec = exec(command, processes, bodies, to_usize(arguments.max_frame.get()))?;
+                let at_once = processes.saturating_add(arguments.max_waiting);
+                Ok((Answering::Exec(exec), Some(at_once)))
+            }
+            None => Err(Complaint::usage(format!(
+                "there is no handler '{other}'; there are echo, reference and exec:PROGRAM ARGS…"
+            ))),
+        },
+    }
+}
+
+fn default_processes() -> usize {
+    let processors = thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    (2 * processors).max(4)
+}
+
+fn exec(command: &str, processes: usize, bodies: Bodies, max_reply: usize) -> Result<Exec, Complaint> {
+    let words = shell_words::split(command)
+        .map_err(|error| Complaint::usage(format!("--handler exec:{command}: {error}")))?;
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Complaint::usage(
+            "--handler exec: names no program; write exec:PROGRAM ARGS…, like 'exec:jq -c .name'",
+        ));
+    };
+    let found = find(program).ok_or_else(|| {
+        let place = match program.contains('/') {
+            true => "there",
+            false => "in the folders of PATH",
+        };
+        Complaint::usage(format!(
+            "--handler exec: no program '{program}' can be run: there is none {place}"
+        ))
+    })?;
+    Ok(Exec::new(found, arguments.to_vec(), processes, bodies, max_reply))
+}
+
+/// Where a program is, by the rules of execvp(3).
+fn find(program: &str) -> Option<PathBuf> {
+    let is_program = |path: &Path| {
+        let metadata = fs::metadata(path);
+        metadata.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        let path = PathBuf::from(program);
+        return is_program(&path).then_some(path);
+    }
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders)
+        .map(|folder| folder.join(program))
+        .find(|path| is_program(path))
+}
+
+fn to_usize(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

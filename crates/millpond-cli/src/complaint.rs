@@ -1,0 +1,47 @@
+//! Why a command did not do what it was asked: said on stderr, in the manner of clap, and by the exit code.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use crate::{
+    exit::Exit,
+    text::{escaped, escaped_lines},
+};
+
+/// What is said, and how the program ends.
+#[derive(Debug)]
+pub(crate) struct Complaint {
+    exit: Exit,
+    text: String,
+}
+
+impl Complaint {
+    /// The command line is wrong. Several lines may say so.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Complaint {
+            exit: Exit::Usage,
+            text: text.into(),
+        }
+    }
+
+    /// Something has failed. An error's text is one line, whatever it quotes.
+    pub(crate) fn of(exit: Exit, error: &dyn fmt::Display) -> Self {
+        Complaint {
+            exit,
+            text: escaped(&error.to_string()),
+        }
+    }
+
+    /// Says so.
+    pub(crate) fn report(self) -> Exit {
+        say(&format!("error: {}", self.text));
+        self.exit
+    }
+}
+
+/// A line on stderr, or several. That nobody may be reading it is no reason to fail.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", escaped_lines(text));
+}

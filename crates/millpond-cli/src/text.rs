@@ -1,0 +1,105 @@
+//! Text for people: what came from the network can do nothing to a terminal, and times read as they are said.
+
+use std::time::Duration;
+
+/// A text without anything that a terminal acts upon or doesn't show: such characters are written as Rust escapes them, line ends too.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match acts(character) {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// As [`escaped`], for texts of several lines: these stay.
+pub(crate) fn escaped_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(escaped).collect();
+    lines.join("\n")
+}
+
+/// A JSON text as a terminal may get it: it stays the same JSON value.
+pub(crate) fn escaped_json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            // White space between values: within a string JSON has it escaped already.
+            '\n' | '\r' | '\t' => shown.push(character),
+            // All that act are written with four digits.
+            _ if acts(character) => shown.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Whether a terminal acts upon a character, or hides it: controls, and what changes the direction of writing.
+fn acts(character: char) -> bool {
+    let is_format = matches!(
+        character,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    character.is_control() || is_format
+}
+
+/// A time as people say it: `1.2 s`, `4.9 ms`, `80 µs`.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let (value, unit) = match seconds {
+        s if s >= 0.9995 => (s, "s"),
+        s if s >= 0.000_999_5 => (s * 1e3, "ms"),
+        s => (s * 1e6, "µs"),
+    };
+    let rounded = (value * 10.0).round() / 10.0;
+    format!("{rounded} {unit}")
+}
+
+/// Reads a time: `10s`, `500ms`, `1h 30m`; `0` needs no unit.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    match text.trim() {
+        "0" => Ok(Duration::ZERO),
+        text => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// Reads a time that must not be zero.
+pub(crate) fn parse_span_above_zero(text: &str) -> Result<Duration, String> {
+    match parse_span(text)? {
+        Duration::ZERO => Err(String::from("it must be above zero")),
+        span => Ok(span),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_acts_upon_is_left() {
+        assert_eq!(
+            escaped("a\x1b[31mb\n\u{9b}\u{202e}ü"),
+            "a\\u{1b}[31mb\\n\\u{9b}\\u{202e}ü"
+        );
+        assert_eq!(escaped_lines("a\x07\nb"), "a\\u{7}\nb");
+    }
+
+    #[test]
+    fn an_escaped_json_text_is_the_same_value() {
+        let text = "{\n\"a\": \"\u{7f}\u{9b}31m\u{202e}ü\\u001b\"}";
+        let shown = escaped_json(text);
+        assert!(!shown.contains(['\u{7f}', '\u{9b}', '\u{202e}']), "{shown}");
+        let value = |text| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(value(&shown), value(text));
+    }
+
+    #[test]
+    fn times_are_read_with_units_and_zero_without() {
+        assert_eq!(parse_span("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_span("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(parse_span("10").is_err_and(|error| error.contains("unit")));
+        assert!(parse_span_above_zero("0s").is_err());
+        assert_eq!(span(Duration::from_micros(1_250)), "1.3 ms");
+    }
+}
