@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -132,7 +133,7 @@ fn more_sockets_than_descriptors_are_refused_with_what_to_do() {
 #[test]
 fn an_interrupt_ends_it_early_with_the_summary_of_what_was_done() {
     let mut running = Command::new(env!("CARGO_BIN_EXE_millpond"))
-        .args(["demo", "--seconds", "3600"])
+        .args(["demo", "--seconds", "60"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program runs");
@@ -161,14 +162,16 @@ fn an_interrupt_ends_it_early_with_the_summary_of_what_was_done() {
 #[test]
 fn whoever_closes_the_output_ends_it() {
     let mut running = Command::new(env!("CARGO_BIN_EXE_millpond"))
-        .args(["demo", "--seconds", "3600"])
+        .args(["demo", "--seconds", "60"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
+    let began = Instant::now();
     drop(running.stdout.take());
     let output = running.wait_with_output().expect("its end");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!error.contains("panicked"), "{error}");
     assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(30), "it went on for nobody");
 }

@@ -138,7 +138,7 @@ pub(super) fn counts(at: Duration, pool: &Snapshot, per_second: f64, width: usiz
     let (idle, active, waiting, connecting) = (pool.idle, pool.active, pool.waiting, pool.connecting);
     if width < 76 {
         return format!(
-            "{at:4.1} s  id {idle:<2} act {active:<2} wait {waiting:<3} con {connecting:<2} evict {evicted:<5} {rate}/s"
+            "{at:.1} s idle {idle} active {active} wait {waiting} conn {connecting} evicted {evicted} {rate}/s"
         );
     }
     format!(

@@ -157,8 +157,11 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, report: &mut Repor
         None => String::new(),
     };
     let stopped = match short.stopped_early {
-        true => " That side was stopped early: four fifths of this machine's ports towards it were in use.",
-        false => "",
+        true => format!(
+            " It was stopped after {:.1} s here, with four fifths of this machine's ports towards its server in use.",
+            short.seconds
+        ),
+        false => String::new(),
     };
     report.text(&format!(
         "{ratio}A socket in TIME_WAIT is closed, but keeps its port for a minute: a client that opens one per \

@@ -58,7 +58,7 @@ impl Handler for Article {
         sleep(REPLY_AFTER).await;
         let text: String = serde_json::from_slice(request.body()).map_err(failure)?;
         let reply = Reply {
-            text: format!("the reply to {text}"),
+            text: text.replace("request", "reply"),
             port: request.peer_addr().map_or(0, |peer| peer.port()),
         };
         serde_json::to_vec(&reply).map(Bytes::from).map_err(failure)
@@ -88,7 +88,7 @@ pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scen
         return Ok(None);
     };
     let opened = client.snapshot().totals.opened;
-    stage.say(&format!("{opened} sockets were opened; they stay open, idle"));
+    stage.say(&format!("{opened} sockets were opened, and stay open, idle"));
     if stage.pause(&client, stop).await.is_none() {
         return Ok(None);
     }
@@ -136,7 +136,7 @@ impl Stage<'_> {
         };
         let mut ports = BTreeSet::new();
         for (text, reply) in texts.into_iter().zip([one?, other?]) {
-            self.say(&format!("socket {:5}: {text} -> {:?}", reply.port, reply.text));
+            self.say(&format!("port {:5}: {text} -> {:?}", reply.port, reply.text));
             ports.insert(reply.port);
         }
         Ok(Some(ports))

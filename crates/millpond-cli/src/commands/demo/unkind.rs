@@ -35,23 +35,23 @@ pub(super) struct Unkind {
     rng: Mutex<fastrand::Rng>,
 }
 
-/// How a connection is closed on a client.
+/// Where a connection is closed on a client, seen from the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
-    InsteadOfReply,
-    WithinReply,
-    BehindReply,
+    Before,
+    Within,
+    Behind,
 }
 
-const CUTS: [Cut; 3] = [Cut::InsteadOfReply, Cut::WithinReply, Cut::BehindReply];
+const CUTS: [Cut; 3] = [Cut::Before, Cut::Within, Cut::Behind];
 
 impl Cut {
     /// As the handler tells the framing, for which a failure's text is the only way.
     fn name(self) -> &'static str {
         match self {
-            Cut::InsteadOfReply => "closed instead of a reply",
-            Cut::WithinReply => "closed within the reply",
-            Cut::BehindReply => "closed behind the reply",
+            Cut::Before => "closed before the reply",
+            Cut::Within => "closed within the reply",
+            Cut::Behind => "closed behind the reply",
         }
     }
 
@@ -123,10 +123,10 @@ impl Framing for Cutting {
             return self.0.encode_failure(request, failure, out);
         };
         let begin = out.len();
-        if cut != Cut::InsteadOfReply
+        if cut != Cut::Before
             && let Ok(reply) = reply(request)
             && self.encode(Direction::Reply, &reply, out).is_ok()
-            && cut == Cut::WithinReply
+            && cut == Cut::Within
         {
             // Within the header at times, within the body at others.
             let length = out.len() - begin;
