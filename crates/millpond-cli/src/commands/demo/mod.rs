@@ -1,11 +1,203 @@
-//! The main job, self-contained.
+//! The main job, self-contained: the founding scene, a load with bad manners, and a comparison with a connection per request, against servers
+//! of its own on 127.0.0.1. This file says in which order; the acts know nothing of each other.
 
+mod acts;
+mod embedded;
+mod live;
+mod load;
+mod numbers;
+mod question;
+mod report;
+mod scene;
+mod short;
+mod stop;
+mod summary;
+mod tally;
+mod unkind;
+
+use std::{io, num::NonZero, thread, time::Duration};
+
+use clap::value_parser;
+use millpond::{client::RequestError, pool::BuildError, transport::system::descriptor_limits};
+use tokio::runtime::{self, Runtime};
+
+use self::{
+    acts::Load,
+    embedded::ServerError,
+    live::{Drawing, Screen},
+    load::Plan,
+    numbers::thousands,
+    stop::Stop,
+    summary::Summary,
+};
 use crate::exit::Exit;
 
-/// See the command's help.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {}
+/// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
+const OTHER_DESCRIPTORS: u64 = 64;
 
-pub(crate) fn run(_: &Arguments) -> Exit {
-    Exit::Ok
+/// See the command's help.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How long the load lasts, in seconds; all else takes about half as long again
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+
+    /// How many callers send requests at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    callers: u32,
+
+    /// How many sockets the pool may have
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+
+    /// Print what was found as one JSON document, and nothing else
+    #[arg(long)]
+    json: bool,
+
+    /// Draw the same misfortunes again: who cancels when, which replies are cut (default: others each time)
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// Why the demo couldn't go on.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    #[error("the pool can't be built: {0}")]
+    Pool(#[from] BuildError),
+    #[error("a request of the first scene failed: {0}")]
+    Scene(#[from] RequestError),
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    if let Some(error) = too_few_descriptors(arguments) {
+        eprintln!("error: {error}");
+        return Exit::Usage;
+    }
+    let runtime = match callers_runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime for the callers could be started: {error}");
+            return Exit::Failure;
+        }
+    };
+    let stop = Stop::new();
+    let drawing = match arguments.json {
+        true => Drawing::Nothing,
+        false => Drawing::of_text(),
+    };
+    let mut screen = Screen::new(drawing, stop.clone());
+    runtime.spawn(stop.clone().at_signals());
+    let mut summary = Summary::new(
+        arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
+        arguments.callers,
+        arguments.connections,
+    );
+    if let Err(error) = runtime.block_on(play(arguments, &mut summary, &mut screen, &stop)) {
+        screen.keep();
+        eprintln!("error: {error}");
+        return Exit::Failure;
+    }
+    summary.interrupted = stop.is_stopped();
+    show(&summary, arguments, &mut screen);
+    match summary.is_well() {
+        true => Exit::Ok,
+        false => Exit::Failure,
+    }
+}
+
+/// Act by act, as far as it isn't stopped.
+async fn play(
+    arguments: &Arguments,
+    summary: &mut Summary,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Result<(), DemoError> {
+    screen.line("1. Two requests at once, and two more a second later");
+    if let Some(scene) = scene::play(screen, stop).await? {
+        summary.add_scene(scene);
+    }
+    let mut load = Load {
+        plan: Plan {
+            callers: arguments.callers,
+            length: Duration::from_secs(arguments.seconds.into()),
+            seed: summary.seed,
+        },
+        connections: arguments.connections,
+    };
+    if !stop.is_stopped() {
+        screen.line("");
+        screen.line("2. Load: some requests are cancelled, some sockets cut off,");
+        screen.line(&format!(
+            "   some replies late; one restart (--seed {})",
+            summary.seed
+        ));
+        summary.add_load(&acts::unkind(load, screen, stop).await?);
+    }
+    load.plan.length = comparison_length(load.plan.length);
+    if !stop.is_stopped() {
+        screen.line("");
+        screen.line("3. All behave well: over a pool, then a socket per request");
+        summary.add_pooled(&acts::kind(load, screen, stop).await?);
+    }
+    if !stop.is_stopped() {
+        summary.add_short(&acts::short(load, screen, stop).await?);
+    }
+    Ok(())
+}
+
+/// A fifth of the load's, but not so long that short connections would use all ports up.
+fn comparison_length(load: Duration) -> Duration {
+    (load / 5).clamp(Duration::from_millis(500), Duration::from_secs(2))
+}
+
+fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) {
+    if arguments.json {
+        let document = serde_json::to_string_pretty(summary).expect("numbers and texts are JSON");
+        screen.document(&document);
+        return;
+    }
+    screen.line("");
+    for line in report::report(summary, screen.width()) {
+        screen.line(&line);
+    }
+}
+
+/// Half of the machine for the callers: the server has a thread of its own, and the kernel moves the bytes between them.
+fn callers_runtime() -> io::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    runtime::Builder::new_multi_thread()
+        .worker_threads((cores / 2).max(1))
+        .enable_all()
+        .build()
+}
+
+/// Both ends of every socket are in this process, and of short connections some are being closed while the next are opened.
+fn too_few_descriptors(arguments: &Arguments) -> Option<String> {
+    let (connections, callers) = (u64::from(arguments.connections), u64::from(arguments.callers));
+    let needed = (2 * connections).max(3 * callers) + OTHER_DESCRIPTORS;
+    // Where the limit can't be read, what happens will tell.
+    let limits = descriptor_limits().ok()?;
+    (needed > limits.soft).then(|| {
+        format!(
+            "{} callers and {} connections need {} descriptors, since both ends of each socket are in this process, \
+             and it may open {}; raise that with `ulimit -n {needed}`, or ask for fewer",
+            thousands(callers),
+            thousands(connections),
+            thousands(needed),
+            thousands(limits.soft),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comparison_is_short_whatever_the_load() {
+        let length = |seconds| comparison_length(Duration::from_secs(seconds)).as_millis();
+        assert_eq!([1, 5, 3_600].map(length), [500, 1_000, 2_000]);
+    }
 }

@@ -1,0 +1,154 @@
+//! The server of an act, on a thread and a runtime of its own, so that it takes no time of the callers' runtime, nor they of its. Owns the
+//! thread; dropped, it closes the server and waits for it.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    thread,
+    time::Duration,
+};
+
+use millpond::{
+    framing::Framing,
+    server::{Builder, Handler, Running, ServeError},
+    transport::{Endpoint, ListenError, ListenOptions, Listener},
+};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+    time::{sleep, timeout},
+};
+
+/// How long a restarted server is away. Within a pool's `outage_grace`, as a restart should be.
+const AWAY: Duration = Duration::from_millis(100);
+
+/// How long it finishes what is under way before it goes.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// How long the same port is tried for after a restart, and at which intervals.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
+const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerError {
+    #[error("no thread for the server could be started: {0}")]
+    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the server can't serve: {0}")]
+    Serve(#[from] ServeError),
+    #[error("the server's thread has ended")]
+    Ended,
+}
+
+type Told<T> = oneshot::Sender<Result<T, ServerError>>;
+
+/// A server on a thread of its own.
+pub(super) struct Embedded {
+    address: SocketAddr,
+    /// Where restarts are asked for. Closed, it ends the thread.
+    restarts: Option<mpsc::Sender<Told<()>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Serves at a port of 127.0.0.1 that the system chooses, by what `build` makes: once now, and once after a restart.
+    pub(super) async fn start<H, F>(
+        build: impl Fn() -> Builder<H, F> + Send + 'static,
+    ) -> Result<Embedded, ServerError>
+    where
+        H: Handler,
+        F: Framing,
+    {
+        let (tell, told) = oneshot::channel();
+        let (restarts, asked) = mpsc::channel(1);
+        let thread = thread::Builder::new()
+            .name(String::from("server"))
+            .spawn(move || {
+                match runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime.block_on(serve(build, tell, asked)),
+                    // Nobody listens any more only if the demo has ended.
+                    Err(error) => drop(tell.send(Err(ServerError::Thread(error)))),
+                }
+            })
+            .map_err(ServerError::Thread)?;
+        Ok(Embedded {
+            address: told.await.unwrap_or(Err(ServerError::Ended))?,
+            restarts: Some(restarts),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the server, waits, and begins to serve at the same port again.
+    pub(super) async fn restart(&self) -> Result<(), ServerError> {
+        let (tell, told) = oneshot::channel();
+        let restarts = self.restarts.as_ref().ok_or(ServerError::Ended)?;
+        restarts.send(tell).await.map_err(|_| ServerError::Ended)?;
+        told.await.unwrap_or(Err(ServerError::Ended))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.restarts = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been printed, and its clients have seen it.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve<H: Handler, F: Framing>(
+    build: impl Fn() -> Builder<H, F>,
+    tell: Told<SocketAddr>,
+    mut asked: mpsc::Receiver<Told<()>>,
+) {
+    let (address, mut running) = match begin(&build, (Ipv4Addr::LOCALHOST, 0).into()).await {
+        Ok(begun) => begun,
+        Err(error) => return drop(tell.send(Err(error))),
+    };
+    if tell.send(Ok(address)).is_err() {
+        return;
+    }
+    while let Some(tell) = asked.recv().await {
+        running.drain(DRAIN).await;
+        sleep(AWAY).await;
+        let again = async {
+            loop {
+                match begin(&build, address).await {
+                    Ok((_, running)) => return running,
+                    Err(_) => sleep(BETWEEN_TRIALS).await,
+                }
+            }
+        };
+        match timeout(BIND_AGAIN, again).await {
+            Ok(begun) => running = begun,
+            // Once more, for the error.
+            Err(_) => match begin(&build, address).await {
+                Ok((_, begun)) => running = begun,
+                Err(error) => return drop(tell.send(Err(error))),
+            },
+        }
+        // Whoever asked may have gone; the server stays.
+        let _ = tell.send(Ok(()));
+    }
+    running.close().await;
+}
+
+async fn begin<H: Handler, F: Framing>(
+    build: &impl Fn() -> Builder<H, F>,
+    address: SocketAddr,
+) -> Result<(SocketAddr, Running), ServerError> {
+    let listener = Listener::bind(&Endpoint::from(address), ListenOptions::default()).await?;
+    let running = build().serve(listener)?;
+    let port = match running.endpoint() {
+        Endpoint::Tcp(at) => at.port,
+        _ => address.port(),
+    };
+    Ok((SocketAddr::new(address.ip(), port), running))
+}

@@ -1,0 +1,156 @@
+//! What the demo draws while it runs: lines, and one line that is rewritten in place where a terminal can do that. Owns the output; when nobody
+//! reads it any more, it stops the demo.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use millpond::pool::{Eviction, Snapshot};
+
+use super::{numbers::thousands, stop::Stop};
+
+/// The widest text: longer lines are hard to read.
+const WIDEST: usize = 80;
+
+/// The narrowest that is wrapped for.
+const NARROWEST: usize = 40;
+
+/// How often counts are shown: where a line is rewritten, and where each is a line of its own.
+const REWRITTEN: Duration = Duration::from_millis(100);
+const LINES: Duration = Duration::from_secs(1);
+
+/// Where the demo draws.
+pub(super) struct Screen {
+    drawing: Drawing,
+    width: usize,
+    /// A line has been begun that the next one replaces.
+    unfinished: bool,
+    stop: Stop,
+}
+
+/// How counts are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drawing {
+    /// One line, rewritten in place.
+    Rewriting,
+    /// Lines, one below the other.
+    Lines,
+    /// Nothing is drawn: the output is a document.
+    Nothing,
+}
+
+impl Drawing {
+    /// For text: rewriting where the output is a terminal that can.
+    pub(super) fn of_text() -> Drawing {
+        let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        match io::stdout().is_terminal() && !is_dumb {
+            true => Drawing::Rewriting,
+            false => Drawing::Lines,
+        }
+    }
+}
+
+impl Screen {
+    pub(super) fn new(drawing: Drawing, stop: Stop) -> Self {
+        let width = terminal_size::terminal_size_of(io::stdout())
+            .map_or(WIDEST, |(terminal_size::Width(columns), _)| columns.into());
+        Screen {
+            drawing,
+            width: width.clamp(NARROWEST, WIDEST),
+            unfinished: false,
+            stop,
+        }
+    }
+
+    /// In columns.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How often to come with counts.
+    pub(super) fn cadence(&self) -> Duration {
+        match self.drawing {
+            Drawing::Rewriting => REWRITTEN,
+            Drawing::Lines | Drawing::Nothing => LINES,
+        }
+    }
+
+    /// Shows a line, in place of counts that were not kept.
+    pub(super) fn line(&mut self, line: &str) {
+        let begin = self.begin();
+        self.unfinished = false;
+        self.write(&format!("{begin}{line}\n"));
+    }
+
+    /// Shows counts: in place of the last ones, or below them.
+    pub(super) fn counts(&mut self, counts: &str) {
+        if self.drawing == Drawing::Lines {
+            return self.line(counts);
+        }
+        let begin = self.begin();
+        self.unfinished = true;
+        // A line as wide as the terminal may already have broken.
+        let shown: String = counts.chars().take(self.width - 1).collect();
+        self.write(&format!("{begin}{shown}"));
+    }
+
+    /// Makes room for the next line, so that the last counts stay where they are.
+    pub(super) fn keep(&mut self) {
+        if std::mem::take(&mut self.unfinished) {
+            self.write("\n");
+        }
+    }
+
+    /// Prints the document that the output is.
+    pub(super) fn document(&mut self, document: &str) {
+        // Whoever has closed the output doesn't want it.
+        let _ = writeln!(io::stdout(), "{document}");
+    }
+
+    /// To the beginning of the line, which is cleared.
+    fn begin(&self) -> &'static str {
+        match self.unfinished {
+            true => "\r\x1b[K",
+            false => "",
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.drawing == Drawing::Nothing {
+            return;
+        }
+        let mut out = io::stdout().lock();
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            self.stop.stop();
+        }
+    }
+}
+
+/// The counts of a pool under load in one line, at most `width` columns wide as long as the numbers are those of a default run.
+pub(super) fn counts(at: Duration, pool: &Snapshot, per_second: f64, width: usize) -> String {
+    let evicted: u64 = Eviction::ALL
+        .iter()
+        .map(|&reason| pool.totals.evicted(reason))
+        .sum();
+    let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
+    let (idle, active, waiting, connecting) = (pool.idle, pool.active, pool.waiting, pool.connecting);
+    if width < 76 {
+        return format!(
+            "{at:.1} s idle {idle} active {active} wait {waiting} conn {connecting} evicted {evicted} {rate}/s"
+        );
+    }
+    format!(
+        "{at:4.1} s  idle {idle:<2} active {active:<2} waiting {waiting:<3} connecting {connecting:<2} evicted {evicted:<5} {rate}/s"
+    )
+}
+
+/// The counts of connections that carry one request each.
+pub(super) fn short_counts(at: Duration, over: u64, per_second: f64) -> String {
+    let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
+    format!(
+        "{at:4.1} s  sockets opened and closed {:<6} {rate}/s",
+        thousands(over)
+    )
+}

@@ -1,0 +1,137 @@
+//! The server's bad manners: slow replies, and connections closed instead of a reply, in the middle of one, or right behind it. Decides by
+//! chance, and never answers wrongly: what is wrong after it is the client's doing.
+
+use std::{sync::Mutex, time::Duration};
+
+use bytes::Bytes;
+use millpond::{
+    framing::{Direction, Failure, FailureKind, FrameError, Framing, LengthJson, Scan, Step, Told},
+    server::{Handler, Request},
+};
+use tokio::time::sleep;
+
+use super::question;
+
+/// One reply in so many comes late.
+const SLOW: u32 = 500;
+
+/// How late: longer than a good many replies take together, short enough that few are waited for at the end.
+const LATE_MS: std::ops::RangeInclusive<u64> = 2..=30;
+
+/// One connection in so many requests is closed.
+const CLOSED: u32 = 500;
+
+/// Answers as asked.
+pub(super) struct Kind;
+
+impl Handler for Kind {
+    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+        reply(request.body())
+    }
+}
+
+/// Answers late at times, and at times by closing the connection; needs [`Cutting`] for a framing.
+pub(super) struct Unkind {
+    rng: Mutex<fastrand::Rng>,
+}
+
+/// Where a connection is closed on a client, seen from the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Before,
+    Within,
+    Behind,
+}
+
+const CUTS: [Cut; 3] = [Cut::Before, Cut::Within, Cut::Behind];
+
+impl Cut {
+    /// As the handler tells the framing, for which a failure's text is the only way.
+    fn name(self) -> &'static str {
+        match self {
+            Cut::Before => "closed before the reply",
+            Cut::Within => "closed within the reply",
+            Cut::Behind => "closed behind the reply",
+        }
+    }
+
+    fn named(name: &str) -> Option<Cut> {
+        CUTS.into_iter().find(|cut| cut.name() == name)
+    }
+}
+
+impl Unkind {
+    pub(super) fn new(seed: u64) -> Self {
+        Unkind {
+            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
+        }
+    }
+
+    fn draw(&self) -> (Option<Duration>, Option<Cut>) {
+        let mut rng = self.rng.lock().expect("nobody panics with it");
+        let delay = (rng.u32(..SLOW) == 0).then(|| Duration::from_millis(rng.u64(LATE_MS)));
+        let cut = (rng.u32(..CLOSED) == 0).then(|| CUTS[rng.usize(..CUTS.len())]);
+        (delay, cut)
+    }
+}
+
+impl Handler for Unkind {
+    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+        let (delay, cut) = self.draw();
+        if let Some(delay) = delay {
+            sleep(delay).await;
+        }
+        match cut {
+            Some(cut) => Err(Failure {
+                kind: FailureKind::Unavailable,
+                message: String::from(cut.name()),
+            }),
+            None => reply(request.body()),
+        }
+    }
+}
+
+fn reply(body: &[u8]) -> Result<Bytes, Failure> {
+    question::answer(body).map(Bytes::from).map_err(|error| Failure {
+        kind: FailureKind::Refused,
+        message: error.to_string(),
+    })
+}
+
+/// The `length:` protocol, but for failures that [`Unkind`] has made up: they are told by closing, behind as much of the reply as is due.
+pub(super) struct Cutting(pub(super) LengthJson);
+
+impl Framing for Cutting {
+    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+        self.0.next(direction, bytes, scan)
+    }
+
+    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        self.0.encode(direction, body, out)
+    }
+
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        self.0.heartbeat()
+    }
+
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        let Some(cut) = Cut::named(&failure.message) else {
+            return self.0.encode_failure(request, failure, out);
+        };
+        let begin = out.len();
+        if cut != Cut::Before
+            && let Ok(reply) = reply(request)
+            && self.encode(Direction::Reply, &reply, out).is_ok()
+            && cut == Cut::Within
+        {
+            // Within the header at times, within the body at others.
+            let length = out.len() - begin;
+            out.truncate(begin + 1 + request.len() % (length - 1));
+        }
+        Told::ByClosing
+    }
+}
