@@ -104,9 +104,12 @@ impl Screen {
     }
 
     /// Prints the document that the output is.
-    pub(super) fn document(&mut self, document: &str) {
-        // Whoever has closed the output doesn't want it.
-        let _ = writeln!(io::stdout(), "{document}");
+    pub(super) fn document(&mut self, document: &str) -> io::Result<()> {
+        match writeln!(io::stdout(), "{document}") {
+            // Whoever has closed the output doesn't want it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     }
 
     /// To the beginning of the line, which is cleared.

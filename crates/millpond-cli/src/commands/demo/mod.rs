@@ -100,7 +100,10 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         return Exit::Failure;
     }
     summary.interrupted = stop.is_stopped();
-    show(&summary, arguments, &mut screen);
+    if let Err(error) = show(&summary, arguments, &mut screen) {
+        eprintln!("error: what was found can't be written: {error}");
+        return Exit::Failure;
+    }
     match summary.is_well() {
         true => Exit::Ok,
         false => Exit::Failure,
@@ -152,16 +155,16 @@ fn comparison_length(load: Duration) -> Duration {
     (load / 5).clamp(Duration::from_millis(500), Duration::from_secs(2))
 }
 
-fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) {
+fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) -> io::Result<()> {
     if arguments.json {
         let document = serde_json::to_string_pretty(summary).expect("numbers and texts are JSON");
-        screen.document(&document);
-        return;
+        return screen.document(&document);
     }
     screen.line("");
     for line in report::report(summary, screen.width()) {
         screen.line(&line);
     }
+    Ok(())
 }
 
 /// Half of the machine for the callers: the server has a thread of its own, and the kernel moves the bytes between them.

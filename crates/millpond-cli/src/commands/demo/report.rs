@@ -183,3 +183,93 @@ fn verdict(summary: &Summary, report: &mut Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{
+        super::{
+            summary::{Heartbeats, Latency},
+            tally::Failing,
+        },
+        *,
+    };
+
+    fn side(connections_opened: u64) -> Side {
+        Side {
+            seconds: 2.0,
+            requests: 200_000,
+            replies_ok: 200_000,
+            replies_wrong: 0,
+            errors: BTreeMap::new(),
+            connections_opened,
+            throughput: 100_000.0,
+            latency_us: Latency {
+                p50: 123_400,
+                p99: 999_900,
+            },
+            time_wait: Some(22_585),
+            stopped_early: true,
+        }
+    }
+
+    fn summary() -> Summary {
+        let mut summary = Summary::new(1, 10_000, 10_000);
+        summary.load_seconds = 3_600.0;
+        summary.requests = 123_456_789;
+        summary.replies_ok = 123_000_000;
+        summary.errors = BTreeMap::from([
+            (Failing::Cancelled, 400_000),
+            (Failing::LostIdempotent, 20_000),
+            (Failing::LostNotIdempotent, 36_789),
+        ]);
+        summary.connections_opened = 456_789;
+        summary.requests_per_connection = 269.3;
+        summary.evicted = BTreeMap::from([("peer_closed", 200_000), ("unfinished_exchange", 256_789)]);
+        summary.restarts = 1;
+        summary.heartbeats = Heartbeats {
+            sent: 1_000,
+            received: 1_000,
+        };
+        summary.throughput_ratio = Some(6.5);
+        summary.pooled_connections = Some(side(10_000));
+        summary.short_connections = Some(side(200_000));
+        summary
+    }
+
+    #[test]
+    fn every_line_fits_the_width_even_with_the_largest_numbers() {
+        for width in [60, 80] {
+            for line in report(&summary(), width) {
+                assert!(line.chars().count() <= width, "too wide for {width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_reached_is_not_told() {
+        let mut summary = summary();
+        summary.short_connections = None;
+        summary.interrupted = true;
+        let text = report(&summary, 80).join("\n");
+        assert!(text.contains("Stopped early"), "{text}");
+        assert!(!text.contains("TIME_WAIT"), "{text}");
+        let nothing = Summary::new(1, 64, 8);
+        assert_eq!(report(&nothing, 80).len(), 1, "a verdict alone");
+    }
+
+    #[test]
+    fn what_should_not_have_happened_is_told() {
+        let mut summary = summary();
+        summary
+            .unexpected
+            .push(String::from("3 wrong replies under load"));
+        let text = report(&summary, 80).join("\n");
+        assert!(
+            text.contains("This should not have happened:\n  3 wrong replies under load"),
+            "{text}"
+        );
+        assert!(!text.contains("nothing unexpected"), "{text}");
+    }
+}

@@ -88,7 +88,7 @@ pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scen
         return Ok(None);
     };
     let opened = client.snapshot().totals.opened;
-    stage.say(&format!("{opened} sockets were opened, and stay open, idle"));
+    stage.say(&format!("{opened} sockets are open, named by their local port"));
     if stage.pause(&client, stop).await.is_none() {
         return Ok(None);
     }
@@ -136,7 +136,7 @@ impl Stage<'_> {
         };
         let mut ports = BTreeSet::new();
         for (text, reply) in texts.into_iter().zip([one?, other?]) {
-            self.say(&format!("port {:5}: {text} -> {:?}", reply.port, reply.text));
+            self.say(&format!("socket {:5}: {text} -> {:?}", reply.port, reply.text));
             ports.insert(reply.port);
         }
         Ok(Some(ports))

@@ -117,7 +117,7 @@ pub(super) async fn call(ports: Ports, number: u32, seed: u64, until: Until) -> 
         let began = Instant::now();
         tally.add(match exchange(ports.destination, &body).await {
             Ok(reply) => Outcome::Replied(question.check(&reply), began.elapsed()),
-            Err(_) => Outcome::Failed(Failing::Other),
+            Err(error) => Outcome::Failed(Failing::Other, error.to_string()),
         });
         until.count();
     }

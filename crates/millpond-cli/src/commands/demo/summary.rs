@@ -188,8 +188,12 @@ impl Summary {
         }
         for (&failing, &times) in &tally.failed {
             if times > 0 && !is_expected(failing) {
+                let said = match tally.said.get(&failing) {
+                    Some(text) => format!("; the first: {text}"),
+                    None => String::new(),
+                };
                 self.unexpected
-                    .push(format!("{times} requests {} {act}", failing.words()));
+                    .push(format!("{times} requests {} {act}{said}", failing.words()));
             }
         }
         if panicked > 0 {
@@ -243,7 +247,7 @@ mod tests {
 
     fn side(outcomes: &[Outcome]) -> acts::Side {
         let mut tally = Tally::default();
-        outcomes.iter().for_each(|&outcome| tally.add(outcome));
+        outcomes.iter().for_each(|outcome| tally.add(outcome.clone()));
         acts::Side {
             run: Run {
                 tally,
@@ -290,8 +294,12 @@ mod tests {
     #[test]
     fn a_failure_is_expected_only_where_manners_are_bad() {
         let mut summary = Summary::new(1, 2, 3);
-        summary.add_short(&side(&[Outcome::Failed(Failing::Cancelled)]));
-        assert!(!summary.is_well());
+        let refused = Outcome::Failed(Failing::Other, String::from("connection refused"));
+        summary.add_short(&side(&[refused]));
+        assert_eq!(
+            summary.unexpected,
+            ["1 requests failed otherwise with a connection per request; the first: connection refused"]
+        );
         assert!(!Failing::TimedOut.is_part_of_the_load());
     }
 }

@@ -9,12 +9,14 @@ use serde::Serialize;
 use super::question::Verdict;
 
 /// How one request ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// A reply came, after this time.
     Replied(Verdict, Duration),
-    /// None did.
-    Failed(Failing),
+    /// Its caller dropped it.
+    Cancelled,
+    /// It failed, as the text says.
+    Failed(Failing, String),
 }
 
 /// Why a request brought no reply.
@@ -87,6 +89,8 @@ pub(super) struct Tally {
     pub(super) right: u64,
     pub(super) wrong: u64,
     pub(super) failed: BTreeMap<Failing, u64>,
+    /// What the first failure of each kind said.
+    pub(super) said: BTreeMap<Failing, String>,
     /// Of right replies, in µs, to 1 %.
     latency: Histogram<u32>,
 }
@@ -103,7 +107,11 @@ impl Tally {
                     .record(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
             }
             Outcome::Replied(Verdict::Wrong, _) => self.wrong += 1,
-            Outcome::Failed(failing) => *self.failed.entry(failing).or_default() += 1,
+            Outcome::Cancelled => *self.failed.entry(Failing::Cancelled).or_default() += 1,
+            Outcome::Failed(failing, text) => {
+                *self.failed.entry(failing).or_default() += 1;
+                self.said.entry(failing).or_insert(text);
+            }
         }
     }
 
@@ -113,6 +121,9 @@ impl Tally {
         self.wrong += other.wrong;
         for (&failing, times) in &other.failed {
             *self.failed.entry(failing).or_default() += times;
+        }
+        for (&failing, text) in &other.said {
+            self.said.entry(failing).or_insert_with(|| text.clone());
         }
         // As above.
         let _ = self.latency.add(&other.latency);
@@ -134,6 +145,7 @@ impl Default for Tally {
             right: 0,
             wrong: 0,
             failed: BTreeMap::new(),
+            said: BTreeMap::new(),
             latency: Histogram::new(2).expect("two digits are allowed"),
         }
     }
@@ -149,12 +161,15 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(Outcome::Replied(Verdict::Right, after));
         tally.add(Outcome::Replied(Verdict::Wrong, after));
-        tally.add(Outcome::Failed(Failing::Cancelled));
+        tally.add(Outcome::Cancelled);
+        tally.add(Outcome::Failed(Failing::Other, String::from("no frame")));
         let mut total = Tally::default();
         total.merge(&tally);
         total.merge(&tally);
-        assert_eq!((total.requests, total.right, total.wrong), (6, 2, 2));
+        assert_eq!((total.requests, total.right, total.wrong), (8, 2, 2));
         assert_eq!(total.failed[&Failing::Cancelled], 2);
+        assert_eq!(total.failed[&Failing::Other], 2);
+        assert_eq!(total.said[&Failing::Other], "no frame");
         assert_eq!(total.latency_us(0.5), 100);
     }
 
