@@ -360,3 +360,6 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;
