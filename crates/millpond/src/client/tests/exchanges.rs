@@ -311,8 +311,7 @@ async fn an_error_reply_is_an_error_unless_it_is_data() {
         let client = builder.error_replies(kind).build().unwrap();
         tokio::spawn(async move {
             let mut far = port.accept().await;
-            loop {
-                far.request().await;
+            while far.request_or_end().await.is_some() {
                 far.reply(reply).await;
             }
         });
@@ -357,4 +356,11 @@ async fn a_value_that_is_no_json_dials_nothing() {
     assert!(matches!(error, RequestError::Unserializable(_)), "{error:?}");
     assert_eq!(error.execution(), Execution::Impossible);
     assert_eq!(port.tally.opened(), 0);
+}
+
+#[test]
+fn an_idle_session_is_small() {
+    let size = size_of::<crate::client::Session>();
+    println!("a session takes {size} bytes");
+    assert!(size <= 320, "{size}");
 }

@@ -1,0 +1,169 @@
+//! What a framed stream holds between its frames: nothing, or no more than it has to; and when a write is complete.
+
+use std::{future::poll_fn, task::Waker};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::{
+    framing::LengthJson,
+    transport::memory::{Inlet, MemoryStream, Pace},
+};
+
+fn pair(pace: Pace, capacity: usize) -> (Framed, MemoryStream) {
+    let (inlet, mut accepted, _) = Inlet::new(pace, capacity);
+    let near = inlet.open().expect("a receiver");
+    (Framed::new(near), accepted.try_recv().expect("its far end"))
+}
+
+fn frame(length: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let framing = LengthJson::default();
+    framing
+        .encode(Direction::Reply, &vec![b'7'; length], &mut frame)
+        .expect("short enough");
+    frame
+}
+
+async fn next(framed: &mut Framed) -> Item {
+    let framing = LengthJson::default();
+    poll_fn(|cx| framed.poll_next(&framing, Direction::Reply, cx))
+        .await
+        .expect("an item")
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_frame_no_buffer_is_left() {
+    for pace in [Pace::AtOnce, Pace::ByByte] {
+        for length in [0, 1, 100, SMALL_FRAME, THREAD_BUFFER - 20, THREAD_BUFFER, 200_000] {
+            let (mut framed, mut far) = pair(pace, 1 << 20);
+            far.write_all(&frame(length)).await.unwrap();
+            let Item::Frame(reply) = next(&mut framed).await else {
+                panic!("a frame of {length}");
+            };
+            assert_eq!(reply.body().len(), length);
+            assert_eq!(framed.received.capacity(), 0, "{length}, {pace:?}");
+            assert_eq!(framed.scan, Scan::default());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_behind_a_large_frame_does_not_pin_its_buffer() {
+    // So that the last read brings what is behind the frame as well.
+    let wire = [&frame(100_000)[..], b"Heart"].concat();
+    for cut in wire.len() - 60..wire.len() {
+        let (mut framed, mut far) = pair(Pace::AtOnce, 1 << 20);
+        far.write_all(&wire[..cut]).await.unwrap();
+        let framing = LengthJson::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let first = framed.poll_next(&framing, Direction::Reply, &mut cx);
+        far.write_all(&wire[cut..]).await.unwrap();
+        let item = match first {
+            Poll::Ready(item) => item.expect("an item"),
+            Poll::Pending => next(&mut framed).await,
+        };
+        assert!(matches!(item, Item::Frame(_)));
+        framed.receive_now().ok();
+        assert_eq!(framed.left_over(), b"Heart");
+        assert!(
+            framed.received.capacity() <= THREAD_BUFFER,
+            "{}",
+            framed.received.capacity()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_and_heartbeats_come_out_in_their_order() {
+    let wire = [
+        &frame(3)[..],
+        b"HeartBeat",
+        &frame(5_000),
+        &frame(0),
+        b"HeartBeatHear",
+    ]
+    .concat();
+    for pace in [Pace::AtOnce, Pace::ByByte] {
+        let (mut framed, mut far) = pair(pace, 1 << 20);
+        far.write_all(&wire).await.unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            seen.push(match next(&mut framed).await {
+                Item::Frame(frame) => Some(frame.body().len()),
+                Item::Heartbeat => None,
+            });
+        }
+        assert_eq!(seen, [Some(3), None, Some(5_000), Some(0), None]);
+        drop(far);
+        let framing = LengthJson::default();
+        let end = poll_fn(|cx| framed.poll_next(&framing, Direction::Reply, cx)).await;
+        assert!(matches!(end, Err(ReadError::Truncated)), "{end:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_between_frames_is_one() {
+    let (mut framed, mut far) = pair(Pace::AtOnce, 100);
+    far.write_all(&frame(1)).await.unwrap();
+    drop(far);
+    next(&mut framed).await;
+    let framing = LengthJson::default();
+    let end = poll_fn(|cx| framed.poll_next(&framing, Direction::Reply, cx)).await;
+    assert!(matches!(end, Err(ReadError::Closed)), "{end:?}");
+}
+
+/// A large announcement brings no large buffer: only what arrives does.
+#[tokio::test(start_paused = true)]
+async fn what_is_announced_takes_no_memory() {
+    let (mut framed, mut far) = pair(Pace::AtOnce, 100);
+    far.write_all(b"length:0000001000000[").await.unwrap();
+    let framing = LengthJson::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(framed.poll_next(&framing, Direction::Reply, &mut cx).is_pending());
+    assert!(
+        framed.received.capacity() <= 2 * LARGE_READ,
+        "{}",
+        framed.received.capacity()
+    );
+}
+
+/// TLS may have taken bytes and not have sent them: only a flush ends a write.
+#[tokio::test(start_paused = true)]
+async fn a_write_is_complete_when_it_is_flushed() {
+    for (pace, capacity) in [(Pace::AtOnce, 1 << 20), (Pace::AtOnce, 7), (Pace::ByByte, 7)] {
+        let (mut framed, mut far) = pair(pace, capacity);
+        let mut outgoing = Outgoing::default();
+        assert!(outgoing.is_empty());
+        let mut cx = Context::from_waker(Waker::noop());
+        let wire = frame(100);
+        let begun = outgoing.begin(framed.stream_mut(), &mut cx, |out| {
+            out.extend_from_slice(&wire);
+            Ok::<_, ()>(())
+        });
+        begun.unwrap().unwrap();
+        let mut arrived = vec![0; wire.len()];
+        let (written, read) = tokio::join!(
+            poll_fn(|cx| outgoing.poll_rest(framed.stream_mut(), cx)),
+            far.read_exact(&mut arrived),
+        );
+        written.unwrap();
+        read.unwrap();
+        assert_eq!(arrived, wire);
+        assert!(outgoing.is_empty());
+        assert_eq!(outgoing.taken(), wire.len());
+    }
+    let (mut framed, mut far) = pair(Pace::ByByte, 100);
+    let mut outgoing = Outgoing::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    let begun = outgoing.begin(framed.stream_mut(), &mut cx, |out| {
+        out.push(b'l');
+        Ok::<_, ()>(())
+    });
+    begun.unwrap().unwrap();
+    assert_eq!(far.read(&mut [0; 10]).await.unwrap(), 1);
+    assert_eq!(outgoing.taken(), 1);
+    assert!(!outgoing.is_empty(), "not flushed");
+    assert!(outgoing.poll_rest(framed.stream_mut(), &mut cx).is_ready());
+    assert!(outgoing.is_empty());
+}
