@@ -383,7 +383,10 @@ async fn idle(peer: SocketAddr, connections: u32, subject: Subject) -> anyhow::R
                     let before = sent();
                     let percent = busy_percent(tokio::time::sleep(MEASURED)).await;
                     let beats = (sent() - before) as f64 / f64::from(connections) / MEASURED.as_secs_f64();
-                    ensure!(beats > 0.8, "only {beats:.2} heartbeats a second and session were sent");
+                    ensure!(
+                        beats > 0.8,
+                        "only {beats:.2} heartbeats a second and session were sent"
+                    );
                     percent
                 }
             }

@@ -70,34 +70,12 @@ impl LengthJson {
         self.max_body
     }
 
+    #[inline]
     fn header(&self, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
-        let header = &bytes[..bytes.len().min(HEADER)];
-        for (position, (&found, &expected)) in header.iter().zip(LABEL).enumerate() {
-            if found != expected {
-                let expected = "the text length:";
-                return Err(FrameError::Unexpected {
-                    position,
-                    found,
-                    expected,
-                });
-            }
-        }
-        let mut body = 0_u64;
-        for (position, &found) in header.iter().enumerate().skip(LABEL.len()) {
-            if !found.is_ascii_digit() {
-                let expected = "one of 13 digits";
-                return Err(FrameError::Unexpected {
-                    position,
-                    found,
-                    expected,
-                });
-            }
-            body = 10 * body + u64::from(found - b'0');
-        }
-        if header.len() < HEADER {
-            let missing = HEADER - header.len();
-            return Ok(Step::More { missing });
-        }
+        let whole = bytes.first_chunk::<HEADER>().and_then(announced);
+        let Some(body) = whole else {
+            return unfinished(bytes);
+        };
         let length = usize::try_from(body).ok();
         let Some(length) = length.filter(|&length| length <= self.max_body) else {
             return Err(self.too_long(body));
@@ -111,6 +89,7 @@ impl LengthJson {
         Ok(arrived(extent, bytes.len()))
     }
 
+    #[cold]
     fn too_long(&self, length: u64) -> FrameError {
         FrameError::TooLong {
             length,
@@ -139,6 +118,7 @@ impl Framing for LengthJson {
         }
     }
 
+    #[inline]
     fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         if body.len() > self.max_body {
             return Err(self.too_long(body.len() as u64));
@@ -172,6 +152,7 @@ impl Framing for LengthJson {
 }
 
 /// The frame, if all of it is there.
+#[inline]
 fn arrived(extent: Extent, bytes: usize) -> Step {
     match extent.length().saturating_sub(bytes) {
         0 => Step::Frame(extent),
@@ -179,7 +160,43 @@ fn arrived(extent: Extent, bytes: usize) -> Step {
     }
 }
 
+/// The length that a header announces, if it is one.
+#[inline]
+fn announced(header: &[u8; HEADER]) -> Option<u64> {
+    let digits = header.strip_prefix(LABEL)?;
+    // All of them before asking whether they were digits: without a branch for each this takes a third of the time.
+    let (mut body, mut strays) = (0_u64, 0_u8);
+    for &digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        strays |= u8::from(value > 9);
+        body = 10 * body + u64::from(value);
+    }
+    (strays == 0).then_some(body)
+}
+
+/// Bytes that begin as a header does and aren't a whole one: what is missing, or the first that can't stand there.
+#[cold]
+fn unfinished(bytes: &[u8]) -> Result<Step, FrameError> {
+    let header = &bytes[..bytes.len().min(HEADER)];
+    for (position, &found) in header.iter().enumerate() {
+        let expected = match LABEL.get(position) {
+            Some(&letter) if letter == found => continue,
+            Some(_) => "the text length:",
+            None if found.is_ascii_digit() => continue,
+            None => "one of 13 digits",
+        };
+        return Err(FrameError::Unexpected {
+            position,
+            found,
+            expected,
+        });
+    }
+    let missing = HEADER - header.len();
+    Ok(Step::More { missing })
+}
+
 /// The header of a body of this length, which must be at most [`LengthJson::LARGEST_BODY`].
+#[inline]
 fn header_of(body: usize) -> [u8; HEADER] {
     let mut header = [b'0'; HEADER];
     header[..LABEL.len()].copy_from_slice(LABEL);
