@@ -175,7 +175,7 @@ async fn a_listener_that_hangs_up_in_the_first_exchange_is_an_outage_also_when_n
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(10).build().unwrap();
     let (started, mut exchanges) = (Instant::now(), 0);
-    while started.elapsed() < 10 * SECOND {
+    while started.elapsed() < 30 * SECOND {
         if let Ok(mut lent) = pool.acquire().await {
             lent.dirty = true;
             endpoint.hang_up(lent.nth);
@@ -186,7 +186,7 @@ async fn a_listener_that_hangs_up_in_the_first_exchange_is_an_outage_also_when_n
     }
     let dials = endpoint.dials().len();
     assert!(exchanges > 5, "{exchanges} exchanges");
-    assert!(dials <= 60, "{dials} dials in 10 s");
+    assert!(dials <= 60, "{dials} dials in 30 s");
     let reasons = pool.snapshot().totals;
     assert_eq!(reasons.evicted(Eviction::UnfinishedExchange), 0);
     assert!(reasons.evicted(Eviction::PeerClosed) > 5);
