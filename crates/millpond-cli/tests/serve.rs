@@ -81,11 +81,10 @@ fn with_tls_clients_show_certificates_and_may_be_anywhere() {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new([String::from(name)]).expect("a name");
         let certificate = params.signed_by(&key, &authority).expect("a certificate");
-        let files = (
+        (
             folder.write(&format!("{name}.pem"), &certificate.pem()),
             folder.write(&format!("{name}.key"), &key.serialize_pem()),
-        );
-        files
+        )
     };
     let ca = folder.write("ca.pem", &authority.pem());
     let (cert, key) = issue("pond.example");
