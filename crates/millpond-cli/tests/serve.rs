@@ -108,8 +108,9 @@ fn with_tls_clients_show_certificates_and_may_be_anywhere() {
     assert_eq!((called.code, called.out.as_str()), (Some(0), "1\n"), "{called:?}");
     assert!(called.err.contains("\ntls "), "{}", called.err);
     let stranger = served.call(&trusting);
+    // Whether the server's alert or the end of the connection is seen first decides what is said.
     assert!(
-        stranger.code != Some(0) && stranger.err.to_lowercase().contains("certificate"),
+        matches!(stranger.code, Some(1 | 3)) && stranger.out.is_empty(),
         "{stranger:?}"
     );
     let untrusting = served.call(&["1"]);
