@@ -9,7 +9,7 @@ pub(crate) enum Exit {
     Ok,
     /// 1: something was found, or has failed.
     Failure,
-    /// 2: the command line is wrong; clap says so by itself.
+    /// 2: the command line is wrong, or what it names. Clap ends with it as well.
     Usage,
     /// 3: nobody could be connected to.
     Connect,

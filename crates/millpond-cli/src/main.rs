@@ -14,7 +14,7 @@ use exit::Exit;
 
 /// Long-lived sockets, pooled: see them work, serve and call by the `length:` protocol.
 #[derive(Parser)]
-#[command(name = "millpond", version, about, arg_required_else_help = true)]
+#[command(name = "millpond", version, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -239,7 +239,7 @@ fn place(text: &str, error: &JsonError) -> String {
 /// What people forget who are new to this: that the shell takes quotes away.
 fn hint(text: &str) -> String {
     let trimmed = text.trim();
-    if trimmed.starts_with(['{', '[']) && !trimmed.contains('"') {
+    if trimmed.starts_with(['{', '[']) && !trimmed.contains('"') && trimmed.contains(char::is_alphabetic) {
         return String::from(
             "\nthe shell takes double quotes away: put the whole request into single ones, as in '{\"a\":1}'",
         );
@@ -256,8 +256,13 @@ fn hint(text: &str) -> String {
 }
 
 impl Plan {
-    /// A client with this many connections at most.
-    fn client(&self, connections: u32, outage_grace: Option<Duration>) -> Result<Client, Complaint> {
+    /// A client with so many connections at most, for so many requests at once.
+    fn client(
+        &self,
+        connections: u32,
+        callers: u32,
+        outage_grace: Option<Duration>,
+    ) -> Result<Client, Complaint> {
         let mut dialer = Dialer::new(self.endpoint.clone());
         if let Some(tls) = &self.tls {
             dialer = dialer.tls(tls.clone());
@@ -267,7 +272,7 @@ impl Plan {
             .deadline(self.deadline)
             .heartbeat_interval(self.heartbeat)
             .pool(move |pool| {
-                let pool = pool.max_size(connections);
+                let pool = pool.max_size(connections).max_waiting(callers);
                 match outage_grace {
                     Some(grace) => pool.outage_grace(grace),
                     None => pool,
@@ -315,5 +320,9 @@ mod tests {
             "no caret under what is escaped"
         );
         assert!(said("").contains("empty"));
+        assert!(
+            !said("[1,2").contains("single ones"),
+            "no quotes are missing there"
+        );
     }
 }

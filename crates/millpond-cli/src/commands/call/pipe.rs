@@ -48,7 +48,7 @@ struct Sum {
 type UnderWay = (JoinHandle<Result<Bytes, Failure>>, OwnedSemaphorePermit);
 
 pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, Complaint> {
-    let client = plan.client(settings.connections, None)?;
+    let client = plan.client(settings.connections, settings.in_flight, None)?;
     let began = Instant::now();
     // Its length is bounded by the places of those that are in it.
     let (tell, told) = mpsc::unbounded_channel();

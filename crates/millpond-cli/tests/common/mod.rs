@@ -1,0 +1,213 @@
+//! What the tests of the program share: a server of it, calls to it, peers that misbehave, folders for files.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{self, Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+/// For what happens in another process, and nobody tells: it is asked for this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program, with nothing of the environment that could change what it does.
+pub(crate) fn millpond(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    command.args(arguments);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("MILLPOND_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What it says and how it ends, with this on stdin.
+pub(crate) fn run(arguments: &[&str], input: &str) -> Finished {
+    let mut command = millpond(arguments);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_owned();
+    let feeding = thread::spawn(move || {
+        // It may end without having read it.
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let output = child.wait_with_output().expect("its end");
+    feeding.join().expect("fed");
+    Finished::from(output)
+}
+
+/// How a run has ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Finished {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+}
+
+/// A `millpond serve --json`. Dropped, it is killed.
+pub(crate) struct Served {
+    child: Child,
+    events: BufReader<ChildStdout>,
+    pub(crate) endpoint: String,
+}
+
+impl Served {
+    pub(crate) fn start(arguments: &[&str]) -> Served {
+        Served::start_at("tcp://127.0.0.1:0", arguments)
+    }
+
+    pub(crate) fn start_at(endpoint: &str, arguments: &[&str]) -> Served {
+        let mut command = millpond(&["serve", "--json", "--listen", endpoint]);
+        let child = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("the program");
+        let events = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut served = Served {
+            child,
+            events,
+            endpoint: String::new(),
+        };
+        let listening = served.event("listening");
+        served.endpoint = listening["endpoint"].as_str().expect("an endpoint").to_owned();
+        served
+    }
+
+    /// The next event, which must be this one.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        let mut line = String::new();
+        self.events.read_line(&mut line).expect("a line");
+        if line.is_empty() {
+            let mut said = String::new();
+            let stderr = self.child.stderr.as_mut().expect("a pipe");
+            stderr.read_to_string(&mut said).expect("text");
+            panic!("it ended instead of {name}: {said}");
+        }
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(
+            (&event["event"], &event["version"]),
+            (&name.into(), &1.into()),
+            "{line}"
+        );
+        event
+    }
+
+    pub(crate) fn call(&self, arguments: &[&str]) -> Finished {
+        run(&[&["call", "--to", &self.endpoint], arguments].concat(), "")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let number = i32::try_from(self.child.id()).expect("a small number");
+        kill(Pid::from_raw(number), signal).expect("it runs");
+    }
+
+    /// How it ended, and what it wrote to stderr.
+    pub(crate) fn end(&mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        let stderr = self.child.stderr.as_mut().expect("a pipe");
+        stderr.read_to_string(&mut said).expect("text");
+        (self.child.wait().expect("its end"), said)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A peer that answers the first bytes of each connection with these, and waits for its end, or ends it.
+pub(crate) fn peer(answer: &'static [u8], then: Then) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut bytes = [0; 4096];
+            let _ = stream.read(&mut bytes);
+            let _ = stream.write_all(answer);
+            while then == Then::Wait && stream.read(&mut bytes).is_ok_and(|length| length > 0) {}
+        }
+    });
+    endpoint
+}
+
+/// What a [`peer`] does then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Wait,
+    Close,
+}
+
+/// Asks until it is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "still not so: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A folder of its own, removed with this.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("millpond-cli-{}-{}", process::id(), NUMBER.fetch_add(1, SeqCst));
+        let path = env::temp_dir().join(name);
+        fs::create_dir(&path).expect("a folder");
+        Folder(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.file(name);
+        fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,150 @@
+//! `millpond call -`: a request per line, in parallel, the replies in order.
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+};
+
+use common::{Served, millpond, run};
+use serde_json::Value;
+
+fn pipe(served: &Served, flags: &[&str], input: &str) -> common::Finished {
+    run(
+        &[&["call", "--to", &served.endpoint], flags, &["-"]].concat(),
+        input,
+    )
+}
+
+#[test]
+fn a_thousand_lines_are_answered_in_their_order() {
+    // Later requests are often answered first.
+    let served = Served::start(&[
+        "--handler",
+        "exec:sh -c 'read n; [ $((n % 7)) = 0 ] && sleep 0.05; echo $n'",
+    ]);
+    let lines: String = (1..=1_000).map(|number| format!("{number}\n")).collect();
+    let called = pipe(&served, &["-v"], &lines);
+    assert_eq!(called.code, Some(0), "{}", called.err);
+    assert_eq!(called.out, lines);
+    assert!(
+        called.err.contains("1000 replies and 0 failures"),
+        "{}",
+        called.err
+    );
+}
+
+#[test]
+fn a_failure_takes_the_place_of_a_reply() {
+    let served = Served::start(&[]);
+    let long = format!("\"{}\"", "x".repeat(3_000_000));
+    let input = format!("1\n\n  \r\n{{\"a\":\n{long}\n\t2 ");
+    let called = pipe(&served, &[], &input);
+    assert_eq!(called.code, Some(1));
+    let lines: Vec<Value> = called
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let codes: Vec<_> = lines.iter().map(|line| line["error"]["code"].as_i64()).collect();
+    assert_eq!(codes, [None, Some(-32700), Some(-32600), None], "{}", called.out);
+    assert_eq!((&lines[0], &lines[3]), (&1.into(), &2.into()));
+    assert!(called.err.contains("2 of 4 requests failed"), "{}", called.err);
+}
+
+#[test]
+fn our_own_failures_are_lines_as_well() {
+    let called = run(&["call", "--to", "127.0.0.1:1", "-"], "1\n2\n");
+    assert_eq!(
+        (called.code, called.out.lines().count()),
+        (Some(1), 2),
+        "{called:?}"
+    );
+    for line in called.out.lines() {
+        assert!(
+            line.starts_with(r#"{"error":{"code":-32000,"message":"#),
+            "{line}"
+        );
+    }
+    let silent = common::peer(b"", common::Then::Wait);
+    let called = run(&["call", "--to", &silent, "--deadline", "100ms", "-"], "1\n");
+    assert!(
+        called.out.starts_with(r#"{"error":{"code":-32002,"#),
+        "{called:?}"
+    );
+}
+
+#[test]
+fn a_reply_of_several_lines_becomes_one() {
+    let served = Served::start(&["--handler", "exec:printf '{\n\"a\":\r\n1}'"]);
+    let called = pipe(&served, &[], "1\n");
+    assert_eq!(called.out, "{ \"a\":  1}\n");
+}
+
+#[test]
+fn a_reply_comes_while_stdin_is_still_open() {
+    let served = Served::start(&[]);
+    let mut child = millpond(&["call", "--to", &served.endpoint, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let mut replies = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    for request in ["1", "2"] {
+        writeln!(stdin, "{request}").expect("it reads");
+        assert_eq!(replies.next().expect("a line").expect("text"), request);
+    }
+    drop(stdin);
+    assert!(replies.next().is_none());
+    assert!(child.wait().expect("its end").success());
+}
+
+#[test]
+fn it_ends_quietly_when_nobody_reads_and_stdin_never_ends() {
+    let served = Served::start(&[]);
+    let mut child = millpond(&["call", "--to", &served.endpoint, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    drop(child.stdout.take());
+    // It stays open: only the missing reader can end the program.
+    stdin.write_all(b"1\n2\n").expect("it reads");
+    let ended = child.wait_with_output().expect("its end");
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
+    drop(stdin);
+}
+
+#[test]
+fn no_more_is_read_ahead_than_may_be_in_flight() {
+    let silent = common::peer(b"", common::Then::Wait);
+    let mut child = millpond(&["call", "--to", &silent, "--in-flight", "4", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let stdin = child.stdin.take().expect("a pipe");
+    let line = format!("\"{}\"\n", "x".repeat(100_000));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut stdin = stdin;
+        // Ends when the program is killed.
+        while stdin.write_all(line.as_bytes()).is_ok() && tell.send(()).is_ok() {}
+    });
+    // Four lines, what the pipe and the buffers hold, and no more.
+    let mut taken = 0;
+    while told.recv_timeout(std::time::Duration::from_secs(1)).is_ok() {
+        taken += 1;
+        assert!(taken < 20, "it reads on without any reply");
+    }
+    assert!(taken >= 4, "{taken}");
+    child.kill().expect("it runs");
+    child.wait().expect("its end");
+}
