@@ -203,7 +203,6 @@ impl Session {
         }
         let left_over = self.framed.left_over();
         if left_over.is_empty() {
-            self.partial_since = None;
             return true;
         }
         self.partial_since.get_or_insert(now);
@@ -295,7 +294,7 @@ struct Exchange<'s> {
     deadline: Instant,
     outgoing: Outgoing,
     begun: bool,
-    /// Something came back that is no heartbeat.
+    /// Something came back that is no frame. What came of one is left over.
     answered: bool,
     write_error: Option<io::Error>,
     /// What the timer was last set to.
@@ -386,11 +385,7 @@ impl Exchange<'_> {
                     self.answered = true;
                     ExchangeFailure::NoFrame(error)
                 }
-                Poll::Ready(Err(ReadError::Truncated)) => {
-                    self.answered = true;
-                    ExchangeFailure::Closed
-                }
-                Poll::Ready(Err(ReadError::Closed)) => ExchangeFailure::Closed,
+                Poll::Ready(Err(ReadError::Truncated | ReadError::Closed)) => ExchangeFailure::Closed,
                 Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
                 Poll::Pending => {
                     if self.session.framed.left_over().len() > before {

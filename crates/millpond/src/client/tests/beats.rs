@@ -189,6 +189,23 @@ async fn a_peer_whose_reply_comes_slowly_is_alive() {
     assert_eq!(reply.unwrap(), &b"[1,2]"[..]);
 }
 
+/// One that has much to answer has no occasion to send heartbeats.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_replies_is_alive() {
+    let (client, mut port) = beating();
+    let mut far = warm(&client, &mut port).await;
+    far.send(HEARTBEAT).await;
+    for _ in 0..10 {
+        tokio::time::sleep(15 * SECOND).await;
+        let (reply, ()) = tokio::join!(client.exchange(b"1"), async {
+            far.request().await;
+            far.reply(b"1").await;
+        });
+        reply.unwrap();
+    }
+    assert_eq!(at_rest(&client, &port, 1).totals.opened, 1);
+}
+
 /// Right behind a reply, a heartbeat says nothing of its sender's interval.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_beats_soon_is_given_time_where_ours_are_switched_off() {

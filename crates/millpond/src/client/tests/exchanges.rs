@@ -92,6 +92,25 @@ async fn a_heartbeat_torn_by_a_reply_may_complete_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_torn_heartbeat_has_a_time_of_its_own() {
+    let (client, mut port) = client();
+    let mut far = warm(&client, &mut port).await;
+    far.send(b"Heart").await;
+    for _ in 0..5 {
+        tokio::time::sleep(6 * SECOND).await;
+        far.send(b"BeatHeart").await;
+    }
+    tokio::time::sleep(6 * SECOND).await;
+    // And one that a reply tears, behind one that it completes.
+    let next = asked(&client, b"1");
+    far.request().await;
+    far.send(&[b"Beat", &frame(b"1")[..], b"Heart"].concat()).await;
+    assert_eq!(next.await.unwrap().unwrap(), b"1");
+    tokio::time::sleep(6 * SECOND).await;
+    at_rest(&client, &port, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_heartbeat_that_never_completes_ends_its_connection() {
     let (client, mut port) = client();
     let mut far = warm(&client, &mut port).await;

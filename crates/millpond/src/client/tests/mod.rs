@@ -12,6 +12,7 @@ use std::{future::Future, sync::Arc, task::Poll, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
+    time::timeout,
 };
 
 use super::{Client, ClientBuilder};
@@ -24,6 +25,8 @@ use crate::{
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+/// Longer than any test takes, by its clock: who waits for what never comes fails, and doesn't hang.
+const FOREVER: Duration = Duration::from_secs(2_000);
 const HEARTBEAT: &[u8] = b"HeartBeat";
 
 /// What a stream in memory holds in one direction, as sockets do some of.
@@ -38,7 +41,8 @@ struct Port {
 impl Port {
     /// The next stream that the client opens.
     async fn accept(&mut self) -> Far {
-        Far(self.accepted.recv().await.expect("a client"))
+        let accepted = timeout(FOREVER, self.accepted.recv()).await;
+        Far(accepted.expect("a connection").expect("a client"))
     }
 }
 
@@ -64,7 +68,8 @@ struct Far(MemoryStream);
 impl Far {
     /// The next request's body, of one that is no heartbeat.
     async fn request(&mut self) -> Vec<u8> {
-        self.request_or_end().await.expect("a request")
+        let request = timeout(FOREVER, self.request_or_end()).await;
+        request.expect("a request in time").expect("a request")
     }
 
     /// As [`request`](Far::request); nothing when the client has closed the stream.
@@ -110,13 +115,14 @@ impl Far {
     /// The next bytes, exactly so many.
     async fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
-        self.0.read_exact(&mut bytes).await.expect("so many bytes");
+        let read = timeout(FOREVER, self.0.read_exact(&mut bytes)).await;
+        read.expect("bytes in time").expect("so many bytes");
         bytes
     }
 
     /// The client has closed the stream, and sent nothing before.
     async fn ended(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]).await, Ok(0))
+        matches!(timeout(FOREVER, self.0.read(&mut [0])).await, Ok(Ok(0)))
     }
 }
 

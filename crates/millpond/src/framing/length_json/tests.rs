@@ -273,3 +273,16 @@ fn visitors_of_other_protocols_are_recognised_by_their_fourth_byte() {
     assert_eq!(next(&[0x16, 0x03, 0x01]), Err(FrameError::Tls));
     assert_eq!(next(&[0x16]).unwrap(), Step::More { missing: 1 });
 }
+
+#[test]
+fn a_body_of_the_limit_can_be_sent_and_one_byte_more_cannot() {
+    let protocol = LengthJson::with_max_body(3);
+    let mut out = Vec::new();
+    protocol.encode(Direction::Request, b"123", &mut out).unwrap();
+    assert_eq!(out, b"length:0000000000003123");
+    let error = protocol
+        .encode(Direction::Request, b"1234", &mut out)
+        .unwrap_err();
+    assert_eq!(error, FrameError::TooLong { length: 4, limit: 3 });
+    assert_eq!(out.len(), 23, "as it was");
+}
