@@ -232,7 +232,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             };
             let had_served = session.has_served();
             let mut error = match session.exchange(framing, body, deadline).await {
-                Ok(reply) => return Ok(reply.body()),
+                Ok(reply) => return Ok(reply.into_body()),
                 Err(error) => error,
             };
             let harmless = match error.progress {

@@ -281,8 +281,7 @@ impl Session {
                 Ok(())
             }
             // Half a heartbeat can't be taken back, and nothing else may follow it.
-            Poll::Ready(Ok(_)) => Err(Eviction::PeerReset),
-            Poll::Ready(Err(_)) => Err(Eviction::PeerReset),
+            Poll::Ready(Ok(_) | Err(_)) => Err(Eviction::PeerReset),
             Poll::Pending => Ok(()),
         }
     }

@@ -63,13 +63,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// What is in it.
-    pub(crate) fn body(&self) -> Bytes {
-        self.whole
-            .slice(self.extent.head..self.extent.head + self.extent.body)
-    }
-
-    /// What is in it, for whoever needs nothing else: without a second owner, which would cost an allocation.
+    /// What is in it: without a second owner, which would cost an allocation.
     pub(crate) fn into_body(mut self) -> Bytes {
         self.whole.advance(self.extent.head);
         if self.extent.tail > 0 {

@@ -41,7 +41,7 @@ async fn after_a_frame_no_buffer_is_left() {
             let Item::Frame(reply) = next(&mut framed).await else {
                 panic!("a frame of {length}");
             };
-            assert_eq!(reply.body().len(), length);
+            assert_eq!(reply.into_body().len(), length);
             assert_eq!(framed.received.capacity(), 0, "{length}, {pace:?}");
             assert_eq!(framed.scan, Scan::default());
         }
@@ -90,7 +90,7 @@ async fn frames_and_heartbeats_come_out_in_their_order() {
         let mut seen = Vec::new();
         for _ in 0..5 {
             seen.push(match next(&mut framed).await {
-                Item::Frame(frame) => Some(frame.body().len()),
+                Item::Frame(frame) => Some(frame.into_body().len()),
                 Item::Heartbeat => None,
             });
         }

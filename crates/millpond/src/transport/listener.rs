@@ -332,6 +332,7 @@ async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenF
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(ListenFailure::NotASocket);
     }
+    let taken = || ListenFailure::Socket(io::ErrorKind::AddrInUse.into());
     // Its inode's number is free again as soon as it is removed; its age tells a new file from this one.
     let identity =
         || fs::symlink_metadata(path).map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()));
@@ -345,15 +346,13 @@ async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenF
         match caller.connect(address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             // Connected, or its backlog is full.
-            Ok(()) => return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into()));
-            }
+            Ok(()) => return Err(taken()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(taken()),
             Err(error) => return Err(error.into()),
         }
     }
     if identity()? != found {
-        return Err(ListenFailure::Socket(io::ErrorKind::AddrInUse.into()));
+        return Err(taken());
     }
     Ok(fs::remove_file(path)?)
 }
