@@ -39,6 +39,21 @@ pub enum RequestError {
         /// Whether the request may have been executed.
         execution: Execution,
     },
+    /// Two requests were written together, and the server didn't answer both: it may take what it reads at once for one request. A client
+    /// that isn't [pipelined](super::ClientBuilder::pipelined) works with such servers.
+    #[error(
+        "of two requests that were sent together the server answered {answered}: {cause}{}; if it takes what it reads at once for one request, as a server that doesn't look for frames does, use a client that isn't pipelined",
+        Executed(*.execution)
+    )]
+    NotPipelining {
+        /// How many replies came: none or one.
+        answered: usize,
+        /// How it ended.
+        #[source]
+        cause: Loss,
+        /// Whether the request may have been executed.
+        execution: Execution,
+    },
     /// What came isn't of this protocol.
     #[error("what came for a reply is none: {0}")]
     NoFrame(#[source] FrameError),
@@ -60,6 +75,15 @@ pub enum Loss {
     /// The peer has stopped sending heartbeats.
     #[error("the peer has stopped sending heartbeats")]
     HeartbeatMissed,
+    /// What came is no frame, or no reply to anything.
+    #[error("it sent what is no reply")]
+    NoReply,
+    /// An exchange that had to be answered before had no reply within its deadline: see [pipelined](super::ClientBuilder::pipelined).
+    #[error("an exchange before it on the same connection had no reply within its deadline")]
+    HeadTimedOut,
+    /// The runtime on which the pool was built has ended.
+    #[error("the runtime that drove it has ended")]
+    RuntimeEnded,
     /// The system says so.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -89,7 +113,9 @@ impl RequestError {
     /// Whether the request may have been executed although no reply to it came.
     pub fn execution(&self) -> Execution {
         match self {
-            RequestError::TimedOut { execution, .. } | RequestError::Lost { execution, .. } => *execution,
+            RequestError::TimedOut { execution, .. }
+            | RequestError::Lost { execution, .. }
+            | RequestError::NotPipelining { execution, .. } => *execution,
             RequestError::Acquire(_) | RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
                 Execution::Impossible
             }
@@ -104,14 +130,35 @@ impl RequestError {
             Progress::Unsent => Execution::Impossible,
             Progress::Unanswered | Progress::Answered => Execution::Possible,
         };
-        let cause = match error.cause {
-            ExchangeFailure::Unframeable(error) => return RequestError::Unframeable(error),
-            ExchangeFailure::NoFrame(error) => return RequestError::NoFrame(error),
-            ExchangeFailure::TimedOut => return RequestError::TimedOut { within, execution },
+        match error.cause {
+            ExchangeFailure::Unframeable(error) => RequestError::Unframeable(error),
+            ExchangeFailure::NoFrame(error) => RequestError::NoFrame(error),
+            ExchangeFailure::TimedOut => RequestError::TimedOut { within, execution },
+            ExchangeFailure::NotPipelining { answered, cause } => RequestError::NotPipelining {
+                answered,
+                cause: Loss::of(*cause),
+                execution,
+            },
+            cause => RequestError::Lost {
+                cause: Loss::of(cause),
+                execution,
+            },
+        }
+    }
+}
+
+impl Loss {
+    fn of(cause: ExchangeFailure) -> Loss {
+        match cause {
             ExchangeFailure::Closed => Loss::Closed,
             ExchangeFailure::HeartbeatMissed => Loss::HeartbeatMissed,
             ExchangeFailure::Io(error) => Loss::Io(error),
-        };
-        RequestError::Lost { cause, execution }
+            ExchangeFailure::Abandoned => Loss::RuntimeEnded,
+            ExchangeFailure::HeadTimedOut | ExchangeFailure::TimedOut => Loss::HeadTimedOut,
+            ExchangeFailure::NotPipelining { cause, .. } => Loss::of(*cause),
+            ExchangeFailure::Unasked | ExchangeFailure::NoFrame(_) | ExchangeFailure::Unframeable(_) => {
+                Loss::NoReply
+            }
+        }
     }
 }

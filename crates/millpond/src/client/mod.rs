@@ -27,6 +27,7 @@
 
 mod error;
 mod heartbeats;
+mod pipelined;
 mod retry;
 mod session;
 mod sessions;
@@ -40,17 +41,19 @@ use tokio::time::Instant;
 
 pub use self::{
     error::{Execution, Loss, RequestError},
+    pipelined::Pipelining,
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
 };
 use self::{
+    pipelined::{Failed, Pipelines},
     retry::{RetryBudget, Withdrawal},
     session::{ExchangeError, Progress},
 };
 use crate::{
     connectors::StreamConnector,
     framing::{Framing, LengthJson, json},
-    pool::{BuildError, Builder, Pool, Snapshot},
+    pool::{AcquireError, BuildError, Builder, Pool, Priority, Snapshot},
     transport::{Dialer, Endpoint, EndpointError},
 };
 
@@ -71,6 +74,8 @@ pub struct Client<F: Framing = LengthJson> {
     pool: Pool<Sessions<F>>,
     settings: Settings,
     budget: Arc<Mutex<RetryBudget>>,
+    /// In the mode of that name.
+    pipelines: Option<Arc<Pipelines<F>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -164,11 +169,17 @@ impl<F: Framing> Client<F> {
         self.requests().within(deadline)
     }
 
+    /// Requests that are served before all that are less urgent, where callers wait.
+    pub fn priority(&self, priority: Priority) -> Requests<'_, F> {
+        self.requests().priority(priority)
+    }
+
     fn requests(&self) -> Requests<'_, F> {
         Requests {
             client: self,
             deadline: self.settings.deadline,
             repetition: Repetition::default(),
+            priority: Priority::NORMAL,
         }
     }
 
@@ -177,9 +188,18 @@ impl<F: Framing> Client<F> {
         &self.pool
     }
 
-    /// The pool at this instant.
+    /// The pool at this instant. Pipelined, its callers are counted as waiting, and each connection tells how many exchanges are in flight on it.
     pub fn snapshot(&self) -> Snapshot {
-        self.pool.snapshot()
+        let mut snapshot = self.pool.snapshot();
+        if let Some(pipelines) = &self.pipelines {
+            let (waiting, loads) = pipelines.load();
+            snapshot.waiting += waiting;
+            for connection in &mut snapshot.connections {
+                let load = loads.iter().find(|(number, _)| *number == connection.number);
+                connection.in_flight = load.map(|(_, in_flight)| *in_flight);
+            }
+        }
+        snapshot
     }
 }
 
@@ -189,6 +209,19 @@ pub struct Requests<'c, F: Framing = LengthJson> {
     client: &'c Client<F>,
     deadline: Duration,
     repetition: Repetition,
+    priority: Priority,
+}
+
+/// An attempt that brought no reply.
+struct Attempt {
+    failure: Failure,
+    /// The connection had served before: what ended it may have nothing to do with this request.
+    had_served: bool,
+}
+
+enum Failure {
+    Acquire(AcquireError),
+    Exchange(ExchangeError),
 }
 
 impl<'c, F: Framing> Requests<'c, F> {
@@ -201,6 +234,12 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::within`].
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// As [`Client::priority`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -218,22 +257,27 @@ impl<'c, F: Framing> Requests<'c, F> {
         // A deadline that can't be expressed is none.
         let far = Duration::from_secs(365 * 24 * 60 * 60);
         let deadline = Instant::now() + self.deadline.min(far);
-        let framing = client.pool.connector().framing();
         client.budget.lock().pay_in();
         let mut first: Option<ExchangeError> = None;
         loop {
-            let mut session = match client.pool.acquire().deadline(deadline).await {
-                Ok(session) => session,
+            let attempt = match &client.pipelines {
+                None => self.attempt(body, deadline).await,
+                Some(pipelines) => self.attempt_pipelined(pipelines, body, deadline).await,
+            };
+            let (mut error, had_served) = match attempt {
+                Ok(reply) => return Ok(reply),
+                Err(Attempt {
+                    failure: Failure::Exchange(error),
+                    had_served,
+                }) => (error, had_served),
                 // What may have been executed must be told.
-                Err(error) => {
+                Err(Attempt {
+                    failure: Failure::Acquire(error),
+                    ..
+                }) => {
                     let first = first.map(|first| RequestError::of(first, self.deadline));
                     return Err(first.unwrap_or(RequestError::Acquire(error)));
                 }
-            };
-            let had_served = session.has_served();
-            let mut error = match session.exchange(framing, body, deadline).await {
-                Ok(reply) => return Ok(reply.into_body()),
-                Err(error) => error,
             };
             let harmless = match error.progress {
                 Progress::Unsent => true,
@@ -241,10 +285,6 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Progress::Answered => false,
             };
             let is_old_news = had_served && error.cause.ended_by_peer();
-            match session.is_dirty() {
-                true => session.discard_because(error.cause.eviction()),
-                false => drop(session),
-            }
             if !(harmless && is_old_news && first.is_none())
                 || client.budget.lock().withdraw(Instant::now()) == Withdrawal::Refused
             {
@@ -253,6 +293,54 @@ impl<'c, F: Framing> Requests<'c, F> {
             }
             first = Some(error);
         }
+    }
+
+    /// One exchange alone on a connection.
+    async fn attempt(&self, body: &[u8], deadline: Instant) -> Result<Bytes, Attempt> {
+        let pool = &self.client.pool;
+        let acquire = pool.acquire().deadline(deadline).priority(self.priority);
+        let mut session = acquire.await.map_err(|error| Attempt {
+            failure: Failure::Acquire(error),
+            had_served: false,
+        })?;
+        let had_served = session.has_served();
+        match session.exchange(pool.connector().framing(), body, deadline).await {
+            Ok(reply) => Ok(reply.into_body()),
+            Err(error) => {
+                match session.is_dirty() {
+                    true => session.discard_because(error.cause.eviction()),
+                    false => drop(session),
+                }
+                Err(Attempt {
+                    failure: Failure::Exchange(error),
+                    had_served,
+                })
+            }
+        }
+    }
+
+    /// One exchange among others on a connection.
+    async fn attempt_pipelined(
+        &self,
+        pipelines: &Pipelines<F>,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Bytes, Attempt> {
+        let exchanged = pipelines.exchange(body, deadline, self.priority).await;
+        exchanged.map_err(|failed| match *failed {
+            Failed::Acquire(error) => Attempt {
+                failure: Failure::Acquire(error),
+                had_served: false,
+            },
+            Failed::Exchange {
+                cause,
+                progress,
+                had_served,
+            } => Attempt {
+                failure: Failure::Exchange(ExchangeError { progress, cause }),
+                had_served,
+            },
+        })
     }
 }
 
@@ -296,6 +384,7 @@ pub struct ClientBuilder<F: Framing = LengthJson> {
     framing: F,
     heartbeat_interval: Duration,
     settings: Settings,
+    pipelining: Option<Pipelining>,
     configure: Configure<F>,
 }
 
@@ -309,6 +398,7 @@ impl<F: Framing> ClientBuilder<F> {
                 deadline: Duration::from_secs(30),
                 error_replies: ErrorReplies::default(),
             },
+            pipelining: None,
             configure: Box::new(|builder| builder),
         }
     }
@@ -318,6 +408,7 @@ impl<F: Framing> ClientBuilder<F> {
         ClientBuilder {
             settings: self.settings,
             heartbeat_interval: self.heartbeat_interval,
+            pipelining: self.pipelining,
             ..ClientBuilder::new(self.streams, framing)
         }
     }
@@ -342,6 +433,23 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
+    /// Keeps many exchanges in flight on one connection, answered in the order of their requests: four to six times the throughput of one at a
+    /// time, on fewer connections. Not the default, since it takes a server that looks for frames in what it reads, and answers in order.
+    ///
+    /// # What changes
+    ///
+    /// - Until the server has answered two requests that were written together, it is given no more than two at a time; if it answers one of
+    ///   them only, both fail as [`RequestError::NotPipelining`].
+    /// - A request that is dropped costs nothing but its reply, which is read and dropped.
+    /// - A reply that isn't there within its request's deadline, when no other has to come before it, ends the connection; the others on it
+    ///   fail as [`RequestError::Lost`], and tell whether they may have been executed. Those that can't have been, and idempotent ones, are
+    ///   sent again under the budget.
+    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last request.
+    pub fn pipelined(mut self, pipelining: Pipelining) -> Self {
+        self.pipelining = Some(pipelining);
+        self
+    }
+
     /// Sets the pool up: `|pool| pool.max_size(32)`.
     pub fn pool(
         mut self,
@@ -360,10 +468,15 @@ impl<F: Framing> ClientBuilder<F> {
     pub fn build(self) -> Result<Client<F>, BuildError> {
         let sessions = Sessions::new(self.streams, self.framing, self.heartbeat_interval);
         let builder = Pool::builder(sessions).name("client");
+        let pool = (self.configure)(builder).build()?;
+        let pipelines = self
+            .pipelining
+            .map(|pipelining| Arc::new(Pipelines::new(&pool, pipelining, self.settings.deadline)));
         Ok(Client {
-            pool: (self.configure)(builder).build()?,
+            pool,
             settings: self.settings,
             budget: Arc::new(Mutex::new(RetryBudget::new(Instant::now()))),
+            pipelines,
         })
     }
 }
@@ -374,6 +487,7 @@ impl<F: Framing> Clone for Client<F> {
             pool: self.pool.clone(),
             settings: self.settings,
             budget: Arc::clone(&self.budget),
+            pipelines: self.pipelines.clone(),
         }
     }
 }

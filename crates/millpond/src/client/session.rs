@@ -39,11 +39,11 @@ const MAX_READS: usize = 64;
 
 /// A framed stream between the exchanges of its callers.
 pub struct Session {
-    framed: Framed,
-    pulse: Pulse,
+    pub(super) framed: Framed,
+    pub(super) pulse: Pulse,
     dirty: bool,
     /// Exchanges completed: on a session that has served, a failure may be the end of something old.
-    served: bool,
+    pub(super) served: bool,
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
     /// For when it has asked to be woken.
@@ -90,12 +90,48 @@ pub(super) enum ExchangeFailure {
     HeartbeatMissed,
     /// The deadline has passed.
     TimedOut,
+    /// A frame came that is no reply to anything.
+    Unasked,
+    /// An exchange before it on the same connection had no reply within its deadline.
+    HeadTimedOut,
+    /// Whatever drove the connection has ended.
+    Abandoned,
+    /// Two requests were written together, and not both were answered.
+    NotPipelining {
+        answered: usize,
+        cause: Box<ExchangeFailure>,
+    },
 }
 
 impl ExchangeFailure {
     /// The connection ended, and not by anything that we decided.
     pub(super) fn ended_by_peer(&self) -> bool {
-        matches!(self, ExchangeFailure::Closed | ExchangeFailure::Io(_))
+        matches!(
+            self,
+            ExchangeFailure::Closed | ExchangeFailure::Io(_) | ExchangeFailure::HeadTimedOut
+        )
+    }
+
+    /// The same, for another exchange on the same connection.
+    pub(super) fn of_another(&self) -> ExchangeFailure {
+        match self {
+            ExchangeFailure::Unframeable(error) => ExchangeFailure::Unframeable(error.clone()),
+            ExchangeFailure::NoFrame(error) => ExchangeFailure::NoFrame(error.clone()),
+            ExchangeFailure::Closed => ExchangeFailure::Closed,
+            ExchangeFailure::Io(error) => ExchangeFailure::Io(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+            ExchangeFailure::HeartbeatMissed => ExchangeFailure::HeartbeatMissed,
+            ExchangeFailure::TimedOut => ExchangeFailure::TimedOut,
+            ExchangeFailure::Unasked => ExchangeFailure::Unasked,
+            ExchangeFailure::HeadTimedOut => ExchangeFailure::HeadTimedOut,
+            ExchangeFailure::Abandoned => ExchangeFailure::Abandoned,
+            ExchangeFailure::NotPipelining { answered, cause } => ExchangeFailure::NotPipelining {
+                answered: *answered,
+                cause: Box::new(cause.of_another()),
+            },
+        }
     }
 
     /// As the pool's evictions name it.
@@ -105,7 +141,12 @@ impl ExchangeFailure {
             ExchangeFailure::Io(_) => Eviction::PeerReset,
             ExchangeFailure::NoFrame(_) => Eviction::UnsolicitedBytes,
             ExchangeFailure::HeartbeatMissed => Eviction::HeartbeatMissed,
-            ExchangeFailure::Unframeable(_) | ExchangeFailure::TimedOut => Eviction::UnfinishedExchange,
+            ExchangeFailure::Unasked => Eviction::UnsolicitedBytes,
+            ExchangeFailure::Unframeable(_)
+            | ExchangeFailure::TimedOut
+            | ExchangeFailure::HeadTimedOut
+            | ExchangeFailure::Abandoned
+            | ExchangeFailure::NotPipelining { .. } => Eviction::UnfinishedExchange,
         }
     }
 }
@@ -257,7 +298,19 @@ impl Session {
         Poll::Pending
     }
 
-    fn heard_beat(&mut self, now: Instant) {
+    /// Writes a part of many exchanges' requests: from here on it is dirty until it is at rest again.
+    pub(super) fn poll_write_many(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.dirty = true;
+        Pin::new(self.framed.stream_mut()).poll_write(cx, bytes)
+    }
+
+    /// All of many exchanges have ended.
+    pub(super) fn rest(&mut self, framing: &impl Framing, now: Instant) {
+        self.partial_since = None;
+        self.dirty = !self.nothing_but_heartbeats(framing, now);
+    }
+
+    pub(super) fn heard_beat(&mut self, now: Instant) {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
         self.pulse.beat(now);
     }
@@ -266,6 +319,10 @@ impl Session {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let partial = self.partial_since.map(|since| since + PARTIAL_HEARTBEAT);
         [self.pulse.next_due(), partial].into_iter().flatten().min()
+    }
+
+    pub(super) fn sent_beat(&self) {
+        self.counts.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sends a heartbeat, between two exchanges. A socket that takes none now has too much in it already: its peer isn't reading, and what
@@ -277,7 +334,7 @@ impl Session {
         self.pulse.sent(now);
         match Pin::new(self.framed.stream_mut()).poll_write(cx, heartbeat) {
             Poll::Ready(Ok(written)) if written == heartbeat.len() => {
-                self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                self.sent_beat();
                 Ok(())
             }
             // Half a heartbeat can't be taken back, and nothing else may follow it.

@@ -7,6 +7,7 @@
 //! way holds no buffer at all. Only what is left over, a part of a frame or the frames behind the first, is kept in one of the connection's own;
 //! that grows with what arrives, never with what was announced.
 
+mod batch;
 mod pulse;
 
 use std::{
@@ -285,6 +286,25 @@ enum Arrived {
     Item(Item),
     /// The peer has closed its side.
     End,
+}
+
+/// Shows what `encode` puts together, in a buffer of the thread. Neither may write to a stream by [`Outgoing::begin`].
+///
+/// # Errors
+///
+/// What `encode` says.
+pub(crate) fn with_encoded<R, E>(
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    show: impl FnOnce(&[u8]) -> R,
+) -> Result<R, E> {
+    WRITE_BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        let encoded = encode(buffer);
+        let shown = encoded.map(|()| show(buffer));
+        buffer.clear();
+        buffer.shrink_to(THREAD_BUFFER);
+        shown
+    })
 }
 
 /// Bytes on their way out.

@@ -105,10 +105,25 @@ impl<C: Connector> Connection<C> {
         self.lender.lock().slots().of(self.place()).uses
     }
 
+    /// Where it is in its pool, for as long as it is lent.
+    pub(crate) fn slot(&self) -> Slot {
+        Slot {
+            at: self.place().index(),
+            number: self.number(),
+        }
+    }
+
     fn place(&self) -> &Place {
         let (place, _) = self.held.as_ref().expect("held until it is given away");
         place
     }
+}
+
+/// A lent connection's place, for those who ask about it without having it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) at: u32,
+    pub(crate) number: u64,
 }
 
 impl<C: Connector> Deref for Connection<C> {

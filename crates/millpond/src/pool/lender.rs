@@ -128,6 +128,10 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) endpoint_changes: AtomicU64,
     /// Notified when the number of connections or the phase changes.
     pub(crate) changed: Notify,
+    /// How often a verb has been spoken: who holds connections for long compares it with what it was.
+    pub(crate) verbs: AtomicU64,
+    /// Notified with each.
+    pub(crate) verb_spoken: Notify,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: super::metrics::Metrics,
     /// Dials that a test will finish.
@@ -151,6 +155,8 @@ impl<C: Connector> Lender<C> {
             exhausted: AtomicBool::new(false),
             endpoint_changes: AtomicU64::new(0),
             changed: Notify::new(),
+            verbs: AtomicU64::new(0),
+            verb_spoken: Notify::new(),
             #[cfg(feature = "metrics")]
             metrics: super::metrics::Metrics::new(&config.name),
             #[cfg(millpond_loom)]
@@ -455,8 +461,19 @@ impl<C: Connector> Lender<C> {
 
     /// Closes the pool, and stops what it has under way.
     pub(crate) fn close_now(self: &Arc<Self>, phase: Phase) {
-        self.transition(|state, fx| state.close(phase, fx));
+        self.verb(|state, fx| state.close(phase, fx));
         self.runtime.stop();
+    }
+
+    /// A transition that those must be told of who hold connections for long.
+    pub(crate) fn verb<R>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut State<Pooled<C>>, &mut Effects<Pooled<C>>) -> R,
+    ) -> R {
+        let answer = self.transition(change);
+        self.verbs.fetch_add(1, Ordering::Release);
+        self.verb_spoken.notify_waiters();
+        answer
     }
 
     /// Looks at the state now and whenever something changes, until `look` breaks off or `within` has passed; then what it said last. It is

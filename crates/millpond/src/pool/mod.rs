@@ -66,7 +66,7 @@ mod metrics;
 mod runtime;
 mod snapshot;
 mod state;
-mod sync;
+pub(crate) mod sync;
 mod upkeep;
 
 #[cfg(all(test, millpond_loom))]
@@ -88,7 +88,11 @@ pub use self::{
     eviction::{Eviction, Totals},
     snapshot::{Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
 };
-use lender::Lender;
+pub(crate) use self::{
+    connection::Slot,
+    lender::Lender,
+    state::{Recall, Refusal},
+};
 use state::{Attempt, Effects, Lease, Phase, StageName};
 
 /// A pool of connections. Clones are handles of the same pool; when the last one is dropped the pool closes.
@@ -158,7 +162,7 @@ impl<C: Connector> Pool<C> {
         }
     }
 
-    fn lender(&self) -> &Arc<Lender<C>> {
+    pub(crate) fn lender(&self) -> &Arc<Lender<C>> {
         &self.handle.lender
     }
 
@@ -338,7 +342,7 @@ impl<C: Connector> Pool<C> {
     pub fn drain(&self, within: Duration) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
         let lender = self.lender();
         let now = lender.clock.now();
-        lender.transition(|state, fx| state.drain(now, fx));
+        lender.verb(|state, fx| state.drain(now, fx));
         async move {
             let drained = self.empty(within).await;
             lender.close_now(Phase::Closed);
@@ -370,19 +374,19 @@ impl<C: Connector> Pool<C> {
     /// Replaces every connection there is: idle ones are closed now, lent ones when they come back. For a change behind the
     /// endpoint: new credentials, a moved server.
     pub fn retire(&self) {
-        self.lender().transition(|state, fx| state.retire(fx));
+        self.lender().verb(|state, fx| state.retire(fx));
     }
 
     /// From now on callers wait, within their deadlines, and nothing is dialled; what is lent goes on. For a failover that should
     /// look like a delay.
     pub fn pause(&self) {
-        self.lender().lock().pause();
+        self.lender().verb(|state, _| state.pause());
     }
 
     /// Ends a [`pause`](Pool::pause): those who wait are served.
     pub fn resume(&self) {
         let now = self.lender().clock.now();
-        self.lender().transition(|state, fx| state.resume(now, fx));
+        self.lender().verb(|state, fx| state.resume(now, fx));
     }
 
     /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent ones beyond the new size when they
@@ -393,7 +397,7 @@ impl<C: Connector> Pool<C> {
     /// [`InvalidSetting`] when it isn't 1 to 16,777,216; nothing has changed then.
     pub fn resize(&self, max_size: u32) -> Result<(), InvalidSetting> {
         config::max_size_is_allowed(max_size)?;
-        self.lender().transition(|state, fx| state.resize(max_size, fx));
+        self.lender().verb(|state, fx| state.resize(max_size, fx));
         Ok(())
     }
 

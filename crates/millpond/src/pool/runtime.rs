@@ -41,6 +41,14 @@ impl Runtime {
         drop(self.handle.spawn(task));
     }
 
+    /// Spawns a task that its owner stops.
+    pub(crate) fn spawn_owned(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        self.handle.spawn(task).abort_handle()
+    }
+
     /// Spawns a task that [`Runtime::stop`] stops.
     pub(crate) fn spawn_stoppable(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the pool.

@@ -145,6 +145,8 @@ pub struct ConnectionSnapshot {
     /// How it transmits, in a [detailed](super::Pool::detailed_snapshot) snapshot.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub transmission: Option<Transmission>,
+    /// Exchanges in flight on it, where whoever holds it keeps several: a pipelined client.
+    pub in_flight: Option<usize>,
     /// The call that acquired it, if it is lent.
     #[cfg_attr(feature = "serde", serde(serialize_with = "location"))]
     pub acquired_at: Option<&'static Location<'static>>,
@@ -289,6 +291,7 @@ fn connection_snapshot<C: Connector>(
         uses: slot.uses,
         ends: slot.label.clone(),
         transmission: None,
+        in_flight: None,
         acquired_at,
         leaked: exclusive && threshold.is_some_and(|threshold| lent_for >= threshold),
     })

@@ -105,6 +105,16 @@ pub(crate) enum Lease {
     Shared,
 }
 
+/// Whether a pool wants back what somebody holds for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recall {
+    No,
+    /// The pool drains: who waits is still served.
+    AfterWaiters,
+    /// Nothing new may be begun on it.
+    Now,
+}
+
 /// Why a caller isn't served. The details are read from the state right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Refusal {

@@ -1,8 +1,9 @@
 //! Coming to rest after a change: who gets what is free, which dials start, what has to go, when upkeep must come.
 
 use super::{
-    Checking, Effects, Evicted, EvictionRecord, Kinds, Lease, Moment, Phase, Place, REMEMBERED_EVICTIONS,
-    Refusal, Request, Returned, Stage, StageName, State, Ticket, outage, waiters::WaiterIndex,
+    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, Kinds, Lease, Moment, Phase, Place,
+    REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName, State, Ticket, outage,
+    waiters::WaiterIndex,
 };
 use crate::pool::{config::Order, eviction::Eviction};
 
@@ -113,7 +114,7 @@ impl<K: Kinds> State<K> {
 
     /// Why nobody is served now, whatever the circumstances.
     #[inline]
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
         match self.phase {
             Phase::Open => None,
             Phase::Draining => Some(Refusal::Draining),
@@ -188,6 +189,16 @@ impl<K: Kinds> State<K> {
             _ if slot.expires <= self.now => Some(Eviction::Lifetime),
             _ if !already_idle && self.over_size() => Some(Eviction::Shrunk),
             _ => None,
+        }
+    }
+
+    /// Whether who holds this connection for long may go on doing so.
+    pub(crate) fn recall(&self, at: u32, number: ConnectionNumber) -> Recall {
+        match self.phase {
+            _ if self.slots.same(at, number).is_none() => Recall::Now,
+            Phase::Draining => Recall::AfterWaiters,
+            Phase::Open if !self.paused && self.must_go(at).is_none() => Recall::No,
+            Phase::Open | Phase::Closed | Phase::RuntimeEnded => Recall::Now,
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
 pub(crate) struct Place(u32);
 
 impl Place {
-    pub(super) fn index(&self) -> u32 {
+    pub(crate) fn index(&self) -> u32 {
         self.0
     }
 }

@@ -1,0 +1,362 @@
+//! The task of one pipeline: it leases a connection, reads its replies, writes what callers leave to it, keeps its deadlines and
+//! heartbeats, and gives it back when nothing has been begun on it for a tick.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    panic::Location,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::AsyncWrite,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    Failed, Shared,
+    state::{Came, Id},
+    wire::{SharedWire, Socket, Wire},
+};
+use crate::{
+    client::{
+        session::{ExchangeFailure, Progress},
+        sessions::Sessions,
+    },
+    framed::{Item, ReadError},
+    framing::{Direction, Framing},
+    pool::{Acquire, AcquireError, Connection, sync::Mutex},
+};
+
+/// How often a pipeline is looked at: whether it is quiet, whether the pool wants its connection back.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl<F: Framing> Socket for Connection<Sessions<F>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_many(cx, bytes)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.framed.stream_mut()).poll_flush(cx)
+    }
+}
+
+/// Leases a connection, and drives it to its end.
+pub(super) async fn run<F: Framing>(shared: Arc<Shared<F>>, place: &'static Location<'static>) {
+    let mut leasing = Leasing { shared: Some(shared) };
+    let shared = leasing.shared.as_ref().expect("just begun");
+    let acquire = Acquire::new(&shared.lender, place).shared().timeout(FAR);
+    let leased = acquire.await;
+    let shared = leasing.shared.take().expect("ends once");
+    match leased {
+        Ok(connection) => Driver::start(shared, connection).run().await,
+        Err(error) => shared.lease_failed(&error),
+    }
+}
+
+/// A lease under way: dropped with its runtime, it is told.
+struct Leasing<F: Framing> {
+    shared: Option<Arc<Shared<F>>>,
+}
+
+impl<F: Framing> Drop for Leasing<F> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.lease_failed(&AcquireError::RuntimeEnded);
+        }
+    }
+}
+
+/// Drives one pipeline.
+struct Driver<F: Framing> {
+    shared: Arc<Shared<F>>,
+    wire: SharedWire<Connection<Sessions<F>>>,
+    /// From its first poll on, until it has ended.
+    id: Option<Id>,
+    timer: Pin<Box<Sleep>>,
+    next_tick: Instant,
+    /// Callers have had a turn since there was something to write.
+    waited: bool,
+    /// Something was received, or written, since the clock was last looked at.
+    received: bool,
+    sent: bool,
+    /// The peer seemed dead, or writing has failed, and the reactor has had a turn since.
+    looked_again: bool,
+    tell: Vec<(super::Sender, Bytes)>,
+}
+
+impl<F: Framing> Driver<F> {
+    fn start(shared: Arc<Shared<F>>, connection: Connection<Sessions<F>>) -> Self {
+        let now = Instant::now();
+        let wire: SharedWire<_> = Arc::new(Mutex::new(Wire::new(connection)));
+        Driver {
+            shared,
+            wire,
+            id: None,
+            timer: Box::pin(sleep_until(now)),
+            next_tick: now + TICK,
+            waited: false,
+            received: false,
+            sent: false,
+            looked_again: false,
+            tell: Vec::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let id = match self.id {
+            Some(id) => id,
+            None => self.register(cx.waker()),
+        };
+        let read = self.read(id, cx);
+        self.deliver();
+        if let Err(cause) = read {
+            return self.end(id, cause);
+        }
+        let mut told = self.shared.state.lock().told(id);
+        loop {
+            if let Poll::Ready(Err(cause)) = self.write(id, told.write, cx) {
+                return self.end(id, cause);
+            }
+            let fired = self.timer.as_mut().poll(cx).is_ready();
+            if !fired && !told.look {
+                return Poll::Pending;
+            }
+            match self.look(id) {
+                Look::Again => {}
+                Look::AfterTheReactor => return after_the_reactor(cx),
+                Look::Quiet => return Poll::Ready(()),
+                Look::Over(cause) => return self.end(id, cause),
+            }
+            // There may be a heartbeat now.
+            told = self.shared.state.lock().told(id);
+        }
+    }
+
+    fn register(&mut self, waker: &Waker) -> Id {
+        let slot = self.wire.lock().socket.as_ref().map(Connection::slot);
+        let slot = slot.expect("it has just been leased");
+        let now = Instant::now();
+        let mut late = Vec::new();
+        let mut state = self.shared.state.lock();
+        let id = state.started(slot, Arc::clone(&self.wire), waker.clone(), now);
+        state.serve(id, now, &mut late);
+        drop(state);
+        self.id = Some(id);
+        id
+    }
+
+    /// Reads everything that has arrived.
+    fn read(&mut self, id: Id, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
+        let shared = &*self.shared;
+        let mut wire = self.wire.lock();
+        loop {
+            let unwritten = wire.unwritten();
+            let Some(connection) = wire.socket.as_mut() else {
+                return Ok(());
+            };
+            let mut bodies = Vec::new();
+            let session = &mut **connection;
+            let framing = shared.lender.connector.framing();
+            let mut beats = 0;
+            let read = session
+                .framed
+                .poll_batch(framing, Direction::Reply, cx, |item| match item {
+                    Item::Frame(frame) => bodies.push(frame.into_body()),
+                    Item::Heartbeat => beats += 1,
+                });
+            for _ in 0..beats {
+                session.heard_beat(Instant::now());
+            }
+            self.received |= read.is_ready();
+            self.looked_again &= read.is_pending();
+            if !bodies.is_empty() {
+                session.served = true;
+                let mut state = shared.state.lock();
+                for body in bodies {
+                    match state.came(id, body, unwritten, &mut self.tell) {
+                        Came::Expected => {}
+                        Came::Early | Came::Unasked => return Err(ExchangeFailure::Unasked),
+                    }
+                }
+                if state.somebody_waits() {
+                    let mut late = Vec::new();
+                    state.serve(id, Instant::now(), &mut late);
+                    drop(state);
+                    drop(late);
+                }
+            }
+            match read {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(ReadError::Closed | ReadError::Truncated)) => {
+                    return Err(ExchangeFailure::Closed);
+                }
+                Poll::Ready(Err(ReadError::Io(error))) => return Err(ExchangeFailure::Io(error)),
+                Poll::Ready(Err(ReadError::Frame(error))) => return Err(ExchangeFailure::NoFrame(error)),
+            }
+        }
+    }
+
+    /// Tells the callers whose replies have come.
+    fn deliver(&mut self) {
+        if self.tell.is_empty() {
+            return;
+        }
+        self.shared.unread.fetch_add(self.tell.len(), Ordering::Relaxed);
+        for (reply, body) in self.tell.drain(..) {
+            if reply.send(Ok(body)).is_err() {
+                self.shared.unread.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Writes the rest of a short write; and what is outgoing, after all callers that are ready have had a turn to append to it.
+    fn write(&mut self, id: Id, asked: bool, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeFailure>> {
+        let mut wire = self.wire.lock();
+        if !wire.is_done() {
+            if wire.poll_rest(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.sent = true;
+        }
+        if let Some(error) = wire.error.take_if(|_| self.looked_again) {
+            return Poll::Ready(Err(ExchangeFailure::Io(error)));
+        }
+        if wire.error.is_some() {
+            // What the peer said before it went comes first.
+            self.looked_again = true;
+            return after_the_reactor(cx);
+        }
+        if !asked {
+            return Poll::Pending;
+        }
+        if !self.waited {
+            self.waited = true;
+            return after_the_reactor(cx);
+        }
+        self.waited = false;
+        self.sent = true;
+        if wire.poll_outgoing(&self.shared.state, id, cx).is_ready() && wire.error.is_some() {
+            self.looked_again = true;
+            return after_the_reactor(cx);
+        }
+        Poll::Pending
+    }
+
+    /// What only time brings.
+    fn look(&mut self, id: Id) -> Look {
+        let now = Instant::now();
+        let mut wire = self.wire.lock();
+        let Some(connection) = wire.socket.as_mut() else {
+            return Look::Quiet;
+        };
+        let session = &mut **connection;
+        if std::mem::take(&mut self.sent) {
+            session.pulse.sent(now);
+        }
+        if std::mem::take(&mut self.received) {
+            session.pulse.heard(now);
+        }
+        if session.pulse.is_dead(now) {
+            if self.looked_again {
+                return Look::Over(ExchangeFailure::HeartbeatMissed);
+            }
+            // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
+            self.looked_again = true;
+            return Look::AfterTheReactor;
+        }
+        let mut state = self.shared.state.lock();
+        if session.pulse.beat_due().is_some_and(|due| due <= now)
+            && let Some(heartbeat) = self.shared.lender.connector.framing().heartbeat()
+        {
+            session.pulse.sent(now);
+            if state.beat(id, heartbeat) {
+                session.sent_beat();
+            }
+        }
+        let pulse_due = session.pulse.next_due();
+        let overdue = state.overdue(id, now, now + self.shared.patience);
+        drop(state);
+        drop(wire);
+        for reply in overdue.expired {
+            let failed = Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false);
+            drop(reply.send(Err(failed)));
+        }
+        if overdue.head {
+            return Look::Over(ExchangeFailure::HeadTimedOut);
+        }
+        if self.next_tick <= now {
+            self.next_tick = now + TICK;
+            if self.tick(id) {
+                return Look::Quiet;
+            }
+        }
+        let next = [Some(self.next_tick), overdue.next, pulse_due];
+        let next = next.into_iter().flatten().min().unwrap_or(self.next_tick);
+        self.shared.state.lock().will_look(id, next);
+        self.timer.as_mut().reset(next);
+        Look::Again
+    }
+
+    /// Whether the pipeline has ended, for it is quiet or wanted back.
+    fn tick(&mut self, id: Id) -> bool {
+        self.shared.reconsider();
+        let mut wire = self.wire.lock();
+        if !wire.is_done() {
+            return false;
+        }
+        let (quiet, leases) = {
+            let mut state = self.shared.state.lock();
+            (state.end_if_quiet(id), state.lease_for_waiting())
+        };
+        let connection = wire.socket.take_if(|_| quiet);
+        drop(wire);
+        if let Some(mut connection) = connection {
+            self.id = None;
+            connection.rest(self.shared.lender.connector.framing(), Instant::now());
+        }
+        self.shared.lease(leases);
+        quiet
+    }
+
+    /// The connection is of no use any more: everybody on it is told, and it is closed.
+    fn end(&mut self, id: Id, cause: ExchangeFailure) -> Poll<()> {
+        self.id = None;
+        self.shared.end(id, &self.wire, cause);
+        Poll::Ready(())
+    }
+}
+
+/// What a look at the clock came to.
+enum Look {
+    Again,
+    AfterTheReactor,
+    Quiet,
+    Over(ExchangeFailure),
+}
+
+impl<F: Framing> Drop for Driver<F> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.shared.end(id, &self.wire, ExchangeFailure::Abandoned);
+        }
+    }
+}
+
+/// Comes back when everybody who is ready has had a turn, and the reactor.
+fn after_the_reactor<T>(cx: &mut Context<'_>) -> Poll<T> {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+    Poll::Pending
+}

@@ -1,0 +1,415 @@
+//! Many exchanges in flight on one connection, answered in the order of their requests.
+//!
+//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when nothing was begun on it for a tick.
+//! All callers are in one queue (`state.rs`); who is first takes the next place on a pipeline, and his request is sent then, whether or not he is
+//! polled: nobody who sleeps holds a place. What is ready at the same time is written together (`wire.rs`, `driver.rs`), which is
+//! where the speed comes from: throughput follows the number of writes.
+
+mod driver;
+mod state;
+mod wire;
+
+use std::{
+    future::Future,
+    panic::Location,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
+
+use self::{
+    state::{Entry, Kinds, Limits, Rank, State},
+    wire::{SharedWire, write_as_caller},
+};
+use super::{
+    session::{ExchangeFailure, Progress},
+    sessions::Sessions,
+};
+use crate::{
+    framed::with_encoded,
+    framing::{Direction, FrameError, Framing},
+    pool::{AcquireError, Connection, Lender, Pool, Priority, Recall, Refusal, sync::Mutex},
+};
+
+/// How many exchanges a client keeps in flight on one connection: see [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pipelining {
+    depth: usize,
+    max_bytes: usize,
+}
+
+impl Pipelining {
+    /// Exchanges in flight on one connection at most, at least 1. Default 128: enough to fill each read and write, few enough that an
+    /// exchange that hangs holds up no more. When that many are, another connection is used, up to the pool's `max_size`.
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.depth = depth.max(1);
+        self
+    }
+
+    /// Bytes of unanswered requests on one connection at most; a longer request goes alone. Default 1 MiB.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+impl Default for Pipelining {
+    fn default() -> Self {
+        Pipelining {
+            depth: 128,
+            max_bytes: 1 << 20,
+        }
+    }
+}
+
+/// What a caller is told.
+type Answer = Result<Bytes, Box<Failed>>;
+
+type Sender = oneshot::Sender<Answer>;
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// There is no connection, and none to come.
+    Acquire(AcquireError),
+    Exchange {
+        cause: ExchangeFailure,
+        progress: Progress,
+        /// The connection had served before, or had begun to.
+        had_served: bool,
+    },
+}
+
+impl Failed {
+    fn new(cause: ExchangeFailure, progress: Progress, had_served: bool) -> Box<Self> {
+        Box::new(Failed::Exchange {
+            cause,
+            progress,
+            had_served,
+        })
+    }
+}
+
+/// What the machine carries here.
+struct Pipelined<F>(std::marker::PhantomData<fn() -> F>);
+
+impl<F: Framing> Kinds for Pipelined<F> {
+    type Reply = Sender;
+    type Body = Bytes;
+    type Wire = SharedWire<Connection<Sessions<F>>>;
+}
+
+/// The pipelines of a client and all its clones. Its tasks end with it.
+pub(super) struct Pipelines<F: Framing> {
+    shared: Arc<Shared<F>>,
+}
+
+/// What callers and drivers share.
+struct Shared<F: Framing> {
+    lender: Arc<Lender<Sessions<F>>>,
+    state: Mutex<State<Pipelined<F>>>,
+    /// Replies that have been told and not been picked up: those callers are about to run, and may bring a request.
+    unread: AtomicUsize,
+    /// The pool's verbs that have been taken into account.
+    verbs: AtomicU64,
+    /// How long a reply is waited for whose caller has gone.
+    patience: Duration,
+    tasks: parking_lot::Mutex<Tasks>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    running: Vec<AbortHandle>,
+    /// The client has gone.
+    stopped: bool,
+    listens: bool,
+}
+
+impl<F: Framing> Pipelines<F> {
+    pub(super) fn new(pool: &Pool<Sessions<F>>, settings: Pipelining, patience: Duration) -> Self {
+        let config = pool.config();
+        let limits = Limits {
+            depth: settings.depth,
+            max_bytes: settings.max_bytes,
+            max_waiting: config.max_waiting as usize,
+        };
+        Pipelines {
+            shared: Arc::new(Shared {
+                lender: Arc::clone(pool.lender()),
+                state: Mutex::new(State::new(limits, config.max_size as usize)),
+                unread: AtomicUsize::new(0),
+                verbs: AtomicU64::new(pool.lender().verbs.load(Ordering::Acquire)),
+                patience,
+                tasks: parking_lot::Mutex::default(),
+            }),
+        }
+    }
+
+    /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
+    pub(super) async fn exchange(&self, body: &[u8], deadline: Instant, priority: Priority) -> Answer {
+        let shared = &self.shared;
+        if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
+            shared.reconsider();
+        }
+        let (reply, answer) = oneshot::channel();
+        let framing = shared.lender.connector.framing();
+        let alone = shared.unread.load(Ordering::Relaxed) == 0;
+        let entry = with_encoded(
+            |out| framing.encode(Direction::Request, body, out),
+            |frame| shared.state.lock().begin(frame, deadline, priority, alone, reply),
+        );
+        let entry = entry.map_err(|error: FrameError| {
+            Failed::new(ExchangeFailure::Unframeable(error), Progress::Unsent, false)
+        })?;
+        let mut awaited = Awaited {
+            shared,
+            rank: None,
+            answer,
+        };
+        match entry {
+            Entry::Begun { write, wake } => {
+                let left = write.and_then(|(id, wire)| write_as_caller(&shared.state, id, &wire));
+                for waker in [left, wake].into_iter().flatten() {
+                    waker.wake();
+                }
+            }
+            Entry::Waits { rank, leases } => {
+                awaited.rank = Some(rank);
+                self.shared.lease(leases);
+            }
+            Entry::Refused(refusal) => {
+                return Err(Box::new(Failed::Acquire(shared.explain(refusal, Duration::ZERO))));
+            }
+        }
+        let keeps_time = awaited.rank.is_some() || shared.lender.runtime.may_stand_still();
+        if !keeps_time {
+            let told = (&mut awaited.answer).await;
+            return awaited.told(told);
+        }
+        let began = Instant::now();
+        match tokio::time::timeout_at(deadline, &mut awaited.answer).await {
+            Ok(told) => awaited.told(told),
+            Err(_) => Err(awaited.timed_out(began.elapsed())),
+        }
+    }
+
+    /// How many callers wait, and how many exchanges are in flight on which connection of the pool.
+    pub(super) fn load(&self) -> (usize, Vec<(u64, usize)>) {
+        let state = self.shared.state.lock();
+        let loads = state.loads().into_iter();
+        (
+            state.waiting(),
+            loads.map(|load| (load.slot.number, load.in_flight)).collect(),
+        )
+    }
+}
+
+impl<F: Framing> Drop for Pipelines<F> {
+    fn drop(&mut self) {
+        let running = {
+            let mut tasks = self.shared.tasks.lock();
+            tasks.stopped = true;
+            std::mem::take(&mut tasks.running)
+        };
+        for task in running {
+            task.abort();
+        }
+    }
+}
+
+/// An answer that is waited for: dropped, its caller has gone.
+struct Awaited<'s, F: Framing> {
+    shared: &'s Shared<F>,
+    /// Among those who wait, if it does or did.
+    rank: Option<Rank>,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl<F: Framing> Awaited<'_, F> {
+    fn told(&self, told: Result<Answer, oneshot::error::RecvError>) -> Answer {
+        match told {
+            Ok(Ok(body)) => {
+                self.shared.unread.fetch_sub(1, Ordering::Relaxed);
+                Ok(body)
+            }
+            Ok(Err(failed)) => Err(failed),
+            // It was left out as its time was up.
+            Err(_) => Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false)),
+        }
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> Box<Failed> {
+        let request = self
+            .rank
+            .take()
+            .and_then(|rank| self.shared.state.lock().give_up(rank));
+        match request {
+            Some(_) => Box::new(Failed::Acquire(self.shared.explain(Refusal::TimedOut, waited))),
+            None => Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false),
+        }
+    }
+}
+
+impl<F: Framing> Drop for Awaited<'_, F> {
+    fn drop(&mut self) {
+        if let Some(rank) = self.rank.take() {
+            let request = self.shared.state.lock().give_up(rank);
+            drop(request);
+        }
+        self.answer.close();
+        if let Ok(Ok(_)) = self.answer.try_recv() {
+            self.shared.unread.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<F: Framing> Shared<F> {
+    /// Leases so many connections more, each in a task that drives it to its end.
+    fn lease(self: &Arc<Self>, leases: usize) {
+        if leases == 0 {
+            return;
+        }
+        self.listen();
+        for _ in 0..leases {
+            self.spawn(driver::run(Arc::clone(self), Location::caller()));
+        }
+    }
+
+    /// From the first lease on: what the pool is told is taken into account at once.
+    fn listen(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.tasks.lock().listens, true) {
+            return;
+        }
+        let shared = Arc::clone(self);
+        self.spawn(async move {
+            while !shared.is_over() {
+                let mut spoken = std::pin::pin!(shared.lender.verb_spoken.notified());
+                spoken.as_mut().enable();
+                shared.reconsider();
+                spoken.await;
+            }
+        });
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the callers.
+        let handle = self.lender.runtime.spawn_owned(task);
+        let mut tasks = self.tasks.lock();
+        if tasks.stopped {
+            handle.abort();
+        }
+        tasks.running.retain(|task| !task.is_finished());
+        tasks.running.push(handle);
+    }
+
+    fn is_over(&self) -> bool {
+        self.refusal()
+            .is_some_and(|refusal| matches!(refusal, Refusal::Closed | Refusal::RuntimeEnded))
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        self.lender.lock().refusal()
+    }
+
+    /// Takes into account what the pool has been told.
+    fn reconsider(self: &Arc<Self>) {
+        let verbs = self.lender.verbs.load(Ordering::Acquire);
+        let loads = self.state.lock().loads();
+        let (refusal, max_size, recalls) = {
+            let pool = self.lender.lock();
+            let recalls: Vec<_> = loads
+                .iter()
+                .map(|load| (load.slot, pool.recall(load.slot.at, load.slot.number)))
+                .collect();
+            (pool.refusal(), pool.config().max_size as usize, recalls)
+        };
+        let recall = |slot| {
+            let known = recalls.iter().find(|(of, _)| *of == slot);
+            known.map_or(Recall::No, |(_, recall)| *recall)
+        };
+        let reconsidered = self.state.lock().reconsider(refusal, max_size, recall);
+        self.verbs.store(verbs, Ordering::Relaxed);
+        for reply in reconsidered.refused {
+            let error = self.explain(refusal.unwrap_or(Refusal::Closed), Duration::ZERO);
+            drop(reply.send(Err(Box::new(Failed::Acquire(error)))));
+        }
+        for waker in reconsidered.wakes {
+            waker.wake();
+        }
+        self.lease(reconsidered.leases);
+    }
+
+    /// The error of a caller who isn't served.
+    fn explain(&self, refusal: Refusal, waited: Duration) -> AcquireError {
+        let (waiting, max_waiting) = {
+            let state = self.state.lock();
+            (state.waiting(), state.max_waiting())
+        };
+        match self.lender.explain(refusal, waited, None) {
+            AcquireError::Full { .. } => AcquireError::Full {
+                waiting,
+                max_waiting: u32::try_from(max_waiting).unwrap_or(u32::MAX),
+            },
+            AcquireError::TimedOut(mut circumstances) => {
+                circumstances.waiting = waiting;
+                AcquireError::TimedOut(circumstances)
+            }
+            other => other,
+        }
+    }
+
+    fn lease_failed(&self, error: &AcquireError) {
+        let refused = self.state.lock().lease_failed();
+        for reply in refused {
+            drop(reply.send(Err(Box::new(Failed::Acquire(error.clone())))));
+        }
+    }
+
+    /// A pipeline has broken off.
+    fn end(
+        self: &Arc<Self>,
+        id: state::Id,
+        wire: &SharedWire<Connection<Sessions<F>>>,
+        cause: ExchangeFailure,
+    ) {
+        let mut wire = wire.lock();
+        let unwritten = wire.unwritten();
+        let connection = wire.socket.take();
+        let ended = {
+            let partial = connection
+                .as_ref()
+                .is_some_and(|one| !one.framed.left_over().is_empty());
+            self.state.lock().end(id, unwritten, partial)
+        };
+        drop(wire);
+        let had_served = connection.as_ref().is_some_and(|one| one.has_served());
+        let died = match &cause {
+            // Not the endpoint's doing.
+            ExchangeFailure::Abandoned => None,
+            cause => Some(cause.eviction()),
+        };
+        match (connection, died) {
+            (Some(connection), Some(reason)) => connection.discard_because(reason),
+            (connection, _) => drop(connection),
+        }
+        let together = ended
+            .trial
+            .filter(|_| !matches!(cause, ExchangeFailure::Abandoned));
+        for (reply, progress) in ended.unanswered {
+            let cause = match together {
+                Some(answered) => ExchangeFailure::NotPipelining {
+                    answered,
+                    cause: Box::new(cause.of_another()),
+                },
+                None => cause.of_another(),
+            };
+            drop(reply.send(Err(Failed::new(cause, progress, had_served))));
+        }
+        self.lease(ended.leases);
+    }
+}
