@@ -3,35 +3,26 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::ValueEnum;
-use hdrhistogram::Histogram;
 use millpond::{
     client::Client,
     framing::{Direction, Framing, LengthJson, Scan, Step},
     transport::Endpoint,
 };
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    runtime::Runtime,
-};
+use tokio::runtime::Runtime;
 
 use crate::{
-    streams::{Peer, Subject},
+    slices::{
+        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, median_of, one_thread, slice_of, two_workers,
+    },
+    streams::Peer,
     verdict::Middle,
 };
-
-/// Bytes of each body.
-const BODY: usize = 64;
 
 /// Measures exchanges over loopback.
 ///
@@ -90,19 +81,6 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn one_thread() -> anyhow::Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?)
-}
-
-fn two_workers() -> anyhow::Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
-}
-
 /// Who exchanges.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
@@ -121,51 +99,6 @@ impl Who {
             Who::Millpond => "millpond",
             Who::Deadpool => "deadpool",
             Who::Bb8 => "bb8",
-        }
-    }
-
-    fn callers(self) -> usize {
-        match self {
-            Who::Bare => 16,
-            _ => 64,
-        }
-    }
-}
-
-/// A socket with the framing written by hand, as a careful program would.
-struct Bare {
-    stream: TcpStream,
-    buffer: Box<[u8; 4096]>,
-}
-
-impl Bare {
-    async fn connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Bare {
-            stream,
-            buffer: Box::new([0; 4096]),
-        })
-    }
-
-    async fn exchange(&mut self, body: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut request = format!("length:{:013}", body.len()).into_bytes();
-        request.extend_from_slice(body);
-        self.stream.write_all(&request).await?;
-        let mut filled = 0;
-        loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).await?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            filled += read;
-            if filled >= 20 {
-                let digits = std::str::from_utf8(&self.buffer[7..20]).map_err(std::io::Error::other)?;
-                let length: usize = digits.parse().map_err(std::io::Error::other)?;
-                if filled >= 20 + length {
-                    return Ok(self.buffer[20..20 + length].to_vec());
-                }
-            }
         }
     }
 }
@@ -206,75 +139,44 @@ impl bb8::ManageConnection for BareManager {
     }
 }
 
-/// What a slice has brought.
-struct Slice {
-    per_second: f64,
-    /// The luckiest caller's share, by the unluckiest's.
-    unfairness: f64,
+/// A caller of a pool whose connections are used by hand.
+struct FromDeadpool(deadpool::managed::Pool<BareManager>);
+
+impl Caller for FromDeadpool {
+    async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
+        let lent: Result<deadpool::managed::Object<BareManager>, _> = self.0.get().await;
+        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(lent.exchange(body).await?)
+    }
 }
 
-/// All exchanges of a slice are counted per caller, after a warm-up in which every connection is opened.
-async fn slice_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<Slice> {
-    let (going, measuring) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    let counts: Arc<Vec<AtomicU64>> = Arc::new((0..who.callers()).map(|_| AtomicU64::new(0)).collect());
-    let client = Client::builder(Endpoint::from(address))
-        .pool(|pool| pool.max_size(16))
-        .build()?;
-    let deadpool = deadpool::managed::Pool::builder(BareManager(address))
-        .max_size(16)
-        .build()?;
-    let bb8 = bb8::Pool::builder()
-        .max_size(16)
-        .build(BareManager(address))
-        .await?;
-    let mut callers = Vec::new();
-    for caller in 0..who.callers() {
-        let (going, measuring, counts) = (Arc::clone(&going), Arc::clone(&measuring), Arc::clone(&counts));
-        let (client, deadpool, bb8) = (client.clone(), deadpool.clone(), bb8.clone());
-        callers.push(tokio::spawn(async move {
-            let body = [b'7'; BODY];
-            let mut own = match who {
-                Who::Bare => Some(Bare::connect(address).await?),
-                _ => None,
-            };
-            while going.load(Ordering::Relaxed) {
-                let length = match (&mut own, who) {
-                    (Some(own), _) => own.exchange(&body).await?.len(),
-                    (None, Who::Deadpool) => {
-                        let lent: Result<deadpool::managed::Object<BareManager>, _> = deadpool.get().await;
-                        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
-                        lent.exchange(&body).await?.len()
-                    }
-                    (None, Who::Bb8) => {
-                        let mut lent = bb8.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-                        lent.exchange(&body).await?.len()
-                    }
-                    (None, _) => client.exchange(&body).await?.len(),
-                };
-                ensure!(length == BODY, "a reply of {length} bytes");
-                if measuring.load(Ordering::Relaxed) {
-                    counts[caller].fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            anyhow::Ok(())
-        }));
+struct FromBb8(bb8::Pool<BareManager>);
+
+impl Caller for FromBb8 {
+    async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
+        let mut lent = self.0.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(lent.exchange(body).await?)
     }
-    tokio::time::sleep(slice / 5).await;
-    measuring.store(true, Ordering::Relaxed);
-    let began = Instant::now();
-    tokio::time::sleep(slice).await;
-    measuring.store(false, Ordering::Relaxed);
-    let elapsed = began.elapsed().as_secs_f64();
-    going.store(false, Ordering::Relaxed);
-    for caller in callers {
-        caller.await.context("a caller panicked")??;
+}
+
+async fn run(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<Slice> {
+    let at_edge = || ();
+    match who {
+        Who::Bare => slice_of(slices::owners(address).await?, slice, at_edge).await,
+        Who::Millpond => slice_of(slices::exclusive(address, CALLERS)?, slice, at_edge).await,
+        Who::Deadpool => {
+            let pool = deadpool::managed::Pool::builder(BareManager(address));
+            let pool = pool.max_size(CONNECTIONS.into()).build()?;
+            let callers = (0..CALLERS).map(|_| FromDeadpool(pool.clone())).collect();
+            slice_of(callers, slice, at_edge).await
+        }
+        Who::Bb8 => {
+            let pool = bb8::Pool::builder().max_size(CONNECTIONS.into());
+            let pool = pool.build(BareManager(address)).await?;
+            let callers = (0..CALLERS).map(|_| FromBb8(pool.clone())).collect();
+            slice_of(callers, slice, at_edge).await
+        }
     }
-    let counts: Vec<u64> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-    let (most, least) = (counts.iter().max().copied(), counts.iter().min().copied());
-    Ok(Slice {
-        per_second: counts.iter().sum::<u64>() as f64 / elapsed,
-        unfairness: most.unwrap_or(0) as f64 / least.unwrap_or(0) as f64,
-    })
 }
 
 fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyhow::Result<()> {
@@ -284,7 +186,7 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
     for _ in 0..rounds {
         fastrand::shuffle(&mut order);
         for who in order {
-            let one = runtime.block_on(slice_of(who, peer.address, slice))?;
+            let one = runtime.block_on(run(who, peer.address, slice))?;
             let index = Who::ALL.iter().position(|other| *other == who).expect("listed");
             seen[index].push(one);
         }
@@ -301,16 +203,18 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
                 .map(|(ours, other)| ours.per_second / other.per_second),
         );
         let unfair = Middle::of(slices.iter().map(|slice| slice.unfairness)).context("rounds")?;
+        let starved = slices.iter().map(|slice| slice.starved).max();
         let ratio = ratio.context("rounds")?;
         println!(
-            "  {:<16} {:>8.0}/s   ours / its: {ratio}   luckiest / unluckiest {:.3}",
+            "  {:<16} {:>8.0}/s   ours / its: {ratio}   luckiest / unluckiest {:.3}, starved at most {}",
             who.name(),
             rate.median,
-            unfair.median
+            unfair.median,
+            starved.unwrap_or(0)
         );
         println!(
             "{}",
-            json!({"kind": "exchange", "runtime": title, "who": who.name(), "per_second": rate, "ours_by_its": ratio, "unfairness": unfair})
+            json!({"kind": "exchange", "runtime": title, "who": who.name(), "per_second": rate, "ours_by_its": ratio, "unfairness": unfair, "starved": starved})
         );
     }
     println!(
@@ -319,22 +223,11 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
     Ok(())
 }
 
-/// The median time of one caller's exchanges, in microseconds.
-async fn median_of(subject: Subject, address: SocketAddr, slice: Duration) -> anyhow::Result<f64> {
-    let client = Client::builder(Endpoint::from(address)).build()?;
-    let mut bare = Bare::connect(address).await?;
-    let mut times = Histogram::<u64>::new(3)?;
-    let (body, began) = ([b'7'; BODY], Instant::now());
-    while began.elapsed() < slice {
-        let sent = Instant::now();
-        let length = match subject {
-            Subject::Bare => bare.exchange(&body).await?.len(),
-            _ => client.exchange(&body).await?.len(),
-        };
-        times.record(u64::try_from(sent.elapsed().as_nanos())?)?;
-        ensure!(length == BODY, "a reply of {length} bytes");
+async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<f64> {
+    match who {
+        Who::Bare => median_of(Bare::connect(address).await?, slice).await,
+        _ => median_of(Client::builder(Endpoint::from(address)).build()?, slice).await,
     }
-    Ok(times.value_at_quantile(0.5) as f64 / 1e3)
 }
 
 fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
@@ -342,20 +235,16 @@ fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
     for (title, runtime) in [("one thread", one_thread()?), ("two workers", two_workers()?)] {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let run = |subject| {
-                let one = median_of(subject, peer.address, slice);
-                match title {
-                    "one thread" => runtime.block_on(one),
-                    // Within a worker, as in a program.
-                    _ => runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? }),
+            let mut order = [Who::Millpond, Who::Bare];
+            fastrand::shuffle(&mut order);
+            for who in order {
+                // Within a worker, as in a program.
+                let one = p50_of(who, peer.address, slice);
+                let one = runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?;
+                match who {
+                    Who::Millpond => ours.push(one),
+                    _ => bare.push(one),
                 }
-            };
-            if fastrand::bool() {
-                ours.push(run(Subject::Pool)?);
-                bare.push(run(Subject::Bare)?);
-            } else {
-                bare.push(run(Subject::Bare)?);
-                ours.push(run(Subject::Pool)?);
             }
         }
         let ratio = Middle::of(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare)).context("rounds")?;

@@ -13,6 +13,7 @@ mod exchange;
 mod faults;
 mod json_lines;
 mod sizes;
+mod slices;
 mod streams;
 mod table;
 mod verdict;
