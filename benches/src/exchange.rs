@@ -17,10 +17,10 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::{
+    peer::Peer,
     slices::{
         self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, median_of, one_thread, slice_of, two_workers,
     },
-    streams::Peer,
     verdict::Middle,
 };
 
