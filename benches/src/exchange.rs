@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::{
+    node::{self, Node},
     peer::Peer,
     slices::{
         self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, median_of, one_thread, slice_of, two_workers,
@@ -54,14 +55,17 @@ enum Case {
     Codec,
     /// Memory per idle session, and the processor time of heartbeats
     Idle,
+    /// 64 callers over 16 connections, beside Node with generic-pool; needs node and npm
+    Node,
 }
 
-const ALL: [Case; 5] = [
+const ALL: [Case; 6] = [
     Case::OneThread,
     Case::TwoWorkers,
     Case::Latency,
     Case::Codec,
     Case::Idle,
+    Case::Node,
 ];
 
 pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
@@ -76,6 +80,11 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
             Case::Latency => latency(arguments.rounds, slice)?,
             Case::Codec => codec(arguments.rounds)?,
             Case::Idle => crate::streams::idle_sessions(arguments.rounds)?,
+            Case::Node => match node::missing() {
+                // Named, it is wanted; else it is run where it can be.
+                Some(missing) if arguments.cases.is_empty() => println!("\nnot beside Node: {missing}"),
+                _ => beside_node(arguments.rounds, slice)?,
+            },
         }
     }
     Ok(())
@@ -220,6 +229,48 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
     println!(
         "  targets: at least 0.97 × 16 that own a socket, at least 1 × the pools, luckiest at most 1.1 × the unluckiest"
     );
+    Ok(())
+}
+
+/// Ours on both runtimes, beside a process of Node.
+fn beside_node(rounds: u32, slice: Duration) -> anyhow::Result<()> {
+    let peer = Peer::start()?;
+    let runtimes = [("one thread", one_thread()?), ("two workers", two_workers()?)];
+    let mut node = Node::start(peer.address)?;
+    let mut seen: [Vec<Slice>; 3] = Default::default();
+    let mut order = [0, 1, 2];
+    for _ in 0..rounds {
+        fastrand::shuffle(&mut order);
+        for index in order {
+            let one = match runtimes.get(index) {
+                Some((_, runtime)) => runtime.block_on(run(Who::Millpond, peer.address, slice)),
+                None => node.slice_of(slice),
+            };
+            seen[index].push(one?);
+        }
+    }
+    let [.., theirs] = &seen;
+    let rate = Middle::of(theirs.iter().map(|slice| slice.per_second)).context("rounds")?;
+    println!(
+        "\nbeside Node with generic-pool: {CALLERS} callers over {CONNECTIONS} connections, bodies of {BODY} bytes, {rounds} rounds of {slice:?}"
+    );
+    println!("  {:<22} {:>8.0}/s", "Node, generic-pool", rate.median);
+    for ((title, _), ours) in runtimes.iter().zip(&seen) {
+        let per_second = Middle::of(ours.iter().map(|slice| slice.per_second)).context("rounds")?;
+        let ratio = ours
+            .iter()
+            .zip(theirs)
+            .map(|(ours, theirs)| ours.per_second / theirs.per_second);
+        let ratio = Middle::of(ratio).context("rounds")?;
+        println!(
+            "  millpond, {title:<12} {:>8.0}/s   ours / Node's: {ratio}; target: at least 1.8",
+            per_second.median
+        );
+        println!(
+            "{}",
+            json!({"kind": "node", "runtime": title, "per_second": per_second, "node_per_second": rate, "ratio": ratio})
+        );
+    }
     Ok(())
 }
 

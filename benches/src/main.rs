@@ -12,6 +12,7 @@ mod exchange;
 #[cfg(target_os = "linux")]
 mod faults;
 mod json_lines;
+mod node;
 mod peer;
 mod sizes;
 mod slices;
