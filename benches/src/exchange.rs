@@ -20,7 +20,8 @@ use crate::{
     node::{self, Node},
     peer::Peer,
     slices::{
-        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, median_of, one_thread, slice_of, two_workers,
+        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, append_frame, body_length, median_of,
+        one_thread, slice_of, two_workers,
     },
     verdict::Middle,
 };
@@ -316,22 +317,10 @@ fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As short as it can be written: the header's digits, and the body's place.
+/// The header's digits, and the body's place.
 fn by_hand(body: &[u8], out: &mut Vec<u8>) -> usize {
-    out.extend_from_slice(b"length:");
-    let mut digits = [b'0'; 13];
-    let mut rest = body.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
-        rest /= 10;
-    }
-    out.extend_from_slice(&digits);
-    out.extend_from_slice(body);
-    assert_eq!(&out[..7], b"length:");
-    out[7..20].iter().fold(0, |length, digit| {
-        assert!(digit.is_ascii_digit());
-        10 * length + usize::from(digit - b'0')
-    })
+    append_frame(body, out);
+    body_length(out.first_chunk().expect("just appended")).expect("just appended")
 }
 
 fn ours(protocol: &LengthJson, body: &[u8], out: &mut Vec<u8>) -> usize {

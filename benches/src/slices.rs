@@ -88,8 +88,8 @@ impl Bare {
     }
 
     pub(crate) async fn exchange(&mut self, body: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut request = format!("length:{:013}", body.len()).into_bytes();
-        request.extend_from_slice(body);
+        let mut request = Vec::with_capacity(HEADER + body.len());
+        append_frame(body, &mut request);
         self.stream.write_all(&request).await?;
         let mut filled = 0;
         loop {
@@ -98,12 +98,10 @@ impl Bare {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             filled += read;
-            if filled >= 20 {
-                let digits = std::str::from_utf8(&self.buffer[7..20]).map_err(std::io::Error::other)?;
-                let length: usize = digits.parse().map_err(std::io::Error::other)?;
-                if filled >= 20 + length {
-                    return Ok(self.buffer[20..20 + length].to_vec());
-                }
+            if let Some((header, rest)) = self.buffer[..filled].split_first_chunk()
+                && let Some(body) = rest.get(..body_length(header)?)
+            {
+                return Ok(body.to_vec());
             }
         }
     }
@@ -115,9 +113,38 @@ impl Caller for Bare {
     }
 }
 
+/// Bytes of a frame before its body.
+pub(crate) const HEADER: usize = 20;
+
+/// As short as it can be written.
+pub(crate) fn append_frame(body: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"length:");
+    let mut digits = [b'0'; 13];
+    let mut rest = body.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits);
+    out.extend_from_slice(body);
+}
+
+pub(crate) fn body_length(header: &[u8; HEADER]) -> std::io::Result<usize> {
+    let digits = header.strip_prefix(b"length:");
+    let length = digits.and_then(|digits| {
+        digits.iter().try_fold(0, |length, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| 10 * length + usize::from(digit - b'0'))
+        })
+    });
+    length.ok_or_else(|| std::io::Error::other("no header where one must be"))
+}
+
 /// What a slice has brought.
 #[derive(Clone, Copy)]
 pub(crate) struct Slice {
+    pub(crate) exchanges: u64,
     pub(crate) per_second: f64,
     /// The luckiest caller's share, by the unluckiest's; infinite where somebody got nothing.
     pub(crate) unfairness: f64,
@@ -128,8 +155,10 @@ pub(crate) struct Slice {
 impl Slice {
     pub(crate) fn of(counts: &[u64], elapsed: Duration) -> Slice {
         let (most, least) = (counts.iter().max().copied(), counts.iter().min().copied());
+        let exchanges = counts.iter().sum();
         Slice {
-            per_second: counts.iter().sum::<u64>() as f64 / elapsed.as_secs_f64(),
+            exchanges,
+            per_second: exchanges as f64 / elapsed.as_secs_f64(),
             unfairness: most.unwrap_or(0) as f64 / least.unwrap_or(0) as f64,
             starved: counts.iter().filter(|&&count| count == 0).count(),
         }
