@@ -3,35 +3,28 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::ValueEnum;
-use hdrhistogram::Histogram;
 use millpond::{
     client::Client,
     framing::{Direction, Framing, LengthJson, Scan, Step},
     transport::Endpoint,
 };
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    runtime::Runtime,
-};
+use tokio::runtime::Runtime;
 
 use crate::{
-    streams::{Peer, Subject},
+    node::{self, Node},
+    peer::Peer,
+    slices::{
+        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, append_frame, body_length, median_of,
+        one_thread, slice_of, two_workers,
+    },
     verdict::Middle,
 };
-
-/// Bytes of each body.
-const BODY: usize = 64;
 
 /// Measures exchanges over loopback.
 ///
@@ -63,14 +56,17 @@ enum Case {
     Codec,
     /// Memory per idle session, and the processor time of heartbeats
     Idle,
+    /// 64 callers over 16 connections, beside Node with generic-pool; needs node and npm
+    Node,
 }
 
-const ALL: [Case; 5] = [
+const ALL: [Case; 6] = [
     Case::OneThread,
     Case::TwoWorkers,
     Case::Latency,
     Case::Codec,
     Case::Idle,
+    Case::Node,
 ];
 
 pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
@@ -85,22 +81,14 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
             Case::Latency => latency(arguments.rounds, slice)?,
             Case::Codec => codec(arguments.rounds)?,
             Case::Idle => crate::streams::idle_sessions(arguments.rounds)?,
+            Case::Node => match node::missing() {
+                // Named, it is wanted; else it is run where it can be.
+                Some(missing) if arguments.cases.is_empty() => println!("\nnot beside Node: {missing}"),
+                _ => beside_node(arguments.rounds, slice)?,
+            },
         }
     }
     Ok(())
-}
-
-fn one_thread() -> anyhow::Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?)
-}
-
-fn two_workers() -> anyhow::Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
 }
 
 /// Who exchanges.
@@ -121,51 +109,6 @@ impl Who {
             Who::Millpond => "millpond",
             Who::Deadpool => "deadpool",
             Who::Bb8 => "bb8",
-        }
-    }
-
-    fn callers(self) -> usize {
-        match self {
-            Who::Bare => 16,
-            _ => 64,
-        }
-    }
-}
-
-/// A socket with the framing written by hand, as a careful program would.
-struct Bare {
-    stream: TcpStream,
-    buffer: Box<[u8; 4096]>,
-}
-
-impl Bare {
-    async fn connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Bare {
-            stream,
-            buffer: Box::new([0; 4096]),
-        })
-    }
-
-    async fn exchange(&mut self, body: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut request = format!("length:{:013}", body.len()).into_bytes();
-        request.extend_from_slice(body);
-        self.stream.write_all(&request).await?;
-        let mut filled = 0;
-        loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).await?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            filled += read;
-            if filled >= 20 {
-                let digits = std::str::from_utf8(&self.buffer[7..20]).map_err(std::io::Error::other)?;
-                let length: usize = digits.parse().map_err(std::io::Error::other)?;
-                if filled >= 20 + length {
-                    return Ok(self.buffer[20..20 + length].to_vec());
-                }
-            }
         }
     }
 }
@@ -206,75 +149,44 @@ impl bb8::ManageConnection for BareManager {
     }
 }
 
-/// What a slice has brought.
-struct Slice {
-    per_second: f64,
-    /// The luckiest caller's share, by the unluckiest's.
-    unfairness: f64,
+/// A caller of a pool whose connections are used by hand.
+struct FromDeadpool(deadpool::managed::Pool<BareManager>);
+
+impl Caller for FromDeadpool {
+    async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
+        let lent: Result<deadpool::managed::Object<BareManager>, _> = self.0.get().await;
+        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(lent.exchange(body).await?)
+    }
 }
 
-/// All exchanges of a slice are counted per caller, after a warm-up in which every connection is opened.
-async fn slice_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<Slice> {
-    let (going, measuring) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    let counts: Arc<Vec<AtomicU64>> = Arc::new((0..who.callers()).map(|_| AtomicU64::new(0)).collect());
-    let client = Client::builder(Endpoint::from(address))
-        .pool(|pool| pool.max_size(16))
-        .build()?;
-    let deadpool = deadpool::managed::Pool::builder(BareManager(address))
-        .max_size(16)
-        .build()?;
-    let bb8 = bb8::Pool::builder()
-        .max_size(16)
-        .build(BareManager(address))
-        .await?;
-    let mut callers = Vec::new();
-    for caller in 0..who.callers() {
-        let (going, measuring, counts) = (Arc::clone(&going), Arc::clone(&measuring), Arc::clone(&counts));
-        let (client, deadpool, bb8) = (client.clone(), deadpool.clone(), bb8.clone());
-        callers.push(tokio::spawn(async move {
-            let body = [b'7'; BODY];
-            let mut own = match who {
-                Who::Bare => Some(Bare::connect(address).await?),
-                _ => None,
-            };
-            while going.load(Ordering::Relaxed) {
-                let length = match (&mut own, who) {
-                    (Some(own), _) => own.exchange(&body).await?.len(),
-                    (None, Who::Deadpool) => {
-                        let lent: Result<deadpool::managed::Object<BareManager>, _> = deadpool.get().await;
-                        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
-                        lent.exchange(&body).await?.len()
-                    }
-                    (None, Who::Bb8) => {
-                        let mut lent = bb8.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-                        lent.exchange(&body).await?.len()
-                    }
-                    (None, _) => client.exchange(&body).await?.len(),
-                };
-                ensure!(length == BODY, "a reply of {length} bytes");
-                if measuring.load(Ordering::Relaxed) {
-                    counts[caller].fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            anyhow::Ok(())
-        }));
+struct FromBb8(bb8::Pool<BareManager>);
+
+impl Caller for FromBb8 {
+    async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
+        let mut lent = self.0.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(lent.exchange(body).await?)
     }
-    tokio::time::sleep(slice / 5).await;
-    measuring.store(true, Ordering::Relaxed);
-    let began = Instant::now();
-    tokio::time::sleep(slice).await;
-    measuring.store(false, Ordering::Relaxed);
-    let elapsed = began.elapsed().as_secs_f64();
-    going.store(false, Ordering::Relaxed);
-    for caller in callers {
-        caller.await.context("a caller panicked")??;
+}
+
+async fn run(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<Slice> {
+    let at_edge = || ();
+    match who {
+        Who::Bare => slice_of(slices::owners(address).await?, slice, at_edge).await,
+        Who::Millpond => slice_of(slices::exclusive(address, CALLERS)?, slice, at_edge).await,
+        Who::Deadpool => {
+            let pool = deadpool::managed::Pool::builder(BareManager(address));
+            let pool = pool.max_size(CONNECTIONS.into()).build()?;
+            let callers = (0..CALLERS).map(|_| FromDeadpool(pool.clone())).collect();
+            slice_of(callers, slice, at_edge).await
+        }
+        Who::Bb8 => {
+            let pool = bb8::Pool::builder().max_size(CONNECTIONS.into());
+            let pool = pool.build(BareManager(address)).await?;
+            let callers = (0..CALLERS).map(|_| FromBb8(pool.clone())).collect();
+            slice_of(callers, slice, at_edge).await
+        }
     }
-    let counts: Vec<u64> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-    let (most, least) = (counts.iter().max().copied(), counts.iter().min().copied());
-    Ok(Slice {
-        per_second: counts.iter().sum::<u64>() as f64 / elapsed,
-        unfairness: most.unwrap_or(0) as f64 / least.unwrap_or(0) as f64,
-    })
 }
 
 fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyhow::Result<()> {
@@ -284,7 +196,7 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
     for _ in 0..rounds {
         fastrand::shuffle(&mut order);
         for who in order {
-            let one = runtime.block_on(slice_of(who, peer.address, slice))?;
+            let one = runtime.block_on(run(who, peer.address, slice))?;
             let index = Who::ALL.iter().position(|other| *other == who).expect("listed");
             seen[index].push(one);
         }
@@ -301,16 +213,18 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
                 .map(|(ours, other)| ours.per_second / other.per_second),
         );
         let unfair = Middle::of(slices.iter().map(|slice| slice.unfairness)).context("rounds")?;
+        let starved = slices.iter().map(|slice| slice.starved).max();
         let ratio = ratio.context("rounds")?;
         println!(
-            "  {:<16} {:>8.0}/s   ours / its: {ratio}   luckiest / unluckiest {:.3}",
+            "  {:<16} {:>8.0}/s   ours / its: {ratio}   luckiest / unluckiest {:.3}, starved at most {}",
             who.name(),
             rate.median,
-            unfair.median
+            unfair.median,
+            starved.unwrap_or(0)
         );
         println!(
             "{}",
-            json!({"kind": "exchange", "runtime": title, "who": who.name(), "per_second": rate, "ours_by_its": ratio, "unfairness": unfair})
+            json!({"kind": "exchange", "runtime": title, "who": who.name(), "per_second": rate, "ours_by_its": ratio, "unfairness": unfair, "starved": starved})
         );
     }
     println!(
@@ -319,22 +233,53 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
     Ok(())
 }
 
-/// The median time of one caller's exchanges, in microseconds.
-async fn median_of(subject: Subject, address: SocketAddr, slice: Duration) -> anyhow::Result<f64> {
-    let client = Client::builder(Endpoint::from(address)).build()?;
-    let mut bare = Bare::connect(address).await?;
-    let mut times = Histogram::<u64>::new(3)?;
-    let (body, began) = ([b'7'; BODY], Instant::now());
-    while began.elapsed() < slice {
-        let sent = Instant::now();
-        let length = match subject {
-            Subject::Bare => bare.exchange(&body).await?.len(),
-            _ => client.exchange(&body).await?.len(),
-        };
-        times.record(u64::try_from(sent.elapsed().as_nanos())?)?;
-        ensure!(length == BODY, "a reply of {length} bytes");
+/// Ours on both runtimes, beside a process of Node.
+fn beside_node(rounds: u32, slice: Duration) -> anyhow::Result<()> {
+    let peer = Peer::start()?;
+    let runtimes = [("one thread", one_thread()?), ("two workers", two_workers()?)];
+    let mut node = Node::start(peer.address)?;
+    let mut seen: [Vec<Slice>; 3] = Default::default();
+    let mut order = [0, 1, 2];
+    for _ in 0..rounds {
+        fastrand::shuffle(&mut order);
+        for index in order {
+            let one = match runtimes.get(index) {
+                Some((_, runtime)) => runtime.block_on(run(Who::Millpond, peer.address, slice)),
+                None => node.slice_of(slice),
+            };
+            seen[index].push(one?);
+        }
     }
-    Ok(times.value_at_quantile(0.5) as f64 / 1e3)
+    let [.., theirs] = &seen;
+    let rate = Middle::of(theirs.iter().map(|slice| slice.per_second)).context("rounds")?;
+    println!(
+        "\nbeside Node with generic-pool: {CALLERS} callers over {CONNECTIONS} connections, bodies of {BODY} bytes, {rounds} rounds of {slice:?}"
+    );
+    println!("  {:<22} {:>8.0}/s", "Node, generic-pool", rate.median);
+    for ((title, _), ours) in runtimes.iter().zip(&seen) {
+        let per_second = Middle::of(ours.iter().map(|slice| slice.per_second)).context("rounds")?;
+        let ratio = ours
+            .iter()
+            .zip(theirs)
+            .map(|(ours, theirs)| ours.per_second / theirs.per_second);
+        let ratio = Middle::of(ratio).context("rounds")?;
+        println!(
+            "  millpond, {title:<12} {:>8.0}/s   ours / Node's: {ratio}; target: at least 1.8",
+            per_second.median
+        );
+        println!(
+            "{}",
+            json!({"kind": "node", "runtime": title, "per_second": per_second, "node_per_second": rate, "ratio": ratio})
+        );
+    }
+    Ok(())
+}
+
+async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<f64> {
+    match who {
+        Who::Bare => median_of(Bare::connect(address).await?, slice).await,
+        _ => median_of(Client::builder(Endpoint::from(address)).build()?, slice).await,
+    }
 }
 
 fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
@@ -342,20 +287,16 @@ fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
     for (title, runtime) in [("one thread", one_thread()?), ("two workers", two_workers()?)] {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let run = |subject| {
-                let one = median_of(subject, peer.address, slice);
-                match title {
-                    "one thread" => runtime.block_on(one),
-                    // Within a worker, as in a program.
-                    _ => runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? }),
+            let mut order = [Who::Millpond, Who::Bare];
+            fastrand::shuffle(&mut order);
+            for who in order {
+                // Within a worker, as in a program.
+                let one = p50_of(who, peer.address, slice);
+                let one = runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?;
+                match who {
+                    Who::Millpond => ours.push(one),
+                    _ => bare.push(one),
                 }
-            };
-            if fastrand::bool() {
-                ours.push(run(Subject::Pool)?);
-                bare.push(run(Subject::Bare)?);
-            } else {
-                bare.push(run(Subject::Bare)?);
-                ours.push(run(Subject::Pool)?);
             }
         }
         let ratio = Middle::of(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare)).context("rounds")?;
@@ -376,22 +317,10 @@ fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As short as it can be written: the header's digits, and the body's place.
+/// The header's digits, and the body's place.
 fn by_hand(body: &[u8], out: &mut Vec<u8>) -> usize {
-    out.extend_from_slice(b"length:");
-    let mut digits = [b'0'; 13];
-    let mut rest = body.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
-        rest /= 10;
-    }
-    out.extend_from_slice(&digits);
-    out.extend_from_slice(body);
-    assert_eq!(&out[..7], b"length:");
-    out[7..20].iter().fold(0, |length, digit| {
-        assert!(digit.is_ascii_digit());
-        10 * length + usize::from(digit - b'0')
-    })
+    append_frame(body, out);
+    body_length(out.first_chunk().expect("just appended")).expect("just appended")
 }
 
 fn ours(protocol: &LengthJson, body: &[u8], out: &mut Vec<u8>) -> usize {

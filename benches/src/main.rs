@@ -12,7 +12,12 @@ mod exchange;
 #[cfg(target_os = "linux")]
 mod faults;
 mod json_lines;
+mod multiplexer;
+mod node;
+mod peer;
+mod pipelined;
 mod sizes;
+mod slices;
 mod streams;
 mod table;
 mod verdict;
@@ -46,6 +51,8 @@ enum Command {
     Streams(streams::StreamsArguments),
     /// Exchanges over loopback: the client beside bare sockets and other pools
     Exchange(exchange::ExchangeArguments),
+    /// Several exchanges in flight per connection, over loopback: what a multiplexer written by hand reaches
+    Pipelined(pipelined::PipelinedArguments),
     /// What the processes that the others start are told to be
     #[command(hide = true, subcommand)]
     Role(streams::Role),
@@ -137,7 +144,7 @@ fn main() -> anyhow::Result<()> {
     if cfg!(debug_assertions)
         && matches!(
             command,
-            Command::Pool(_) | Command::Streams(_) | Command::Exchange(_)
+            Command::Pool(_) | Command::Streams(_) | Command::Exchange(_) | Command::Pipelined(_)
         )
     {
         bail!("a debug build measures nothing: run it with --release");
@@ -148,6 +155,7 @@ fn main() -> anyhow::Result<()> {
         Command::Faults(arguments) => faults::run(&arguments),
         Command::Streams(arguments) => streams::streams(&arguments),
         Command::Exchange(arguments) => exchange::exchange(&arguments),
+        Command::Pipelined(arguments) => pipelined::pipelined(&arguments),
         Command::Role(role) => streams::play(&role),
     }
 }

@@ -3,9 +3,9 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    io::Write,
+    net::SocketAddr,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -20,7 +20,10 @@ use millpond::{
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::verdict::Middle;
+use crate::{
+    peer::{self, Peer},
+    verdict::Middle,
+};
 
 /// The size of a request and of its reply.
 const BODY: usize = 64;
@@ -227,36 +230,9 @@ pub(crate) fn idle_sessions(rounds: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The other side, in a process of its own; ended when dropped.
-pub(crate) struct Peer {
-    process: Child,
-    pub(crate) address: SocketAddr,
-}
-
-impl Peer {
-    pub(crate) fn start() -> anyhow::Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["role", "peer"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().context("piped")?).read_line(&mut line)?;
-        let address = line.trim().parse().context("the peer's address")?;
-        Ok(Peer { process, address })
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
-
 pub(crate) fn play(role: &Role) -> anyhow::Result<()> {
     match *role {
-        Role::Peer => peer(),
+        Role::Peer => peer::serve(),
         Role::Cycle {
             peer,
             cycles,
@@ -276,41 +252,11 @@ pub(crate) fn play(role: &Role) -> anyhow::Result<()> {
     }
 }
 
-fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+pub(crate) fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(work)
-}
-
-/// Threads would do for a few connections, but there are thousands: one task each.
-fn peer() -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("{}", listener.local_addr()?);
-    listener.set_nonblocking(true)?;
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(0);
-    });
-    on_one_thread(async move {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        loop {
-            let (mut stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(async move {
-                // What comes goes back as it came: frames as well.
-                let mut bytes = [0; 1024];
-                while let Ok(length @ 1..) = stream.read(&mut bytes).await {
-                    if bytes[0] == b'H' {
-                        continue;
-                    }
-                    if stream.write_all(&bytes[..length]).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    })
 }
 
 async fn cycle(peer: SocketAddr, cycles: u64, exchange_every: u64) -> anyhow::Result<()> {

@@ -1,0 +1,295 @@
+//! Several exchanges in flight per connection, over loopback, the server in a process of its own: what a multiplexer written by hand reaches
+//! beside sockets that each caller owns and beside our client, whose connections carry one exchange at a time. Every round runs each
+//! contestant once, in a new random order; ratios are taken within a round.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use millpond::{client::Client, transport::Endpoint};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::{
+    multiplexer::{Multiplexer, Writes},
+    peer::Peer,
+    slices::{self, BODY, Bare, CALLERS, Caller, Slice, median_of, one_thread, slice_of, two_workers},
+    verdict::Middle,
+};
+
+/// So many times as fast as 16 that own a socket the multiplexer must be on one thread: where it isn't, the machine or the peer holds it
+/// back, and nothing follows from the run.
+const VALID_FROM: f64 = 3.0;
+
+/// Measures pipelined exchanges over loopback.
+///
+/// The exit code is 0 whether the run is valid or not: that is printed.
+#[derive(clap::Args)]
+pub(crate) struct PipelinedArguments {
+    /// Only this; may be repeated
+    #[arg(long = "case", value_enum)]
+    cases: Vec<Case>,
+
+    /// How many rounds
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// How long each contestant runs in a round, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(20..=10_000))]
+    slice: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Case {
+    /// 64 callers on a runtime of one thread
+    OneThread,
+    /// The same on two workers
+    TwoWorkers,
+    /// 256 callers, on both runtimes
+    #[value(name = "callers-256")]
+    Callers256,
+    /// One caller's latency, on both runtimes
+    Latency,
+}
+
+pub(crate) fn pipelined(arguments: &PipelinedArguments) -> anyhow::Result<()> {
+    let (rounds, slice) = (arguments.rounds, Duration::from_millis(arguments.slice));
+    for case in Case::value_variants() {
+        if !arguments.cases.is_empty() && !arguments.cases.contains(case) {
+            continue;
+        }
+        match case {
+            Case::OneThread => {
+                let seen = throughput("one thread", &one_thread()?, CALLERS, rounds, slice)?;
+                judge(&seen)?;
+            }
+            Case::TwoWorkers => {
+                throughput("two workers", &two_workers()?, CALLERS, rounds, slice)?;
+            }
+            Case::Callers256 => {
+                throughput("one thread", &one_thread()?, 256, rounds, slice)?;
+                throughput("two workers", &two_workers()?, 256, rounds, slice)?;
+            }
+            Case::Latency => {
+                latency("one thread", &one_thread()?, rounds, slice)?;
+                latency("two workers", &two_workers()?, rounds, slice)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who exchanges.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// 16 callers that own a socket, however many the others are.
+    Bare,
+    /// Our client, over 16 connections.
+    Exclusive,
+    Multiplexer {
+        connections: usize,
+        writes: Writes,
+    },
+}
+
+impl Who {
+    const ALL: [Who; 6] = [
+        Who::Bare,
+        Who::Exclusive,
+        Who::multiplexer(1, Writes::AtOnce),
+        Who::multiplexer(2, Writes::AtOnce),
+        Who::multiplexer(1, Writes::AfterAPause),
+        Who::multiplexer(2, Writes::AfterAPause),
+    ];
+
+    const fn multiplexer(connections: usize, writes: Writes) -> Who {
+        Who::Multiplexer { connections, writes }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Who::Bare => "16 own a socket".to_owned(),
+            Who::Exclusive => "millpond, exclusive, over 16".to_owned(),
+            Who::Multiplexer { connections, writes } => {
+                let pause = match writes {
+                    Writes::AtOnce => "",
+                    Writes::AfterAPause => ", pausing",
+                };
+                format!("multiplexer over {connections}{pause}")
+            }
+        }
+    }
+}
+
+/// One contestant's slice.
+struct Seen {
+    slice: Slice,
+    /// Where writes can be counted.
+    writes_per_exchange: Option<f64>,
+    /// How much of a core the peer took, where that can be told.
+    peer_share: Option<f64>,
+}
+
+/// All slices of a contestant, one a round.
+type Rounds = Vec<(Who, Vec<Seen>)>;
+
+async fn run(who: Who, peer: &Peer, callers: usize, slice: Duration) -> anyhow::Result<Seen> {
+    match who {
+        Who::Bare => seen(slices::owners(peer.address).await?, peer, slice, || None).await,
+        Who::Exclusive => seen(slices::exclusive(peer.address, callers)?, peer, slice, || None).await,
+        Who::Multiplexer { connections, writes } => {
+            let multiplexer = Multiplexer::connect(peer.address, connections, writes).await?;
+            let callers = multiplexer.callers(callers);
+            seen(callers, peer, slice, || Some(multiplexer.writes())).await
+        }
+    }
+}
+
+async fn seen<C: Caller>(
+    callers: Vec<C>,
+    peer: &Peer,
+    slice: Duration,
+    writes: impl Fn() -> Option<u64>,
+) -> anyhow::Result<Seen> {
+    let mut edges = Vec::new();
+    let slice = slice_of(callers, slice, || {
+        edges.push((Instant::now(), writes(), peer.used()))
+    })
+    .await?;
+    let [(began, written, used), (ended, written_then, used_then)] = edges[..] else {
+        anyhow::bail!("a slice has two edges");
+    };
+    let elapsed = (ended - began).as_secs_f64();
+    let writes = written_then.zip(written).map(|(then, before)| then - before);
+    let used = used_then.zip(used).map(|(then, before)| then - before);
+    Ok(Seen {
+        writes_per_exchange: writes.map(|writes| writes as f64 / slice.exchanges as f64),
+        peer_share: used.map(|used| used.as_secs_f64() / elapsed),
+        slice,
+    })
+}
+
+fn throughput(
+    title: &str,
+    runtime: &Runtime,
+    callers: usize,
+    rounds: u32,
+    slice: Duration,
+) -> anyhow::Result<Rounds> {
+    let peer = Peer::start()?;
+    let mut all: Rounds = Who::ALL.into_iter().map(|who| (who, Vec::new())).collect();
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    for _ in 0..rounds {
+        fastrand::shuffle(&mut order);
+        for &index in &order {
+            let (who, seen) = &mut all[index];
+            seen.push(runtime.block_on(run(*who, &peer, callers, slice))?);
+        }
+    }
+    println!("\n{title}: {callers} callers, bodies of {BODY} bytes, {rounds} rounds of {slice:?}");
+    for (who, seen) in &all {
+        let rate = Middle::of(seen.iter().map(|seen| seen.slice.per_second)).context("rounds")?;
+        let by_bare = by_bare(&all, seen)?;
+        let unfair = Middle::of(seen.iter().map(|seen| seen.slice.unfairness)).context("rounds")?;
+        let starved = seen.iter().map(|seen| seen.slice.starved).max().unwrap_or(0);
+        let writes = Middle::of(seen.iter().filter_map(|seen| seen.writes_per_exchange));
+        let peer_share = Middle::of(seen.iter().filter_map(|seen| seen.peer_share));
+        let or_dash = |middle: Option<Middle>| {
+            middle.map_or("–".to_owned(), |middle| format!("{:.3}", middle.median))
+        };
+        println!(
+            "  {:<29} {:>8.0}/s   of the bare ones': {by_bare}   writes each {:<5}  luckiest / unluckiest {:.3}, starved at most {starved}; peer's share of a core {}",
+            who.name(),
+            rate.median,
+            or_dash(writes),
+            unfair.median,
+            or_dash(peer_share),
+        );
+        println!(
+            "{}",
+            json!({"kind": "pipelined", "runtime": title, "callers": callers, "who": who.name(), "per_second": rate, "by_bare": by_bare,
+                "writes_per_exchange": writes, "unfairness": unfair, "starved": starved, "peer_share": peer_share})
+        );
+    }
+    Ok(all)
+}
+
+/// The rates, each by those of the bare sockets in the same round.
+fn by_bare(all: &Rounds, seen: &[Seen]) -> anyhow::Result<Middle> {
+    let bare = all.iter().find(|(who, _)| *who == Who::Bare).context("listed")?;
+    let ratios = seen
+        .iter()
+        .zip(&bare.1)
+        .map(|(seen, bare)| seen.slice.per_second / bare.slice.per_second);
+    Middle::of(ratios).context("rounds")
+}
+
+/// Says whether the run can be used.
+fn judge(all: &Rounds) -> anyhow::Result<()> {
+    let mut best = 0_f64;
+    for (who, seen) in all {
+        if matches!(who, Who::Multiplexer { .. }) {
+            best = best.max(by_bare(all, seen)?.median);
+        }
+    }
+    let valid = best >= VALID_FROM;
+    let verdict = match valid {
+        true => "valid",
+        false => "invalid",
+    };
+    println!(
+        "  {verdict}: the best multiplexer does {best:.2} times the exchanges of 16 that own a socket; at least {VALID_FROM} are needed"
+    );
+    println!(
+        "{}",
+        json!({"kind": "validity", "valid": valid, "best_by_bare": best, "needed": VALID_FROM})
+    );
+    Ok(())
+}
+
+async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<f64> {
+    match who {
+        Who::Bare => median_of(Bare::connect(address).await?, slice).await,
+        Who::Exclusive => median_of(Client::builder(Endpoint::from(address)).build()?, slice).await,
+        Who::Multiplexer { connections, writes } => {
+            let multiplexer = Multiplexer::connect(address, connections, writes).await?;
+            median_of(multiplexer.callers(1).remove(0), slice).await
+        }
+    }
+}
+
+fn latency(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyhow::Result<()> {
+    let peer = Peer::start()?;
+    // One caller has use for one connection.
+    let one_connection = |who: &Who| !matches!(who, Who::Multiplexer { connections: 2.., .. });
+    let contestants: Vec<Who> = Who::ALL.into_iter().filter(one_connection).collect();
+    let mut seen = vec![Vec::new(); contestants.len()];
+    let mut order: Vec<usize> = (0..contestants.len()).collect();
+    for _ in 0..rounds {
+        fastrand::shuffle(&mut order);
+        for &index in &order {
+            let one = p50_of(contestants[index], peer.address, slice);
+            // Within a worker, as in a program.
+            seen[index].push(runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?);
+        }
+    }
+    println!("\none caller, {title}: p50, {rounds} rounds of {slice:?}");
+    for (who, times) in contestants.iter().zip(&seen) {
+        let p50 = Middle::of(times.iter().copied()).context("rounds")?;
+        let ratio =
+            Middle::of(times.iter().zip(&seen[0]).map(|(time, bare)| time / bare)).context("rounds")?;
+        println!(
+            "  {:<29} {:>6.1} µs   of a bare socket's: {ratio}",
+            who.name(),
+            p50.median
+        );
+        println!(
+            "{}",
+            json!({"kind": "pipelined_latency", "runtime": title, "who": who.name(), "p50_us": p50, "by_bare": ratio})
+        );
+    }
+    Ok(())
+}
