@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millpond::{client::Client, transport::Endpoint};
+use millpond::{
+    client::{Client, Pipelining},
+    transport::Endpoint,
+};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -93,16 +96,22 @@ enum Who {
         connections: usize,
         writes: Writes,
     },
+    /// Our client, with as many exchanges in flight as there are callers.
+    Pipelined {
+        connections: usize,
+    },
 }
 
 impl Who {
-    const ALL: [Who; 6] = [
+    const ALL: [Who; 8] = [
         Who::Bare,
         Who::Exclusive,
         Who::multiplexer(1, Writes::AtOnce),
         Who::multiplexer(2, Writes::AtOnce),
         Who::multiplexer(1, Writes::AfterAPause),
         Who::multiplexer(2, Writes::AfterAPause),
+        Who::Pipelined { connections: 1 },
+        Who::Pipelined { connections: 2 },
     ];
 
     const fn multiplexer(connections: usize, writes: Writes) -> Who {
@@ -120,6 +129,7 @@ impl Who {
                 };
                 format!("multiplexer over {connections}{pause}")
             }
+            Who::Pipelined { connections } => format!("millpond, pipelined, over {connections}"),
         }
     }
 }
@@ -145,7 +155,23 @@ async fn run(who: Who, peer: &Peer, callers: usize, slice: Duration) -> anyhow::
             let callers = multiplexer.callers(callers);
             seen(callers, peer, slice, || Some(multiplexer.writes())).await
         }
+        Who::Pipelined { connections } => {
+            let client = pipelined_client(peer.address, connections, callers)?;
+            let callers = vec![client.clone(); callers];
+            let writes = || Some(client.pool().connector().pipelined_writes());
+            seen(callers, peer, slice, writes).await
+        }
     }
+}
+
+/// A client that keeps all callers' exchanges in flight, spread evenly over its connections.
+fn pipelined_client(address: SocketAddr, connections: usize, callers: usize) -> anyhow::Result<Client> {
+    let size = u32::try_from(connections)?;
+    let depth = callers.div_ceil(connections);
+    Ok(Client::builder(Endpoint::from(address))
+        .pipelined(Pipelining::default().depth(depth))
+        .pool(move |pool| pool.max_size(size))
+        .build()?)
 }
 
 async fn seen<C: Caller>(
@@ -258,13 +284,19 @@ async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Resul
             let multiplexer = Multiplexer::connect(address, connections, writes).await?;
             median_of(multiplexer.callers(1).remove(0), slice).await
         }
+        Who::Pipelined { connections } => median_of(pipelined_client(address, connections, 1)?, slice).await,
     }
 }
 
 fn latency(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyhow::Result<()> {
     let peer = Peer::start()?;
     // One caller has use for one connection.
-    let one_connection = |who: &Who| !matches!(who, Who::Multiplexer { connections: 2.., .. });
+    let one_connection = |who: &Who| {
+        !matches!(
+            who,
+            Who::Multiplexer { connections: 2.., .. } | Who::Pipelined { connections: 2.. }
+        )
+    };
     let contestants: Vec<Who> = Who::ALL.into_iter().filter(one_connection).collect();
     let mut seen = vec![Vec::new(); contestants.len()];
     let mut order: Vec<usize> = (0..contestants.len()).collect();

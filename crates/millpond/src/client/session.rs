@@ -56,6 +56,8 @@ pub struct Session {
 pub(super) struct HeartbeatCounts {
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
+    /// Writes of requests, by pipelines.
+    pub(super) writes: AtomicU64,
 }
 
 /// How far an exchange had come when it failed.
@@ -301,7 +303,11 @@ impl Session {
     /// Writes a part of many exchanges' requests: from here on it is dirty until it is at rest again.
     pub(super) fn poll_write_many(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.dirty = true;
-        Pin::new(self.framed.stream_mut()).poll_write(cx, bytes)
+        let written = Pin::new(self.framed.stream_mut()).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.counts.writes.fetch_add(1, Ordering::Relaxed);
+        }
+        written
     }
 
     /// All of many exchanges have ended.

@@ -68,6 +68,12 @@ impl<F: Framing> Sessions<F> {
         }
     }
 
+    /// How many writes to sockets the requests of pipelines have taken since the client was made: the fewer for as many requests, the
+    /// faster.
+    pub fn pipelined_writes(&self) -> u64 {
+        self.counts.writes.load(Ordering::Relaxed)
+    }
+
     /// How many sessions are to be woken.
     #[cfg(test)]
     pub(super) fn moments(&self) -> usize {
