@@ -163,3 +163,33 @@ async fn a_large_request_and_a_large_reply_cross_in_pieces() {
     assert!(answer.0.unwrap() == large && answer.1.unwrap() == large);
     assert_eq!(client.snapshot().totals.opened, 1);
 }
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_any_more_is_not_delivered_later() {
+    let (listener, builder) = start().await;
+    let client = builder.build().unwrap();
+    let body = vec![b'1'; 1_000_000];
+    for ends_by_its_deadline in [true, false] {
+        let soon = Duration::from_millis(100);
+        let mut stream = if ends_by_its_deadline {
+            let request = client.within(soon);
+            let (ended, stream) = tokio::join!(request.exchange(&body), accept(&listener));
+            assert!(matches!(ended, Err(RequestError::TimedOut { .. })), "{ended:?}");
+            stream
+        } else {
+            let cancelled = tokio::time::timeout(soon, client.exchange(&body));
+            let (ended, stream) = tokio::join!(cancelled, accept(&listener));
+            ended.expect_err("it was cancelled");
+            stream
+        };
+        let mut received = Vec::new();
+        let end = stream.read_to_end(&mut received).await;
+        let end = end.map_err(|error| error.kind());
+        assert_eq!(
+            end,
+            Err(io::ErrorKind::ConnectionReset),
+            "{} bytes came",
+            received.len()
+        );
+    }
+}

@@ -8,17 +8,25 @@ mod loopback;
 use std::{
     fs::File,
     future::Future,
+    io::Write,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
+
+use bytes::Bytes;
 
 use loopback::*;
 use millpond::{
     connectors::StreamConnector,
     pool::{AcquireError, Pool},
-    transport::{ConnectFailure, Dialer, Phase, PhaseLimits},
+    server::{Server, Status, raw},
+    transport::{ConnectFailure, Dialer, ListenOptions, Listener, Phase, PhaseLimits},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -165,6 +173,66 @@ fn accepting_pauses_while_descriptors_are_used_up_and_goes_on_when_they_are_back
             within(site.listener.accept()).await.expect("there is room again");
         }
     });
+}
+
+#[test]
+fn a_server_without_descriptors_serves_whom_it_has_without_spinning_and_takes_the_next_when_they_are_back() {
+    const FRAME: &[u8] = b"length:00000000000011";
+    run(async {
+        let any = "tcp://127.0.0.1:0".parse().expect("an endpoint");
+        let listener = Listener::bind(&any, ListenOptions::default())
+            .await
+            .expect("a port");
+        let server = Server::builder(raw(async |body: Bytes| Ok(body)));
+        let running = server.serve(listener).expect("a runtime");
+        let (host, port) = ("127.0.0.1", running.endpoint().to_string());
+        let port: u16 = port
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .expect("a port");
+        let mut first = TcpStream::connect((host, port)).await.expect("it listens");
+        exchange(&mut first, FRAME).await;
+
+        let mut used_up = UsedUp::now();
+        used_up.give_back(1);
+        // The last one is the client's: nothing is awaited here, so the server has no turn.
+        let mut next = std::net::TcpStream::connect((host, port)).expect("the kernel accepts");
+        next.write_all(FRAME).expect("the kernel takes it");
+        next.set_nonblocking(true).expect("an option");
+        let next = TcpStream::from_std(next);
+        let metrics = tokio::runtime::Handle::current().metrics();
+        let (parked, busy) = (
+            metrics.worker_park_count(0),
+            metrics.worker_total_busy_duration(0),
+        );
+        tokio::time::sleep(500 * MS).await;
+        let parked = metrics.worker_park_count(0) - parked;
+        let busy = metrics.worker_total_busy_duration(0) - busy;
+        // 10, 20, 40 … ms between two attempts: half a second has room for six. Were there no pauses, it would be one long turn.
+        assert!(
+            parked < 50 && busy < 250 * MS,
+            "it spins: {parked} turns, busy for {busy:?}"
+        );
+        exchange(&mut first, FRAME).await;
+        let snapshot = running.snapshot();
+        assert_eq!((snapshot.status, snapshot.open), (Status::Open, 1));
+
+        used_up.give_back(1);
+        let mut reply = [0; FRAME.len()];
+        within(next.expect("a reactor").read_exact(&mut reply))
+            .await
+            .expect("a reply");
+        assert_eq!(reply, FRAME);
+        assert_eq!(running.snapshot().totals.accepted, 2);
+    });
+}
+
+/// Sends a frame to a server that sends it back.
+async fn exchange(stream: &mut TcpStream, frame: &[u8]) {
+    let mut reply = vec![0; frame.len()];
+    within(stream.write_all(frame)).await.expect("it is open");
+    within(stream.read_exact(&mut reply)).await.expect("a reply");
+    assert_eq!(reply, frame);
 }
 
 #[test]

@@ -61,7 +61,8 @@ use crate::{
 ///
 /// # What it promises
 ///
-/// A reply is that of its request, or none: a connection with an unfinished exchange on it is closed. A request is sent a second time only
+/// A reply is that of its request, or none: a connection with an unfinished exchange on it is reset, so that the kernel doesn't go on
+/// delivering a request that nobody waits for. A request is sent a second time only
 /// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
 /// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
 ///

@@ -125,6 +125,12 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn close(&self, session: Session) -> Closing {
         self.heartbeats.forget(session.alarm);
+        if session.is_dirty() {
+            // Nobody waits for the reply any more. What the kernel still holds of the request would be kept for a peer that doesn't read, after this
+            // place has long been somebody else's; and if it did arrive, it would be executed for nobody.
+            session.into_stream().abort();
+            return Closing::Done;
+        }
         self.streams.close(session.into_stream())
     }
 

@@ -36,14 +36,11 @@ pub(super) async fn leave(mut stream: Stream, reason: Closed, speaks: &str) {
         // Whether it was heard nobody needs to know.
         let _ = timeout(LINGER, farewell).await;
     }
-    if matches!(reason, Closed::WriteTimeout | Closed::HeartbeatMissed)
-        && let Some(socket) = stream.tcp()
-    {
-        // Nobody takes what the kernel still holds: it needn't go on trying. If it can't be told, it will.
-        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
-        return;
+    match reason {
+        // Nobody takes what the kernel still holds.
+        Closed::WriteTimeout | Closed::HeartbeatMissed => stream.abort(),
+        _ => stream.close(),
     }
-    stream.close();
 }
 
 /// Reads until the client has closed its side as well, or it is enough.

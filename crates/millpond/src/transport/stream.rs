@@ -169,6 +169,14 @@ impl Stream {
             let _ = farewell.poll(&mut cx);
         }
     }
+
+    /// Closes at once. What the kernel hasn't delivered yet is forgotten, where it would go on trying for a minute, and the peer sees a reset.
+    pub(crate) fn abort(self) {
+        if let Some(socket) = self.tcp() {
+            // If the kernel can't be told, it will go on trying.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
 }
 
 impl From<TcpStream> for Stream {
