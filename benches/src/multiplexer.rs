@@ -203,19 +203,20 @@ mod tests {
 
     #[tokio::test]
     async fn each_caller_gets_its_own_reply_however_the_bytes_are_torn() {
-        // So many bytes come at a time: less than a header.
-        let (mut peer, stream) = tokio::io::duplex(7);
+        // So many bytes come at a time: headers and bodies are torn anywhere.
+        let (mut peer, stream) = tokio::io::duplex(33);
+        let body_of = |number: usize| number.to_string().repeat(number).into_bytes();
         let (senders, replies): (VecDeque<_>, Vec<_>) = (0..20).map(|_| oneshot::channel()).unzip();
         tokio::spawn(async move { read(stream, &Arc::new(Mutex::new(Some(senders)))).await });
         tokio::spawn(async move {
             let mut frames = Vec::new();
             for number in 0..20 {
-                append_frame(number.to_string().as_bytes(), &mut frames);
+                append_frame(&body_of(number), &mut frames);
             }
             peer.write_all(&frames).await
         });
         for (number, reply) in replies.into_iter().enumerate() {
-            assert_eq!(reply.await.unwrap(), number.to_string().into_bytes());
+            assert_eq!(reply.await.unwrap(), body_of(number));
         }
     }
 
