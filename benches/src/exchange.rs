@@ -236,43 +236,66 @@ fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> a
 /// Ours on both runtimes, beside a process of Node.
 fn beside_node(rounds: u32, slice: Duration) -> anyhow::Result<()> {
     let peer = Peer::start()?;
-    let runtimes = [("one thread", one_thread()?), ("two workers", two_workers()?)];
+    let runtimes = [one_thread()?, two_workers()?];
     let mut node = Node::start(peer.address)?;
-    let mut seen: [Vec<Slice>; 3] = Default::default();
+    let mut seen: [Vec<(Slice, f64)>; 3] = Default::default();
     let mut order = [0, 1, 2];
     for _ in 0..rounds {
         fastrand::shuffle(&mut order);
         for index in order {
             let one = match runtimes.get(index) {
-                Some((_, runtime)) => runtime.block_on(run(Who::Millpond, peer.address, slice)),
+                Some(runtime) => runtime.block_on(ours_and_its_cpu(peer.address, slice)),
                 None => node.slice_of(slice),
             };
             seen[index].push(one?);
         }
     }
-    let [.., theirs] = &seen;
-    let rate = Middle::of(theirs.iter().map(|slice| slice.per_second)).context("rounds")?;
     println!(
         "\nbeside Node with generic-pool: {CALLERS} callers over {CONNECTIONS} connections, bodies of {BODY} bytes, {rounds} rounds of {slice:?}"
     );
-    println!("  {:<22} {:>8.0}/s", "Node, generic-pool", rate.median);
-    for ((title, _), ours) in runtimes.iter().zip(&seen) {
-        let per_second = Middle::of(ours.iter().map(|slice| slice.per_second)).context("rounds")?;
-        let ratio = ours
-            .iter()
-            .zip(theirs)
-            .map(|(ours, theirs)| ours.per_second / theirs.per_second);
+    let [.., theirs] = &seen;
+    let names = [
+        "millpond, one thread",
+        "millpond, two workers",
+        "Node, generic-pool",
+    ];
+    for (name, slices) in names.into_iter().zip(&seen) {
+        let rate = Middle::of(slices.iter().map(|(slice, _)| slice.per_second)).context("rounds")?;
+        let cpu = Middle::of(slices.iter().map(cpu_per_exchange)).context("rounds")?;
+        let pairs = || slices.iter().zip(theirs);
+        let ratio = pairs().map(|(one, node)| one.0.per_second / node.0.per_second);
         let ratio = Middle::of(ratio).context("rounds")?;
+        let cpu_ratio = pairs().map(|(one, node)| cpu_per_exchange(node) / cpu_per_exchange(one));
+        let cpu_ratio = Middle::of(cpu_ratio).context("rounds")?;
         println!(
-            "  millpond, {title:<12} {:>8.0}/s   ours / Node's: {ratio}; target: at least 1.8",
-            per_second.median
+            "  {name:<22} {:>8.0}/s   by Node's: {ratio}   processor time {:.2} µs each, Node's by it: {cpu_ratio}",
+            rate.median, cpu.median
         );
         println!(
             "{}",
-            json!({"kind": "node", "runtime": title, "per_second": per_second, "node_per_second": rate, "ratio": ratio})
+            json!({"kind": "node", "who": name, "per_second": rate, "by_node": ratio, "cpu_us": cpu, "node_cpu_by_its": cpu_ratio})
         );
     }
+    println!(
+        "  target: at least 1.8 times Node's exchanges; processor times are the clients', and suffer least from a busy machine"
+    );
     Ok(())
+}
+
+/// In microseconds.
+fn cpu_per_exchange((slice, cpu_seconds): &(Slice, f64)) -> f64 {
+    cpu_seconds * 1e6 / slice.exchanges as f64
+}
+
+/// The processor time is this process's, in seconds; the peer is another.
+async fn ours_and_its_cpu(address: SocketAddr, slice: Duration) -> anyhow::Result<(Slice, f64)> {
+    let mut used = Vec::new();
+    let callers = slices::exclusive(address, CALLERS)?;
+    let slice = slice_of(callers, slice, || used.push(cpu_time::ProcessTime::now())).await?;
+    let [began, ended] = used[..] else {
+        anyhow::bail!("a slice has two edges");
+    };
+    Ok((slice, ended.duration_since(began).as_secs_f64()))
 }
 
 async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<f64> {

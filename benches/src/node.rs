@@ -38,6 +38,8 @@ pub(crate) struct Node {
 #[derive(Deserialize)]
 struct Answer {
     seconds: f64,
+    /// Processor time, all threads.
+    cpu_seconds: f64,
     counts: Vec<u64>,
     wrong: u64,
 }
@@ -78,8 +80,9 @@ impl Node {
         Ok(node)
     }
 
-    /// Runs its callers for so long, after a warm-up of a fifth of it. A wrong reply is an error.
-    pub(crate) fn slice_of(&mut self, slice: Duration) -> anyhow::Result<Slice> {
+    /// Runs its callers for so long, after a warm-up of a fifth of it. Returns also the processor time that it took, in seconds. A wrong
+    /// reply is an error.
+    pub(crate) fn slice_of(&mut self, slice: Duration) -> anyhow::Result<(Slice, f64)> {
         writeln!(self.orders.as_mut().context("piped")?, "{}", slice.as_millis())?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
@@ -94,10 +97,8 @@ impl Node {
             answer.counts.len() == CALLERS,
             "not as many callers as were asked for"
         );
-        Ok(Slice::of(
-            &answer.counts,
-            Duration::try_from_secs_f64(answer.seconds)?,
-        ))
+        let elapsed = Duration::try_from_secs_f64(answer.seconds)?;
+        Ok((Slice::of(&answer.counts, elapsed), answer.cpu_seconds))
     }
 }
 

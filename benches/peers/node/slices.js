@@ -33,13 +33,14 @@ async function slice(milliseconds) {
   });
   await pause(milliseconds / 5);
   measuring = true;
-  const began = process.hrtime.bigint();
+  const began = process.hrtime.bigint(), before = process.cpuUsage();
   await pause(milliseconds);
   measuring = false;
   const seconds = Number(process.hrtime.bigint() - began) / 1e9;
+  const used = process.cpuUsage(before);
   going = false;
   await Promise.all(all);
-  return { seconds, counts, per_second: counts.reduce((sum, each) => sum + each) / seconds, wrong };
+  return { seconds, cpu_seconds: (used.user + used.system) / 1e6, counts, per_second: counts.reduce((sum, each) => sum + each) / seconds, wrong };
 }
 
 (async () => {
