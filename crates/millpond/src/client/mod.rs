@@ -40,6 +40,7 @@ use tokio::time::Instant;
 
 pub use self::{
     error::{Execution, Loss, RequestError},
+    retry::RetryTotals,
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
 };
@@ -180,6 +181,11 @@ impl<F: Framing> Client<F> {
     /// The pool at this instant.
     pub fn snapshot(&self) -> Snapshot {
         self.pool.snapshot()
+    }
+
+    /// How many requests were to be sent a second time, and what the budget said.
+    pub fn retries(&self) -> RetryTotals {
+        self.budget.lock().totals()
     }
 }
 
