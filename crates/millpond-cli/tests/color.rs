@@ -11,13 +11,16 @@ const TOLD: [&[&str]; 3] = [
     &["call", "--help"],
 ];
 
+/// Flags, the environment, and whether there is colour.
+type Case<'a> = (&'a [&'a str], &'a [(&'static str, &'static str)], bool);
+
 fn environment(variables: &[(&'static str, &'static str)], command: &mut std::process::Command) {
     command.env("TERM", "xterm").envs(variables.iter().copied());
 }
 
 #[test]
 fn the_flag_beats_the_environment_and_that_beats_what_a_pipe_is() {
-    let cases: [(&[&str], &[(&str, &str)], bool); 8] = [
+    let cases: [Case; 8] = [
         (&[], &[], false),
         (&[], &[("CLICOLOR_FORCE", "1")], true),
         (&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
@@ -45,7 +48,7 @@ fn the_flag_beats_the_environment_and_that_beats_what_a_pipe_is() {
 
 #[test]
 fn a_terminal_gets_it_unless_it_is_dumb_or_nobody_wants_it() {
-    let cases: [(&[&str], &[(&str, &str)], bool); 6] = [
+    let cases: [Case; 6] = [
         (&[], &[], true),
         (&[], &[("TERM", "dumb")], false),
         (&[], &[("NO_COLOR", "1")], false),
