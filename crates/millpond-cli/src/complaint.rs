@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    color::{Paint, Tone},
     exit::Exit,
     text::{escaped, escaped_lines},
 };
@@ -36,12 +37,22 @@ impl Complaint {
 
     /// Says so.
     pub(crate) fn report(self) -> Exit {
-        say(&format!("error: {}", self.text));
+        say_error(&self.text);
         self.exit
     }
 }
 
+/// That something is wrong, on stderr.
+pub(crate) fn say_error(text: &str) {
+    let label = Paint::of_stderr().tone(Tone::Bad, "error:");
+    write(&format!("{label} {}", escaped_lines(text)));
+}
+
 /// A line on stderr, or several. That nobody may be reading it is no reason to fail.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", escaped_lines(text));
+    write(&escaped_lines(text));
+}
+
+fn write(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

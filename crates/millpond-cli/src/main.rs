@@ -1,14 +1,19 @@
 //! millpond on the command line. What a command does is in a file of its own under `commands`; how what it found is shown stands apart from
 //! that, so that the text and the JSON say the same.
 
+mod color;
 mod commands;
 mod complaint;
 mod exit;
 mod lines;
+mod log;
 mod output;
 mod text;
 
-use clap::{Parser, Subcommand};
+use std::env;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use tracing_subscriber::filter::LevelFilter;
 
 use exit::Exit;
 
@@ -18,6 +23,37 @@ use exit::Exit;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// When to use colour: auto, always or never; auto heeds NO_COLOR, CLICOLOR_FORCE and TERM=dumb
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    color: color::When,
+    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve, else off]
+    ///
+    /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server and millpond::transport. No request and no reply is ever
+    /// logged.
+    #[arg(long, global = true, value_name = "LEVEL", value_hint = ValueHint::Other, env = "MILLPOND_LOG")]
+    log: Option<log::Filter>,
+}
+
+impl Arguments {
+    /// The command line: of the program, which reads it, and for those who write about it.
+    pub(crate) fn command_line() -> clap::Command {
+        color::with_headings(Arguments::command())
+    }
+
+    fn read() -> Arguments {
+        color::settle(color::asked(env::args_os()).unwrap_or(color::When::Auto));
+        let matches = Arguments::command_line().get_matches();
+        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        color::settle(arguments.color);
+        arguments
+    }
 }
 
 #[derive(Subcommand)]
@@ -35,7 +71,13 @@ enum Command {
 }
 
 fn main() -> Exit {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
+    let level = match arguments.command {
+        // It runs for long, and nobody else tells what it had to refuse.
+        Command::Serve(_) => LevelFilter::WARN,
+        _ => LevelFilter::OFF,
+    };
+    log::begin(arguments.log.unwrap_or_else(|| log::Filter::of(level)));
     match arguments.command {
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),

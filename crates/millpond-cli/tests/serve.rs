@@ -4,9 +4,8 @@ mod common;
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, thread};
 
-use common::{Folder, Served, run, until};
+use common::{Authority, Folder, Served, run, until};
 use nix::sys::signal::Signal;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 #[test]
 fn a_line_says_where_it_listens_and_how_to_try_it() {
@@ -73,21 +72,9 @@ fn a_unix_socket_is_this_users_alone() {
 #[test]
 fn with_tls_clients_show_certificates_and_may_be_anywhere() {
     let folder = Folder::new();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority =
-        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-    let issue = |name: &str| {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([String::from(name)]).expect("a name");
-        let certificate = params.signed_by(&key, &authority).expect("a certificate");
-        (
-            folder.write(&format!("{name}.pem"), &certificate.pem()),
-            folder.write(&format!("{name}.key"), &key.serialize_pem()),
-        )
-    };
-    let ca = folder.write("ca.pem", &authority.pem());
-    let (cert, key) = issue("pond.example");
+    let authority = Authority::new();
+    let ca = authority.write(&folder, "ca.pem");
+    let (cert, key) = authority.issue(&folder, "pond.example");
     let identity = ["--tls-cert", cert.as_str(), "--tls-key", key.as_str()];
     let alone = run(
         &[&["serve", "--listen", "tls://0.0.0.0:0"], &identity[..]].concat(),
@@ -102,7 +89,7 @@ fn with_tls_clients_show_certificates_and_may_be_anywhere() {
         "tls://0.0.0.0:0",
         &[&identity[..], &["--tls-client-ca", &ca]].concat(),
     );
-    let (cert, key) = issue("client.example");
+    let (cert, key) = authority.issue(&folder, "client.example");
     let trusting = ["1", "--ca", &ca, "--server-name", "pond.example", "-v"];
     let called = served.call(&[&trusting[..], &["--cert", &cert, "--key", &key]].concat());
     assert_eq!((called.code, called.out.as_str()), (Some(0), "1\n"), "{called:?}");

@@ -1,6 +1,5 @@
 //! `millpond completions`: what a shell needs to complete our command lines.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::{complaint::Complaint, exit::Exit, output};
@@ -20,7 +19,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(
         arguments.shell,
-        &mut crate::Arguments::command(),
+        &mut crate::Arguments::command_line(),
         "millpond",
         &mut script,
     );

@@ -1,7 +1,5 @@
 //! `millpond man`: the manual, as man reads it.
 
-use clap::CommandFactory;
-
 use crate::{complaint::Complaint, exit::Exit, output};
 
 /// See the command's help.
@@ -20,7 +18,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 }
 
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let mut program = crate::Arguments::command();
+    let mut program = crate::Arguments::command_line();
     // Without this the page of a command is headed by its name alone.
     program.build();
     let page = match &arguments.command {

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{self, Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -14,9 +16,11 @@ use std::{
 };
 
 use nix::{
+    pty::{Winsize, openpty},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 
 /// For what happens in another process, and nobody tells: it is asked for this long.
@@ -31,7 +35,67 @@ pub(crate) fn millpond(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(name);
+    }
     command
+}
+
+/// A terminal of so many columns: the end that its window has, and the program's.
+pub(crate) fn terminal(columns: u16) -> (File, OwnedFd) {
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let ends = openpty(&size, None).expect("a terminal");
+    // Unlike these, their copies aren't inherited by what is started.
+    let copied = |end: &OwnedFd| end.try_clone().expect("a descriptor");
+    (File::from(copied(&ends.master)), copied(&ends.slave))
+}
+
+/// What a command shows at a terminal of so many columns, stderr included, and how it ends.
+pub(crate) fn at_terminal(mut command: Command, columns: u16) -> (ExitStatus, String) {
+    let (mut window, end) = terminal(columns);
+    let [input, output] = [&end, &end].map(|end| end.try_clone().expect("a descriptor"));
+    command.stdin(input).stdout(output).stderr(end);
+    let mut child = command.spawn().expect("the program");
+    // It holds its end of the terminal as well.
+    drop(command);
+    let mut shown = Vec::new();
+    // Its end is told by an error.
+    let _ = window.read_to_end(&mut shown);
+    let text = String::from_utf8(shown).expect("UTF-8").replace("\r\n", "\n");
+    (child.wait().expect("its end"), text)
+}
+
+/// Issues certificates.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Authority(CertifiedIssuer::self_signed(params, key).expect("an authority"))
+    }
+
+    /// Its own certificate, in this file.
+    pub(crate) fn write(&self, folder: &Folder, name: &str) -> String {
+        folder.write(name, &self.0.pem())
+    }
+
+    /// A certificate for this name and its key, in files of this name.
+    pub(crate) fn issue(&self, folder: &Folder, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([String::from(name)]).expect("a name");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (
+            folder.write(&format!("{name}.pem"), &certificate.pem()),
+            folder.write(&format!("{name}.key"), &key.serialize_pem()),
+        )
+    }
 }
 
 /// What it says and how it ends, with this on stdin.

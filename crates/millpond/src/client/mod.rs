@@ -42,6 +42,7 @@ use tokio::time::Instant;
 pub use self::{
     error::{Execution, Loss, RequestError},
     pipelined::Pipelining,
+    retry::RetryTotals,
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
 };
@@ -201,6 +202,11 @@ impl<F: Framing> Client<F> {
             }
         }
         snapshot
+    }
+
+    /// How many requests were to be sent a second time, and what the budget said.
+    pub fn retries(&self) -> RetryTotals {
+        self.budget.lock().totals()
     }
 }
 

@@ -19,12 +19,27 @@ const PER_SECOND: u64 = 3;
 /// How much is saved up: what ten seconds without requests bring.
 const MOST: u64 = 10 * PER_SECOND * RETRY;
 
+/// What became of the requests of a client that might have been sent a second time, since it was made. Those that might not aren't counted:
+/// see [`Client`](super::Client#what-it-promises).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RetryTotals {
+    /// Those for which the budget paid a second attempt. It is made as soon as there is a connection, so this includes the few that had none
+    /// before their deadline.
+    pub granted: u64,
+    /// Those that failed though they might have been sent again: the budget was used up. Many of them mean that the server is in trouble,
+    /// not single connections.
+    pub refused: u64,
+}
+
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetryBudget {
     /// Millionths of a token.
     saved: u64,
     at: Instant,
+    totals: RetryTotals,
 }
 
 impl RetryBudget {
@@ -32,6 +47,7 @@ impl RetryBudget {
         RetryBudget {
             saved: PER_SECOND * RETRY,
             at: now,
+            totals: RetryTotals::default(),
         }
     }
 
@@ -49,12 +65,21 @@ impl RetryBudget {
         let earned = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         self.saved = MOST.min(self.saved + earned * PER_SECOND);
         match self.saved.checked_sub(RETRY) {
-            None => Withdrawal::Refused,
+            None => {
+                self.totals.refused += 1;
+                Withdrawal::Refused
+            }
             Some(rest) => {
+                self.totals.granted += 1;
                 self.saved = rest;
                 Withdrawal::Granted
             }
         }
+    }
+
+    /// What was asked of it so far.
+    pub(super) fn totals(&self) -> RetryTotals {
+        self.totals
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     failure::{self, Failure, Origin},
 };
 use crate::{
-    complaint::{Complaint, say},
+    complaint::{Complaint, say, say_error},
     exit::Exit,
     output,
     text::{escaped, escaped_json, span},
@@ -126,7 +126,7 @@ fn show(answer: &Answer, form: Form) -> Result<Exit, Complaint> {
                 Origin::Server => "the server answered with an error: ",
                 Origin::Client => "",
             };
-            say(&format!("error: {from}{}", escaped(&told(failure))));
+            say_error(&format!("{from}{}", escaped(&told(failure))));
             let document = match form.json {
                 true => document(None, Some(&failure.error), &answer.timings)?,
                 false => Vec::new(),

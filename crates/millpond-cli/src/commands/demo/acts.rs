@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use millpond::{
-    client::{Client, HeartbeatTotals},
+    client::{Client, HeartbeatTotals, RetryTotals},
     framing::LengthJson,
     pool::Snapshot,
     server::{Builder, Handler, Server},
@@ -41,6 +41,7 @@ pub(super) struct Unkindness {
     /// The pool when the last caller had ended.
     pub(super) pool: Snapshot,
     pub(super) heartbeats: HeartbeatTotals,
+    pub(super) retries: RetryTotals,
     pub(super) restart: Restart,
 }
 
@@ -87,6 +88,7 @@ pub(super) async fn unkind(load: Load, screen: &mut Screen, stop: &Stop) -> Resu
         run,
         pool: client.snapshot(),
         heartbeats: client.pool().connector().heartbeats(),
+        retries: client.retries(),
         restart,
     })
 }
@@ -117,7 +119,7 @@ pub(super) async fn short(load: Load, screen: &mut Screen, stop: &Stop) -> Resul
     let mut before = Rate::default();
     let run = load::run(load.plan, screen.cadence(), caller, stop, |at, over| {
         let rate = before.since(at, over);
-        screen.counts(&live::short_counts(at, over, rate));
+        screen.counts(&live::short_counts(at, over, rate, screen.width()));
     })
     .await;
     screen.keep();

@@ -8,8 +8,13 @@ use std::{
 };
 
 use millpond::pool::{Eviction, Snapshot};
+use textwrap::Options;
 
 use super::{numbers::thousands, stop::Stop};
+use crate::{
+    color::{Paint, Tone},
+    log,
+};
 
 /// The widest text: longer lines are hard to read.
 const WIDEST: usize = 80;
@@ -25,6 +30,7 @@ const LINES: Duration = Duration::from_secs(1);
 pub(super) struct Screen {
     drawing: Drawing,
     width: usize,
+    paint: Paint,
     /// A line has been begun that the next one replaces.
     unfinished: bool,
     stop: Stop,
@@ -42,10 +48,11 @@ pub(super) enum Drawing {
 }
 
 impl Drawing {
-    /// For text: rewriting where the output is a terminal that can.
+    /// For text: rewriting where the output is a terminal that can, and that no log is written to meanwhile.
     pub(super) fn of_text() -> Drawing {
         let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-        match io::stdout().is_terminal() && !is_dumb {
+        let is_shared = log::is_on() && io::stderr().is_terminal();
+        match io::stdout().is_terminal() && !is_dumb && !is_shared {
             true => Drawing::Rewriting,
             false => Drawing::Lines,
         }
@@ -59,6 +66,7 @@ impl Screen {
         Screen {
             drawing,
             width: width.clamp(NARROWEST, WIDEST),
+            paint: Paint::of_stdout(),
             unfinished: false,
             stop,
         }
@@ -67,6 +75,11 @@ impl Screen {
     /// In columns.
     pub(super) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Whether lines may be in colour.
+    pub(super) fn paint(&self) -> Paint {
+        self.paint
     }
 
     /// How often to come with counts.
@@ -82,6 +95,27 @@ impl Screen {
         let begin = self.begin();
         self.unfinished = false;
         self.write(&format!("{begin}{line}\n"));
+    }
+
+    /// Shows words, broken between them, beside a label.
+    pub(super) fn wrapped(&mut self, label: &str, text: &str) {
+        self.words(label, text, |line| line);
+    }
+
+    /// As [`wrapped`](Screen::wrapped), for what a part begins with.
+    pub(super) fn title(&mut self, label: &str, text: &str) {
+        let paint = self.paint;
+        self.words(label, text, |line| paint.tone(Tone::Heading, line));
+    }
+
+    fn words(&mut self, label: &str, text: &str, shown: impl Fn(String) -> String) {
+        let later = " ".repeat(label.chars().count());
+        let options = Options::new(self.width)
+            .initial_indent(label)
+            .subsequent_indent(&later);
+        for line in textwrap::wrap(text, options) {
+            self.line(&shown(line.into_owned()));
+        }
     }
 
     /// Shows counts: in place of the last ones, or below them.
@@ -139,6 +173,9 @@ pub(super) fn counts(at: Duration, pool: &Snapshot, per_second: f64, width: usiz
         .sum();
     let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
     let (idle, active, waiting, connecting) = (pool.idle, pool.active, pool.waiting, pool.connecting);
+    if width < 60 {
+        return format!("{at:.1} s active {active} wait {waiting} {rate}/s");
+    }
     if width < 76 {
         return format!(
             "{at:.1} s idle {idle} active {active} wait {waiting} conn {connecting} evicted {evicted} {rate}/s"
@@ -150,10 +187,11 @@ pub(super) fn counts(at: Duration, pool: &Snapshot, per_second: f64, width: usiz
 }
 
 /// The counts of connections that carry one request each.
-pub(super) fn short_counts(at: Duration, over: u64, per_second: f64) -> String {
+pub(super) fn short_counts(at: Duration, over: u64, per_second: f64, width: usize) -> String {
     let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
-    format!(
-        "{at:4.1} s  sockets opened and closed {:<6} {rate}/s",
-        thousands(over)
-    )
+    let over = thousands(over);
+    match width < 60 {
+        true => format!("{at:.1} s opened {over} {rate}/s"),
+        false => format!("{at:4.1} s  sockets opened and closed {over:<6} {rate}/s"),
+    }
 }

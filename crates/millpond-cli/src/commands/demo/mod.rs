@@ -15,7 +15,7 @@ mod summary;
 mod tally;
 mod unkind;
 
-use std::{io, num::NonZero, thread, time::Duration};
+use std::{fmt, io, num::NonZero, thread, time::Duration};
 
 use clap::value_parser;
 use millpond::{client::RequestError, pool::BuildError, transport::system::descriptor_limits};
@@ -30,13 +30,20 @@ use self::{
     stop::Stop,
     summary::Summary,
 };
-use crate::exit::Exit;
+use crate::{complaint::Complaint, exit::Exit};
 
 /// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// See the command's help.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millpond demo
+  millpond demo --seconds 20 --callers 256 --connections 4 --json > demo.json
+
+Ctrl-C ends it early, with what was found until then; a second one at once.
+Exit codes: 0 every reply was right; 1 something was found that should not be, or it failed; 2 wrong flags, or too few descriptors.")]
 pub(crate) struct Arguments {
     /// How long the load lasts, in seconds; all else takes about half as long again
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=3_600))]
@@ -71,17 +78,17 @@ enum DemoError {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
+    carry_out(arguments).unwrap_or_else(Complaint::report)
+}
+
+fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     if let Some(error) = too_few_descriptors(arguments) {
-        eprintln!("error: {error}");
-        return Exit::Usage;
+        return Err(Complaint::usage(error));
     }
-    let runtime = match callers_runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no runtime for the callers could be started: {error}");
-            return Exit::Failure;
-        }
-    };
+    let failed =
+        |what: &str, error: &dyn fmt::Display| Complaint::of(Exit::Failure, &format!("{what}{error}"));
+    let runtime =
+        callers_runtime().map_err(|error| failed("no runtime for the callers could be started: ", &error))?;
     let stop = Stop::new();
     let drawing = match arguments.json {
         true => Drawing::Nothing,
@@ -96,18 +103,15 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     );
     if let Err(error) = runtime.block_on(play(arguments, &mut summary, &mut screen, &stop)) {
         screen.keep();
-        eprintln!("error: {error}");
-        return Exit::Failure;
+        return Err(failed("", &error));
     }
     summary.interrupted = stop.is_stopped();
-    if let Err(error) = show(&summary, arguments, &mut screen) {
-        eprintln!("error: what was found can't be written: {error}");
-        return Exit::Failure;
-    }
-    match summary.is_well() {
+    show(&summary, arguments, &mut screen)
+        .map_err(|error| failed("what was found can't be written: ", &error))?;
+    Ok(match summary.is_well() {
         true => Exit::Ok,
         false => Exit::Failure,
-    }
+    })
 }
 
 /// Act by act, as far as it isn't stopped.
@@ -117,7 +121,7 @@ async fn play(
     screen: &mut Screen,
     stop: &Stop,
 ) -> Result<(), DemoError> {
-    screen.line("1. Two requests at once, and two more a second later");
+    screen.title("1. ", "Two requests at once, and two more a second later");
     if let Some(scene) = scene::play(screen, stop).await? {
         summary.add_scene(scene);
     }
@@ -131,17 +135,19 @@ async fn play(
     };
     if !stop.is_stopped() {
         screen.line("");
-        screen.line("2. Load: some requests are cancelled, some sockets cut off,");
-        screen.line(&format!(
-            "   some replies late; one restart (--seed {})",
-            summary.seed
-        ));
+        screen.title(
+            "2. ",
+            &format!(
+                "Load: some requests are cancelled, some sockets cut off, some replies late; one restart (--seed {})",
+                summary.seed
+            ),
+        );
         summary.add_load(&acts::unkind(load, screen, stop).await?);
     }
     load.plan.length = comparison_length(load.plan.length);
     if !stop.is_stopped() {
         screen.line("");
-        screen.line("3. All behave well: over a pool, then a socket per request");
+        screen.title("3. ", "All behave well: over a pool, then a socket per request");
         summary.add_pooled(&acts::kind(load, screen, stop).await?);
     }
     if !stop.is_stopped() {
@@ -161,7 +167,7 @@ fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) -> io::Re
         return screen.document(&document);
     }
     screen.line("");
-    for line in report::report(summary, screen.width()) {
+    for line in report::report(summary, screen.width(), screen.paint()) {
         screen.line(&line);
     }
     Ok(())

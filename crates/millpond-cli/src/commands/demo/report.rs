@@ -6,15 +6,21 @@ use super::{
     numbers::{rate, span, thousands},
     summary::{Side, Summary},
 };
+use crate::color::{Paint, Tone};
 
 /// Where the words begin that stand beside a label.
 const LABEL: usize = 13;
 
+/// The columns of a table, and those where that is too wide.
+const COLUMNS: [usize; 3] = [20, 14, 22];
+const NARROW_COLUMNS: [usize; 3] = [17, 10, 11];
+
 /// The summary as lines of at most `width` columns.
-pub(super) fn report(summary: &Summary, width: usize) -> Vec<String> {
+pub(super) fn report(summary: &Summary, width: usize, paint: Paint) -> Vec<String> {
     let mut report = Report {
         lines: Vec::new(),
         width,
+        paint,
     };
     if summary.requests > 0 {
         load(summary, &mut report);
@@ -29,14 +35,38 @@ pub(super) fn report(summary: &Summary, width: usize) -> Vec<String> {
 struct Report {
     lines: Vec<String>,
     width: usize,
+    paint: Paint,
 }
 
 impl Report {
     fn heading(&mut self, text: &str) {
+        let paint = self.paint;
+        for line in self.part("", text) {
+            *line = paint.tone(Tone::Heading, &*line);
+        }
+    }
+
+    /// A heading that says at its first character how it is.
+    fn verdict(&mut self, tone: Tone, mark: char, text: &str) {
+        let paint = self.paint;
+        let lines = self.part("  ", text);
+        for (nth, line) in lines.iter_mut().enumerate() {
+            let mark = match nth {
+                0 => paint.tone(tone, mark),
+                _ => String::from(" "),
+            };
+            *line = format!("{mark} {}", paint.tone(Tone::Heading, line.trim_start()));
+        }
+    }
+
+    /// The lines of a new part, which they begin.
+    fn part(&mut self, indent: &str, text: &str) -> &mut [String] {
         if !self.lines.is_empty() {
             self.lines.push(String::new());
         }
-        self.wrapped("", "", text);
+        let begin = self.lines.len();
+        self.wrapped(indent, indent, text);
+        &mut self.lines[begin..]
     }
 
     /// Words, broken between them.
@@ -60,7 +90,16 @@ impl Report {
 
     /// A name and a value for each side.
     fn row(&mut self, name: &str, pooled: &str, short: &str) {
-        self.lines.push(format!("  {name:<20}{pooled:>14}{short:>22}"));
+        let [first, second, third] = match self.is_narrow() {
+            true => NARROW_COLUMNS,
+            false => COLUMNS,
+        };
+        self.lines
+            .push(format!("  {name:<first$}{pooled:>second$}{short:>third$}"));
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.width < 2 + COLUMNS.iter().sum::<usize>()
     }
 }
 
@@ -107,6 +146,15 @@ fn load(summary: &Summary, report: &mut Report) {
     if summary.restarts > 0 {
         report.item("restart", "the server went away in the middle, and came back");
     }
+    let retries = summary.retries;
+    report.item(
+        "sent twice",
+        &format!(
+            "{} whose first socket had died; {} more that the budget refused",
+            thousands(retries.granted),
+            thousands(retries.refused)
+        ),
+    );
     let heartbeats = summary.heartbeats;
     report.item(
         "heartbeats",
@@ -136,7 +184,10 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, report: &mut Repor
         "The same callers, all behaving well, for {:.1} s each",
         pooled.seconds
     ));
-    report.row("", "over the pool", "a socket per request");
+    match report.is_narrow() {
+        true => report.row("", "pool", "one each"),
+        false => report.row("", "over the pool", "a socket per request"),
+    }
     let both = |of: fn(&Side) -> String| (of(pooled), of(short));
     let time_wait = |side: &Side| {
         side.time_wait
@@ -174,9 +225,13 @@ fn verdict(summary: &Summary, report: &mut Report) {
         report.heading("Stopped early: this is what was done until then.");
     }
     match summary.is_well() {
-        true => report.heading("Every reply was that of its own request, and nothing unexpected happened."),
+        true => report.verdict(
+            Tone::Good,
+            '✓',
+            "Every reply was that of its own request, and nothing unexpected happened.",
+        ),
         false => {
-            report.heading("This should not have happened:");
+            report.verdict(Tone::Bad, '✗', "This should not have happened:");
             for what in &summary.unexpected {
                 report.text(what);
             }
@@ -240,8 +295,8 @@ mod tests {
 
     #[test]
     fn every_line_fits_the_width_even_with_the_largest_numbers() {
-        for width in [60, 80] {
-            for line in report(&summary(), width) {
+        for width in [40, 57, 58, 60, 80] {
+            for line in report(&summary(), width, Paint::Plain) {
                 assert!(line.chars().count() <= width, "too wide for {width}: {line}");
             }
         }
@@ -252,11 +307,11 @@ mod tests {
         let mut summary = summary();
         summary.short_connections = None;
         summary.interrupted = true;
-        let text = report(&summary, 80).join("\n");
+        let text = report(&summary, 80, Paint::Plain).join("\n");
         assert!(text.contains("Stopped early"), "{text}");
         assert!(!text.contains("TIME_WAIT"), "{text}");
         let nothing = Summary::new(1, 64, 8);
-        assert_eq!(report(&nothing, 80).len(), 1, "a verdict alone");
+        assert_eq!(report(&nothing, 80, Paint::Plain).len(), 1, "a verdict alone");
     }
 
     #[test]
@@ -265,7 +320,7 @@ mod tests {
         summary
             .unexpected
             .push(String::from("3 wrong replies under load"));
-        let text = report(&summary, 80).join("\n");
+        let text = report(&summary, 80, Paint::Plain).join("\n");
         assert!(
             text.contains("This should not have happened:\n  3 wrong replies under load"),
             "{text}"

@@ -120,7 +120,7 @@ struct Stage<'s> {
 impl Stage<'_> {
     fn say(&mut self, line: &str) {
         let at = self.began.elapsed().as_secs_f64();
-        self.screen.line(&format!("{at:6.3} s  {line}"));
+        self.screen.wrapped(&format!("{at:6.3} s  "), line);
     }
 
     /// Both requests at once; which sockets they went by.

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use millpond::{client::HeartbeatTotals, pool::Eviction};
+use millpond::{
+    client::{HeartbeatTotals, RetryTotals},
+    pool::Eviction,
+};
 use serde::Serialize;
 
 use super::{
@@ -37,6 +40,8 @@ pub(super) struct Summary {
     pub(super) requests_per_connection: f64,
     pub(super) evicted: BTreeMap<&'static str, u64>,
     pub(super) restarts: u32,
+    /// Requests that were sent a second time, and those for which the budget had nothing left.
+    pub(super) retries: RetryTotals,
     pub(super) latency_us: Latency,
     /// Of the scene and the load.
     pub(super) heartbeats: Heartbeats,
@@ -101,6 +106,7 @@ impl Summary {
             requests_per_connection: 0.0,
             evicted: BTreeMap::new(),
             restarts: 0,
+            retries: RetryTotals::default(),
             latency_us: Latency::default(),
             heartbeats: Heartbeats::default(),
             throughput: None,
@@ -141,6 +147,7 @@ impl Summary {
             .filter(|&(_, times)| times > 0)
             .collect();
         self.add_heartbeats(load.heartbeats);
+        self.retries = load.retries;
         match &load.restart {
             Restart::NotReached => {}
             Restart::Done => self.restarts += 1,

@@ -4,6 +4,7 @@ use std::{
     fmt,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use millpond::{
 };
 use serde::Serialize;
 
-use super::plan::Plan;
+use super::{hangup::Files, plan::Plan};
 use crate::text::{escaped, span};
 
 /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
@@ -83,6 +84,63 @@ impl fmt::Display for Listening {
             "listening on {endpoint}, handler {handler}; try: {}",
             escaped(example)
         )
+    }
+}
+
+/// The certificates were read again.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "reloaded")]
+pub(super) struct Reloaded {
+    version: u32,
+    certificate: String,
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ca: Option<String>,
+}
+
+impl Reloaded {
+    pub(super) fn new(files: &Files) -> Self {
+        let name = |path: &PathBuf| path.to_string_lossy().into_owned();
+        Reloaded {
+            version: VERSION,
+            certificate: name(&files.certificate),
+            key: name(&files.key),
+            client_ca: files.client_ca.as_ref().map(name),
+        }
+    }
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (certificate, key) = (escaped(&self.certificate), escaped(&self.key));
+        write!(f, "reloaded: certificate {certificate}, key {key}")?;
+        if let Some(client_ca) = &self.client_ca {
+            write!(f, ", client CA {}", escaped(client_ca))?;
+        }
+        f.write_str("; open connections keep what they began with")
+    }
+}
+
+/// They were not, and all is as it was.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "not_reloaded")]
+pub(super) struct NotReloaded {
+    version: u32,
+    reason: String,
+}
+
+impl NotReloaded {
+    pub(super) fn new(reason: &str) -> Self {
+        NotReloaded {
+            version: VERSION,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for NotReloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not reloaded: {}", escaped(&self.reason))
     }
 }
 

@@ -3,6 +3,7 @@
 mod answering;
 mod events;
 mod exec;
+mod hangup;
 mod plan;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
     events::{Drained, Draining, Events, Listening},
+    hangup::Terminal,
     plan::Plan,
 };
 use crate::{
@@ -39,6 +41,8 @@ Examples:
   millpond serve --listen unix:///tmp/pond.sock --handler 'exec:jq -c .name' --deadline 5s
 
 SIGTERM or Ctrl-C drains: what was begun is finished, within --drain; a second one closes at once.
+Certificate files that have changed are read again for new connections, within a second; SIGHUP reads them at once and says what came of it.
+Files that can't be used leave the old certificates in use.
 Exit codes: 0 all was finished; 1 it failed, or the drain's deadline closed what was under way; 2 wrong flags.")]
 pub(crate) struct Arguments {
     /// Where: host:port, tcp://host:port, tls://host:port or unix:///path; port 0 lets the system choose
@@ -136,13 +140,18 @@ async fn serve(plan: Plan) -> Result<Exit, Complaint> {
         .map_err(|error| Complaint::of(Exit::Failure, &error))?;
     check_exposure(&endpoint, &plan)?;
 
-    let events = plan.events;
+    let (events, certificates) = (plan.events, plan.certificates.clone());
     let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
     let server = start(plan, listener)?;
     events.tell(&listening);
-    let early_end = tokio::select! {
-        () = signals.next() => None,
-        ended = server.ended() => Some(ended),
+    let early_end = loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::End => break None,
+                Asked::Reload => hangup::reload(certificates.as_ref(), &events).await,
+            },
+            ended = server.ended() => break Some(ended),
+        }
     };
     let ended = match early_end {
         Some(ended) => ended,
@@ -181,7 +190,7 @@ async fn drain(server: &Running, within: Duration, signals: &mut Signals, events
     events.tell(&Draining::new(within, &server.snapshot()));
     tokio::select! {
         ended = server.drain(within) => ended,
-        () = signals.next() => server.close().await,
+        () = signals.end() => server.close().await,
     }
 }
 
@@ -206,10 +215,18 @@ fn check_exposure(endpoint: &Endpoint, plan: &Plan) -> Result<(), Complaint> {
     )))
 }
 
-/// What asks the program to end.
+/// What somebody wants of the program.
+enum Asked {
+    End,
+    Reload,
+}
+
+/// By which it is asked.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    terminal: Terminal,
 }
 
 impl Signals {
@@ -217,14 +234,31 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            terminal: Terminal::at_start(),
         })
     }
 
     /// Cancel safe.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            () = end(&mut self.terminate, &mut self.interrupt) => Asked::End,
+            _ = self.hangup.recv() => match self.terminal.has_gone() {
+                true => Asked::End,
+                false => Asked::Reload,
+            },
         }
+    }
+
+    /// As it drains: a terminal that goes says so twice, by the kernel and by the shell, and means it once. Cancel safe.
+    async fn end(&mut self) {
+        end(&mut self.terminate, &mut self.interrupt).await;
+    }
+}
+
+async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }

@@ -17,13 +17,20 @@ use millpond::{
     },
 };
 
-use super::{Arguments, answering::Answering, events::Events, exec::Exec};
+use super::{
+    Arguments,
+    answering::Answering,
+    events::Events,
+    exec::Exec,
+    hangup::{Certificates, Files},
+};
 use crate::complaint::Complaint;
 
 /// What is to be served, where and within which limits.
 pub(super) struct Plan {
     pub(super) endpoint: Endpoint,
     pub(super) listen_options: ListenOptions,
+    pub(super) certificates: Option<Certificates>,
     pub(super) demands_certificates: bool,
     pub(super) insecure_bind: bool,
     pub(super) handler: Answering,
@@ -40,13 +47,18 @@ pub(super) struct Plan {
 
 pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let endpoint = crate::commands::endpoint("--listen", &arguments.listen)?;
-    let listen_options = listen_options(arguments, &endpoint)?;
+    let certificates = certificates(arguments, &endpoint)?;
+    let mut listen_options = ListenOptions::default();
+    if let Some(Certificates { tls, .. }) = &certificates {
+        listen_options = listen_options.tls(tls.clone());
+    }
     let (handler, max_handled) = handler(arguments)?;
     let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
     let per_address = to_usize(arguments.max_connections_per_address);
     Ok(Plan {
         endpoint,
         listen_options,
+        certificates,
         demands_certificates: arguments.tls_client_ca.is_some(),
         insecure_bind: arguments.insecure_bind,
         handler,
@@ -65,8 +77,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     })
 }
 
-fn listen_options(arguments: &Arguments, endpoint: &Endpoint) -> Result<ListenOptions, Complaint> {
-    let options = ListenOptions::default();
+fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Certificates>, Complaint> {
     let identity = arguments.tls_cert.as_ref().zip(arguments.tls_key.as_ref());
     match (endpoint, identity) {
         (Endpoint::Tls(_), None) => Err(Complaint::usage(format!(
@@ -78,12 +89,17 @@ fn listen_options(arguments: &Arguments, endpoint: &Endpoint) -> Result<ListenOp
                 tls = tls.client_ca_file(authorities, ClientCertificates::Required);
             }
             let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
-            Ok(options.tls(tls))
+            let files = Files {
+                certificate: certificates.clone(),
+                key: key.clone(),
+                client_ca: arguments.tls_client_ca.clone(),
+            };
+            Ok(Some(Certificates { tls, files }))
         }
         (_, Some(_)) => Err(Complaint::usage(format!(
             "there are certificates, and {endpoint} speaks no TLS: write tls://, or leave them out"
         ))),
-        (_, None) => Ok(options),
+        (_, None) => Ok(None),
     }
 }
 

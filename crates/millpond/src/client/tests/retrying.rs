@@ -185,6 +185,29 @@ async fn when_the_budget_is_used_up_nothing_is_sent_again() {
         .expect("it has some again");
 }
 
+#[tokio::test(start_paused = true)]
+async fn second_attempts_are_counted_and_so_are_those_that_the_budget_refused() {
+    let (client, port) = client();
+    let clone = client.clone();
+    let _server = Server::hanging_up_after(1, port);
+    let counted = || {
+        let totals = clone.retries();
+        (totals.granted, totals.refused)
+    };
+    client.exchange(b"1").await.unwrap();
+    assert_lost(&client.exchange(b"2").await.unwrap_err());
+    assert_eq!(counted(), (0, 0), "it might not be sent again");
+    client.exchange(b"3").await.unwrap();
+    let mut repeated = 0;
+    while client.idempotent().exchange(b"4").await.is_ok() {
+        repeated += 1;
+        assert_eq!(counted(), (repeated, 0));
+    }
+    assert_eq!(counted(), (repeated, 1));
+    client.exchange(b"5").await.unwrap();
+    assert_eq!(counted(), (repeated, 1), "the first on its connection");
+}
+
 /// The first attempt may have been executed, whatever becomes of the second.
 #[tokio::test(start_paused = true)]
 async fn a_failed_second_attempt_does_not_hide_what_the_first_may_have_done() {

@@ -1,0 +1,69 @@
+//! SIGHUP: the certificates are read again, at once and whether or not they have changed. Knows also when it means what it was made for, that the
+//! terminal has gone.
+
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+
+use millpond::transport::tls::ServerTls;
+use tokio::task::spawn_blocking;
+
+use super::events::{Events, NotReloaded, Reloaded};
+
+/// The TLS that is served, and the files that it is from.
+#[derive(Clone)]
+pub(super) struct Certificates {
+    pub(super) tls: ServerTls,
+    pub(super) files: Files,
+}
+
+/// What is read again.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) client_ca: Option<PathBuf>,
+}
+
+/// Reads them again, and tells what came of it. What can't be used changes nothing.
+pub(super) async fn reload(certificates: Option<&Certificates>, events: &Events) {
+    let Some(Certificates { tls, files }) = certificates else {
+        return events.tell(&NotReloaded::new(
+            "there are no certificates to read again, for no TLS is spoken here",
+        ));
+    };
+    let tls = tls.clone();
+    // The disk may take its time.
+    match spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(())) => events.tell(&Reloaded::new(files)),
+        Ok(Err(error)) => events.tell(&NotReloaded::new(&format!(
+            "{error}; the old certificates stay in use"
+        ))),
+        Err(error) => events.tell(&NotReloaded::new(&error.to_string())),
+    }
+}
+
+/// Whether the program was started at a terminal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terminal {
+    was_there: bool,
+}
+
+impl Terminal {
+    pub(super) fn at_start() -> Self {
+        Terminal {
+            was_there: is_there(),
+        }
+    }
+
+    /// Its window was closed: nobody can end by Ctrl-C what goes on then.
+    pub(super) fn has_gone(self) -> bool {
+        self.was_there && !is_there()
+    }
+}
+
+/// A stream whose terminal has hung up is none any more.
+fn is_there() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
+}
