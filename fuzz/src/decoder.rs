@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Inputs up to this length are cut at every position: the work is their square.
-const SHORT: usize = 128;
+const SHORT: usize = 64;
 
 /// Limits on bodies: one that short inputs reach, and the default.
 const LIMITS: [usize; 2] = [48, LengthJson::DEFAULT_MAX_BODY];
