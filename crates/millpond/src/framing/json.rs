@@ -141,7 +141,10 @@ pub fn error_reply(failure: &Failure) -> Vec<u8> {
 pub fn as_error_reply(body: &[u8]) -> Option<ErrorObject> {
     // By far the most replies are none, and are told apart by their first bytes.
     let text = body.trim_ascii_start().strip_prefix(b"{")?;
-    text.trim_ascii_start().strip_prefix(b"\"error\"")?;
+    let text = text.trim_ascii_start().strip_prefix(b"\"error\"")?;
+    // An array of a number and a text is none, though serde would take it for one.
+    let text = text.trim_ascii_start().strip_prefix(b":")?;
+    text.trim_ascii_start().strip_prefix(b"{")?;
     let reply: ErrorReply = serde_json::from_slice(body).ok()?;
     Some(reply.error)
 }
@@ -194,6 +197,7 @@ mod tests {
             br#"{"error":{"code":1,"message":"m"},"id":1}"#,
             br#"{"errors":{"code":1,"message":"m"}}"#,
             br#"["error"]"#,
+            br#"{"error":[1,"m"]}"#,
             b"1",
         ] {
             assert!(

@@ -1,0 +1,106 @@
+//! Every input of the committed corpus, through its target, without libFuzzer; and the references themselves.
+
+use std::{fs, path::Path};
+
+use millpond_fuzz::{client_exchange, decoder, grammar, json, reference, server_connection};
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut inputs = 0;
+    for entry in fs::read_dir(&folder).expect("a corpus") {
+        let path = entry.expect("an input").path();
+        let input = fs::read(&path).expect("an input");
+        // The name is shown if it fails.
+        println!("{}", path.display());
+        run(&input);
+        inputs += 1;
+    }
+    assert!(inputs >= 20, "the corpus of {target} was found");
+}
+
+#[test]
+fn the_decoder_takes_its_corpus() {
+    replay("decoder", decoder::run);
+}
+
+#[test]
+fn the_judge_of_json_takes_its_corpus() {
+    replay("json", json::run);
+}
+
+#[test]
+fn a_server_takes_its_corpus() {
+    replay("server_connection", server_connection::run);
+}
+
+#[test]
+fn a_client_takes_its_corpus() {
+    replay("client_exchange", client_exchange::run);
+}
+
+#[test]
+fn the_grammar_knows_json() {
+    for good in [
+        "1",
+        " null ",
+        "\n{\"a\": [1, 2]}\t\r\n",
+        "\"\\u0000\\\\\"",
+        "-0.5E+10",
+        "[]",
+        "{}",
+        "[[],{}]",
+    ] {
+        assert!(grammar::is_json(good.as_bytes()), "{good}");
+    }
+    for bad in [
+        "",
+        " ",
+        "1 2",
+        "{}x",
+        "{\"a\":}",
+        "{1:1}",
+        "nul",
+        "\"\u{1}\"",
+        "[1,]",
+        "01",
+        "1.",
+        "+1",
+        "\"\\x\"",
+        "\"\\u00\"",
+    ] {
+        assert!(!grammar::is_json(bad.as_bytes()), "{bad}");
+    }
+    assert!(!grammar::is_json(b"\"\xff\""), "not UTF-8");
+    let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+    assert!(grammar::is_json(&nested(64)) && !grammar::is_json(&nested(65)));
+}
+
+#[test]
+fn the_reference_knows_the_protocol() {
+    use reference::{End, Item, Refusal, all};
+    let body = br#"{"a":"a"}"#;
+    let wire = br#"length:0000000000009{"a":"a"}HeartBeatlength:00"#;
+    let expected = vec![Item::Frame(body.to_vec()), Item::Heartbeat];
+    assert_eq!(all(9, wire), (expected, End::Open(b"length:00".to_vec())));
+    let refused = |bytes: &[u8]| match all(9, bytes).1 {
+        End::Refused(refusal) => Some(refusal),
+        End::Open(_) => None,
+    };
+    let (length, limit) = (10, 9);
+    assert_eq!(
+        refused(b"length:0000000000010"),
+        Some(Refusal::TooLong { length, limit })
+    );
+    let (position, found) = (7, b'+');
+    assert_eq!(
+        refused(b"length:+000000000001"),
+        Some(Refusal::Unexpected { position, found })
+    );
+    let (position, found) = (5, b'b');
+    assert_eq!(
+        refused(b"Heartbeat"),
+        Some(Refusal::Unexpected { position, found })
+    );
+    assert_eq!(refused(b"HEAD"), Some(Refusal::Http));
+    assert_eq!(refused(b"HEA"), None);
+}
