@@ -1,5 +1,7 @@
 //! Every reply is its request's: many callers over few connections, a third of them gone before their reply, heartbeats all the time. Each
-//! request carries a token of its own; a reply with another one is wrong, and none may be.
+//! request carries a token of its own; a reply with another one is wrong, and none may be. Pipelined, the server also ends connections
+//! whenever it likes, and remembers what it has executed: nothing twice that wasn't declared idempotent, and nothing that is said not to
+//! have been.
 //!
 //! `MILLPOND_REQUESTS=1000000 cargo test --release --test tokens -- --nocapture` runs it long.
 
@@ -11,13 +13,13 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
 };
 
-use millpond::client::{Client, Loss, RequestError};
+use millpond::client::{Client, Execution, Loss, Pipelining, RequestError};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -34,17 +36,36 @@ struct Counts {
     wrong: AtomicU64,
     failed: AtomicU64,
     missed: AtomicU64,
+    /// A connection was ended by the server, and the client said so.
+    lost: AtomicU64,
+    ended_by_server: AtomicU64,
     connections: AtomicU64,
     beats_sent: AtomicU64,
     beats_received: AtomicU64,
 }
+
+/// How the client works, and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Exclusive,
+    /// Many in flight, and the server ends a connection at one request in a thousand.
+    PipelinedAndKilled,
+}
+
+/// How often each request was executed, by its token.
+type Executed = Arc<Vec<AtomicU8>>;
 
 fn add(count: &AtomicU64) {
     count.fetch_add(1, Relaxed);
 }
 
 /// Answers each request with its own body, most of them at once, and beats whenever it has been quiet for a moment or not.
-async fn serve(mut stream: UnixStream, counts: Arc<Counts>) -> io::Result<()> {
+async fn serve(
+    mut stream: UnixStream,
+    counts: Arc<Counts>,
+    executed: Executed,
+    mode: Mode,
+) -> io::Result<()> {
     let mut received = Vec::new();
     let mut beats = tokio::time::interval(BEAT);
     loop {
@@ -53,6 +74,17 @@ async fn serve(mut stream: UnixStream, counts: Arc<Counts>) -> io::Result<()> {
             if item == b"HeartBeat" {
                 add(&counts.beats_received);
                 continue;
+            }
+            let kills = mode == Mode::PipelinedAndKilled && fastrand::u16(..2_000) == 0;
+            if kills && fastrand::bool() {
+                add(&counts.ended_by_server);
+                return Ok(());
+            }
+            let (token, _): (usize, &str) = serde_json::from_slice(&item[20..]).expect("ours");
+            executed[token].fetch_add(1, Relaxed);
+            if kills {
+                add(&counts.ended_by_server);
+                return Ok(());
             }
             match fastrand::u8(..) {
                 // Slow, but alive: the client beats meanwhile as well.
@@ -116,9 +148,19 @@ async fn cut<F: Future>(limit: u32, future: F) -> Option<F::Output> {
     .await
 }
 
-async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>) {
+/// Which requests may be executed twice.
+fn is_idempotent(token: u64) -> bool {
+    token % 2 == 1
+}
+
+async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>, executed: Executed) {
     for token in tokens {
-        let request = client.request::<_, (u64, String)>(&(token, "x".repeat(fastrand::usize(..200))));
+        let requests = client.within(Duration::from_secs(30));
+        let requests = match is_idempotent(token) {
+            true => requests.idempotent(),
+            false => requests,
+        };
+        let request = requests.request::<_, (u64, String)>(&(token, "x".repeat(fastrand::usize(..200))));
         let reply = match fastrand::u8(..100) {
             0..25 => cut(fastrand::u32(1..4), request).await,
             25..50 => {
@@ -136,6 +178,15 @@ async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>)
                 cause: Loss::HeartbeatMissed,
                 ..
             })) => &counts.missed,
+            Some(Err(RequestError::Lost { cause, execution }))
+                if counts.ended_by_server.load(Relaxed) > 0 =>
+            {
+                if execution == Execution::Impossible {
+                    let executed = executed[token as usize].load(Relaxed);
+                    assert_eq!(executed, 0, "{token} was executed, and: {cause}");
+                }
+                &counts.lost
+            }
             Some(Err(error)) => {
                 eprintln!("{token}: {error}");
                 &counts.failed
@@ -146,47 +197,80 @@ async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reply_is_that_of_its_request() {
+    replies_are_right(Mode::Exclusive).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelined_every_reply_is_that_of_its_request_and_nothing_is_executed_twice() {
+    replies_are_right(Mode::PipelinedAndKilled).await;
+}
+
+async fn replies_are_right(mode: Mode) {
     let requests = std::env::var("MILLPOND_REQUESTS").map_or(20_000, |text| {
         text.parse().expect("MILLPOND_REQUESTS is a number")
     });
-    let folder = std::env::temp_dir().join(format!("millpond-tokens-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("millpond-tokens-{}-{mode:?}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("server");
     let listener = UnixListener::bind(&path).expect("a socket");
     let counts = Arc::<Counts>::default();
-    let counting = Arc::clone(&counts);
+    let executed: Executed = Arc::new((0..requests).map(|_| AtomicU8::new(0)).collect());
+    let (counting, executing) = (Arc::clone(&counts), Arc::clone(&executed));
     let server = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             add(&counting.connections);
             // It ends when the client closes it, whatever was under way.
-            tokio::spawn(serve(stream, Arc::clone(&counting)));
+            tokio::spawn(serve(stream, Arc::clone(&counting), Arc::clone(&executing), mode));
         }
     });
 
     let client = Client::to(&format!("unix://{}", path.display()))
         .expect("an endpoint")
         .heartbeat_interval(BEAT)
-        .pool(|pool| pool.max_size(CONNECTIONS))
-        .build()
-        .expect("valid settings");
+        .pool(|pool| pool.max_size(CONNECTIONS));
+    let client = match mode {
+        Mode::Exclusive => client,
+        // So few that callers wait, and several connections are used.
+        Mode::PipelinedAndKilled => client.pipelined(Pipelining::default().depth(6)),
+    };
+    let client = client.build().expect("valid settings");
     let each = requests / CALLERS;
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| caller * each..(caller + 1) * each)
-        .map(|tokens| tokio::spawn(call(client.clone(), tokens, Arc::clone(&counts))))
+        .map(|tokens| {
+            tokio::spawn(call(
+                client.clone(),
+                tokens,
+                Arc::clone(&counts),
+                Arc::clone(&executed),
+            ))
+        })
         .collect();
     for caller in callers {
         caller.await.expect("no panic");
     }
-    let snapshot = client.snapshot();
+    let snapshot = match mode {
+        Mode::Exclusive => client.snapshot(),
+        Mode::PipelinedAndKilled => given_back(&client).await,
+    };
     client.pool().close(Duration::from_secs(5)).await.expect("closed");
     server.abort();
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
 
-    println!("{} requests: {counts:?}", each * CALLERS);
+    println!("{} requests, {mode:?}: {counts:?}", each * CALLERS);
+    for (token, times) in executed.iter().enumerate() {
+        let times = times.load(Relaxed);
+        let most = 1 + u8::from(is_idempotent(token as u64));
+        assert!(times <= most, "{token} was executed {times} times");
+    }
+    assert_eq!(
+        mode == Mode::PipelinedAndKilled,
+        counts.ended_by_server.load(Relaxed) > 0
+    );
     assert_eq!(counts.wrong.load(Relaxed), 0, "wrong replies");
     assert_eq!(counts.failed.load(Relaxed), 0, "failed requests");
-    let ended: u64 = [&counts.right, &counts.cancelled, &counts.missed]
+    let ended: u64 = [&counts.right, &counts.cancelled, &counts.missed, &counts.lost]
         .map(|count| count.load(Relaxed))
         .iter()
         .sum();
@@ -200,4 +284,16 @@ async fn every_reply_is_that_of_its_request() {
         "every place has come back: {snapshot}"
     );
     assert!(snapshot.connections.len() <= CONNECTIONS as usize, "{snapshot}");
+}
+
+/// The client once its pipelines have found that nobody asks any more.
+async fn given_back(client: &Client) -> millpond::pool::Snapshot {
+    for _ in 0..500 {
+        let snapshot = client.snapshot();
+        if snapshot.active == 0 && snapshot.waiting == 0 {
+            return snapshot;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client.snapshot()
 }
