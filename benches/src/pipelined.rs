@@ -36,6 +36,10 @@ pub(crate) struct PipelinedArguments {
     #[arg(long = "case", value_enum)]
     cases: Vec<Case>,
 
+    /// Only contestants whose names contain this, and the bare sockets: to profile them
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+
     /// How many rounds
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -43,6 +47,16 @@ pub(crate) struct PipelinedArguments {
     /// How long each contestant runs in a round, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(20..=10_000))]
     slice: u64,
+}
+
+impl PipelinedArguments {
+    fn rounds_and_slice(&self) -> (u32, Duration) {
+        (self.rounds, Duration::from_millis(self.slice))
+    }
+
+    fn wants(&self, who: Who) -> bool {
+        who == Who::Bare || who.name().contains(&self.only)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,26 +73,25 @@ enum Case {
 }
 
 pub(crate) fn pipelined(arguments: &PipelinedArguments) -> anyhow::Result<()> {
-    let (rounds, slice) = (arguments.rounds, Duration::from_millis(arguments.slice));
     for case in Case::value_variants() {
         if !arguments.cases.is_empty() && !arguments.cases.contains(case) {
             continue;
         }
         match case {
             Case::OneThread => {
-                let seen = throughput("one thread", &one_thread()?, CALLERS, rounds, slice)?;
+                let seen = throughput("one thread", &one_thread()?, CALLERS, arguments)?;
                 judge(&seen)?;
             }
             Case::TwoWorkers => {
-                throughput("two workers", &two_workers()?, CALLERS, rounds, slice)?;
+                throughput("two workers", &two_workers()?, CALLERS, arguments)?;
             }
             Case::Callers256 => {
-                throughput("one thread", &one_thread()?, 256, rounds, slice)?;
-                throughput("two workers", &two_workers()?, 256, rounds, slice)?;
+                throughput("one thread", &one_thread()?, 256, arguments)?;
+                throughput("two workers", &two_workers()?, 256, arguments)?;
             }
             Case::Latency => {
-                latency("one thread", &one_thread()?, rounds, slice)?;
-                latency("two workers", &two_workers()?, rounds, slice)?;
+                latency("one thread", &one_thread()?, arguments)?;
+                latency("two workers", &two_workers()?, arguments)?;
             }
         }
     }
@@ -202,11 +215,12 @@ fn throughput(
     title: &str,
     runtime: &Runtime,
     callers: usize,
-    rounds: u32,
-    slice: Duration,
+    arguments: &PipelinedArguments,
 ) -> anyhow::Result<Rounds> {
+    let (rounds, slice) = arguments.rounds_and_slice();
     let peer = Peer::start()?;
-    let mut all: Rounds = Who::ALL.into_iter().map(|who| (who, Vec::new())).collect();
+    let wanted = Who::ALL.into_iter().filter(|who| arguments.wants(*who));
+    let mut all: Rounds = wanted.map(|who| (who, Vec::new())).collect();
     let mut order: Vec<usize> = (0..all.len()).collect();
     for _ in 0..rounds {
         fastrand::shuffle(&mut order);
@@ -261,6 +275,9 @@ fn judge(all: &Rounds) -> anyhow::Result<()> {
             best = best.max(by_bare(all, seen)?.median);
         }
     }
+    if best == 0.0 {
+        return Ok(()); // It wasn't asked for.
+    }
     let valid = best >= VALID_FROM;
     let verdict = match valid {
         true => "valid",
@@ -288,7 +305,8 @@ async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Resul
     }
 }
 
-fn latency(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyhow::Result<()> {
+fn latency(title: &str, runtime: &Runtime, arguments: &PipelinedArguments) -> anyhow::Result<()> {
+    let (rounds, slice) = arguments.rounds_and_slice();
     let peer = Peer::start()?;
     // One caller has use for one connection.
     let one_connection = |who: &Who| {
@@ -297,7 +315,8 @@ fn latency(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyh
             Who::Multiplexer { connections: 2.., .. } | Who::Pipelined { connections: 2.. }
         )
     };
-    let contestants: Vec<Who> = Who::ALL.into_iter().filter(one_connection).collect();
+    let contestants = Who::ALL.into_iter().filter(one_connection);
+    let contestants: Vec<Who> = contestants.filter(|who| arguments.wants(*who)).collect();
     let mut seen = vec![Vec::new(); contestants.len()];
     let mut order: Vec<usize> = (0..contestants.len()).collect();
     for _ in 0..rounds {
