@@ -30,6 +30,7 @@ mod heartbeats;
 mod retry;
 mod session;
 mod sessions;
+mod timer;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -217,12 +218,18 @@ impl<'c, F: Framing> Requests<'c, F> {
         let client = self.client;
         // A deadline that can't be expressed is none.
         let far = Duration::from_secs(365 * 24 * 60 * 60);
-        let deadline = Instant::now() + self.deadline.min(far);
+        let began = Instant::now();
+        let deadline = began + self.deadline.min(far);
         let framing = client.pool.connector().framing();
         client.budget.lock().pay_in();
         let mut first: Option<ExchangeError> = None;
         loop {
-            let mut session = match client.pool.acquire().deadline(deadline).await {
+            let acquire = client.pool.acquire().deadline(deadline);
+            let acquire = match first {
+                None => acquire.begun_at(began),
+                Some(_) => acquire,
+            };
+            let mut session = match acquire.await {
                 Ok(session) => session,
                 // What may have been executed must be told.
                 Err(error) => {
