@@ -44,7 +44,7 @@ pub struct Session {
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
     timer: Timer,
-    /// For when it has asked to be woken.
+    /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
     counts: Arc<HeartbeatCounts>,
 }

@@ -27,7 +27,7 @@ pub struct Sessions<F = LengthJson> {
     streams: StreamConnector,
     framing: F,
     heartbeat_interval: Duration,
-    heartbeats: Heartbeats,
+    heartbeats: Arc<Heartbeats>,
     counts: Arc<HeartbeatCounts>,
 }
 
@@ -50,7 +50,7 @@ impl<F: Framing> Sessions<F> {
             streams,
             framing,
             heartbeat_interval,
-            heartbeats: Heartbeats::default(),
+            heartbeats: Arc::default(),
             counts: Arc::default(),
         }
     }
@@ -68,7 +68,7 @@ impl<F: Framing> Sessions<F> {
         }
     }
 
-    /// How many sessions are to be woken.
+    /// How many sessions are woken when something is due.
     #[cfg(test)]
     pub(super) fn moments(&self) -> usize {
         self.heartbeats.kept()
@@ -111,14 +111,12 @@ impl<F: Framing> Connector for Sessions<F> {
         if seen.is_pending()
             && let Some(due) = session.next_due()
         {
-            let before = session.alarm.take();
-            session.alarm = Some(self.heartbeats.wake_at(due, before, cx.waker()));
+            self.heartbeats.wake_at(due, &mut session.alarm, cx.waker());
         }
         seen
     }
 
     fn close(&self, session: Session) -> Closing {
-        self.heartbeats.forget(session.alarm);
         self.streams.close(session.into_stream())
     }
 
