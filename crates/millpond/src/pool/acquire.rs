@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{
     AcquireError, Connection, Connector, Priority,
-    lender::{Borrower, Boxed, Lender},
+    boxed::Boxed,
+    lender::{Borrower, Lender},
     runtime::timer,
     state::{Attempt, Effects, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
