@@ -75,10 +75,13 @@ async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
     (!over).then(|| lender.clock.instant(state.planned_wake()))
 }
 
+/// A connection that is out, and what the connector says of it.
+type Seen<C> = (Look<Pooled<C>>, Result<(), Eviction>);
+
 /// Idle connections that are nobody's for this instant, and what the connector says of them.
 struct Looks<'l, C: Connector> {
     lender: &'l Arc<Lender<C>>,
-    out: Vec<(Look<Pooled<C>>, Result<(), Eviction>)>,
+    out: Vec<Seen<C>>,
     in_a_row: usize,
 }
 

@@ -14,11 +14,11 @@ const ZEROS: u64 = 0x3030_3030_3030_3030;
 #[inline]
 pub(super) fn write(number: u64) -> u64 {
     debug_assert!(number < LIMIT, "{number} has more than eight digits");
-    let fours = number / 10_000 | (number % 10_000) << 32;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007F_0000_007F;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
     let tens = ((twos * 103) >> 10) & 0x000F_000F_000F_000F;
-    ZEROS | tens | (twos - 10 * tens) << 8
+    ZEROS | tens | ((twos - 10 * tens) << 8)
 }
 
 /// The number that eight digits say, if they are digits.
