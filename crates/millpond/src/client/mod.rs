@@ -31,11 +31,11 @@ mod pipelined;
 mod retry;
 mod session;
 mod sessions;
+mod timer;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
@@ -48,7 +48,7 @@ pub use self::{
 };
 use self::{
     pipelined::{Failed, Pipelines},
-    retry::{RetryBudget, Withdrawal},
+    retry::{Retries, Withdrawal},
     session::{ExchangeError, Progress},
 };
 use crate::{
@@ -75,7 +75,7 @@ use crate::{
 pub struct Client<F: Framing = LengthJson> {
     pool: Pool<Sessions<F>>,
     settings: Settings,
-    budget: Arc<Mutex<RetryBudget>>,
+    retries: Arc<Retries>,
     /// In the mode of that name.
     pipelines: Option<Arc<Pipelines<F>>>,
 }
@@ -206,7 +206,7 @@ impl<F: Framing> Client<F> {
 
     /// How many requests were to be sent a second time, and what the budget said.
     pub fn retries(&self) -> RetryTotals {
-        self.budget.lock().totals()
+        self.retries.totals()
     }
 }
 
@@ -263,12 +263,16 @@ impl<'c, F: Framing> Requests<'c, F> {
         let client = self.client;
         // A deadline that can't be expressed is none.
         let far = Duration::from_secs(365 * 24 * 60 * 60);
-        let deadline = Instant::now() + self.deadline.min(far);
-        client.budget.lock().pay_in();
+        let began = Instant::now();
+        let deadline = began + self.deadline.min(far);
+        client.retries.pay_in();
         let mut first: Option<ExchangeError> = None;
         loop {
             let attempt = match &client.pipelines {
-                None => self.attempt(body, deadline).await,
+                None => {
+                    self.attempt(body, deadline, first.is_none().then_some(began))
+                        .await
+                }
                 Some(pipelines) => self.attempt_pipelined(pipelines, body, deadline).await,
             };
             let (mut error, had_served) = match attempt {
@@ -293,7 +297,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             };
             let is_old_news = had_served && error.cause.ended_by_peer();
             if !(harmless && is_old_news && first.is_none())
-                || client.budget.lock().withdraw(Instant::now()) == Withdrawal::Refused
+                || client.retries.withdraw(Instant::now()) == Withdrawal::Refused
             {
                 error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
                 return Err(RequestError::of(error, self.deadline));
@@ -302,10 +306,14 @@ impl<'c, F: Framing> Requests<'c, F> {
         }
     }
 
-    /// One exchange alone on a connection.
-    async fn attempt(&self, body: &[u8], deadline: Instant) -> Result<Bytes, Attempt> {
+    /// One exchange alone on a connection. `now`, if that is known.
+    async fn attempt(&self, body: &[u8], deadline: Instant, now: Option<Instant>) -> Result<Bytes, Attempt> {
         let pool = &self.client.pool;
         let acquire = pool.acquire().deadline(deadline).priority(self.priority);
+        let acquire = match now {
+            Some(now) => acquire.begun_at(now),
+            None => acquire,
+        };
         let mut session = acquire.await.map_err(|error| Attempt {
             failure: Failure::Acquire(error),
             had_served: false,
@@ -482,7 +490,7 @@ impl<F: Framing> ClientBuilder<F> {
         Ok(Client {
             pool,
             settings: self.settings,
-            budget: Arc::new(Mutex::new(RetryBudget::new(Instant::now()))),
+            retries: Arc::new(Retries::new(Instant::now())),
             pipelines,
         })
     }
@@ -493,7 +501,7 @@ impl<F: Framing> Clone for Client<F> {
         Client {
             pool: self.pool.clone(),
             settings: self.settings,
-            budget: Arc::clone(&self.budget),
+            retries: Arc::clone(&self.retries),
             pipelines: self.pipelines.clone(),
         }
     }

@@ -3,8 +3,12 @@
 //! A token bucket after Finagle's `RetryBudget` (twitter/finagle, `com.twitter.finagle.service.RetryBudget`): each request pays a
 //! fifth of a token in, a retry takes a whole one, and a few a second are there for clients with few requests.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// What a retry takes, in millionths of a token: whole numbers, or a hundred fifths would make 19.
@@ -33,9 +37,43 @@ pub struct RetryTotals {
     pub refused: u64,
 }
 
+/// The budget of a client. Requests that need no second attempt take no lock: they are counted, and paid in when somebody asks.
+#[derive(Debug)]
+pub(super) struct Retries {
+    requests: AtomicU64,
+    budget: Mutex<RetryBudget>,
+}
+
+impl Retries {
+    pub(super) fn new(now: Instant) -> Self {
+        Retries {
+            requests: AtomicU64::new(0),
+            budget: Mutex::new(RetryBudget::new(now)),
+        }
+    }
+
+    /// A request is sent for the first time.
+    #[inline]
+    pub(super) fn pay_in(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether one may be sent again; if so that is paid for.
+    pub(super) fn withdraw(&self, now: Instant) -> Withdrawal {
+        let mut budget = self.budget.lock();
+        budget.pay_in(self.requests.swap(0, Ordering::Relaxed));
+        budget.withdraw(now)
+    }
+
+    /// What was asked so far.
+    pub(super) fn totals(&self) -> RetryTotals {
+        self.budget.lock().totals()
+    }
+}
+
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RetryBudget {
+struct RetryBudget {
     /// Millionths of a token.
     saved: u64,
     at: Instant,
@@ -43,7 +81,7 @@ pub(super) struct RetryBudget {
 }
 
 impl RetryBudget {
-    pub(super) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         RetryBudget {
             saved: PER_SECOND * RETRY,
             at: now,
@@ -51,13 +89,16 @@ impl RetryBudget {
         }
     }
 
-    /// A request was sent for the first time.
-    pub(super) fn pay_in(&mut self) {
-        self.saved = (self.saved + PAID_IN).min(MOST);
+    /// So many requests were sent for the first time.
+    fn pay_in(&mut self, requests: u64) {
+        self.saved = self
+            .saved
+            .saturating_add(requests.saturating_mul(PAID_IN))
+            .min(MOST);
     }
 
     /// Whether one may be sent again; if so that is paid for.
-    pub(super) fn withdraw(&mut self, now: Instant) -> Withdrawal {
+    fn withdraw(&mut self, now: Instant) -> Withdrawal {
         let passed = now
             .saturating_duration_since(self.at)
             .min(Duration::from_secs(60));
@@ -78,7 +119,7 @@ impl RetryBudget {
     }
 
     /// What was asked of it so far.
-    pub(super) fn totals(&self) -> RetryTotals {
+    fn totals(&self) -> RetryTotals {
         self.totals
     }
 }
@@ -105,7 +146,7 @@ mod tests {
         let now = Instant::now();
         let mut budget = RetryBudget::new(now);
         assert_eq!(granted(&mut budget, now), 3);
-        (0..100).for_each(|_| budget.pay_in());
+        (0..100).for_each(|_| budget.pay_in(1));
         assert_eq!(granted(&mut budget, now), 20);
         assert_eq!(granted(&mut budget, now), 0);
     }
@@ -117,7 +158,7 @@ mod tests {
         assert_eq!(granted(&mut budget, now), 3);
         assert_eq!(granted(&mut budget, now + Duration::from_secs(1)), 3);
         assert_eq!(granted(&mut budget, now + Duration::from_secs(3_600)), 30);
-        (0..1_000_000).for_each(|_| budget.pay_in());
+        budget.pay_in(1_000_000);
         assert_eq!(granted(&mut budget, now + Duration::from_secs(3_600)), 30);
     }
 }

@@ -17,12 +17,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::AsyncWrite,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::{io::AsyncWrite, time::Instant};
 
-use super::heartbeats::Alarm;
+use super::{heartbeats::Alarm, timer::Timer};
 use crate::{
     framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, FrameError, Framing},
@@ -46,7 +43,8 @@ pub struct Session {
     pub(super) served: bool,
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
-    /// For when it has asked to be woken.
+    timer: Timer,
+    /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
     counts: Arc<HeartbeatCounts>,
 }
@@ -161,6 +159,7 @@ impl Session {
             dirty: false,
             served: false,
             partial_since: None,
+            timer: Timer::default(),
             counts,
             alarm: None,
         }
@@ -193,7 +192,9 @@ impl Session {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Frame, ExchangeError> {
-        if deadline <= Instant::now() {
+        // One look at the clock serves for the deadline and for when the request was sent.
+        let now = Instant::now();
+        if deadline <= now {
             return Err(ExchangeError {
                 progress: Progress::Unsent,
                 cause: ExchangeFailure::TimedOut,
@@ -204,17 +205,14 @@ impl Session {
             session: self,
             deadline,
             outgoing: Outgoing::default(),
+            began: now,
             begun: false,
             answered: false,
             write_error: None,
-            timer_at: deadline,
             looked_again: false,
             last_words: false,
         };
-        let ended = {
-            let mut timer = pin!(sleep_until(deadline));
-            std::future::poll_fn(|cx| exchange.poll(framing, body, timer.as_mut(), cx)).await
-        };
+        let ended = std::future::poll_fn(|cx| exchange.poll(framing, body, cx)).await;
         if let Err(ExchangeError {
             cause: ExchangeFailure::Unframeable(_),
             ..
@@ -225,19 +223,18 @@ impl Session {
         let reply = ended?;
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
         self.served = true;
-        let now = Instant::now();
-        self.pulse.heard(now);
+        self.pulse.heard_lately();
         self.partial_since = None;
-        self.dirty = !(is_written && self.nothing_but_heartbeats(framing, now));
+        self.dirty = !(is_written && self.nothing_but_heartbeats(framing));
         Ok(reply)
     }
 
     /// Consumes the heartbeats that have been received. Whether nothing else has.
-    fn nothing_but_heartbeats(&mut self, framing: &impl Framing, now: Instant) -> bool {
+    fn nothing_but_heartbeats(&mut self, framing: &impl Framing) -> bool {
         loop {
             match self.framed.take(framing, Direction::Reply) {
                 Ok(Some(Item::Heartbeat)) => {
-                    self.heard_beat(now);
+                    self.heard_beat(Instant::now());
                     self.partial_since = None;
                 }
                 Ok(None) => break,
@@ -248,7 +245,7 @@ impl Session {
         if left_over.is_empty() {
             return true;
         }
-        self.partial_since.get_or_insert(now);
+        self.partial_since.get_or_insert_with(Instant::now);
         framing
             .heartbeat()
             .is_some_and(|heartbeat| heartbeat.starts_with(left_over))
@@ -265,7 +262,7 @@ impl Session {
                 }
                 Err(_) => return Err(Eviction::PeerReset),
                 // Behind heartbeats there may be something else.
-                Ok(_) if self.nothing_but_heartbeats(framing, Instant::now()) => {}
+                Ok(_) if self.nothing_but_heartbeats(framing) => {}
                 Ok(_) => break,
             }
         }
@@ -286,6 +283,8 @@ impl Session {
             }
         }
         let now = Instant::now();
+        self.timer.release();
+        self.pulse.told(now);
         let incomplete = self
             .partial_since
             .is_some_and(|since| since + PARTIAL_HEARTBEAT <= now);
@@ -311,9 +310,9 @@ impl Session {
     }
 
     /// All of many exchanges have ended.
-    pub(super) fn rest(&mut self, framing: &impl Framing, now: Instant) {
+    pub(super) fn rest(&mut self, framing: &impl Framing) {
         self.partial_since = None;
-        self.dirty = !self.nothing_but_heartbeats(framing, now);
+        self.dirty = !self.nothing_but_heartbeats(framing);
     }
 
     pub(super) fn heard_beat(&mut self, now: Instant) {
@@ -355,12 +354,11 @@ struct Exchange<'s> {
     session: &'s mut Session,
     deadline: Instant,
     outgoing: Outgoing,
+    began: Instant,
     begun: bool,
     /// Something came back that is no frame. What came of one is left over.
     answered: bool,
     write_error: Option<io::Error>,
-    /// What the timer was last set to.
-    timer_at: Instant,
     /// The peer seemed dead, and the reactor has had a turn since.
     looked_again: bool,
     /// Writing has failed, and the reactor has had a turn since: what the peer said before that has been seen.
@@ -372,7 +370,6 @@ impl Exchange<'_> {
         &mut self,
         framing: &impl Framing,
         body: &[u8],
-        mut timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Frame, ExchangeError>> {
         if let Err(error) = self.write(framing, body, cx) {
@@ -394,11 +391,7 @@ impl Exchange<'_> {
                 .pulse
                 .next_due()
                 .map_or(self.deadline, |due| due.min(self.deadline));
-            if due != self.timer_at {
-                self.timer_at = due;
-                timer.as_mut().reset(due);
-            }
-            ready!(timer.as_mut().poll(cx));
+            ready!(self.session.timer.poll_at(due, cx));
             if self.session.pulse.is_dead(Instant::now()) && !self.looked_again {
                 // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
                 self.looked_again = true;
@@ -417,7 +410,7 @@ impl Exchange<'_> {
             self.begun = true;
             let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
             let written = self.outgoing.begin(stream, cx, encode)?;
-            self.session.pulse.sent(Instant::now());
+            self.session.pulse.sent(self.began);
             written
         } else if self.outgoing.is_empty() || self.write_error.is_some() {
             Ok(())

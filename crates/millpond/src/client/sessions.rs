@@ -27,7 +27,7 @@ pub struct Sessions<F = LengthJson> {
     streams: StreamConnector,
     framing: F,
     heartbeat_interval: Duration,
-    heartbeats: Heartbeats,
+    heartbeats: Arc<Heartbeats>,
     counts: Arc<HeartbeatCounts>,
 }
 
@@ -50,7 +50,7 @@ impl<F: Framing> Sessions<F> {
             streams,
             framing,
             heartbeat_interval,
-            heartbeats: Heartbeats::default(),
+            heartbeats: Arc::default(),
             counts: Arc::default(),
         }
     }
@@ -74,7 +74,7 @@ impl<F: Framing> Sessions<F> {
         self.counts.writes.load(Ordering::Relaxed)
     }
 
-    /// How many sessions are to be woken.
+    /// How many sessions are woken when something is due.
     #[cfg(test)]
     pub(super) fn moments(&self) -> usize {
         self.heartbeats.kept()
@@ -117,14 +117,12 @@ impl<F: Framing> Connector for Sessions<F> {
         if seen.is_pending()
             && let Some(due) = session.next_due()
         {
-            let before = session.alarm.take();
-            session.alarm = Some(self.heartbeats.wake_at(due, before, cx.waker()));
+            self.heartbeats.wake_at(due, &mut session.alarm, cx.waker());
         }
         seen
     }
 
     fn close(&self, session: Session) -> Closing {
-        self.heartbeats.forget(session.alarm);
         if session.is_dirty() {
             // Nobody waits for the reply any more. What the kernel still holds of the request would be kept for a peer that doesn't read, after this
             // place has long been somebody else's; and if it did arrive, it would be executed for nobody.

@@ -18,6 +18,8 @@ pub(crate) struct Pulse {
     interval: Duration,
     sent: Instant,
     heard: Instant,
+    /// Something was heard after that, and nobody has looked at the clock since.
+    heard_lately: bool,
     /// The longest pause between two signs of life of a peer that sends heartbeats; zero while it has sent none.
     longest_pause: Duration,
     beats: bool,
@@ -31,6 +33,7 @@ impl Pulse {
             interval: interval.mul_f64(0.9 + 0.2 * share.clamp(0.0, 1.0)),
             sent: now,
             heard: now,
+            heard_lately: false,
             longest_pause: Duration::ZERO,
             beats: false,
         }
@@ -38,16 +41,32 @@ impl Pulse {
 
     /// Something was sent, whatever it was.
     pub(crate) fn sent(&mut self, now: Instant) {
+        self.told(now);
         self.sent = now;
     }
 
     /// Something was received that wasn't a heartbeat.
     pub(crate) fn heard(&mut self, now: Instant) {
+        self.heard_lately = false;
         self.heard = now;
+    }
+
+    /// As [`heard`](Pulse::heard), where nobody has looked at the clock: it counts from when somebody tells the time, which must be before
+    /// anything is asked that depends on it.
+    pub(crate) fn heard_lately(&mut self) {
+        self.heard_lately = true;
+    }
+
+    /// The time is told.
+    pub(crate) fn told(&mut self, now: Instant) {
+        if std::mem::take(&mut self.heard_lately) {
+            self.heard = now;
+        }
     }
 
     /// A heartbeat was received: from now on their absence means something.
     pub(crate) fn beat(&mut self, now: Instant) {
+        self.told(now);
         let pause = now.saturating_duration_since(self.heard);
         self.longest_pause = self.longest_pause.max(pause);
         self.beats = true;
@@ -113,6 +132,27 @@ mod tests {
         assert!(!pulse.is_dead(now + 26 * SECOND) && pulse.is_dead(now + 27 * SECOND));
         pulse.heard(now + 26 * SECOND);
         assert!(!pulse.is_dead(now + 27 * SECOND), "a reply is as good a sign");
+    }
+
+    #[test]
+    fn what_was_heard_lately_counts_from_when_the_time_is_told() {
+        let now = Instant::now();
+        let mut pulse = Pulse::new(10 * SECOND, 0.5, now);
+        pulse.beat(now);
+        pulse.heard_lately();
+        pulse.told(now + 20 * SECOND);
+        pulse.told(now + 21 * SECOND);
+        assert_eq!(pulse.dead_at(), Some(now + 45 * SECOND), "once");
+        pulse.heard_lately();
+        pulse.sent(now + 40 * SECOND);
+        assert_eq!(pulse.dead_at(), Some(now + 65 * SECOND), "who sends tells it");
+        pulse.heard_lately();
+        pulse.beat(now + 70 * SECOND);
+        assert_eq!(
+            pulse.dead_at(),
+            Some(now + 95 * SECOND),
+            "and no pause is made of it"
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{
     AcquireError, Connection, Connector, Priority,
-    lender::{Borrower, Boxed, Lender},
+    boxed::Boxed,
+    lender::{Borrower, Lender},
     runtime::timer,
     state::{Attempt, Effects, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
@@ -44,6 +45,8 @@ pub struct Acquire<'p, C: Connector> {
     progress: Progress,
     /// When this began to wait, if somebody looked.
     began: Option<Moment>,
+    /// The time, if whoever made this had just looked and it hasn't waited since.
+    told: Option<Moment>,
     /// The task that polled this first.
     task: Option<tokio::task::Id>,
     /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
@@ -104,6 +107,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             lease: Lease::Exclusive,
             progress: Progress::New,
             began: None,
+            told: None,
             task: None,
             needs_backstop: None,
             backstop: None,
@@ -121,6 +125,12 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Waits until this instant at most, instead of for the pool's `acquire_timeout`.
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.limit = Limit::Until(deadline);
+        self
+    }
+
+    /// The caller has just looked at the clock, and polls this at once: it needn't look again to get in line.
+    pub(crate) fn begun_at(mut self, now: Instant) -> Self {
+        self.told = Some(self.lender.clock.moment(now));
         self
     }
 
@@ -249,12 +259,13 @@ impl<'p, C: Connector> Acquire<'p, C> {
         let lender = self.lender;
         let waker = waker.clone();
         let patience = self.patience_without_a_clock(seniority);
+        let told = self.told.take();
         let mut state = lender.lock();
         let patience = patience.filter(|_| state.expects_upkeep_soon());
         let (now, deadline) = match patience {
             Some(_) => (None, Moment::NEVER),
             None => {
-                let now = lender.clock.now();
+                let now = told.unwrap_or_else(|| lender.clock.now());
                 let deadline = self.settle_deadline(now);
                 (Some(now), deadline)
             }

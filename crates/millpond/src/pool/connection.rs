@@ -7,11 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Connector, Eviction, LastExchange,
-    lender::{Boxed, Lender},
-    state::Place,
-};
+use super::{Connector, Eviction, LastExchange, boxed::Boxed, lender::Lender, state::Place};
 
 /// A connection, lent: it goes back to its pool when this is dropped.
 ///
@@ -44,7 +40,7 @@ impl<C: Connector> Connection<C> {
     #[inline]
     pub(crate) fn pass_check(mut self) -> Option<Self> {
         let (_, connection) = self.held.as_mut().expect("just lent");
-        match self.lender.connector.check(&mut connection.0) {
+        match self.lender.connector.check(connection) {
             Ok(()) => Some(self),
             Err(reason) => {
                 let (place, connection) = self.held.take().expect("just lent");
@@ -86,7 +82,7 @@ impl<C: Connector> Connection<C> {
         let (place, connection) = self.held.take().expect("held until it is given away");
         let now = self.lender.clock.now();
         self.lender.transition(|state, fx| state.detach(place, now, fx));
-        *connection.0
+        connection.into_connection()
     }
 
     /// The connection's number in its pool, as snapshots and events show it.
@@ -131,7 +127,7 @@ impl<C: Connector> Deref for Connection<C> {
 
     fn deref(&self) -> &C::Connection {
         let (_, connection) = self.held.as_ref().expect("held until it is given away");
-        &connection.0
+        connection
     }
 }
 
@@ -139,7 +135,7 @@ impl<C: Connector> DerefMut for Connection<C> {
     fn deref_mut(&mut self) -> &mut C::Connection {
         self.exchange = LastExchange::Open;
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
-        &mut connection.0
+        connection
     }
 }
 

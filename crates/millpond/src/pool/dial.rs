@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use super::{
     Connector, DialError, Eviction,
+    boxed::Boxed,
     error::Judged,
-    lender::{Boxed, Lender},
+    lender::Lender,
     state::{Phase, Place},
 };
 
@@ -82,7 +83,7 @@ impl<C: Connector> DialToken<C> {
             // and what is current would have its pool dial without end.
             outdated = self.endpoint_changes != self.lender.endpoint_changes.load(Ordering::Relaxed)
                 && !connector.is_current(&ends);
-            (Boxed(Box::new(connection)), ends)
+            (Boxed::new(connection), ends)
         });
         // Here, and not under the lock: it is the connector's code.
         let outcome = outcome.map_err(|error| Judged {
@@ -152,7 +153,7 @@ impl<C: Connector> CheckToken<C> {
         let limit = self.lender.lock().config().check_timeout;
         let connector = &self.lender.connector;
         let (_, connection) = self.held.as_mut().expect("held until finished");
-        let connection = &mut *connection.0;
+        let connection = &mut **connection;
         let (passed, reason) = match self.purpose {
             Purpose::Probe => (
                 timeout(limit, connector.probe(connection)).await,

@@ -17,7 +17,8 @@ use loom::{future::block_on, thread};
 
 use super::{
     Acquire, AcquireError, Config, Connection, Connector, Ends,
-    lender::{Boxed, Lender},
+    boxed::Boxed,
+    lender::Lender,
     runtime::Runtime,
     state::{GRANT_LIFETIME, Phase, StageName},
 };
@@ -87,7 +88,7 @@ impl World {
         let begun = std::mem::take(&mut *self.lender.dials_begun.lock());
         for place in begun {
             let now = self.lender.clock.now();
-            let dialled = Ok((Boxed(Box::new(0)), Ends::default()));
+            let dialled = Ok((Boxed::new(0), Ends::default()));
             self.lender
                 .transition(|state, fx| state.dial_finished(place, dialled, now, 0, fx));
         }

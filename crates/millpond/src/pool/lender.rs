@@ -22,6 +22,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     AfterRelease, Closing, Connector, Ends, Eviction, LastExchange,
+    boxed::Boxed,
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     error::Judged,
@@ -45,15 +46,6 @@ impl<C: Connector> Kinds for Pooled<C> {
     type Tag = Borrower;
     type Label = Ends;
     type Cause = Judged;
-}
-
-/// A connection, in a box of its own: lending moves a pointer, however large the connection is.
-pub(crate) struct Boxed<T>(pub(crate) Box<T>);
-
-impl<T> fmt::Debug for Boxed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("connection")
-    }
 }
 
 /// Who holds a connection.
@@ -286,7 +278,7 @@ impl<C: Connector> Lender<C> {
                 drop(connection);
                 return Closing::Done;
             }
-            self.connector.close(*connection.0)
+            self.connector.close(connection.into_connection())
         }));
         match closing {
             Ok(Closing::After(farewell)) if !ended => {
@@ -524,7 +516,7 @@ struct Returning<'l, C: Connector> {
 
 impl<C: Connector> Returning<'_, C> {
     fn connection(&mut self) -> &mut C::Connection {
-        &mut self.held.as_mut().expect("held until defused").1.0
+        &mut self.held.as_mut().expect("held until defused").1
     }
 
     fn defuse(mut self) -> (Place, Boxed<C::Connection>) {

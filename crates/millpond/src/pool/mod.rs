@@ -51,6 +51,7 @@
 #![doc = include_str!("generic_pool.md")]
 
 mod acquire;
+mod boxed;
 mod builder;
 mod config;
 mod connection;

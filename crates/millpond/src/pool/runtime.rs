@@ -110,6 +110,17 @@ impl Bell {
         self.rung.notified().await;
     }
 
+    /// A connection has something to say. While others do that haven't been asked yet, upkeep has been rung for already.
+    fn report(&self, at: u32, number: ConnectionNumber) {
+        let mut spoke = self.spoke.lock();
+        spoke.push((at, number));
+        let is_first = spoke.len() == 1;
+        drop(spoke);
+        if is_first {
+            self.ring();
+        }
+    }
+
     /// The connections that have reported something since the last call.
     pub(crate) fn take_spoken(&self) -> Vec<(u32, ConnectionNumber)> {
         std::mem::take(&mut *self.spoke.lock())
@@ -126,13 +137,21 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(bell: &Arc<Bell>, at: u32, number: ConnectionNumber) -> Arc<Self> {
-        Arc::new(Watch {
+    pub(crate) fn new(bell: &Arc<Bell>, at: u32, number: ConnectionNumber) -> Self {
+        Watch {
             bell: Arc::clone(bell),
             at,
             number,
             reported: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// A look begins: from here on it reports again.
+    ///
+    /// What was called before this and went unreported has left its mark on the connection, and the look must see that: hence the ordering,
+    /// here and in the report.
+    pub(crate) fn listen(&self) {
+        self.reported.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -143,9 +162,8 @@ impl std::task::Wake for Watch {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // One report until the next look: a connection that is lent meanwhile may wake this as often as it likes.
-        if !self.reported.swap(true, Ordering::Relaxed) {
-            self.bell.spoke.lock().push((self.at, self.number));
-            self.bell.ring();
+        if !self.reported.swap(true, Ordering::AcqRel) {
+            self.bell.report(self.at, self.number);
         }
     }
 }

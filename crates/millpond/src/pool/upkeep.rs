@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +14,7 @@ use super::{
     Connector, Eviction,
     lender::{Lender, Pooled},
     runtime::{Bell, Watch},
-    state::{Look, Phase},
+    state::{ConnectionNumber, Look, Phase, State},
 };
 
 /// Runs until the pool is closed and empty, or gone. It holds no pool alive.
@@ -38,28 +38,32 @@ pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> imp
     }
 }
 
-/// How many idle connections are looked at before others on this thread get their turn.
-const LOOKS_IN_A_ROW: usize = 64;
+/// How many idle connections are out at once to be looked at: a turn of the lock to take so many out and one to put them back, and for a
+/// caller who finds nothing idle because of that a wait of some microseconds for each.
+const LOOKS_TOGETHER: usize = 16;
+
+/// After how many of those others on this thread get their turn.
+const LOOKS_IN_A_ROW: usize = 4;
 
 /// One round; says when the next is due, or that there is nothing left to keep.
 async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
-    let mut looks = 0_usize;
     let now = lender.clock.now();
     lender.transition(|state, fx| state.tick(now, fx));
-    for (at, number) in lender.bell.take_spoken() {
-        let look = lender.lock().look_at(at, number);
-        if let Some(look) = look {
-            look_at(lender, look);
-            breathe(&mut looks).await;
-        }
+    let mut looks = Looks {
+        lender,
+        out: Vec::new(),
+        in_a_row: 0,
+    };
+    for spoken in lender.bell.take_spoken().chunks(LOOKS_TOGETHER) {
+        let mut spoken = spoken.iter();
+        looks.some(|state| spoken.find_map(|&(at, number)| state.look_at(at, number)));
+        looks.breathe().await;
     }
     let mut last = None;
-    loop {
-        let look = lender.lock().look_at_unwatched(last);
-        let Some(look) = look else { break };
-        last = Some((look.index(), look.number));
-        look_at(lender, look);
-        breathe(&mut looks).await;
+    // Those that are out have left their list: the next one behind the last that went back is always one of the others.
+    while let Some(latest) = looks.some(|state| state.look_at_unwatched(last)) {
+        last = Some(latest);
+        looks.breathe().await;
     }
     #[cfg(feature = "metrics")]
     {
@@ -71,30 +75,74 @@ async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
     (!over).then(|| lender.clock.instant(state.planned_wake()))
 }
 
-async fn breathe(looks: &mut usize) {
-    *looks += 1;
-    if looks.is_multiple_of(LOOKS_IN_A_ROW) {
-        tokio::task::yield_now().await;
+/// A connection that is out, and what the connector says of it.
+type Seen<C> = (Look<Pooled<C>>, Result<(), Eviction>);
+
+/// Idle connections that are nobody's for this instant, and what the connector says of them.
+struct Looks<'l, C: Connector> {
+    lender: &'l Arc<Lender<C>>,
+    out: Vec<Seen<C>>,
+    in_a_row: usize,
+}
+
+impl<C: Connector> Looks<'_, C> {
+    /// Takes some out, lets the connector look at them, and puts them back; says which was the last, if there was any.
+    fn some(
+        &mut self,
+        mut next: impl FnMut(&mut State<Pooled<C>>) -> Option<Look<Pooled<C>>>,
+    ) -> Option<(u32, ConnectionNumber)> {
+        self.out.reserve(LOOKS_TOGETHER);
+        let mut state = self.lender.lock();
+        while self.out.len() < LOOKS_TOGETHER
+            && let Some(look) = next(&mut state)
+        {
+            self.out.push((look, Ok(())));
+        }
+        drop(state);
+        let latest = self.out.last().map(|(look, _)| (look.index(), look.number));
+        for (look, verdict) in &mut self.out {
+            *verdict = judge(self.lender, look);
+        }
+        self.put_back();
+        latest
+    }
+
+    /// The last first, so that each finds its neighbour where it was.
+    fn put_back(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let out = &mut self.out;
+        self.lender.transition(|state, fx| {
+            for (look, verdict) in out.drain(..).rev() {
+                state.looked(look, verdict, fastrand::u64(..), fx);
+            }
+        });
+    }
+
+    async fn breathe(&mut self) {
+        self.in_a_row += 1;
+        if self.in_a_row.is_multiple_of(LOOKS_IN_A_ROW) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
-/// Lets the connector look at an idle connection that is nobody's for this instant.
-fn look_at<C: Connector>(lender: &Arc<Lender<C>>, mut look: Look<Pooled<C>>) {
-    let watch = Watch::new(&lender.bell, look.index(), look.number);
-    let waker = Waker::from(watch);
+/// Lets the connector look at one.
+fn judge<C: Connector>(lender: &Arc<Lender<C>>, look: &mut Look<Pooled<C>>) -> Result<(), Eviction> {
+    let (at, number) = (look.index(), look.number);
+    let connection = &mut look.connection;
+    let waker = connection.listen(|| Watch::new(&lender.bell, at, number));
     let mut cx = Context::from_waker(&waker);
-    let connection = &mut look.connection.0;
     // Not on this task's budget, which all of a round's looks would share: to a connector its end looks like a socket that isn't ready.
     let look_at_it = poll_fn(|cx| lender.connector.poll_idle(connection, cx));
     let look_at_it = pin!(tokio::task::coop::unconstrained(look_at_it));
     let seen = catch_unwind(AssertUnwindSafe(|| look_at_it.poll(&mut cx)));
-    let verdict = match seen {
+    match seen {
         Ok(Poll::Pending) => Ok(()),
         Ok(Poll::Ready(reason)) => Err(reason),
         Err(_) => Err(Eviction::Panicked),
-    };
-    let random = fastrand::u64(..);
-    lender.transition(|state, fx| state.looked(look, verdict, random, fx));
+    }
 }
 
 /// When upkeep is dropped before its end its runtime is ending, and with it all that dials: callers must be told.

@@ -263,6 +263,7 @@ impl<F: Framing> Driver<F> {
             return Look::Quiet;
         };
         let session = &mut **connection;
+        session.pulse.told(now);
         if std::mem::take(&mut self.sent) {
             session.pulse.sent(now);
         }
@@ -325,7 +326,7 @@ impl<F: Framing> Driver<F> {
         drop(wire);
         if let Some(mut connection) = connection {
             self.id = None;
-            connection.rest(self.shared.lender.connector.framing(), Instant::now());
+            connection.rest(self.shared.lender.connector.framing());
         }
         self.shared.lease(leases);
         quiet

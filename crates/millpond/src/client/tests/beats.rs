@@ -243,6 +243,17 @@ async fn a_connection_that_is_used_often_is_looked_at_no_more_for_it() {
     assert_eq!(client.pool().connector().moments(), 0, "nor when it has gone");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_leaves_its_pool_is_woken_by_nobody() {
+    let (client, mut port) = beating();
+    let _far = warm(&client, &mut port).await;
+    tokio::time::sleep(300 * MS).await;
+    assert_eq!(client.pool().connector().moments(), 1);
+    let detached = client.pool().acquire().await.unwrap().detach();
+    drop(detached);
+    assert_eq!(client.pool().connector().moments(), 0);
+}
+
 /// Lines, with nothing that could be a heartbeat.
 struct Lines;
 

@@ -136,6 +136,16 @@ proptest! {
     }
 
     #[test]
+    fn a_header_says_every_length_that_thirteen_digits_can(length in 0..=LengthJson::LARGEST_BODY, digits in 0_u32..13) {
+        let length = length / 10_u64.pow(digits);
+        let mut header = Vec::new();
+        write_header(usize::try_from(length).unwrap(), &mut header);
+        let expected = format!("length:{length:013}");
+        prop_assert_eq!(&header, expected.as_bytes());
+        prop_assert_eq!(announced(header.first_chunk().unwrap()), Some(length));
+    }
+
+    #[test]
     fn what_is_encoded_is_what_is_decoded(body in prop::collection::vec(any::<u8>(), 0..300)) {
         let (protocol, mut wire) = (LengthJson::default(), Vec::new());
         protocol.encode(Direction::Request, &body, &mut wire).unwrap();
