@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
-    client::{Client, ErrorReplies, RequestError, Requests},
+    client::{Client, ErrorReplies, Pipelining, RequestError, Requests},
     framing::{
         LengthJson,
         json::{self, JsonError},
@@ -75,6 +75,9 @@ pub(crate) struct Arguments {
     /// With -: how many requests are read ahead of the reply that is printed next
     #[arg(long, value_name = "COUNT", default_value = "64")]
     in_flight: NonZeroU32,
+    /// With -: keep many requests in flight on each connection, for servers that answer in order and look for frames in what they read
+    #[arg(long)]
+    pipelined: bool,
     /// The longest body, in bytes, in either direction
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     max_frame: NonZeroUsize,
@@ -149,6 +152,7 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         b"-" => Request::Lines(pipe::Settings {
             connections: arguments.connections.get(),
             in_flight: arguments.in_flight.get(),
+            pipelining: arguments.pipelined.then(Pipelining::default),
             verbose: arguments.verbose,
         }),
         body => {
@@ -262,6 +266,7 @@ impl Plan {
         connections: u32,
         callers: u32,
         outage_grace: Option<Duration>,
+        pipelining: Option<Pipelining>,
     ) -> Result<Client, Complaint> {
         let mut dialer = Dialer::new(self.endpoint.clone());
         if let Some(tls) = &self.tls {
@@ -277,8 +282,12 @@ impl Plan {
                     Some(grace) => pool.outage_grace(grace),
                     None => pool,
                 }
-            })
-            .build();
+            });
+        let built = match pipelining {
+            Some(pipelining) => built.pipelined(pipelining),
+            None => built,
+        };
+        let built = built.build();
         built.map_err(|error| Complaint::usage(error.to_string()))
     }
 

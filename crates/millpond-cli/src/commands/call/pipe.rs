@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
-    client::Client,
+    client::{Client, Pipelining},
     framing::{FailureKind, json},
 };
 use tokio::{
@@ -34,6 +34,7 @@ use crate::{
 pub(super) struct Settings {
     pub(super) connections: u32,
     pub(super) in_flight: u32,
+    pub(super) pipelining: Option<Pipelining>,
     pub(super) verbose: bool,
 }
 
@@ -48,7 +49,12 @@ struct Sum {
 type UnderWay = (JoinHandle<Result<Bytes, Failure>>, OwnedSemaphorePermit);
 
 pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, Complaint> {
-    let client = plan.client(settings.connections, settings.in_flight, None)?;
+    let client = plan.client(
+        settings.connections,
+        settings.in_flight,
+        None,
+        settings.pipelining,
+    )?;
     let began = Instant::now();
     // Its length is bounded by the places of those that are in it.
     let (tell, told) = mpsc::unbounded_channel();

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use millpond::{
-    client::{Client, HeartbeatTotals, RetryTotals},
+    client::{Client, HeartbeatTotals, Pipelining, RetryTotals},
     framing::LengthJson,
     pool::Snapshot,
     server::{Builder, Handler, Server},
@@ -18,6 +18,7 @@ use super::{
     load::{self, Manners, Plan, Run},
     short::{self, Ports},
     stop::Stop,
+    summary::Mode,
     unkind::{Cutting, Kind, Unkind},
 };
 
@@ -32,6 +33,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 pub(super) struct Load {
     pub(super) plan: Plan,
     pub(super) connections: u32,
+    pub(super) mode: Mode,
 }
 
 /// What was seen of the unkind load.
@@ -143,10 +145,14 @@ async fn pooled(client: &Client, plan: Plan, manners: Manners, screen: &mut Scre
 
 fn client(server: SocketAddr, load: Load, name: &'static str) -> Result<Client, DemoError> {
     let (connections, callers) = (load.connections, load.plan.callers);
-    Ok(Client::builder(server.into())
+    let builder = Client::builder(server.into())
         .heartbeat_interval(HEARTBEATS)
-        .pool(move |pool| pool.name(name).max_size(connections).max_waiting(callers))
-        .build()?)
+        .pool(move |pool| pool.name(name).max_size(connections).max_waiting(callers));
+    let builder = match load.mode {
+        Mode::Exclusive => builder,
+        Mode::Pipelined => builder.pipelined(Pipelining::default()),
+    };
+    Ok(builder.build()?)
 }
 
 /// The server's limits are for strangers: here all connections come from one address, and short ones overlap with those that are closing.

@@ -28,7 +28,7 @@ use self::{
     load::Plan,
     numbers::thousands,
     stop::Stop,
-    summary::Summary,
+    summary::{Mode, Summary},
 };
 use crate::{complaint::Complaint, exit::Exit};
 
@@ -40,6 +40,7 @@ const OTHER_DESCRIPTORS: u64 = 64;
 #[command(after_help = "\
 Examples:
   millpond demo
+  millpond demo --pipelined
   millpond demo --seconds 20 --callers 256 --connections 4 --json > demo.json
 
 Ctrl-C ends it early, with what was found until then; a second one at once.
@@ -57,6 +58,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
     connections: u32,
 
+    /// Keep many exchanges in flight on each socket, answered in order, instead of one at a time
+    #[arg(long)]
+    pipelined: bool,
+
     /// Print what was found as one JSON document, and nothing else
     #[arg(long)]
     json: bool,
@@ -64,6 +69,15 @@ pub(crate) struct Arguments {
     /// Draw the same misfortunes again: who cancels when, which replies are cut (default: others each time)
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+impl Arguments {
+    fn mode(&self) -> Mode {
+        match self.pipelined {
+            true => Mode::Pipelined,
+            false => Mode::Exclusive,
+        }
+    }
 }
 
 /// Why the demo couldn't go on.
@@ -98,6 +112,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     runtime.spawn(stop.clone().at_signals());
     let mut summary = Summary::new(
         arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
+        arguments.mode(),
         arguments.callers,
         arguments.connections,
     );
@@ -132,6 +147,7 @@ async fn play(
             seed: summary.seed,
         },
         connections: arguments.connections,
+        mode: arguments.mode(),
     };
     if !stop.is_stopped() {
         screen.line("");

@@ -4,7 +4,7 @@ use textwrap::Options;
 
 use super::{
     numbers::{rate, span, thousands},
-    summary::{Side, Summary},
+    summary::{Mode, Side, Summary},
 };
 use crate::color::{Paint, Tone};
 
@@ -109,11 +109,15 @@ fn load(summary: &Summary, report: &mut Report) {
     report.item(
         "requests",
         &format!(
-            "{} in {:.1} s, by {} callers over at most {} sockets at once",
+            "{} in {:.1} s, by {} callers over at most {} sockets at once, {} on each at a time",
             thousands(summary.requests),
             summary.load_seconds,
             thousands(callers.into()),
             thousands(connections.into()),
+            match summary.mode {
+                Mode::Exclusive => "one",
+                Mode::Pipelined => "many",
+            }
         ),
     );
     report.item(
@@ -270,7 +274,7 @@ mod tests {
     }
 
     fn summary() -> Summary {
-        let mut summary = Summary::new(1, 10_000, 10_000);
+        let mut summary = Summary::new(1, Mode::Exclusive, 10_000, 10_000);
         summary.load_seconds = 3_600.0;
         summary.requests = 123_456_789;
         summary.replies_ok = 123_000_000;
@@ -310,7 +314,7 @@ mod tests {
         let text = report(&summary, 80, Paint::Plain).join("\n");
         assert!(text.contains("Stopped early"), "{text}");
         assert!(!text.contains("TIME_WAIT"), "{text}");
-        let nothing = Summary::new(1, 64, 8);
+        let nothing = Summary::new(1, Mode::Exclusive, 64, 8);
         assert_eq!(report(&nothing, 80, Paint::Plain).len(), 1, "a verdict alone");
     }
 

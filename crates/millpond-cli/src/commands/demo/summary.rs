@@ -22,6 +22,7 @@ pub(super) struct Summary {
     /// [`Summary::VERSION`].
     pub(super) version: u32,
     pub(super) seed: u64,
+    pub(super) mode: Mode,
     pub(super) callers: u32,
     /// How many the pool could have.
     pub(super) max_connections: u32,
@@ -85,14 +86,25 @@ pub(super) struct Side {
     pub(super) stopped_early: bool,
 }
 
+/// How many exchanges the client keeps on a connection at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mode {
+    /// One.
+    Exclusive,
+    /// Several, answered in order.
+    Pipelined,
+}
+
 impl Summary {
     /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
     pub(super) const VERSION: u32 = 1;
 
-    pub(super) fn new(seed: u64, callers: u32, max_connections: u32) -> Self {
+    pub(super) fn new(seed: u64, mode: Mode, callers: u32, max_connections: u32) -> Self {
         Summary {
             version: Summary::VERSION,
             seed,
+            mode,
             callers,
             max_connections,
             interrupted: false,
@@ -273,7 +285,7 @@ mod tests {
 
     #[test]
     fn right_replies_alone_are_well() {
-        let mut summary = Summary::new(1, 2, 3);
+        let mut summary = Summary::new(1, Mode::Exclusive, 2, 3);
         summary.add_pooled(&side(&[replied(Verdict::Right), replied(Verdict::Right)]));
         summary.add_short(&side(&[replied(Verdict::Right)]));
         assert!(summary.is_well(), "{:?}", summary.unexpected);
@@ -285,7 +297,7 @@ mod tests {
 
     #[test]
     fn one_wrong_reply_in_any_act_is_not_well() {
-        let mut summary = Summary::new(1, 2, 3);
+        let mut summary = Summary::new(1, Mode::Exclusive, 2, 3);
         summary.add_pooled(&side(&[replied(Verdict::Right), replied(Verdict::Wrong)]));
         summary.add_short(&side(&[replied(Verdict::Wrong)]));
         assert_eq!(summary.replies_wrong, 2);
@@ -300,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_expected_only_where_manners_are_bad() {
-        let mut summary = Summary::new(1, 2, 3);
+        let mut summary = Summary::new(1, Mode::Exclusive, 2, 3);
         let refused = Outcome::Failed(Failing::Other, String::from("connection refused"));
         summary.add_short(&side(&[refused]));
         assert_eq!(
