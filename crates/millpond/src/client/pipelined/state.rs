@@ -20,6 +20,8 @@
 
 mod outcomes;
 mod pipeline;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writing;
 
@@ -157,7 +159,7 @@ impl<K: Kinds> State<K> {
     ) -> Entry<K> {
         let pipeline = self.pipelines[at].as_mut().expect("it has room");
         pipeline.append(frame, deadline, reply);
-        let hurry = deadline < pipeline.looks_at && !pipeline.hurry;
+        let hurry = pipeline.looks_at.is_none_or(|at| deadline < at) && !pipeline.hurry;
         pipeline.hurry |= hurry;
         let mut wake = hurry;
         let mut write = None;
@@ -192,7 +194,7 @@ impl<K: Kinds> State<K> {
             slot,
             wire,
             driver,
-            looks_at: now,
+            looks_at: Some(now),
             recall: Recall::No,
             expected: VecDeque::new(),
             bytes: 0,
@@ -306,6 +308,7 @@ impl<K: Kinds> State<K> {
             return overdue;
         };
         pipeline.hurry = false;
+        pipeline.looks_at = None;
         if let Some(until) = pipeline.trial.as_ref().and_then(|trial| trial.until) {
             overdue.head = until <= now;
             overdue.next = Some(until);
@@ -333,7 +336,7 @@ impl<K: Kinds> State<K> {
     /// When the driver will look by itself: who can't wait that long must wake it.
     pub(super) fn will_look(&mut self, id: Id, at: Instant) {
         if let Some(pipeline) = of(&mut self.pipelines, id) {
-            pipeline.looks_at = at;
+            pipeline.looks_at = Some(at);
         }
     }
 

@@ -14,8 +14,8 @@ pub(super) struct Pipeline<K: Kinds> {
     pub(super) slot: Slot,
     pub(super) wire: K::Wire,
     pub(super) driver: Waker,
-    /// When the driver will look by itself.
-    pub(super) looks_at: Instant,
+    /// When the driver will look by itself. Nothing from when it has looked until it has said so: whoever comes in between asks it to look again.
+    pub(super) looks_at: Option<Instant>,
     pub(super) recall: Recall,
     pub(super) expected: VecDeque<Expected<K>>,
     /// The requests' bytes that have not been answered.

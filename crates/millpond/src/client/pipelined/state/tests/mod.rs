@@ -1,0 +1,5 @@
+//! The machine's subtle rules, as stories.
+
+use super::*;
+
+mod stories;
