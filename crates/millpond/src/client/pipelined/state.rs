@@ -129,8 +129,9 @@ impl<K: Kinds> State<K> {
         {
             return self.append_for_caller(at, frame, deadline, alone, reply);
         }
-        // Those who will be served by what is under way don't count.
-        let soon = (self.leasing + usize::from(self.may_lease())) * self.limits.depth;
+        // Those who will be served by what is under way don't count; nor do those with whom the peer can be tried.
+        let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
+        let soon = soon.saturating_mul(self.limits.depth);
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
@@ -467,7 +468,7 @@ impl<K: Kinds> State<K> {
 
     fn lease_more(&mut self) -> usize {
         let mut more = 0;
-        while self.waiting.len() > self.leasing * self.limits.depth && self.may_lease() {
+        while self.waiting.len() > self.leasing.saturating_mul(self.limits.depth) && self.may_lease() {
             self.leasing += 1;
             more += 1;
         }

@@ -63,3 +63,37 @@ fn a_caller_who_comes_while_the_driver_decides_when_to_look_is_seen_in_time() {
     state.will_look(id, now + Duration::from_millis(100));
     assert!(state.told(id).look, "it would look 80 ms too late");
 }
+
+#[test]
+fn any_depth_will_do() {
+    let now = Instant::now();
+    let mut state = machine(usize::MAX, 0, 3);
+    let id = proven(&mut state, now);
+    let long = [0; 200];
+    let later = now + Duration::from_secs(9);
+    for name in [3, 4, 5] {
+        let entry = state.begin(&long, later, Priority::NORMAL, false, name);
+        assert!(!matches!(entry, Entry::Refused(_)), "a second lease may come");
+    }
+    assert_eq!(state.end(id, 0, false).unanswered.len(), 1);
+}
+
+#[test]
+fn without_a_queue_a_peer_is_tried_all_the_same() {
+    let now = Instant::now();
+    let later = now + Duration::from_secs(9);
+    let mut state = machine(4, 0, 1);
+    assert!(matches!(
+        comes(&mut state, 1, later),
+        Entry::Waits { leases: 1, .. }
+    ));
+    let id = starts(&mut state, now);
+    // Nothing may follow the first, and once its reply is there the two others are written together.
+    for name in [2, 3] {
+        assert!(matches!(comes(&mut state, name, later), Entry::Waits { .. }));
+    }
+    let mut told = Vec::new();
+    assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
+    state.serve(id, now, &mut Vec::new());
+    assert!(!state.somebody_waits(), "both are under way");
+}
