@@ -18,6 +18,8 @@
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for a longer one that is alone.
 //! 5. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
 
+#[cfg(test)]
+mod check;
 mod outcomes;
 mod pipeline;
 #[cfg(test)]

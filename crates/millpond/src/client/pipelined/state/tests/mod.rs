@@ -1,5 +1,9 @@
-//! The machine's subtle rules, as stories.
+//! The machine against a slow, obvious model of it, over random sequences of everything that can happen.
 
 use super::*;
 
+mod edges;
+mod model;
+mod play;
+mod properties;
 mod stories;
