@@ -35,7 +35,7 @@ use std::{
 use tokio::time::Instant;
 
 pub(super) use self::outcomes::{Came, Ended, Entry, Overdue, Reconsidered, Told};
-use self::pipeline::{Attended, Pipeline, Trial};
+use self::pipeline::{AttendedBy, Pipeline, Trial};
 use crate::{
     client::session::Progress,
     pool::{Priority, Recall, Refusal, Slot},
@@ -166,13 +166,13 @@ impl<K: Kinds> State<K> {
         pipeline.hurry |= hurry;
         let mut wake = hurry;
         let mut write = None;
-        if pipeline.attended == Attended::ByNobody {
+        if pipeline.attended == AttendedBy::Nobody {
             if alone {
-                pipeline.attended = Attended::ByCaller;
+                pipeline.attended = AttendedBy::Caller;
                 let serial = pipeline.serial;
                 write = Some((Id { at, serial }, pipeline.wire.clone()));
             } else {
-                pipeline.attended = Attended::ByDriver;
+                pipeline.attended = AttendedBy::Driver;
                 wake = true;
             }
         }
@@ -204,7 +204,7 @@ impl<K: Kinds> State<K> {
             outgoing: Vec::new(),
             appended: 0,
             handed: 0,
-            attended: Attended::ByNobody,
+            attended: AttendedBy::Nobody,
             hurry: true,
             used: true,
             trial: None,
@@ -247,7 +247,7 @@ impl<K: Kinds> State<K> {
             }
             let request = first.remove();
             pipeline.append(&request.frame, request.deadline, request.reply);
-            pipeline.attended = Attended::ByDriver;
+            pipeline.attended = AttendedBy::Driver;
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {
                     held: None,

@@ -1,6 +1,6 @@
 //! The invariants, as assertions that a test calls after every transition.
 
-use super::{Kinds, State, pipeline::Attended};
+use super::{Kinds, State, pipeline::AttendedBy};
 use crate::pool::Refusal;
 
 impl<K: Kinds> State<K> {
@@ -20,7 +20,7 @@ impl<K: Kinds> State<K> {
             assert_eq!(taken_or_not, pipeline.appended, "a byte is lost, or doubled");
             assert_eq!(
                 pipeline.outgoing.is_empty(),
-                pipeline.attended == Attended::ByNobody,
+                pipeline.attended == AttendedBy::Nobody,
                 "3: {:?} attends to {} bytes",
                 pipeline.attended,
                 pipeline.outgoing.len()

@@ -26,7 +26,7 @@ pub(super) struct Pipeline<K: Kinds> {
     pub(super) appended: u64,
     /// How much of it has been taken to be written.
     pub(super) handed: u64,
-    pub(super) attended: Attended,
+    pub(super) attended: AttendedBy,
     /// The driver has been asked to look at the clock.
     pub(super) hurry: bool,
     /// Something was begun since the last tick.
@@ -36,12 +36,12 @@ pub(super) struct Pipeline<K: Kinds> {
 
 /// Who will write what is outgoing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attended {
+pub(super) enum AttendedBy {
     /// Nobody: there is nothing.
-    ByNobody,
+    Nobody,
     /// A caller, at once.
-    ByCaller,
-    ByDriver,
+    Caller,
+    Driver,
 }
 
 pub(super) struct Expected<K: Kinds> {

@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::{Id, Kinds, State, Told, of, pipeline::Attended};
+use super::{Id, Kinds, State, Told, of, pipeline::AttendedBy};
 
 impl<K: Kinds> State<K> {
     /// Swaps what is outgoing for the empty buffer `rest`. Whether there was anything.
@@ -11,7 +11,7 @@ impl<K: Kinds> State<K> {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return false;
         };
-        pipeline.attended = Attended::ByNobody;
+        pipeline.attended = AttendedBy::Nobody;
         std::mem::swap(&mut pipeline.outgoing, rest);
         pipeline.handed = pipeline.appended;
         !rest.is_empty()
@@ -20,8 +20,8 @@ impl<K: Kinds> State<K> {
     /// A caller who was to write can't. The driver, who has to be woken.
     pub(in crate::client::pipelined) fn leave_to_driver(&mut self, id: Id) -> Option<Waker> {
         let pipeline = of(&mut self.pipelines, id)?;
-        if pipeline.attended == Attended::ByCaller {
-            pipeline.attended = Attended::ByDriver;
+        if pipeline.attended == AttendedBy::Caller {
+            pipeline.attended = AttendedBy::Driver;
         }
         Some(pipeline.driver.clone())
     }
@@ -32,7 +32,7 @@ impl<K: Kinds> State<K> {
         Told {
             write: pipeline
                 .as_ref()
-                .is_some_and(|pipeline| pipeline.attended == Attended::ByDriver),
+                .is_some_and(|pipeline| pipeline.attended == AttendedBy::Driver),
             look: pipeline.is_some_and(|pipeline| pipeline.hurry),
         }
     }
@@ -46,7 +46,7 @@ impl<K: Kinds> State<K> {
         if sends {
             pipeline.outgoing.extend_from_slice(heartbeat);
             pipeline.appended += heartbeat.len() as u64;
-            pipeline.attended = Attended::ByDriver;
+            pipeline.attended = AttendedBy::Driver;
         }
         sends
     }
