@@ -28,6 +28,9 @@ const MAY_NAME: [(&str, &[&str]); 9] = [
 /// Pure modules: no runtime, no clock, no randomness.
 const PURE: [&str; 2] = ["pool::state", "framing"];
 
+/// Pure as well, but told the time as tokio's `Instant`, as a value: whoever asks for it names more, and that only tests may.
+const TOLD_THE_TIME: [&str; 1] = ["client::pipelined::state"];
+
 /// What a pure module may not name: a segment anywhere in a path.
 const IMPURE: [&str; 5] = ["tokio", "Instant", "fastrand", "rand", "tracing"];
 
@@ -136,9 +139,10 @@ impl<'ast> Visit<'ast> for Paths {
 fn offences(module: &[String], syntax: &syn::File) -> Vec<String> {
     let own = module.first().map(String::as_str);
     let full = module.join("::");
-    let pure = PURE
-        .iter()
-        .any(|pure| full == *pure || full.starts_with(&format!("{pure}::")));
+    let is_below = |top: &&str| full == **top || full.starts_with(&format!("{top}::"));
+    let pure = PURE.iter().any(|top| is_below(&top));
+    let tests = module.iter().any(|part| part == "tests");
+    let told_the_time = !tests && TOLD_THE_TIME.iter().any(|top| is_below(&top));
     let mut offences = Vec::new();
     for path in Paths::of(module, syntax) {
         let text = path.join("::");
@@ -156,11 +160,20 @@ fn offences(module: &[String], syntax: &syn::File) -> Vec<String> {
         if pure && path.iter().any(|part| IMPURE.contains(&part.as_str())) {
             offences.push(format!("{full} names {text}: it is pure"));
         }
+        if told_the_time && asks_or_acts(&path) {
+            offences.push(format!("{full} names {text}: it is told the time, and pure"));
+        }
         if path.iter().any(|part| FORBIDDEN.contains(&part.as_str())) {
             offences.push(format!("{full} names {text}: nobody may"));
         }
     }
     offences
+}
+
+/// Names what is impure, but for the instant as a value.
+fn asks_or_acts(path: &[String]) -> bool {
+    let allowed = [&["Instant"][..], &["tokio", "time", "Instant"]];
+    path.iter().any(|part| IMPURE.contains(&part.as_str())) && !allowed.iter().any(|allowed| path == *allowed)
 }
 
 /// Every `.rs` file below `folder`, as the module it is.
@@ -258,6 +271,21 @@ fn a_broken_rule_is_found_however_it_is_written() {
     assert_eq!(check("framing::resp", "use fastrand::u64;"), 1);
     assert_eq!(check("client", "mod tests { use std::time::SystemTime; }"), 1);
 
+    assert_eq!(check("client::pipelined::state", "fn f() { Instant::now(); }"), 1);
+    assert_eq!(
+        check("client::pipelined::state", "use tokio::time::{Instant, sleep};"),
+        1
+    );
+    assert_eq!(
+        check("client::pipelined::state::writing", "use fastrand::u64;"),
+        1
+    );
+
+    assert_eq!(check("client::pipelined::state", "use tokio::time::Instant;"), 0);
+    assert_eq!(
+        check("client::pipelined::state::tests", "fn f() { Instant::now(); }"),
+        0
+    );
     assert_eq!(check("pool::dial", "use super::{config, state::State};"), 0);
     assert_eq!(check("client", "use crate::{pool::Pool, framing::Framing};"), 0);
     assert_eq!(check("pool::upkeep", "use tokio::time::Instant;"), 0);

@@ -9,6 +9,9 @@ mod driver;
 mod state;
 mod wire;
 
+#[cfg(all(test, millpond_loom))]
+mod interleavings;
+
 use std::{
     future::Future,
     panic::Location,

@@ -18,14 +18,24 @@
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for a longer one that is alone.
 //! 5. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
 
+#[cfg(test)]
+mod check;
+mod outcomes;
+mod pipeline;
+#[cfg(test)]
+mod tests;
+mod view;
+mod writing;
+
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
     task::Waker,
 };
 
 use tokio::time::Instant;
 
+pub(super) use self::outcomes::{Came, Ended, Entry, Overdue, Reconsidered, Told};
+use self::pipeline::{AttendedBy, Pipeline, Trial};
 use crate::{
     client::session::Progress,
     pool::{Priority, Recall, Refusal, Slot},
@@ -87,116 +97,6 @@ pub(super) struct State<K: Kinds> {
     proven: bool,
 }
 
-struct Pipeline<K: Kinds> {
-    serial: u64,
-    slot: Slot,
-    wire: K::Wire,
-    driver: Waker,
-    /// When the driver will look by itself.
-    looks_at: Instant,
-    recall: Recall,
-    expected: VecDeque<Expected<K>>,
-    /// The requests' bytes that have not been answered.
-    bytes: usize,
-    /// Appended, and not yet taken to be written.
-    outgoing: Vec<u8>,
-    /// How long the stream of all that was appended is.
-    appended: u64,
-    /// How much of it has been taken to be written.
-    handed: u64,
-    attended: Attended,
-    /// The driver has been asked to look at the clock.
-    hurry: bool,
-    /// Something was begun since the last tick.
-    used: bool,
-    trial: Option<Trial<K>>,
-}
-
-/// Who will write what is outgoing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attended {
-    /// There is nothing to write.
-    Nobody,
-    /// At once.
-    Caller,
-    Driver,
-}
-
-struct Expected<K: Kinds> {
-    /// Gone, if the caller has been told otherwise.
-    reply: Option<K::Reply>,
-    deadline: Option<Instant>,
-    begins: u64,
-    length: usize,
-}
-
-/// Two requests that were written together. The first one's reply is held back until the second's is there: a peer that takes a read for a
-/// request answers once, with something that is no reply to either.
-struct Trial<K: Kinds> {
-    held: Option<(K::Reply, K::Body)>,
-    /// Until when the first one's caller can be kept waiting.
-    until: Option<Instant>,
-    answered: usize,
-}
-
-/// What became of a caller who begins.
-pub(super) enum Entry<K: Kinds> {
-    /// Appended. The caller has to write if it is told to whom, and to wake the driver if it is given.
-    Begun {
-        write: Option<(Id, K::Wire)>,
-        wake: Option<Waker>,
-    },
-    /// Waits; so many more connections are to be leased.
-    Waits { rank: Rank, leases: usize },
-    /// Isn't taken.
-    Refused(Refusal),
-}
-
-/// What a reply was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Came {
-    /// Somebody's.
-    Expected,
-    /// Somebody's who hasn't been written as a whole: what follows can't be told.
-    Early,
-    /// Nobody's.
-    Unasked,
-}
-
-/// What the driver finds when it looks by itself.
-pub(super) struct Overdue<K: Kinds> {
-    /// Who must be told that the time is up.
-    pub(super) expired: Vec<K::Reply>,
-    /// The exchange whose reply is next is among them: the connection has to go.
-    pub(super) head: bool,
-    /// The earliest deadline that is left.
-    pub(super) next: Option<Instant>,
-}
-
-/// What a pipeline leaves behind.
-pub(super) struct Ended<K: Kinds> {
-    /// In the order of the requests.
-    pub(super) unanswered: Vec<(K::Reply, Progress)>,
-    /// Two requests were written together to a peer that isn't known to read frames, and so many were answered.
-    pub(super) trial: Option<usize>,
-    /// So many connections are to be leased.
-    pub(super) leases: usize,
-}
-
-/// What a change of the pool brings about.
-pub(super) struct Reconsidered<K: Kinds> {
-    pub(super) refused: Vec<K::Reply>,
-    pub(super) wakes: Vec<Waker>,
-    pub(super) leases: usize,
-}
-
-/// A pipeline at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Load {
-    pub(super) slot: Slot,
-    pub(super) in_flight: usize,
-}
-
 impl<K: Kinds> State<K> {
     pub(super) fn new(limits: Limits, max_pipelines: usize) -> Self {
         State {
@@ -231,8 +131,9 @@ impl<K: Kinds> State<K> {
         {
             return self.append_for_caller(at, frame, deadline, alone, reply);
         }
-        // Those who will be served by what is under way don't count.
-        let soon = (self.leasing + usize::from(self.may_lease())) * self.limits.depth;
+        // Those who will be served by what is under way don't count; nor do those with whom the peer can be tried.
+        let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
+        let soon = soon.saturating_mul(self.limits.depth);
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
@@ -261,17 +162,17 @@ impl<K: Kinds> State<K> {
     ) -> Entry<K> {
         let pipeline = self.pipelines[at].as_mut().expect("it has room");
         pipeline.append(frame, deadline, reply);
-        let hurry = deadline < pipeline.looks_at && !pipeline.hurry;
+        let hurry = pipeline.looks_at.is_none_or(|at| deadline < at) && !pipeline.hurry;
         pipeline.hurry |= hurry;
         let mut wake = hurry;
         let mut write = None;
-        if pipeline.attended == Attended::Nobody {
+        if pipeline.attended == AttendedBy::Nobody {
             if alone {
-                pipeline.attended = Attended::Caller;
+                pipeline.attended = AttendedBy::Caller;
                 let serial = pipeline.serial;
                 write = Some((Id { at, serial }, pipeline.wire.clone()));
             } else {
-                pipeline.attended = Attended::Driver;
+                pipeline.attended = AttendedBy::Driver;
                 wake = true;
             }
         }
@@ -296,14 +197,14 @@ impl<K: Kinds> State<K> {
             slot,
             wire,
             driver,
-            looks_at: now,
+            looks_at: Some(now),
             recall: Recall::No,
             expected: VecDeque::new(),
             bytes: 0,
             outgoing: Vec::new(),
             appended: 0,
             handed: 0,
-            attended: Attended::Nobody,
+            attended: AttendedBy::Nobody,
             hurry: true,
             used: true,
             trial: None,
@@ -346,7 +247,7 @@ impl<K: Kinds> State<K> {
             }
             let request = first.remove();
             pipeline.append(&request.frame, request.deadline, request.reply);
-            pipeline.attended = Attended::Driver;
+            pipeline.attended = AttendedBy::Driver;
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {
                     held: None,
@@ -410,6 +311,7 @@ impl<K: Kinds> State<K> {
             return overdue;
         };
         pipeline.hurry = false;
+        pipeline.looks_at = None;
         if let Some(until) = pipeline.trial.as_ref().and_then(|trial| trial.until) {
             overdue.head = until <= now;
             overdue.next = Some(until);
@@ -437,7 +339,7 @@ impl<K: Kinds> State<K> {
     /// When the driver will look by itself: who can't wait that long must wake it.
     pub(super) fn will_look(&mut self, id: Id, at: Instant) {
         if let Some(pipeline) = of(&mut self.pipelines, id) {
-            pipeline.looks_at = at;
+            pipeline.looks_at = Some(at);
         }
     }
 
@@ -532,77 +434,6 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    // ---- writing --------------------------------------------------------------------------------------------------
-
-    /// Swaps what is outgoing for the empty buffer `rest`. Whether there was anything.
-    pub(super) fn take(&mut self, id: Id, rest: &mut Vec<u8>) -> bool {
-        debug_assert!(rest.is_empty(), "what came before must go before");
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return false;
-        };
-        pipeline.attended = Attended::Nobody;
-        std::mem::swap(&mut pipeline.outgoing, rest);
-        pipeline.handed = pipeline.appended;
-        !rest.is_empty()
-    }
-
-    /// A caller who was to write can't. The driver, who has to be woken.
-    pub(super) fn leave_to_driver(&mut self, id: Id) -> Option<Waker> {
-        let pipeline = of(&mut self.pipelines, id)?;
-        if pipeline.attended == Attended::Caller {
-            pipeline.attended = Attended::Driver;
-        }
-        Some(pipeline.driver.clone())
-    }
-
-    /// What the driver has been told.
-    pub(super) fn told(&mut self, id: Id) -> Told {
-        let pipeline = of(&mut self.pipelines, id);
-        Told {
-            write: pipeline
-                .as_ref()
-                .is_some_and(|pipeline| pipeline.attended == Attended::Driver),
-            look: pipeline.is_some_and(|pipeline| pipeline.hurry),
-        }
-    }
-
-    /// The driver sends a heartbeat, unless something is on its way out anyhow.
-    pub(super) fn beat(&mut self, id: Id, heartbeat: &[u8]) -> bool {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return false;
-        };
-        let sends = pipeline.outgoing.is_empty();
-        if sends {
-            pipeline.outgoing.extend_from_slice(heartbeat);
-            pipeline.appended += heartbeat.len() as u64;
-            pipeline.attended = Attended::Driver;
-        }
-        sends
-    }
-
-    // ---- what can be read -----------------------------------------------------------------------------------------
-
-    pub(super) fn somebody_waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(super) fn max_waiting(&self) -> usize {
-        self.limits.max_waiting
-    }
-
-    pub(super) fn loads(&self) -> Vec<Load> {
-        let pipelines = self.pipelines.iter().flatten();
-        let loads = pipelines.map(|pipeline| Load {
-            slot: pipeline.slot,
-            in_flight: pipeline.expected.len(),
-        });
-        loads.collect()
-    }
-
     // ---- below ----------------------------------------------------------------------------------------------------
 
     fn live(&self) -> usize {
@@ -639,7 +470,7 @@ impl<K: Kinds> State<K> {
 
     fn lease_more(&mut self) -> usize {
         let mut more = 0;
-        while self.waiting.len() > self.leasing * self.limits.depth && self.may_lease() {
+        while self.waiting.len() > self.leasing.saturating_mul(self.limits.depth) && self.may_lease() {
             self.leasing += 1;
             more += 1;
         }
@@ -652,46 +483,7 @@ impl<K: Kinds> State<K> {
     }
 }
 
-/// What a driver has been told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
-    /// Something is outgoing.
-    pub(super) write: bool,
-    /// Somebody's time is up before it would have looked.
-    pub(super) look: bool,
-}
-
-impl<K: Kinds> Pipeline<K> {
-    fn has_room(&self, length: usize, limits: &Limits) -> bool {
-        self.expected.is_empty()
-            || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)
-    }
-
-    fn append(&mut self, frame: &[u8], deadline: Instant, reply: K::Reply) {
-        self.outgoing.extend_from_slice(frame);
-        self.expected.push_back(Expected {
-            reply: Some(reply),
-            deadline: Some(deadline),
-            begins: self.appended,
-            length: frame.len(),
-        });
-        self.appended += frame.len() as u64;
-        self.bytes += frame.len();
-        self.used = true;
-    }
-}
-
 fn of<K: Kinds>(pipelines: &mut [Option<Pipeline<K>>], id: Id) -> Option<&mut Pipeline<K>> {
     let pipeline = pipelines.get_mut(id.at)?.as_mut()?;
     (pipeline.serial == id.serial).then_some(pipeline)
-}
-
-impl<K: Kinds> fmt::Debug for State<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("pipelines", &self.live())
-            .field("waiting", &self.waiting.len())
-            .field("leasing", &self.leasing)
-            .finish_non_exhaustive()
-    }
 }

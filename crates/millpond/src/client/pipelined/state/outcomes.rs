@@ -1,0 +1,77 @@
+//! What leaves the machine: the answers to those who asked, and what is to be done after unlocking.
+
+use std::task::Waker;
+
+use tokio::time::Instant;
+
+use super::{Id, Kinds, Rank};
+use crate::{
+    client::session::Progress,
+    pool::{Refusal, Slot},
+};
+
+/// What became of a caller who begins.
+pub(in crate::client::pipelined) enum Entry<K: Kinds> {
+    /// Appended. The caller has to write if it is told to whom, and to wake the driver if it is given.
+    Begun {
+        write: Option<(Id, K::Wire)>,
+        wake: Option<Waker>,
+    },
+    /// Waits; so many more connections are to be leased.
+    Waits { rank: Rank, leases: usize },
+    /// Isn't taken.
+    Refused(Refusal),
+}
+
+/// What a reply was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) enum Came {
+    /// Somebody's.
+    Expected,
+    /// Somebody's who hasn't been written as a whole: what follows can't be told.
+    Early,
+    /// Nobody's.
+    Unasked,
+}
+
+/// What the driver finds when it looks by itself.
+pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
+    /// Who must be told that the time is up.
+    pub(in crate::client::pipelined) expired: Vec<K::Reply>,
+    /// The exchange whose reply is next is among them: the connection has to go.
+    pub(in crate::client::pipelined) head: bool,
+    /// The earliest deadline that is left.
+    pub(in crate::client::pipelined) next: Option<Instant>,
+}
+
+/// What a pipeline leaves behind.
+pub(in crate::client::pipelined) struct Ended<K: Kinds> {
+    /// In the order of the requests.
+    pub(in crate::client::pipelined) unanswered: Vec<(K::Reply, Progress)>,
+    /// Two requests were written together to a peer that isn't known to read frames, and so many were answered.
+    pub(in crate::client::pipelined) trial: Option<usize>,
+    /// So many connections are to be leased.
+    pub(in crate::client::pipelined) leases: usize,
+}
+
+/// What a change of the pool brings about.
+pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
+    pub(in crate::client::pipelined) refused: Vec<K::Reply>,
+    pub(in crate::client::pipelined) wakes: Vec<Waker>,
+    pub(in crate::client::pipelined) leases: usize,
+}
+
+/// A pipeline at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) struct Load {
+    pub(in crate::client::pipelined) slot: Slot,
+    pub(in crate::client::pipelined) in_flight: usize,
+}
+/// What a driver has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) struct Told {
+    /// Something is outgoing.
+    pub(in crate::client::pipelined) write: bool,
+    /// Somebody's time is up before it would have looked.
+    pub(in crate::client::pipelined) look: bool,
+}

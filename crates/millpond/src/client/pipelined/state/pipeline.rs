@@ -1,0 +1,82 @@
+//! One pipeline's books: what was appended to its connection, who will write it, whose reply is next. Knows nothing of the other pipelines, and
+//! not who waits.
+
+use std::{collections::VecDeque, task::Waker};
+
+use tokio::time::Instant;
+
+use super::{Kinds, Limits};
+use crate::pool::{Recall, Slot};
+
+/// See the module.
+pub(super) struct Pipeline<K: Kinds> {
+    pub(super) serial: u64,
+    pub(super) slot: Slot,
+    pub(super) wire: K::Wire,
+    pub(super) driver: Waker,
+    /// When the driver will look by itself. Nothing from when it has looked until it has said so: whoever comes in between asks it to look again.
+    pub(super) looks_at: Option<Instant>,
+    pub(super) recall: Recall,
+    pub(super) expected: VecDeque<Expected<K>>,
+    /// The requests' bytes that have not been answered.
+    pub(super) bytes: usize,
+    /// Appended, and not yet taken to be written.
+    pub(super) outgoing: Vec<u8>,
+    /// How long the stream of all that was appended is.
+    pub(super) appended: u64,
+    /// How much of it has been taken to be written.
+    pub(super) handed: u64,
+    pub(super) attended: AttendedBy,
+    /// The driver has been asked to look at the clock.
+    pub(super) hurry: bool,
+    /// Something was begun since the last tick.
+    pub(super) used: bool,
+    pub(super) trial: Option<Trial<K>>,
+}
+
+/// Who will write what is outgoing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AttendedBy {
+    /// Nobody: there is nothing.
+    Nobody,
+    /// A caller, at once.
+    Caller,
+    Driver,
+}
+
+pub(super) struct Expected<K: Kinds> {
+    /// Gone, if the caller has been told otherwise.
+    pub(super) reply: Option<K::Reply>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) begins: u64,
+    pub(super) length: usize,
+}
+
+/// Two requests that were written together. The first one's reply is held back until the second's is there: a peer that takes a read for a
+/// request answers once, with something that is no reply to either.
+pub(super) struct Trial<K: Kinds> {
+    pub(super) held: Option<(K::Reply, K::Body)>,
+    /// Until when the first one's caller can be kept waiting.
+    pub(super) until: Option<Instant>,
+    pub(super) answered: usize,
+}
+
+impl<K: Kinds> Pipeline<K> {
+    pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
+        self.expected.is_empty()
+            || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)
+    }
+
+    pub(super) fn append(&mut self, frame: &[u8], deadline: Instant, reply: K::Reply) {
+        self.outgoing.extend_from_slice(frame);
+        self.expected.push_back(Expected {
+            reply: Some(reply),
+            deadline: Some(deadline),
+            begins: self.appended,
+            length: frame.len(),
+        });
+        self.appended += frame.len() as u64;
+        self.bytes += frame.len();
+        self.used = true;
+    }
+}

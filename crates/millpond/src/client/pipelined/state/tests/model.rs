@@ -1,0 +1,466 @@
+//! The machine once more, slow and obvious: what the fast one is compared with.
+//!
+//! Written from the rules and not from the machine. A pipeline is the stream of its bytes, each with the name of its request; there are no offsets,
+//! no counters and no queues, and every question is answered by looking at all exchanges and all bytes.
+
+use super::{Came, Limits, Progress, Recall, Refusal};
+
+/// Names a caller, its request and its reply.
+pub(super) type Caller = u32;
+
+/// Names a pipeline.
+pub(super) type Serial = u32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Waiting,
+    On(Serial),
+    Over,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub(super) caller: Caller,
+    level: u8,
+    pub(super) length: usize,
+    /// In milliseconds. Nothing: told, and its reply isn't next yet.
+    deadline: Option<u64>,
+    pub(super) at: At,
+    /// Its caller has been told, whatever it was.
+    pub(super) told: bool,
+}
+
+/// Who writes what is outgoing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writer {
+    Nobody,
+    Caller,
+    Driver,
+}
+
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) serial: Serial,
+    /// All that was appended; a heartbeat's bytes are nobody's.
+    pub(super) stream: Vec<Option<Caller>>,
+    pub(super) taken: usize,
+    pub(super) writer: Writer,
+    pub(super) recall: Recall,
+    used: bool,
+    /// When the driver looks; nothing while it decides.
+    pub(super) looks_at: Option<u64>,
+    pub(super) hurried: bool,
+    /// The two that were written together, and the first one's reply.
+    pub(super) trial: Option<(Caller, Caller)>,
+    pub(super) held: Option<u32>,
+    held_until: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) limits: Limits,
+    pub(super) max_pipelines: usize,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) proven: bool,
+    pub(super) leasing: usize,
+    /// By their places; a new one takes the first that is vacant.
+    pub(super) pipes: Vec<Option<Pipe>>,
+    /// In the order in which they came.
+    pub(super) exchanges: Vec<Exchange>,
+}
+
+/// What becomes of a caller who begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Begun { on: Serial, write: bool, wake: bool },
+    Waits { leases: usize },
+    Refused(Refusal),
+}
+
+impl Model {
+    pub(super) fn new(limits: Limits, max_pipelines: usize) -> Self {
+        Model {
+            limits,
+            max_pipelines,
+            refusal: None,
+            proven: false,
+            leasing: 0,
+            pipes: Vec::new(),
+            exchanges: Vec::new(),
+        }
+    }
+
+    // ---- questions ------------------------------------------------------------------------------------------------
+
+    pub(super) fn pipe(&self, serial: Serial) -> &Pipe {
+        let mut pipes = self.pipes.iter().flatten();
+        pipes.find(|pipe| pipe.serial == serial).expect("it lives")
+    }
+
+    pub(super) fn pipe_mut(&mut self, serial: Serial) -> &mut Pipe {
+        let mut pipes = self.pipes.iter_mut().flatten();
+        pipes.find(|pipe| pipe.serial == serial).expect("it lives")
+    }
+
+    pub(super) fn exchange(&mut self, caller: Caller) -> &mut Exchange {
+        let mut exchanges = self.exchanges.iter_mut();
+        exchanges.find(|one| one.caller == caller).expect("it came")
+    }
+
+    fn live(&self) -> usize {
+        self.pipes.iter().flatten().count()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.exchanges.iter().filter(|one| one.at == At::Waiting).count()
+    }
+
+    /// The most urgent, then the first to come.
+    pub(super) fn first_in_line(&self) -> Option<&Exchange> {
+        let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
+        waiting.min_by_key(|one| one.level)
+    }
+
+    /// The unanswered, in the order of their bytes.
+    pub(super) fn in_flight(&self, serial: Serial) -> Vec<&Exchange> {
+        let mut unanswered: Vec<&Exchange> = Vec::new();
+        for bytes in self.pipe(serial).stream.chunk_by(|one, next| one == next) {
+            let mut exchanges = self.exchanges.iter().rev();
+            let exchange = exchanges.find(|one| bytes[0] == Some(one.caller));
+            unanswered.extend(exchange.filter(|one| one.at == At::On(serial)));
+        }
+        unanswered
+    }
+
+    /// How many of its bytes the socket has.
+    fn written(&self, serial: Serial, unwritten: usize, caller: Caller) -> usize {
+        let pipe = self.pipe(serial);
+        let sent = &pipe.stream[..pipe.taken - unwritten];
+        sent.iter().filter(|byte| **byte == Some(caller)).count()
+    }
+
+    /// By count and bytes alone.
+    fn fits(&self, serial: Serial, length: usize) -> bool {
+        let in_flight = self.in_flight(serial);
+        let bytes: usize = in_flight.iter().map(|one| one.length).sum();
+        in_flight.is_empty() || in_flight.len() < self.limits.depth && bytes + length <= self.limits.max_bytes
+    }
+
+    /// Where a caller goes who comes while nobody waits.
+    fn with_room(&self, length: usize) -> Option<Serial> {
+        let mut pipes = self.pipes.iter().flatten();
+        let pipe = pipes.find(|pipe| {
+            let alone = self.in_flight(pipe.serial).is_empty();
+            pipe.recall == Recall::No && self.fits(pipe.serial, length) && (self.proven || alone)
+        });
+        pipe.map(|pipe| pipe.serial)
+    }
+
+    pub(super) fn may_lease(&self) -> bool {
+        let all_go = self.pipes.iter().flatten().all(|pipe| pipe.recall == Recall::Now);
+        let first_try = self.leasing == 0 && all_go;
+        self.live() + self.leasing < self.max_pipelines && (self.proven || first_try)
+    }
+
+    // ---- events ---------------------------------------------------------------------------------------------------
+
+    pub(super) fn begin(
+        &mut self,
+        caller: Caller,
+        length: usize,
+        level: u8,
+        deadline: u64,
+        alone: bool,
+    ) -> Fate {
+        if let Some(refusal) = self.refusal {
+            return Fate::Refused(refusal);
+        }
+        let room = self.with_room(length).filter(|_| self.waiting() == 0);
+        if room.is_none() {
+            // One more, or the untried peer's own pipeline.
+            let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
+            if self.waiting() >= self.limits.max_waiting + soon * self.limits.depth {
+                return Fate::Refused(Refusal::Full);
+            }
+        }
+        self.exchanges.push(Exchange {
+            caller,
+            level,
+            length,
+            deadline: Some(deadline),
+            at: At::Waiting,
+            told: false,
+        });
+        let Some(on) = room else {
+            return Fate::Waits { leases: self.lease() };
+        };
+        self.append(on, caller);
+        let pipe = self.pipe_mut(on);
+        let hurries = !pipe.hurried && pipe.looks_at.is_none_or(|at| deadline < at);
+        pipe.hurried |= hurries;
+        let writes = pipe.writer == Writer::Nobody;
+        if writes {
+            pipe.writer = if alone { Writer::Caller } else { Writer::Driver };
+        }
+        Fate::Begun {
+            on,
+            write: writes && alone,
+            wake: hurries || writes && !alone,
+        }
+    }
+
+    fn append(&mut self, serial: Serial, caller: Caller) {
+        let exchange = self.exchange(caller);
+        exchange.at = At::On(serial);
+        let length = exchange.length;
+        let pipe = self.pipe_mut(serial);
+        pipe.stream.extend(std::iter::repeat_n(Some(caller), length));
+        pipe.used = true;
+    }
+
+    fn lease(&mut self) -> usize {
+        let mut more = 0;
+        while self.may_lease() && self.waiting() > self.leasing * self.limits.depth {
+            self.leasing += 1;
+            more += 1;
+        }
+        more
+    }
+
+    pub(super) fn started(&mut self, serial: Serial, now: u64) {
+        self.leasing -= 1;
+        let pipe = Pipe {
+            serial,
+            stream: Vec::new(),
+            taken: 0,
+            writer: Writer::Nobody,
+            recall: Recall::No,
+            used: true,
+            looks_at: Some(now),
+            hurried: true,
+            trial: None,
+            held: None,
+            held_until: None,
+        };
+        match self.pipes.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(pipe),
+            None => self.pipes.push(Some(pipe)),
+        }
+    }
+
+    pub(super) fn lease_failed(&mut self) -> Vec<Caller> {
+        self.leasing -= 1;
+        match self.leasing + self.live() {
+            0 => self.nobody_waits(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn nobody_waits(&mut self) -> Vec<Caller> {
+        let mut gone = Vec::new();
+        while let Some(first) = self.first_in_line() {
+            let caller = first.caller;
+            self.exchange(caller).at = At::Over;
+            gone.push(caller);
+        }
+        gone
+    }
+
+    /// Who is left out, for its time is up.
+    pub(super) fn serve(&mut self, serial: Serial, now: u64) -> Vec<Caller> {
+        let mut late = Vec::new();
+        let was_empty = self.in_flight(serial).is_empty();
+        while let Some(first) = self.first_in_line() {
+            let (caller, length) = (first.caller, first.length);
+            if first.deadline.is_some_and(|deadline| deadline <= now) {
+                self.exchange(caller).at = At::Over;
+                late.push(caller);
+                continue;
+            }
+            let before: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
+            let tried = self.proven || was_empty && before.len() < 2;
+            if !tried || !self.fits(serial, length) || self.pipe(serial).recall == Recall::Now {
+                break;
+            }
+            self.append(serial, caller);
+            let proven = self.proven;
+            let pipe = self.pipe_mut(serial);
+            pipe.writer = Writer::Driver;
+            if let ([first], false) = (&before[..], proven) {
+                pipe.trial = Some((*first, caller));
+            }
+        }
+        late
+    }
+
+    /// What the reply was, and who is told what.
+    pub(super) fn came(&mut self, serial: Serial, body: u32, unwritten: usize) -> (Came, Vec<(Caller, u32)>) {
+        let next = self
+            .in_flight(serial)
+            .first()
+            .map(|one| (one.caller, one.length, one.deadline));
+        let written = next.map_or(0, |(caller, ..)| self.written(serial, unwritten, caller));
+        let Some((caller, length, deadline)) = next.filter(|_| written > 0) else {
+            return (Came::Unasked, Vec::new());
+        };
+        self.exchange(caller).at = At::Over;
+        let pipe = self.pipe_mut(serial);
+        let mut told = Vec::new();
+        match pipe.trial {
+            Some((first, _)) if first == caller => {
+                pipe.held = Some(body);
+                pipe.held_until = deadline;
+            }
+            Some((first, _)) => {
+                told.push((first, pipe.held.take().expect("it was answered")));
+                told.push((caller, body));
+                pipe.trial = None;
+                self.proven = true;
+            }
+            None => told.push((caller, body)),
+        }
+        told.retain(|(caller, _)| !self.exchange(*caller).told);
+        let came = if written == length {
+            Came::Expected
+        } else {
+            Came::Early
+        };
+        (came, told)
+    }
+
+    /// Whose time is up, whether the connection has to go, and when to look again.
+    pub(super) fn overdue(
+        &mut self,
+        serial: Serial,
+        now: u64,
+        grace: u64,
+    ) -> (Vec<Caller>, bool, Option<u64>) {
+        let pipe = self.pipe_mut(serial);
+        pipe.hurried = false;
+        pipe.looks_at = None;
+        let held_until = pipe.held.and(pipe.held_until);
+        let callers: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
+        if let Some(first) = callers.first() {
+            self.exchange(*first).deadline.get_or_insert(grace);
+        }
+        let is_up = |model: &mut Self, caller| model.exchange(caller).deadline.is_some_and(|at| at <= now);
+        let mut up = callers.clone();
+        up.retain(|&caller| is_up(self, caller));
+        let head = held_until.is_some_and(|at| at <= now) || up.first().is_some_and(|one| *one == callers[0]);
+        for &caller in &up {
+            self.exchange(caller).deadline = None;
+        }
+        let left = callers
+            .iter()
+            .filter_map(|&caller| self.exchange(caller).deadline);
+        let next = left.chain(held_until).min();
+        up.retain(|&caller| !self.exchange(caller).told);
+        (up, head, next)
+    }
+
+    pub(super) fn end_if_quiet(&mut self, serial: Serial) -> bool {
+        let somebody_waits = self.waiting() > 0;
+        let busy = !self.in_flight(serial).is_empty();
+        let pipe = self.pipe_mut(serial);
+        let wanted = match pipe.recall {
+            Recall::No => false,
+            Recall::AfterWaiters => !somebody_waits,
+            Recall::Now => true,
+        };
+        let quiet = !busy && pipe.taken == pipe.stream.len() && (wanted || !pipe.used);
+        pipe.used = false;
+        if quiet {
+            self.remove(serial);
+        }
+        quiet
+    }
+
+    fn remove(&mut self, serial: Serial) {
+        for place in &mut self.pipes {
+            place.take_if(|pipe| pipe.serial == serial);
+        }
+    }
+
+    /// While the peer isn't known to read frames, who has waited for a tick has another connection tried.
+    pub(super) fn lease_for_waiting(&mut self) -> usize {
+        let waits_for_another = !self.proven && self.live() > 0 && self.waiting() > 0;
+        if waits_for_another && self.leasing == 0 && self.live() < self.max_pipelines {
+            self.leasing = 1;
+            return 1;
+        }
+        self.lease()
+    }
+
+    /// Who is told, and how far each had come; how many of a trial were answered; how many are leased.
+    pub(super) fn end(
+        &mut self,
+        serial: Serial,
+        unwritten: usize,
+        partial: bool,
+    ) -> (Vec<(Caller, Progress)>, Option<usize>, usize) {
+        let mut told = Vec::new();
+        let callers: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
+        let pipe = self.pipe(serial);
+        let trial = pipe.trial.map(|_| usize::from(pipe.held.is_some()));
+        if let (Some((first, _)), Some(_)) = (pipe.trial, pipe.held) {
+            told.push((first, Progress::Answered));
+        }
+        for &caller in &callers {
+            let progress = match self.written(serial, unwritten, caller) {
+                0 => Progress::Unsent,
+                _ if partial && caller == callers[0] => Progress::Answered,
+                _ => Progress::Unanswered,
+            };
+            told.push((caller, progress));
+        }
+        for &caller in &callers {
+            self.exchange(caller).at = At::Over;
+        }
+        self.remove(serial);
+        told.retain(|(caller, _)| !self.exchange(*caller).told);
+        let leases = self.lease();
+        (told, trial, leases)
+    }
+
+    /// Who is refused, whose drivers are woken, and how many are leased.
+    pub(super) fn reconsider(
+        &mut self,
+        refusal: Option<Refusal>,
+        max_pipelines: usize,
+        recall: impl Fn(u64) -> Recall,
+    ) -> (Vec<Caller>, Vec<Serial>, usize) {
+        self.refusal = refusal;
+        self.max_pipelines = max_pipelines;
+        let mut woken = Vec::new();
+        for pipe in self.pipes.iter_mut().flatten() {
+            pipe.recall = recall(u64::from(pipe.serial));
+            if pipe.recall != Recall::No {
+                woken.push(pipe.serial);
+            }
+        }
+        let refused = match refusal {
+            Some(Refusal::Closed | Refusal::RuntimeEnded) => self.nobody_waits(),
+            _ => Vec::new(),
+        };
+        let leases = self.lease();
+        (refused, woken, leases)
+    }
+
+    pub(super) fn take(&mut self, serial: Serial) -> Vec<Option<Caller>> {
+        let pipe = self.pipe_mut(serial);
+        pipe.writer = Writer::Nobody;
+        let taken = pipe.stream[pipe.taken..].to_vec();
+        pipe.taken = pipe.stream.len();
+        taken
+    }
+
+    pub(super) fn beat(&mut self, serial: Serial, length: usize) -> bool {
+        let pipe = self.pipe_mut(serial);
+        let sends = pipe.taken == pipe.stream.len();
+        if sends {
+            pipe.stream.extend(std::iter::repeat_n(None, length));
+            pipe.writer = Writer::Driver;
+        }
+        sends
+    }
+}

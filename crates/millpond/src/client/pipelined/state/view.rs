@@ -1,0 +1,38 @@
+//! What the machine shows of itself.
+
+use std::fmt;
+
+use super::{Kinds, State, outcomes::Load};
+
+impl<K: Kinds> State<K> {
+    pub(in crate::client::pipelined) fn somebody_waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(in crate::client::pipelined) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(in crate::client::pipelined) fn max_waiting(&self) -> usize {
+        self.limits.max_waiting
+    }
+
+    pub(in crate::client::pipelined) fn loads(&self) -> Vec<Load> {
+        let pipelines = self.pipelines.iter().flatten();
+        let loads = pipelines.map(|pipeline| Load {
+            slot: pipeline.slot,
+            in_flight: pipeline.expected.len(),
+        });
+        loads.collect()
+    }
+}
+
+impl<K: Kinds> fmt::Debug for State<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("pipelines", &self.live())
+            .field("waiting", &self.waiting.len())
+            .field("leasing", &self.leasing)
+            .finish_non_exhaustive()
+    }
+}
