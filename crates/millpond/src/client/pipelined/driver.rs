@@ -48,16 +48,21 @@ impl<F: Framing> Socket for Connection<Sessions<F>> {
     }
 }
 
-/// Leases a connection, and drives it to its end.
-pub(super) async fn run<F: Framing>(shared: Arc<Shared<F>>, place: &'static Location<'static>) {
+/// Leases a connection, and drives it to its end. What it returns may be dropped before its first poll: that is told as well.
+pub(super) fn run<F: Framing>(
+    shared: Arc<Shared<F>>,
+    place: &'static Location<'static>,
+) -> impl Future<Output = ()> + Send + 'static {
     let mut leasing = Leasing { shared: Some(shared) };
-    let shared = leasing.shared.as_ref().expect("just begun");
-    let acquire = Acquire::new(&shared.lender, place).shared().timeout(FAR);
-    let leased = acquire.await;
-    let shared = leasing.shared.take().expect("ends once");
-    match leased {
-        Ok(connection) => Driver::start(shared, connection).run().await,
-        Err(error) => shared.lease_failed(&error),
+    async move {
+        let shared = leasing.shared.as_ref().expect("just begun");
+        let acquire = Acquire::new(&shared.lender, place).shared().timeout(FAR);
+        let leased = acquire.await;
+        let shared = leasing.shared.take().expect("ends once");
+        match leased {
+            Ok(connection) => Driver::start(shared, connection).run().await,
+            Err(error) => shared.lease_failed(&error),
+        }
     }
 }
 
