@@ -287,10 +287,13 @@ impl<F: Framing> Shared<F> {
         }
         let shared = Arc::clone(self);
         self.spawn(async move {
-            while !shared.is_over() {
+            loop {
                 let mut spoken = std::pin::pin!(shared.lender.verb_spoken.notified());
                 spoken.as_mut().enable();
                 shared.reconsider();
+                if shared.is_over() {
+                    return;
+                }
                 spoken.await;
             }
         });
