@@ -153,6 +153,9 @@ impl<F: Framing> Pipelines<F> {
     /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(super) async fn exchange(&self, body: &[u8], deadline: Instant, priority: Priority) -> Answer {
         let shared = &self.shared;
+        if deadline <= Instant::now() {
+            return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
+        }
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
         }
