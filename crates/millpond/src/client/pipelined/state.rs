@@ -208,7 +208,8 @@ impl<K: Kinds> State<K> {
             waiting: BTreeMap::new(),
             arrivals: 0,
             leasing: 0,
-            proven: false,
+            // Where nothing ever follows an unanswered exchange there is nothing to be proven.
+            proven: limits.depth == 1,
         }
     }
 
