@@ -319,12 +319,9 @@ impl<F: Framing> Driver<F> {
     fn tick(&mut self, id: Id) -> bool {
         self.shared.reconsider();
         let mut wire = self.wire.lock();
-        if !wire.is_done() {
-            return false;
-        }
         let (quiet, leases) = {
             let mut state = self.shared.state.lock();
-            (state.end_if_quiet(id), state.lease_for_waiting())
+            (wire.is_done() && state.end_if_quiet(id), state.lease_for_waiting())
         };
         let connection = wire.socket.take_if(|_| quiet);
         drop(wire);
