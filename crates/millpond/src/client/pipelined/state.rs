@@ -233,7 +233,7 @@ impl<K: Kinds> State<K> {
             return self.append_for_caller(at, frame, deadline, alone, reply);
         }
         // Those who will be served by what is under way don't count.
-        let soon = (self.leasing + usize::from(self.may_lease())) * self.limits.depth;
+        let soon = (self.leasing + usize::from(self.may_lease())).saturating_mul(self.limits.depth);
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
@@ -640,7 +640,7 @@ impl<K: Kinds> State<K> {
 
     fn lease_more(&mut self) -> usize {
         let mut more = 0;
-        while self.waiting.len() > self.leasing * self.limits.depth && self.may_lease() {
+        while self.waiting.len() > self.leasing.saturating_mul(self.limits.depth) && self.may_lease() {
             self.leasing += 1;
             more += 1;
         }
