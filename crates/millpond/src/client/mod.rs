@@ -192,8 +192,9 @@ impl<F: Framing> Client<F> {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.pool.snapshot();
         if let Some(pipelines) = &self.pipelines {
-            let (waiting, loads) = pipelines.load();
-            snapshot.waiting += waiting;
+            let (waiting, leasing, loads) = pipelines.load();
+            // The leases under way wait in the pool, for these callers.
+            snapshot.waiting = snapshot.waiting.saturating_sub(leasing) + waiting;
             for connection in &mut snapshot.connections {
                 let load = loads.iter().find(|(number, _)| *number == connection.number);
                 connection.in_flight = load.map(|(_, in_flight)| *in_flight);

@@ -201,12 +201,13 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
-    /// How many callers wait, and how many exchanges are in flight on which connection of the pool.
-    pub(super) fn load(&self) -> (usize, Vec<(u64, usize)>) {
+    /// How many callers wait, how many leases are under way, and how many exchanges are in flight on which connection of the pool.
+    pub(super) fn load(&self) -> (usize, usize, Vec<(u64, usize)>) {
         let state = self.shared.state.lock();
         let loads = state.loads().into_iter();
         (
             state.waiting(),
+            state.leasing(),
             loads.map(|load| (load.slot.number, load.in_flight)).collect(),
         )
     }

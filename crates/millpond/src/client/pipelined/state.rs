@@ -591,6 +591,10 @@ impl<K: Kinds> State<K> {
         self.waiting.len()
     }
 
+    pub(super) fn leasing(&self) -> usize {
+        self.leasing
+    }
+
     pub(super) fn max_waiting(&self) -> usize {
         self.limits.max_waiting
     }
