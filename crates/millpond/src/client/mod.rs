@@ -285,7 +285,11 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Progress::Unanswered => self.repetition == Repetition::Harmless,
                 Progress::Answered => false,
             };
-            let is_old_news = had_served && error.cause.ended_by_peer();
+            let is_old_news = had_served
+                && match error.progress {
+                    Progress::Unsent => error.cause.ended_connection(),
+                    _ => error.cause.ended_by_peer(),
+                };
             if !(harmless && is_old_news && first.is_none())
                 || client.budget.lock().withdraw(Instant::now()) == Withdrawal::Refused
             {
