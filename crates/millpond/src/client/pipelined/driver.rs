@@ -187,7 +187,9 @@ impl<F: Framing> Driver<F> {
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
             if !bodies.is_empty() {
-                session.served = true;
+                if !std::mem::replace(&mut session.served, true) {
+                    connection.note_served();
+                }
                 let mut state = shared.state.lock();
                 for body in bodies {
                     match state.came(id, body, unwritten, &mut self.tell) {
