@@ -485,7 +485,10 @@ impl<K: Kinds> State<K> {
         let mut pipeline = self.pipelines[id.at].take().expect("just seen");
         let written = pipeline.handed - unwritten as u64;
         if let Some(trial) = &mut pipeline.trial {
-            ended.trial = Some(trial.answered);
+            // Only two that were written together say anything of how the peer reads.
+            let second = pipeline.expected.get(1 - trial.answered);
+            let both = second.is_some_and(|second| second.begins < written);
+            ended.trial = both.then_some(trial.answered);
             let held = trial.held.take().map(|(reply, _)| (reply, Progress::Answered));
             ended.unanswered.extend(held);
         }
