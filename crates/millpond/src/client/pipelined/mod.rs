@@ -197,7 +197,10 @@ impl<F: Framing> Pipelines<F> {
         let began = Instant::now();
         match tokio::time::timeout_at(deadline, &mut awaited.answer).await {
             Ok(told) => awaited.told(told),
-            Err(_) => Err(awaited.timed_out(began.elapsed())),
+            Err(_) => match awaited.timed_out(began.elapsed()) {
+                Some(error) => Err(error),
+                None => awaited.last_word().await,
+            },
         }
     }
 
@@ -247,14 +250,26 @@ impl<F: Framing> Awaited<'_, F> {
         }
     }
 
-    fn timed_out(&mut self, waited: Duration) -> Box<Failed> {
-        let request = self
-            .rank
-            .take()
-            .and_then(|rank| self.shared.state.lock().give_up(rank));
-        match request {
-            Some(_) => Box::new(Failed::Acquire(self.shared.explain(Refusal::TimedOut, waited))),
-            None => Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false),
+    /// The error, if it is among those who wait; else it is under way.
+    fn timed_out(&mut self, waited: Duration) -> Option<Box<Failed>> {
+        let rank = self.rank.take()?;
+        let request = self.shared.state.lock().give_up(rank)?;
+        drop(request);
+        let error = self.shared.explain(Refusal::TimedOut, waited);
+        Some(Box::new(Failed::Acquire(error)))
+    }
+
+    /// The driver keeps the same time, and may know more of why there is no reply.
+    async fn last_word(&mut self) -> Answer {
+        tokio::task::yield_now().await;
+        match self.answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => {
+                Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false))
+            }
+            Ok(told) => self.told(Ok(told)),
+            Err(oneshot::error::TryRecvError::Closed) => {
+                Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false))
+            }
         }
     }
 }

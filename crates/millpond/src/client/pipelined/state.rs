@@ -346,6 +346,7 @@ impl<K: Kinds> State<K> {
                 break;
             }
             let request = first.remove();
+            pipeline.hurry |= request.deadline < pipeline.looks_at;
             pipeline.append(&request.frame, request.deadline, request.reply);
             pipeline.attended = Attended::ByDriver;
             if !proven && pipeline.expected.len() == 2 {
@@ -415,6 +416,7 @@ impl<K: Kinds> State<K> {
             overdue.head = until <= now;
             overdue.next = Some(until);
         }
+        let half_answered = overdue.next.is_some();
         for (position, expected) in pipeline.expected.iter_mut().enumerate() {
             // Who was told while others were before it: its reply has from when it is next.
             if position == 0 && expected.deadline.is_none() {
@@ -423,6 +425,10 @@ impl<K: Kinds> State<K> {
             match expected.deadline {
                 Some(deadline) if deadline <= now => {
                     overdue.head |= position == 0;
+                    if position == 0 && half_answered {
+                        // The other of a trial: both are told the same, at the pipeline's end.
+                        continue;
+                    }
                     expected.deadline = None;
                     overdue.expired.extend(expected.reply.take());
                 }
