@@ -294,7 +294,7 @@ impl<F: Framing> Driver<F> {
             }
         }
         let pulse_due = session.pulse.next_due();
-        let overdue = state.overdue(id, now, now + self.shared.patience);
+        let overdue = state.overdue(id, now, now + self.shared.patience, super::Sender::is_closed);
         drop(state);
         drop(wire);
         for reply in overdue.expired {

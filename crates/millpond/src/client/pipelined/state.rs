@@ -401,8 +401,15 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier.
-    pub(super) fn overdue(&mut self, id: Id, now: Instant, grace: Instant) -> Overdue<K> {
+    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A reply whose caller has gone has until
+    /// `grace` from when it is next, if it hasn't less.
+    pub(super) fn overdue(
+        &mut self,
+        id: Id,
+        now: Instant,
+        grace: Instant,
+        gone: impl Fn(&K::Reply) -> bool,
+    ) -> Overdue<K> {
         let mut overdue = Overdue {
             expired: Vec::new(),
             head: false,
@@ -418,7 +425,11 @@ impl<K: Kinds> State<K> {
         }
         let half_answered = overdue.next.is_some();
         for (position, expected) in pipeline.expected.iter_mut().enumerate() {
-            // Who was told while others were before it: its reply has from when it is next.
+            // Who was told while others were before it, or has left: its reply has from when it is next.
+            if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
+                overdue.expired.extend(expected.reply.take());
+                expected.deadline = Some(expected.deadline.map_or(grace, |deadline| deadline.min(grace)));
+            }
             if position == 0 && expected.deadline.is_none() {
                 expected.deadline = Some(grace);
             }
