@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Failed, Shared,
-    state::{Came, Id},
+    state::{Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
 use crate::{
@@ -129,7 +129,7 @@ impl<F: Framing> Driver<F> {
         if let Err(cause) = read {
             return self.end(id, cause);
         }
-        let mut told = self.shared.state.lock().told(id);
+        let mut told = self.told(id);
         loop {
             if let Poll::Ready(Err(cause)) = self.write(id, told.write, cx) {
                 return self.end(id, cause);
@@ -145,8 +145,24 @@ impl<F: Framing> Driver<F> {
                 Look::Over(cause) => return self.end(id, cause),
             }
             // There may be a heartbeat now.
-            told = self.shared.state.lock().told(id);
+            told = self.told(id);
         }
+    }
+
+    /// What is to be done. Those who wait are served first: there may be room since replies have come, the pool has been resumed, or the
+    /// first in line has left.
+    fn told(&self, id: Id) -> Told {
+        let mut state = self.shared.state.lock();
+        let told = state.told(id);
+        if !told.serve {
+            return told;
+        }
+        let mut late = Vec::new();
+        state.serve(id, Instant::now(), &mut late);
+        let told = state.told(id);
+        drop(state);
+        drop(late);
+        told
     }
 
     fn register(&mut self, waker: &Waker) -> Id {
@@ -196,12 +212,6 @@ impl<F: Framing> Driver<F> {
                         Came::Expected => {}
                         Came::Early | Came::Unasked => return Err(ExchangeFailure::Unasked),
                     }
-                }
-                if state.somebody_waits() {
-                    let mut late = Vec::new();
-                    state.serve(id, Instant::now(), &mut late);
-                    drop(state);
-                    drop(late);
                 }
             }
             match read {

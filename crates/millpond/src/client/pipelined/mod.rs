@@ -23,7 +23,7 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use self::{
-    state::{Entry, Kinds, Limits, Rank, State},
+    state::{Entry, GivenUp, Kinds, Limits, Rank, State},
     wire::{SharedWire, write_as_caller},
 };
 use super::{
@@ -253,10 +253,24 @@ impl<F: Framing> Awaited<'_, F> {
     /// The error, if it is among those who wait; else it is under way.
     fn timed_out(&mut self, waited: Duration) -> Option<Box<Failed>> {
         let rank = self.rank.take()?;
-        let request = self.shared.state.lock().give_up(rank)?;
-        drop(request);
+        if !self.gives_up(rank) {
+            return None;
+        }
         let error = self.shared.explain(Refusal::TimedOut, waited);
         Some(Box::new(Failed::Acquire(error)))
+    }
+
+    /// Whether it waited until now.
+    fn gives_up(&self, rank: Rank) -> bool {
+        let given_up = self.shared.state.lock().give_up(rank);
+        let Some(GivenUp { request, wakes }) = given_up else {
+            return false;
+        };
+        drop(request);
+        for waker in wakes {
+            waker.wake();
+        }
+        true
     }
 
     /// The driver keeps the same time, and may know more of why there is no reply.
@@ -277,8 +291,7 @@ impl<F: Framing> Awaited<'_, F> {
 impl<F: Framing> Drop for Awaited<'_, F> {
     fn drop(&mut self) {
         if let Some(rank) = self.rank.take() {
-            let request = self.shared.state.lock().give_up(rank);
-            drop(request);
+            self.gives_up(rank);
         }
         self.answer.close();
         if let Ok(Ok(_)) = self.answer.try_recv() {

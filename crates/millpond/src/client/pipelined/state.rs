@@ -183,6 +183,12 @@ pub(super) struct Ended<K: Kinds> {
     pub(super) leases: usize,
 }
 
+/// A request that isn't sent, to be dropped; and the drivers that may serve those behind it.
+pub(super) struct GivenUp<K: Kinds> {
+    pub(super) request: Request<K>,
+    pub(super) wakes: Vec<Waker>,
+}
+
 /// What a change of the pool brings about.
 pub(super) struct Reconsidered<K: Kinds> {
     pub(super) refused: Vec<K::Reply>,
@@ -281,8 +287,15 @@ impl<K: Kinds> State<K> {
     }
 
     /// A caller who waits has given up. Nothing, if its request is under way already.
-    pub(super) fn give_up(&mut self, rank: Rank) -> Option<Request<K>> {
-        self.waiting.remove(&rank)
+    pub(super) fn give_up(&mut self, rank: Rank) -> Option<GivenUp<K>> {
+        let request = self.waiting.remove(&rank)?;
+        // It may have been too long for the room that there is, and the next isn't.
+        let was_first = self.waiting.first_key_value().is_some_and(|(&next, _)| rank < next);
+        let pipelines = self.pipelines.iter().flatten().filter(|_| was_first);
+        Some(GivenUp {
+            request,
+            wakes: pipelines.map(|pipeline| pipeline.driver.clone()).collect(),
+        })
     }
 
     // ---- connections ----------------------------------------------------------------------------------------------
@@ -536,8 +549,8 @@ impl<K: Kinds> State<K> {
         self.max_pipelines = max_pipelines;
         let mut wakes = Vec::new();
         for pipeline in self.pipelines.iter_mut().flatten() {
-            pipeline.recall = recall(pipeline.slot);
-            if pipeline.recall != Recall::No {
+            let recall = recall(pipeline.slot);
+            if std::mem::replace(&mut pipeline.recall, recall) != recall {
                 wakes.push(pipeline.driver.clone());
             }
         }
@@ -578,12 +591,13 @@ impl<K: Kinds> State<K> {
 
     /// What the driver has been told.
     pub(super) fn told(&mut self, id: Id) -> Told {
-        let pipeline = of(&mut self.pipelines, id);
+        let Some(pipeline) = of(&mut self.pipelines, id) else {
+            return Told::default();
+        };
         Told {
-            write: pipeline
-                .as_ref()
-                .is_some_and(|pipeline| pipeline.attended == Attended::ByDriver),
-            look: pipeline.is_some_and(|pipeline| pipeline.hurry),
+            serve: !self.waiting.is_empty() && pipeline.recall != Recall::Now,
+            write: pipeline.attended == Attended::ByDriver,
+            look: pipeline.hurry,
         }
     }
 
@@ -602,10 +616,6 @@ impl<K: Kinds> State<K> {
     }
 
     // ---- what can be read -----------------------------------------------------------------------------------------
-
-    pub(super) fn somebody_waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
 
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -678,8 +688,10 @@ impl<K: Kinds> State<K> {
 }
 
 /// What a driver has been told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
+    /// Somebody waits.
+    pub(super) serve: bool,
     /// Something is outgoing.
     pub(super) write: bool,
     /// Somebody's time is up before it would have looked.
