@@ -333,7 +333,10 @@ impl<F: Framing> Driver<F> {
         let mut wire = self.wire.lock();
         let (quiet, leases) = {
             let mut state = self.shared.state.lock();
-            (wire.is_done() && state.end_if_quiet(id), state.lease_for_waiting())
+            (
+                wire.is_done() && state.end_if_quiet(id),
+                state.lease_for_waiting(),
+            )
         };
         let connection = wire.socket.take_if(|_| quiet);
         drop(wire);

@@ -277,9 +277,11 @@ impl<F: Framing> Awaited<'_, F> {
     async fn last_word(&mut self) -> Answer {
         tokio::task::yield_now().await;
         match self.answer.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) => {
-                Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false))
-            }
+            Err(oneshot::error::TryRecvError::Empty) => Err(Failed::new(
+                ExchangeFailure::TimedOut,
+                Progress::Unanswered,
+                false,
+            )),
             Ok(told) => self.told(Ok(told)),
             Err(oneshot::error::TryRecvError::Closed) => {
                 Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false))

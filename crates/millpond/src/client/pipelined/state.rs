@@ -290,7 +290,10 @@ impl<K: Kinds> State<K> {
     pub(super) fn give_up(&mut self, rank: Rank) -> Option<GivenUp<K>> {
         let request = self.waiting.remove(&rank)?;
         // It may have been too long for the room that there is, and the next isn't.
-        let was_first = self.waiting.first_key_value().is_some_and(|(&next, _)| rank < next);
+        let was_first = self
+            .waiting
+            .first_key_value()
+            .is_some_and(|(&next, _)| rank < next);
         let pipelines = self.pipelines.iter().flatten().filter(|_| was_first);
         Some(GivenUp {
             request,
