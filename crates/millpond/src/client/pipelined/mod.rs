@@ -153,7 +153,8 @@ impl<F: Framing> Pipelines<F> {
     /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(super) async fn exchange(&self, body: &[u8], deadline: Instant, priority: Priority) -> Answer {
         let shared = &self.shared;
-        if deadline <= Instant::now() {
+        let began = Instant::now();
+        if deadline <= began {
             return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
         }
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
@@ -172,6 +173,7 @@ impl<F: Framing> Pipelines<F> {
         let mut awaited = Awaited {
             shared,
             rank: None,
+            began,
             answer,
         };
         match entry {
@@ -194,10 +196,9 @@ impl<F: Framing> Pipelines<F> {
             let told = (&mut awaited.answer).await;
             return awaited.told(told);
         }
-        let began = Instant::now();
         match tokio::time::timeout_at(deadline, &mut awaited.answer).await {
             Ok(told) => awaited.told(told),
-            Err(_) => match awaited.timed_out(began.elapsed()) {
+            Err(_) => match awaited.timed_out() {
                 Some(error) => Err(error),
                 None => awaited.last_word().await,
             },
@@ -234,6 +235,7 @@ struct Awaited<'s, F: Framing> {
     shared: &'s Shared<F>,
     /// Among those who wait, if it does or did.
     rank: Option<Rank>,
+    began: Instant,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -246,18 +248,22 @@ impl<F: Framing> Awaited<'_, F> {
             }
             Ok(Err(failed)) => Err(failed),
             // It was left out as its time was up.
-            Err(_) => Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false)),
+            Err(_) => Err(self.waited_in_vain()),
         }
     }
 
     /// The error, if it is among those who wait; else it is under way.
-    fn timed_out(&mut self, waited: Duration) -> Option<Box<Failed>> {
+    fn timed_out(&mut self) -> Option<Box<Failed>> {
         let rank = self.rank.take()?;
         if !self.gives_up(rank) {
             return None;
         }
-        let error = self.shared.explain(Refusal::TimedOut, waited);
-        Some(Box::new(Failed::Acquire(error)))
+        Some(self.waited_in_vain())
+    }
+
+    fn waited_in_vain(&self) -> Box<Failed> {
+        let error = self.shared.explain(Refusal::TimedOut, self.began.elapsed());
+        Box::new(Failed::Acquire(error))
     }
 
     /// Whether it waited until now.
@@ -283,9 +289,7 @@ impl<F: Framing> Awaited<'_, F> {
                 false,
             )),
             Ok(told) => self.told(Ok(told)),
-            Err(oneshot::error::TryRecvError::Closed) => {
-                Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false))
-            }
+            Err(oneshot::error::TryRecvError::Closed) => Err(self.waited_in_vain()),
         }
     }
 }

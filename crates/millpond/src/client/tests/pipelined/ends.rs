@@ -203,3 +203,26 @@ fn where_nobody_drives_its_runtime_deadlines_are_kept() {
         }
     });
 }
+
+/// The pool outlives its client, whose last requests were given up: what is still to come on that connection reaches nobody.
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_outlives_its_client_keeps_no_unfinished_connection() {
+    let (builder, mut port) = pipelined(8);
+    let client = builder.build().unwrap();
+    let mut far = proven(&client, &mut port).await;
+    let all = all_asked(&client, 0, 3).await;
+    assert_eq!(far.arrived().await.len(), 3);
+    let pool = client.pool().clone();
+    for asked in all {
+        asked.abort();
+    }
+    settle().await;
+    drop(client);
+    settle().await;
+    let snapshot = pool.snapshot();
+    assert_eq!(
+        (snapshot.idle, snapshot.active, port.tally.open()),
+        (0, 0, 0),
+        "{snapshot}"
+    );
+}

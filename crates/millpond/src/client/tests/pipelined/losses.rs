@@ -288,3 +288,41 @@ async fn a_request_that_is_taken_in_slowly_has_no_heartbeat_within() {
         assert_eq!(reply_of(asked).await, reply);
     }
 }
+
+/// The head has been written as a whole, and nothing of the next.
+#[tokio::test(start_paused = true)]
+async fn a_second_reply_is_not_that_of_who_is_written_next() {
+    let (builder, mut port) = pipelined(8);
+    let client = builder.build().unwrap();
+    let mut far = proven(&client, &mut port).await;
+    let length = CAPACITY - frame(b"").len();
+    let head = asked(&client, vec![b'x'; length]);
+    settle().await;
+    let all = all_asked(&client, 10, 2).await;
+    far.replies(&["head".into(), "99".into()]).await;
+    assert_eq!(reply_of(head).await, "head");
+    let mut second = port.accept().await;
+    assert_eq!(second.arrived().await, ["10", "11"]);
+    second.replies(&numbers(10..12)).await;
+    assert_all_answered(all, 10).await;
+}
+
+/// Whether the server reads the rest of it as a rest nobody knows.
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_request_was_answered_before_its_end_is_not_used_again() {
+    let (builder, mut port) = pipelined(8);
+    let client = builder.build().unwrap();
+    let mut far = proven(&client, &mut port).await;
+    let long = asked(&client, vec![b'x'; 2 * CAPACITY]);
+    settle().await;
+    far.reply(b"long").await;
+    assert_eq!(reply_of(long).await, "long");
+    let next = asked(&client, "next");
+    let mut second = port.accept().await;
+    assert_eq!(second.arrived().await, ["next"]);
+    second.reply(b"next").await;
+    assert_eq!(reply_of(next).await, "next");
+    let mut rest = Vec::new();
+    far.0.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest.len(), CAPACITY, "nothing more was written");
+}

@@ -242,3 +242,52 @@ async fn a_deadline_that_cannot_be_expressed_is_none() {
     far.reply(b"10").await;
     assert_eq!(reply_of(patient).await, "10");
 }
+
+/// However long its caller leaves it alone.
+#[tokio::test(start_paused = true)]
+async fn who_sleeps_in_line_beyond_its_deadline_is_never_written() {
+    let (builder, mut port) = pipelined(1);
+    let client = builder.build().unwrap();
+    let first = asked(&client, "first");
+    let mut far = port.accept().await;
+    assert_eq!(far.arrived().await, ["first"]);
+    let requests = client.within(100 * MS);
+    let mut sleeps = std::pin::pin!(requests.exchange(b"sleeps"));
+    assert!(std::future::poll_fn(|cx| Poll::Ready(sleeps.as_mut().poll(cx).is_pending())).await);
+    let behind = asked(&client, "behind");
+    tokio::time::sleep(300 * MS).await;
+    far.reply(b"first").await;
+    assert_eq!(reply_of(first).await, "first");
+    assert_eq!(far.arrived().await, ["behind"]);
+    far.reply(b"behind").await;
+    assert_eq!(reply_of(behind).await, "behind");
+    let error = sleeps.await.unwrap_err();
+    assert!(
+        matches!(error, RequestError::Acquire(AcquireError::TimedOut(_))),
+        "{error:?}"
+    );
+}
+
+/// Whoever has waited in line as well.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_came_from_the_line_ends_the_connection_at_its_deadline() {
+    let (builder, mut port) = pipelined(2);
+    let client = builder.build().unwrap();
+    let mut far = proven(&client, &mut port).await;
+    let began = Instant::now();
+    let both = all_asked(&client, 0, 2).await;
+    let head = asked_so(&client, within(333 * MS), "2");
+    settle().await;
+    let behind = asked(&client, "3");
+    tokio::time::sleep(50 * MS).await;
+    far.replies(&numbers(0..2)).await;
+    assert_all_answered(both, 0).await;
+    assert_timed_out(&error_of(head).await, 333 * MS);
+    let error = error_of(behind).await;
+    assert_lost(
+        &error,
+        |loss| matches!(loss, Loss::HeadTimedOut),
+        Execution::Possible,
+    );
+    assert_eq!(began.elapsed(), 333 * MS);
+}
