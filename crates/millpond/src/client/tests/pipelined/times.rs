@@ -276,18 +276,18 @@ async fn a_head_that_came_from_the_line_ends_the_connection_at_its_deadline() {
     let mut far = proven(&client, &mut port).await;
     let began = Instant::now();
     let both = all_asked(&client, 0, 2).await;
-    let head = asked_so(&client, within(333 * MS), "2");
+    let head = asked_so(&client, within(77 * MS), "2");
     settle().await;
     let behind = asked(&client, "3");
     tokio::time::sleep(50 * MS).await;
     far.replies(&numbers(0..2)).await;
     assert_all_answered(both, 0).await;
-    assert_timed_out(&error_of(head).await, 333 * MS);
+    assert_timed_out(&error_of(head).await, 77 * MS);
     let error = error_of(behind).await;
     assert_lost(
         &error,
         |loss| matches!(loss, Loss::HeadTimedOut),
         Execution::Possible,
     );
-    assert_eq!(began.elapsed(), 333 * MS);
+    assert_eq!(began.elapsed(), 77 * MS);
 }
