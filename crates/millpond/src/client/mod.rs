@@ -194,8 +194,9 @@ impl<F: Framing> Client<F> {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.pool.snapshot();
         if let Some(pipelines) = &self.pipelines {
-            let (waiting, loads) = pipelines.load();
-            snapshot.waiting += waiting;
+            let (waiting, leasing, loads) = pipelines.load();
+            // The leases under way wait in the pool, for these callers.
+            snapshot.waiting = snapshot.waiting.saturating_sub(leasing) + waiting;
             for connection in &mut snapshot.connections {
                 let load = loads.iter().find(|(number, _)| *number == connection.number);
                 connection.in_flight = load.map(|(_, in_flight)| *in_flight);
@@ -295,7 +296,11 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Progress::Unanswered => self.repetition == Repetition::Harmless,
                 Progress::Answered => false,
             };
-            let is_old_news = had_served && error.cause.ended_by_peer();
+            let is_old_news = had_served
+                && match error.progress {
+                    Progress::Unsent => error.cause.ended_connection(),
+                    _ => error.cause.ended_by_peer(),
+                };
             if !(harmless && is_old_news && first.is_none())
                 || client.retries.withdraw(Instant::now()) == Withdrawal::Refused
             {

@@ -112,6 +112,15 @@ impl ExchangeFailure {
         )
     }
 
+    /// The connection is of no more use, whoever is to blame: what was never written can go on another.
+    pub(super) fn ended_connection(&self) -> bool {
+        let by_peer_otherwise = matches!(
+            self,
+            ExchangeFailure::Unasked | ExchangeFailure::NoFrame(_) | ExchangeFailure::HeartbeatMissed
+        );
+        self.ended_by_peer() || by_peer_otherwise
+    }
+
     /// The same, for another exchange on the same connection.
     pub(super) fn of_another(&self) -> ExchangeFailure {
         match self {

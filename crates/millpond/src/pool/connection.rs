@@ -109,6 +109,11 @@ impl<C: Connector> Connection<C> {
         }
     }
 
+    /// It has served, and is kept for more: its endpoint is reachable, whatever ends it.
+    pub(crate) fn note_served(&self) {
+        self.lender.transition(|state, fx| state.served(self.place(), fx));
+    }
+
     fn place(&self) -> &Place {
         let (place, _) = self.held.as_ref().expect("held until it is given away");
         place

@@ -504,6 +504,13 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
+    /// A lent connection has served, though it isn't given back yet: what ends it from now on is no failed dial.
+    pub(crate) fn served(&mut self, place: &Place, fx: &mut Effects<K>) {
+        if self.prove(place.index()) {
+            self.settle(fx);
+        }
+    }
+
     /// An evicted connection has been closed.
     pub(crate) fn closed(&mut self, place: Place, fx: &mut Effects<K>) {
         self.totals.closed += 1;

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Failed, Shared,
-    state::{Came, Id},
+    state::{Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
 use crate::{
@@ -48,16 +48,21 @@ impl<F: Framing> Socket for Connection<Sessions<F>> {
     }
 }
 
-/// Leases a connection, and drives it to its end.
-pub(super) async fn run<F: Framing>(shared: Arc<Shared<F>>, place: &'static Location<'static>) {
+/// Leases a connection, and drives it to its end. What it returns may be dropped before its first poll: that is told as well.
+pub(super) fn run<F: Framing>(
+    shared: Arc<Shared<F>>,
+    place: &'static Location<'static>,
+) -> impl Future<Output = ()> + Send + 'static {
     let mut leasing = Leasing { shared: Some(shared) };
-    let shared = leasing.shared.as_ref().expect("just begun");
-    let acquire = Acquire::new(&shared.lender, place).shared().timeout(FAR);
-    let leased = acquire.await;
-    let shared = leasing.shared.take().expect("ends once");
-    match leased {
-        Ok(connection) => Driver::start(shared, connection).run().await,
-        Err(error) => shared.lease_failed(&error),
+    async move {
+        let shared = leasing.shared.as_ref().expect("just begun");
+        let acquire = Acquire::new(&shared.lender, place).shared().timeout(FAR);
+        let leased = acquire.await;
+        let shared = leasing.shared.take().expect("ends once");
+        match leased {
+            Ok(connection) => Driver::start(shared, connection).run().await,
+            Err(error) => shared.lease_failed(&error),
+        }
     }
 }
 
@@ -124,7 +129,7 @@ impl<F: Framing> Driver<F> {
         if let Err(cause) = read {
             return self.end(id, cause);
         }
-        let mut told = self.shared.state.lock().told(id);
+        let mut told = self.told(id);
         loop {
             if let Poll::Ready(Err(cause)) = self.write(id, told.write, cx) {
                 return self.end(id, cause);
@@ -140,8 +145,24 @@ impl<F: Framing> Driver<F> {
                 Look::Over(cause) => return self.end(id, cause),
             }
             // There may be a heartbeat now.
-            told = self.shared.state.lock().told(id);
+            told = self.told(id);
         }
+    }
+
+    /// What is to be done. Those who wait are served first: there may be room since replies have come, the pool has been resumed, or the
+    /// first in line has left.
+    fn told(&self, id: Id) -> Told {
+        let mut state = self.shared.state.lock();
+        let told = state.told(id);
+        if !told.serve {
+            return told;
+        }
+        let mut late = Vec::new();
+        state.serve(id, Instant::now(), &mut late);
+        let told = state.told(id);
+        drop(state);
+        drop(late);
+        told
     }
 
     fn register(&mut self, waker: &Waker) -> Id {
@@ -182,19 +203,15 @@ impl<F: Framing> Driver<F> {
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
             if !bodies.is_empty() {
-                session.served = true;
+                if !std::mem::replace(&mut session.served, true) {
+                    connection.note_served();
+                }
                 let mut state = shared.state.lock();
                 for body in bodies {
                     match state.came(id, body, unwritten, &mut self.tell) {
                         Came::Expected => {}
                         Came::Early | Came::Unasked => return Err(ExchangeFailure::Unasked),
                     }
-                }
-                if state.somebody_waits() {
-                    let mut late = Vec::new();
-                    state.serve(id, Instant::now(), &mut late);
-                    drop(state);
-                    drop(late);
                 }
             }
             match read {
@@ -288,7 +305,7 @@ impl<F: Framing> Driver<F> {
             }
         }
         let pulse_due = session.pulse.next_due();
-        let overdue = state.overdue(id, now, now + self.shared.patience);
+        let overdue = state.overdue(id, now, now + self.shared.patience, super::Sender::is_closed);
         drop(state);
         drop(wire);
         for reply in overdue.expired {
@@ -315,12 +332,12 @@ impl<F: Framing> Driver<F> {
     fn tick(&mut self, id: Id) -> bool {
         self.shared.reconsider();
         let mut wire = self.wire.lock();
-        if !wire.is_done() {
-            return false;
-        }
         let (quiet, leases) = {
             let mut state = self.shared.state.lock();
-            (state.end_if_quiet(id), state.lease_for_waiting())
+            (
+                wire.is_done() && state.end_if_quiet(id),
+                state.lease_for_waiting(),
+            )
         };
         let connection = wire.socket.take_if(|_| quiet);
         drop(wire);

@@ -363,7 +363,7 @@ fn one_who_waits_for_an_untried_peer_is_served_when_the_first_is_answered() {
         let mut read = driver.join().unwrap();
         read.sort_unstable();
         assert_eq!(read, [1, 2]);
-        assert!(!world.state.lock().somebody_waits());
+        assert!(world.state.lock().waiting() == 0);
     });
 }
 

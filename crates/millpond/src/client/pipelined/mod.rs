@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use self::{
-    state::{Entry, Kinds, Limits, Rank, State},
+    state::{Entry, GivenUp, Kinds, Limits, Rank, State},
     wire::{SharedWire, write_as_caller},
 };
 use super::{
@@ -156,6 +156,10 @@ impl<F: Framing> Pipelines<F> {
     /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(super) async fn exchange(&self, body: &[u8], deadline: Instant, priority: Priority) -> Answer {
         let shared = &self.shared;
+        let began = Instant::now();
+        if deadline <= began {
+            return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
+        }
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
         }
@@ -172,6 +176,7 @@ impl<F: Framing> Pipelines<F> {
         let mut awaited = Awaited {
             shared,
             rank: None,
+            began,
             answer,
         };
         match entry {
@@ -194,19 +199,22 @@ impl<F: Framing> Pipelines<F> {
             let told = (&mut awaited.answer).await;
             return awaited.told(told);
         }
-        let began = Instant::now();
         match tokio::time::timeout_at(deadline, &mut awaited.answer).await {
             Ok(told) => awaited.told(told),
-            Err(_) => Err(awaited.timed_out(began.elapsed())),
+            Err(_) => match awaited.timed_out() {
+                Some(error) => Err(error),
+                None => awaited.last_word().await,
+            },
         }
     }
 
-    /// How many callers wait, and how many exchanges are in flight on which connection of the pool.
-    pub(super) fn load(&self) -> (usize, Vec<(u64, usize)>) {
+    /// How many callers wait, how many leases are under way, and how many exchanges are in flight on which connection of the pool.
+    pub(super) fn load(&self) -> (usize, usize, Vec<(u64, usize)>) {
         let state = self.shared.state.lock();
         let loads = state.loads().into_iter();
         (
             state.waiting(),
+            state.leasing(),
             loads.map(|load| (load.slot.number, load.in_flight)).collect(),
         )
     }
@@ -230,6 +238,7 @@ struct Awaited<'s, F: Framing> {
     shared: &'s Shared<F>,
     /// Among those who wait, if it does or did.
     rank: Option<Rank>,
+    began: Instant,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -242,18 +251,48 @@ impl<F: Framing> Awaited<'_, F> {
             }
             Ok(Err(failed)) => Err(failed),
             // It was left out as its time was up.
-            Err(_) => Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false)),
+            Err(_) => Err(self.waited_in_vain()),
         }
     }
 
-    fn timed_out(&mut self, waited: Duration) -> Box<Failed> {
-        let request = self
-            .rank
-            .take()
-            .and_then(|rank| self.shared.state.lock().give_up(rank));
-        match request {
-            Some(_) => Box::new(Failed::Acquire(self.shared.explain(Refusal::TimedOut, waited))),
-            None => Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false),
+    /// The error, if it is among those who wait; else it is under way.
+    fn timed_out(&mut self) -> Option<Box<Failed>> {
+        let rank = self.rank.take()?;
+        if !self.gives_up(rank) {
+            return None;
+        }
+        Some(self.waited_in_vain())
+    }
+
+    fn waited_in_vain(&self) -> Box<Failed> {
+        let error = self.shared.explain(Refusal::TimedOut, self.began.elapsed());
+        Box::new(Failed::Acquire(error))
+    }
+
+    /// Whether it waited until now.
+    fn gives_up(&self, rank: Rank) -> bool {
+        let given_up = self.shared.state.lock().give_up(rank);
+        let Some(GivenUp { request, wakes }) = given_up else {
+            return false;
+        };
+        drop(request);
+        for waker in wakes {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The driver keeps the same time, and may know more of why there is no reply.
+    async fn last_word(&mut self) -> Answer {
+        tokio::task::yield_now().await;
+        match self.answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => Err(Failed::new(
+                ExchangeFailure::TimedOut,
+                Progress::Unanswered,
+                false,
+            )),
+            Ok(told) => self.told(Ok(told)),
+            Err(oneshot::error::TryRecvError::Closed) => Err(self.waited_in_vain()),
         }
     }
 }
@@ -261,8 +300,7 @@ impl<F: Framing> Awaited<'_, F> {
 impl<F: Framing> Drop for Awaited<'_, F> {
     fn drop(&mut self) {
         if let Some(rank) = self.rank.take() {
-            let request = self.shared.state.lock().give_up(rank);
-            drop(request);
+            self.gives_up(rank);
         }
         self.answer.close();
         if let Ok(Ok(_)) = self.answer.try_recv() {
@@ -295,7 +333,7 @@ impl<F: Framing> Shared<F> {
                 spoken.as_mut().enable();
                 shared.reconsider();
                 if shared.is_over() {
-                    break;
+                    return;
                 }
                 spoken.await;
             }

@@ -34,7 +34,7 @@ use std::{
 
 use tokio::time::Instant;
 
-pub(super) use self::outcomes::{Came, Ended, Entry, Overdue, Reconsidered, Told};
+pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Overdue, Reconsidered, Told};
 use self::pipeline::{AttendedBy, Pipeline, Trial};
 use crate::{
     client::session::Progress,
@@ -108,7 +108,8 @@ impl<K: Kinds> State<K> {
             waiting: BTreeMap::new(),
             arrivals: 0,
             leasing: 0,
-            proven: false,
+            // Where nothing ever follows an unanswered exchange there is nothing to be proven.
+            proven: limits.depth == 1,
         }
     }
 
@@ -181,8 +182,18 @@ impl<K: Kinds> State<K> {
     }
 
     /// A caller who waits has given up. Nothing, if its request is under way already.
-    pub(super) fn give_up(&mut self, rank: Rank) -> Option<Request<K>> {
-        self.waiting.remove(&rank)
+    pub(super) fn give_up(&mut self, rank: Rank) -> Option<GivenUp<K>> {
+        let request = self.waiting.remove(&rank)?;
+        // It may have been too long for the room that there is, and the next isn't.
+        let was_first = self
+            .waiting
+            .first_key_value()
+            .is_some_and(|(&next, _)| rank < next);
+        let pipelines = self.pipelines.iter().flatten().filter(|_| was_first);
+        Some(GivenUp {
+            request,
+            wakes: pipelines.map(|pipeline| pipeline.driver.clone()).collect(),
+        })
     }
 
     // ---- connections ----------------------------------------------------------------------------------------------
@@ -246,6 +257,7 @@ impl<K: Kinds> State<K> {
                 break;
             }
             let request = first.remove();
+            pipeline.hurry |= pipeline.looks_at.is_none_or(|at| request.deadline < at);
             pipeline.append(&request.frame, request.deadline, request.reply);
             pipeline.attended = AttendedBy::Driver;
             if !proven && pipeline.expected.len() == 2 {
@@ -300,8 +312,15 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier.
-    pub(super) fn overdue(&mut self, id: Id, now: Instant, grace: Instant) -> Overdue<K> {
+    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A reply whose caller has gone has until
+    /// `grace` from when it is next, if it hasn't less.
+    pub(super) fn overdue(
+        &mut self,
+        id: Id,
+        now: Instant,
+        grace: Instant,
+        gone: impl Fn(&K::Reply) -> bool,
+    ) -> Overdue<K> {
         let mut overdue = Overdue {
             expired: Vec::new(),
             head: false,
@@ -316,14 +335,23 @@ impl<K: Kinds> State<K> {
             overdue.head = until <= now;
             overdue.next = Some(until);
         }
+        let half_answered = overdue.next.is_some();
         for (position, expected) in pipeline.expected.iter_mut().enumerate() {
-            // Who was told while others were before it: its reply has from when it is next.
+            // Who was told while others were before it, or has left: its reply has from when it is next.
+            if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
+                overdue.expired.extend(expected.reply.take());
+                expected.deadline = Some(expected.deadline.map_or(grace, |deadline| deadline.min(grace)));
+            }
             if position == 0 && expected.deadline.is_none() {
                 expected.deadline = Some(grace);
             }
             match expected.deadline {
                 Some(deadline) if deadline <= now => {
                     overdue.head |= position == 0;
+                    if position == 0 && half_answered {
+                        // The other of a trial: both are told the same, at the pipeline's end.
+                        continue;
+                    }
                     expected.deadline = None;
                     overdue.expired.extend(expected.reply.take());
                 }
@@ -386,7 +414,10 @@ impl<K: Kinds> State<K> {
         let mut pipeline = self.pipelines[id.at].take().expect("just seen");
         let written = pipeline.handed - unwritten as u64;
         if let Some(trial) = &mut pipeline.trial {
-            ended.trial = Some(trial.answered);
+            // Only two that were written together say anything of how the peer reads.
+            let second = pipeline.expected.get(1 - trial.answered);
+            let both = second.is_some_and(|second| second.begins < written);
+            ended.trial = both.then_some(trial.answered);
             let held = trial.held.take().map(|(reply, _)| (reply, Progress::Answered));
             ended.unanswered.extend(held);
         }
@@ -417,8 +448,8 @@ impl<K: Kinds> State<K> {
         self.max_pipelines = max_pipelines;
         let mut wakes = Vec::new();
         for pipeline in self.pipelines.iter_mut().flatten() {
-            pipeline.recall = recall(pipeline.slot);
-            if pipeline.recall != Recall::No {
+            let recall = recall(pipeline.slot);
+            if std::mem::replace(&mut pipeline.recall, recall) != recall {
                 wakes.push(pipeline.driver.clone());
             }
         }

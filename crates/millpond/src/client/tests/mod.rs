@@ -4,6 +4,7 @@
 mod beats;
 mod cancelling;
 mod exchanges;
+mod pipelined;
 mod retrying;
 mod timing;
 
@@ -19,7 +20,7 @@ use super::{Client, ClientBuilder};
 use crate::{
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
-    pool::{Eviction, Snapshot},
+    pool::{AcquireError, Eviction, Priority, Snapshot},
     transport::memory::{Inlet, MemoryStream, Pace, Tally},
 };
 

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
-use super::{Id, Kinds, Rank};
+use super::{Id, Kinds, Rank, Request};
 use crate::{
     client::session::Progress,
     pool::{Refusal, Slot},
@@ -54,6 +54,12 @@ pub(in crate::client::pipelined) struct Ended<K: Kinds> {
     pub(in crate::client::pipelined) leases: usize,
 }
 
+/// A request that isn't sent, to be dropped; and the drivers that may serve those behind it.
+pub(in crate::client::pipelined) struct GivenUp<K: Kinds> {
+    pub(in crate::client::pipelined) request: Request<K>,
+    pub(in crate::client::pipelined) wakes: Vec<Waker>,
+}
+
 /// What a change of the pool brings about.
 pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
     pub(in crate::client::pipelined) refused: Vec<K::Reply>,
@@ -68,8 +74,10 @@ pub(in crate::client::pipelined) struct Load {
     pub(in crate::client::pipelined) in_flight: usize,
 }
 /// What a driver has been told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::client::pipelined) struct Told {
+    /// Somebody waits.
+    pub(in crate::client::pipelined) serve: bool,
     /// Something is outgoing.
     pub(in crate::client::pipelined) write: bool,
     /// Somebody's time is up before it would have looked.

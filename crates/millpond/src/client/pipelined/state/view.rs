@@ -5,12 +5,12 @@ use std::fmt;
 use super::{Kinds, State, outcomes::Load};
 
 impl<K: Kinds> State<K> {
-    pub(in crate::client::pipelined) fn somebody_waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     pub(in crate::client::pipelined) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    pub(in crate::client::pipelined) fn leasing(&self) -> usize {
+        self.leasing
     }
 
     pub(in crate::client::pipelined) fn max_waiting(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use super::{Id, Kinds, State, Told, of, pipeline::AttendedBy};
+use crate::pool::Recall;
 
 impl<K: Kinds> State<K> {
     /// Swaps what is outgoing for the empty buffer `rest`. Whether there was anything.
@@ -28,12 +29,13 @@ impl<K: Kinds> State<K> {
 
     /// What the driver has been told.
     pub(in crate::client::pipelined) fn told(&mut self, id: Id) -> Told {
-        let pipeline = of(&mut self.pipelines, id);
+        let Some(pipeline) = of(&mut self.pipelines, id) else {
+            return Told::default();
+        };
         Told {
-            write: pipeline
-                .as_ref()
-                .is_some_and(|pipeline| pipeline.attended == AttendedBy::Driver),
-            look: pipeline.is_some_and(|pipeline| pipeline.hurry),
+            serve: !self.waiting.is_empty() && pipeline.recall != Recall::Now,
+            write: pipeline.attended == AttendedBy::Driver,
+            look: pipeline.hurry,
         }
     }
 

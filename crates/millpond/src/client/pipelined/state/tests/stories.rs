@@ -54,7 +54,7 @@ fn a_caller_who_comes_while_the_driver_decides_when_to_look_is_seen_in_time() {
     let mut state = machine(4, 4, 1);
     let id = proven(&mut state, now);
     let looked = now + Duration::from_millis(10);
-    assert_eq!(state.overdue(id, looked, looked).next, None);
+    assert_eq!(state.overdue(id, looked, looked, |_| false).next, None);
     let soon = now + Duration::from_millis(20);
     assert!(matches!(
         comes(&mut state, 3, soon),
@@ -95,5 +95,5 @@ fn without_a_queue_a_peer_is_tried_all_the_same() {
     let mut told = Vec::new();
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
     state.serve(id, now, &mut Vec::new());
-    assert!(!state.somebody_waits(), "both are under way");
+    assert!(state.waiting() == 0, "both are under way");
 }

@@ -211,7 +211,9 @@ impl Play<'_> {
         let held = self.model.pipe(serial).held.is_some();
         let (expired, head, next) = self.model.overdue(serial, self.now, grace);
         let id = self.driver(serial).id;
-        let overdue = self.state.overdue(id, self.at(self.now), self.at(grace));
+        let overdue = self
+            .state
+            .overdue(id, self.at(self.now), self.at(grace), |_| false);
         self.tally.count_if(!expired.is_empty(), Edge::Expired);
         self.leave(overdue.expired, &expired);
         assert_eq!(overdue.head, head);
@@ -345,7 +347,7 @@ impl Play<'_> {
         self.state.serve(id, now, &mut late);
         assert!(late.is_empty());
         assert_eq!(self.state.came(id, 0, 0, &mut told), Came::Unasked);
-        assert!(self.state.overdue(id, now, now).expired.is_empty() && told.is_empty());
+        assert!(self.state.overdue(id, now, now, |_| false).expired.is_empty() && told.is_empty());
         self.state.will_look(id, now);
         assert!(!self.state.end_if_quiet(id) && !self.state.beat(id, &HEARTBEAT));
         assert!(!self.state.take(id, &mut Vec::new()) && self.state.leave_to_driver(id).is_none());
