@@ -83,7 +83,8 @@ impl Model {
             limits,
             max_pipelines,
             refusal: None,
-            proven: false,
+            // With nothing in flight but one there is nothing to know.
+            proven: limits.depth == 1,
             leasing: 0,
             pipes: Vec::new(),
             exchanges: Vec::new(),
@@ -284,7 +285,12 @@ impl Model {
             }
             self.append(serial, caller);
             let proven = self.proven;
+            let deadline = self
+                .exchange(caller)
+                .deadline
+                .expect("it has had one since it came");
             let pipe = self.pipe_mut(serial);
+            pipe.hurried |= pipe.looks_at.is_none_or(|at| deadline < at);
             pipe.writer = Writer::Driver;
             if let ([first], false) = (&before[..], proven) {
                 pipe.trial = Some((*first, caller));
@@ -347,12 +353,17 @@ impl Model {
         let mut up = callers.clone();
         up.retain(|&caller| is_up(self, caller));
         let head = held_until.is_some_and(|at| at <= now) || up.first().is_some_and(|one| *one == callers[0]);
+        if held_until.is_some() {
+            // The other of a trial: both are told the same, at the end.
+            up.retain(|caller| *caller != callers[0]);
+        }
         for &caller in &up {
             self.exchange(caller).deadline = None;
         }
         let left = callers
             .iter()
-            .filter_map(|&caller| self.exchange(caller).deadline);
+            .filter_map(|&caller| self.exchange(caller).deadline)
+            .filter(|deadline| *deadline > now);
         let next = left.chain(held_until).min();
         up.retain(|&caller| !self.exchange(caller).told);
         (up, head, next)
@@ -401,7 +412,11 @@ impl Model {
         let mut told = Vec::new();
         let callers: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
         let pipe = self.pipe(serial);
-        let trial = pipe.trial.map(|_| usize::from(pipe.held.is_some()));
+        // Only two that were both written, if only in part.
+        let tried = pipe
+            .trial
+            .filter(|(_, second)| self.written(serial, unwritten, *second) > 0);
+        let trial = tried.map(|_| usize::from(pipe.held.is_some()));
         if let (Some((first, _)), Some(_)) = (pipe.trial, pipe.held) {
             told.push((first, Progress::Answered));
         }
@@ -433,8 +448,9 @@ impl Model {
         self.max_pipelines = max_pipelines;
         let mut woken = Vec::new();
         for pipe in self.pipes.iter_mut().flatten() {
+            let before = pipe.recall;
             pipe.recall = recall(u64::from(pipe.serial));
-            if pipe.recall != Recall::No {
+            if pipe.recall != before {
                 woken.push(pipe.serial);
             }
         }

@@ -334,7 +334,6 @@ impl<'t> Play<'t> {
         self.tally.transitions += 1;
         self.state.check();
         assert_eq!(self.state.waiting(), self.model.waiting(), "waiting");
-        assert_eq!(self.state.waiting(), self.model.waiting());
         let loads = self.state.loads().into_iter();
         let loads: Vec<_> = loads.map(|load| (load.slot.number, load.in_flight)).collect();
         let pipes = self.model.pipes.iter().flatten();
