@@ -254,16 +254,44 @@ fn throughput(
                 "writes_per_exchange": writes, "unfairness": unfair, "starved": starved, "peer_share": peer_share})
         );
     }
+    for connections in [1, 2] {
+        compare(&all, connections)?;
+    }
     Ok(all)
+}
+
+/// Ours, by the multiplexer over as many connections and by our client that carries one exchange at a time.
+fn compare(all: &Rounds, connections: usize) -> anyhow::Result<()> {
+    let of = |wanted| all.iter().find(|(who, _)| *who == wanted).map(|(_, seen)| seen);
+    let Some(ours) = of(Who::Pipelined { connections }) else {
+        return Ok(());
+    };
+    for other in [
+        Who::multiplexer(connections, Writes::AtOnce),
+        Who::multiplexer(connections, Writes::AfterAPause),
+        Who::Exclusive,
+    ] {
+        if let Some(seen) = of(other) {
+            let ratio = by(ours, seen)?;
+            println!("  pipelined over {connections} / {}: {ratio}", other.name());
+            println!(
+                "{}",
+                json!({"kind": "pipelined_ratio", "connections": connections, "to": other.name(), "ratio": ratio})
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The rates, each by those of the bare sockets in the same round.
 fn by_bare(all: &Rounds, seen: &[Seen]) -> anyhow::Result<Middle> {
     let bare = all.iter().find(|(who, _)| *who == Who::Bare).context("listed")?;
-    let ratios = seen
-        .iter()
-        .zip(&bare.1)
-        .map(|(seen, bare)| seen.slice.per_second / bare.slice.per_second);
+    by(seen, &bare.1)
+}
+
+fn by(ours: &[Seen], others: &[Seen]) -> anyhow::Result<Middle> {
+    let pairs = ours.iter().zip(others);
+    let ratios = pairs.map(|(ours, other)| ours.slice.per_second / other.slice.per_second);
     Middle::of(ratios).context("rounds")
 }
 
