@@ -116,10 +116,10 @@ struct Pipeline<K: Kinds> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attended {
     /// Nobody: there is nothing.
-    ByNobody,
+    Nobody,
     /// A caller, at once.
-    ByCaller,
-    ByDriver,
+    Caller,
+    Driver,
 }
 
 struct Expected<K: Kinds> {
@@ -272,13 +272,13 @@ impl<K: Kinds> State<K> {
         pipeline.hurry |= hurry;
         let mut wake = hurry;
         let mut write = None;
-        if pipeline.attended == Attended::ByNobody {
+        if pipeline.attended == Attended::Nobody {
             if alone {
-                pipeline.attended = Attended::ByCaller;
+                pipeline.attended = Attended::Caller;
                 let serial = pipeline.serial;
                 write = Some((Id { at, serial }, pipeline.wire.clone()));
             } else {
-                pipeline.attended = Attended::ByDriver;
+                pipeline.attended = Attended::Driver;
                 wake = true;
             }
         }
@@ -320,7 +320,7 @@ impl<K: Kinds> State<K> {
             outgoing: Vec::new(),
             appended: 0,
             handed: 0,
-            attended: Attended::ByNobody,
+            attended: Attended::Nobody,
             hurry: true,
             used: true,
             trial: None,
@@ -364,7 +364,7 @@ impl<K: Kinds> State<K> {
             let request = first.remove();
             pipeline.hurry |= request.deadline < pipeline.looks_at;
             pipeline.append(&request.frame, request.deadline, request.reply);
-            pipeline.attended = Attended::ByDriver;
+            pipeline.attended = Attended::Driver;
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {
                     held: None,
@@ -577,7 +577,7 @@ impl<K: Kinds> State<K> {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return false;
         };
-        pipeline.attended = Attended::ByNobody;
+        pipeline.attended = Attended::Nobody;
         std::mem::swap(&mut pipeline.outgoing, rest);
         pipeline.handed = pipeline.appended;
         !rest.is_empty()
@@ -586,8 +586,8 @@ impl<K: Kinds> State<K> {
     /// A caller who was to write can't. The driver, who has to be woken.
     pub(super) fn leave_to_driver(&mut self, id: Id) -> Option<Waker> {
         let pipeline = of(&mut self.pipelines, id)?;
-        if pipeline.attended == Attended::ByCaller {
-            pipeline.attended = Attended::ByDriver;
+        if pipeline.attended == Attended::Caller {
+            pipeline.attended = Attended::Driver;
         }
         Some(pipeline.driver.clone())
     }
@@ -599,7 +599,7 @@ impl<K: Kinds> State<K> {
         };
         Told {
             serve: !self.waiting.is_empty() && pipeline.recall != Recall::Now,
-            write: pipeline.attended == Attended::ByDriver,
+            write: pipeline.attended == Attended::Driver,
             look: pipeline.hurry,
         }
     }
@@ -613,7 +613,7 @@ impl<K: Kinds> State<K> {
         if sends {
             pipeline.outgoing.extend_from_slice(heartbeat);
             pipeline.appended += heartbeat.len() as u64;
-            pipeline.attended = Attended::ByDriver;
+            pipeline.attended = Attended::Driver;
         }
         sends
     }
