@@ -139,10 +139,10 @@ impl<'ast> Visit<'ast> for Paths {
 fn offences(module: &[String], syntax: &syn::File) -> Vec<String> {
     let own = module.first().map(String::as_str);
     let full = module.join("::");
-    let is_below = |top: &&str| full == **top || full.starts_with(&format!("{top}::"));
-    let pure = PURE.iter().any(|top| is_below(&top));
+    let is_below = |top: &str| full == top || full.starts_with(&format!("{top}::"));
+    let pure = PURE.iter().any(|top| is_below(top));
     let tests = module.iter().any(|part| part == "tests");
-    let told_the_time = !tests && TOLD_THE_TIME.iter().any(|top| is_below(&top));
+    let told_the_time = !tests && TOLD_THE_TIME.iter().any(|top| is_below(top));
     let mut offences = Vec::new();
     for path in Paths::of(module, syntax) {
         let text = path.join("::");
