@@ -47,7 +47,7 @@ pub use self::{
     sessions::{HeartbeatTotals, Sessions},
 };
 use self::{
-    pipelined::{Failed, Pipelines},
+    pipelined::{Failed, Pipelines, Until},
     retry::{Retries, Withdrawal},
     session::{ExchangeError, Progress},
 };
@@ -225,7 +225,12 @@ struct Attempt {
     failure: Failure,
     /// The connection had served before: what ended it may have nothing to do with this request.
     had_served: bool,
+    /// Until when there should have been a reply, if that is known.
+    deadline: Option<Instant>,
 }
+
+/// Deadlines from which on nobody minds some milliseconds more.
+const PATIENT: Duration = Duration::from_secs(1);
 
 enum Failure {
     Acquire(AcquireError),
@@ -264,24 +269,40 @@ impl<'c, F: Framing> Requests<'c, F> {
         let client = self.client;
         // A deadline that can't be expressed is none.
         let far = Duration::from_secs(365 * 24 * 60 * 60);
-        let began = Instant::now();
-        let deadline = began + self.deadline.min(far);
+        let within = self.deadline.min(far);
         client.retries.pay_in();
+        let began = match &client.pipelines {
+            // To ask for the time costs a tenth of what an exchange among many does.
+            Some(_) if within >= PATIENT => None,
+            _ => Some(Instant::now()),
+        };
+        let mut deadline = began.map(|began| began + within);
         let mut first: Option<ExchangeError> = None;
         loop {
-            let attempt = match &client.pipelines {
-                None => {
-                    self.attempt(body, deadline, first.is_none().then_some(began))
+            let attempt = match (&client.pipelines, deadline) {
+                (Some(pipelines), None) => {
+                    self.attempt_pipelined(pipelines, body, Until::Within(within))
                         .await
                 }
-                Some(pipelines) => self.attempt_pipelined(pipelines, body, deadline).await,
+                (Some(pipelines), Some(deadline)) => {
+                    self.attempt_pipelined(pipelines, body, Until::At(deadline)).await
+                }
+                (None, _) => {
+                    let deadline = deadline.expect("the clock was looked at");
+                    self.attempt(body, deadline, began.filter(|_| first.is_none()))
+                        .await
+                }
             };
             let (mut error, had_served) = match attempt {
                 Ok(reply) => return Ok(reply),
                 Err(Attempt {
                     failure: Failure::Exchange(error),
                     had_served,
-                }) => (error, had_served),
+                    deadline: known,
+                }) => {
+                    deadline = deadline.or(known);
+                    (error, had_served)
+                }
                 // What may have been executed must be told.
                 Err(Attempt {
                     failure: Failure::Acquire(error),
@@ -307,6 +328,8 @@ impl<'c, F: Framing> Requests<'c, F> {
                 error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
                 return Err(RequestError::of(error, self.deadline));
             }
+            // Nobody has looked at the clock, since it has only just begun.
+            deadline = deadline.or_else(|| Some(Instant::now() + within));
             first = Some(error);
         }
     }
@@ -322,6 +345,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         let mut session = acquire.await.map_err(|error| Attempt {
             failure: Failure::Acquire(error),
             had_served: false,
+            deadline: None,
         })?;
         let had_served = session.has_served();
         match session.exchange(pool.connector().framing(), body, deadline).await {
@@ -334,6 +358,7 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Err(Attempt {
                     failure: Failure::Exchange(error),
                     had_served,
+                    deadline: Some(deadline),
                 })
             }
         }
@@ -344,21 +369,24 @@ impl<'c, F: Framing> Requests<'c, F> {
         &self,
         pipelines: &Pipelines<F>,
         body: &[u8],
-        deadline: Instant,
+        until: Until,
     ) -> Result<Bytes, Attempt> {
-        let exchanged = pipelines.exchange(body, deadline, self.priority).await;
+        let exchanged = pipelines.exchange(body, until, self.priority).await;
         exchanged.map_err(|failed| match *failed {
             Failed::Acquire(error) => Attempt {
                 failure: Failure::Acquire(error),
                 had_served: false,
+                deadline: None,
             },
             Failed::Exchange {
                 cause,
                 progress,
                 had_served,
+                deadline,
             } => Attempt {
                 failure: Failure::Exchange(ExchangeError { progress, cause }),
                 had_served,
+                deadline,
             },
         })
     }
@@ -464,6 +492,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// - A reply that isn't there within its request's deadline, when no other has to come before it, ends the connection; the others on it
     ///   fail as [`RequestError::Lost`], and tell whether they may have been executed. Those that can't have been, and idempotent ones, are
     ///   sent again under the budget.
+    /// - A deadline of a second or more is kept to within 25 ms, never early: no request of that kind looks at the clock.
     /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last request.
     pub fn pipelined(mut self, pipelining: Pipelining) -> Self {
         self.pipelining = Some(pipelining);

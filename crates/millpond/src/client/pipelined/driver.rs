@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Failed, Shared,
+    Failed, LOOK, Shared,
     state::{Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
@@ -321,7 +321,7 @@ impl<F: Framing> Driver<F> {
                 return Look::Quiet;
             }
         }
-        let next = [Some(self.next_tick), overdue.next, pulse_due];
+        let next = [Some(self.next_tick.min(now + LOOK)), overdue.next, pulse_due];
         let next = next.into_iter().flatten().min().unwrap_or(self.next_tick);
         self.shared.state.lock().will_look(id, next);
         self.timer.as_mut().reset(next);

@@ -139,7 +139,7 @@ impl World {
             answered: None,
         })));
         for &label in requests {
-            let entry = state.begin(&[label; 2], soon(now), Priority::NORMAL, true, label);
+            let entry = state.begin(&[label; 2], Due::At(soon(now)), Priority::NORMAL, true, label);
             assert!(matches!(entry, Entry::Waits { .. }), "there is no pipeline yet");
         }
         let slot = Slot { at: 0, number: 1 };
@@ -168,10 +168,13 @@ impl World {
 
     /// What a caller does. Whether its request has begun; else it waits.
     fn calls(&self, label: u8, alone: bool) -> bool {
-        let entry = self
-            .state
-            .lock()
-            .begin(&[label; 2], soon(self.now), Priority::NORMAL, alone, label);
+        let entry = self.state.lock().begin(
+            &[label; 2],
+            Due::At(soon(self.now)),
+            Priority::NORMAL,
+            alone,
+            label,
+        );
         let Entry::Begun { write, wake } = entry else {
             return false;
         };

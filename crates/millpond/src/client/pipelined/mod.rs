@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use self::{
-    state::{Entry, GivenUp, Kinds, Limits, Rank, State},
+    state::{Due, Entry, GivenUp, Kinds, Limits, Rank, State},
     wire::{SharedWire, write_as_caller},
 };
 use super::{
@@ -70,6 +70,17 @@ impl Default for Pipelining {
     }
 }
 
+/// Until when a caller wants to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    At(Instant),
+    /// From now on, without a look at the clock: never less, and up to [`LOOK`] more.
+    Within(Duration),
+}
+
+/// How often a pipeline's driver looks at the clock.
+pub(super) const LOOK: Duration = Duration::from_millis(25);
+
 /// What a caller is told.
 type Answer = Result<Bytes, Box<Failed>>;
 
@@ -85,6 +96,8 @@ pub(super) enum Failed {
         progress: Progress,
         /// The connection had served before, or had begun to.
         had_served: bool,
+        /// Until when there should have been a reply, if anybody has looked at the clock.
+        deadline: Option<Instant>,
     },
 }
 
@@ -94,6 +107,7 @@ impl Failed {
             cause,
             progress,
             had_served,
+            deadline: None,
         })
     }
 }
@@ -154,29 +168,49 @@ impl<F: Framing> Pipelines<F> {
     }
 
     /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
-    pub(super) async fn exchange(&self, body: &[u8], deadline: Instant, priority: Priority) -> Answer {
+    pub(super) async fn exchange(&self, body: &[u8], until: Until, priority: Priority) -> Answer {
         let shared = &self.shared;
-        let began = Instant::now();
-        if deadline <= began {
-            return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
-        }
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
         }
+        // Whose driver may stand still keeps its own time.
+        let until = match until {
+            Until::Within(patience) if shared.lender.runtime.may_stand_still() => {
+                Until::At(Instant::now() + patience)
+            }
+            until => until,
+        };
+        let due = match until {
+            Until::At(deadline) if deadline <= Instant::now() => {
+                return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
+            }
+            Until::At(deadline) => Due::At(deadline),
+            Until::Within(patience) => Due::Within(patience),
+        };
         let (reply, answer) = oneshot::channel();
         let framing = shared.lender.connector.framing();
         let alone = shared.unread.load(Ordering::Relaxed) == 0;
         let entry = with_encoded(
             |out| framing.encode(Direction::Request, body, out),
-            |frame| shared.state.lock().begin(frame, deadline, priority, alone, reply),
+            |frame| {
+                let entry = shared.state.lock().begin(frame, due, priority, alone, reply);
+                match (entry, due) {
+                    (Entry::NeedsTime(reply), Due::Within(patience)) => {
+                        let due = Due::At(Instant::now() + patience);
+                        let entry = shared.state.lock().begin(frame, due, priority, alone, reply);
+                        (entry, due)
+                    }
+                    (entry, due) => (entry, due),
+                }
+            },
         );
-        let entry = entry.map_err(|error: FrameError| {
+        let (entry, due) = entry.map_err(|error: FrameError| {
             Failed::new(ExchangeFailure::Unframeable(error), Progress::Unsent, false)
         })?;
         let mut awaited = Awaited {
             shared,
             rank: None,
-            began,
+            began: None,
             answer,
         };
         match entry {
@@ -188,17 +222,22 @@ impl<F: Framing> Pipelines<F> {
             }
             Entry::Waits { rank, leases } => {
                 awaited.rank = Some(rank);
+                awaited.began = Some(Instant::now());
                 self.shared.lease(leases);
             }
             Entry::Refused(refusal) => {
                 return Err(Box::new(Failed::Acquire(shared.explain(refusal, Duration::ZERO))));
             }
+            Entry::NeedsTime(_) => unreachable!("it was told"),
         }
         let keeps_time = awaited.rank.is_some() || shared.lender.runtime.may_stand_still();
-        if !keeps_time {
-            let told = (&mut awaited.answer).await;
-            return awaited.told(told);
-        }
+        let deadline = match due {
+            Due::At(deadline) if keeps_time => deadline,
+            _ => {
+                let told = (&mut awaited.answer).await;
+                return awaited.told(told);
+            }
+        };
         match tokio::time::timeout_at(deadline, &mut awaited.answer).await {
             Ok(told) => awaited.told(told),
             Err(_) => match awaited.timed_out() {
@@ -238,7 +277,8 @@ struct Awaited<'s, F: Framing> {
     shared: &'s Shared<F>,
     /// Among those who wait, if it does or did.
     rank: Option<Rank>,
-    began: Instant,
+    /// Since when it has waited.
+    began: Option<Instant>,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -265,7 +305,10 @@ impl<F: Framing> Awaited<'_, F> {
     }
 
     fn waited_in_vain(&self) -> Box<Failed> {
-        let error = self.shared.explain(Refusal::TimedOut, self.began.elapsed());
+        let error = self.shared.explain(
+            Refusal::TimedOut,
+            self.began.map_or(Duration::ZERO, |began| began.elapsed()),
+        );
         Box::new(Failed::Acquire(error))
     }
 
@@ -444,7 +487,7 @@ impl<F: Framing> Shared<F> {
         let together = ended
             .trial
             .filter(|_| !matches!(cause, ExchangeFailure::Abandoned));
-        for (reply, progress) in ended.unanswered {
+        for one in ended.unanswered {
             let cause = match together {
                 Some(answered) => ExchangeFailure::NotPipelining {
                     answered,
@@ -452,7 +495,13 @@ impl<F: Framing> Shared<F> {
                 },
                 None => cause.of_another(),
             };
-            drop(reply.send(Err(Failed::new(cause, progress, had_served))));
+            let failed = Failed::Exchange {
+                cause,
+                progress: one.progress,
+                had_served,
+                deadline: one.deadline,
+            };
+            drop(one.reply.send(Err(Box::new(failed))));
         }
         self.lease(ended.leases);
     }

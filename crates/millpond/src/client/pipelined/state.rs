@@ -30,11 +30,12 @@ mod writing;
 use std::{
     collections::{BTreeMap, VecDeque},
     task::Waker,
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
-pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Overdue, Reconsidered, Told};
+pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Overdue, Reconsidered, Told, Unanswered};
 use self::pipeline::{AttendedBy, Pipeline, Trial};
 use crate::{
     client::session::Progress,
@@ -71,6 +72,24 @@ pub(super) struct Id {
 pub(super) struct Rank {
     level: usize,
     arrival: u64,
+}
+
+/// Until when there must be a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    At(Instant),
+    /// Without a look at the clock: counted from when the driver looks next. Never early, and as late as that. Who asks so never waits.
+    Within(Duration),
+}
+
+impl Due {
+    /// Whether somebody who looks at this time only looks in time.
+    fn can_wait_until(self, at: Option<Instant>) -> bool {
+        match self {
+            Due::At(deadline) => at.is_some_and(|at| at <= deadline),
+            Due::Within(_) => true,
+        }
+    }
 }
 
 /// A request that waits.
@@ -119,7 +138,7 @@ impl<K: Kinds> State<K> {
     pub(super) fn begin(
         &mut self,
         frame: &[u8],
-        deadline: Instant,
+        due: Due,
         priority: Priority,
         alone: bool,
         reply: K::Reply,
@@ -130,8 +149,11 @@ impl<K: Kinds> State<K> {
         if self.waiting.is_empty()
             && let Some(at) = self.with_room(frame.len())
         {
-            return self.append_for_caller(at, frame, deadline, alone, reply);
+            return self.append_for_caller(at, frame, due, alone, reply);
         }
+        let Due::At(deadline) = due else {
+            return Entry::NeedsTime(reply);
+        };
         // Those who will be served by what is under way don't count; nor do those with whom the peer can be tried.
         let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
         let soon = soon.saturating_mul(self.limits.depth);
@@ -157,13 +179,13 @@ impl<K: Kinds> State<K> {
         &mut self,
         at: usize,
         frame: &[u8],
-        deadline: Instant,
+        due: Due,
         alone: bool,
         reply: K::Reply,
     ) -> Entry<K> {
         let pipeline = self.pipelines[at].as_mut().expect("it has room");
-        pipeline.append(frame, deadline, reply);
-        let hurry = pipeline.looks_at.is_none_or(|at| deadline < at) && !pipeline.hurry;
+        pipeline.append(frame, due, reply);
+        let hurry = !due.can_wait_until(pipeline.looks_at) && !pipeline.hurry;
         pipeline.hurry |= hurry;
         let mut wake = hurry;
         let mut write = None;
@@ -257,8 +279,9 @@ impl<K: Kinds> State<K> {
                 break;
             }
             let request = first.remove();
-            pipeline.hurry |= pipeline.looks_at.is_none_or(|at| request.deadline < at);
-            pipeline.append(&request.frame, request.deadline, request.reply);
+            let due = Due::At(request.deadline);
+            pipeline.hurry |= !due.can_wait_until(pipeline.looks_at);
+            pipeline.append(&request.frame, due, request.reply);
             pipeline.attended = AttendedBy::Driver;
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {
@@ -295,7 +318,11 @@ impl<K: Kinds> State<K> {
         match &mut pipeline.trial {
             Some(trial) if trial.answered == 0 => {
                 trial.answered = 1;
-                trial.until = expected.deadline;
+                trial.until = match expected.due {
+                    Some(Due::At(deadline)) => Some(deadline),
+                    // Written together are only those who have waited.
+                    Some(Due::Within(_)) | None => None,
+                };
                 trial.held = told;
             }
             Some(trial) => {
@@ -340,19 +367,25 @@ impl<K: Kinds> State<K> {
             // Who was told while others were before it, or has left: its reply has from when it is next.
             if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
                 overdue.expired.extend(expected.reply.take());
-                expected.deadline = Some(expected.deadline.map_or(grace, |deadline| deadline.min(grace)));
+                expected.due = Some(match expected.due {
+                    Some(Due::At(deadline)) => Due::At(deadline.min(grace)),
+                    Some(Due::Within(_)) | None => Due::At(grace),
+                });
             }
-            if position == 0 && expected.deadline.is_none() {
-                expected.deadline = Some(grace);
-            }
-            match expected.deadline {
+            let deadline = match expected.due {
+                Some(Due::At(deadline)) => Some(deadline),
+                Some(Due::Within(patience)) => Some(now + patience),
+                None => (position == 0).then_some(grace),
+            };
+            expected.due = deadline.map(Due::At);
+            match deadline {
                 Some(deadline) if deadline <= now => {
                     overdue.head |= position == 0;
                     if position == 0 && half_answered {
                         // The other of a trial: both are told the same, at the pipeline's end.
                         continue;
                     }
-                    expected.deadline = None;
+                    expected.due = None;
                     overdue.expired.extend(expected.reply.take());
                 }
                 Some(deadline) => {
@@ -418,20 +451,31 @@ impl<K: Kinds> State<K> {
             let second = pipeline.expected.get(1 - trial.answered);
             let both = second.is_some_and(|second| second.begins < written);
             ended.trial = both.then_some(trial.answered);
-            let held = trial.held.take().map(|(reply, _)| (reply, Progress::Answered));
+            let held = trial.held.take().map(|(reply, _)| Unanswered {
+                reply,
+                progress: Progress::Answered,
+                deadline: trial.until,
+            });
             ended.unanswered.extend(held);
         }
         let mut next = true;
         for expected in pipeline.expected.drain(..) {
+            let deadline = match expected.due {
+                Some(Due::At(deadline)) => Some(deadline),
+                Some(Due::Within(_)) | None => None,
+            };
             let progress = match expected.begins < written {
                 false => Progress::Unsent,
                 true if partial && next => Progress::Answered,
                 true => Progress::Unanswered,
             };
             next = false;
-            ended
-                .unanswered
-                .extend(expected.reply.map(|reply| (reply, progress)));
+            let unanswered = expected.reply.map(|reply| Unanswered {
+                reply,
+                progress,
+                deadline,
+            });
+            ended.unanswered.extend(unanswered);
         }
         ended.leases = self.lease_more();
         ended

@@ -21,6 +21,8 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
     Waits { rank: Rank, leases: usize },
     /// Isn't taken.
     Refused(Refusal),
+    /// Would have to wait, and hasn't said until when.
+    NeedsTime(K::Reply),
 }
 
 /// What a reply was.
@@ -44,10 +46,18 @@ pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
     pub(in crate::client::pipelined) next: Option<Instant>,
 }
 
+/// An exchange of a pipeline that has broken off.
+pub(in crate::client::pipelined) struct Unanswered<K: Kinds> {
+    pub(in crate::client::pipelined) reply: K::Reply,
+    pub(in crate::client::pipelined) progress: Progress,
+    /// Nothing, if nobody has looked at the clock since it began.
+    pub(in crate::client::pipelined) deadline: Option<Instant>,
+}
+
 /// What a pipeline leaves behind.
 pub(in crate::client::pipelined) struct Ended<K: Kinds> {
     /// In the order of the requests.
-    pub(in crate::client::pipelined) unanswered: Vec<(K::Reply, Progress)>,
+    pub(in crate::client::pipelined) unanswered: Vec<Unanswered<K>>,
     /// Two requests were written together to a peer that isn't known to read frames, and so many were answered.
     pub(in crate::client::pipelined) trial: Option<usize>,
     /// So many connections are to be leased.

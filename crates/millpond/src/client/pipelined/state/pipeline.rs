@@ -5,7 +5,7 @@ use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-use super::{Kinds, Limits};
+use super::{Due, Kinds, Limits};
 use crate::pool::{Recall, Slot};
 
 /// See the module.
@@ -47,7 +47,8 @@ pub(super) enum AttendedBy {
 pub(super) struct Expected<K: Kinds> {
     /// Gone, if the caller has been told otherwise.
     pub(super) reply: Option<K::Reply>,
-    pub(super) deadline: Option<Instant>,
+    /// None from when its caller was told that the time is up.
+    pub(super) due: Option<Due>,
     pub(super) begins: u64,
     pub(super) length: usize,
 }
@@ -67,11 +68,11 @@ impl<K: Kinds> Pipeline<K> {
             || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)
     }
 
-    pub(super) fn append(&mut self, frame: &[u8], deadline: Instant, reply: K::Reply) {
+    pub(super) fn append(&mut self, frame: &[u8], due: Due, reply: K::Reply) {
         self.outgoing.extend_from_slice(frame);
         self.expected.push_back(Expected {
             reply: Some(reply),
-            deadline: Some(deadline),
+            due: Some(due),
             begins: self.appended,
             length: frame.len(),
         });

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Came, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, Slot, State,
+    Came, Due, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, Slot, State, Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
 };
@@ -186,7 +186,7 @@ impl<'t> Play<'t> {
         let frame = vec![caller as u8; length];
         let entry = self
             .state
-            .begin(&frame, self.at(deadline), priority, alone, Reply(caller));
+            .begin(&frame, Due::At(self.at(deadline)), priority, alone, Reply(caller));
         match (entry, fate) {
             (
                 Entry::Begun { write, wake },

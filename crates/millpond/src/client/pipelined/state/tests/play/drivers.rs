@@ -1,8 +1,8 @@
 //! What the drivers of the pipelines do, and what their sockets and peers do to them.
 
 use super::{
-    Arc, At, Came, Driver, Edge, HEARTBEAT, Play, Progress, Recall, Refusal, Serial, Silent, Slot, Waker,
-    Writer,
+    Arc, At, Came, Driver, Edge, HEARTBEAT, Play, Progress, Recall, Refusal, Serial, Silent, Slot,
+    Unanswered, Waker, Writer,
 };
 
 impl Play<'_> {
@@ -284,7 +284,7 @@ impl Play<'_> {
         let (told, trial, leases) = self.model.end(serial, unwritten, partial);
         let ended = self.state.end(id, unwritten, partial);
         self.forget(serial);
-        for (reply, progress) in &ended.unanswered {
+        for Unanswered { reply, progress, .. } in &ended.unanswered {
             self.leaves(reply);
             let edge = match progress {
                 Progress::Unsent => Edge::EndedUnsent,
@@ -294,7 +294,7 @@ impl Play<'_> {
             self.tally.count(edge);
         }
         let unanswered = ended.unanswered.iter();
-        let unanswered: Vec<_> = unanswered.map(|(reply, progress)| (reply.0, *progress)).collect();
+        let unanswered: Vec<_> = unanswered.map(|one| (one.reply.0, one.progress)).collect();
         assert_eq!(unanswered, told, "who is told, and how far each had come");
         assert_eq!(ended.trial, trial);
         assert_eq!(ended.leases, leases);
