@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millpond::{
-    client::{Client, Pipelining},
-    transport::Endpoint,
-};
+use millpond::{client::Client, transport::Endpoint};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -169,22 +166,12 @@ async fn run(who: Who, peer: &Peer, callers: usize, slice: Duration) -> anyhow::
             seen(callers, peer, slice, || Some(multiplexer.writes())).await
         }
         Who::Pipelined { connections } => {
-            let client = pipelined_client(peer.address, connections, callers)?;
+            let client = slices::pipelined(peer.address, callers, connections)?;
             let callers = vec![client.clone(); callers];
             let writes = || Some(client.pool().connector().pipelined_writes());
             seen(callers, peer, slice, writes).await
         }
     }
-}
-
-/// A client that keeps all callers' exchanges in flight, spread evenly over its connections.
-fn pipelined_client(address: SocketAddr, connections: usize, callers: usize) -> anyhow::Result<Client> {
-    let size = u32::try_from(connections)?;
-    let depth = callers.div_ceil(connections);
-    Ok(Client::builder(Endpoint::from(address))
-        .pipelined(Pipelining::default().depth(depth))
-        .pool(move |pool| pool.max_size(size))
-        .build()?)
 }
 
 async fn seen<C: Caller>(
@@ -329,7 +316,7 @@ async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Resul
             let multiplexer = Multiplexer::connect(address, connections, writes).await?;
             median_of(multiplexer.callers(1).remove(0), slice).await
         }
-        Who::Pipelined { connections } => median_of(pipelined_client(address, connections, 1)?, slice).await,
+        Who::Pipelined { connections } => median_of(slices::pipelined(address, 1, connections)?, slice).await,
     }
 }
 

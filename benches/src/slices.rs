@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
-use millpond::{client::Client, transport::Endpoint};
+use millpond::{
+    client::{Client, Pipelining},
+    transport::Endpoint,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -54,6 +57,16 @@ pub(crate) trait Caller: Send + 'static {
 pub(crate) fn exclusive(address: SocketAddr, callers: usize) -> anyhow::Result<Vec<Client>> {
     let client = Client::builder(Endpoint::from(address)).pool(|pool| pool.max_size(CONNECTIONS.into()));
     Ok(vec![client.build()?; callers])
+}
+
+/// A client that keeps all callers' exchanges in flight, spread evenly over its connections.
+pub(crate) fn pipelined(address: SocketAddr, callers: usize, connections: usize) -> anyhow::Result<Client> {
+    let size = u32::try_from(connections)?;
+    let depth = callers.div_ceil(connections);
+    Ok(Client::builder(Endpoint::from(address))
+        .pipelined(Pipelining::default().depth(depth))
+        .pool(move |pool| pool.max_size(size))
+        .build()?)
 }
 
 impl Caller for Client {
