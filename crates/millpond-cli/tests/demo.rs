@@ -30,6 +30,28 @@ fn sum(counts: &Value) -> f64 {
 }
 
 #[test]
+fn with_many_on_each_socket_the_replies_are_right_as_well() {
+    let output = demo(&["--seconds", "1", "--pipelined", "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");
+    assert_eq!(output.status.code(), Some(0), "{document:#}");
+    assert_eq!(document["mode"], "pipelined");
+    assert_eq!(document["unexpected"], Value::Array(Vec::new()));
+    let number = |pointer| number(&document, pointer);
+    assert_eq!(number("/replies_wrong"), 0.0);
+    assert!(number("/errors/cancelled") > 0.0, "{document:#}");
+    assert_eq!(
+        number("/requests"),
+        number("/replies_ok") + sum(&document["errors"])
+    );
+    // All 64 callers fit on one.
+    assert_eq!(
+        number("/pooled_connections/connections_opened"),
+        1.0,
+        "{document:#}"
+    );
+}
+
+#[test]
 fn a_short_demo_has_right_replies_only_over_few_sockets() {
     let output = demo(&["--seconds", "1", "--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");

@@ -16,7 +16,11 @@ use millpond::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_over_tls_go_to_their_requests() {
     let authority = Authority::new("tests");
-    let tls = authority.issue(&["127.0.0.1"]).server().build().expect("settings");
+    let tls = authority
+        .issue(&["127.0.0.1"])
+        .server()
+        .build()
+        .expect("settings");
     let any: Endpoint = "tls://127.0.0.1:0".parse().expect("an endpoint");
     let listener = Listener::bind(&any, ListenOptions::default().tls(tls))
         .await

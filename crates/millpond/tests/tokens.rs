@@ -153,7 +153,18 @@ fn is_idempotent(token: u64) -> bool {
     token % 2 == 1
 }
 
-async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>, executed: Executed) {
+async fn call(
+    client: Client,
+    tokens: std::ops::Range<u64>,
+    counts: Arc<Counts>,
+    executed: Executed,
+    mode: Mode,
+) {
+    // Pipelined, a request waits once: for its reply.
+    let turns = match mode {
+        Mode::Exclusive => 1..4,
+        Mode::PipelinedAndKilled => 1..2,
+    };
     for token in tokens {
         let requests = client.within(Duration::from_secs(30));
         let requests = match is_idempotent(token) {
@@ -162,7 +173,7 @@ async fn call(client: Client, tokens: std::ops::Range<u64>, counts: Arc<Counts>,
         };
         let request = requests.request::<_, (u64, String)>(&(token, "x".repeat(fastrand::usize(..200))));
         let reply = match fastrand::u8(..100) {
-            0..25 => cut(fastrand::u32(1..4), request).await,
+            0..25 => cut(fastrand::u32(turns.clone()), request).await,
             25..50 => {
                 let limit = Duration::from_micros(fastrand::u64(..2_000));
                 tokio::time::timeout(limit, request).await.ok()
@@ -215,7 +226,7 @@ async fn replies_are_right(mode: Mode) {
     let listener = UnixListener::bind(&path).expect("a socket");
     let counts = Arc::<Counts>::default();
     let executed: Executed = Arc::new((0..requests).map(|_| AtomicU8::new(0)).collect());
-    let (counting, executing) = (Arc::clone(&counts), Arc::clone(&executed));
+    let (counting, executing) = (Arc::clone(&counts), Arc::clone(&executed), mode);
     let server = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
