@@ -226,7 +226,7 @@ async fn replies_are_right(mode: Mode) {
     let listener = UnixListener::bind(&path).expect("a socket");
     let counts = Arc::<Counts>::default();
     let executed: Executed = Arc::new((0..requests).map(|_| AtomicU8::new(0)).collect());
-    let (counting, executing) = (Arc::clone(&counts), Arc::clone(&executed), mode);
+    let (counting, executing) = (Arc::clone(&counts), Arc::clone(&executed));
     let server = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
@@ -255,6 +255,7 @@ async fn replies_are_right(mode: Mode) {
                 tokens,
                 Arc::clone(&counts),
                 Arc::clone(&executed),
+                mode,
             ))
         })
         .collect();
