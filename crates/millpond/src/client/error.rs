@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::session::{ExchangeError, ExchangeFailure, Progress};
+use super::failure::{ExchangeError, ExchangeFailure, Progress};
 use crate::{
     framing::{FrameError, json::ErrorObject, json::JsonError},
     pool::AcquireError,

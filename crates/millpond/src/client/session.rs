@@ -19,7 +19,11 @@ use std::{
 
 use tokio::{io::AsyncWrite, time::Instant};
 
-use super::{heartbeats::Alarm, timer::Timer};
+use super::{
+    failure::{ExchangeError, ExchangeFailure, Progress},
+    heartbeats::Alarm,
+    timer::Timer,
+};
 use crate::{
     framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, FrameError, Framing},
@@ -56,108 +60,6 @@ pub(super) struct HeartbeatCounts {
     pub(super) received: AtomicU64,
     /// Writes of requests, by pipelines.
     pub(super) writes: AtomicU64,
-}
-
-/// How far an exchange had come when it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Progress {
-    /// Nothing of the request was written: nobody can have executed it.
-    Unsent,
-    /// Something was written, and nothing came back.
-    Unanswered,
-    /// A part of the reply came back, or something else.
-    Answered,
-}
-
-/// An exchange that failed. Its session stays dirty, unless that was found out before anything was sent.
-#[derive(Debug)]
-pub(super) struct ExchangeError {
-    pub(super) progress: Progress,
-    pub(super) cause: ExchangeFailure,
-}
-
-#[derive(Debug)]
-pub(super) enum ExchangeFailure {
-    /// The request can't be framed.
-    Unframeable(FrameError),
-    /// What came is no frame.
-    NoFrame(FrameError),
-    /// The peer closed the connection.
-    Closed,
-    /// The connection broke.
-    Io(io::Error),
-    /// The peer has stopped sending heartbeats.
-    HeartbeatMissed,
-    /// The deadline has passed.
-    TimedOut,
-    /// A frame came that is no reply to anything.
-    Unasked,
-    /// An exchange before it on the same connection had no reply within its deadline.
-    HeadTimedOut,
-    /// Whatever drove the connection has ended.
-    Abandoned,
-    /// Two requests were written together, and not both were answered.
-    NotPipelining {
-        answered: usize,
-        cause: Box<ExchangeFailure>,
-    },
-}
-
-impl ExchangeFailure {
-    /// The connection ended, and not by anything that we decided.
-    pub(super) fn ended_by_peer(&self) -> bool {
-        matches!(
-            self,
-            ExchangeFailure::Closed | ExchangeFailure::Io(_) | ExchangeFailure::HeadTimedOut
-        )
-    }
-
-    /// The connection is of no more use, whoever is to blame: what was never written can go on another.
-    pub(super) fn ended_connection(&self) -> bool {
-        let by_peer_otherwise = matches!(
-            self,
-            ExchangeFailure::Unasked | ExchangeFailure::NoFrame(_) | ExchangeFailure::HeartbeatMissed
-        );
-        self.ended_by_peer() || by_peer_otherwise
-    }
-
-    /// The same, for another exchange on the same connection.
-    pub(super) fn of_another(&self) -> ExchangeFailure {
-        match self {
-            ExchangeFailure::Unframeable(error) => ExchangeFailure::Unframeable(error.clone()),
-            ExchangeFailure::NoFrame(error) => ExchangeFailure::NoFrame(error.clone()),
-            ExchangeFailure::Closed => ExchangeFailure::Closed,
-            ExchangeFailure::Io(error) => ExchangeFailure::Io(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
-            ExchangeFailure::HeartbeatMissed => ExchangeFailure::HeartbeatMissed,
-            ExchangeFailure::TimedOut => ExchangeFailure::TimedOut,
-            ExchangeFailure::Unasked => ExchangeFailure::Unasked,
-            ExchangeFailure::HeadTimedOut => ExchangeFailure::HeadTimedOut,
-            ExchangeFailure::Abandoned => ExchangeFailure::Abandoned,
-            ExchangeFailure::NotPipelining { answered, cause } => ExchangeFailure::NotPipelining {
-                answered: *answered,
-                cause: Box::new(cause.of_another()),
-            },
-        }
-    }
-
-    /// As the pool's evictions name it.
-    pub(super) fn eviction(&self) -> Eviction {
-        match self {
-            ExchangeFailure::Closed => Eviction::PeerClosed,
-            ExchangeFailure::Io(_) => Eviction::PeerReset,
-            ExchangeFailure::NoFrame(_) => Eviction::UnsolicitedBytes,
-            ExchangeFailure::HeartbeatMissed => Eviction::HeartbeatMissed,
-            ExchangeFailure::Unasked => Eviction::UnsolicitedBytes,
-            ExchangeFailure::Unframeable(_)
-            | ExchangeFailure::TimedOut
-            | ExchangeFailure::HeadTimedOut
-            | ExchangeFailure::Abandoned
-            | ExchangeFailure::NotPipelining { .. } => Eviction::UnfinishedExchange,
-        }
-    }
 }
 
 impl Session {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     client::{
-        session::{ExchangeFailure, Progress},
+        failure::{ExchangeFailure, Progress},
         sessions::Sessions,
     },
     framed::{Item, ReadError},

@@ -30,7 +30,7 @@ use self::{
     wire::{SharedWire, write_as_caller},
 };
 use super::{
-    session::{ExchangeFailure, Progress},
+    failure::{ExchangeFailure, Progress},
     sessions::Sessions,
 };
 use crate::{

@@ -20,6 +20,7 @@
 
 #[cfg(test)]
 mod check;
+mod deadlines;
 mod outcomes;
 mod pipeline;
 #[cfg(test)]
@@ -30,15 +31,17 @@ mod writing;
 use std::{
     collections::{BTreeMap, VecDeque},
     task::Waker,
-    time::Duration,
 };
 
 use tokio::time::Instant;
 
-pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Overdue, Reconsidered, Told, Unanswered};
 use self::pipeline::{AttendedBy, Pipeline, Trial};
+pub(super) use self::{
+    deadlines::Due,
+    outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
+};
 use crate::{
-    client::session::Progress,
+    client::failure::Progress,
     pool::{Priority, Recall, Refusal, Slot},
 };
 
@@ -72,24 +75,6 @@ pub(super) struct Id {
 pub(super) struct Rank {
     level: usize,
     arrival: u64,
-}
-
-/// Until when there must be a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
-    At(Instant),
-    /// Without a look at the clock: counted from when the driver looks next. Never early, and as late as that. Who asks so never waits.
-    Within(Duration),
-}
-
-impl Due {
-    /// Whether somebody who looks at this time only looks in time.
-    fn can_wait_until(self, at: Option<Instant>) -> bool {
-        match self {
-            Due::At(deadline) => at.is_some_and(|at| at <= deadline),
-            Due::Within(_) => true,
-        }
-    }
 }
 
 /// A request that waits.
@@ -336,71 +321,6 @@ impl<K: Kinds> State<K> {
         match ends <= written {
             true => Came::Expected,
             false => Came::Early,
-        }
-    }
-
-    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A reply whose caller has gone has until
-    /// `grace` from when it is next, if it hasn't less.
-    pub(super) fn overdue(
-        &mut self,
-        id: Id,
-        now: Instant,
-        grace: Instant,
-        gone: impl Fn(&K::Reply) -> bool,
-    ) -> Overdue<K> {
-        let mut overdue = Overdue {
-            expired: Vec::new(),
-            head: false,
-            next: None,
-        };
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return overdue;
-        };
-        pipeline.hurry = false;
-        pipeline.looks_at = None;
-        if let Some(until) = pipeline.trial.as_ref().and_then(|trial| trial.until) {
-            overdue.head = until <= now;
-            overdue.next = Some(until);
-        }
-        let half_answered = overdue.next.is_some();
-        for (position, expected) in pipeline.expected.iter_mut().enumerate() {
-            // Who was told while others were before it, or has left: its reply has from when it is next.
-            if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
-                overdue.expired.extend(expected.reply.take());
-                expected.due = Some(match expected.due {
-                    Some(Due::At(deadline)) => Due::At(deadline.min(grace)),
-                    Some(Due::Within(_)) | None => Due::At(grace),
-                });
-            }
-            let deadline = match expected.due {
-                Some(Due::At(deadline)) => Some(deadline),
-                Some(Due::Within(patience)) => Some(now + patience),
-                None => (position == 0).then_some(grace),
-            };
-            expected.due = deadline.map(Due::At);
-            match deadline {
-                Some(deadline) if deadline <= now => {
-                    overdue.head |= position == 0;
-                    if position == 0 && half_answered {
-                        // The other of a trial: both are told the same, at the pipeline's end.
-                        continue;
-                    }
-                    expected.due = None;
-                    overdue.expired.extend(expected.reply.take());
-                }
-                Some(deadline) => {
-                    overdue.next = Some(overdue.next.map_or(deadline, |next| next.min(deadline)))
-                }
-                None => {}
-            }
-        }
-        overdue
-    }
-
-    /// When the driver will look by itself: who can't wait that long must wake it.
-    pub(super) fn will_look(&mut self, id: Id, at: Instant) {
-        if let Some(pipeline) = of(&mut self.pipelines, id) {
-            pipeline.looks_at = Some(at);
         }
     }
 

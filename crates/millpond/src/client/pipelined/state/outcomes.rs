@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Id, Kinds, Rank, Request};
 use crate::{
-    client::session::Progress,
+    client::failure::Progress,
     pool::{Refusal, Slot},
 };
 
