@@ -146,6 +146,7 @@ pub struct ConnectionSnapshot {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub transmission: Option<Transmission>,
     /// Exchanges in flight on it, where whoever holds it keeps several: a pipelined client.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub in_flight: Option<usize>,
     /// The call that acquired it, if it is lent.
     #[cfg_attr(feature = "serde", serde(serialize_with = "location"))]
