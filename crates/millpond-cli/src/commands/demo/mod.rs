@@ -40,8 +40,7 @@ const OTHER_DESCRIPTORS: u64 = 64;
 #[command(after_help = "\
 Examples:
   millpond demo
-  millpond demo --pipelined
-  millpond demo --seconds 20 --callers 256 --connections 4 --json > demo.json
+  millpond demo --pipelined --seconds 20 --callers 256 --connections 4 --json > demo.json
 
 Ctrl-C ends it early, with what was found until then; a second one at once.
 Exit codes: 0 every reply was right; 1 something was found that should not be, or it failed; 2 wrong flags, or too few descriptors.")]
