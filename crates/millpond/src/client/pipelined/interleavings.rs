@@ -19,7 +19,7 @@ use loom::{
 use tokio::time::Instant;
 
 use super::{
-    state::{Came, Entry, Id, Kinds, Limits, State},
+    state::{Came, Due, Entry, Id, Kinds, Limits, State},
     wire::{SharedWire, Socket, Wire, write_as_caller},
 };
 use crate::pool::{Priority, Slot, sync::Mutex};

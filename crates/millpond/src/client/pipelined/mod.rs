@@ -174,10 +174,9 @@ impl<F: Framing> Pipelines<F> {
             shared.reconsider();
         }
         // Whose driver may stand still keeps its own time.
+        let drivers_may_stand_still = shared.lender.runtime.may_stand_still();
         let until = match until {
-            Until::Within(patience) if shared.lender.runtime.may_stand_still() => {
-                Until::At(Instant::now() + patience)
-            }
+            Until::Within(patience) if drivers_may_stand_still => Until::At(Instant::now() + patience),
             until => until,
         };
         let due = match until {
@@ -230,7 +229,7 @@ impl<F: Framing> Pipelines<F> {
             }
             Entry::NeedsTime(_) => unreachable!("it was told"),
         }
-        let keeps_time = awaited.rank.is_some() || shared.lender.runtime.may_stand_still();
+        let keeps_time = awaited.rank.is_some() || drivers_may_stand_still;
         let deadline = match due {
             Due::At(deadline) if keeps_time => deadline,
             _ => {
