@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Client, ErrorReplies, RequestError,
     failure::{ExchangeError, Progress},
-    pipelined::{Failed, Pipelines, Until},
+    pipelined::{Due, Failed, Pipelines},
     retry::Withdrawal,
 };
 use crate::{
@@ -103,12 +103,9 @@ impl<'c, F: Framing> Requests<'c, F> {
         let mut first: Option<ExchangeError> = None;
         loop {
             let attempt = match (&client.pipelines, deadline) {
-                (Some(pipelines), None) => {
-                    self.attempt_pipelined(pipelines, body, Until::Within(within))
-                        .await
-                }
+                (Some(pipelines), None) => self.attempt_pipelined(pipelines, body, Due::Within(within)).await,
                 (Some(pipelines), Some(deadline)) => {
-                    self.attempt_pipelined(pipelines, body, Until::At(deadline)).await
+                    self.attempt_pipelined(pipelines, body, Due::At(deadline)).await
                 }
                 (None, _) => {
                     let deadline = deadline.expect("the clock was looked at");
@@ -192,9 +189,9 @@ impl<'c, F: Framing> Requests<'c, F> {
         &self,
         pipelines: &Pipelines<F>,
         body: &[u8],
-        until: Until,
+        due: Due,
     ) -> Result<Bytes, Attempt> {
-        let exchanged = pipelines.exchange(body, until, self.priority).await;
+        let exchanged = pipelines.exchange(body, due, self.priority).await;
         exchanged.map_err(|failed| match *failed {
             Failed::Acquire(error) => Attempt {
                 failure: Failure::Acquire(error),

@@ -401,8 +401,8 @@ impl Exchange<'_> {
     }
 }
 
-/// Comes back when the reactor has had a turn.
-fn after_the_reactor<T>(cx: &mut Context<'_>) -> Poll<T> {
+/// Comes back when everybody who is ready has had a turn, and the reactor.
+pub(super) fn after_the_reactor<T>(cx: &mut Context<'_>) -> Poll<T> {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
     Poll::Pending
 }

@@ -335,20 +335,14 @@ impl Outgoing {
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Result<(), io::Error>, E> {
         debug_assert!(self.is_empty(), "what came before must go before");
-        WRITE_BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
-            encode(buffer)?;
-            let written = self.write_now(stream, cx, buffer);
-            buffer.clear();
-            buffer.shrink_to(THREAD_BUFFER);
-            if written.is_err() {
-                return Ok(written);
-            }
-            self.unflushed = true;
-            Ok(match self.poll_rest(stream, cx) {
-                Poll::Ready(flushed) => flushed,
-                Poll::Pending => Ok(()),
-            })
+        let written = with_encoded(encode, |bytes| self.write_now(stream, cx, bytes))?;
+        if written.is_err() {
+            return Ok(written);
+        }
+        self.unflushed = true;
+        Ok(match self.poll_rest(stream, cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
         })
     }
 

@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     panic::Location,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     client::{
         failure::{ExchangeFailure, Progress},
+        session::after_the_reactor,
         sessions::Sessions,
     },
     framed::{Item, ReadError},
@@ -371,10 +372,4 @@ impl<F: Framing> Drop for Driver<F> {
             self.shared.end(id, &self.wire, ExchangeFailure::Abandoned);
         }
     }
-}
-
-/// Comes back when everybody who is ready has had a turn, and the reactor.
-fn after_the_reactor<T>(cx: &mut Context<'_>) -> Poll<T> {
-    let _ = pin!(tokio::task::yield_now()).poll(cx);
-    Poll::Pending
 }

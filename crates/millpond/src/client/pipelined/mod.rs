@@ -25,8 +25,9 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
+pub(super) use self::state::Due;
 use self::{
-    state::{Due, Entry, GivenUp, Kinds, Limits, Rank, State},
+    state::{Entry, GivenUp, Kinds, Limits, Rank, State},
     wire::{SharedWire, write_as_caller},
 };
 use super::{
@@ -68,14 +69,6 @@ impl Default for Pipelining {
             max_bytes: 1 << 20,
         }
     }
-}
-
-/// Until when a caller wants to be told.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Until {
-    At(Instant),
-    /// From now on, without a look at the clock: never less, and up to [`LOOK`] more.
-    Within(Duration),
 }
 
 /// How often a pipeline's driver looks at the clock.
@@ -168,24 +161,22 @@ impl<F: Framing> Pipelines<F> {
     }
 
     /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
-    pub(super) async fn exchange(&self, body: &[u8], until: Until, priority: Priority) -> Answer {
+    pub(super) async fn exchange(&self, body: &[u8], due: Due, priority: Priority) -> Answer {
         let shared = &self.shared;
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
         }
         // Whose driver may stand still keeps its own time.
         let drivers_may_stand_still = shared.lender.runtime.may_stand_still();
-        let until = match until {
-            Until::Within(patience) if drivers_may_stand_still => Until::At(Instant::now() + patience),
-            until => until,
+        let due = match due {
+            Due::Within(patience) if drivers_may_stand_still => Due::At(Instant::now() + patience),
+            due => due,
         };
-        let due = match until {
-            Until::At(deadline) if deadline <= Instant::now() => {
-                return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
-            }
-            Until::At(deadline) => Due::At(deadline),
-            Until::Within(patience) => Due::Within(patience),
-        };
+        if let Due::At(deadline) = due
+            && deadline <= Instant::now()
+        {
+            return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
+        }
         let (reply, answer) = oneshot::channel();
         let framing = shared.lender.connector.framing();
         let alone = shared.unread.load(Ordering::Relaxed) == 0;

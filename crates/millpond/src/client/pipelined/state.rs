@@ -35,11 +35,9 @@ use std::{
 
 use tokio::time::Instant;
 
+pub(in crate::client) use self::deadlines::Due;
+pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered};
 use self::pipeline::{AttendedBy, Pipeline, Trial};
-pub(super) use self::{
-    deadlines::Due,
-    outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
-};
 use crate::{
     client::failure::Progress,
     pool::{Priority, Recall, Refusal, Slot},

@@ -8,9 +8,9 @@ use super::{Id, Kinds, State, of, outcomes::Overdue};
 
 /// Until when there must be a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::client::pipelined) enum Due {
+pub(in crate::client) enum Due {
     At(Instant),
-    /// Without a look at the clock: counted from when the driver looks next. Never early, and as late as that. Who asks so never waits.
+    /// Without a look at the clock: counted from when the driver looks next. Never early, and as late as that: [`LOOK`](crate::client::pipelined::LOOK) at most. Who asks so never waits.
     Within(Duration),
 }
 
