@@ -7,7 +7,12 @@ mod complaint;
 mod exit;
 mod lines;
 mod log;
+mod numbers;
 mod output;
+mod page;
+mod ports;
+mod screen;
+mod stop;
 mod text;
 
 use std::env;

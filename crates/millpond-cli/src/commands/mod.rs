@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod man;
 pub(crate) mod serve;
+mod tls;
 
 use millpond::transport::Endpoint;
 

@@ -8,7 +8,6 @@ use std::{
     ffi::OsString,
     num::{NonZeroU32, NonZeroUsize},
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +22,7 @@ use millpond::{
     transport::{Dialer, Endpoint, tls::ClientTls},
 };
 
+use super::tls::TlsFlags;
 use crate::{
     complaint::Complaint,
     exit::Exit,
@@ -84,18 +84,8 @@ pub(crate) struct Arguments {
     /// After how long without sending anything a heartbeat is sent; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
-    /// For tls://: trust the authorities in this file, as PEM [default: those of the system]
-    #[arg(long, value_name = "FILE", env = "MILLPOND_CA")]
-    ca: Option<PathBuf>,
-    /// For tls://: our certificate, as PEM, if the server asks for one
-    #[arg(long, value_name = "FILE", requires = "key", env = "MILLPOND_CERT")]
-    cert: Option<PathBuf>,
-    /// For tls://: our certificate's private key, as PEM
-    #[arg(long, value_name = "FILE", requires = "cert", env = "MILLPOND_KEY")]
-    key: Option<PathBuf>,
-    /// For tls://: the name that the server's certificate must be for [default: the endpoint's host]
-    #[arg(long, value_name = "NAME")]
-    server_name: Option<String>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// What is to be sent, and where.
@@ -165,7 +155,7 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         }
     };
     Ok(Plan {
-        tls: tls(arguments, &endpoint)?,
+        tls: arguments.tls.towards(&endpoint)?,
         endpoint,
         request,
         deadline: arguments.deadline,
@@ -178,31 +168,6 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         heartbeat: arguments.heartbeat,
         max_frame,
     })
-}
-
-fn tls(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<ClientTls>, Complaint> {
-    let identity = arguments.cert.as_ref().zip(arguments.key.as_ref());
-    let is_set_up = arguments.ca.is_some() || identity.is_some() || arguments.server_name.is_some();
-    if !is_set_up {
-        return Ok(None);
-    }
-    if !matches!(endpoint, Endpoint::Tls(_)) {
-        return Err(Complaint::usage(format!(
-            "--ca, --cert, --key and --server-name are for TLS, and {endpoint} speaks none: write tls://, or leave them out"
-        )));
-    }
-    let mut tls = ClientTls::builder();
-    if let Some(authorities) = &arguments.ca {
-        tls = tls.ca_file(authorities);
-    }
-    if let Some((certificates, key)) = identity {
-        tls = tls.identity_files(certificates, key);
-    }
-    if let Some(name) = &arguments.server_name {
-        tls = tls.server_name(name);
-    }
-    let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
-    Ok(Some(tls))
 }
 
 /// Whether a request may be sent.

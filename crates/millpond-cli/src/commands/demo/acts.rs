@@ -12,14 +12,17 @@ use millpond::{
 use tokio::{join, select, time::sleep};
 
 use super::{
-    DemoError,
+    DemoError, counts,
     embedded::{Embedded, ServerError},
-    live::{self, Screen},
     load::{self, Manners, Plan, Run},
-    short::{self, Ports},
-    stop::Stop,
+    short,
     summary::Mode,
     unkind::{Cutting, Kind, Unkind},
+};
+use crate::{
+    ports::{self, Ports},
+    screen::Screen,
+    stop::Stop,
 };
 
 /// Long enough that a machine that stalls isn't taken for a dead peer: that takes 2.5 of them.
@@ -107,7 +110,7 @@ pub(super) async fn kind(load: Load, screen: &mut Screen, stop: &Stop) -> Result
     Ok(Side {
         run,
         opened,
-        time_wait: short::time_wait(server.address()).await,
+        time_wait: ports::time_wait(server.address()).await,
         ports_used_up: false,
     })
 }
@@ -121,14 +124,14 @@ pub(super) async fn short(load: Load, screen: &mut Screen, stop: &Stop) -> Resul
     let mut before = Rate::default();
     let run = load::run(load.plan, screen.cadence(), caller, stop, |at, over| {
         let rate = before.since(at, over);
-        screen.counts(&live::short_counts(at, over, rate, screen.width()));
+        screen.counts(&counts::short(at, over, rate, screen.width()));
     })
     .await;
     screen.keep();
     Ok(Side {
         opened: run.tally.requests,
         run,
-        time_wait: short::time_wait(server.address()).await,
+        time_wait: ports::time_wait(server.address()).await,
         ports_used_up: ports.are_used_up(),
     })
 }
@@ -138,7 +141,7 @@ async fn pooled(client: &Client, plan: Plan, manners: Manners, screen: &mut Scre
     let mut before = Rate::default();
     load::run(plan, screen.cadence(), caller, stop, |at, over| {
         let rate = before.since(at, over);
-        screen.counts(&live::counts(at, &client.snapshot(), rate, screen.width()));
+        screen.counts(&counts::pooled(at, &client.snapshot(), rate, screen.width()));
     })
     .await
 }

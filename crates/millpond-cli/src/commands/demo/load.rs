@@ -21,9 +21,9 @@ use tokio::{
 
 use super::{
     question::{Question, Questions},
-    stop::Stop,
     tally::{Failing, Outcome, Repetition, Tally},
 };
+use crate::stop::Stop;
 
 /// One request in so many is cancelled, by unkind callers.
 const CANCELLED: u32 = 50;

@@ -2,15 +2,13 @@
 //! of its own on 127.0.0.1. This file says in which order; the acts know nothing of each other.
 
 mod acts;
+mod counts;
 mod embedded;
-mod live;
 mod load;
-mod numbers;
 mod question;
 mod report;
 mod scene;
 mod short;
-mod stop;
 mod summary;
 mod tally;
 mod unkind;
@@ -24,13 +22,16 @@ use tokio::runtime::{self, Runtime};
 use self::{
     acts::Load,
     embedded::ServerError,
-    live::{Drawing, Screen},
     load::Plan,
-    numbers::thousands,
-    stop::Stop,
     summary::{Mode, Summary},
 };
-use crate::{complaint::Complaint, exit::Exit};
+use crate::{
+    complaint::Complaint,
+    exit::Exit,
+    numbers::thousands,
+    screen::{Drawing, Screen},
+    stop::Stop,
+};
 
 /// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
 const OTHER_DESCRIPTORS: u64 = 64;

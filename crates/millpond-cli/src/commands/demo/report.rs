@@ -1,15 +1,11 @@
 //! The summary in words, for people who see all this for the first time. Everything in it comes from the [`Summary`].
 
-use textwrap::Options;
-
-use super::{
+use super::summary::{Mode, Side, Summary};
+use crate::{
+    color::{Paint, Tone},
     numbers::{rate, span, thousands},
-    summary::{Mode, Side, Summary},
+    page::Page,
 };
-use crate::color::{Paint, Tone};
-
-/// Where the words begin that stand beside a label.
-const LABEL: usize = 13;
 
 /// The columns of a table, and those where that is too wide.
 const COLUMNS: [usize; 3] = [20, 14, 22];
@@ -17,96 +13,34 @@ const NARROW_COLUMNS: [usize; 3] = [17, 10, 11];
 
 /// The summary as lines of at most `width` columns.
 pub(super) fn report(summary: &Summary, width: usize, paint: Paint) -> Vec<String> {
-    let mut report = Report {
-        lines: Vec::new(),
-        width,
-        paint,
-    };
+    let mut page = Page::new(width, paint);
     if summary.requests > 0 {
-        load(summary, &mut report);
+        load(summary, &mut page);
     }
     if let (Some(pooled), Some(short)) = (&summary.pooled_connections, &summary.short_connections) {
-        comparison(summary, pooled, short, &mut report);
+        comparison(summary, pooled, short, &mut page);
     }
-    verdict(summary, &mut report);
-    report.lines
+    verdict(summary, &mut page);
+    page.into_lines()
 }
 
-struct Report {
-    lines: Vec<String>,
-    width: usize,
-    paint: Paint,
+/// A name and a value for each side.
+fn row(page: &mut Page, name: &str, pooled: &str, short: &str) {
+    let [first, second, third] = match is_narrow(page) {
+        true => NARROW_COLUMNS,
+        false => COLUMNS,
+    };
+    page.line(format!("  {name:<first$}{pooled:>second$}{short:>third$}"));
 }
 
-impl Report {
-    fn heading(&mut self, text: &str) {
-        let paint = self.paint;
-        for line in self.part("", text) {
-            *line = paint.tone(Tone::Heading, &*line);
-        }
-    }
-
-    /// A heading that says at its first character how it is.
-    fn verdict(&mut self, tone: Tone, mark: char, text: &str) {
-        let paint = self.paint;
-        let lines = self.part("  ", text);
-        for (nth, line) in lines.iter_mut().enumerate() {
-            let mark = match nth {
-                0 => paint.tone(tone, mark),
-                _ => String::from(" "),
-            };
-            *line = format!("{mark} {}", paint.tone(Tone::Heading, line.trim_start()));
-        }
-    }
-
-    /// The lines of a new part, which they begin.
-    fn part(&mut self, indent: &str, text: &str) -> &mut [String] {
-        if !self.lines.is_empty() {
-            self.lines.push(String::new());
-        }
-        let begin = self.lines.len();
-        self.wrapped(indent, indent, text);
-        &mut self.lines[begin..]
-    }
-
-    /// Words, broken between them.
-    fn text(&mut self, text: &str) {
-        self.wrapped("  ", "  ", text);
-    }
-
-    /// A label, and words beside it.
-    fn item(&mut self, label: &str, text: &str) {
-        let label = format!("  {label:<width$}", width = LABEL - 2);
-        self.wrapped(&label, &" ".repeat(LABEL), text);
-    }
-
-    fn wrapped(&mut self, first: &str, later: &str, text: &str) {
-        let options = Options::new(self.width)
-            .initial_indent(first)
-            .subsequent_indent(later);
-        let lines = textwrap::wrap(text, options);
-        self.lines.extend(lines.into_iter().map(|line| line.into_owned()));
-    }
-
-    /// A name and a value for each side.
-    fn row(&mut self, name: &str, pooled: &str, short: &str) {
-        let [first, second, third] = match self.is_narrow() {
-            true => NARROW_COLUMNS,
-            false => COLUMNS,
-        };
-        self.lines
-            .push(format!("  {name:<first$}{pooled:>second$}{short:>third$}"));
-    }
-
-    fn is_narrow(&self) -> bool {
-        self.width < 2 + COLUMNS.iter().sum::<usize>()
-    }
+fn is_narrow(page: &Page) -> bool {
+    page.width() < 2 + COLUMNS.iter().sum::<usize>()
 }
 
-fn load(summary: &Summary, report: &mut Report) {
-    report.heading("What became of the load, with bad manners on purpose");
+fn load(summary: &Summary, page: &mut Page) {
+    page.heading("What became of the load, with bad manners on purpose");
     let (callers, connections) = (summary.callers, summary.max_connections);
-    report.item(
+    page.item(
         "requests",
         &format!(
             "{} in {:.1} s, by {} callers over at most {} sockets at once, {} on each at a time",
@@ -120,7 +54,7 @@ fn load(summary: &Summary, report: &mut Report) {
             }
         ),
     );
-    report.item(
+    page.item(
         "replies",
         &format!(
             "{} right, {} wrong (each was compared with its own request)",
@@ -132,8 +66,8 @@ fn load(summary: &Summary, report: &mut Report) {
         .errors
         .iter()
         .map(|(failing, &times)| format!("{} {}", thousands(times), failing.words()));
-    report.item("no reply", &listed(failed));
-    report.item(
+    page.item("no reply", &listed(failed));
+    page.item(
         "sockets",
         &format!(
             "{} opened, {} replies over each on average; a socket with an unfinished exchange is closed, never \
@@ -146,12 +80,12 @@ fn load(summary: &Summary, report: &mut Report) {
         .evicted
         .iter()
         .map(|(reason, &times)| format!("{} {}", thousands(times), reason.replace('_', " ")));
-    report.item("evicted", &listed(evicted));
+    page.item("evicted", &listed(evicted));
     if summary.restarts > 0 {
-        report.item("restart", "the server went away in the middle, and came back");
+        page.item("restart", "the server went away in the middle, and came back");
     }
     let retries = summary.retries;
-    report.item(
+    page.item(
         "sent twice",
         &format!(
             "{} whose first socket had died; {} more that the budget refused",
@@ -160,12 +94,12 @@ fn load(summary: &Summary, report: &mut Report) {
         ),
     );
     let heartbeats = summary.heartbeats;
-    report.item(
+    page.item(
         "heartbeats",
         &format!("{} sent, {} received", heartbeats.sent, heartbeats.received),
     );
     let latency = summary.latency_us;
-    report.item(
+    page.item(
         "latency",
         &format!(
             "half within {}, 99 % within {}",
@@ -183,14 +117,14 @@ fn listed(items: impl Iterator<Item = String>) -> String {
     }
 }
 
-fn comparison(summary: &Summary, pooled: &Side, short: &Side, report: &mut Report) {
-    report.heading(&format!(
+fn comparison(summary: &Summary, pooled: &Side, short: &Side, page: &mut Page) {
+    page.heading(&format!(
         "The same callers, all behaving well, for {:.1} s each",
         pooled.seconds
     ));
-    match report.is_narrow() {
-        true => report.row("", "pool", "one each"),
-        false => report.row("", "over the pool", "a socket per request"),
+    match is_narrow(page) {
+        true => row(page, "", "pool", "one each"),
+        false => row(page, "", "over the pool", "a socket per request"),
     }
     let both = |of: fn(&Side) -> String| (of(pooled), of(short));
     let time_wait = |side: &Side| {
@@ -205,7 +139,7 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, report: &mut Repor
         ("left in TIME_WAIT", both(time_wait)),
     ];
     for (name, (pooled, short)) in rows {
-        report.row(name, &pooled, &short);
+        row(page, name, &pooled, &short);
     }
     let ratio = match summary.throughput_ratio {
         Some(ratio) => format!("The pool did {ratio:.1} times as many. "),
@@ -218,26 +152,26 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, report: &mut Repor
         ),
         false => String::new(),
     };
-    report.text(&format!(
+    page.text(&format!(
         "{ratio}A socket in TIME_WAIT is closed, but keeps its port for a minute: a client that opens one per \
          request runs out of ports.{stopped}"
     ));
 }
 
-fn verdict(summary: &Summary, report: &mut Report) {
+fn verdict(summary: &Summary, page: &mut Page) {
     if summary.interrupted {
-        report.heading("Stopped early: this is what was done until then.");
+        page.heading("Stopped early: this is what was done until then.");
     }
     match summary.is_well() {
-        true => report.verdict(
+        true => page.verdict(
             Tone::Good,
             '✓',
             "Every reply was that of its own request, and nothing unexpected happened.",
         ),
         false => {
-            report.verdict(Tone::Bad, '✗', "This should not have happened:");
+            page.verdict(Tone::Bad, '✗', "This should not have happened:");
             for what in &summary.unexpected {
-                report.text(what);
+                page.text(what);
             }
         }
     }

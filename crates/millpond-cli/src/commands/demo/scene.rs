@@ -15,7 +15,8 @@ use tokio::{
     time::{Instant, interval, sleep},
 };
 
-use super::{DemoError, embedded::Embedded, live::Screen, stop::Stop};
+use super::{DemoError, embedded::Embedded};
+use crate::{screen::Screen, stop::Stop};
 
 /// How long the server takes for a reply: so long that two requests are under way at once.
 const REPLY_AFTER: Duration = Duration::from_millis(20);

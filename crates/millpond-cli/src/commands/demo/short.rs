@@ -1,25 +1,13 @@
 //! What pooling is compared with: a connection for each request, opened before it and closed after it. Stops before it has used up the
 //! machine's ports towards its server, for other programs need some as well.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, net::SocketAddr};
 
-use millpond::{
-    framing::{Direction, Framing, LengthJson, Scan, Step},
-    transport::system::{PortUse, port_use},
-};
+use millpond::framing::{Direction, Framing, LengthJson, Scan, Step};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::spawn_blocking,
-    time::{Instant, sleep},
+    time::Instant,
 };
 
 use super::{
@@ -27,84 +15,7 @@ use super::{
     question::Questions,
     tally::{Failing, Outcome, Tally},
 };
-
-/// The share of the ports that may be in use.
-const SHARE: f64 = 0.8;
-
-/// How many connections are opened where the system can't be asked: a good third of the ports that it gives away by default.
-const UNKNOWN_PORTS: i64 = 10_000;
-
-/// How often, and at which intervals, sockets that are being closed are waited for.
-const SETTLING_LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-
-/// The ports that are left towards a destination. Each connection takes one; when they seem used up the system is asked, which may have
-/// taken some back.
-#[derive(Clone)]
-pub(super) struct Ports {
-    destination: SocketAddr,
-    left: Arc<AtomicI64>,
-    used_up: Arc<AtomicBool>,
-}
-
-impl Ports {
-    pub(super) async fn towards(destination: SocketAddr) -> Ports {
-        Ports {
-            destination,
-            left: Arc::new(AtomicI64::new(left(destination).await.unwrap_or(UNKNOWN_PORTS))),
-            used_up: Arc::default(),
-        }
-    }
-
-    /// Whether some had to be left alone.
-    pub(super) fn are_used_up(&self) -> bool {
-        self.used_up.load(Ordering::Relaxed)
-    }
-
-    /// Takes one, if there is one.
-    async fn take(&self) -> bool {
-        if self.are_used_up() {
-            return false;
-        }
-        if self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
-            return true;
-        }
-        match left(self.destination).await {
-            Some(left) if left > 0 => {
-                self.left.store(left - 1, Ordering::Relaxed);
-                true
-            }
-            _ => {
-                self.used_up.store(true, Ordering::Relaxed);
-                false
-            }
-        }
-    }
-}
-
-/// How many more ports may be used; `None` where that can't be found out.
-async fn left(destination: SocketAddr) -> Option<i64> {
-    let ports = use_of(destination).await?;
-    let allowed = (f64::from(ports.available()) * SHARE) as i64;
-    Some(allowed - i64::from(ports.in_use_towards))
-}
-
-/// How many sockets towards a destination are left in TIME_WAIT; `None` where that can't be found out. A socket gets there when the server
-/// has closed its end as well, which may be a moment after the last reply.
-pub(super) async fn time_wait(destination: SocketAddr) -> Option<u32> {
-    for _ in 0..SETTLING_LOOKS {
-        let ports = use_of(destination).await?;
-        if ports.in_time_wait_towards >= ports.in_use_towards {
-            break;
-        }
-        sleep(BETWEEN_LOOKS).await;
-    }
-    Some(use_of(destination).await?.in_time_wait_towards)
-}
-
-async fn use_of(destination: SocketAddr) -> Option<PortUse> {
-    spawn_blocking(move || port_use(destination)).await.ok()?.ok()
-}
+use crate::ports::Ports;
 
 /// One caller with a connection for each request, until it is over or the ports are used up.
 pub(super) async fn call(ports: Ports, number: u32, seed: u64, until: Until) -> Tally {
@@ -115,7 +26,7 @@ pub(super) async fn call(ports: Ports, number: u32, seed: u64, until: Until) -> 
         let question = questions.ask(&mut rng);
         let body = question.body();
         let began = Instant::now();
-        tally.add(match exchange(ports.destination, &body).await {
+        tally.add(match exchange(ports.destination(), &body).await {
             Ok(reply) => Outcome::Replied(question.check(&reply), began.elapsed()),
             Err(error) => Outcome::Failed(Failing::Other, error.to_string()),
         });

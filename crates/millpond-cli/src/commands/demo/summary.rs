@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::{
     acts::{self, Restart, Unkindness},
-    numbers::rounded,
     scene::Scene,
     tally::{Failing, Tally},
 };
+use crate::numbers::rounded;
 
 /// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load with bad manners.
 #[derive(Clone, Debug, Serialize)]

@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// `12,345`.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let (head, tail) = digits.split_at((digits.len() - 1) % 3 + 1);
     let mut text = String::from(head);
@@ -15,7 +15,7 @@ pub(super) fn thousands(number: u64) -> String {
 }
 
 /// A time in µs: `80 µs`, `1.9 ms`, `1.2 s`.
-pub(super) fn span(us: u64) -> String {
+pub(crate) fn span(us: u64) -> String {
     match us as f64 {
         us if us >= 999_950.0 => format!("{:.1} s", us / 1e6),
         us if us >= 999.5 => format!("{:.1} ms", us / 1e3),
@@ -24,12 +24,12 @@ pub(super) fn span(us: u64) -> String {
 }
 
 /// A sum per second: `12,345`.
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     thousands(per_second.round() as u64)
 }
 
 /// Rounded to this many decimals, for JSON.
-pub(super) fn rounded(value: f64, decimals: i32) -> f64 {
+pub(crate) fn rounded(value: f64, decimals: i32) -> f64 {
     let unit = 10_f64.powi(decimals);
     (value * unit).round() / unit
 }

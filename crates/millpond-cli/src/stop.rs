@@ -1,4 +1,4 @@
-//! Stopping early: the one flag that every act of the demo looks at, raised by Ctrl-C, by SIGTERM, and when nobody reads the output any more.
+//! Stopping early: the one flag that all of a command looks at, raised by Ctrl-C, by SIGTERM, and when nobody reads the output any more.
 
 use std::{process, sync::Arc};
 
@@ -13,29 +13,29 @@ const INTERRUPTED: i32 = 130;
 
 /// Raised once, never lowered. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Stop(Arc<watch::Sender<bool>>);
+pub(crate) struct Stop(Arc<watch::Sender<bool>>);
 
 impl Stop {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Stop(Arc::new(watch::Sender::new(false)))
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.0.send_replace(true);
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits until it is raised.
-    pub(super) async fn stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         // The sender is here, so waiting can't fail.
         let _ = self.0.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// Raises it at the first signal, and ends the program at the second: whoever asks twice doesn't want to wait.
-    pub(super) async fn at_signals(self) {
+    pub(crate) async fn at_signals(self) {
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {

@@ -1,5 +1,5 @@
-//! What the demo draws while it runs: lines, and one line that is rewritten in place where a terminal can do that. Owns the output; when nobody
-//! reads it any more, it stops the demo.
+//! What a command draws while it runs: lines, and one line that is rewritten in place where a terminal can do that. Owns the output; when
+//! nobody reads it any more, it stops the command.
 
 use std::{
     env,
@@ -7,13 +7,12 @@ use std::{
     time::Duration,
 };
 
-use millpond::pool::{Eviction, Snapshot};
 use textwrap::Options;
 
-use super::{numbers::thousands, stop::Stop};
 use crate::{
     color::{Paint, Tone},
     log,
+    stop::Stop,
 };
 
 /// The widest text: longer lines are hard to read.
@@ -26,8 +25,8 @@ const NARROWEST: usize = 40;
 const REWRITTEN: Duration = Duration::from_millis(100);
 const LINES: Duration = Duration::from_secs(1);
 
-/// Where the demo draws.
-pub(super) struct Screen {
+/// Where a command draws.
+pub(crate) struct Screen {
     drawing: Drawing,
     width: usize,
     paint: Paint,
@@ -38,7 +37,7 @@ pub(super) struct Screen {
 
 /// How counts are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Drawing {
+pub(crate) enum Drawing {
     /// One line, rewritten in place.
     Rewriting,
     /// Lines, one below the other.
@@ -49,7 +48,7 @@ pub(super) enum Drawing {
 
 impl Drawing {
     /// For text: rewriting where the output is a terminal that can, and that no log is written to meanwhile.
-    pub(super) fn of_text() -> Drawing {
+    pub(crate) fn of_text() -> Drawing {
         let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let is_shared = log::is_on() && io::stderr().is_terminal();
         match io::stdout().is_terminal() && !is_dumb && !is_shared {
@@ -60,7 +59,7 @@ impl Drawing {
 }
 
 impl Screen {
-    pub(super) fn new(drawing: Drawing, stop: Stop) -> Self {
+    pub(crate) fn new(drawing: Drawing, stop: Stop) -> Self {
         let width = terminal_size::terminal_size_of(io::stdout())
             .map_or(WIDEST, |(terminal_size::Width(columns), _)| columns.into());
         Screen {
@@ -73,17 +72,17 @@ impl Screen {
     }
 
     /// In columns.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Whether lines may be in colour.
-    pub(super) fn paint(&self) -> Paint {
+    pub(crate) fn paint(&self) -> Paint {
         self.paint
     }
 
     /// How often to come with counts.
-    pub(super) fn cadence(&self) -> Duration {
+    pub(crate) fn cadence(&self) -> Duration {
         match self.drawing {
             Drawing::Rewriting => REWRITTEN,
             Drawing::Lines | Drawing::Nothing => LINES,
@@ -91,19 +90,19 @@ impl Screen {
     }
 
     /// Shows a line, in place of counts that were not kept.
-    pub(super) fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         let begin = self.begin();
         self.unfinished = false;
         self.write(&format!("{begin}{line}\n"));
     }
 
     /// Shows words, broken between them, beside a label.
-    pub(super) fn wrapped(&mut self, label: &str, text: &str) {
+    pub(crate) fn wrapped(&mut self, label: &str, text: &str) {
         self.words(label, text, |line| line);
     }
 
     /// As [`wrapped`](Screen::wrapped), for what a part begins with.
-    pub(super) fn title(&mut self, label: &str, text: &str) {
+    pub(crate) fn title(&mut self, label: &str, text: &str) {
         let paint = self.paint;
         self.words(label, text, |line| paint.tone(Tone::Heading, line));
     }
@@ -119,7 +118,7 @@ impl Screen {
     }
 
     /// Shows counts: in place of the last ones, or below them.
-    pub(super) fn counts(&mut self, counts: &str) {
+    pub(crate) fn counts(&mut self, counts: &str) {
         if self.drawing == Drawing::Lines {
             return self.line(counts);
         }
@@ -131,14 +130,14 @@ impl Screen {
     }
 
     /// Makes room for the next line, so that the last counts stay where they are.
-    pub(super) fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         if std::mem::take(&mut self.unfinished) {
             self.write("\n");
         }
     }
 
     /// Prints the document that the output is.
-    pub(super) fn document(&mut self, document: &str) -> io::Result<()> {
+    pub(crate) fn document(&mut self, document: &str) -> io::Result<()> {
         match writeln!(io::stdout(), "{document}") {
             // Whoever has closed the output doesn't want it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -162,36 +161,5 @@ impl Screen {
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
             self.stop.stop();
         }
-    }
-}
-
-/// The counts of a pool under load in one line, at most `width` columns wide as long as the numbers are those of a default run.
-pub(super) fn counts(at: Duration, pool: &Snapshot, per_second: f64, width: usize) -> String {
-    let evicted: u64 = Eviction::ALL
-        .iter()
-        .map(|&reason| pool.totals.evicted(reason))
-        .sum();
-    let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
-    let (idle, active, waiting, connecting) = (pool.idle, pool.active, pool.waiting, pool.connecting);
-    if width < 60 {
-        return format!("{at:.1} s active {active} wait {waiting} {rate}/s");
-    }
-    if width < 76 {
-        return format!(
-            "{at:.1} s idle {idle} active {active} wait {waiting} conn {connecting} evicted {evicted} {rate}/s"
-        );
-    }
-    format!(
-        "{at:4.1} s  idle {idle:<2} active {active:<2} waiting {waiting:<3} connecting {connecting:<2} evicted {evicted:<5} {rate}/s"
-    )
-}
-
-/// The counts of connections that carry one request each.
-pub(super) fn short_counts(at: Duration, over: u64, per_second: f64, width: usize) -> String {
-    let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
-    let over = thousands(over);
-    match width < 60 {
-        true => format!("{at:.1} s opened {over} {rate}/s"),
-        false => format!("{at:4.1} s  sockets opened and closed {over:<6} {rate}/s"),
     }
 }

@@ -1,0 +1,51 @@
+//! The flags that say whom to trust and who we are, for every command that connects by `tls://`.
+
+use std::path::PathBuf;
+
+use millpond::transport::{Endpoint, tls::ClientTls};
+
+use crate::complaint::Complaint;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TlsFlags {
+    /// For tls://: trust the authorities in this file, as PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "MILLPOND_CA")]
+    ca: Option<PathBuf>,
+    /// For tls://: our certificate, as PEM, if the server asks for one
+    #[arg(long, value_name = "FILE", requires = "key", env = "MILLPOND_CERT")]
+    cert: Option<PathBuf>,
+    /// For tls://: our certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "cert", env = "MILLPOND_KEY")]
+    key: Option<PathBuf>,
+    /// For tls://: the name that the server's certificate must be for [default: the endpoint's host]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+}
+
+impl TlsFlags {
+    /// What they say for an endpoint; `None` if nothing.
+    pub(super) fn towards(&self, endpoint: &Endpoint) -> Result<Option<ClientTls>, Complaint> {
+        let identity = self.cert.as_ref().zip(self.key.as_ref());
+        let is_set_up = self.ca.is_some() || identity.is_some() || self.server_name.is_some();
+        if !is_set_up {
+            return Ok(None);
+        }
+        if !matches!(endpoint, Endpoint::Tls(_)) {
+            return Err(Complaint::usage(format!(
+                "--ca, --cert, --key and --server-name are for TLS, and {endpoint} speaks none: write tls://, or leave them out"
+            )));
+        }
+        let mut tls = ClientTls::builder();
+        if let Some(authorities) = &self.ca {
+            tls = tls.ca_file(authorities);
+        }
+        if let Some((certificates, key)) = identity {
+            tls = tls.identity_files(certificates, key);
+        }
+        if let Some(name) = &self.server_name {
+            tls = tls.server_name(name);
+        }
+        let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+        Ok(Some(tls))
+    }
+}

@@ -1,0 +1,117 @@
+//! A page of text for people, in lines of a given width: headings, words broken between them, labels with words beside them, a verdict.
+//! Owns how these look; says nothing itself.
+
+use textwrap::Options;
+
+use crate::color::{Paint, Tone};
+
+/// Where the words begin that stand beside a label.
+const LABEL: usize = 13;
+
+/// Lines of at most `width` columns.
+#[derive(Debug)]
+pub(crate) struct Page {
+    lines: Vec<String>,
+    width: usize,
+    paint: Paint,
+}
+
+impl Page {
+    pub(crate) fn new(width: usize, paint: Paint) -> Self {
+        Page {
+            lines: Vec::new(),
+            width,
+            paint,
+        }
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines
+    }
+
+    /// In columns.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// A line as it is, which must not be wider than the page.
+    pub(crate) fn line(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    pub(crate) fn heading(&mut self, text: &str) {
+        let paint = self.paint;
+        for line in self.part("", text) {
+            *line = paint.tone(Tone::Heading, &*line);
+        }
+    }
+
+    /// A heading that says at its first character how it is.
+    pub(crate) fn verdict(&mut self, tone: Tone, mark: char, text: &str) {
+        let paint = self.paint;
+        let lines = self.part("  ", text);
+        for (nth, line) in lines.iter_mut().enumerate() {
+            let mark = match nth {
+                0 => paint.tone(tone, mark),
+                _ => String::from(" "),
+            };
+            *line = format!("{mark} {}", paint.tone(Tone::Heading, line.trim_start()));
+        }
+    }
+
+    /// Words, broken between them.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.wrapped("  ", "  ", text);
+    }
+
+    /// A label, and words beside it.
+    pub(crate) fn item(&mut self, label: &str, text: &str) {
+        let label = format!("  {label:<width$}", width = LABEL - 2);
+        self.wrapped(&label, &" ".repeat(LABEL), text);
+    }
+
+    /// Words, broken between them, with these before the first line and the later ones.
+    pub(crate) fn wrapped(&mut self, first: &str, later: &str, text: &str) {
+        let options = Options::new(self.width)
+            .initial_indent(first)
+            .subsequent_indent(later);
+        let lines = textwrap::wrap(text, options);
+        self.lines.extend(lines.into_iter().map(|line| line.into_owned()));
+    }
+
+    /// The lines of a new part, which they begin.
+    fn part(&mut self, indent: &str, text: &str) -> &mut [String] {
+        if !self.lines.is_empty() {
+            self.lines.push(String::new());
+        }
+        let begin = self.lines.len();
+        self.wrapped(indent, indent, text);
+        &mut self.lines[begin..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_broken_to_the_width_and_parts_are_set_apart() {
+        let mut page = Page::new(24, Paint::Plain);
+        page.heading("A heading");
+        page.item("label", "words beside it, more than fit");
+        page.verdict(Tone::Good, '✓', "All is well with this one");
+        assert_eq!(
+            page.into_lines(),
+            [
+                "A heading",
+                "  label      words",
+                "             beside it,",
+                "             more than",
+                "             fit",
+                "",
+                "✓ All is well with this",
+                "  one",
+            ]
+        );
+    }
+}

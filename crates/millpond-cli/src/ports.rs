@@ -1,0 +1,97 @@
+//! The machine's ports towards one destination, for those who open many short connections: how many may still be used, so that other programs
+//! keep some, and how many are left in TIME_WAIT.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use millpond::transport::system::{PortUse, port_use};
+use tokio::{task::spawn_blocking, time::sleep};
+
+/// The share of the ports that may be in use.
+const SHARE: f64 = 0.8;
+
+/// How many connections are opened where the system can't be asked: a good third of the ports that it gives away by default.
+const UNKNOWN_PORTS: i64 = 10_000;
+
+/// How often, and at which intervals, sockets that are being closed are waited for.
+const SETTLING_LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// The ports that are left towards a destination. Each connection takes one; when they seem used up the system is asked, which may have
+/// taken some back.
+#[derive(Clone)]
+pub(crate) struct Ports {
+    destination: SocketAddr,
+    left: Arc<AtomicI64>,
+    used_up: Arc<AtomicBool>,
+}
+
+impl Ports {
+    pub(crate) async fn towards(destination: SocketAddr) -> Ports {
+        Ports {
+            destination,
+            left: Arc::new(AtomicI64::new(left(destination).await.unwrap_or(UNKNOWN_PORTS))),
+            used_up: Arc::default(),
+        }
+    }
+
+    /// Where they lead.
+    pub(crate) fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
+    /// Whether some had to be left alone.
+    pub(crate) fn are_used_up(&self) -> bool {
+        self.used_up.load(Ordering::Relaxed)
+    }
+
+    /// Takes one, if there is one.
+    pub(crate) async fn take(&self) -> bool {
+        if self.are_used_up() {
+            return false;
+        }
+        if self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+            return true;
+        }
+        match left(self.destination).await {
+            Some(left) if left > 0 => {
+                self.left.store(left - 1, Ordering::Relaxed);
+                true
+            }
+            _ => {
+                self.used_up.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+/// How many more ports may be used; `None` where that can't be found out.
+async fn left(destination: SocketAddr) -> Option<i64> {
+    let ports = use_of(destination).await?;
+    let allowed = (f64::from(ports.available()) * SHARE) as i64;
+    Some(allowed - i64::from(ports.in_use_towards))
+}
+
+/// How many sockets towards a destination are left in TIME_WAIT; `None` where that can't be found out. A socket gets there when the server
+/// has closed its end as well, which may be a moment after the last reply.
+pub(crate) async fn time_wait(destination: SocketAddr) -> Option<u32> {
+    for _ in 0..SETTLING_LOOKS {
+        let ports = use_of(destination).await?;
+        if ports.in_time_wait_towards >= ports.in_use_towards {
+            break;
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+    Some(use_of(destination).await?.in_time_wait_towards)
+}
+
+async fn use_of(destination: SocketAddr) -> Option<PortUse> {
+    spawn_blocking(move || port_use(destination)).await.ok()?.ok()
+}
