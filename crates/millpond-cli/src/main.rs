@@ -69,6 +69,8 @@ enum Command {
     Serve(commands::serve::Arguments),
     /// Send a request and print its reply, or many through a pool of connections
     Call(commands::call::Arguments),
+    /// Measure what short, pooled and pipelined connections cost against a server
+    Bench(commands::bench::Arguments),
     /// Print the completions for a shell
     Completions(commands::completions::Arguments),
     /// Print the manual, as man reads it
@@ -87,6 +89,7 @@ fn main() -> Exit {
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Call(arguments) => commands::call::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),
     }

@@ -80,16 +80,22 @@ async fn left(destination: SocketAddr) -> Option<i64> {
 }
 
 /// How many sockets towards a destination are left in TIME_WAIT; `None` where that can't be found out. A socket gets there when the server
-/// has closed its end as well, which may be a moment after the last reply.
+/// has closed its end as well, which may be a moment after the last reply: as long as others are on their way there, they are waited for.
 pub(crate) async fn time_wait(destination: SocketAddr) -> Option<u32> {
+    let mut ports = use_of(destination).await?;
     for _ in 0..SETTLING_LOOKS {
-        let ports = use_of(destination).await?;
-        if ports.in_time_wait_towards >= ports.in_use_towards {
+        let before = ports.in_use_towards - ports.in_time_wait_towards;
+        if before == 0 {
             break;
         }
         sleep(BETWEEN_LOOKS).await;
+        ports = use_of(destination).await?;
+        // These are open, and stay so.
+        if ports.in_use_towards - ports.in_time_wait_towards == before {
+            break;
+        }
     }
-    Some(use_of(destination).await?.in_time_wait_towards)
+    Some(ports.in_time_wait_towards)
 }
 
 async fn use_of(destination: SocketAddr) -> Option<PortUse> {

@@ -1,5 +1,6 @@
 //! One file or folder per command.
 
+pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod demo;

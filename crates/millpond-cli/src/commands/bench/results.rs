@@ -20,8 +20,8 @@ pub(super) struct Results {
     pub(super) body_bytes: usize,
     /// In an open loop: how many requests a second were to be sent. None: a closed loop, each caller sends when it has its reply.
     pub(super) rate: Option<f64>,
-    /// Cores of this machine that the callers may use.
-    pub(super) cores: usize,
+    /// Threads of this program that carry the callers.
+    pub(super) threads: usize,
     /// It was stopped before its end.
     pub(super) interrupted: bool,
     /// In the order in which they were asked for.
@@ -116,6 +116,8 @@ pub(super) enum ErrorKind {
     ErrorReply,
     /// What came was none of the protocol, or not what was expected.
     Protocol,
+    /// In an open loop: no caller was free to send it.
+    NotSent,
     /// Any other.
     Other,
 }
@@ -131,6 +133,7 @@ impl ErrorKind {
             ErrorKind::Lost => "lost their connection",
             ErrorKind::ErrorReply => "got an error for a reply",
             ErrorKind::Protocol => "got an unexpected reply",
+            ErrorKind::NotSent => "were never sent",
             ErrorKind::Other => "failed otherwise",
         }
     }

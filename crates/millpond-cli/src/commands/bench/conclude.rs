@@ -1,0 +1,298 @@
+//! From what was measured to what is told: medians, shares, factors with their spread, and what casts doubt on them. Pure.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::{
+    plan::Plan,
+    results::{Bar, Comparison, Latency, ModeResults, Percentile, Results, Round},
+    run::Measured,
+    warnings::{Background, warnings},
+};
+use crate::numbers::rounded;
+
+/// How many bars the span of a mode's latencies is divided into.
+const BARS: u32 = 12;
+
+pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) -> Results {
+    let modes: Vec<ModeResults> = measured
+        .into_iter()
+        .map(|mode| results_of(mode, plan.load.rate))
+        .collect();
+    let comparisons = comparisons(&modes);
+    let background = Background {
+        threads: plan.threads,
+        callers: plan.callers,
+        rate: plan.load.rate,
+        exhaust: plan.exhaust,
+    };
+    Results {
+        version: Results::VERSION,
+        endpoint: plan.endpoint.to_string(),
+        framing: plan.framing,
+        callers: plan.callers,
+        connections: plan.connections,
+        body_bytes: plan.request.body.len(),
+        rate: plan.load.rate,
+        threads: plan.threads,
+        interrupted,
+        warnings: warnings(&modes, &background),
+        modes,
+        comparisons,
+    }
+}
+
+pub(super) fn results_of(measured: Measured, rate: Option<f64>) -> ModeResults {
+    let tally = &measured.tally;
+    let requests = tally.requests();
+    let per_request = |cpu: Duration| rounded(cpu.as_secs_f64() * 1e6 / requests as f64, 3);
+    ModeResults {
+        mode: measured.mode,
+        seconds: rounded(measured.rounds.iter().map(|round| round.seconds).sum(), 3),
+        requests,
+        replies_ok: tally.replies_ok,
+        errors: tally.errors.clone(),
+        error_examples: tally.said.clone(),
+        throughput: rounded(median(measured.rounds.iter().map(|round| round.throughput)), 1),
+        latency_us: latency(&tally.latency),
+        service_us: rate.map(|_| latency(&tally.service)),
+        percentiles: percentiles(&tally.latency),
+        histogram: bars(&tally.latency),
+        connections_opened: measured.opened,
+        client_cpu_us_per_request: measured.cpu.filter(|_| requests > 0).map(per_request),
+        time_wait: measured.time_wait,
+        ports_nearly_used_up: measured.ports_nearly_used_up,
+        rounds: measured.rounds,
+        timeline: measured.timeline,
+    }
+}
+
+/// 0 of none.
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+fn us(ns: u64) -> u64 {
+    (ns + 500) / 1_000
+}
+
+fn latency(histogram: &Histogram<u64>) -> Latency {
+    if histogram.is_empty() {
+        return Latency::default();
+    }
+    let at = |share| us(histogram.value_at_quantile(share));
+    Latency {
+        mean: rounded(histogram.mean() / 1e3, 1),
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        p99_9: at(0.999),
+        max: us(histogram.max()),
+    }
+}
+
+/// Ten steps to each nine, as far as replies are left beyond.
+fn percentiles(histogram: &Histogram<u64>) -> Vec<Percentile> {
+    let mut points = Vec::new();
+    if histogram.is_empty() {
+        return points;
+    }
+    let mut beyond = 1.0;
+    'nines: loop {
+        for tenth in (2..=10).rev() {
+            let left = beyond * f64::from(tenth) / 10.0;
+            if left * (histogram.len() as f64) < 1.0 {
+                break 'nines;
+            }
+            let share = 1.0 - left;
+            points.push(Percentile {
+                share: rounded(share, 9),
+                us: us(histogram.value_at_quantile(share)),
+            });
+        }
+        beyond /= 10.0;
+    }
+    points.push(Percentile {
+        share: 1.0,
+        us: us(histogram.max()),
+    });
+    points
+}
+
+/// From the shortest time to the longest, each bar by the same factor wider than the one before.
+fn bars(histogram: &Histogram<u64>) -> Vec<Bar> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    let (shortest, longest) = (us(histogram.min()).max(1), us(histogram.max()) + 1);
+    let factor = (longest as f64 / shortest as f64)
+        .powf(1.0 / f64::from(BARS))
+        .max(1.1);
+    let mut bars: Vec<Bar> = Vec::new();
+    let mut edge = shortest as f64;
+    let mut from_us = shortest;
+    while from_us < longest {
+        edge *= factor;
+        // Narrower than a µs there would be nothing to tell.
+        let to_us = (edge.round() as u64).clamp(from_us + 1, longest);
+        bars.push(Bar {
+            from_us,
+            to_us,
+            count: 0,
+        });
+        edge = edge.max(to_us as f64);
+        from_us = to_us;
+    }
+    for value in histogram.iter_recorded() {
+        let at = us(value.value_iterated_to()).clamp(shortest, longest - 1);
+        let bar = bars.partition_point(|bar| bar.to_us <= at);
+        bars[bar].count += value.count_at_value();
+    }
+    bars
+}
+
+/// The fastest mode with each of the others, faster ones first; those without a right reply are left out.
+fn comparisons(modes: &[ModeResults]) -> Vec<Comparison> {
+    let mut order: Vec<&ModeResults> = modes.iter().filter(|mode| mode.throughput > 0.0).collect();
+    order.sort_by(|one, other| other.throughput.total_cmp(&one.throughput));
+    let Some((fastest, others)) = order.split_first() else {
+        return Vec::new();
+    };
+    let comparison = |other: &&ModeResults| {
+        let ratios = ratios(&fastest.rounds, &other.rounds);
+        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+        (!ratios.is_empty()).then(|| Comparison {
+            mode: fastest.mode,
+            than: other.mode,
+            ratio: rounded(mean, 3),
+            deviation: deviation(&ratios, mean).map(|deviation| rounded(deviation, 3)),
+        })
+    };
+    others.iter().filter_map(comparison).collect()
+}
+
+/// Round by round: what changed on the machine between rounds met both.
+fn ratios(faster: &[Round], slower: &[Round]) -> Vec<f64> {
+    let pairs = faster.iter().zip(slower);
+    pairs
+        .filter(|(_, slower)| slower.throughput > 0.0)
+        .map(|(faster, slower)| faster.throughput / slower.throughput)
+        .collect()
+}
+
+/// The sample's standard deviation.
+fn deviation(values: &[f64], mean: f64) -> Option<f64> {
+    let degrees = values.len().checked_sub(1).filter(|degrees| *degrees > 0)?;
+    let squares = values.iter().map(|value| (value - mean).powi(2));
+    Some((squares.sum::<f64>() / degrees as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::results::Mode, *};
+
+    fn histogram(times_us: impl Iterator<Item = u64>) -> Histogram<u64> {
+        let mut histogram = Histogram::new(3).expect("three digits");
+        for us in times_us {
+            histogram.record(us * 1_000).expect("it grows");
+        }
+        histogram
+    }
+
+    #[test]
+    fn every_reply_is_in_exactly_one_bar_and_the_bars_have_no_gaps() {
+        for times in [
+            vec![7],
+            vec![1, 1, 2],
+            (1..=5_000).collect(),
+            vec![80, 81, 82, 2_000_000],
+        ] {
+            let count = times.len() as u64;
+            let bars = bars(&histogram(times.into_iter()));
+            assert_eq!(bars.iter().map(|bar| bar.count).sum::<u64>(), count);
+            assert!(bars.len() <= BARS as usize + 1, "{bars:?}");
+            assert!(bars.iter().all(|bar| bar.from_us < bar.to_us), "{bars:?}");
+            assert!(
+                bars.windows(2).all(|pair| pair[0].to_us == pair[1].from_us),
+                "{bars:?}"
+            );
+        }
+        assert_eq!(bars(&histogram(std::iter::empty())), []);
+    }
+
+    #[test]
+    fn percentiles_go_as_far_as_there_are_replies_and_end_with_the_longest() {
+        let points = percentiles(&histogram(1..=1_000));
+        assert_eq!(points[0], Percentile { share: 0.0, us: 1 });
+        let at = |share| {
+            points
+                .iter()
+                .find(|point| point.share == share)
+                .expect("a point")
+                .us
+        };
+        assert_eq!((at(0.5), at(0.99)), (500, 990));
+        assert_eq!(
+            points.last(),
+            Some(&Percentile {
+                share: 1.0,
+                us: 1_000
+            })
+        );
+        assert!(
+            points
+                .windows(2)
+                .all(|pair| pair[0].share < pair[1].share && pair[0].us <= pair[1].us)
+        );
+        assert!(points.len() < 40, "{}", points.len());
+    }
+
+    fn mode(mode: Mode, throughputs: &[f64]) -> ModeResults {
+        let rounds = throughputs.iter().map(|&throughput| Round {
+            seconds: 1.0,
+            requests: throughput as u64,
+            replies_ok: throughput as u64,
+            throughput,
+        });
+        let mut measured = Measured::empty(mode);
+        measured.rounds = rounds.collect();
+        results_of(measured, None)
+    }
+
+    #[test]
+    fn the_fastest_is_compared_with_each_other_by_the_ratios_within_rounds() {
+        let modes = [
+            mode(Mode::Short, &[10.0, 20.0, 10.0]),
+            mode(Mode::Exclusive, &[40.0, 80.0, 70.0]),
+            mode(Mode::Pipelined, &[0.0, 0.0, 0.0]),
+        ];
+        let told = comparisons(&modes);
+        assert_eq!(told.len(), 1, "without a reply there is nothing to compare");
+        assert_eq!((told[0].mode, told[0].than), (Mode::Exclusive, Mode::Short));
+        assert_eq!((told[0].ratio, told[0].deviation), (5.0, Some(1.732)));
+        let single = comparisons(&[mode(Mode::Short, &[1.0]), mode(Mode::Exclusive, &[2.0])]);
+        assert_eq!((single[0].ratio, single[0].deviation), (2.0, None));
+        assert_eq!(comparisons(&[]), []);
+    }
+
+    #[test]
+    fn nothing_measured_is_told_as_zeros_and_nothing_else() {
+        let told = results_of(Measured::empty(Mode::Short), Some(5.0));
+        assert_eq!(
+            (told.requests, told.throughput, told.latency_us),
+            (0, 0.0, Latency::default())
+        );
+        assert_eq!(
+            (told.client_cpu_us_per_request, told.percentiles.len()),
+            (None, 0)
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! `millpond bench`: what short, exclusive and pipelined connections cost against a server of the user's. Owns the command line and the order
+//! of things; what was found is in [`results`], and every form that it is shown in is made from there.
+
+mod conclude;
+mod contender;
+mod load;
+mod pacer;
+mod plan;
+mod progress;
+mod results;
+mod run;
+mod tally;
+mod usage;
+mod warnings;
+mod wire;
+
+use std::{
+    io,
+    num::{NonZero, NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use clap::{ArgGroup, ValueEnum};
+use tokio::runtime::{self, Runtime};
+
+use self::{
+    contender::FirstContact,
+    plan::Plan,
+    results::{ErrorKind, Mode, Results},
+};
+use super::tls::TlsFlags;
+use crate::{
+    complaint::Complaint,
+    exit::Exit,
+    screen::{Drawing, Screen},
+    stop::Stop,
+    text::{parse_span, parse_span_above_zero},
+};
+
+/// See the command's help.
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("document").args(["json", "csv", "markdown"]),
+    after_help = "\
+Examples:
+  millpond bench --to 127.0.0.1:7070
+  millpond bench --to 127.0.0.1:6379 --framing raw --body 'PING\\r\\n' --expect '+PONG\\r\\n' --rate 20000 --html bench.html
+
+The callers send over connections of their own (short), over a pool with one exchange on a connection at a time (exclusive), or over a pool with
+many in flight (pipelined), in turns. Without --rate each sends as soon as it has its reply: a server that stalls is then asked less, and its
+stalls hardly show. With --rate requests are sent at that rate whatever happens, and latency counts from when each was to be sent.
+Ctrl-C ends it early, with what was found until then; a second one at once.
+Exit codes: 0 every reply was right; 1 some were not; 2 wrong flags; 3 nobody could be connected to; 4 it took too long; 5 no right reply came."
+)]
+pub(crate) struct Arguments {
+    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path
+    #[arg(long, value_name = "ENDPOINT", env = "MILLPOND_TO")]
+    to: String,
+    /// What to compare: short, exclusive, pipelined, or some of them with commas
+    #[arg(
+        long,
+        value_name = "MODES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "short,exclusive,pipelined",
+        hide_possible_values = true
+    )]
+    modes: Vec<Mode>,
+    /// How many requests may be under way at once
+    #[arg(long, value_name = "COUNT", default_value = "64")]
+    callers: NonZeroU32,
+    /// How many connections a pool may have
+    #[arg(long, value_name = "COUNT", default_value = "16")]
+    connections: NonZeroU32,
+    /// How long each mode is measured, in seconds or with a unit, warm-up not included
+    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_seconds, conflicts_with = "requests")]
+    seconds: Duration,
+    /// How many requests each mode sends, instead of for how long
+    #[arg(long, value_name = "COUNT")]
+    requests: Option<NonZeroU64>,
+    /// In how many rounds, between which the modes take turns
+    #[arg(long, value_name = "COUNT", default_value = "5")]
+    rounds: NonZeroU32,
+    /// How long each mode sends before anything counts; 0: not at all
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_span)]
+    warm_up: Duration,
+    /// Send so many requests a second, whatever becomes of them
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// What the server speaks: length-json, or raw for bytes that you give
+    #[arg(
+        long,
+        value_name = "FRAMING",
+        value_enum,
+        default_value = "length-json",
+        hide_possible_values = true
+    )]
+    framing: FramingName,
+    /// The request: JSON, or with raw any bytes (\r, \n, \t, \0, \xNN, \\) [default: a JSON string of 64 bytes]
+    #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
+    body: Option<String>,
+    /// The request, as it is in this file
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+    /// What each reply must be
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["expect_end", "expect_length"])]
+    expect: Option<String>,
+    /// With raw: a reply ends with the first of these bytes
+    #[arg(long, value_name = "TEXT", conflicts_with = "expect_length")]
+    expect_end: Option<String>,
+    /// With raw: a reply has so many bytes
+    #[arg(long, value_name = "BYTES")]
+    expect_length: Option<NonZeroU32>,
+    /// How long a request may take, connecting included
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
+    deadline: Duration,
+    /// How many threads carry the callers [default: half of the cores, for the server and the kernel need some]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroU32>,
+    /// Go on with short connections until no local port is left, and see what that looks like
+    #[arg(long)]
+    exhaust: bool,
+    /// After how long without sending anything a heartbeat is sent on an idle connection; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
+    heartbeat: Duration,
+    /// Print what was found as one JSON document, and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Print it as CSV, one line for each mode
+    #[arg(long)]
+    csv: bool,
+    /// Print it as a Markdown table
+    #[arg(long)]
+    markdown: bool,
+    /// Write it with plots into this file, for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the plots alone into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFlags,
+}
+
+/// How requests and replies are told apart on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FramingName {
+    /// A header with the length, and a JSON body
+    LengthJson,
+    /// None: bytes that the command line gives
+    Raw,
+}
+
+impl FramingName {
+    fn name(self) -> &'static str {
+        match self {
+            FramingName::LengthJson => "length-json",
+            FramingName::Raw => "raw",
+        }
+    }
+}
+
+impl Arguments {
+    fn threads(&self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        self.threads
+            .map_or((cores / 2).max(1), |threads| threads.get() as usize)
+    }
+
+    /// Whether stdout is a document.
+    fn prints_document(&self) -> bool {
+        self.json || self.csv || self.markdown
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    carry_out(arguments).unwrap_or_else(Complaint::report)
+}
+
+fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let plan = Plan::of(arguments)?;
+    let runtime = callers_runtime(plan.threads)
+        .map_err(|error| Complaint::of(Exit::Failure, &format!("no runtime could be started: {error}")))?;
+    let stop = Stop::new();
+    let drawing = match arguments.prints_document() {
+        true => Drawing::Nothing,
+        false => Drawing::of_text(),
+    };
+    let mut screen = Screen::new(drawing, stop.clone());
+    runtime.spawn(stop.clone().at_signals());
+    let results = runtime.block_on(measure(&plan, &mut screen, &stop))?;
+    runtime.shutdown_background();
+    show(&results, arguments, &mut screen)?;
+    Ok(match results.modes.iter().all(|mode| mode.errors.is_empty()) {
+        true => Exit::Ok,
+        false => Exit::Failure,
+    })
+}
+
+async fn measure(plan: &Plan, screen: &mut Screen, stop: &Stop) -> Result<Results, Complaint> {
+    let server = contender::first_contact(plan).await.map_err(complaint)?;
+    let measured = run::run(plan, server, screen, stop).await;
+    let measured = measured.map_err(|error| Complaint::usage(error.to_string()))?;
+    Ok(conclude::conclude(plan, measured, stop.is_stopped()))
+}
+
+/// Why there is nothing to measure.
+fn complaint(error: FirstContact) -> Complaint {
+    match error {
+        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &error),
+        FirstContact::TimedOut { within } => Complaint::of(
+            Exit::Timeout,
+            &format!(
+                "the first request had no reply within {} (--deadline)",
+                crate::text::span(within)
+            ),
+        ),
+        FirstContact::NoReply(miss) => {
+            let exit = match miss.kind {
+                ErrorKind::Protocol => Exit::Protocol,
+                ErrorKind::ErrorReply | ErrorKind::Lost => Exit::Protocol,
+                _ => Exit::Failure,
+            };
+            Complaint::of(exit, &format!("the first request failed: {}", miss.said))
+        }
+    }
+}
+
+fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result<(), Complaint> {
+    let document = serde_json::to_string_pretty(results).expect("numbers and texts are JSON");
+    let _ = arguments;
+    screen
+        .document(&document)
+        .map_err(|error| Complaint::of(Exit::Failure, &error))
+}
+
+fn callers_runtime(threads: usize) -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+}
+
+/// A time in seconds, or with its unit.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<f64>();
+    let time = match seconds {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => parse_span(text)?,
+    };
+    match time {
+        Duration::ZERO => Err(String::from("it must be above zero")),
+        time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_need_no_unit_and_may_have_one() {
+        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_seconds("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["0", "-1", "NaN", "1e99", "x"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a benchmark is to do, with everything that the command line says made sure of.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use memchr::memmem::Finder;
+use millpond::{
+    framing::{LengthJson, json},
+    transport::{Endpoint, system::descriptor_limits, tls::ClientTls},
+};
+
+use super::{
+    Arguments, FramingName,
+    contender::Request,
+    load::{Limit, Load},
+    results::Mode,
+    wire::{Ending, Wire, parse_bytes},
+};
+use crate::{complaint::Complaint, numbers::thousands};
+
+/// A JSON string of 64 bytes.
+const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
+
+/// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// What is to be done.
+pub(super) struct Plan {
+    pub(super) endpoint: Endpoint,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) wire: Wire,
+    pub(super) framing: &'static str,
+    pub(super) request: Arc<Request>,
+    pub(super) modes: Vec<Mode>,
+    pub(super) callers: u32,
+    pub(super) connections: u32,
+    pub(super) rounds: u32,
+    /// Of one round of one mode.
+    pub(super) load: Load,
+    pub(super) warm_up: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) threads: usize,
+    /// Short connections go on when the machine's ports are nearly used up.
+    pub(super) exhaust: bool,
+}
+
+impl Plan {
+    pub(super) fn of(arguments: &Arguments) -> Result<Plan, Complaint> {
+        let endpoint = super::super::endpoint("--to", &arguments.to)?;
+        let (wire, request) = spoken(arguments)?;
+        let mut modes = arguments.modes.clone();
+        modes.sort();
+        modes.dedup();
+        if arguments
+            .rate
+            .is_some_and(|rate| !(rate.is_finite() && rate >= 0.1))
+        {
+            return Err(Complaint::usage(
+                "--rate is in requests a second, and at least 0.1",
+            ));
+        }
+        let rounds = arguments.rounds.get();
+        let limit = match arguments.requests {
+            Some(requests) => Limit::Requests(requests.get().div_ceil(rounds.into())),
+            None => Limit::Time(arguments.seconds / rounds),
+        };
+        let callers = arguments.callers.get();
+        enough_descriptors(callers, arguments.connections.get(), &modes)?;
+        Ok(Plan {
+            tls: arguments.tls.towards(&endpoint)?,
+            endpoint,
+            wire,
+            framing: arguments.framing.name(),
+            request: Arc::new(request),
+            modes,
+            callers,
+            connections: arguments.connections.get(),
+            rounds,
+            load: Load {
+                callers,
+                limit,
+                rate: arguments.rate,
+                patience: arguments.deadline,
+            },
+            warm_up: arguments.warm_up,
+            heartbeat: arguments.heartbeat,
+            threads: arguments.threads(),
+            exhaust: arguments.exhaust,
+        })
+    }
+}
+
+/// What is sent, and how a reply is told from the next.
+fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
+    let given = match (&arguments.body, &arguments.body_file) {
+        (Some(body), _) => Some(match arguments.framing {
+            FramingName::Raw => bytes("--body", body)?,
+            FramingName::LengthJson => body.clone().into_bytes(),
+        }),
+        (None, Some(file)) => Some(read(file)?),
+        (None, None) => None,
+    };
+    let ending = ending(arguments)?;
+    let (wire, body) = match (arguments.framing, ending) {
+        (FramingName::LengthJson, None) => {
+            let body = given.unwrap_or_else(|| BODY.into());
+            json::check(&body)
+                .map_err(|error| Complaint::usage(format!("the request isn't JSON: {error}")))?;
+            let longest = LengthJson::DEFAULT_MAX_BODY.max(body.len());
+            (Wire::LengthJson(LengthJson::with_max_body(longest)), body)
+        }
+        (FramingName::LengthJson, Some(_)) => {
+            return Err(Complaint::usage(
+                "--expect-end and --expect-length say where a reply ends, which the framing length-json knows by itself; \
+                 they are for --framing raw",
+            ));
+        }
+        (FramingName::Raw, Some(ending)) => {
+            let body = given.filter(|body| !body.is_empty()).ok_or_else(|| {
+                Complaint::usage(
+                    "--framing raw sends what --body or --body-file says, and neither says anything",
+                )
+            })?;
+            (Wire::Raw(ending), body)
+        }
+        (FramingName::Raw, None) => {
+            return Err(Complaint::usage(
+                "--framing raw needs to know where a reply ends: give --expect, --expect-end or --expect-length",
+            ));
+        }
+    };
+    let expected = match (arguments.framing, &arguments.expect) {
+        (FramingName::LengthJson, Some(expected)) => Some(expected.clone().into_bytes()),
+        // The framing sees to it.
+        (FramingName::Raw, _) | (_, None) => None,
+    };
+    Ok((
+        wire,
+        Request {
+            body,
+            expected,
+            deadline: arguments.deadline,
+        },
+    ))
+}
+
+fn ending(arguments: &Arguments) -> Result<Option<Ending>, Complaint> {
+    let some = |flag: &str, text: &str| match bytes(flag, text)? {
+        bytes if bytes.is_empty() => Err(Complaint::usage(format!("{flag} says nothing"))),
+        bytes => Ok(bytes),
+    };
+    if let Some(end) = &arguments.expect_end {
+        let end = some("--expect-end", end)?;
+        return Ok(Some(Ending::With(Box::new(Finder::new(&end).into_owned()))));
+    }
+    if let Some(length) = arguments.expect_length {
+        return Ok(Some(Ending::After(length.get() as usize)));
+    }
+    match (&arguments.expect, arguments.framing) {
+        (Some(expected), FramingName::Raw) => Ok(Some(Ending::Exactly(some("--expect", expected)?))),
+        _ => Ok(None),
+    }
+}
+
+fn bytes(flag: &str, text: &str) -> Result<Vec<u8>, Complaint> {
+    parse_bytes(text).map_err(|error| Complaint::usage(format!("{flag}: {error}")))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Complaint> {
+    fs::read(file).map_err(|error| Complaint::usage(format!("--body-file {}: {error}", file.display())))
+}
+
+/// Short connections that are being closed overlap with the next ones.
+fn enough_descriptors(callers: u32, connections: u32, modes: &[Mode]) -> Result<(), Complaint> {
+    let needed = |mode: &Mode| match mode {
+        Mode::Short => u64::from(callers),
+        Mode::Exclusive | Mode::Pipelined => u64::from(connections),
+    };
+    let needed = modes.iter().map(needed).sum::<u64>() + OTHER_DESCRIPTORS;
+    // Where the limit can't be read, what happens will tell.
+    match descriptor_limits() {
+        Ok(limits) if needed > limits.soft => Err(Complaint::usage(format!(
+            "{} callers and {} connections need up to {} descriptors, and this process may open {}; raise that with \
+             `ulimit -n {needed}`, or ask for fewer",
+            thousands(callers.into()),
+            thousands(connections.into()),
+            thousands(needed),
+            thousands(limits.soft),
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,264 @@
+//! The order of things: first contact, warm-up, then the rounds of the modes, one mode after the other in each round, so that what changes on the
+//! machine meanwhile meets them all. Looks at each round while it lasts.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use millpond::pool::BuildError;
+use tokio::{
+    pin, select,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    contender::Contender,
+    load::{self, Limit, Load},
+    plan::Plan,
+    progress,
+    results::{Mode, Round, Sample},
+    tally::{Recorder, Tally},
+    usage::{cpu_time, sockets_in_time_wait},
+};
+use crate::{
+    ports::{self, Ports},
+    screen::Screen,
+    stop::Stop,
+};
+
+/// How often connections are counted.
+const BETWEEN_SAMPLES: Duration = Duration::from_millis(250);
+
+/// How long a pool's connections may take to close.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// What was measured of one mode.
+pub(super) struct Measured {
+    pub(super) mode: Mode,
+    pub(super) tally: Tally,
+    pub(super) rounds: Vec<Round>,
+    pub(super) opened: u64,
+    pub(super) cpu: Option<Duration>,
+    pub(super) time_wait: Option<u32>,
+    pub(super) ports_nearly_used_up: bool,
+    pub(super) timeline: Vec<Sample>,
+}
+
+impl Measured {
+    pub(super) fn empty(mode: Mode) -> Measured {
+        Measured {
+            mode,
+            tally: Tally::default(),
+            rounds: Vec::new(),
+            opened: 0,
+            cpu: Some(Duration::ZERO),
+            time_wait: Some(0),
+            ports_nearly_used_up: false,
+            timeline: Vec::new(),
+        }
+    }
+}
+
+/// All rounds of all modes, as far as it isn't stopped. `server` is the server's address, if it has one.
+pub(super) async fn run(
+    plan: &Plan,
+    server: Option<SocketAddr>,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Result<Vec<Measured>, BuildError> {
+    let mut stage = Stage {
+        plan,
+        server,
+        screen,
+        stop,
+        began: Instant::now(),
+    };
+    let mut sides = Vec::new();
+    for &mode in &plan.modes {
+        sides.push((Contender::new(mode, plan)?, Measured::empty(mode)));
+    }
+    for (contender, measured) in &sides {
+        stage.warm_up(contender, measured.mode).await;
+    }
+    for number in 0..plan.rounds {
+        // None of them always comes after the same other one.
+        let first = number as usize % sides.len();
+        let (later, earlier) = sides.split_at_mut(first);
+        for (contender, measured) in earlier.iter_mut().chain(later) {
+            if stop.is_stopped() {
+                break;
+            }
+            stage.round(number, contender, measured).await;
+        }
+    }
+    for (contender, _) in &sides {
+        contender.close(CLOSE).await;
+    }
+    stage.screen.keep();
+    Ok(sides.into_iter().map(|(_, measured)| measured).collect())
+}
+
+struct Stage<'s> {
+    plan: &'s Plan,
+    server: Option<SocketAddr>,
+    screen: &'s mut Screen,
+    stop: &'s Stop,
+    began: Instant,
+}
+
+impl Stage<'_> {
+    /// Connections are opened, names looked up, memory is touched: nothing of it counts.
+    async fn warm_up(&mut self, contender: &Contender, mode: Mode) {
+        if self.plan.warm_up.is_zero() || self.stop.is_stopped() {
+            return;
+        }
+        self.screen.counts(&format!("warming up: {}", mode.name()));
+        let load = Load {
+            limit: Limit::Time(self.plan.warm_up),
+            rate: None,
+            ..self.plan.load
+        };
+        let ports = self.ports(mode).await;
+        load::run(load, contender, ports.as_ref(), &Arc::default(), self.stop).await;
+    }
+
+    async fn round(&mut self, number: u32, contender: &Contender, measured: &mut Measured) {
+        let ports = self.ports(measured.mode).await;
+        let time_wait = self.time_wait().await;
+        let opened = contender.opened();
+        let cpu = cpu_time();
+        let recorder = Arc::new(Recorder::default());
+        let took = {
+            let running = load::run(self.plan.load, contender, ports.as_ref(), &recorder, self.stop);
+            let title = progress::Title {
+                round: number + 1,
+                rounds: self.plan.rounds,
+                mode: measured.mode,
+            };
+            let watch = Watch {
+                began: self.began,
+                title,
+                contender,
+                recorder: &recorder,
+            };
+            watch
+                .until_over(running, self.screen, &mut measured.timeline)
+                .await
+        };
+        let tally = recorder.tally();
+        measured.rounds.push(Round {
+            seconds: took.as_secs_f64(),
+            requests: tally.requests(),
+            replies_ok: tally.replies_ok,
+            throughput: per_second(tally.replies_ok, took),
+        });
+        measured.tally.merge(&tally);
+        measured.opened += contender.opened() - opened;
+        measured.cpu = both(
+            measured.cpu,
+            both(cpu_time(), cpu, Duration::saturating_sub),
+            |sum, more| sum + more,
+        );
+        let left = both(self.time_wait().await, time_wait, u32::saturating_sub);
+        measured.time_wait = both(measured.time_wait, left, u32::saturating_add);
+        measured.ports_nearly_used_up |= ports.is_some_and(|ports| ports.are_used_up());
+    }
+
+    /// The ports that short connections may use.
+    async fn ports(&self, mode: Mode) -> Option<Ports> {
+        match (mode, self.server) {
+            (Mode::Short, Some(server)) if !self.plan.exhaust => Some(Ports::towards(server).await),
+            _ => None,
+        }
+    }
+
+    async fn time_wait(&self) -> Option<u32> {
+        ports::time_wait(self.server?).await
+    }
+}
+
+/// Of both, if both are known.
+fn both<T>(one: Option<T>, other: Option<T>, combine: impl Fn(T, T) -> T) -> Option<T> {
+    Some(combine(one?, other?))
+}
+
+pub(super) fn per_second(count: u64, time: Duration) -> f64 {
+    match time.is_zero() {
+        true => 0.0,
+        false => count as f64 / time.as_secs_f64(),
+    }
+}
+
+/// What is looked at while a round lasts.
+struct Watch<'w> {
+    began: Instant,
+    title: progress::Title,
+    contender: &'w Contender,
+    recorder: &'w Recorder,
+}
+
+impl Watch<'_> {
+    async fn until_over(
+        &self,
+        running: impl Future<Output = Duration>,
+        screen: &mut Screen,
+        timeline: &mut Vec<Sample>,
+    ) -> Duration {
+        pin!(running);
+        let mut drawing = interval(screen.cadence());
+        let mut sampling = interval(BETWEEN_SAMPLES);
+        for ticks in [&mut drawing, &mut sampling] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            ticks.reset();
+        }
+        let (mut sampled, mut drawn) = (Counted::now(0), Counted::now(0));
+        loop {
+            select! {
+                took = &mut running => {
+                    timeline.push(self.sample(&mut sampled));
+                    return took;
+                }
+                _ = sampling.tick() => timeline.push(self.sample(&mut sampled)),
+                _ = drawing.tick() => {
+                    let rate = drawn.rate_until(self.recorder.replied());
+                    let time = self.began.elapsed();
+                    let line = self.title.line(time, rate, self.contender.connections(), screen.width());
+                    screen.counts(&line);
+                }
+            }
+        }
+    }
+
+    fn sample(&self, before: &mut Counted) -> Sample {
+        let throughput = before.rate_until(self.recorder.replied());
+        Sample {
+            at_seconds: self.began.elapsed().as_secs_f64(),
+            connections: self.contender.connections(),
+            time_wait: sockets_in_time_wait(),
+            throughput,
+        }
+    }
+}
+
+/// How many right replies there were at a moment.
+struct Counted {
+    at: Instant,
+    count: u64,
+}
+
+impl Counted {
+    fn now(count: u64) -> Counted {
+        Counted {
+            at: Instant::now(),
+            count,
+        }
+    }
+
+    /// How many more there are now, per second; from here on it is asked next time.
+    fn rate_until(&mut self, count: u64) -> f64 {
+        let before = std::mem::replace(self, Counted::now(count));
+        per_second(count - before.count, self.at - before.at)
+    }
+}

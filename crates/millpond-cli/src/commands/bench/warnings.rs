@@ -1,0 +1,256 @@
+//! What casts doubt on figures, and what to try about it.
+
+use super::{
+    conclude::median,
+    results::{ErrorKind, Mode, ModeResults, Warning},
+};
+use crate::numbers::thousands;
+
+/// p99.9 is told by one reply in a thousand: fewer than ten of those are chance.
+const SAMPLES: u64 = 10_000;
+
+/// The rounds of one mode differ by more than this share of their median.
+const NOISE: f64 = 0.15;
+
+/// Fewer rounds say nothing about noise.
+const ROUNDS: usize = 3;
+
+/// The share of its threads' time that this program has used, above which it is itself what limits, and below which it is not.
+const BUSY: f64 = 0.9;
+const HARDLY_BUSY: f64 = 0.6;
+
+/// The rate that was asked for was missed by more than this share.
+const RATE_MISSED: f64 = 0.01;
+
+/// What the figures were measured under.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Background {
+    pub(super) threads: usize,
+    pub(super) callers: u32,
+    pub(super) rate: Option<f64>,
+    pub(super) exhaust: bool,
+}
+
+pub(super) fn warnings(modes: &[ModeResults], background: &Background) -> Vec<Warning> {
+    let of_each = modes.iter().flat_map(|mode| {
+        [
+            ports_used_up(mode, background),
+            few_samples(mode),
+            noisy(mode),
+            rate_missed(mode, background),
+            bottleneck(mode, background),
+        ]
+    });
+    of_each.flatten().collect()
+}
+
+fn warning(code: &'static str, mode: &ModeResults, text: &str, advice: &str) -> Option<Warning> {
+    Some(Warning {
+        code,
+        text: format!("{}: {text}", mode.mode.name()),
+        advice: String::from(advice),
+    })
+}
+
+fn ports_used_up(mode: &ModeResults, background: &Background) -> Option<Warning> {
+    if mode.errors.contains_key(&ErrorKind::PortsUsedUp) {
+        return warning(
+            "ports_used_up",
+            mode,
+            "no local port was left: each closed connection keeps its port for a minute (TIME_WAIT)",
+            match background.exhaust {
+                true => {
+                    "that is what --exhaust is for; `millpond doctor` says how many connections a second this machine allows"
+                }
+                false => "another program uses this machine's ports as well: `millpond doctor` shows which",
+            },
+        );
+    }
+    if !mode.ports_nearly_used_up {
+        return None;
+    }
+    warning(
+        "ports_nearly_used_up",
+        mode,
+        "stopped early, with four fifths of this machine's ports towards the server in use; its throughput is that of a \
+         burst, which can't last",
+        "wait a minute, or send fewer: --requests, or a --rate that the ports can keep up with (`millpond doctor` tells it); \
+         --exhaust goes on until there is none left",
+    )
+}
+
+fn few_samples(mode: &ModeResults) -> Option<Warning> {
+    if mode.replies_ok >= SAMPLES || mode.replies_ok == 0 {
+        return None;
+    }
+    let replies = thousands(mode.replies_ok);
+    warning(
+        "few_samples",
+        mode,
+        &format!("{replies} replies are too few for a p99.9, which takes 10,000"),
+        "measure for longer: --seconds",
+    )
+}
+
+fn noisy(mode: &ModeResults) -> Option<Warning> {
+    let rates = || mode.rounds.iter().map(|round| round.throughput);
+    let middle = median(rates());
+    if mode.rounds.len() < ROUNDS || middle == 0.0 || mode.ports_nearly_used_up {
+        return None;
+    }
+    let spread = (rates().fold(0.0, f64::max) - rates().fold(f64::INFINITY, f64::min)) / middle;
+    if spread <= NOISE {
+        return None;
+    }
+    warning(
+        "noisy",
+        mode,
+        &format!("the rounds differ by {:.0} % of their median", spread * 100.0),
+        "close other programs, measure for longer or in more rounds: --seconds, --rounds",
+    )
+}
+
+fn rate_missed(mode: &ModeResults, background: &Background) -> Option<Warning> {
+    let rate = background.rate?;
+    if mode.throughput >= rate * (1.0 - RATE_MISSED) || mode.ports_nearly_used_up {
+        return None;
+    }
+    warning(
+        "rate_missed",
+        mode,
+        &format!(
+            "{:.1} right replies a second instead of the {rate} that were asked for",
+            mode.throughput
+        ),
+        "the latencies are those of a queue that grows: lower --rate, or give it more --callers and --connections",
+    )
+}
+
+/// Who sets the pace, in a closed loop.
+fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
+    let per_request = mode.client_cpu_us_per_request?;
+    if background.rate.is_some() || mode.seconds == 0.0 {
+        return None;
+    }
+    let used = per_request * mode.requests as f64 / 1e6;
+    let share = used / (mode.seconds * background.threads as f64);
+    if share >= BUSY {
+        return warning(
+            "client_bound",
+            mode,
+            &format!(
+                "this program has used {:.0} % of the time of its {} thread(s): it may be what limits",
+                share * 100.0,
+                background.threads
+            ),
+            "more --threads, if the machine has cores that the server doesn't need, or run it on another machine",
+        );
+    }
+    // A single caller waits by itself, and short connections for the kernel.
+    if share <= HARDLY_BUSY && mode.mode != Mode::Short && background.callers > 1 && mode.replies_ok > 0 {
+        return warning(
+            "server_bound",
+            mode,
+            &format!(
+                "this program was idle for {:.0} % of the time: the server, or the way to it, sets the pace",
+                (1.0 - share) * 100.0
+            ),
+            "look at the server's processors; if it has several, more --connections may reach more of them",
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{results::Round, run::Measured},
+        *,
+    };
+
+    const BACKGROUND: Background = Background {
+        threads: 1,
+        callers: 64,
+        rate: None,
+        exhaust: false,
+    };
+
+    /// A mode about which there is nothing to warn.
+    fn calm(mode: Mode) -> ModeResults {
+        let mut calm = super::super::conclude::results_of(Measured::empty(mode), None);
+        calm.requests = 100_000;
+        calm.replies_ok = 100_000;
+        calm.seconds = 3.0;
+        calm.throughput = 33_333.3;
+        calm.client_cpu_us_per_request = Some(22.5);
+        let round = Round {
+            seconds: 1.0,
+            requests: 33_333,
+            replies_ok: 33_333,
+            throughput: 33_333.3,
+        };
+        calm.rounds = vec![round; 3];
+        calm
+    }
+
+    fn codes(mode: ModeResults, background: Background) -> Vec<&'static str> {
+        let all = warnings(&[mode], &background);
+        assert!(all.iter().all(|warning| !warning.advice.is_empty()));
+        all.iter().map(|warning| warning.code).collect()
+    }
+
+    #[test]
+    fn calm_figures_need_no_warning() {
+        assert_eq!(codes(calm(Mode::Exclusive), BACKGROUND), [""; 0]);
+    }
+
+    #[test]
+    fn each_doubt_has_its_warning() {
+        let with = |change: fn(&mut ModeResults)| {
+            let mut mode = calm(Mode::Exclusive);
+            change(&mut mode);
+            codes(mode, BACKGROUND)
+        };
+        assert_eq!(with(|mode| mode.replies_ok = 9_999), ["few_samples"]);
+        assert_eq!(with(|mode| mode.rounds[1].throughput = 28_000.0), ["noisy"]);
+        assert_eq!(
+            with(|mode| mode.ports_nearly_used_up = true),
+            ["ports_nearly_used_up"]
+        );
+        assert_eq!(
+            with(|mode| {
+                mode.errors.insert(ErrorKind::PortsUsedUp, 1);
+            }),
+            ["ports_used_up"]
+        );
+        assert_eq!(
+            with(|mode| mode.client_cpu_us_per_request = Some(28.0)),
+            ["client_bound"]
+        );
+        assert_eq!(
+            with(|mode| mode.client_cpu_us_per_request = Some(15.0)),
+            ["server_bound"]
+        );
+    }
+
+    #[test]
+    fn a_rate_that_was_missed_is_told_and_one_that_was_kept_is_not() {
+        let paced = |rate| Background {
+            rate: Some(rate),
+            ..BACKGROUND
+        };
+        assert_eq!(codes(calm(Mode::Exclusive), paced(33_500.0)), [""; 0]);
+        assert_eq!(codes(calm(Mode::Exclusive), paced(40_000.0)), ["rate_missed"]);
+    }
+
+    #[test]
+    fn nobody_says_that_the_server_is_slow_because_a_single_caller_waits() {
+        let mut mode = calm(Mode::Exclusive);
+        mode.client_cpu_us_per_request = Some(5.0);
+        let alone = Background {
+            callers: 1,
+            ..BACKGROUND
+        };
+        assert_eq!(codes(mode, alone), [""; 0]);
+    }
+}

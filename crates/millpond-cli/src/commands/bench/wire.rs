@@ -1,0 +1,209 @@
+//! What is spoken to the server: the `length:` protocol, or raw bytes, of which the command line says where a reply ends.
+
+use memchr::memmem::Finder;
+use millpond::framing::{Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told};
+
+/// The longest reply: 1 MiB, as with the `length:` protocol.
+const MAX_REPLY: usize = 1 << 20;
+
+/// A framing that is chosen at run time.
+#[derive(Clone, Debug)]
+pub(super) enum Wire {
+    LengthJson(LengthJson),
+    Raw(Ending),
+}
+
+/// Where a raw reply ends.
+#[derive(Clone, Debug)]
+pub(super) enum Ending {
+    /// It is exactly this.
+    Exactly(Vec<u8>),
+    /// With the first of these.
+    With(Box<Finder<'static>>),
+    /// After so many bytes.
+    After(usize),
+}
+
+impl Ending {
+    fn reply(&self, bytes: &[u8]) -> Result<Step, FrameError> {
+        let whole = |body| {
+            Step::Frame(Extent {
+                head: 0,
+                body,
+                tail: 0,
+            })
+        };
+        match self {
+            Ending::Exactly(reply) => {
+                let differs = bytes
+                    .iter()
+                    .zip(reply)
+                    .position(|(found, expected)| found != expected);
+                match differs {
+                    Some(position) => Err(FrameError::Unexpected {
+                        position,
+                        found: bytes[position],
+                        expected: "what --expect says",
+                    }),
+                    None if bytes.len() < reply.len() => Ok(Step::More {
+                        missing: reply.len() - bytes.len(),
+                    }),
+                    None => Ok(whole(reply.len())),
+                }
+            }
+            Ending::With(end) => match end.find(bytes) {
+                Some(at) => Ok(whole(at + end.needle().len())),
+                None if bytes.len() >= MAX_REPLY => Err(FrameError::TooLong {
+                    length: bytes.len() as u64,
+                    limit: MAX_REPLY as u64,
+                }),
+                None => Ok(Step::More { missing: 1 }),
+            },
+            Ending::After(length) if bytes.len() < *length => Ok(Step::More {
+                missing: length - bytes.len(),
+            }),
+            Ending::After(length) => Ok(whole(*length)),
+        }
+    }
+}
+
+impl Framing for Wire {
+    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+        match self {
+            Wire::LengthJson(framing) => framing.next(direction, bytes, scan),
+            // A boundary with nothing behind it.
+            Wire::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
+            Wire::Raw(ending) => ending.reply(bytes),
+        }
+    }
+
+    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        match self {
+            Wire::LengthJson(framing) => framing.encode(direction, body, out),
+            Wire::Raw(_) => {
+                out.extend_from_slice(body);
+                Ok(())
+            }
+        }
+    }
+
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        match self {
+            Wire::LengthJson(framing) => framing.heartbeat(),
+            Wire::Raw(_) => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Wire::LengthJson(framing) => framing.name(),
+            Wire::Raw(_) => "raw bytes",
+        }
+    }
+
+    fn failure_needs_request(&self) -> bool {
+        match self {
+            Wire::LengthJson(framing) => framing.failure_needs_request(),
+            Wire::Raw(_) => false,
+        }
+    }
+
+    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        match self {
+            Wire::LengthJson(framing) => framing.encode_failure(request, failure, out),
+            Wire::Raw(_) => Told::ByClosing,
+        }
+    }
+}
+
+/// Reads bytes as people write them: text, with `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN`.
+pub(super) fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let escape = &rest[at + 1..];
+        let (byte, length) = match escape.as_bytes() {
+            [b'r', ..] => (b'\r', 1),
+            [b'n', ..] => (b'\n', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'0', ..] => (0, 1),
+            [b'\\', ..] => (b'\\', 1),
+            [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let byte = u8::from_str_radix(&escape[1..3], 16).map_err(|error| error.to_string())?;
+                (byte, 3)
+            }
+            _ => {
+                let shown: String = rest[at..].chars().take(4).collect();
+                return Err(format!(
+                    "{shown} is no escape: write \\r, \\n, \\t, \\0, \\xNN, or \\\\ for a backslash"
+                ));
+            }
+        };
+        bytes.push(byte);
+        rest = &escape[length..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(ending: &Ending, reply: &[u8]) -> Vec<String> {
+        (0..=reply.len())
+            .map(|length| {
+                match Wire::Raw(ending.clone()).next(Direction::Reply, &reply[..length], &mut Scan::default())
+                {
+                    Ok(Step::More { missing }) => format!("{missing}"),
+                    Ok(Step::Frame(extent)) => format!("whole {}", extent.length()),
+                    Ok(Step::Heartbeat { .. }) => String::from("heartbeat"),
+                    Err(error) => error.to_string(),
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_exact_reply_ends_where_it_ends_and_another_is_refused_at_its_first_byte_that_differs() {
+        let ending = Ending::Exactly(b"+OK\r".to_vec());
+        assert_eq!(
+            steps(&ending, b"+OK\r+"),
+            ["1", "3", "2", "1", "whole 4", "whole 4"]
+        );
+        assert_eq!(
+            steps(&ending, b"-ERR")[1],
+            "byte 0 of a frame is '-', and what --expect says was expected"
+        );
+    }
+
+    #[test]
+    fn a_reply_ends_with_the_first_of_its_ends() {
+        let ending = Ending::With(Box::new(Finder::new(b"\r\n").into_owned()));
+        assert_eq!(
+            steps(&ending, b"a\r\nb\r\n"),
+            ["1", "1", "1", "whole 3", "whole 3", "whole 3", "whole 3"]
+        );
+        let endless = vec![b'a'; MAX_REPLY];
+        assert!(ending.reply(&endless).is_err());
+    }
+
+    #[test]
+    fn a_reply_of_a_length_is_whole_when_that_is_there() {
+        assert_eq!(steps(&Ending::After(2), b"abc"), ["1", "1", "whole 2", "whole 2"]);
+    }
+
+    #[test]
+    fn bytes_are_read_with_their_escapes() {
+        assert_eq!(parse_bytes(r"PING\r\n"), Ok(b"PING\r\n".to_vec()));
+        assert_eq!(parse_bytes(r"\x00\xff\0\t\\n"), Ok(b"\x00\xff\0\t\\n".to_vec()));
+        assert_eq!(parse_bytes("ä"), Ok("ä".into()));
+        for bad in [r"\", r"a\q", r"\x1", r"\xg1", r"\xä1"] {
+            assert!(
+                parse_bytes(bad).is_err_and(|error| error.contains("no escape")),
+                "{bad}"
+            );
+        }
+    }
+}
