@@ -16,6 +16,7 @@ mod multiplexer;
 mod node;
 mod peer;
 mod pipelined;
+mod program;
 mod sizes;
 mod slices;
 mod streams;
@@ -53,6 +54,8 @@ enum Command {
     Exchange(exchange::ExchangeArguments),
     /// Several exchanges in flight per connection, over loopback: what a multiplexer written by hand reaches
     Pipelined(pipelined::PipelinedArguments),
+    /// The program `millpond bench`, beside redis-benchmark, against redis-server, nginx and ours
+    Program(program::ProgramArguments),
     /// What the processes that the others start are told to be
     #[command(hide = true, subcommand)]
     Role(streams::Role),
@@ -156,6 +159,7 @@ fn main() -> anyhow::Result<()> {
         Command::Streams(arguments) => streams::streams(&arguments),
         Command::Exchange(arguments) => exchange::exchange(&arguments),
         Command::Pipelined(arguments) => pipelined::pipelined(&arguments),
+        Command::Program(arguments) => program::program(&arguments),
         Command::Role(role) => streams::play(&role),
     }
 }

@@ -44,6 +44,14 @@ pub(super) enum Limit {
 }
 
 impl Load {
+    /// How long an open loop takes at least.
+    fn planned(&self) -> Duration {
+        let seconds = self
+            .rate
+            .map_or(0.0, |rate| self.paced_requests(rate) as f64 / rate);
+        Duration::from_secs_f64(seconds)
+    }
+
     /// How many requests an open loop sends.
     fn paced_requests(&self, per_second: f64) -> u64 {
         match self.limit {
@@ -74,9 +82,13 @@ pub(super) async fn run(
     };
     select! {
         () = all_ended => {}
-        () = cut_short => callers.shutdown().await,
+        () = cut_short => {
+            callers.shutdown().await;
+            return began.elapsed();
+        }
     }
-    began.elapsed()
+    // The last request of an open loop has an interval of its own, though nothing is sent at its end.
+    began.elapsed().max(load.planned())
 }
 
 /// Where callers learn whether to send one more request, and when it was meant to be sent.
@@ -111,14 +123,10 @@ impl Source {
     fn new(load: Load, ports: Option<&Ports>, stop: &Stop) -> Source {
         let began = Instant::now();
         let when = match (load.rate, load.limit) {
-            (Some(rate), _) => {
-                let requests = load.paced_requests(rate);
-                let planned = Duration::from_secs_f64(requests as f64 / rate);
-                When::Due {
-                    pacer: Arc::new(Pacer::start(rate, requests, load.callers)),
-                    until: began + planned + load.patience,
-                }
-            }
+            (Some(rate), _) => When::Due {
+                pacer: Arc::new(Pacer::start(rate, load.paced_requests(rate), load.callers)),
+                until: began + load.planned() + load.patience,
+            },
             (None, Limit::Time(time)) => When::AtOnce {
                 until: Some(began + time),
                 left: None,

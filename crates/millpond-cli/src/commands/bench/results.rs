@@ -78,6 +78,7 @@ pub(super) struct ModeResults {
     pub(super) percentiles: Vec<Percentile>,
     /// How many replies took how long: bars that grow by a constant factor, without gaps.
     pub(super) histogram: Vec<Bar>,
+    /// With those that its warm-up has left open.
     pub(super) connections_opened: u64,
     /// User and system time of this process.
     pub(super) client_cpu_us_per_request: Option<f64>,

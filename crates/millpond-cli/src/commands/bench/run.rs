@@ -82,6 +82,10 @@ pub(super) async fn run(
     for (contender, measured) in &sides {
         stage.warm_up(contender, measured.mode).await;
     }
+    for (contender, measured) in &mut sides {
+        // Those that the warm-up has left serve the rounds as well.
+        measured.opened = contender.connections();
+    }
     for number in 0..plan.rounds {
         // None of them always comes after the same other one.
         let first = number as usize % sides.len();
