@@ -1,0 +1,358 @@
+//! `millpond bench` as a program: what it measures and says, what it refuses, how it ends.
+
+mod common;
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    process::Stdio,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use common::{Authority, Finished, Folder, Served, Then, millpond, peer, run, until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+/// `bench` with `--json`: how it ends, and its document.
+fn bench(endpoint: &str, arguments: &[&str]) -> (Finished, Value) {
+    let finished = run(&[&["bench", "--json", "--to", endpoint], arguments].concat(), "");
+    let document = serde_json::from_str(&finished.out).unwrap_or(Value::Null);
+    (finished, document)
+}
+
+fn mode<'d>(document: &'d Value, name: &str) -> &'d Value {
+    let modes = document["modes"].as_array().expect("modes");
+    let found = modes.iter().find(|mode| mode["mode"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {document}"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+#[test]
+fn three_modes_are_measured_and_every_request_is_accounted_for() {
+    let served = Served::start(&["--handler", "echo"]);
+    let flags = [
+        "--requests",
+        "300",
+        "--rounds",
+        "3",
+        "--callers",
+        "8",
+        "--connections",
+        "2",
+    ];
+    let (finished, document) = bench(&served.endpoint, &[&flags[..], &["--warm-up", "50ms"]].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(
+        (&document["version"], &document["interrupted"]),
+        (&1.into(), &false.into())
+    );
+    for name in ["short", "exclusive", "pipelined"] {
+        let mode = mode(&document, name);
+        assert_eq!(
+            (number(&mode["requests"]), number(&mode["replies_ok"])),
+            (300, 300),
+            "{mode}"
+        );
+        assert_eq!(mode["errors"], serde_json::json!({}));
+        let rounds = mode["rounds"].as_array().expect("rounds");
+        assert_eq!(rounds.len(), 3);
+        let counted = mode["histogram"]
+            .as_array()
+            .expect("bars")
+            .iter()
+            .map(|bar| number(&bar["count"]));
+        assert_eq!(counted.sum::<u64>(), 300);
+        let latency = &mode["latency_us"];
+        let ordered = ["p50", "p90", "p99", "p99_9", "max"].map(|name| number(&latency[name]));
+        assert!(ordered.is_sorted() && ordered[0] > 0, "{latency}");
+    }
+    assert_eq!(number(&mode(&document, "short")["connections_opened"]), 300);
+    assert!(number(&mode(&document, "exclusive")["connections_opened"]) <= 2);
+    assert!(number(&mode(&document, "pipelined")["connections_opened"]) <= 2);
+    let compared = document["comparisons"].as_array().expect("comparisons");
+    assert_eq!(compared.len(), 2, "{document}");
+}
+
+#[test]
+fn an_open_loop_sends_what_it_was_asked_for() {
+    let served = Served::start(&["--handler", "echo"]);
+    let flags = [
+        "--modes",
+        "exclusive",
+        "--rate",
+        "500",
+        "--seconds",
+        "1",
+        "--rounds",
+        "2",
+    ];
+    let (finished, document) = bench(&served.endpoint, &flags);
+    let mode = mode(&document, "exclusive");
+    assert_eq!(
+        (finished.code, number(&mode["requests"])),
+        (Some(0), 500),
+        "{finished:?}"
+    );
+    // Never faster than it was told to, whatever the machine.
+    assert!(mode["throughput"].as_f64().expect("a rate") <= 500.0, "{mode}");
+    assert!(
+        number(&mode["service_us"]["p50"]) <= number(&mode["latency_us"]["p50"]),
+        "{mode}"
+    );
+}
+
+/// Answers each byte with one, and after every `then` of them first stops everything for so long. Tells how many it has read.
+fn stalling(then: u64, pause: Duration) -> (String, impl Fn() -> u64) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+    let gate = Arc::new((Mutex::new(()), AtomicU64::new(0)));
+    let read = Arc::clone(&gate);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, gate) = (stream.expect("a connection"), Arc::clone(&gate));
+            thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() {
+                    {
+                        let _gate = gate.0.lock().unwrap_or_else(PoisonError::into_inner);
+                        if gate.1.fetch_add(1, Relaxed) % then == then - 1 {
+                            thread::sleep(pause);
+                        }
+                    }
+                    if stream.write_all(b"!").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (endpoint, move || read.1.load(Relaxed))
+}
+
+#[test]
+fn a_server_that_stalls_shows_in_an_open_loop_and_hides_from_a_closed_one() {
+    // A tenth of the time, as 1 s in 10: 900 requests take 1.8 s, and then it pauses 0.2 s.
+    let pause = Duration::from_millis(200);
+    let raw = [
+        "--framing",
+        "raw",
+        "--body",
+        "?",
+        "--expect",
+        "!",
+        "--modes",
+        "exclusive",
+    ];
+    let shape = [
+        "--callers",
+        "4",
+        "--connections",
+        "4",
+        "--rounds",
+        "1",
+        "--warm-up",
+        "0",
+    ];
+    let measured = |flags: &[&str]| {
+        let (endpoint, _) = stalling(900, pause);
+        let (finished, document) = bench(&endpoint, &[&raw[..], &shape, flags].concat());
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        mode(&document, "exclusive").clone()
+    };
+    let open = measured(&["--rate", "500", "--requests", "1900"]);
+    let whole = pause.as_micros() as u64;
+    // Requests are held up in their order, each for what was left of the pause: of two pauses, 200 in all.
+    assert!(number(&open["latency_us"]["p99"]) >= whole * 7 / 10, "{open}");
+    assert!(number(&open["latency_us"]["p99_9"]) >= whole * 9 / 10, "{open}");
+    // From when they were sent, only the four that were under way have waited: 8 of 1,900.
+    assert!(
+        number(&open["service_us"]["p90"]) < number(&open["latency_us"]["p99"]),
+        "{open}"
+    );
+    // A closed loop asks nothing while it waits: of 20,000 some 22 × 4 requests have met a pause, one in 227.
+    let closed = measured(&["--requests", "20000"]);
+    assert!(
+        number(&closed["latency_us"]["p99"]) < number(&open["latency_us"]["p99"]) / 2,
+        "{closed}"
+    );
+    assert!(number(&closed["latency_us"]["max"]) >= whole, "{closed}");
+}
+
+#[test]
+fn over_tls_and_unix_sockets_it_is_the_same() {
+    let folder = Folder::new();
+    let authority = Authority::new();
+    let ca = authority.write(&folder, "ca.pem");
+    let (cert, key) = authority.issue(&folder, "localhost");
+    let served = Served::start_at(
+        "tls://127.0.0.1:0",
+        &["--handler", "echo", "--tls-cert", &cert, "--tls-key", &key],
+    );
+    let flags = [
+        "--requests",
+        "60",
+        "--rounds",
+        "1",
+        "--callers",
+        "4",
+        "--warm-up",
+        "0",
+    ];
+    let tls = ["--ca", &ca, "--server-name", "localhost"];
+    let (finished, document) = bench(&served.endpoint, &[&flags[..], &tls].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(number(&mode(&document, "short")["replies_ok"]), 60);
+
+    let socket = format!("unix://{}", folder.file("socket"));
+    let served = Served::start_at(&socket, &["--handler", "echo"]);
+    let (finished, document) = bench(&served.endpoint, &flags);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(number(&mode(&document, "pipelined")["replies_ok"]), 60);
+    assert_eq!(
+        mode(&document, "short")["time_wait"],
+        Value::Null,
+        "there is none of Unix sockets"
+    );
+}
+
+#[test]
+fn without_a_server_there_is_nothing_to_measure() {
+    let unused = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address");
+    let (finished, _) = bench(&format!("tcp://{unused}"), &[]);
+    assert!(
+        finished.code == Some(3) && finished.err.contains("nothing listens there"),
+        "{finished:?}"
+    );
+
+    let (finished, _) = bench(&peer(b"", Then::Wait), &["--deadline", "200ms"]);
+    assert!(
+        finished.code == Some(4) && finished.err.contains("--deadline"),
+        "{finished:?}"
+    );
+
+    let (finished, _) = bench(&peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", Then::Close), &[]);
+    assert!(
+        finished.code == Some(5) && finished.err.contains("none"),
+        "{finished:?}"
+    );
+
+    let served = Served::start(&["--handler", "echo"]);
+    let (finished, _) = bench(&served.endpoint, &["--expect", "1"]);
+    assert!(
+        finished.code == Some(5) && finished.err.contains("--expect"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn what_the_command_line_has_wrong_is_named() {
+    let refused = |arguments: &[&str]| {
+        let (finished, _) = bench("127.0.0.1:9", arguments);
+        assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");
+        finished.err
+    };
+    assert!(refused(&["--framing", "raw"]).contains("--expect-end"));
+    assert!(refused(&["--framing", "raw", "--expect", "x"]).contains("--body"));
+    assert!(refused(&["--framing", "raw", "--body", r"\q", "--expect", "x"]).contains(r"\q is no escape"));
+    assert!(refused(&["--expect-length", "3"]).contains("--framing raw"));
+    assert!(refused(&["--body", "{a}"]).contains("JSON"));
+    assert!(refused(&["--body-file", "/nowhere/at/all"]).contains("/nowhere/at/all"));
+    assert!(refused(&["--modes", "shorts"]).contains("short"));
+    assert!(refused(&["--rate", "0"]).contains("--rate"));
+    assert!(refused(&["--rate", "NaN"]).contains("--rate"));
+    assert!(refused(&["--callers", "4000000000"]).contains("ulimit -n"));
+    assert!(refused(&["--csv"]).contains("--csv"), "together with --json");
+    assert!(refused(&["--ca", "ca.pem"]).contains("tls://"));
+    assert!(refused(&["--seconds", "0"]).contains("above zero"));
+}
+
+#[test]
+fn errors_under_load_are_counted_by_kind_and_told() {
+    // It answers the first request as it should, and every later one with another reply.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.expect("a connection");
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).is_ok() {
+                let reply = if number == 0 { b"!" } else { b"x" };
+                if stream.write_all(reply).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let raw = [
+        "--framing",
+        "raw",
+        "--body",
+        "?",
+        "--expect",
+        "!",
+        "--modes",
+        "short",
+    ];
+    let shape = [
+        "--requests",
+        "5",
+        "--rounds",
+        "1",
+        "--callers",
+        "1",
+        "--warm-up",
+        "0",
+    ];
+    let (finished, document) = bench(&endpoint, &[&raw[..], &shape].concat());
+    let short = mode(&document, "short");
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert_eq!(
+        (&short["errors"]["protocol"], &short["replies_ok"]),
+        (&5.into(), &0.into()),
+        "{short}"
+    );
+    let example = short["error_examples"]["protocol"].as_str().expect("a text");
+    assert!(example.contains("'x'"), "{example}");
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_was_found_until_then() {
+    let (endpoint, requests) = stalling(u64::MAX, Duration::ZERO);
+    let mut command = millpond(&["bench", "--json", "--to", &endpoint, "--seconds", "600"]);
+    command.args(["--framing", "raw", "--body", "?", "--expect", "!"]);
+    command.args(["--warm-up", "0", "--rounds", "1", "--modes", "exclusive"]);
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.expect("the program");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a small number"));
+    until("it sends", || requests() > 200);
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let finished = Finished::from(child.wait_with_output().expect("its end"));
+    let document: Value = serde_json::from_str(&finished.out).expect("a document");
+    assert_eq!(
+        (finished.code, &document["interrupted"]),
+        (Some(0), &true.into()),
+        "{finished:?}"
+    );
+    assert!(
+        number(&mode(&document, "exclusive")["replies_ok"]) > 0,
+        "{document}"
+    );
+}
