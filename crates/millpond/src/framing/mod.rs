@@ -187,3 +187,59 @@ impl fmt::Display for Shown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says nothing that it needn't.
+    struct Plain;
+
+    impl Framing for Plain {
+        fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+            Ok(Step::More { missing: 1 })
+        }
+
+        fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+            out.extend_from_slice(body);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_framing_that_says_no_more_has_no_heartbeats_and_tells_failures_by_closing() {
+        assert_eq!((Plain.heartbeat(), Plain.name()), (None, "a protocol of its own"));
+        assert!(
+            Plain.failure_needs_request(),
+            "whoever writes its own reply may want it"
+        );
+        let failure = Failure {
+            kind: FailureKind::Refused,
+            message: String::from("no"),
+        };
+        let mut out = Vec::new();
+        assert_eq!(
+            (Plain.encode_failure(b"?", &failure, &mut out), out.is_empty()),
+            (Told::ByClosing, true)
+        );
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_its_parts() {
+        let extent = Extent {
+            head: 20,
+            body: 3,
+            tail: 5,
+        };
+        assert_eq!(extent.length(), 28);
+    }
+
+    #[test]
+    fn a_byte_is_shown_as_a_character_where_it_is_one() {
+        let shown = |byte| Shown(byte).to_string();
+        assert_eq!(
+            [b'a', b' ', b'\n', 0x7f, 0xe4].map(shown),
+            ["'a'", "' '", "0x0A", "0x7F", "0xE4"]
+        );
+    }
+}
