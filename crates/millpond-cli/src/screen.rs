@@ -18,6 +18,9 @@ use crate::{
 /// The widest text: longer lines are hard to read.
 const WIDEST: usize = 80;
 
+/// The widest table.
+const WIDEST_TABLE: usize = 140;
+
 /// The narrowest that is wrapped for.
 const NARROWEST: usize = 40;
 
@@ -28,7 +31,8 @@ const LINES: Duration = Duration::from_secs(1);
 /// Where a command draws.
 pub(crate) struct Screen {
     drawing: Drawing,
-    width: usize,
+    /// The terminal's.
+    columns: usize,
     paint: Paint,
     /// A line has been begun that the next one replaces.
     unfinished: bool,
@@ -60,20 +64,25 @@ impl Drawing {
 
 impl Screen {
     pub(crate) fn new(drawing: Drawing, stop: Stop) -> Self {
-        let width = terminal_size::terminal_size_of(io::stdout())
+        let columns = terminal_size::terminal_size_of(io::stdout())
             .map_or(WIDEST, |(terminal_size::Width(columns), _)| columns.into());
         Screen {
             drawing,
-            width: width.clamp(NARROWEST, WIDEST),
+            columns: columns.clamp(NARROWEST, WIDEST_TABLE),
             paint: Paint::of_stdout(),
             unfinished: false,
             stop,
         }
     }
 
-    /// In columns.
+    /// For text, in columns.
     pub(crate) fn width(&self) -> usize {
-        self.width
+        self.columns.min(WIDEST)
+    }
+
+    /// For tables, in columns: no less than that of text.
+    pub(crate) fn table_width(&self) -> usize {
+        self.columns
     }
 
     /// Whether lines may be in colour.
@@ -109,7 +118,7 @@ impl Screen {
 
     fn words(&mut self, label: &str, text: &str, shown: impl Fn(String) -> String) {
         let later = " ".repeat(label.chars().count());
-        let options = Options::new(self.width)
+        let options = Options::new(self.width())
             .initial_indent(label)
             .subsequent_indent(&later);
         for line in textwrap::wrap(text, options) {
@@ -125,7 +134,7 @@ impl Screen {
         let begin = self.begin();
         self.unfinished = true;
         // A line as wide as the terminal may already have broken.
-        let shown: String = counts.chars().take(self.width - 1).collect();
+        let shown: String = counts.chars().take(self.width() - 1).collect();
         self.write(&format!("{begin}{shown}"));
     }
 

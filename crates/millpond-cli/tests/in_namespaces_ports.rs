@@ -49,7 +49,9 @@ fn millpond(arguments: &[&str]) -> Result<Ran> {
 fn finding(ran: &Ran, check: &str) -> Result<Value> {
     let findings = ran.document["findings"].as_array().ok_or("findings")?;
     let found = findings.iter().find(|finding| finding["check"] == check);
-    Ok(found.ok_or_else(|| format!("no {check} in {}", ran.document))?.clone())
+    Ok(found
+        .ok_or_else(|| format!("no {check} in {}", ran.document))?
+        .clone())
 }
 
 fn bench(mode: &str, flags: &[&str]) -> Result<(Ran, Value)> {

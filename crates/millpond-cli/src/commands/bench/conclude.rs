@@ -1,6 +1,6 @@
 //! From what was measured to what is told: medians, shares, factors with their spread, and what casts doubt on them. Pure.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use hdrhistogram::Histogram;
 
@@ -11,9 +11,6 @@ use super::{
     warnings::{Background, warnings},
 };
 use crate::numbers::rounded;
-
-/// How many bars the span of a mode's latencies is divided into.
-const BARS: u32 = 12;
 
 pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) -> Results {
     let modes: Vec<ModeResults> = measured
@@ -127,32 +124,26 @@ fn percentiles(histogram: &Histogram<u64>) -> Vec<Percentile> {
     points
 }
 
-/// From the shortest time to the longest, each bar by the same factor wider than the one before.
+/// From the shortest time to the longest. The edges are the same for everybody, each a quarter above the one before, so that bars of different
+/// modes can be laid beside each other.
 fn bars(histogram: &Histogram<u64>) -> Vec<Bar> {
     if histogram.is_empty() {
         return Vec::new();
     }
-    let (shortest, longest) = (us(histogram.min()).max(1), us(histogram.max()) + 1);
-    let factor = (longest as f64 / shortest as f64)
-        .powf(1.0 / f64::from(BARS))
-        .max(1.1);
-    let mut bars: Vec<Bar> = Vec::new();
-    let mut edge = shortest as f64;
-    let mut from_us = shortest;
-    while from_us < longest {
-        edge *= factor;
-        // Narrower than a µs there would be nothing to tell.
-        let to_us = (edge.round() as u64).clamp(from_us + 1, longest);
-        bars.push(Bar {
+    let (shortest, longest) = (us(histogram.min()), us(histogram.max()));
+    let edges = iter::successors(Some(0_u64), |&edge| Some((edge + edge / 4).max(edge + 1)));
+    let pairs = edges.clone().zip(edges.skip(1));
+    let mut bars: Vec<Bar> = pairs
+        .skip_while(|&(_, to_us)| to_us <= shortest)
+        .take_while(|&(from_us, _)| from_us <= longest)
+        .map(|(from_us, to_us)| Bar {
             from_us,
             to_us,
             count: 0,
-        });
-        edge = edge.max(to_us as f64);
-        from_us = to_us;
-    }
+        })
+        .collect();
     for value in histogram.iter_recorded() {
-        let at = us(value.value_iterated_to()).clamp(shortest, longest - 1);
+        let at = us(value.value_iterated_to()).clamp(shortest, longest);
         let bar = bars.partition_point(|bar| bar.to_us <= at);
         bars[bar].count += value.count_at_value();
     }
@@ -218,7 +209,7 @@ mod tests {
             let count = times.len() as u64;
             let bars = bars(&histogram(times.into_iter()));
             assert_eq!(bars.iter().map(|bar| bar.count).sum::<u64>(), count);
-            assert!(bars.len() <= BARS as usize + 1, "{bars:?}");
+            assert!(bars[0].count > 0 && bars[bars.len() - 1].count > 0, "{bars:?}");
             assert!(bars.iter().all(|bar| bar.from_us < bar.to_us), "{bars:?}");
             assert!(
                 bars.windows(2).all(|pair| pair[0].to_us == pair[1].from_us),

@@ -7,6 +7,7 @@ mod load;
 mod pacer;
 mod plan;
 mod progress;
+mod report;
 mod results;
 mod run;
 mod tally;
@@ -15,9 +16,9 @@ mod warnings;
 mod wire;
 
 use std::{
-    io,
+    fs, io,
     num::{NonZero, NonZeroU32, NonZeroU64},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -34,6 +35,7 @@ use super::tls::TlsFlags;
 use crate::{
     complaint::Complaint,
     exit::Exit,
+    output,
     screen::{Drawing, Screen},
     stop::Stop,
     text::{parse_span, parse_span_above_zero},
@@ -229,11 +231,36 @@ fn complaint(error: FirstContact) -> Complaint {
 }
 
 fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result<(), Complaint> {
-    let document = serde_json::to_string_pretty(results).expect("numbers and texts are JSON");
-    let _ = arguments;
-    screen
-        .document(&document)
-        .map_err(|error| Complaint::of(Exit::Failure, &error))
+    let not_drawn = |error: report::plots::NotDrawn| Complaint::of(Exit::Failure, &error);
+    if let Some(file) = &arguments.html {
+        write("--html", file, &report::html::html(results).map_err(not_drawn)?)?;
+    }
+    if let Some(file) = &arguments.svg {
+        write("--svg", file, &report::plots::svg(results).map_err(not_drawn)?)?;
+    }
+    let document = if arguments.json {
+        serde_json::to_string_pretty(results).expect("numbers and texts are JSON")
+    } else if arguments.csv {
+        report::csv::csv(results)
+    } else if arguments.markdown {
+        report::markdown::markdown(results)
+    } else {
+        for line in report::text::text(results, screen.table_width(), screen.paint()) {
+            screen.line(&line);
+        }
+        return Ok(());
+    };
+    let printed = screen.document(document.trim_end());
+    printed.map_err(|error| output::cant_write(&error))
+}
+
+fn write(flag: &str, file: &Path, text: &str) -> Result<(), Complaint> {
+    fs::write(file, text).map_err(|error| {
+        Complaint::of(
+            Exit::Failure,
+            &format!("{flag}: {} can't be written: {error}", file.display()),
+        )
+    })
 }
 
 fn callers_runtime(threads: usize) -> io::Result<Runtime> {
