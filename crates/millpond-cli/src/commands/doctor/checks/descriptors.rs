@@ -1,0 +1,159 @@
+//! How many files, and so connections, a process may open.
+
+use super::{Check, Systems, by_share, percent};
+use crate::{
+    commands::doctor::{
+        facts::{Descriptors, Facts},
+        files::Reading,
+        finding::{Finding, Mark},
+    },
+    numbers::thousands,
+};
+
+/// The descriptors that all else of a process takes: runtime, pipes, logs, files.
+const OTHERS: u64 = 64;
+
+/// What most systems give a process unless told otherwise: a pool of 1,000 connections doesn't fit.
+const SMALL: u64 = 1_024;
+
+/// With fewer there is hardly room for anything but [`OTHERS`].
+const TINY: u64 = 2 * OTHERS;
+
+/// Of the whole machine's files, in percent. At the limit every program's opens and accepts fail.
+const WARNING: u64 = 70;
+const BAD: u64 = 90;
+
+pub(super) const FILE_DESCRIPTORS: Check = Check {
+    name: "file-descriptors",
+    about: "how many files, and so connections, a process may open",
+    why: "Each connection takes a file descriptor of its process (a proxied one takes two), and some 64 go to all else; when none is left, \
+          connecting and accepting fail (EMFILE). The 65,535 ports are no such limit: a server uses one port for all its connections, and a \
+          client has as many again for each destination.",
+    systems: Systems::All,
+    examine,
+};
+
+fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
+    let Descriptors { soft, hard, system } = facts.descriptors.clone()?;
+    let room = soft.saturating_sub(OTHERS);
+    let own = match soft {
+        ..=TINY => Mark::Bad,
+        ..=SMALL => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let system_share = system.map(|(open, limit)| percent(open, limit));
+    let systems = system_share.map_or(Mark::Good, |share| by_share(share, WARNING, BAD));
+    let mut found = match soft {
+        u64::MAX => String::from("A process may open as many files as it likes."),
+        _ => format!(
+            "A process may open {} files (soft limit; {}): room for some {} connections.",
+            thousands(soft),
+            raisable(soft, hard),
+            thousands(room),
+        ),
+    };
+    if let (Some((open, limit)), true) = (system, systems > Mark::Good) {
+        found += &format!(
+            " The whole machine has {} of its {} files open.",
+            thousands(open),
+            thousands(limit)
+        );
+    }
+    let mut advice = Vec::new();
+    if own > Mark::Good {
+        advice.push(raising(hard));
+    }
+    if systems > Mark::Good {
+        advice.push(String::from(
+            "Raise fs.file-max, or find who has so many files open (lsof).",
+        ));
+    }
+    let finding = check
+        .finding(own.max(systems), found)
+        .figure("soft", limited(soft))
+        .figure("hard", limited(hard))
+        .figure("room_for_connections", (soft != u64::MAX).then_some(room))
+        .figure("system_open", system.map(|(open, _)| open))
+        .figure("system_limit", system.map(|(_, limit)| limit));
+    Ok(match advice.is_empty() {
+        true => finding,
+        false => finding.advice(advice.join(" ")),
+    })
+}
+
+fn raisable(soft: u64, hard: u64) -> String {
+    match hard {
+        u64::MAX => String::from("it may raise that itself without end"),
+        _ if hard <= soft => String::from("only the system's manager can raise that"),
+        _ => format!("it may raise that itself to {}", thousands(hard)),
+    }
+}
+
+fn raising(hard: u64) -> String {
+    let enough = hard.clamp(SMALL, 65_536);
+    format!(
+        "Raise it where the program is started: `ulimit -n {enough}` in a shell, LimitNOFILE={enough} in a systemd unit, --ulimit \
+         nofile={enough} for a container."
+    )
+}
+
+/// `None` for no limit.
+fn limited(limit: u64) -> Option<u64> {
+    (limit != u64::MAX).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::found_in, *};
+    use crate::commands::doctor::fixture::Fixture;
+
+    fn found(soft: u64, hard: u64, system: Option<(u64, u64)>) -> Finding {
+        let mut facts = Fixture::machine().facts();
+        facts.descriptors = Ok(Descriptors { soft, hard, system });
+        found_in("file-descriptors", &facts)
+    }
+
+    #[test]
+    fn many_files_are_fine() {
+        let finding = found(65_536, 524_288, Some((2_000, 2_466_170)));
+        assert_eq!(finding.mark, Mark::Good);
+        assert_eq!(
+            finding.found,
+            "A process may open 65,536 files (soft limit; it may raise that itself to 524,288): room for some 65,472 connections."
+        );
+        let finding = found(u64::MAX, u64::MAX, None);
+        assert_eq!((finding.mark, &finding.figures["soft"]), (Mark::Good, &().into()));
+    }
+
+    #[test]
+    fn the_usual_limit_is_told_with_its_cure() {
+        let finding = found(1_024, 524_288, None);
+        assert_eq!(finding.mark, Mark::Warning);
+        assert!(finding.found.contains("960 connections"), "{finding:?}");
+        assert!(
+            finding
+                .advice
+                .is_some_and(|advice| advice.contains("ulimit -n 65536"))
+        );
+        let finding = found(1_024, 4_096, None);
+        assert!(
+            finding
+                .advice
+                .is_some_and(|advice| advice.contains("LimitNOFILE=4096"))
+        );
+    }
+
+    #[test]
+    fn hardly_any_file_is_bad_and_so_is_a_machine_that_has_none_left() {
+        assert_eq!(found(100, 100, None).mark, Mark::Bad);
+        let finding = found(65_536, 65_536, Some((95, 100)));
+        assert_eq!(finding.mark, Mark::Bad);
+        assert!(finding.found.contains("95 of its 100 files"), "{finding:?}");
+        assert!(
+            finding
+                .advice
+                .is_some_and(|advice| advice.contains("fs.file-max"))
+        );
+        assert_eq!(found(65_536, 65_536, Some((75, 100))).mark, Mark::Warning);
+    }
+}
