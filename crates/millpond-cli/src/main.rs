@@ -69,6 +69,8 @@ enum Command {
     Serve(commands::serve::Arguments),
     /// Send a request and print its reply, or many through a pool of connections
     Call(commands::call::Arguments),
+    /// Tell what of this machine limits connections: ports, descriptors, queues, timeouts
+    Doctor(commands::doctor::Arguments),
     /// Print the completions for a shell
     Completions(commands::completions::Arguments),
     /// Print the manual, as man reads it
@@ -87,6 +89,7 @@ fn main() -> Exit {
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Call(arguments) => commands::call::run(&arguments),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),
     }
