@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Where the words begin beside the name of a check.
-const NAME: usize = 20;
+const NAME: usize = 21;
 
 /// How much is said of what is fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +102,11 @@ fn tone(mark: Mark) -> Tone {
     }
 }
 
-/// One line, if the width allows it.
+/// One line, if the width allows it: what is wrong is named as far as there is room.
 fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
     let [bad, warnings, unknown] =
         [Mark::Bad, Mark::Warning, Mark::Unknown].map(|mark| diagnosis.marked(mark));
-    let mut text = match (bad.len(), warnings.len()) {
+    let text = match (bad.len(), warnings.len()) {
         (0, 0) if unknown.len() == diagnosis.findings.len() => {
             return String::from("Nothing could be found out here.");
         }
@@ -119,15 +119,16 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
             counted(others, "thing to know", "things to know")
         ),
     };
-    if !unknown.is_empty() {
-        text += &format!("; {} could not be found out", unknown.len());
-    }
+    let end = match unknown.len() {
+        0 => String::from("."),
+        count => format!("; {count} could not be found out."),
+    };
     let named: Vec<_> = bad.iter().chain(&warnings).map(|finding| finding.check).collect();
-    let in_full = format!("{text}: {}.", named.join(", "));
+    let in_full = format!("{text}: {}{end}", named.join(", "));
     // Its mark and a space stand before it.
     match !named.is_empty() && in_full.chars().count() + 2 <= width {
         true => in_full,
-        false => text + ".",
+        false => text + &end,
     }
 }
 
@@ -135,5 +136,103 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {many}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            checks::{CHECKS, examine},
+            facts::{Descriptors, Route},
+            fixture::Fixture,
+        },
+        *,
+    };
+
+    /// A machine with a bit of everything: something bad, warnings, what can't be read, and what is fine.
+    fn ill() -> Diagnosis {
+        let files = Fixture::machine()
+            .with_sockets(Route::Network, 32_768, &[(1, 412), (6, 25_100)])
+            .set("ipv4/tcp_fin_timeout", "fif\u{1b}teen")
+            .forbidden("/proc/sys/net/netfilter/nf_conntrack_count");
+        let mut facts = files.facts();
+        facts.descriptors = Ok(Descriptors {
+            soft: 1_024,
+            hard: 524_288,
+            system: None,
+        });
+        Diagnosis::of(examine(&facts, &[], Systems::Linux))
+    }
+
+    fn shown(diagnosis: &Diagnosis, detail: Detail, width: usize) -> String {
+        let text = report(diagnosis, detail, width, Paint::Plain);
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{line}");
+        }
+        text
+    }
+
+    #[test]
+    fn what_is_wrong_comes_first_and_the_verdict_last() {
+        insta::assert_snapshot!("ill_60_columns", shown(&ill(), Detail::WhatIsWrong, 60));
+        insta::assert_snapshot!("ill_120_columns", shown(&ill(), Detail::WhatIsWrong, 120));
+    }
+
+    #[test]
+    fn everything_is_explained_when_asked_for() {
+        let machine = Fixture::machine().set("ipv4/tcp_keepalive_time", "120").facts();
+        let healthy = Diagnosis::of(examine(&machine, &[], Systems::Linux));
+        insta::assert_snapshot!("healthy_60_columns", shown(&healthy, Detail::Everything, 60));
+        insta::assert_snapshot!("healthy_120_columns", shown(&healthy, Detail::Everything, 120));
+        insta::assert_snapshot!("healthy_briefly", shown(&healthy, Detail::WhatIsWrong, 80));
+    }
+
+    #[test]
+    fn where_most_checks_do_not_exist_they_say_so() {
+        let elsewhere = Diagnosis::of(examine(&Fixture::empty().facts(), &[], Systems::All));
+        insta::assert_snapshot!("elsewhere", shown(&elsewhere, Detail::WhatIsWrong, 80));
+        let listed = checks(&CHECKS, Systems::All, 80, Paint::Plain);
+        assert_eq!(
+            listed.matches("(only on Linux)").count(),
+            CHECKS.len() - 1,
+            "{listed}"
+        );
+    }
+
+    #[test]
+    fn nothing_of_a_file_reaches_the_terminal_as_it_is() {
+        let text = shown(&ill(), Detail::WhatIsWrong, 120);
+        assert!(!text.contains('\u{1b}') && text.contains("fif"), "{text}");
+    }
+
+    #[test]
+    fn the_verdict_names_what_is_wrong_as_far_as_there_is_room() {
+        let finding = |name, mark| Finding::new(name, mark, "", "");
+        let of = |findings: &[Finding], width| verdict(&Diagnosis::of(findings.to_vec()), width);
+        let bad = finding("ephemeral-ports", Mark::Bad);
+        let warning = finding("keepalive", Mark::Warning);
+        let unknown = finding("memory", Mark::Unknown);
+        assert_eq!(of(&[bad.clone()], 80), "1 problem: ephemeral-ports.");
+        assert_eq!(
+            of(&[warning.clone(), bad.clone()], 80),
+            "1 problem, 1 thing to know: ephemeral-ports, keepalive."
+        );
+        assert_eq!(of(&[warning.clone(), bad], 40), "1 problem, 1 thing to know.");
+        assert_eq!(
+            of(&[warning.clone(), warning], 80),
+            "2 things to know: keepalive, keepalive."
+        );
+        assert_eq!(
+            of(&[finding("time-wait", Mark::Bad), unknown.clone()], 80),
+            "1 problem: time-wait; 1 could not be found out."
+        );
+        let good = finding("cgroup", Mark::Good);
+        assert_eq!(of(&[good.clone()], 80), "Nothing here limits connections.");
+        assert_eq!(
+            of(&[good, unknown.clone()], 80),
+            "Nothing here limits connections; 1 could not be found out."
+        );
+        assert_eq!(of(&[unknown], 80), "Nothing could be found out here.");
     }
 }
