@@ -106,14 +106,12 @@ pub(super) struct Facts {
     pub(super) groups: Groups,
 }
 
-/// The events of which more in a moment mean that something is wrong now, not only that it once was.
-pub(super) const ALARMING: [&str; 3] = ["ListenOverflows", "TCPReqQFullDrop", "TCPTimeWaitOverflow"];
-
 impl Facts {
-    /// Reads everything. `pause` is waited between two looks at the counters, if any of [`ALARMING`] has ever counted.
+    /// Reads everything. The counters are read again after `pause` if any of those that are `watched` has ever counted.
     pub(super) fn gather(
         files: &dyn Files,
         descriptors: Reading<Descriptors>,
+        watched: &[&str],
         pause: impl FnOnce(),
     ) -> Facts {
         let ipv4 = |name: &str| number(files, &format!("/proc/sys/net/ipv4/{name}"));
@@ -130,8 +128,8 @@ impl Facts {
         let sockets = sockets::read(files, is_given_away);
         let look = || files::read(files, "/proc/net/netstat", |text| Counters::parse("TcpExt", text));
         let events = look();
-        let is_alarming = |events: &Counters| ALARMING.into_iter().any(|name| events.count(name) > 0);
-        let events_later = events.as_ref().is_ok_and(is_alarming).then(|| {
+        let has_counted = |events: &Counters| watched.iter().any(|name| events.count(name) > 0);
+        let events_later = events.as_ref().is_ok_and(has_counted).then(|| {
             pause();
             look().ok()
         });
@@ -167,7 +165,7 @@ impl Facts {
     /// How long a closed connection keeps its port from the next one to the same destination. Where the settings can't be read, the worst is
     /// assumed.
     pub(super) fn kept_for(&self, route: Route) -> Duration {
-        // Without time stamps an old packet couldn't be told from a new one, and the kernel keeps the port.
+        // Without timestamps an old packet couldn't be told from a new one, and the kernel keeps the port.
         let has_timestamps = self.timestamps != Ok(0);
         let may_reuse = match self.reuse {
             Ok(Reuse::Always) => has_timestamps,
@@ -214,12 +212,12 @@ mod tests {
     fn gathered(files: &Fixture) -> (Facts, bool) {
         let paused = Cell::new(false);
         let descriptors = Err(files::Unread::Missing { path: String::new() });
-        let facts = Facts::gather(files, descriptors, || paused.set(true));
+        let facts = Facts::gather(files, descriptors, &["ListenOverflows"], || paused.set(true));
         (facts, paused.get())
     }
 
     #[test]
-    fn nobody_waits_where_nothing_alarming_was_ever_counted() {
+    fn nobody_waits_where_nothing_that_is_watched_was_ever_counted() {
         let quiet = Fixture::machine();
         assert!(!gathered(&quiet).1);
         let netstat = "TcpExt: ListenOverflows\nTcpExt: 3\n";

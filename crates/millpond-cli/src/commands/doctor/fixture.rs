@@ -122,7 +122,7 @@ impl Fixture {
             hard: 524_288,
             system: Some((2_000, 2_466_170)),
         };
-        Facts::gather(self, Ok(descriptors), || {})
+        Facts::gather(self, Ok(descriptors), &[], || {})
     }
 }
 

@@ -106,6 +106,7 @@ fn findings(arguments: &Arguments) -> Vec<Finding> {
     let limits = descriptor_limits()
         .map(Descriptors::from)
         .map_err(|error: io::Error| Unread::of("the limit of open files", &error));
-    let facts = Facts::gather(&Machine, limits, || thread::sleep(BETWEEN_LOOKS));
+    let watched = checks::watched(&arguments.checks);
+    let facts = Facts::gather(&Machine, limits, &watched, || thread::sleep(BETWEEN_LOOKS));
     checks::examine(&facts, &arguments.checks, Systems::HERE)
 }

@@ -23,6 +23,7 @@ pub(super) const SYN_BACKLOG: Check = Check {
     why: "A connection whose handshake is under way waits in this queue. When it is full, SYN cookies let clients in all the same; without them \
           the first packet is dropped, and the client tries again only after a second.",
     systems: Systems::Linux,
+    watches: &["TCPReqQFullDrop"],
     examine: examine_syn,
 };
 
@@ -35,7 +36,7 @@ fn examine_syn(check: &Check, facts: &Facts) -> Reading<Finding> {
         .as_ref()
         .map_or(0, |events| events.count("TCPReqQFullDrop"));
     let mut found = format!(
-        "{} may be half open; SYN cookies are {}.",
+        "{} connections may be half open; SYN cookies are {}.",
         thousands(backlog),
         match cookies {
             0 => "off (0)",
@@ -46,7 +47,7 @@ fn examine_syn(check: &Check, facts: &Facts) -> Reading<Finding> {
     if dropped > 0 {
         found += &format!(" {} were dropped just now.", thousands(dropped));
     } else if ever > 0 {
-        found += &format!(" {} were dropped since the system started.", thousands(ever));
+        found += &format!(" {} were dropped so far.", thousands(ever));
     }
     let (mark, advice) = match (dropped, cookies, backlog) {
         (1.., ..) => (
@@ -79,6 +80,7 @@ pub(super) const LISTEN_BACKLOG: Check = Check {
     why: "A connection that is made waits here until the server accepts it. The queue is as long as the server asked for, but no longer than \
           net.core.somaxconn; what comes while it is full is dropped, and the client waits a second or more before it tries again.",
     systems: Systems::Linux,
+    watches: &["ListenOverflows"],
     examine: examine_listen,
 };
 
@@ -99,13 +101,13 @@ fn examine_listen(check: &Check, facts: &Facts) -> Reading<Finding> {
             often = overflowed > 0 && overflowed >= accepted / RARE;
             (overflows, drops) = (Some(overflowed), Some(dropped));
             found += &match (now, overflowed) {
-                (0, 0) => String::from("; none was ever too many."),
+                (0, 0) => String::from("; none was ever dropped."),
                 (0, _) => format!(
-                    "; {} were too many since the system started, of {} accepted.",
+                    "; {} were dropped so far, of {} accepted.",
                     thousands(overflowed),
                     thousands(accepted)
                 ),
-                _ => format!("; {} were too many just now.", thousands(now)),
+                _ => format!("; {} were dropped just now.", thousands(now)),
             };
         }
     }
@@ -146,7 +148,7 @@ mod tests {
         assert_eq!(finding.mark, Mark::Good);
         assert_eq!(
             finding.found,
-            "2,048 may be half open; SYN cookies are sent beyond that (1)."
+            "2,048 connections may be half open; SYN cookies are sent beyond that (1)."
         );
         for (setting, value) in [
             ("tcp_syncookies", "0"),
@@ -165,7 +167,7 @@ mod tests {
         facts.events_later = Some(events("TCPReqQFullDrop", "5"));
         let finding = found_in("syn-backlog", &facts);
         assert_eq!(finding.mark, Mark::Good);
-        assert!(finding.found.contains("5 were dropped since"), "{finding:?}");
+        assert!(finding.found.contains("5 were dropped so far"), "{finding:?}");
         facts.events_later = Some(events("TCPReqQFullDrop", "6"));
         let finding = found_in("syn-backlog", &facts);
         assert_eq!(finding.mark, Mark::Bad);
@@ -179,7 +181,7 @@ mod tests {
             (finding.mark, finding.found.as_str()),
             (
                 Mark::Good,
-                "4,096 connections may wait to be accepted; none was ever too many."
+                "4,096 connections may wait to be accepted; none was ever dropped."
             )
         );
         let mut facts = Fixture::machine().facts();

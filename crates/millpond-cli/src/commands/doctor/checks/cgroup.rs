@@ -23,6 +23,7 @@ pub(super) const CGROUP: Check = Check {
     why: "A container or a systemd unit may have fewer threads and less memory than the machine. At the first limit no thread can be started; \
           at the second a process is killed. Buffers of sockets count as memory of the group.",
     systems: Systems::Linux,
+    watches: &[],
     examine,
 };
 

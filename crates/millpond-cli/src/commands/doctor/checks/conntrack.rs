@@ -20,6 +20,7 @@ pub(super) const CONNTRACK: Check = Check {
     why: "With a stateful firewall or NAT each connection has an entry here, which stays for two minutes after it is closed. When the table is \
           full the packets of new connections are dropped, and they time out (\"nf_conntrack: table full\" in the kernel's log).",
     systems: Systems::Linux,
+    watches: &[],
     examine,
 };
 

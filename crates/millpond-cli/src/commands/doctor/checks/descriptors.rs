@@ -30,6 +30,7 @@ pub(super) const FILE_DESCRIPTORS: Check = Check {
           connecting and accepting fail (EMFILE). The 65,535 ports are no such limit: a server uses one port for all its connections, and a \
           client has as many again for each destination.",
     systems: Systems::All,
+    watches: &[],
     examine,
 };
 
@@ -46,9 +47,9 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let mut found = match soft {
         u64::MAX => String::from("A process may open as many files as it likes."),
         _ => format!(
-            "A process may open {} files (soft limit; {}): room for some {} connections.",
+            "A process may open {} files (soft limit; hard {}): room for some {} connections.",
             thousands(soft),
-            raisable(soft, hard),
+            named(hard),
             thousands(room),
         ),
     };
@@ -81,18 +82,17 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     })
 }
 
-fn raisable(soft: u64, hard: u64) -> String {
-    match hard {
-        u64::MAX => String::from("it may raise that itself without end"),
-        _ if hard <= soft => String::from("only the system's manager can raise that"),
-        _ => format!("it may raise that itself to {}", thousands(hard)),
+fn named(limit: u64) -> String {
+    match limit {
+        u64::MAX => String::from("none"),
+        _ => thousands(limit),
     }
 }
 
 fn raising(hard: u64) -> String {
     let enough = hard.clamp(SMALL, 65_536);
     format!(
-        "Raise it where the program is started: `ulimit -n {enough}` in a shell, LimitNOFILE={enough} in a systemd unit, --ulimit \
+        "Raise it where the program is started (up to the hard limit anybody may): `ulimit -n {enough}` in a shell, LimitNOFILE={enough} in a systemd unit, --ulimit \
          nofile={enough} for a container."
     )
 }
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(finding.mark, Mark::Good);
         assert_eq!(
             finding.found,
-            "A process may open 65,536 files (soft limit; it may raise that itself to 524,288): room for some 65,472 connections."
+            "A process may open 65,536 files (soft limit; hard 524,288): room for some 65,472 connections."
         );
         let finding = found(u64::MAX, u64::MAX, None);
         assert_eq!((finding.mark, &finding.figures["soft"]), (Mark::Good, &().into()));

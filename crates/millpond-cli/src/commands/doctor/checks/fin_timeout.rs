@@ -16,6 +16,7 @@ pub(super) const FIN_TIMEOUT: Check = Check {
     why: "It ends FIN_WAIT_2, when we have closed and the peer hasn't yet. TIME_WAIT comes after that and stays at 60 s, whatever is set here: \
           lowering this frees no ports.",
     systems: Systems::Linux,
+    watches: &[],
     // Never bad: no connection fails by it.
     examine,
 };

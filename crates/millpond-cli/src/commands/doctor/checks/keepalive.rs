@@ -21,10 +21,11 @@ const FORGETTING: [(u64, &str); 4] = [
 pub(super) const KEEPALIVE: Check = Check {
     name: "keepalive",
     about: "whether idle connections outlive the NAT and the load balancers between",
-    why: "Machines between forget a connection on which nothing is sent for some minutes; then whatever is sent on it vanishes or is answered \
-          by a reset. Keepalive probes before that keep it known. These times are for sockets that ask for keepalive without saying when; \
-          millpond's do say: after 30 s.",
+    why: "Machines between (NAT, load balancers, firewalls) forget a connection on which nothing is sent for some minutes; then whatever is \
+          sent on it vanishes or is answered by a reset. Keepalive probes before that keep it known. These times are for sockets that ask \
+          for keepalive without saying when; millpond's do say: after 30 s.",
     systems: Systems::Linux,
+    watches: &[],
     // Never bad: whether there is such a machine between isn't known.
     examine,
 };
@@ -47,7 +48,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let finding = match sooner.is_empty() {
         true => check.finding(Mark::Good, found),
         false => check
-            .finding(Mark::Warning, format!("{found} Sooner forget: {}.", sooner.join(", ")))
+            .finding(Mark::Warning, format!("{found} Before that an idle connection is forgotten by {}.", listed(&sooner)))
             .advice(
                 "Let programs set keepalive on their sockets (TCP_KEEPIDLE) or send heartbeats; for those that can't, set \
                  net.ipv4.tcp_keepalive_time=120, net.ipv4.tcp_keepalive_intvl=30 and net.ipv4.tcp_keepalive_probes=4.",
@@ -58,6 +59,15 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         .figure("interval_seconds", interval)
         .figure("probes", probes)
         .figure("noticed_after_seconds", noticed))
+}
+
+/// `a, b and c`.
+fn listed(items: &[&str]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// `2 h 11 min`, `2 min 30 s`, `45 s`: two units are enough.
@@ -103,7 +113,7 @@ mod tests {
         let finding = keepalive("350");
         assert_eq!(finding.mark, Mark::Warning);
         assert!(
-            finding.found.contains("AWS") && !finding.found.contains("Google"),
+            finding.found.contains("(5 minutes) and AWS") && !finding.found.contains("Google"),
             "{finding:?}"
         );
         let finding = keepalive("7200");

@@ -23,6 +23,7 @@ pub(super) const MEMORY: Check = Check {
           third it drops packets and cuts connections off. Sockets that their program has closed but whose last bytes aren't delivered \
           (orphans) have a limit too.",
     systems: Systems::Linux,
+    watches: &[],
     examine,
 };
 

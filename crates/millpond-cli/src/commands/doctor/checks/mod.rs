@@ -26,6 +26,8 @@ pub(super) struct Check {
     /// Why what it finds matters.
     pub(super) why: &'static str,
     pub(super) systems: Systems,
+    /// Events of which more within a moment are a problem now, not only one that there once was.
+    watches: &'static [&'static str],
     examine: fn(&Check, &Facts) -> Reading<Finding>,
 }
 
@@ -45,7 +47,7 @@ impl Systems {
 }
 
 /// All, in the order in which they are shown.
-pub(super) const CHECKS: [Check; 13] = [
+pub(super) static CHECKS: [Check; 13] = [
     descriptors::FILE_DESCRIPTORS,
     ports::EPHEMERAL_PORTS,
     time_wait::TIME_WAIT,
@@ -63,11 +65,17 @@ pub(super) const CHECKS: [Check; 13] = [
 
 /// What the checks of these names find on such a system; all checks if no name is given.
 pub(super) fn examine(facts: &Facts, names: &[String], system: Systems) -> Vec<Finding> {
-    CHECKS
-        .iter()
-        .filter(|check| names.is_empty() || names.iter().any(|name| name == check.name))
-        .map(|check| check.examined(facts, system))
-        .collect()
+    chosen(names).map(|check| check.examined(facts, system)).collect()
+}
+
+/// The events that the checks of these names watch.
+pub(super) fn watched(names: &[String]) -> Vec<&'static str> {
+    chosen(names).flat_map(|check| check.watches).copied().collect()
+}
+
+fn chosen(names: &[String]) -> impl Iterator<Item = &'static Check> {
+    let is_chosen = |check: &&Check| names.is_empty() || names.iter().any(|name| name == check.name);
+    CHECKS.iter().filter(is_chosen)
 }
 
 impl Check {

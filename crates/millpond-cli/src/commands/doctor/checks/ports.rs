@@ -25,11 +25,12 @@ const BAD: u64 = 80;
 pub(super) const EPHEMERAL_PORTS: Check = Check {
     name: "ephemeral-ports",
     about: "local ports for outgoing connections, and the rate that they last for",
-    why: "Each connection to the same address and port needs a local port of its own. The side that closes first keeps it for 60 s more \
-          (TIME_WAIT; compiled into the kernel, no setting shortens it): open more a second than that leaves, and once the range is used up \
-          connecting fails (EADDRNOTAVAIL). Towards another destination the same ports are free again. Over loopback the kernel may give \
-          them away sooner, so a benchmark there doesn't show what a network does.",
+    why: "Each connection to the same address and port needs a local port of its own, which the side that closes first keeps for 60 s more \
+          (TIME_WAIT; compiled into the kernel, no setting shortens it). Whoever opens connections faster than their ports come back uses the \
+          range up, and then connecting fails (EADDRNOTAVAIL). Towards another destination the same ports are free again. Over loopback the \
+          kernel may give them away sooner, so a benchmark there doesn't show what a network does.",
     systems: Systems::Linux,
+    watches: &[],
     examine,
 };
 
@@ -67,7 +68,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         _ => Mark::Good,
     };
     let mut found = format!(
-        "{} local ports ({}-{}{}) for each destination: {} new connections a second to another machine, {} over loopback.",
+        "{} local ports ({}-{}{}) for each destination. In the long run they last for {} new connections a second to another machine, {} over \
+         loopback.",
         thousands(available.into()),
         range.first,
         range.last,
@@ -179,8 +181,8 @@ mod tests {
         assert_eq!(finding.mark, Mark::Good);
         assert_eq!(
             finding.found,
-            "28,232 local ports (32768-60999) for each destination: 470 new connections a second to another machine, 28,232 over \
-             loopback. None is in use."
+            "28,232 local ports (32768-60999) for each destination. In the long run they last for 470 new connections a second to another \
+             machine, 28,232 over loopback. None is in use."
         );
         assert_eq!(finding.figures["limit_per_second"], 470.53);
         assert_eq!(finding.figures["available"], 28_232);
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(finding.figures["limit_per_second"], 3.33);
         assert_eq!(finding.figures["limit_per_second_loopback"], 3.33);
         assert!(
-            finding.found.contains(": 3.3 new connections a second"),
+            finding.found.contains("for 3.3 new connections a second"),
             "{finding:?}"
         );
         // Reserved ones are none that are given away.

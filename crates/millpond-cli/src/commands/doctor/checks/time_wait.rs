@@ -1,5 +1,9 @@
 //! Sockets in TIME_WAIT: how many, where they lead, and the settings that are said to help against them.
 
+use std::{cmp::Reverse, fmt, net::SocketAddr};
+
+use serde_json::json;
+
 use super::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
@@ -28,23 +32,33 @@ pub(super) const TIME_WAIT: Check = Check {
           That costs next to no memory, and the port only towards that destination; but many of them mean that connections are opened and \
           closed again all the time, each with a handshake.",
     systems: Systems::Linux,
+    watches: &[],
     examine,
 };
 
 fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
-    let sockets = facts.sockets.as_ref().map_err(Clone::clone)?;
-    let mut places: Vec<_> = places(sockets);
-    places.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let most = sockets.outgoing.values().map(|uses| uses.time_wait).max();
-    let per_second = sockets.time_wait / KEPT_FOR.as_secs();
+    let sockets = match (&facts.sockets, &facts.socket_counts) {
+        (Ok(sockets), _) => sockets,
+        // Their number is told by another file.
+        (Err(unread), Ok(counts)) => {
+            let count = thousands(counts.time_wait);
+            let found = format!("{count} sockets; where they lead is not known: {unread}.");
+            return Ok(check
+                .finding(Mark::Unknown, found)
+                .figure("sockets", counts.time_wait));
+        }
+        (Err(unread), Err(_)) => return Err(unread.clone()),
+    };
+    let mut places = places(sockets);
+    places.sort_by_key(|&(place, count)| (Reverse(count), place));
     let found = match sockets.time_wait {
-        0 => String::from("None."),
+        0 => String::from("No socket is in TIME_WAIT."),
         count => format!(
-            "{}, from {} closed a second in the last minute: {}{}.",
+            "{} sockets ({} a second over the last minute): {}{}.",
             thousands(count),
-            match per_second {
+            match count / KEPT_FOR.as_secs() {
                 0 => String::from("fewer than one"),
-                _ => format!("some {}", thousands(per_second)),
+                per_second => format!("some {}", thousands(per_second)),
             },
             named(&places),
             match places.len() > NAMED {
@@ -53,14 +67,18 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
             },
         ),
     };
+    let most = sockets.outgoing.values().map(|uses| uses.time_wait).max();
     let mark = match most.unwrap_or(0) {
         MANY.. => Mark::Warning,
         _ => Mark::Good,
     };
-    let top: serde_json::Map<_, _> = places
+    let top: Vec<_> = places
         .iter()
         .take(NAMED)
-        .map(|(place, count)| (place.clone(), (*count).into()))
+        .map(|(place, count)| match place {
+            Place::Towards(to) => json!({ "to": to.to_string(), "sockets": count }),
+            Place::AcceptedAt(port) => json!({ "accepted_at_port": port, "sockets": count }),
+        })
         .collect();
     let finding = check
         .finding(mark, found)
@@ -75,16 +93,31 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     })
 }
 
-/// Where sockets in TIME_WAIT lead or were accepted, and how many.
-fn places(sockets: &Sockets) -> Vec<(String, u32)> {
+/// Where a socket in TIME_WAIT leads, or where it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Towards(SocketAddr),
+    AcceptedAt(u16),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Towards(to) => write!(f, "towards {to}"),
+            Place::AcceptedAt(port) => write!(f, "accepted at port {port}"),
+        }
+    }
+}
+
+fn places(sockets: &Sockets) -> Vec<(Place, u32)> {
     let towards = sockets.outgoing.iter().filter(|(_, uses)| uses.time_wait > 0);
-    let towards = towards.map(|(way, uses)| (format!("towards {}", way.to), uses.time_wait));
+    let towards = towards.map(|(way, uses)| (Place::Towards(way.to), uses.time_wait));
     let accepted = sockets.accepted_time_wait.iter();
-    let accepted = accepted.map(|(port, &count)| (format!("accepted at port {port}"), count));
+    let accepted = accepted.map(|(&port, &count)| (Place::AcceptedAt(port), count));
     towards.chain(accepted).collect()
 }
 
-fn named(places: &[(String, u32)]) -> String {
+fn named(places: &[(Place, u32)]) -> String {
     let named = places.iter().take(NAMED);
     let named: Vec<_> = named
         .map(|(place, count)| format!("{} {place}", thousands((*count).into())))
@@ -96,9 +129,10 @@ pub(super) const TIME_WAIT_REUSE: Check = Check {
     name: "time-wait-reuse",
     about: "whether a port in TIME_WAIT may be taken again (tcp_tw_reuse)",
     why: "0: a port in TIME_WAIT is never taken again within its 60 s. 1: it may be, for a new connection of this machine, after \
-          tcp_tw_reuse_delay (a second), if both sides use time stamps. 2, the default: the same, but only over loopback, so that \
+          tcp_tw_reuse_delay (a second), if both sides use timestamps. 2, the default: the same, but only over loopback, so that \
           towards other machines it is as 0. It does nothing for a server's side.",
     systems: Systems::Linux,
+    watches: &[],
     examine: examine_reuse,
 };
 
@@ -131,7 +165,7 @@ fn examine_reuse(check: &Check, facts: &Facts) -> Reading<Finding> {
         ),
         (Reuse::Always | Reuse::Loopback, false) => (
             Mark::Warning,
-            " But without time stamps (net.ipv4.tcp_timestamps is 0) it never happens.",
+            " But without timestamps (net.ipv4.tcp_timestamps is 0) it never happens.",
             Some("Set net.ipv4.tcp_timestamps=1, its default."),
         ),
         (Reuse::Always | Reuse::Loopback, true) if facts.kept_for(Route::Loopback) >= KEPT_FOR => (
@@ -158,6 +192,7 @@ pub(super) const TIME_WAIT_BUCKETS: Check = Check {
     why: "Beyond this limit a closed connection is forgotten at once: its late packets then reach the next one between the same ports, which \
           they can reset. Lowering the limit to get rid of TIME_WAIT does just that.",
     systems: Systems::Linux,
+    watches: &["TCPTimeWaitOverflow"],
     examine: examine_buckets,
 };
 
@@ -177,11 +212,11 @@ fn examine_buckets(check: &Check, facts: &Facts) -> Reading<Finding> {
         (0, 0) => Mark::Good,
     };
     let mark = mark.max(by_share(percent(count, limit), WARNING, BAD));
-    let mut found = format!("{} of {} possible.", thousands(count), thousands(limit));
+    let mut found = format!("{} sockets of at most {}.", thousands(count), thousands(limit));
     if now > 0 {
         found += &format!(" {} were forgotten just now.", thousands(now));
     } else if ever > 0 {
-        found += &format!(" {} were forgotten since the system started.", thousands(ever));
+        found += &format!(" {} were forgotten so far.", thousands(ever));
     }
     let finding = check
         .finding(mark, found)
@@ -198,8 +233,9 @@ pub(super) const TIME_WAIT_RECYCLE: Check = Check {
     name: "time-wait-recycle",
     about: "that tcp_tw_recycle, which breaks clients behind NAT, is off or gone",
     why: "Linux 4.12 removed it, so advice to set it is out of date. Where it still exists and is on, connections from several clients behind \
-          one NAT address are dropped without a word, since their time stamps differ.",
+          one NAT address are dropped without a word, since their timestamps differ.",
     systems: Systems::Linux,
+    watches: &[],
     examine: examine_recycle,
 };
 
@@ -236,7 +272,10 @@ mod tests {
     fn few_in_time_wait_are_fine_and_many_towards_one_destination_are_told() {
         // Never bad: what it harms are ports and buckets, which have checks of their own.
         let finding = found("time-wait", &Fixture::machine());
-        assert_eq!((finding.mark, finding.found.as_str()), (Mark::Good, "None."));
+        assert_eq!(
+            (finding.mark, finding.found.as_str()),
+            (Mark::Good, "No socket is in TIME_WAIT.")
+        );
         let machine =
             |count| Fixture::machine().with_sockets(Route::Network, 32_768, &[(IN_TIME_WAIT, count)]);
         let finding = found("time-wait", &machine(999));
@@ -244,7 +283,7 @@ mod tests {
             (finding.mark, finding.found.as_str()),
             (
                 Mark::Good,
-                "999, from some 16 closed a second in the last minute: 999 towards 10.0.0.1:80."
+                "999 sockets (some 16 a second over the last minute): 999 towards 10.0.0.1:80."
             )
         );
         let finding = found("time-wait", &machine(1_000));
@@ -252,10 +291,19 @@ mod tests {
             (finding.mark, &finding.figures["sockets"]),
             (Mark::Warning, &1_000.into())
         );
+        let finding = found("time-wait", &Fixture::machine().forbidden("/proc/net/tcp"));
+        assert_eq!(
+            (finding.mark, &finding.figures["sockets"]),
+            (Mark::Unknown, &0.into())
+        );
         // Accepted ones are the server's side, and no port is missing by them.
         let accepted = Fixture::machine().with_sockets(Route::Network, 8_080, &[(IN_TIME_WAIT, 1)]);
         let finding = found("time-wait", &accepted);
         assert!(finding.found.ends_with("1 accepted at port 8080."), "{finding:?}");
+        assert_eq!(
+            finding.figures["top"],
+            json!([{ "accepted_at_port": 8_080, "sockets": 1 }])
+        );
     }
 
     #[test]
@@ -314,7 +362,7 @@ mod tests {
             ["131072", "1920", "1000", "0"].map(|limit| buckets(limit).mark),
             [Mark::Good, Mark::Warning, Mark::Bad, Mark::Bad]
         );
-        assert_eq!(buckets("1920").found, "960 of 1,920 possible.");
+        assert_eq!(buckets("1920").found, "960 sockets of at most 1,920.");
     }
 
     #[test]
@@ -331,12 +379,7 @@ mod tests {
         facts.events_later = Some(overflows(7));
         let finding = found_in("time-wait-buckets", &facts);
         assert_eq!(finding.mark, Mark::Warning);
-        assert!(
-            finding
-                .found
-                .ends_with("7 were forgotten since the system started."),
-            "{finding:?}"
-        );
+        assert!(finding.found.ends_with("7 were forgotten so far."), "{finding:?}");
         facts.events_later = Some(overflows(9));
         assert_eq!(found_in("time-wait-buckets", &facts).mark, Mark::Bad);
     }
