@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     checks: Vec<String>,
 
     /// List the checks and what each is about
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["checks", "verbose", "json"])]
     list_checks: bool,
 
     /// Explain what is fine as fully as what isn't

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     color::{Paint, Tone},
+    numbers::counted,
     page::Page,
     text::escaped,
 };
@@ -108,20 +109,21 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
         [Mark::Bad, Mark::Warning, Mark::Unknown].map(|mark| diagnosis.marked(mark));
     let text = match (bad.len(), warnings.len()) {
         (0, 0) if unknown.len() == diagnosis.findings.len() => {
-            return String::from("Nothing could be found out here.");
+            return String::from("No check could be made.");
         }
-        (0, 0) => String::from("Nothing here limits connections"),
-        (0, count) => counted(count, "thing to know", "things to know"),
-        (count, 0) => counted(count, "problem", "problems"),
+        (0, 0) if unknown.is_empty() => String::from("Nothing here limits connections"),
+        (0, 0) => String::from("Nothing was found that limits connections"),
+        (0, count) => counted(count as u64, "thing to know", "things to know"),
+        (count, 0) => counted(count as u64, "problem", "problems"),
         (count, others) => format!(
             "{}, {}",
-            counted(count, "problem", "problems"),
-            counted(others, "thing to know", "things to know")
+            counted(count as u64, "problem", "problems"),
+            counted(others as u64, "thing to know", "things to know")
         ),
     };
     let end = match unknown.len() {
         0 => String::from("."),
-        count => format!("; {count} could not be found out."),
+        count => format!("; {count} of {} not known.", diagnosis.findings.len()),
     };
     let named: Vec<_> = bad.iter().chain(&warnings).map(|finding| finding.check).collect();
     let in_full = format!("{text}: {}{end}", named.join(", "));
@@ -129,13 +131,6 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
     match !named.is_empty() && in_full.chars().count() + 2 <= width {
         true => in_full,
         false => text + &end,
-    }
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 {one}"),
-        _ => format!("{count} {many}"),
     }
 }
 
@@ -209,30 +204,33 @@ mod tests {
     #[test]
     fn the_verdict_names_what_is_wrong_as_far_as_there_is_room() {
         let finding = |name, mark| Finding::new(name, mark, "", "");
-        let of = |findings: &[Finding], width| verdict(&Diagnosis::of(findings.to_vec()), width);
+        let of = |findings: &[&Finding], width| {
+            let findings = findings.iter().map(|&finding| finding.clone());
+            verdict(&Diagnosis::of(findings.collect()), width)
+        };
         let bad = finding("ephemeral-ports", Mark::Bad);
         let warning = finding("keepalive", Mark::Warning);
         let unknown = finding("memory", Mark::Unknown);
-        assert_eq!(of(&[bad.clone()], 80), "1 problem: ephemeral-ports.");
+        assert_eq!(of(&[&bad], 80), "1 problem: ephemeral-ports.");
         assert_eq!(
-            of(&[warning.clone(), bad.clone()], 80),
+            of(&[&warning, &bad], 80),
             "1 problem, 1 thing to know: ephemeral-ports, keepalive."
         );
-        assert_eq!(of(&[warning.clone(), bad], 40), "1 problem, 1 thing to know.");
+        assert_eq!(of(&[&warning, &bad], 40), "1 problem, 1 thing to know.");
         assert_eq!(
-            of(&[warning.clone(), warning], 80),
+            of(&[&warning, &warning], 80),
             "2 things to know: keepalive, keepalive."
         );
         assert_eq!(
-            of(&[finding("time-wait", Mark::Bad), unknown.clone()], 80),
-            "1 problem: time-wait; 1 could not be found out."
+            of(&[&finding("time-wait", Mark::Bad), &unknown], 80),
+            "1 problem: time-wait; 1 of 2 not known."
         );
         let good = finding("cgroup", Mark::Good);
-        assert_eq!(of(&[good.clone()], 80), "Nothing here limits connections.");
+        assert_eq!(of(&[&good], 80), "Nothing here limits connections.");
         assert_eq!(
-            of(&[good, unknown.clone()], 80),
-            "Nothing here limits connections; 1 could not be found out."
+            of(&[&good, &unknown], 80),
+            "Nothing was found that limits connections; 1 of 2 not known."
         );
-        assert_eq!(of(&[unknown], 80), "Nothing could be found out here.");
+        assert_eq!(of(&[&unknown], 80), "No check could be made.");
     }
 }

@@ -45,9 +45,9 @@ fn examine_syn(check: &Check, facts: &Facts) -> Reading<Finding> {
         },
     );
     if dropped > 0 {
-        found += &format!(" {} were dropped just now.", thousands(dropped));
+        found += &format!(" Dropped just now: {}.", thousands(dropped));
     } else if ever > 0 {
-        found += &format!(" {} were dropped so far.", thousands(ever));
+        found += &format!(" Dropped so far: {}.", thousands(ever));
     }
     let (mark, advice) = match (dropped, cookies, backlog) {
         (1.., ..) => (
@@ -103,11 +103,11 @@ fn examine_listen(check: &Check, facts: &Facts) -> Reading<Finding> {
             found += &match (now, overflowed) {
                 (0, 0) => String::from("; none was ever dropped."),
                 (0, _) => format!(
-                    "; {} were dropped so far, of {} accepted.",
+                    "; dropped so far: {}, of {} accepted.",
                     thousands(overflowed),
                     thousands(accepted)
                 ),
-                _ => format!("; {} were dropped just now.", thousands(now)),
+                _ => format!("; dropped just now: {}.", thousands(now)),
             };
         }
     }
@@ -167,11 +167,11 @@ mod tests {
         facts.events_later = Some(events("TCPReqQFullDrop", "5"));
         let finding = found_in("syn-backlog", &facts);
         assert_eq!(finding.mark, Mark::Good);
-        assert!(finding.found.contains("5 were dropped so far"), "{finding:?}");
+        assert!(finding.found.contains("Dropped so far: 5."), "{finding:?}");
         facts.events_later = Some(events("TCPReqQFullDrop", "6"));
         let finding = found_in("syn-backlog", &facts);
         assert_eq!(finding.mark, Mark::Bad);
-        assert!(finding.found.contains("1 were dropped just now"), "{finding:?}");
+        assert!(finding.found.contains("Dropped just now: 1."), "{finding:?}");
     }
 
     #[test]

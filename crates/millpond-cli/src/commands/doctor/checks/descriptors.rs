@@ -38,8 +38,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let Descriptors { soft, hard, system } = facts.descriptors.clone()?;
     let room = soft.saturating_sub(OTHERS);
     let own = match soft {
-        ..=TINY => Mark::Bad,
-        ..=SMALL => Mark::Warning,
+        soft if soft <= TINY => Mark::Bad,
+        soft if soft <= SMALL => Mark::Warning,
         _ => Mark::Good,
     };
     let system_share = system.map(|(open, limit)| percent(open, limit));

@@ -64,7 +64,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         .map_or(0, |busiest| percent(busiest.held.into(), available.into()));
     let few = match available {
         0 => Mark::Bad,
-        ..=FEW => Mark::Warning,
+        1..=FEW => Mark::Warning,
         _ => Mark::Good,
     };
     let mut found = format!(

@@ -12,7 +12,7 @@ use crate::{
         finding::{Finding, Mark},
         sockets::Sockets,
     },
-    numbers::thousands,
+    numbers::{counted, thousands},
 };
 
 /// Towards one destination: some 17 new connections a second, each of which pays for its handshake. Harm is another check's matter.
@@ -41,8 +41,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         (Ok(sockets), _) => sockets,
         // Their number is told by another file.
         (Err(unread), Ok(counts)) => {
-            let count = thousands(counts.time_wait);
-            let found = format!("{count} sockets; where they lead is not known: {unread}.");
+            let count = counted(counts.time_wait, "socket", "sockets");
+            let found = format!("{count}; where they lead is not known: {unread}.");
             return Ok(check
                 .finding(Mark::Unknown, found)
                 .figure("sockets", counts.time_wait));
@@ -54,8 +54,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let found = match sockets.time_wait {
         0 => String::from("No socket is in TIME_WAIT."),
         count => format!(
-            "{} sockets ({} a second over the last minute): {}{}.",
-            thousands(count),
+            "{} ({} a second over the last minute): {}{}.",
+            counted(count, "socket", "sockets"),
             match count / KEPT_FOR.as_secs() {
                 0 => String::from("fewer than one"),
                 per_second => format!("some {}", thousands(per_second)),
@@ -212,11 +212,15 @@ fn examine_buckets(check: &Check, facts: &Facts) -> Reading<Finding> {
         (0, 0) => Mark::Good,
     };
     let mark = mark.max(by_share(percent(count, limit), WARNING, BAD));
-    let mut found = format!("{} sockets of at most {}.", thousands(count), thousands(limit));
+    let mut found = format!(
+        "{} of at most {}.",
+        counted(count, "socket", "sockets"),
+        thousands(limit)
+    );
     if now > 0 {
-        found += &format!(" {} were forgotten just now.", thousands(now));
+        found += &format!(" Forgotten just now: {}.", thousands(now));
     } else if ever > 0 {
-        found += &format!(" {} were forgotten so far.", thousands(ever));
+        found += &format!(" Forgotten so far: {}.", thousands(ever));
     }
     let finding = check
         .finding(mark, found)
@@ -379,7 +383,7 @@ mod tests {
         facts.events_later = Some(overflows(7));
         let finding = found_in("time-wait-buckets", &facts);
         assert_eq!(finding.mark, Mark::Warning);
-        assert!(finding.found.ends_with("7 were forgotten so far."), "{finding:?}");
+        assert!(finding.found.ends_with("Forgotten so far: 7."), "{finding:?}");
         facts.events_later = Some(overflows(9));
         assert_eq!(found_in("time-wait-buckets", &facts).mark, Mark::Bad);
     }
