@@ -243,17 +243,20 @@ mod tests {
     #[test]
     fn in_a_container_of_version_one_the_mounted_part_is_ours() {
         let files = Fixture::empty()
-            .with("/proc/self/cgroup", "8:pids:/\n4:cpu,memory:/docker/abc\n0::/\n")
-            .with("/proc/self/mountinfo", MOUNTS_V1)
-            .with("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000\n")
-            .with("/sys/fs/cgroup/memory/memory.usage_in_bytes", "900\n")
             .with(
-                "/sys/fs/cgroup/memory/memory.stat",
+                "/proc/self/cgroup",
+                "8:pids:/\n4:cpu,memory:/docker/abc/worker\n0::/\n",
+            )
+            .with("/proc/self/mountinfo", MOUNTS_V1)
+            .with("/sys/fs/cgroup/memory/worker/memory.limit_in_bytes", "1000\n")
+            .with("/sys/fs/cgroup/memory/worker/memory.usage_in_bytes", "900\n")
+            .with(
+                "/sys/fs/cgroup/memory/worker/memory.stat",
                 "inactive_file 1\ntotal_inactive_file 300\n",
             )
             .with("/sys/fs/cgroup/pids/pids.max", "9223372036854771712\n");
         let groups = limits(&files);
-        assert_eq!(groups.memory, found("/sys/fs/cgroup/memory", 1_000, 600));
+        assert_eq!(groups.memory, found("/sys/fs/cgroup/memory/worker", 1_000, 600));
         assert_eq!(groups.tasks, Ok(None));
     }
 

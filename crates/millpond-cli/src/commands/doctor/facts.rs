@@ -183,6 +183,12 @@ impl Facts {
         Duration::from_millis(*self.reuse_delay_ms.as_ref().unwrap_or(&REUSE_DELAY_MS))
     }
 
+    /// How many new connections a second so many ports last for in the long run, if this side closes first; `None` if without end.
+    pub(super) fn lasting_rate(&self, ports: u32, route: Route) -> Option<f64> {
+        let kept_for = self.kept_for(route);
+        (!kept_for.is_zero()).then(|| f64::from(ports) / kept_for.as_secs_f64())
+    }
+
     /// How many more of these events there were in the moment between two looks.
     pub(super) fn happened_meanwhile(&self, event: &str) -> u64 {
         match (&self.events, &self.events_later) {
@@ -251,6 +257,9 @@ mod tests {
                 "{reuse} {timestamps} {delay}"
             );
         }
+        let (facts, _) = gathered(&Fixture::machine().set("ipv4/tcp_tw_reuse_delay", "0"));
+        assert_eq!(facts.lasting_rate(600, Route::Network), Some(10.0));
+        assert_eq!(facts.lasting_rate(600, Route::Loopback), None);
     }
 
     #[test]

@@ -197,8 +197,16 @@ mod tests {
 
     #[test]
     fn nothing_of_a_file_reaches_the_terminal_as_it_is() {
-        let text = shown(&ill(), Detail::WhatIsWrong, 120);
-        assert!(!text.contains('\u{1b}') && text.contains("fif"), "{text}");
+        let mut findings = Vec::new();
+        for mark in [Mark::Good, Mark::Bad] {
+            findings.push(Finding::new("any", mark, "a\u{1b}b", "c\u{7}d").advice("e\u{9b}f"));
+        }
+        let text = shown(&Diagnosis::of(findings), Detail::WhatIsWrong, 80);
+        let is_harmless = |character: char| character == '\n' || !character.is_control();
+        assert!(
+            text.chars().all(is_harmless) && text.contains("a\\u{1b}b"),
+            "{text:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The local ports that the kernel gives to outgoing connections, and how many new connections to one destination they last for.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::{Check, Systems, by_share, percent};
@@ -34,11 +32,6 @@ pub(super) const EPHEMERAL_PORTS: Check = Check {
     examine,
 };
 
-/// How many new connections a second so many ports last for; `None` if without end.
-pub(in crate::commands::doctor) fn limit_per_second(ports: u32, kept_for: Duration) -> Option<f64> {
-    (!kept_for.is_zero()).then(|| f64::from(ports) / kept_for.as_secs_f64())
-}
-
 /// The destination towards which most ports are taken.
 struct Busiest {
     way: Way,
@@ -56,8 +49,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         Err(unread) => return Err(unread.clone()),
     };
     let available = range.length().saturating_sub(reserved);
-    let limit = limit_per_second(available, facts.kept_for(Route::Network));
-    let loopback_limit = limit_per_second(available, facts.kept_for(Route::Loopback));
+    let limit = facts.lasting_rate(available, Route::Network);
+    let loopback_limit = facts.lasting_rate(available, Route::Loopback);
     let busiest = busiest(facts);
     let share = busiest
         .as_ref()
@@ -143,12 +136,13 @@ fn told(busiest: &Busiest) -> String {
         false => "",
     };
     format!(
-        " Most are in use towards {}: {}, of which {} in TIME_WAIT{again}.",
+        " Most are in use towards {}: {}, {} in TIME_WAIT{again}.",
         way.to,
         thousands(uses.ports.into()),
         match uses.time_wait {
-            0 => String::from("none"),
-            count => thousands(count.into()),
+            0 => String::from("none of them"),
+            count if count == uses.ports => String::from("all of them"),
+            count => format!("{} of them", thousands(count.into())),
         },
     )
 }
