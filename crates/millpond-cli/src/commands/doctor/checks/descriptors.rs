@@ -16,6 +16,9 @@ const OTHERS: u64 = 64;
 /// What most systems give a process unless told otherwise: a pool of 1,000 connections doesn't fit.
 const SMALL: u64 = 1_024;
 
+/// What is proposed instead: far more than most pools need, and far below what any kernel minds.
+const ENOUGH: u64 = 65_536;
+
 /// With fewer there is hardly room for anything but [`OTHERS`].
 const TINY: u64 = 2 * OTHERS;
 
@@ -62,7 +65,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     }
     let mut advice = Vec::new();
     if own > Mark::Good {
-        advice.push(raising(hard));
+        advice.push(raising(soft, hard));
     }
     if systems > Mark::Good {
         advice.push(String::from(
@@ -89,12 +92,17 @@ fn named(limit: u64) -> String {
     }
 }
 
-fn raising(hard: u64) -> String {
-    let enough = hard.clamp(SMALL, 65_536);
-    format!(
-        "Raise it where the program is started (up to the hard limit anybody may): `ulimit -n {enough}` in a shell, LimitNOFILE={enough} in a systemd unit, --ulimit \
-         nofile={enough} for a container."
-    )
+fn raising(soft: u64, hard: u64) -> String {
+    let elsewhere =
+        format!("LimitNOFILE={ENOUGH} in a systemd unit, --ulimit nofile={ENOUGH} for a container");
+    match hard.min(ENOUGH) {
+        possible if possible > soft => {
+            format!("Raise it where the program is started: `ulimit -n {possible}` in a shell, {elsewhere}.")
+        }
+        _ => format!(
+            "The hard limit has to be raised as well, which only root can: {elsewhere}, /etc/security/limits.conf for whoever logs in."
+        ),
+    }
 }
 
 /// `None` for no limit.
@@ -135,12 +143,9 @@ mod tests {
                 .advice
                 .is_some_and(|advice| advice.contains("ulimit -n 65536"))
         );
-        let finding = found(1_024, 4_096, None);
-        assert!(
-            finding
-                .advice
-                .is_some_and(|advice| advice.contains("LimitNOFILE=4096"))
-        );
+        let advice = |soft, hard| found(soft, hard, None).advice.unwrap_or_default();
+        assert!(advice(1_024, 4_096).contains("`ulimit -n 4096` in a shell, LimitNOFILE=65536"));
+        assert!(advice(1_024, 1_024).contains("only root can"));
     }
 
     #[test]
