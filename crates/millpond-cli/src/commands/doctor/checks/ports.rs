@@ -1,7 +1,5 @@
 //! The local ports that the kernel gives to outgoing connections, and how many new connections to one destination they last for.
 
-use serde_json::Value;
-
 use super::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
@@ -79,7 +77,6 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         (Ok(_), Some(busiest)) => told(busiest),
     };
     let mark = few.max(by_share(share, WARNING, BAD));
-    let to = |of: fn(&Busiest) -> Value| busiest.as_ref().map_or(Value::Null, of);
     let finding = check
         .finding(mark, found)
         .figure("first", range.first)
@@ -91,20 +88,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         .figure(
             "limit_per_second_loopback",
             loopback_limit.map(|limit| rounded(limit, 2)),
-        )
-        .figure(
-            "busiest_destination",
-            to(|busiest| busiest.way.to.to_string().into()),
-        )
-        .figure(
-            "busiest_source",
-            to(|busiest| busiest.way.from.to_string().into()),
-        )
-        .figure("busiest_in_use", to(|busiest| busiest.uses.ports.into()))
-        .figure(
-            "busiest_in_time_wait",
-            to(|busiest| busiest.uses.time_wait.into()),
         );
+    let finding = with_busiest(finding, busiest.as_ref());
     Ok(match mark {
         Mark::Good => finding,
         _ => finding.advice(
@@ -127,6 +112,23 @@ fn busiest(facts: &Facts) -> Option<Busiest> {
     });
     // The way itself comes last, so that the same machine is always told the same.
     measured.max_by_key(|busiest| (busiest.held, busiest.uses.ports, busiest.way))
+}
+
+fn with_busiest(finding: Finding, busiest: Option<&Busiest>) -> Finding {
+    finding
+        .figure(
+            "busiest_destination",
+            busiest.map(|busiest| busiest.way.to.to_string()),
+        )
+        .figure(
+            "busiest_source",
+            busiest.map(|busiest| busiest.way.from.to_string()),
+        )
+        .figure("busiest_in_use", busiest.map(|busiest| busiest.uses.ports))
+        .figure(
+            "busiest_in_time_wait",
+            busiest.map(|busiest| busiest.uses.time_wait),
+        )
 }
 
 fn told(busiest: &Busiest) -> String {
@@ -159,6 +161,8 @@ fn shown(limit: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::{super::tests::found, *};
     use crate::commands::doctor::fixture::Fixture;
 
