@@ -41,6 +41,9 @@ fn only_the_checks_that_are_asked_for_are_made() {
         .map(|finding| finding["check"].clone())
         .collect();
     assert_eq!(names, ["file-descriptors", "keepalive"]);
+    // The list is no diagnosis.
+    let both = run(&["doctor", "--list-checks", "--json"], "");
+    assert!(both.code == Some(2) && both.out.is_empty(), "{both:?}");
 }
 
 #[test]
