@@ -71,6 +71,8 @@ enum Command {
     Call(commands::call::Arguments),
     /// Measure what short, pooled and pipelined connections cost against a server
     Bench(commands::bench::Arguments),
+    /// Tell what of this machine limits connections: ports, descriptors, queues, timeouts
+    Doctor(commands::doctor::Arguments),
     /// Print the completions for a shell
     Completions(commands::completions::Arguments),
     /// Print the manual, as man reads it
@@ -90,6 +92,7 @@ fn main() -> Exit {
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Call(arguments) => commands::call::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),
     }

@@ -14,6 +14,14 @@ pub(crate) fn thousands(number: u64) -> String {
     text
 }
 
+/// `1 socket`, `12,345 sockets`.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{} {many}", thousands(number)),
+    }
+}
+
 /// A time in µs: `80 µs`, `1.9 ms`, `1.2 s`.
 pub(crate) fn span(us: u64) -> String {
     match us as f64 {
@@ -42,6 +50,8 @@ mod tests {
     fn numbers_read_as_people_write_them() {
         let written = [0, 999, 1_000, 12_345, 1_234_567].map(thousands);
         assert_eq!(written, ["0", "999", "1,000", "12,345", "1,234,567"]);
+        let written = [0, 1, 1_234].map(|number| counted(number, "socket", "sockets"));
+        assert_eq!(written, ["0 sockets", "1 socket", "1,234 sockets"]);
         let written = [0, 80, 999, 1_000, 1_940, 999_949, 999_950, 12_000_000].map(span);
         assert_eq!(
             written,

@@ -70,6 +70,24 @@ impl Page {
         self.wrapped(&label, &" ".repeat(LABEL), text);
     }
 
+    /// A mark, a label, and words beside it that begin in the same column whatever the label.
+    pub(crate) fn marked(&mut self, tone: Tone, mark: char, label: &str, column: usize, text: &str) {
+        let begin = self.lines.len();
+        let label = format!("{label:<width$}", width = column.saturating_sub(2));
+        self.wrapped(&format!("  {label}"), &" ".repeat(column), text);
+        let paint = self.paint;
+        if let Some(rest) = self.lines.get(begin).and_then(|line| line.strip_prefix("  ")) {
+            self.lines[begin] = format!("{} {rest}", paint.tone(tone, mark));
+        }
+    }
+
+    /// An empty line, if anything stands above it.
+    pub(crate) fn space(&mut self) {
+        if !self.lines.is_empty() {
+            self.lines.push(String::new());
+        }
+    }
+
     /// Words, broken between them, with these before the first line and the later ones.
     pub(crate) fn wrapped(&mut self, first: &str, later: &str, text: &str) {
         let options = Options::new(self.width)
@@ -81,9 +99,7 @@ impl Page {
 
     /// The lines of a new part, which they begin.
     fn part(&mut self, indent: &str, text: &str) -> &mut [String] {
-        if !self.lines.is_empty() {
-            self.lines.push(String::new());
-        }
+        self.space();
         let begin = self.lines.len();
         self.wrapped(indent, indent, text);
         &mut self.lines[begin..]

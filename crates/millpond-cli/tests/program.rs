@@ -6,7 +6,7 @@ use common::run;
 
 #[test]
 fn every_command_explains_itself_with_two_examples() {
-    for command in ["demo", "serve", "call", "completions", "man"] {
+    for command in ["demo", "serve", "call", "bench", "doctor", "completions", "man"] {
         let help = run(&[command, "--help"], "");
         assert_eq!(help.code, Some(0));
         let examples = help.out.split("Examples:\n").nth(1).expect("examples");

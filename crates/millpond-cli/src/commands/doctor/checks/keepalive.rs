@@ -1,0 +1,136 @@
+//! When the kernel's keepalive finds out that an idle connection is dead, against the times after which machines between forget one.
+
+use super::{Check, Systems};
+use crate::{
+    commands::doctor::{
+        facts::Facts,
+        files::Reading,
+        finding::{Finding, Mark},
+    },
+    numbers::thousands,
+};
+
+/// After how many seconds common machines between forget an idle connection, by their makers' documentation.
+const FORGETTING: [(u64, &str); 4] = [
+    (240, "Azure's load balancers and NAT (4 minutes)"),
+    (300, "many home routers (5 minutes)"),
+    (350, "AWS's load balancers and NAT gateways (350 s)"),
+    (600, "Google Cloud's firewall (10 minutes)"),
+];
+
+pub(super) const KEEPALIVE: Check = Check {
+    name: "keepalive",
+    about: "whether idle connections outlive the NAT and the load balancers between",
+    why: "Machines between (NAT, load balancers, firewalls) forget a connection on which nothing is sent for some minutes; then whatever is \
+          sent on it vanishes or is answered by a reset. Keepalive probes before that keep it known. These times are for sockets that ask \
+          for keepalive without saying when; millpond's do say: after 30 s.",
+    systems: Systems::Linux,
+    watches: &[],
+    // Never bad: whether there is such a machine between isn't known.
+    examine,
+};
+
+fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
+    let time = facts.keepalive_time.clone()?;
+    let interval = facts.keepalive_interval.clone()?;
+    let probes = facts.keepalive_probes.clone()?;
+    let noticed = time.saturating_add(interval.saturating_mul(probes));
+    let sooner: Vec<_> = FORGETTING
+        .iter()
+        .filter(|(forgotten, _)| *forgotten <= time)
+        .map(|(_, who)| *who)
+        .collect();
+    let found = format!(
+        "The first probe goes out after {}, a dead peer is noticed after {}.",
+        span(time),
+        span(noticed)
+    );
+    let finding = match sooner.is_empty() {
+        true => check.finding(Mark::Good, found),
+        false => check
+            .finding(Mark::Warning, format!("{found} Before that an idle connection is forgotten by {}.", listed(&sooner)))
+            .advice(
+                "Let programs set keepalive on their sockets (TCP_KEEPIDLE) or send heartbeats; for those that can't, set \
+                 net.ipv4.tcp_keepalive_time=120, net.ipv4.tcp_keepalive_intvl=30 and net.ipv4.tcp_keepalive_probes=4.",
+            ),
+    };
+    Ok(finding
+        .figure("first_probe_seconds", time)
+        .figure("interval_seconds", interval)
+        .figure("probes", probes)
+        .figure("noticed_after_seconds", noticed))
+}
+
+/// `a, b and c`.
+fn listed(items: &[&str]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// `2 h 11 min`, `2 min 30 s`, `45 s`: two units are enough.
+fn span(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let parts = match (hours, minutes) {
+        (0, 0) => [(rest, "s"), (0, "")],
+        (0, _) => [(minutes, "min"), (rest, "s")],
+        _ => [(hours, "h"), (minutes, "min")],
+    };
+    let shown: Vec<_> = parts
+        .iter()
+        .enumerate()
+        .filter(|(nth, (number, _))| *nth == 0 || *number > 0)
+        .map(|(_, (number, unit))| format!("{} {unit}", thousands(*number)))
+        .collect();
+    shown.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::found, *};
+    use crate::commands::doctor::fixture::Fixture;
+
+    fn keepalive(time: &str) -> Finding {
+        found(
+            "keepalive",
+            &Fixture::machine().set("ipv4/tcp_keepalive_time", time),
+        )
+    }
+
+    #[test]
+    fn probes_before_anybody_forgets_are_good() {
+        assert_eq!(keepalive("239").mark, Mark::Good);
+        assert_eq!(
+            keepalive("120").found,
+            "The first probe goes out after 2 min, a dead peer is noticed after 13 min 15 s."
+        );
+    }
+
+    #[test]
+    fn those_who_forget_sooner_are_named() {
+        let finding = keepalive("350");
+        assert_eq!(finding.mark, Mark::Warning);
+        assert!(
+            finding.found.contains("(5 minutes) and AWS") && !finding.found.contains("Google"),
+            "{finding:?}"
+        );
+        let finding = keepalive("7200");
+        assert!(
+            finding
+                .found
+                .contains("after 2 h, a dead peer is noticed after 2 h 11 min."),
+            "{finding:?}"
+        );
+        assert_eq!(keepalive("18446744073709551615").mark, Mark::Warning);
+    }
+
+    #[test]
+    fn spans_have_two_units_at_most() {
+        assert_eq!(
+            [0, 45, 60, 150, 3_600, 7_875].map(span),
+            ["0 s", "45 s", "1 min", "2 min 30 s", "1 h", "2 h 11 min"]
+        );
+    }
+}

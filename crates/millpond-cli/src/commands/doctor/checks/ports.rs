@@ -1,0 +1,251 @@
+//! The local ports that the kernel gives to outgoing connections, and how many new connections to one destination they last for.
+
+use super::{Check, Systems, by_share, percent};
+use crate::{
+    commands::doctor::{
+        facts::{Facts, Route, TIME_WAIT},
+        files::Reading,
+        finding::{Finding, Mark},
+        sockets::{Uses, Way},
+    },
+    numbers::{rounded, thousands},
+};
+
+/// Fewer were made so few by somebody: the default is 28,232. They last for some 160 new connections a second.
+const FEW: u32 = 10_000;
+
+/// Of the ports towards one destination, in percent, that can't be taken again at once. Beyond the second the next burst fails.
+const WARNING: u64 = 50;
+const BAD: u64 = 80;
+
+pub(super) const EPHEMERAL_PORTS: Check = Check {
+    name: "ephemeral-ports",
+    about: "local ports for outgoing connections, and the rate that they last for",
+    why: "Each connection to the same address and port needs a local port of its own, which the side that closes first keeps for 60 s more \
+          (TIME_WAIT; compiled into the kernel, no setting shortens it). Whoever opens connections faster than their ports come back uses the \
+          range up, and then connecting fails (EADDRNOTAVAIL). Towards another destination the same ports are free again. Over loopback the \
+          kernel may give them away sooner, so a benchmark there doesn't show what a network does.",
+    systems: Systems::Linux,
+    watches: &[],
+    examine,
+};
+
+/// The destination towards which most ports are taken.
+struct Busiest {
+    way: Way,
+    uses: Uses,
+    /// Of them, those that can't be taken again at once.
+    held: u32,
+}
+
+fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
+    let range = facts.port_range.clone()?;
+    let reserved = match &facts.reserved_ports {
+        Ok(ports) => ports.count_in(range),
+        // An old kernel, or a container's: it keeps none.
+        Err(unread) if unread.is_missing() => 0,
+        Err(unread) => return Err(unread.clone()),
+    };
+    let available = range.length().saturating_sub(reserved);
+    let limit = facts.lasting_rate(available, Route::Network);
+    let loopback_limit = facts.lasting_rate(available, Route::Loopback);
+    let busiest = busiest(facts);
+    let share = busiest
+        .as_ref()
+        .map_or(0, |busiest| percent(busiest.held.into(), available.into()));
+    let few = match available {
+        0 => Mark::Bad,
+        1..=FEW => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let mut found = format!(
+        "{} local ports ({}-{}{}) for each destination. In the long run they last for {} new connections a second to another machine, {} over \
+         loopback.",
+        thousands(available.into()),
+        range.first,
+        range.last,
+        match reserved {
+            0 => String::new(),
+            _ => format!(", without {} reserved", thousands(reserved.into())),
+        },
+        shown(limit),
+        shown(loopback_limit),
+    );
+    found += &match (&facts.sockets, &busiest) {
+        (Err(unread), _) => format!(" How many are in use is not known: {unread}."),
+        (Ok(_), None) => String::from(" None is in use."),
+        (Ok(_), Some(busiest)) => told(busiest),
+    };
+    let mark = few.max(by_share(share, WARNING, BAD));
+    let finding = check
+        .finding(mark, found)
+        .figure("first", range.first)
+        .figure("last", range.last)
+        .figure("reserved", reserved)
+        .figure("available", available)
+        .figure("time_wait_seconds", TIME_WAIT.as_secs())
+        .figure("limit_per_second", limit.map(|limit| rounded(limit, 2)))
+        .figure(
+            "limit_per_second_loopback",
+            loopback_limit.map(|limit| rounded(limit, 2)),
+        );
+    let finding = with_busiest(finding, busiest.as_ref());
+    Ok(match mark {
+        Mark::Good => finding,
+        _ => finding.advice(
+            "Keep connections and share them (a pool) instead of opening one per request. Else widen net.ipv4.ip_local_port_range, or \
+             spread over several destination or local addresses.",
+        ),
+    })
+}
+
+/// By the ports that can't be taken again at once, then by all.
+fn busiest(facts: &Facts) -> Option<Busiest> {
+    let ways = &facts.sockets.as_ref().ok()?.outgoing;
+    let measured = ways.iter().map(|(&way, &uses)| Busiest {
+        way,
+        uses,
+        held: match facts.kept_for(Route::to(way.to.ip())) < TIME_WAIT {
+            true => uses.ports - uses.time_wait,
+            false => uses.ports,
+        },
+    });
+    // The way itself comes last, so that the same machine is always told the same.
+    measured.max_by_key(|busiest| (busiest.held, busiest.uses.ports, busiest.way))
+}
+
+fn with_busiest(finding: Finding, busiest: Option<&Busiest>) -> Finding {
+    finding
+        .figure(
+            "busiest_destination",
+            busiest.map(|busiest| busiest.way.to.to_string()),
+        )
+        .figure(
+            "busiest_source",
+            busiest.map(|busiest| busiest.way.from.to_string()),
+        )
+        .figure("busiest_in_use", busiest.map(|busiest| busiest.uses.ports))
+        .figure(
+            "busiest_in_time_wait",
+            busiest.map(|busiest| busiest.uses.time_wait),
+        )
+}
+
+fn told(busiest: &Busiest) -> String {
+    let Busiest { way, uses, held } = busiest;
+    let again = match held < &uses.ports {
+        true => " (to be given away again)",
+        false => "",
+    };
+    format!(
+        " Most are in use towards {}: {}, {} in TIME_WAIT{again}.",
+        way.to,
+        thousands(uses.ports.into()),
+        match uses.time_wait {
+            0 => String::from("none of them"),
+            count if count == uses.ports => String::from("all of them"),
+            count => format!("{} of them", thousands(count.into())),
+        },
+    )
+}
+
+/// Whole numbers, but for small ones.
+fn shown(limit: Option<f64>) -> String {
+    match limit {
+        None => String::from("any number of"),
+        Some(limit) if limit < 10.0 => format!("{limit:.1}"),
+        // More than that last isn't promised.
+        Some(limit) => thousands(limit.floor() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::{super::tests::found, *};
+    use crate::commands::doctor::fixture::Fixture;
+
+    const ESTABLISHED: u8 = 1;
+    const IN_TIME_WAIT: u8 = 6;
+
+    fn ports(files: &Fixture) -> Finding {
+        found("ephemeral-ports", files)
+    }
+
+    #[test]
+    fn the_default_range_is_fine_and_its_rates_are_told() {
+        let finding = ports(&Fixture::machine());
+        assert_eq!(finding.mark, Mark::Good);
+        assert_eq!(
+            finding.found,
+            "28,232 local ports (32768-60999) for each destination. In the long run they last for 470 new connections a second to another \
+             machine, 28,232 over loopback. None is in use."
+        );
+        assert_eq!(finding.figures["limit_per_second"], 470.53);
+        assert_eq!(finding.figures["available"], 28_232);
+        assert_eq!(finding.figures["busiest_destination"], Value::Null);
+    }
+
+    #[test]
+    fn two_hundred_ports_last_for_three_connections_a_second() {
+        let files = Fixture::machine()
+            .set("ipv4/ip_local_port_range", "40000 40199")
+            .set("ipv4/tcp_tw_reuse", "0");
+        let finding = ports(&files);
+        assert_eq!(finding.mark, Mark::Warning);
+        assert_eq!(finding.figures["limit_per_second"], 3.33);
+        assert_eq!(finding.figures["limit_per_second_loopback"], 3.33);
+        assert!(
+            finding.found.contains("for 3.3 new connections a second"),
+            "{finding:?}"
+        );
+        // Reserved ones are none that are given away.
+        let finding = ports(&files.clone().set("ipv4/ip_local_reserved_ports", "1,40000-40099"));
+        assert_eq!(
+            (
+                &finding.figures["available"],
+                &finding.figures["limit_per_second"]
+            ),
+            (&100.into(), &1.67.into())
+        );
+        let finding = ports(&files.clone().set("ipv4/ip_local_reserved_ports", "40000-40199"));
+        assert_eq!(finding.mark, Mark::Bad);
+        let finding = ports(&files.set("ipv4/tcp_tw_reuse", "1"));
+        assert_eq!(finding.figures["limit_per_second"], 200.0);
+    }
+
+    #[test]
+    fn ports_in_use_towards_one_destination_are_told_before_they_run_out() {
+        for (counts, mark) in [
+            ([(ESTABLISHED, 10), (IN_TIME_WAIT, 14_000)], Mark::Good),
+            ([(ESTABLISHED, 200), (IN_TIME_WAIT, 14_000)], Mark::Warning),
+            ([(ESTABLISHED, 10_000), (IN_TIME_WAIT, 14_000)], Mark::Bad),
+        ] {
+            let finding = ports(&Fixture::machine().with_sockets(Route::Network, 32_768, &counts));
+            assert_eq!(finding.mark, mark, "{finding:?}");
+            assert_eq!(finding.figures["busiest_destination"], "10.0.0.1:80");
+            assert_eq!(finding.figures["busiest_in_time_wait"], 14_000);
+        }
+    }
+
+    #[test]
+    fn over_loopback_ports_in_time_wait_are_given_away_again() {
+        let counts = [(ESTABLISHED, 10), (IN_TIME_WAIT, 27_000)];
+        let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &counts);
+        assert_eq!(ports(&files).mark, Mark::Good);
+        assert_eq!(ports(&files.set("ipv4/tcp_tw_reuse", "0")).mark, Mark::Bad);
+    }
+
+    #[test]
+    fn without_the_sockets_the_rest_is_still_known() {
+        let finding = ports(&Fixture::machine().forbidden("/proc/net/tcp"));
+        assert_eq!(finding.mark, Mark::Good);
+        assert!(
+            finding
+                .found
+                .ends_with("/proc/net/tcp may not be read by this user."),
+            "{finding:?}"
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! What all checks have found together: the struct that the JSON is, and that the text is made from.
+
+use serde::Serialize;
+
+use super::finding::{Finding, Mark};
+use crate::exit::Exit;
+
+/// All findings, and the worst of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Diagnosis {
+    /// [`Diagnosis::VERSION`].
+    version: u32,
+    /// The worst mark; what couldn't be found out doesn't count.
+    pub(super) verdict: Mark,
+    /// In the order of the checks.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Diagnosis {
+    /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
+    const VERSION: u32 = 1;
+
+    pub(super) fn of(findings: Vec<Finding>) -> Diagnosis {
+        let marks = findings.iter().map(|finding| finding.mark);
+        let worst = marks.filter(|&mark| mark != Mark::Unknown).max();
+        // Nothing known at all isn't good.
+        let nothing = if findings.is_empty() {
+            Mark::Good
+        } else {
+            Mark::Unknown
+        };
+        Diagnosis {
+            version: Diagnosis::VERSION,
+            verdict: worst.unwrap_or(nothing),
+            findings,
+        }
+    }
+
+    /// The checks that have found this.
+    pub(super) fn marked(&self, mark: Mark) -> Vec<&Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.mark == mark)
+            .collect()
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        match self.verdict {
+            Mark::Bad => Exit::Failure,
+            Mark::Good | Mark::Unknown | Mark::Warning => Exit::Ok,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(marks: &[Mark]) -> (Mark, Exit) {
+        let finding = |&mark| Finding::new("any", mark, "", "");
+        let diagnosis = Diagnosis::of(marks.iter().map(finding).collect());
+        (diagnosis.verdict, diagnosis.exit())
+    }
+
+    #[test]
+    fn the_worst_decides_and_what_is_not_known_does_not() {
+        use Mark::{Bad, Good, Unknown, Warning};
+        assert_eq!(verdict(&[Good, Warning, Bad, Unknown]), (Bad, Exit::Failure));
+        assert_eq!(verdict(&[Good, Warning, Unknown]), (Warning, Exit::Ok));
+        assert_eq!(verdict(&[Good, Unknown]), (Good, Exit::Ok));
+        assert_eq!(verdict(&[Unknown]), (Unknown, Exit::Ok));
+    }
+}

@@ -1,0 +1,112 @@
+//! `millpond doctor`: what of this machine limits connections, found by reading alone. First everything is read (`facts`), then each check makes one
+//! finding of it (`checks`), then all findings become one diagnosis, which the text and the JSON are made from.
+
+mod cgroups;
+mod checks;
+mod counters;
+mod diagnosis;
+mod facts;
+mod files;
+mod finding;
+#[cfg(test)]
+mod fixture;
+mod ports;
+mod report;
+mod sockets;
+
+use std::{io, thread, time::Duration};
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use millpond::transport::system::descriptor_limits;
+
+use self::{
+    checks::{CHECKS, Systems},
+    diagnosis::Diagnosis,
+    facts::{Descriptors, Facts},
+    files::{Machine, Unread},
+    finding::Finding,
+    report::Detail,
+};
+use crate::{
+    complaint::Complaint,
+    exit::Exit,
+    output,
+    screen::{Drawing, Screen},
+    stop::Stop,
+    text::escaped_json,
+};
+
+/// Between two looks at the kernel's counters: long enough for what goes wrong all the time, and not to be waited for by anybody.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// See the command's help.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millpond doctor
+  millpond doctor ephemeral-ports time-wait --json
+
+Nothing is changed, and no privileges are needed; what can't be read is told. Most checks exist only on Linux.
+Exit codes: 0 nothing makes connections fail; 1 something does (✗); 2 wrong flags, or no such check.")]
+pub(crate) struct Arguments {
+    /// Only these checks; --list-checks tells which there are
+    #[arg(value_name = "CHECK", value_parser = check_names(), hide_possible_values = true)]
+    checks: Vec<String>,
+
+    /// List the checks and what each is about
+    #[arg(long, conflicts_with_all = ["checks", "verbose", "json"])]
+    list_checks: bool,
+
+    /// Explain what is fine as fully as what isn't
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// Print what was found as one JSON document, and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// Clap tells of a wrong name with the nearest right one and all others, and completes them.
+fn check_names() -> PossibleValuesParser {
+    let names = CHECKS
+        .iter()
+        .map(|check| PossibleValue::new(check.name).help(check.about));
+    PossibleValuesParser::new(names)
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    carry_out(arguments).unwrap_or_else(Complaint::report)
+}
+
+fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let screen = Screen::new(Drawing::Lines, Stop::new());
+    if arguments.list_checks {
+        let lines = report::checks(&CHECKS, Systems::HERE, screen.width(), screen.paint());
+        return output::write(lines.as_bytes(), Exit::Ok);
+    }
+    let diagnosis = Diagnosis::of(findings(arguments));
+    let shown = match arguments.json {
+        true => {
+            let document = serde_json::to_string_pretty(&diagnosis).expect("numbers and texts are JSON");
+            escaped_json(&document) + "\n"
+        }
+        false => {
+            let detail = match arguments.verbose {
+                true => Detail::Everything,
+                false => Detail::WhatIsWrong,
+            };
+            report::report(&diagnosis, detail, screen.width(), screen.paint())
+        }
+    };
+    output::write(shown.as_bytes(), diagnosis.exit())
+}
+
+/// What all checks find that were asked for.
+fn findings(arguments: &Arguments) -> Vec<Finding> {
+    let limits = descriptor_limits()
+        .map(Descriptors::from)
+        .map_err(|error: io::Error| Unread::of("the limit of open files", &error));
+    let watched = checks::watched(&arguments.checks);
+    let facts = Facts::gather(&Machine, limits, &watched, || thread::sleep(BETWEEN_LOOKS));
+    checks::examine(&facts, &arguments.checks, Systems::HERE)
+}
