@@ -165,6 +165,11 @@ mod tests {
         assert!(check(&nested(1_000_000)).is_err());
         let brackets = format!(r#""{}\"{}""#, "[".repeat(100), "{".repeat(100));
         assert!(check(brackets.as_bytes()).is_ok(), "within a string");
+        let behind = |string: &str| check_depth(&[string.as_bytes(), &nested(MAX_DEPTH + 1)].concat());
+        for string in [r#""","#, r#""a[","#, r#""\\","#, r#""\"[","#] {
+            assert!(behind(string).is_err(), "behind the string {string}");
+        }
+        assert!(behind(r#""\""#).is_ok(), "the string hasn't ended");
         assert!(check(br#"[[],[],{"a":[]}]"#).is_ok());
         let wide = format!("[{}1]", "[],".repeat(1_000));
         assert!(check(wide.as_bytes()).is_ok(), "wide isn't deep");
@@ -179,6 +184,13 @@ mod tests {
             assert!(check(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(check(b"\"\xff\"").is_err(), "not UTF-8");
+    }
+
+    #[test]
+    fn what_is_written_is_the_value_as_json() {
+        assert_eq!(write(&("a", [1])).expect("JSON"), br#"["a",[1]]"#);
+        let unwritable = std::collections::BTreeMap::from([([1], 2)]);
+        assert!(write(&unwritable).is_err(), "keys are strings");
     }
 
     #[test]
