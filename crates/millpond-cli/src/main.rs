@@ -12,6 +12,7 @@ mod output;
 mod page;
 mod ports;
 mod screen;
+mod sockstat;
 mod stop;
 mod text;
 

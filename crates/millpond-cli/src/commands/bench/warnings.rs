@@ -47,8 +47,8 @@ pub(super) fn warnings(modes: &[ModeResults], background: &Background) -> Vec<Wa
 fn warning(code: &'static str, mode: &ModeResults, text: &str, advice: &str) -> Option<Warning> {
     Some(Warning {
         code,
-        text: format!("{}: {text}", mode.mode.name()),
-        advice: String::from(advice),
+        text: format!("{}: {text}.", mode.mode.name()),
+        advice: format!("{advice}."),
     })
 }
 
@@ -60,9 +60,9 @@ fn ports_used_up(mode: &ModeResults, background: &Background) -> Option<Warning>
             "no local port was left: each closed connection keeps its port for a minute (TIME_WAIT)",
             match background.exhaust {
                 true => {
-                    "that is what --exhaust is for; `millpond doctor` says how many connections a second this machine allows"
+                    "That is what --exhaust is for; `millpond doctor` says how many connections a second this machine allows"
                 }
-                false => "another program uses this machine's ports as well: `millpond doctor` shows which",
+                false => "Another program uses this machine's ports as well: `millpond doctor` shows which",
             },
         );
     }
@@ -74,7 +74,7 @@ fn ports_used_up(mode: &ModeResults, background: &Background) -> Option<Warning>
         mode,
         "stopped early, with four fifths of this machine's ports towards the server in use; its throughput is that of a \
          burst, which can't last",
-        "wait a minute, or send fewer: --requests, or a --rate that the ports can keep up with (`millpond doctor` tells it); \
+        "Wait a minute, or send fewer: --requests, or a --rate that the ports can keep up with (`millpond doctor` tells it); \
          --exhaust goes on until there is none left",
     )
 }
@@ -88,7 +88,7 @@ fn few_samples(mode: &ModeResults) -> Option<Warning> {
         "few_samples",
         mode,
         &format!("{replies} replies are too few for a p99.9, which takes 10,000"),
-        "measure for longer: --seconds",
+        "Measure for longer: --seconds",
     )
 }
 
@@ -106,7 +106,7 @@ fn noisy(mode: &ModeResults) -> Option<Warning> {
         "noisy",
         mode,
         &format!("the rounds differ by {:.0} % of their median", spread * 100.0),
-        "close other programs, measure for longer or in more rounds: --seconds, --rounds",
+        "Close other programs, measure for longer or in more rounds: --seconds, --rounds",
     )
 }
 
@@ -122,7 +122,7 @@ fn rate_missed(mode: &ModeResults, background: &Background) -> Option<Warning> {
             "{:.1} right replies a second instead of the {rate} that were asked for",
             mode.throughput
         ),
-        "the latencies are those of a queue that grows: lower --rate, or give it more --callers and --connections",
+        "The latencies are those of a queue that grows: lower --rate, or give it more --callers and --connections",
     )
 }
 
@@ -143,7 +143,7 @@ fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
                 share * 100.0,
                 background.threads
             ),
-            "more --threads, if the machine has cores that the server doesn't need, or run it on another machine",
+            "More --threads, if the machine has cores that the server doesn't need, or run it on another machine",
         );
     }
     // A single caller waits by itself, and short connections for the kernel.
@@ -155,7 +155,7 @@ fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
                 "this program was idle for {:.0} % of the time: the server, or the way to it, sets the pace",
                 (1.0 - share) * 100.0
             ),
-            "look at the server's processors; if it has several, more --connections may reach more of them",
+            "Look at the server's processors; if it has several, more --connections may reach more of them",
         );
     }
     None

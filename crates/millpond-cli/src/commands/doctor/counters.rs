@@ -1,5 +1,4 @@
-//! What the kernel has counted: events since its network (the machine's, or the container's own) began, and sockets as they are now. Pure: texts
-//! to values.
+//! The events that the kernel has counted since its network (the machine's, or the container's own) began. Pure: texts to values.
 
 use std::collections::HashMap;
 
@@ -35,33 +34,6 @@ impl Counters {
     }
 }
 
-/// The machine's TCP sockets now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SocketCounts {
-    /// Closed by their program, but not done yet.
-    pub(super) orphans: u64,
-    pub(super) time_wait: u64,
-    /// Pages of memory for what waits in their buffers.
-    pub(super) pages: u64,
-}
-
-impl SocketCounts {
-    /// The line `TCP: inuse 1 orphan 0 tw 2 alloc 1 mem 147` of `/proc/net/sockstat`.
-    pub(super) fn parse(text: &str) -> Option<SocketCounts> {
-        let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
-        let words: Vec<_> = line.split_ascii_whitespace().collect();
-        let of = |name: &str| -> Option<u64> {
-            let pair = words.chunks_exact(2).find(|pair| pair[0] == name)?;
-            pair[1].parse().ok()
-        };
-        Some(SocketCounts {
-            orphans: of("orphan")?,
-            time_wait: of("tw")?,
-            pages: of("mem")?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,25 +53,6 @@ mod tests {
             "IpExt: A\nIpExt: 1\n",
         ] {
             assert_eq!(Counters::parse("TcpExt", bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn sockets_are_counted_in_one_line_of_several() {
-        let text = "sockets: used 12\nTCP: inuse 1 orphan 3 tw 2 alloc 1 mem 147\nUDP: inuse 0 mem 9\n";
-        let counts = SocketCounts {
-            orphans: 3,
-            time_wait: 2,
-            pages: 147,
-        };
-        assert_eq!(SocketCounts::parse(text), Some(counts));
-        for bad in [
-            "",
-            "UDP: inuse 0\n",
-            "TCP: inuse 1 orphan\n",
-            "TCP: orphan x tw 2 mem 3\n",
-        ] {
-            assert_eq!(SocketCounts::parse(bad), None, "{bad:?}");
         }
     }
 }

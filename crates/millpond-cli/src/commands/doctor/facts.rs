@@ -7,11 +7,12 @@ use millpond::transport::system::{DescriptorLimits, SystemFiles};
 
 use super::{
     cgroups::Groups,
-    counters::{Counters, SocketCounts},
+    counters::Counters,
     files::{self, Files, Reading, number, numbers},
     ports::{PortRange, PortSet},
     sockets::{self, Sockets},
 };
+use crate::sockstat::SocketCounts;
 
 /// How long a port stays in TIME_WAIT on Linux: compiled in (`TCP_TIMEWAIT_LEN`), no setting changes it.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);

@@ -15,7 +15,10 @@ use millpond::{
 use serde::Serialize;
 
 use super::{hangup::Files, plan::Plan};
-use crate::text::{escaped, span};
+use crate::{
+    numbers::counted,
+    text::{escaped, span},
+};
 
 /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
 const VERSION: u32 = 1;
@@ -171,8 +174,8 @@ impl fmt::Display for Draining {
             f,
             "draining for {} at most: {}, {} under way; the same signal again closes at once",
             span(Duration::from_secs_f64(self.within_seconds)),
-            counted(self.connections as u64, "connection"),
-            counted(self.handled as u64, "request"),
+            counted(self.connections as u64, "connection", "connections"),
+            counted(self.handled as u64, "request", "requests"),
         )
     }
 }
@@ -204,19 +207,19 @@ impl fmt::Display for Drained {
             f,
             "ended after {}: {}, {}, {} told",
             span(self.server.up),
-            counted(totals.requests, "request"),
+            counted(totals.requests, "request", "requests"),
             match totals.replies {
                 1 => String::from("1 reply"),
                 replies => format!("{replies} replies"),
             },
-            counted(told(&totals.failures), "failure"),
+            counted(told(&totals.failures), "failure", "failures"),
         )?;
         match self.forced {
             0 => f.write_str("; all was finished"),
             forced => write!(
                 f,
                 "; {} closed with something under way",
-                counted(forced as u64, "connection")
+                counted(forced as u64, "connection", "connections")
             ),
         }
     }
@@ -233,13 +236,6 @@ fn told(failures: &Failures) -> u64 {
         ..
     } = failures;
     malformed + refused + handler_failed + unavailable + overloaded + timed_out
-}
-
-fn counted(count: u64, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }
 
 /// What a client on this machine dials: the address that stands for all of them is none of its own.

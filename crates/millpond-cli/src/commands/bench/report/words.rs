@@ -3,7 +3,7 @@
 
 use super::super::results::{Comparison, ErrorKind, Mode, ModeResults, Results};
 use crate::{
-    numbers::{rate, thousands},
+    numbers::{counted, rate, thousands},
     text::escaped,
 };
 
@@ -23,11 +23,11 @@ pub(super) fn settings(results: &Results) -> String {
     };
     format!(
         "{}, at most {} from a pool, bodies of {} in {} frames; {paced}. {} here for the callers.",
-        counted(results.callers.into(), "caller"),
-        counted(results.connections.into(), "connection"),
-        counted(results.body_bytes as u64, "byte"),
+        counted(results.callers.into(), "caller", "callers"),
+        counted(results.connections.into(), "connection", "connections"),
+        counted(results.body_bytes as u64, "byte", "bytes"),
         results.framing,
-        counted(results.threads as u64, "thread"),
+        counted(results.threads as u64, "thread", "threads"),
     )
 }
 
@@ -128,10 +128,4 @@ fn factored(number: f64) -> String {
         true => format!("{number:.2}"),
         false => format!("{number:.1e}"),
     }
-}
-
-/// `1 caller`, `2 callers`.
-fn counted(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", thousands(number))
 }
