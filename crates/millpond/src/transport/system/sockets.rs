@@ -27,13 +27,37 @@ pub struct TcpSocket {
     pub transmission: Option<Transmission>,
 }
 
+impl TcpSocket {
+    /// One that is made up, with nothing waiting and nobody's: for tests of what judges sockets. Set its fields as needed.
+    pub fn new(state: TcpState, local: SocketAddr, peer: SocketAddr) -> TcpSocket {
+        TcpSocket {
+            state,
+            local,
+            peer,
+            inode: None,
+            uid: 0,
+            queue: match state {
+                TcpState::Listen => SocketQueue::Connections {
+                    waiting: 0,
+                    limit: None,
+                },
+                _ => SocketQueue::Bytes {
+                    received: 0,
+                    unacknowledged: 0,
+                },
+            },
+            transmission: None,
+        }
+    }
+}
+
 /// What waits in a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketQueue {
     /// Bytes, of a connection.
     Bytes {
-        /// Received, and not yet read by the process.
+        /// Received, and not yet read by the process. The peer's end (FIN) counts as one byte until that is read.
         received: u32,
         /// Written, and not yet acknowledged by the peer.
         unacknowledged: u32,

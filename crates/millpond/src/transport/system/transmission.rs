@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 /// How the transmission of a TCP connection goes: some of the kernel's `TCP_INFO`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transmission {
     /// The smoothed round-trip time. Zero before the first was measured.
