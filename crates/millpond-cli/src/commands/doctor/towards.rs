@@ -41,7 +41,7 @@ impl Towards {
         f64::from(self.in_use) / f64::from(self.available.max(1))
     }
 
-    /// New connections a second that can go on for ever, if each is closed by this side.
+    /// New connections a second, if each is closed by this side and that goes on for more than a minute.
     fn connections_a_second(&self) -> f64 {
         f64::from(self.available) / TIME_WAIT
     }
@@ -66,7 +66,7 @@ pub(super) fn judge(ports: &Result<Towards, String>) -> Finding {
         _ => Mark::Good,
     };
     let found = format!(
-        "{}; opening a connection for each request, this machine can make {} a second to there for ever",
+        "{}; a connection for each request can be opened {} times a second for long, and no more",
         ports.told,
         rate(ports.connections_a_second())
     );
@@ -105,7 +105,7 @@ mod tests {
             [Mark::Good, Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad]
         );
         let finding = judge(&ports(0));
-        assert!(finding.found.contains("471 a second"), "{}", finding.found);
+        assert!(finding.found.contains("471 times a second"), "{}", finding.found);
         assert_eq!(judge(&Err(String::from("refused"))).mark, Mark::Unknown);
     }
 }

@@ -166,7 +166,7 @@ impl SocketQueue {
 pub enum Telling {
     /// State, addresses, owner and queues.
     Sockets,
-    /// How its transmission goes as well, which the kernel takes some 0.2 µs a socket more for.
+    /// How its transmission goes as well, which takes up to twice as long.
     Transmission,
 }
 
@@ -197,10 +197,10 @@ pub enum SocketSource {
 ///
 /// It is no snapshot: a socket that changes meanwhile may come twice, in two states, or not at all.
 ///
-/// This blocks: by netlink for some 0.2 ms and 1 µs for each socket that there is, kept or not; from `/proc`, where netlink is refused,
-/// for twice to three times as long. Never call it under a lock; in asynchronous code call it from a blocking thread. Some 200
-/// bytes are held for each socket that is kept, and 64 KiB besides. It needs no privileges: every user may see all sockets of the
-/// namespace.
+/// This blocks: by netlink for some 0.2 ms, and 1 to 2 µs for each socket that there is, kept or not; from `/proc`, where netlink is
+/// refused, for some 10 ms, in which the kernel walks through its whole table, and 3 µs for each. Never call it under a lock; in
+/// asynchronous code call it from a blocking thread. 208 bytes are held for each socket that is kept, and 64 KiB besides. It needs no
+/// privileges: every user may see all sockets of the namespace.
 ///
 /// # Errors
 ///

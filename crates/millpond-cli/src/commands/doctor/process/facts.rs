@@ -15,12 +15,9 @@ use millpond::transport::system::{
 
 use crate::commands::doctor::towards::Towards;
 
-/// How often the sockets are looked at, and at which intervals. A connection per request is seen while it is open, or not at all.
-const LOOKS: u32 = 4;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
-
-/// Where there are very many sockets each look takes its time: then there are fewer.
-const LONG_ENOUGH: Duration = Duration::from_secs(2);
+/// For how long the sockets are looked at, and at which intervals. A connection per request is seen while it is open, or not at all.
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// The destinations whose ports are counted.
 const PORTS_COUNTED: usize = 3;
@@ -86,7 +83,9 @@ pub(super) enum ToldBy {
 /// What one look is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
+    First,
     Passing,
+    /// Tells all that is wanted.
     Last,
 }
 
@@ -133,19 +132,19 @@ fn see(pid: u32) -> io::Result<Seen> {
     let is_ours = namespace(pid)? == namespace_of_ours()?;
     let began = Instant::now();
     let mut seen = Seen::default();
-    for number in 0..LOOKS {
-        let is_last = number + 1 == LOOKS || (number > 0 && began.elapsed() > LONG_ENOUGH);
-        let look = match is_last {
-            true => Look::Last,
-            false => Look::Passing,
-        };
+    let mut look = Look::First;
+    loop {
         let own = own_sockets(pid)?;
         let found = look_at(pid, is_ours, look, &own)?;
-        seen.take_in(found, &own, number == 0);
-        if is_last {
+        seen.take_in(found, &own, look);
+        if look == Look::Last {
             break;
         }
         thread::sleep(BETWEEN_LOOKS);
+        look = match began.elapsed() < LONG_ENOUGH {
+            true => Look::Passing,
+            false => Look::Last,
+        };
     }
     if is_ours {
         let most = seen.remnants_towards().into_iter().take(PORTS_COUNTED);
@@ -161,7 +160,7 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
         _ => socket.inode.is_some_and(|inode| own.contains(&inode)),
     };
     let telling = match look {
-        Look::Passing => Telling::Sockets,
+        Look::First | Look::Passing => Telling::Sockets,
         Look::Last => Telling::Transmission,
     };
     match is_ours {
@@ -171,7 +170,7 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
 }
 
 impl Seen {
-    fn take_in(&mut self, found: Sockets, own: &HashSet<u64>, is_first: bool) {
+    fn take_in(&mut self, found: Sockets, own: &HashSet<u64>, look: Look) {
         self.told_by = match found.source {
             SocketSource::Proc {
                 refused: Some(refused),
@@ -201,9 +200,9 @@ impl Seen {
             .filter(close_wait)
             .filter_map(|socket| socket.inode);
         let waiting: HashSet<u64> = waiting.collect();
-        match is_first {
-            true => self.lasting_close_wait = waiting,
-            false => self.lasting_close_wait.retain(|inode| waiting.contains(inode)),
+        match look {
+            Look::First => self.lasting_close_wait = waiting,
+            Look::Passing | Look::Last => self.lasting_close_wait.retain(|inode| waiting.contains(inode)),
         }
         let dialled = |socket: &&TcpSocket| {
             !matches!(socket.state, TcpState::Listen | TcpState::Closed) && !self.is_accepted(socket)

@@ -47,7 +47,8 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         Err(unseen) => findings.push(not_seen(facts, unseen)),
         Ok(seen) => {
             findings.push(sockets(facts, seen));
-            if !seen.own.is_empty() {
+            // One that opens a connection for each request has none at the moment, often.
+            if !(seen.own.is_empty() && seen.destinations.is_empty()) {
                 findings.extend([
                     quality::transmission(seen),
                     close_wait(facts, seen),
@@ -99,7 +100,7 @@ fn not_seen(facts: &Facts, unseen: &Unseen) -> Finding {
             format!(
                 "which sockets {whose} has open may not be read: it belongs to another user, or is protected"
             ),
-            "run this as its user, or as root",
+            "run this as its user, or as root; in a container that needs the right to trace (CAP_SYS_PTRACE)",
         ),
         Unseen::Failed(why) => (
             format!("the sockets of {whose} can't be read: {}", escaped(why)),
@@ -120,7 +121,7 @@ fn sockets(facts: &Facts, seen: &Seen) -> Finding {
         .map(|(state, count)| format!("{} {state}", thousands(*count as u64)))
         .collect();
     let mut found = match seen.own.len() {
-        0 => format!("{} has no TCP socket open", whose(facts)),
+        0 => format!("{} has no TCP socket open at the moment", whose(facts)),
         count => format!(
             "{} has {} open: {}",
             whose(facts),
@@ -271,8 +272,8 @@ fn listeners(seen: &Seen) -> Finding {
         // One more than the limit is let in.
         Some(limit) if waiting >= limit && *waiting > 0 => Mark::Bad,
         Some(limit) if u64::from(*waiting) * 2 >= u64::from(*limit) && *waiting > 0 => Mark::Warning,
-        Some(_) => Mark::Good,
-        None => Mark::Unknown,
+        None if *waiting > 0 => Mark::Unknown,
+        _ => Mark::Good,
     });
     let mark = marks.max().unwrap_or(Mark::Good);
     let mut fullest = queues.clone();

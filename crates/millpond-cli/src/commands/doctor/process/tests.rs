@@ -5,6 +5,8 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
     time::Duration,
 };
 
@@ -298,6 +300,7 @@ fn a_full_accept_queue_is_bad() {
         ]
     );
     assert_eq!(mark("process-listeners", &with_queue(5, None)), Mark::Unknown);
+    assert_eq!(mark("process-listeners", &with_queue(0, None)), Mark::Good);
     let deaf = process(owning(vec![socket(1, TcpState::Established)]));
     assert_eq!(mark("process-listeners", &deaf), Mark::Good);
 }
@@ -382,6 +385,41 @@ fn of_this_process_a_connection_that_it_does_not_close_is_found() {
     ));
     assert_eq!(mark("process-close-wait", &process(seen)), Mark::Bad);
     drop(kept);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnants() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let stop = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = None;
+            while !stop.load(Relaxed) {
+                // The next is open before the last is closed, by this side first.
+                let near = TcpStream::connect(address).expect("connects");
+                let far = listener.accept().expect("accepts").0;
+                drop(last.replace((near, far)));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let seen = seen_of_us();
+        stop.store(true, Relaxed);
+        seen
+    });
+    assert!(seen.destinations.contains(&address));
+    let remnants = seen.remnants_towards();
+    let towards = remnants.iter().find(|(peer, _)| *peer == address);
+    assert!(towards.is_some_and(|(_, count)| *count > 0), "{remnants:?}");
+}
+
+#[test]
+fn a_process_between_two_connections_is_judged_by_its_remnants_all_the_same() {
+    let mut seen = owning(Vec::new());
+    seen.remnants = vec![TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:40000"), peer()); 900];
+    assert_eq!(mark("process-time-wait", &process(seen)), Mark::Warning);
+    assert_eq!(judge::all(&process(Seen::default())).len(), 2);
 }
 
 #[cfg(target_os = "linux")]
