@@ -3,6 +3,8 @@
 
 mod facts;
 mod judge;
+#[cfg(all(test, target_os = "linux"))]
+mod live;
 mod quality;
 #[cfg(test)]
 mod tests;

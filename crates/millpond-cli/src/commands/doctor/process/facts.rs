@@ -82,7 +82,7 @@ pub(super) enum ToldBy {
 
 /// What one look is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     First,
     Passing,
     /// Tells all that is wanted.
@@ -128,6 +128,18 @@ impl Seen {
     }
 }
 
+impl ToldBy {
+    fn of(source: SocketSource) -> ToldBy {
+        match source {
+            SocketSource::Proc {
+                refused: Some(refused),
+            } => ToldBy::Proc(refused.to_string()),
+            SocketSource::Proc { refused: None } => ToldBy::OtherNamespace,
+            _ => ToldBy::Netlink,
+        }
+    }
+}
+
 fn see(pid: u32) -> io::Result<Seen> {
     let is_ours = namespace(pid)? == namespace_of_ours()?;
     let began = Instant::now();
@@ -136,7 +148,8 @@ fn see(pid: u32) -> io::Result<Seen> {
     loop {
         let own = own_sockets(pid)?;
         let found = look_at(pid, is_ours, look, &own)?;
-        seen.take_in(found, &own, look);
+        seen.told_by = ToldBy::of(found.source);
+        seen.take_in(found.sockets, &own, look);
         if look == Look::Last {
             break;
         }
@@ -170,19 +183,13 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
 }
 
 impl Seen {
-    fn take_in(&mut self, found: Sockets, own: &HashSet<u64>, look: Look) {
-        self.told_by = match found.source {
-            SocketSource::Proc {
-                refused: Some(refused),
-            } => ToldBy::Proc(refused.to_string()),
-            SocketSource::Proc { refused: None } => ToldBy::OtherNamespace,
-            _ => ToldBy::Netlink,
-        };
+    /// What one look has found, `own` being the numbers of the process's sockets at that moment.
+    pub(super) fn take_in(&mut self, found: Vec<TcpSocket>, own: &HashSet<u64>, look: Look) {
         let mut told = HashSet::new();
         self.own.clear();
         self.remnants.clear();
         self.listening.clear();
-        for socket in found.sockets {
+        for socket in found {
             if socket.state == TcpState::Listen {
                 self.listening.insert(socket.local.port());
             }

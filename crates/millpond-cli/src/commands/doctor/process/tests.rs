@@ -1,19 +1,11 @@
-//! Made-up processes for each judgement, and this very process for what is gathered.
+//! Made-up processes for each judgement.
 
-use std::{
-    fs,
-    io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use millpond::transport::system::{SocketQueue, TcpSocket, TcpState, Transmission};
 
 use super::{
-    facts::{Descriptors, Facts, Seen, ToldBy, Unseen, inode, soft_limit},
+    facts::{Descriptors, Facts, Look, Seen, ToldBy, Unseen, inode, soft_limit},
     judge,
 };
 use crate::commands::doctor::{
@@ -52,7 +44,7 @@ fn quick(rtt: u64) -> Transmission {
 
 fn listener(waiting: u32, limit: Option<u32>) -> TcpSocket {
     let mut listener = TcpSocket::new(TcpState::Listen, at("0.0.0.0:7070"), at("0.0.0.0:0"));
-    listener.inode = Some(1);
+    listener.inode = Some(900);
     listener.queue = SocketQueue::Connections { waiting, limit };
     listener
 }
@@ -306,6 +298,41 @@ fn a_full_accept_queue_is_bad() {
 }
 
 #[test]
+fn looks_add_up_to_what_lasts_and_whom_it_has_dialled() {
+    let mut seen = Seen::default();
+    let own = [1, 2, 3, 4, 900].into();
+    let close_wait = |number| socket(number, TcpState::CloseWait);
+    let mut passing = socket(4, TcpState::Established);
+    passing.peer = at("10.0.0.3:443");
+    let mut accepted = socket(3, TcpState::Established);
+    (accepted.local, accepted.peer) = (at("10.0.0.9:7070"), at("10.0.0.8:50000"));
+    let first = vec![close_wait(1), close_wait(2), passing, accepted, listener(0, None)];
+    seen.take_in(first, &own, Look::First);
+    seen.take_in(
+        vec![close_wait(1), accepted, listener(0, None)],
+        &own,
+        Look::Passing,
+    );
+    // One that changes meanwhile comes twice, and another is of another process.
+    let last = vec![
+        close_wait(2),
+        close_wait(2),
+        close_wait(99),
+        TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:41000"), at("10.0.0.3:443")),
+        TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:7070"), at("10.0.0.8:50001")),
+        TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:41001"), at("10.0.0.4:443")),
+        close_wait(1),
+        listener(0, None),
+    ];
+    seen.take_in(last, &own, Look::Last);
+    let numbers: Vec<_> = seen.own.iter().filter_map(|socket| socket.inode).collect();
+    assert_eq!(numbers, [2, 1, 900]);
+    assert_eq!(seen.lasting_close_wait, [1].into());
+    assert_eq!(seen.destinations, [peer(), at("10.0.0.3:443")].into());
+    assert_eq!(seen.remnants_towards(), [(at("10.0.0.3:443"), 1)]);
+}
+
+#[test]
 fn the_files_of_proc_are_read() {
     assert_eq!(inode("socket:[4711]"), Some(4_711));
     for other in ["/dev/null", "pipe:[1]", "socket:[x]", "socket:[1", ""] {
@@ -322,109 +349,10 @@ fn the_files_of_proc_are_read() {
     assert_eq!(soft_limit(""), None);
 }
 
-/// What is seen of this process, where that is allowed.
-fn seen_of_us() -> Seen {
-    let facts = Facts::gather(process::id()).unwrap_or_else(|_| panic!("we run"));
-    let limit = facts.descriptors.soft_limit.expect("a limit");
-    assert!(
-        facts
-            .descriptors
-            .open
-            .is_some_and(|open| open > 2 && open <= limit),
-        "{:?}",
-        facts.descriptors
-    );
-    assert_eq!(
-        facts.name,
-        fs::read_to_string("/proc/self/comm").expect("a name").trim_end()
-    );
-    facts.sockets.expect("our own")
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn of_this_process_a_connection_that_it_does_not_close_is_found() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let mut leaked = TcpStream::connect(address).expect("connects");
-    let (mut accepted, _) = listener.accept().expect("accepts");
-    let kept = TcpStream::connect(address).expect("connects");
-    let from = leaked.local_addr().expect("an address");
-    accepted.write_all(b"bye").expect("sends");
-    drop(accepted);
-    // So the end has arrived.
-    leaked.read_exact(&mut [0; 2]).expect("bytes");
-    leaked.set_nonblocking(true).expect("a flag");
-    while leaked
-        .peek(&mut [0; 9])
-        .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-    {}
-
-    let seen = seen_of_us();
-    let ours = |socket: &&TcpSocket| socket.local == from;
-    let found = seen.own.iter().find(ours).expect("the leak");
-    assert_eq!((found.state, found.peer), (TcpState::CloseWait, address));
-    assert_eq!(
-        found.queue,
-        SocketQueue::Bytes {
-            // With the end, which counts as one.
-            received: 2,
-            unacknowledged: 0
-        }
-    );
-    assert!(seen.lasting_close_wait.contains(&found.inode.expect("a number")));
-    assert!(seen.destinations.contains(&address));
-    let listening = seen
-        .own
-        .iter()
-        .find(|socket| socket.state == TcpState::Listen && socket.local == address);
-    // The second connection waits.
-    assert!(matches!(
-        listening.expect("the listener").queue,
-        SocketQueue::Connections { waiting: 1, .. }
-    ));
-    assert_eq!(mark("process-close-wait", &process(seen)), Mark::Bad);
-    drop(kept);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnants() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let stop = AtomicBool::new(false);
-    let seen = thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut last = None;
-            while !stop.load(Relaxed) {
-                // The next is open before the last is closed, by this side first.
-                let near = TcpStream::connect(address).expect("connects");
-                let far = listener.accept().expect("accepts").0;
-                drop(last.replace((near, far)));
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        let seen = seen_of_us();
-        stop.store(true, Relaxed);
-        seen
-    });
-    assert!(seen.destinations.contains(&address));
-    let remnants = seen.remnants_towards();
-    let towards = remnants.iter().find(|(peer, _)| *peer == address);
-    assert!(towards.is_some_and(|(_, count)| *count > 0), "{remnants:?}");
-}
-
 #[test]
 fn a_process_between_two_connections_is_judged_by_its_remnants_all_the_same() {
     let mut seen = owning(Vec::new());
     seen.remnants = vec![TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:40000"), peer()); 900];
     assert_eq!(mark("process-time-wait", &process(seen)), Mark::Warning);
     assert_eq!(judge::all(&process(Seen::default())).len(), 2);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_process_that_does_not_exist_is_missing() {
-    // Above what Linux gives to any.
-    assert!(Facts::gather(4_194_305).is_err());
 }
