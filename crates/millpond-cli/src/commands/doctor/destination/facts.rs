@@ -1,12 +1,13 @@
 //! What can be found out about a destination by connecting to it. Judges nothing.
 
 use std::{
+    io,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use millpond::transport::{
-    Endpoint, Host, HostPort, Stream,
+    self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream,
     system::{Transmission, transmissions},
 };
 use tokio::{
@@ -49,12 +50,36 @@ pub(super) struct Lookup {
     pub(super) answer: Result<Vec<SocketAddr>, String>,
 }
 
-/// One address, tried: how long its handshake took, or why there was none, in the library's words.
+/// One address, tried.
 #[derive(Debug)]
 pub(super) struct Attempt {
     /// `None` for a Unix socket.
     pub(super) address: Option<SocketAddr>,
-    pub(super) came: Result<Duration, String>,
+    pub(super) came: Came,
+}
+
+/// What came of trying an address. Why it failed is in the library's words, which name the address.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// After how long the handshake was done.
+    Reached(Duration),
+    /// This machine has no way there; where other addresses are reached that costs nothing, for it is known at once.
+    NoRoute(String),
+    Failed(String),
+}
+
+impl Came {
+    fn failed(error: &ConnectError) -> Came {
+        let told = error.cause.to_string();
+        let is_no_route =
+            |attempt: &transport::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
+        match &error.cause {
+            ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(is_no_route) => {
+                Came::NoRoute(told)
+            }
+            _ => Came::Failed(told),
+        }
+    }
 }
 
 /// How it is on the way to an address.
@@ -157,9 +182,9 @@ async fn try_each(
         came: match dialled {
             Ok(dialled) => {
                 first.get_or_insert(dialled.stream);
-                Ok(dialled.timings.connect)
+                Came::Reached(dialled.timings.connect)
             }
-            Err(error) => Err(error.cause.to_string()),
+            Err(error) => Came::failed(&error),
         },
     });
     (attempts.collect(), first)

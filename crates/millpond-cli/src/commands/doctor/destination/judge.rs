@@ -6,7 +6,7 @@ use rustls::pki_types::UnixTime;
 
 use super::{
     certificate::{Certificate, RENEWED_BEFORE, long},
-    facts::{Attempt, Facts, Lookup, Path},
+    facts::{Attempt, Came, Facts, Lookup, Path},
     handshake::{Broken, Cure, Shaken},
 };
 use crate::{
@@ -88,24 +88,18 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
     if attempts.is_empty() {
         return None;
     }
-    let times: Vec<_> = attempts
-        .iter()
-        .filter_map(|attempt| attempt.came.as_ref().ok())
-        .collect();
-    let slowest = times.iter().copied().max().copied().unwrap_or_default();
+    let times: Vec<Duration> = attempts.iter().filter_map(reached).collect();
+    let slowest = times.iter().copied().max().unwrap_or_default();
+    let is_dead = |attempt: &&Attempt| matches!(attempt.came, Came::Failed(_));
+    let dead = attempts.iter().filter(is_dead).count();
     let mark = match times.len() {
         0 => Mark::Bad,
-        reached if reached < attempts.len() || slowest >= LOST_SYN => Mark::Warning,
+        _ if dead > 0 || slowest >= LOST_SYN => Mark::Warning,
         _ => Mark::Good,
     };
     let told: Vec<_> = attempts
         .iter()
-        .map(|attempt| match (&attempt.came, attempt.address) {
-            (Ok(took), Some(address)) => format!("{address} in {}", span(*took)),
-            (Ok(took), None) => format!("{destination} in {}", span(*took)),
-            // It names the address itself.
-            (Err(error), _) => escaped(error),
-        })
+        .map(|attempt| told(destination, attempt))
         .collect();
     let how = match (times.len(), attempts.len()) {
         (0, 1) => String::from("not reached"),
@@ -125,11 +119,26 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
     Some(match (times.len(), mark) {
         (0, _) => finding.advice("look whether the server runs and listens on this port, and what a firewall lets through"),
         (_, Mark::Good) => finding,
-        (reached, _) if reached == attempts.len() => {
+        _ if dead == 0 => {
             finding.advice("a handshake of more than a second has lost a packet: look at the path, and at the server's accept queue")
         }
         _ => finding.advice("repair what is behind the dead address, or take it out of the name"),
     })
+}
+
+fn reached(attempt: &Attempt) -> Option<Duration> {
+    match attempt.came {
+        Came::Reached(took) => Some(took),
+        Came::NoRoute(_) | Came::Failed(_) => None,
+    }
+}
+
+fn told(destination: &str, attempt: &Attempt) -> String {
+    match (&attempt.came, attempt.address) {
+        (Came::Reached(took), Some(address)) => format!("{address} in {}", span(*took)),
+        (Came::Reached(took), None) => format!("{destination} in {}", span(*took)),
+        (Came::NoRoute(error) | Came::Failed(error), _) => escaped(error),
+    }
 }
 
 pub(super) fn path(path: &Path) -> Finding {

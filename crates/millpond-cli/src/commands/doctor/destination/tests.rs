@@ -19,7 +19,7 @@ use super::{
     Destination, DestinationFlags,
     certificate::Certificate,
     check,
-    facts::{Attempt, Lookup, Path},
+    facts::{Attempt, Came, Lookup, Path},
     handshake::{Broken, Cure, Second, Shaken},
     judge::{connect, no_session, path, resolve, session},
 };
@@ -93,29 +93,36 @@ fn a_name_that_has_no_address_is_bad_and_a_slow_one_worth_telling() {
 
 #[test]
 fn one_dead_address_of_several_is_a_warning_and_all_dead_are_bad() {
-    let tried = |came: &[Result<u64, &str>]| {
+    let tried = |came: Vec<Came>| {
         let attempts: Vec<_> = came
-            .iter()
+            .into_iter()
             .map(|came| Attempt {
                 address: Some(at("10.0.0.1:80")),
-                came: came.map(Duration::from_millis).map_err(String::from),
+                came,
             })
             .collect();
         connect("tcp://db.example:80", &attempts).expect("something was tried")
     };
-    assert_eq!(tried(&[Ok(1), Ok(2)]).mark, Mark::Good);
-    let partly = tried(&[
-        Ok(1),
-        Err("10.0.0.2:80: connection refused (nothing listens there)"),
-    ]);
+    let reached = |ms| Came::Reached(Duration::from_millis(ms));
+    let refused = || {
+        Came::Failed(String::from(
+            "10.0.0.2:80: connection refused (nothing listens there)",
+        ))
+    };
+    let no_route = || Came::NoRoute(String::from("[2001:db8::1]:80: network unreachable"));
+    assert_eq!(tried(vec![reached(1), reached(2)]).mark, Mark::Good);
+    let partly = tried(vec![reached(1), refused()]);
     assert_eq!(partly.mark, Mark::Warning);
     assert_eq!(
         partly.found,
         "1 of 2 addresses reached: 10.0.0.1:80 in 1 ms; 10.0.0.2:80: connection refused (nothing listens there)"
     );
-    assert_eq!(tried(&[Err("refused"), Err("refused")]).mark, Mark::Bad);
+    assert_eq!(tried(vec![refused(), refused()]).mark, Mark::Bad);
+    // A machine without IPv6.
+    assert_eq!(tried(vec![no_route(), reached(1)]).mark, Mark::Good);
+    assert_eq!(tried(vec![no_route()]).mark, Mark::Bad);
     // A SYN was lost.
-    assert_eq!(tried(&[Ok(1), Ok(1_020)]).mark, Mark::Warning);
+    assert_eq!(tried(vec![reached(1), reached(1_020)]).mark, Mark::Warning);
     assert_eq!(connect("tcp://db.example:80", &[]), None);
 }
 
