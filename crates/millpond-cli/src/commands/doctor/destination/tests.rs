@@ -10,7 +10,9 @@ use std::{
 
 use clap::Parser;
 use millpond::transport::{
-    Accepted, Endpoint, ListenOptions, Listener, Stream, system::Transmission, tls::ServerTls,
+    Accepted, Endpoint, ListenOptions, Listener, Stream,
+    system::Transmission,
+    tls::{ClientCertificates, ServerTls},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio::{io::AsyncReadExt, task::JoinHandle};
@@ -297,8 +299,16 @@ impl Drop for Folder {
     }
 }
 
+/// Whom a server lets in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    /// Clients have to have a certificate of its authority.
+    Guarded,
+}
+
 /// A TLS server with a certificate for this name that ends in this year; its address, and the file with its authority.
-async fn serve(folder: &Folder, name: &str, ends: i32) -> (SocketAddr, String, JoinHandle<()>) {
+async fn serve(folder: &Folder, name: &str, ends: i32, door: Door) -> (SocketAddr, String, JoinHandle<()>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority =
@@ -307,13 +317,15 @@ async fn serve(folder: &Folder, name: &str, ends: i32) -> (SocketAddr, String, J
     let mut params = CertificateParams::new([String::from(name)]).expect("a name");
     params.not_after = date_time_ymd(ends, 1, 2);
     let certificate = params.signed_by(&key, &authority).expect("a certificate");
-    let tls = ServerTls::builder()
-        .identity_files(
-            folder.write("server.pem", &certificate.pem()),
-            folder.write("server.key", &key.serialize_pem()),
-        )
-        .build()
-        .expect("an identity");
+    let ca = folder.write("ca.pem", &authority.pem());
+    let mut tls = ServerTls::builder().identity_files(
+        folder.write("server.pem", &certificate.pem()),
+        folder.write("server.key", &key.serialize_pem()),
+    );
+    if door == Door::Guarded {
+        tls = tls.client_ca_file(&ca, ClientCertificates::Required);
+    }
+    let tls = tls.build().expect("an identity");
     let endpoint: Endpoint = "tls://127.0.0.1:0".parse().expect("an endpoint");
     let mut listener = Listener::bind(&endpoint, ListenOptions::default().tls(tls))
         .await
@@ -327,7 +339,7 @@ async fn serve(folder: &Folder, name: &str, ends: i32) -> (SocketAddr, String, J
         }
     });
     let address = SocketAddr::from(([127, 0, 0, 1], bound.port));
-    (address, folder.write("ca.pem", &authority.pem()), serving)
+    (address, ca, serving)
 }
 
 /// Until the peer has closed.
@@ -341,7 +353,7 @@ async fn hold(accepted: Accepted) {
 #[tokio::test]
 async fn a_tls_handshake_is_told_with_the_certificate_and_resumed_the_second_time() {
     let folder = Folder::new();
-    let (address, authority, serving) = serve(&folder, "127.0.0.1", 2099).await;
+    let (address, authority, serving) = serve(&folder, "127.0.0.1", 2099, Door::Open).await;
     let findings = check(&destination(&[
         "--to",
         &format!("tls://{address}"),
@@ -371,7 +383,7 @@ async fn a_tls_handshake_is_told_with_the_certificate_and_resumed_the_second_tim
 async fn a_certificate_for_another_name_or_past_its_end_is_bad() {
     for (name, ends, said) in [("db.example", 2099, "isn't for"), ("127.0.0.1", 2020, "expired")] {
         let folder = Folder::new();
-        let (address, authority, serving) = serve(&folder, name, ends).await;
+        let (address, authority, serving) = serve(&folder, name, ends, Door::Open).await;
         let findings = check(&destination(&[
             "--to",
             &format!("tls://{address}"),
@@ -387,4 +399,17 @@ async fn a_certificate_for_another_name_or_past_its_end_is_bad() {
         assert_eq!(found("connect", &findings).mark, Mark::Good);
         serving.abort();
     }
+}
+
+#[tokio::test]
+async fn a_server_that_demands_a_certificate_is_found_out_after_the_handshake() {
+    let folder = Folder::new();
+    let (address, authority, serving) = serve(&folder, "127.0.0.1", 2099, Door::Guarded).await;
+    let to = format!("tls://{address}");
+    let findings = check(&destination(&["--to", &to, "--ca", &authority])).await;
+    let finding = found("tls", &findings);
+    assert_eq!(finding.mark, Mark::Bad, "{finding:?}");
+    let advice = finding.advice.as_deref().unwrap_or_default();
+    assert!(advice.contains("--cert"), "{finding:?}");
+    serving.abort();
 }
