@@ -247,12 +247,21 @@ mod platform {
     type Keep<'k> = &'k dyn Fn(&TcpSocket) -> bool;
 
     pub(super) fn sockets(telling: Telling, keep: Keep<'_>) -> io::Result<Sockets> {
-        match by_netlink(telling, keep) {
+        or_tables(by_netlink(telling, keep), "/proc/net", keep)
+    }
+
+    /// What netlink has told, or else the tables in this folder.
+    pub(super) fn or_tables(
+        told: io::Result<Vec<TcpSocket>>,
+        folder: &str,
+        keep: Keep<'_>,
+    ) -> io::Result<Sockets> {
+        match told {
             Ok(sockets) => Ok(Sockets {
                 sockets,
                 source: SocketSource::Netlink,
             }),
-            Err(refused) => from_tables("/proc/net", keep, Some(asking(refused))),
+            Err(refused) => from_tables(folder, keep, Some(asking(refused))),
         }
     }
 
@@ -331,7 +340,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::{
-        platform::{by_netlink, from_tables},
+        platform::{by_netlink, from_tables, or_tables},
         *,
     };
 
@@ -397,10 +406,13 @@ mod tests {
 
     #[test]
     fn what_cant_be_asked_is_read_from_the_tables_and_both_errors_are_told() {
-        let refused = || Some(io::Error::from(io::ErrorKind::PermissionDenied));
-        let Sockets { source, .. } = from_tables("/proc/net", &|_| false, refused()).expect("/proc");
-        assert!(matches!(source, SocketSource::Proc { refused: Some(_) }));
-        let error = from_tables("/proc/nowhere", &|_| true, refused()).expect_err("no tables");
+        let refused = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        let Sockets { source, .. } = or_tables(refused(), "/proc/net", &|_| false).expect("/proc");
+        let SocketSource::Proc { refused: Some(why) } = source else {
+            panic!("{source:?}")
+        };
+        assert!(why.to_string().contains("sock_diag"), "{why}");
+        let error = or_tables(refused(), "/proc/nowhere", &|_| true).expect_err("no tables");
         let said = error.to_string();
         assert!(
             said.contains("denied") && said.contains("/proc/nowhere/tcp"),

@@ -206,9 +206,15 @@ mod tests {
             let error = all(bad).expect_err(bad);
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad}");
         }
-        let endless = "0".repeat(10 * LONGEST_LINE as usize);
-        let error = all(&endless).expect_err("no end of it").to_string();
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_up() {
+        let mut endless = io::repeat(b'0').take(1 << 20);
+        let table = BufReader::with_capacity(16, &mut endless);
+        let error = parse(table, &mut |_| {}).expect_err("no end of it").to_string();
         assert!(error.len() < 200, "{error}");
+        assert!(endless.limit() > 1 << 19, "it has read nearly all of it");
     }
 
     proptest! {
