@@ -220,7 +220,7 @@ fn time_wait(seen: &Seen) -> Finding {
                 .map(|(peer, count)| (Peer::To(*peer), *count as usize))
                 .collect();
             format!(
-                "{} in TIME_WAIT towards peers of this process (of all processes: a remnant has no owner), which makes {} new \
+                "{} in TIME_WAIT towards peers of this process (of all processes: a remnant has no owner), which makes at least {} new \
                  connections a second: {}",
                 counted(total as usize, "remnant"),
                 rounded(a_second, 1),
