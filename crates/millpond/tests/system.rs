@@ -10,7 +10,8 @@ use std::{
 };
 
 use millpond::transport::system::{
-    Facts, Transmission, descriptor_limits, explain, port_use, port_use_from, transmissions,
+    Facts, SocketSource, TcpSocket, TcpState, Telling, Transmission, descriptor_limits, explain, port_use,
+    port_use_from, sockets, sockets_beside, transmissions,
 };
 
 /// The answers, or `None` where netlink is refused: then it was quick to say so.
@@ -252,4 +253,37 @@ fn the_limits_of_files_are_those_of_this_process() {
     let limits = descriptor_limits().expect("limits");
     assert!(limits.soft > 0 && limits.soft <= limits.hard);
     assert!(limits.open.is_some_and(|open| open >= 3));
+}
+
+#[test]
+fn a_connection_is_among_all_sockets_of_this_namespace_and_of_this_process() {
+    let listener = listen("127.0.0.1:0").expect("loopback");
+    let (near, _far) = exchange(&listener, listener.local_addr().expect("an address"));
+    let (local, peer) = ends(&near);
+    let keep = |socket: &TcpSocket| socket.local == local;
+    let ours = sockets(Telling::Transmission, keep).expect("netlink or /proc");
+    let beside = sockets_beside(std::process::id(), keep).expect("/proc");
+    assert!(matches!(beside.source, SocketSource::Proc { refused: None }));
+    for found in [&ours, &beside] {
+        let [socket] = found.sockets[..] else {
+            panic!("one: {found:?}")
+        };
+        assert_eq!((socket.state, socket.peer), (TcpState::Established, peer));
+    }
+    if let SocketSource::Netlink = ours.source {
+        let transmission = ours.sockets[0].transmission.expect("it was asked for");
+        assert!(transmission.rtt > Duration::ZERO, "{transmission:?}");
+        assert!(
+            transmission.send_mss > 0 && transmission.congestion_window > 0,
+            "{transmission:?}"
+        );
+        assert!(transmission.path_mtu >= transmission.send_mss, "{transmission:?}");
+        assert!(
+            transmission.retransmission_timeout > transmission.rtt,
+            "{transmission:?}"
+        );
+    }
+    // Above what Linux gives to any process.
+    let error = sockets_beside(4_194_305, keep).expect_err("nobody");
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }

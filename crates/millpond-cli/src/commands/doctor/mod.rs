@@ -1,18 +1,24 @@
-//! `millpond doctor`: what of this machine limits connections, found by reading alone. First everything is read (`facts`), then each check makes one
-//! finding of it (`checks`), then all findings become one diagnosis, which the text and the JSON are made from.
+//! `millpond doctor`: what limits connections, found by reading alone. Of this machine first everything is read (`facts`), then each check makes one
+//! finding of it (`checks`). A destination (`destination`, `idle`) and a process (`process`) are looked at if they are named. All findings become one
+//! diagnosis, which the text and the JSON are made from.
 
+mod asked;
 mod cgroups;
 mod checks;
 mod counters;
+mod destination;
 mod diagnosis;
 mod facts;
 mod files;
 mod finding;
 #[cfg(test)]
 mod fixture;
+mod idle;
 mod ports;
+mod process;
 mod report;
 mod sockets;
+mod towards;
 
 use std::{io, thread, time::Duration};
 
@@ -20,11 +26,14 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use millpond::transport::system::descriptor_limits;
 
 use self::{
-    checks::{CHECKS, Systems},
+    asked::{Asked, Group},
+    checks::Systems,
+    destination::{Destination, DestinationFlags},
     diagnosis::Diagnosis,
     facts::{Descriptors, Facts},
     files::{Machine, Unread},
     finding::Finding,
+    process::ProcessFlags,
     report::Detail,
 };
 use crate::{
@@ -44,17 +53,17 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 #[command(after_help = "\
 Examples:
   millpond doctor
-  millpond doctor ephemeral-ports time-wait --json
+  millpond doctor --to tls://db.example.com:5432 --idle-test 5m ephemeral-ports
 
 Nothing is changed, and no privileges are needed; what can't be read is told. Most checks exist only on Linux.
-Exit codes: 0 nothing makes connections fail; 1 something does (✗); 2 wrong flags, or no such check.")]
+Exit codes: 0 nothing makes connections fail; 1 something does (✗), or --to can't be reached; 2 wrong flags, or no such check.")]
 pub(crate) struct Arguments {
-    /// Only these checks; --list-checks tells which there are
+    /// Only these checks of the machine, of --to or of --pid; --list-checks tells which there are
     #[arg(value_name = "CHECK", value_parser = check_names(), hide_possible_values = true)]
     checks: Vec<String>,
 
     /// List the checks and what each is about
-    #[arg(long, conflicts_with_all = ["checks", "verbose", "json"])]
+    #[arg(long, conflicts_with_all = ["checks", "verbose", "json", "to", "pid"])]
     list_checks: bool,
 
     /// Explain what is fine as fully as what isn't
@@ -64,13 +73,17 @@ pub(crate) struct Arguments {
     /// Print what was found as one JSON document, and nothing else
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    destination: DestinationFlags,
+
+    #[command(flatten)]
+    process: ProcessFlags,
 }
 
 /// Clap tells of a wrong name with the nearest right one and all others, and completes them.
 fn check_names() -> PossibleValuesParser {
-    let names = CHECKS
-        .iter()
-        .map(|check| PossibleValue::new(check.name).help(check.about));
+    let names = asked::listed().map(|check| PossibleValue::new(check.name).help(check.about));
     PossibleValuesParser::new(names)
 }
 
@@ -81,10 +94,10 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let screen = Screen::new(Drawing::Lines, Stop::new());
     if arguments.list_checks {
-        let lines = report::checks(&CHECKS, Systems::HERE, screen.width(), screen.paint());
+        let lines = report::checks(asked::listed(), Systems::HERE, screen.width(), screen.paint());
         return output::write(lines.as_bytes(), Exit::Ok);
     }
-    let diagnosis = Diagnosis::of(findings(arguments));
+    let diagnosis = Diagnosis::of(findings(arguments)?);
     let shown = match arguments.json {
         true => {
             let document = serde_json::to_string_pretty(&diagnosis).expect("numbers and texts are JSON");
@@ -102,11 +115,41 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
 }
 
 /// What all checks find that were asked for.
-fn findings(arguments: &Arguments) -> Vec<Finding> {
+fn findings(arguments: &Arguments) -> Result<Vec<Finding>, Complaint> {
+    let asked = Asked(&arguments.checks);
+    let destination = arguments.destination.read()?;
+    asked.check(Group::Destination, destination.is_some())?;
+    asked.check(Group::Process, arguments.process.is_given())?;
+    let mut findings = match asked.wants_machine() {
+        true => of_the_machine(&arguments.checks),
+        false => Vec::new(),
+    };
+    findings.extend(process::check(&arguments.process)?);
+    if let Some(destination) = destination {
+        let runtime = super::runtime()?;
+        findings.extend(runtime.block_on(of_the_destination(&destination)));
+        // A look-up of a name can't be given up, and isn't waited for.
+        runtime.shutdown_background();
+    }
+    findings.retain(|finding| asked.wants(finding.check));
+    Ok(findings)
+}
+
+fn of_the_machine(names: &[String]) -> Vec<Finding> {
     let limits = descriptor_limits()
         .map(Descriptors::from)
         .map_err(|error: io::Error| Unread::of("the limit of open files", &error));
-    let watched = checks::watched(&arguments.checks);
+    let watched = checks::watched(names);
     let facts = Facts::gather(&Machine, limits, &watched, || thread::sleep(BETWEEN_LOOKS));
-    checks::examine(&facts, &arguments.checks, Systems::HERE)
+    checks::examine(&facts, names, Systems::HERE)
+}
+
+async fn of_the_destination(destination: &Destination) -> Vec<Finding> {
+    let mut findings = destination::check(destination).await;
+    if destination.idle_test.is_some() {
+        let stop = Stop::new();
+        tokio::spawn(stop.clone().at_signals());
+        findings.extend(idle::check(destination, &stop).await);
+    }
+    findings
 }

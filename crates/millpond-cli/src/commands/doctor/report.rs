@@ -2,7 +2,8 @@
 //! diagnosis has.
 
 use super::{
-    checks::{Check, Systems},
+    asked::{Group, Listed},
+    checks::Systems,
     diagnosis::Diagnosis,
     finding::{Finding, Mark},
 };
@@ -64,10 +65,20 @@ pub(super) fn report(diagnosis: &Diagnosis, detail: Detail, width: usize, paint:
 }
 
 /// The checks, by their names.
-pub(super) fn checks(checks: &[Check], system: Systems, width: usize, paint: Paint) -> String {
+pub(super) fn checks(
+    checks: impl Iterator<Item = Listed>,
+    system: Systems,
+    width: usize,
+    paint: Paint,
+) -> String {
     let mut page = Page::new(width, paint);
     let later = " ".repeat(NAME);
+    let mut group = Group::Machine;
     for check in checks {
+        if check.group != group {
+            group = check.group;
+            page.heading(&format!("With {}:", group.flag().unwrap_or_default()));
+        }
         let name = format!("{:<NAME$}", check.name);
         let about = match check.systems == Systems::Linux && system != Systems::Linux {
             true => format!("{} (only on Linux)", check.about),
@@ -138,6 +149,7 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
 mod tests {
     use super::{
         super::{
+            asked::listed,
             checks::{CHECKS, examine},
             facts::{Descriptors, Route},
             fixture::Fixture,
@@ -187,12 +199,11 @@ mod tests {
     fn where_most_checks_do_not_exist_they_say_so() {
         let elsewhere = Diagnosis::of(examine(&Fixture::empty().facts(), &[], Systems::All));
         insta::assert_snapshot!("elsewhere", shown(&elsewhere, Detail::WhatIsWrong, 80));
-        let listed = checks(&CHECKS, Systems::All, 80, Paint::Plain);
-        assert_eq!(
-            listed.matches("(only on Linux)").count(),
-            CHECKS.len() - 1,
-            "{listed}"
-        );
+        let listed = checks(listed(), Systems::All, 80, Paint::Plain);
+        let words: Vec<_> = listed.split_whitespace().collect();
+        let only_on_linux = words.join(" ").matches("(only on Linux)").count();
+        // All of the machine but its descriptors, and those of a process.
+        assert_eq!(only_on_linux, CHECKS.len() - 1 + 6, "{listed}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     time::{Duration, Instant},
 };
 
@@ -82,6 +82,23 @@ impl Ends {
         )
     }
 
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.address(self.local, self.local_port)
+    }
+
+    pub(super) fn peer_addr(&self) -> SocketAddr {
+        self.address(self.peer, self.peer_port)
+    }
+
+    fn address(&self, ip: IpAddr, port: u16) -> SocketAddr {
+        match ip {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+                SocketAddrV6::new(ip, port, 0, self.interface).into()
+            }
+            ip => SocketAddr::new(ip, port),
+        }
+    }
+
     pub(super) fn is_v4(&self) -> bool {
         self.peer.is_ipv4()
     }
@@ -112,8 +129,13 @@ pub(super) struct Found {
     /// One of the `TCP_*` constants.
     pub(super) state: u8,
     pub(super) ends: Ends,
-    /// A process has it open. The kernel goes on with a closed one until its last bytes are acknowledged.
-    pub(super) held: bool,
+    /// 0 if no process has it open. The kernel goes on with a closed one until its last bytes are acknowledged.
+    pub(super) inode: u32,
+    pub(super) uid: u32,
+    /// Bytes received and not yet read; of a listener the connections that wait to be accepted.
+    pub(super) receive_queue: u32,
+    /// Bytes written and not yet acknowledged; of a listener how many connections may wait.
+    pub(super) send_queue: u32,
     /// If it was asked for, and the socket isn't a remnant in TIME_WAIT.
     pub(super) transmission: Option<Transmission>,
 }

@@ -119,7 +119,10 @@ fn found(payload: &[u8]) -> io::Result<Found> {
     Ok(Found {
         state: header.state,
         ends: Ends::of(&header.socket_id),
-        held: header.inode != 0,
+        inode: header.inode,
+        uid: header.uid,
+        receive_queue: header.recv_queue,
+        send_queue: header.send_queue,
         transmission,
     })
 }
@@ -161,7 +164,7 @@ mod tests {
         bytes
     }
 
-    /// 127.0.0.1:40000 to 127.0.0.1:80, held, with these attributes behind.
+    /// 127.0.0.1:40000 to 127.0.0.1:80, of user 1000, held, with these attributes behind.
     fn socket(attributes: &[u8]) -> Vec<u8> {
         let mut payload = vec![0; RESPONSE_HEADER];
         payload[0] = AF_INET;
@@ -170,6 +173,9 @@ mod tests {
         payload[6..8].copy_from_slice(&80u16.to_be_bytes());
         payload[8..12].copy_from_slice(&[127, 0, 0, 1]);
         payload[24..28].copy_from_slice(&[127, 0, 0, 1]);
+        payload[56..60].copy_from_slice(&5u32.to_ne_bytes());
+        payload[60..64].copy_from_slice(&7u32.to_ne_bytes());
+        payload[64..68].copy_from_slice(&1_000u32.to_ne_bytes());
         payload[68..72].copy_from_slice(&99u32.to_ne_bytes());
         payload.extend(attributes);
         payload
@@ -204,7 +210,10 @@ mod tests {
         let found = Found {
             state: 1,
             ends: Ends::new(([127, 0, 0, 1], 40_000).into(), ([127, 0, 0, 1], 80).into()),
-            held: true,
+            inode: 99,
+            uid: 1_000,
+            receive_queue: 5,
+            send_queue: 7,
             transmission: Transmission::parse(&[0; 104]),
         };
         assert!(found.transmission.is_some());

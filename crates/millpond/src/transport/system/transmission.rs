@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 /// How the transmission of a TCP connection goes: some of the kernel's `TCP_INFO`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transmission {
     /// The smoothed round-trip time. Zero before the first was measured.
@@ -25,6 +25,15 @@ pub struct Transmission {
     pub lost: u32,
     /// Bytes written to the socket and not yet sent. `None` before Linux 4.6.
     pub unsent: Option<u32>,
+    /// After how long without an acknowledgement a segment is sent again. It doubles with each of the [`timeouts`](Self::timeouts).
+    pub retransmission_timeout: Duration,
+    /// How many segments may be under way: the congestion window. It grows as long as nothing is lost.
+    pub congestion_window: u32,
+    /// The most bytes that this side puts into one segment, headers not counted.
+    pub send_mss: u32,
+    /// The largest packet that fits the path, in bytes, as far as the kernel knows: it begins with the interface's own and learns of
+    /// smaller ones (a tunnel) as packets get lost or are refused.
+    pub path_mtu: u32,
 }
 
 /// How the transmission of these connections goes, each given by its local and its peer's address. `None` for one that is gone: closed
@@ -127,7 +136,7 @@ mod platform {
         let state = StateFlags::from_bits_truncate(1u32.checked_shl(found.state.into()).unwrap_or(0));
         found
             .transmission
-            .filter(|_| found.held && connected().intersects(state))
+            .filter(|_| found.inode != 0 && connected().intersects(state))
     }
 
     pub(super) fn one_by_one(ends: &[Ends]) -> io::Result<Vec<Option<Transmission>>> {
@@ -195,6 +204,10 @@ impl Transmission {
             rtt_variance: micros(72)?,
             retransmits: word(100)?,
             unsent: word(144),
+            retransmission_timeout: micros(8)?,
+            congestion_window: word(80)?,
+            send_mss: word(16)?,
+            path_mtu: word(60)?,
             // The kernel says "not measured" by the greatest number.
             shortest_rtt: micros(148).filter(|rtt| *rtt != Duration::from_micros(u32::MAX.into())),
         })
@@ -234,10 +247,14 @@ mod tests {
         let mut info = vec![0; 152];
         info[2] = 3;
         for (offset, value) in [
+            (8, 204_000),
+            (16, 1_448),
             (24, 10),
             (32, 4),
+            (60, 1_492),
             (68, 1_500),
             (72, 700),
+            (80, 12),
             (100, 99),
             (144, 65_000),
             (148, 800),
@@ -260,6 +277,10 @@ mod tests {
                 unacknowledged: 10,
                 lost: 4,
                 unsent: Some(65_000),
+                retransmission_timeout: Duration::from_millis(204),
+                congestion_window: 12,
+                send_mss: 1_448,
+                path_mtu: 1_492,
             })
         );
     }

@@ -1,0 +1,177 @@
+//! Which checks are asked for: the names on the command line, and the groups that they belong to.
+
+use super::checks::{CHECKS, Check, Systems};
+use crate::complaint::Complaint;
+
+/// What a check looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Machine,
+    Destination,
+    Process,
+}
+
+impl Group {
+    /// The flag that names what to look at.
+    pub(super) fn flag(self) -> Option<&'static str> {
+        match self {
+            Group::Machine => None,
+            Group::Destination => Some("--to"),
+            Group::Process => Some("--pid"),
+        }
+    }
+}
+
+/// A check as it is asked for and listed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    pub(super) name: &'static str,
+    /// In a few words.
+    pub(super) about: &'static str,
+    pub(super) group: Group,
+    pub(super) systems: Systems,
+}
+
+/// The checks of a destination and of a process.
+const OTHERS: [Listed; 12] = [
+    destination("resolve", "the addresses of a destination's name"),
+    destination("connect", "each address of it, and how long its handshake takes"),
+    destination(
+        "path",
+        "segment size, round-trip time and losses on the way to it",
+    ),
+    destination("tls", "the handshake with it, and its certificate"),
+    destination(
+        "ports-to",
+        "local ports towards it, and the rate that they last for",
+    ),
+    destination("idle", "with --idle-test: when it closes an idle connection"),
+    process(
+        "process-descriptors",
+        "how many files a process has open, of how many",
+    ),
+    process("process-sockets", "its connections, by state and peer"),
+    process("process-transmission", "their round-trip times and losses"),
+    process(
+        "process-close-wait",
+        "connections that their peer has closed, and it hasn't",
+    ),
+    process(
+        "process-time-wait",
+        "whether it opens a connection for each request",
+    ),
+    process("process-listeners", "whether it accepts as fast as clients come"),
+];
+
+const fn destination(name: &'static str, about: &'static str) -> Listed {
+    Listed {
+        name,
+        about,
+        group: Group::Destination,
+        systems: Systems::All,
+    }
+}
+
+const fn process(name: &'static str, about: &'static str) -> Listed {
+    Listed {
+        name,
+        about,
+        group: Group::Process,
+        systems: Systems::Linux,
+    }
+}
+
+/// All checks, in the order in which they are shown.
+pub(super) fn listed() -> impl Iterator<Item = Listed> {
+    let machine = CHECKS.iter().map(|check: &Check| Listed {
+        name: check.name,
+        about: check.about,
+        group: Group::Machine,
+        systems: check.systems,
+    });
+    machine.chain(OTHERS)
+}
+
+/// The names on the command line; none asks for everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'n>(pub(super) &'n [String]);
+
+impl Asked<'_> {
+    /// Whether a finding is wanted of what was looked at: names choose within their group, and leave alone what a flag asks for.
+    pub(super) fn wants(self, name: &str) -> bool {
+        let group = listed().find(|check| check.name == name).map(|check| check.group);
+        let chosen = |group| self.of(group).any(|asked| asked == name);
+        match group {
+            Some(Group::Machine) => self.0.is_empty() || chosen(Group::Machine),
+            Some(group) => self.of(group).next().is_none() || chosen(group),
+            None => true,
+        }
+    }
+
+    /// Whether anything of the machine is wanted.
+    pub(super) fn wants_machine(self) -> bool {
+        self.0.is_empty() || self.of(Group::Machine).next().is_some()
+    }
+
+    /// That what a name is about must be named as well.
+    pub(super) fn check(self, group: Group, is_named: bool) -> Result<(), Complaint> {
+        match (self.of(group).next(), group.flag()) {
+            (Some(name), Some(flag)) if !is_named => Err(Complaint::usage(format!(
+                "{name} looks at what {flag} names: give {flag} as well"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names of this group's checks.
+    fn of(self, group: Group) -> impl Iterator<Item = &'static str> {
+        listed()
+            .filter(move |check| check.group == group && self.0.iter().any(|name| name == check.name))
+            .map(|check| check.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(names: &[&str]) -> Vec<&'static str> {
+        let names: Vec<_> = names.iter().map(|&name| String::from(name)).collect();
+        let among = ["memory", "keepalive", "connect", "tls", "process-sockets"];
+        among
+            .into_iter()
+            .filter(|name| Asked(&names).wants(name))
+            .collect()
+    }
+
+    #[test]
+    fn names_choose_within_their_group() {
+        assert_eq!(wanted(&[]).len(), 5);
+        assert_eq!(
+            wanted(&["memory"]),
+            ["memory", "connect", "tls", "process-sockets"]
+        );
+        assert_eq!(wanted(&["tls"]), ["tls", "process-sockets"]);
+        assert_eq!(
+            wanted(&["tls", "keepalive"]),
+            ["keepalive", "tls", "process-sockets"]
+        );
+    }
+
+    #[test]
+    fn a_name_without_what_it_is_about_is_wrong() {
+        let names = [String::from("tls")];
+        assert!(Asked(&names).check(Group::Destination, true).is_ok());
+        assert!(Asked(&names).check(Group::Process, false).is_ok());
+        assert!(Asked(&names).check(Group::Destination, false).is_err());
+    }
+
+    #[test]
+    fn no_name_is_given_twice() {
+        let mut names: Vec<_> = listed().map(|check| check.name).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

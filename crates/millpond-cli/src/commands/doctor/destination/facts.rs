@@ -1,0 +1,211 @@
+//! What can be found out about a destination by connecting to it. Judges nothing.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use millpond::transport::{
+    self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream,
+    system::{Transmission, transmissions},
+};
+use tokio::{
+    net::lookup_host,
+    task::{JoinSet, spawn_blocking},
+    time::timeout,
+};
+
+use super::{
+    Destination, LIMITS,
+    handshake::{self, Broken, Shaken},
+};
+use crate::{commands::doctor::towards::Towards, text::span};
+
+/// A name may have any number of addresses: so many are tried.
+const TRIED: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// As the endpoint is written.
+    pub(super) destination: String,
+    /// `None` where there is no name.
+    pub(super) lookup: Option<Lookup>,
+    /// Each address that was tried, in the order of the lookup.
+    pub(super) attempts: Vec<Attempt>,
+    /// `None` if there is no TCP connection to ask about.
+    pub(super) path: Option<Path>,
+    /// The ports towards the first address that was reached, or else the first.
+    pub(super) ports: Option<Result<Towards, String>>,
+    /// `None` where there is to be no TLS, or no connection for it.
+    pub(super) tls: Option<Result<Shaken, Broken>>,
+}
+
+/// A name, looked up.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) name: String,
+    pub(super) took: Duration,
+    pub(super) answer: Result<Vec<SocketAddr>, String>,
+}
+
+/// One address, tried.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// `None` for a Unix socket.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) came: Came,
+}
+
+/// What came of trying an address. Why it failed is in the library's words, which name the address.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// After how long the handshake was done.
+    Reached(Duration),
+    /// This machine has no way there; where other addresses are reached that costs nothing, for it is known at once.
+    NoRoute(String),
+    Failed(String),
+}
+
+impl Came {
+    fn failed(error: &ConnectError) -> Came {
+        let told = error.cause.to_string();
+        let is_no_route =
+            |attempt: &transport::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
+        match &error.cause {
+            ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(is_no_route) => {
+                Came::NoRoute(told)
+            }
+            _ => Came::Failed(told),
+        }
+    }
+}
+
+/// How it is on the way to an address.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) address: SocketAddr,
+    pub(super) seen: Result<Transmission, String>,
+}
+
+impl Facts {
+    pub(super) async fn gather(destination: &Destination) -> Facts {
+        let mut facts = Facts {
+            destination: destination.endpoint.to_string(),
+            lookup: None,
+            attempts: Vec::new(),
+            path: None,
+            ports: None,
+            tls: None,
+        };
+        let to = match &destination.endpoint {
+            Endpoint::Tcp(to) | Endpoint::Tls(to) => to,
+            _ => {
+                facts.attempts = try_each(destination, &[None]).await.0;
+                return facts;
+            }
+        };
+        let addresses = facts.addresses(to).await;
+        let tried: Vec<_> = addresses.iter().copied().take(TRIED).map(Some).collect();
+        let (attempts, plain) = try_each(destination, &tried).await;
+        let reached = plain.as_ref().and_then(Stream::peer_addr);
+        facts.attempts = attempts;
+        let mut measured = plain;
+        if reached.is_some() && matches!(destination.endpoint, Endpoint::Tls(_)) {
+            let (came, stream) = handshake::shake(&destination.dialer(destination.endpoint.clone())).await;
+            facts.tls = Some(came);
+            // It has seen more round trips than the other.
+            measured = stream.or(measured);
+        }
+        if let Some(stream) = measured {
+            facts.path = path(&stream).await;
+        }
+        if let Some(address) = reached.or(addresses.first().copied()) {
+            facts.ports = Some(ports(address).await);
+        }
+        facts
+    }
+
+    /// The addresses that the host has, or is.
+    async fn addresses(&mut self, to: &HostPort) -> Vec<SocketAddr> {
+        let name = match &to.host {
+            Host::Address(ip) => return vec![SocketAddr::new(*ip, to.port)],
+            Host::Name(name) => name.as_str(),
+        };
+        let began = Instant::now();
+        let answer = match timeout(LIMITS.resolve, lookup_host((name, to.port))).await {
+            Ok(Ok(found)) => Ok(distinct(found)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {}", span(LIMITS.resolve))),
+        };
+        let found = answer.clone().unwrap_or_default();
+        self.lookup = Some(Lookup {
+            name: name.to_owned(),
+            took: began.elapsed(),
+            answer,
+        });
+        found
+    }
+}
+
+fn distinct(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for address in addresses {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// Connects to each address, at once, without TLS; and the first connection that came, by their order.
+async fn try_each(
+    destination: &Destination,
+    addresses: &[Option<SocketAddr>],
+) -> (Vec<Attempt>, Option<Stream>) {
+    let mut trying = JoinSet::new();
+    for (number, address) in addresses.iter().copied().enumerate() {
+        let endpoint = match address {
+            Some(address) => Endpoint::from(address),
+            None => destination.endpoint.clone(),
+        };
+        let dialer = destination.dialer(endpoint);
+        trying.spawn(async move { (number, address, dialer.dial().await) });
+    }
+    // A dial doesn't panic, and nobody aborts it.
+    let mut came: Vec<_> = trying.join_all().await;
+    came.sort_by_key(|(number, ..)| *number);
+    let mut first = None;
+    let attempts = came.into_iter().map(|(_, address, dialled)| Attempt {
+        address,
+        came: match dialled {
+            Ok(dialled) => {
+                first.get_or_insert(dialled.stream);
+                Came::Reached(dialled.timings.connect)
+            }
+            Err(error) => Came::failed(&error),
+        },
+    });
+    (attempts.collect(), first)
+}
+
+async fn path(stream: &Stream) -> Option<Path> {
+    let pair = (stream.local_addr()?, stream.peer_addr()?);
+    let asked = spawn_blocking(move || transmissions(&[pair])).await.ok()?;
+    Some(Path {
+        address: pair.1,
+        seen: match asked.map(|answers| answers.into_iter().next().flatten()) {
+            Ok(Some(seen)) => Ok(seen),
+            Ok(None) => Err(String::from("the connection was closed by then")),
+            Err(error) => Err(error.to_string()),
+        },
+    })
+}
+
+async fn ports(address: SocketAddr) -> Result<Towards, String> {
+    match spawn_blocking(move || Towards::ask(address)).await {
+        Ok(asked) => asked.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

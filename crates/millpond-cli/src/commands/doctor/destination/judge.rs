@@ -1,0 +1,311 @@
+//! What was found out about a destination, judged: pure.
+
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+
+use super::{
+    certificate::{Certificate, RENEWED_BEFORE, long},
+    facts::{Attempt, Came, Facts, Lookup, Path},
+    handshake::{Broken, Cure, Shaken},
+};
+use crate::{
+    commands::doctor::{
+        finding::{Finding, Mark},
+        towards,
+    },
+    numbers::rounded,
+    text::{escaped, span},
+};
+
+/// A lookup that takes longer has waited for a name server that doesn't answer.
+const SLOW_LOOKUP: Duration = Duration::from_secs(1);
+
+/// The kernel sends a SYN again after a second: a handshake that took longer has lost one.
+const LOST_SYN: Duration = Duration::from_secs(1);
+
+/// A packet of Ethernet has 1,500 bytes, and one of PPPoE 1,492: smaller ones come of a tunnel.
+const SMALLEST_UNTUNNELLED: u32 = 1_480;
+
+/// What IPv6 demands of every path. Below that something is set up wrongly.
+const SMALLEST_PACKET: u32 = 1_280;
+
+/// So many names of a certificate are told.
+const NAMED: usize = 8;
+
+pub(super) fn all(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(facts.lookup.as_ref().map(resolve));
+    findings.extend(connect(&facts.destination, &facts.attempts));
+    findings.extend(facts.path.as_ref().map(path));
+    if let Some(came) = &facts.tls {
+        findings.push(match came {
+            Ok(shaken) => session(shaken, UnixTime::now().as_secs()),
+            Err(broken) => no_session(broken),
+        });
+    }
+    findings.extend(facts.ports.as_ref().map(towards::judge));
+    findings
+}
+
+pub(super) fn resolve(lookup: &Lookup) -> Finding {
+    const CHECK: &str = "resolve";
+    const WHY: &str = "every dial begins with it; a pool follows the name when its addresses change, and asks again every 30 s";
+    let (name, took) = (&lookup.name, span(lookup.took));
+    let finding = |mark, found: String| {
+        Finding::new(CHECK, mark, found, WHY)
+            .figure("resolve_seconds", rounded(lookup.took.as_secs_f64(), 6))
+            .figure("addresses", lookup.answer.as_ref().map_or(0, Vec::len))
+    };
+    match &lookup.answer {
+        Err(error) => finding(
+            Mark::Bad,
+            format!("{name} could not be looked up, after {took}: {}", escaped(error)),
+        )
+        .advice("look whether the name is right, and what the system's resolver is set to (/etc/resolv.conf, /etc/hosts)"),
+        Ok(addresses) if addresses.is_empty() => finding(Mark::Bad, format!("{name} has no address"))
+            .advice("give the name an address (A or AAAA record)"),
+        Ok(addresses) => {
+            let listed: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            let what = match listed.len() {
+                1 => String::from("one address"),
+                count => format!("{count} addresses"),
+            };
+            let found = format!("{name} has {what}, found within {took}: {}", listed.join(", "));
+            match lookup.took > SLOW_LOOKUP {
+                true => finding(Mark::Warning, found)
+                    .advice("a name server doesn't answer, or late: look at those that /etc/resolv.conf names"),
+                false => finding(Mark::Good, found),
+            }
+        }
+    }
+}
+
+pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding> {
+    const CHECK: &str = "connect";
+    const WHY: &str = "a new connection waits for this handshake, a round trip at least; a dead address costs some of the dials their \
+                       first attempt";
+    if attempts.is_empty() {
+        return None;
+    }
+    let times: Vec<Duration> = attempts.iter().filter_map(reached).collect();
+    let slowest = times.iter().copied().max().unwrap_or_default();
+    let is_dead = |attempt: &&Attempt| matches!(attempt.came, Came::Failed(_));
+    let dead = attempts.iter().filter(is_dead).count();
+    let mark = match times.len() {
+        0 => Mark::Bad,
+        _ if dead > 0 || slowest >= LOST_SYN => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let told: Vec<_> = attempts
+        .iter()
+        .map(|attempt| told(destination, attempt))
+        .collect();
+    let how = match (times.len(), attempts.len()) {
+        (0, 1) => String::from("not reached"),
+        (0, count) => format!("none of {count} addresses reached"),
+        (1, 1) => String::from("reached"),
+        (reached, count) if reached == count => format!("all {count} addresses reached"),
+        (reached, count) => format!("{reached} of {count} addresses reached"),
+    };
+    let mut finding = Finding::new(CHECK, mark, format!("{how}: {}", told.join("; ")), WHY)
+        .figure("addresses", attempts.len())
+        .figure("reached", times.len());
+    if let Some(fastest) = times.iter().min() {
+        finding = finding
+            .figure("fastest_seconds", rounded(fastest.as_secs_f64(), 6))
+            .figure("slowest_seconds", rounded(slowest.as_secs_f64(), 6));
+    }
+    Some(match (times.len(), mark) {
+        (0, _) => finding.advice("look whether the server runs and listens on this port, and what a firewall lets through"),
+        (_, Mark::Good) => finding,
+        _ if dead == 0 => {
+            finding.advice("a handshake of more than a second has lost a packet: look at the path, and at the server's accept queue")
+        }
+        _ => finding.advice("repair what is behind the dead address, or take it out of the name"),
+    })
+}
+
+fn reached(attempt: &Attempt) -> Option<Duration> {
+    match attempt.came {
+        Came::Reached(took) => Some(took),
+        Came::NoRoute(_) | Came::Failed(_) => None,
+    }
+}
+
+fn told(destination: &str, attempt: &Attempt) -> String {
+    match (&attempt.came, attempt.address) {
+        (Came::Reached(took), Some(address)) => format!("{address} in {}", span(*took)),
+        (Came::Reached(took), None) => format!("{destination} in {}", span(*took)),
+        (Came::NoRoute(error) | Came::Failed(error), _) => escaped(error),
+    }
+}
+
+pub(super) fn path(path: &Path) -> Finding {
+    const CHECK: &str = "path";
+    const WHY: &str = "a request takes a round trip at least; what is sent again comes late; a path with small packets is usually a \
+                       tunnel, and stalls where large ones are dropped without a word";
+    let seen = match &path.seen {
+        Ok(seen) => seen,
+        Err(error) => {
+            let found = format!(
+                "how it is on the way to {} can't be asked: {}",
+                path.address,
+                escaped(error)
+            );
+            return Finding::new(CHECK, Mark::Unknown, found, WHY)
+                .advice("allow netlink (AF_NETLINK) where this runs; on other systems than Linux there is no such check");
+        }
+    };
+    // Both headers, and the timestamps that nearly all connections have.
+    let headers = if path.address.is_ipv4() { 52 } else { 72 };
+    let packet = seen.path_mtu.min(seen.send_mss.saturating_add(headers));
+    let mark = match packet {
+        packet if packet < SMALLEST_PACKET => Mark::Warning,
+        _ if seen.retransmits > 0 => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let mut found = format!(
+        "round-trip time {} (± {}), segments of up to {} bytes (MSS), path MTU {}, {}",
+        span(seen.rtt),
+        span(seen.rtt_variance),
+        seen.send_mss,
+        seen.path_mtu,
+        match seen.retransmits {
+            0 => String::from("nothing sent again"),
+            1 => String::from("1 segment sent again"),
+            count => format!("{count} segments sent again"),
+        }
+    );
+    if packet < SMALLEST_UNTUNNELLED {
+        found +=
+            "; less than Ethernet's 1,500 bytes: there is a tunnel on the way (a VPN, an overlay network)";
+    }
+    let finding = Finding::new(CHECK, mark, found, WHY)
+        .figure("rtt_seconds", rounded(seen.rtt.as_secs_f64(), 6))
+        .figure(
+            "rtt_variance_seconds",
+            rounded(seen.rtt_variance.as_secs_f64(), 6),
+        )
+        .figure("send_mss_bytes", seen.send_mss)
+        .figure("path_mtu_bytes", seen.path_mtu)
+        .figure("retransmits", seen.retransmits)
+        .figure("congestion_window_segments", seen.congestion_window)
+        .figure(
+            "retransmission_timeout_seconds",
+            rounded(seen.retransmission_timeout.as_secs_f64(), 6),
+        );
+    match mark {
+        Mark::Good => finding,
+        _ if packet < SMALLEST_PACKET => {
+            finding.advice("look for the interface or tunnel whose MTU is that small (ip link, tracepath)")
+        }
+        _ => finding.advice(
+            "packets get lost on the way, or in an overloaded accept queue: look at both (mtr, ss -lnt)",
+        ),
+    }
+}
+
+/// `now` in seconds since 1970.
+pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
+    const WHY: &str =
+        "a new connection waits for this handshake as well; an expired certificate ends all of them at once";
+    let now = Duration::from_secs(now);
+    let mut parts = vec![format!("{}, {}", shaken.version, shaken.cipher)];
+    parts.extend(shaken.key_exchange.clone());
+    parts.push(match &shaken.alpn {
+        Some(protocol) => format!("ALPN {}", escaped(protocol)),
+        None => String::from("no ALPN"),
+    });
+    parts.push(format!("handshake {}", span(shaken.took)));
+    if let Some(second) = shaken.second {
+        let how = if second.resumed { "resumed" } else { "not resumed" };
+        parts.push(format!("a second one {} ({how})", span(second.took)));
+    }
+    let (mark, told) = match &shaken.certificate {
+        Err(error) => (
+            Mark::Unknown,
+            format!("its certificate can't be read: {}", escaped(error)),
+        ),
+        Ok(certificate) => dates(certificate, now),
+    };
+    let chain = match shaken.chain {
+        1 => String::from("a chain of 1 certificate"),
+        count => format!("a chain of {count} certificates"),
+    };
+    let found = format!("{}; {told}; {chain}", parts.join(", "));
+    let mut finding = Finding::new("tls", mark, found, WHY)
+        .figure("version", shaken.version.clone())
+        .figure("cipher_suite", shaken.cipher.clone())
+        .figure("handshake_seconds", rounded(shaken.took.as_secs_f64(), 6))
+        .figure("chain", shaken.chain);
+    if let Some(second) = shaken.second {
+        finding = finding
+            .figure("resumed", second.resumed)
+            .figure("second_handshake_seconds", rounded(second.took.as_secs_f64(), 6));
+    }
+    if let Ok(certificate) = &shaken.certificate {
+        let left = certificate.left(now).unwrap_or_default();
+        finding = finding
+            .figure("names", certificate.names.clone())
+            .figure("issuer", certificate.issuer.clone())
+            .figure("certificate_ends", certificate.ends_at.clone())
+            .figure("certificate_left_seconds", left.as_secs());
+    }
+    match mark {
+        Mark::Warning | Mark::Bad => finding
+            .advice("have the certificate renewed there now, and find out why that didn't happen by itself"),
+        _ => finding,
+    }
+}
+
+/// How long the certificate goes on, and what it says.
+fn dates(certificate: &Certificate, now: Duration) -> (Mark, String) {
+    let (mark, when) = match certificate.left(now) {
+        None => (Mark::Bad, format!("expired on {}", certificate.ends_at)),
+        Some(left) => {
+            let mark = if left < RENEWED_BEFORE {
+                Mark::Warning
+            } else {
+                Mark::Good
+            };
+            (
+                mark,
+                format!("good for {} more, until {}", long(left), certificate.ends_at),
+            )
+        }
+    };
+    let names: Vec<_> = certificate
+        .names
+        .iter()
+        .take(NAMED)
+        .map(|name| escaped(name))
+        .collect();
+    let names = match (names.is_empty(), certificate.names.len().saturating_sub(NAMED)) {
+        (true, _) => String::from("no name"),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
+    };
+    let issuer = escaped(&certificate.issuer);
+    (
+        mark,
+        format!("its certificate is for {names}, {when}, issued by {issuer}"),
+    )
+}
+
+pub(super) fn no_session(broken: &Broken) -> Finding {
+    let why = "no request can be sent before the handshake has succeeded";
+    let finding = Finding::new("tls", Mark::Bad, escaped(&broken.error), why);
+    match broken.cure {
+        Cure::Renew => {
+            finding.advice("have the certificate renewed there, or set the clock of this machine right")
+        }
+        Cure::Name => finding
+            .advice("connect by a name that the certificate is for, or give that name with --server-name"),
+        Cure::Trust => finding.advice(
+            "give the file with its authority's certificate with --ca; or let the server send its chain",
+        ),
+        Cure::Identity => finding.advice("give a certificate that the server accepts with --cert and --key"),
+        Cure::Read => finding,
+    }
+}

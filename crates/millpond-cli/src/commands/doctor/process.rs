@@ -1,0 +1,56 @@
+//! A process's sockets: what it has open, with whom, how that goes, and what looks wrong. Says what to ask for and brings facts and
+//! judgement together; the facts are gathered by `facts`, judged by `judge` and `quality`.
+
+mod facts;
+mod judge;
+#[cfg(all(test, target_os = "linux"))]
+mod live;
+mod quality;
+#[cfg(test)]
+mod tests;
+
+use self::facts::{Facts, Missing};
+use super::finding::{Finding, Mark};
+use crate::complaint::Complaint;
+
+/// What to look at.
+#[derive(Debug, clap::Args)]
+pub(super) struct ProcessFlags {
+    /// Look at the sockets of a running process as well: their states and peers, their round-trip times, and what looks wrong
+    ///
+    /// It takes half a second, for what lasts is told from what passes by looking more than once. A process of another user can only be looked at by that
+    /// user and by root.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pid: Option<u32>,
+}
+
+impl ProcessFlags {
+    pub(super) fn is_given(&self) -> bool {
+        self.pid.is_some()
+    }
+}
+
+/// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees to that.
+///
+/// # Errors
+///
+/// That there is no such process: the command line is wrong.
+pub(super) fn check(flags: &ProcessFlags) -> Result<Vec<Finding>, Complaint> {
+    let Some(pid) = flags.pid else {
+        return Ok(Vec::new());
+    };
+    if !cfg!(target_os = "linux") {
+        return Ok(vec![Finding::new(
+            "process-sockets",
+            Mark::Unknown,
+            "another process's sockets can be looked at on Linux only",
+            "here only the process itself, or tools of this system, can tell of them",
+        )]);
+    }
+    match Facts::gather(pid) {
+        Ok(facts) => Ok(judge::all(&facts)),
+        Err(Missing) => Err(Complaint::usage(format!(
+            "--pid: there is no process {pid}, or none any more"
+        ))),
+    }
+}

@@ -1,0 +1,273 @@
+//! What can be seen of a process and its sockets, in `/proc` and from the kernel: gathered in several looks, so that what lasts is told from
+//! what passes. Judges nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
+
+use millpond::transport::system::{
+    SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside,
+};
+
+use crate::commands::doctor::towards::Towards;
+
+/// For how long the sockets are looked at, and at which intervals. A connection per request is seen while it is open, or not at all.
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// The destinations whose ports are counted.
+const PORTS_COUNTED: usize = 3;
+
+/// There is no such process.
+#[derive(Debug)]
+pub(super) struct Missing;
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) pid: u32,
+    /// What it calls itself; it may be anything.
+    pub(super) name: String,
+    pub(super) descriptors: Descriptors,
+    pub(super) sockets: Result<Seen, Unseen>,
+}
+
+/// What isn't known is `None`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Descriptors {
+    pub(super) open: Option<u64>,
+    /// How many may be.
+    pub(super) soft_limit: Option<u64>,
+}
+
+/// Why its sockets aren't known.
+#[derive(Debug)]
+pub(super) enum Unseen {
+    NotAllowed,
+    Failed(String),
+}
+
+/// What was seen of its sockets.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Those that it had open in the last look.
+    pub(super) own: Vec<TcpSocket>,
+    /// Those that were in CLOSE_WAIT in the first look, and in every one since.
+    pub(super) lasting_close_wait: HashSet<u64>,
+    /// Whom it was connected to by connections of its own, in any look.
+    pub(super) destinations: HashSet<SocketAddr>,
+    /// The ports that any process listens on: what has such a local port was accepted.
+    pub(super) listening: HashSet<u16>,
+    /// All of the namespace that are in TIME_WAIT.
+    pub(super) remnants: Vec<TcpSocket>,
+    /// The local ports towards the destinations that most of those lead to.
+    pub(super) ports: Vec<Towards>,
+    pub(super) told_by: ToldBy,
+}
+
+/// Where what is known of the sockets is from.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum ToldBy {
+    #[default]
+    Netlink,
+    /// `/proc`, since netlink was refused: why.
+    Proc(String),
+    /// `/proc`: its network namespace is another one than ours.
+    OtherNamespace,
+}
+
+/// What one look is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    First,
+    Passing,
+    /// Tells all that is wanted.
+    Last,
+}
+
+impl Facts {
+    pub(super) fn gather(pid: u32) -> Result<Facts, Missing> {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).map_err(|_| Missing)?;
+        let sockets = match see(pid) {
+            Ok(seen) => Ok(seen),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Unseen::NotAllowed),
+            // It has ended meanwhile.
+            Err(_) if fs::metadata(format!("/proc/{pid}")).is_err() => return Err(Missing),
+            Err(error) => Err(Unseen::Failed(error.to_string())),
+        };
+        Ok(Facts {
+            pid,
+            name: name.trim_end().to_owned(),
+            descriptors: descriptors(pid),
+            sockets,
+        })
+    }
+}
+
+impl Seen {
+    /// Whether somebody else has opened this connection.
+    pub(super) fn is_accepted(&self, socket: &TcpSocket) -> bool {
+        self.listening.contains(&socket.local.port())
+    }
+
+    /// Remnants in TIME_WAIT towards the process's destinations, whoever has left them: how many, the most first.
+    pub(super) fn remnants_towards(&self) -> Vec<(SocketAddr, u32)> {
+        let mut counts: HashMap<SocketAddr, u32> = HashMap::new();
+        let towards =
+            |remnant: &&TcpSocket| self.destinations.contains(&remnant.peer) && !self.is_accepted(remnant);
+        for remnant in self.remnants.iter().filter(towards) {
+            *counts.entry(remnant.peer).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(peer, count)| (std::cmp::Reverse(*count), *peer));
+        counts
+    }
+}
+
+impl ToldBy {
+    fn of(source: SocketSource) -> ToldBy {
+        match source {
+            SocketSource::Proc {
+                refused: Some(refused),
+            } => ToldBy::Proc(refused.to_string()),
+            SocketSource::Proc { refused: None } => ToldBy::OtherNamespace,
+            _ => ToldBy::Netlink,
+        }
+    }
+}
+
+fn see(pid: u32) -> io::Result<Seen> {
+    let is_ours = namespace(pid)? == namespace_of_ours()?;
+    let began = Instant::now();
+    let mut seen = Seen::default();
+    let mut look = Look::First;
+    loop {
+        let own = own_sockets(pid)?;
+        let found = look_at(pid, is_ours, look, &own)?;
+        seen.told_by = ToldBy::of(found.source);
+        seen.take_in(found.sockets, &own, look);
+        if look == Look::Last {
+            break;
+        }
+        thread::sleep(BETWEEN_LOOKS);
+        look = match began.elapsed() < LONG_ENOUGH {
+            true => Look::Passing,
+            false => Look::Last,
+        };
+    }
+    if is_ours {
+        let most = seen.remnants_towards().into_iter().take(PORTS_COUNTED);
+        seen.ports = most.filter_map(|(peer, _)| Towards::ask(peer).ok()).collect();
+    }
+    Ok(seen)
+}
+
+fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Result<Sockets> {
+    let keep = |socket: &TcpSocket| match socket.state {
+        TcpState::Listen => true,
+        TcpState::TimeWait => look == Look::Last,
+        _ => socket.inode.is_some_and(|inode| own.contains(&inode)),
+    };
+    let telling = match look {
+        Look::First | Look::Passing => Telling::Sockets,
+        Look::Last => Telling::Transmission,
+    };
+    match is_ours {
+        true => sockets(telling, keep),
+        false => sockets_beside(pid, keep),
+    }
+}
+
+impl Seen {
+    /// What one look has found, `own` being the numbers of the process's sockets at that moment.
+    pub(super) fn take_in(&mut self, found: Vec<TcpSocket>, own: &HashSet<u64>, look: Look) {
+        let mut told = HashSet::new();
+        self.own.clear();
+        self.remnants.clear();
+        self.listening.clear();
+        for socket in found {
+            if socket.state == TcpState::Listen {
+                self.listening.insert(socket.local.port());
+            }
+            match socket.inode {
+                None if socket.state == TcpState::TimeWait => self.remnants.push(socket),
+                // A socket that changed meanwhile may have come twice.
+                Some(inode) if own.contains(&inode) && told.insert(inode) => self.own.push(socket),
+                _ => {}
+            }
+        }
+        let close_wait = |socket: &&TcpSocket| socket.state == TcpState::CloseWait;
+        let waiting = self
+            .own
+            .iter()
+            .filter(close_wait)
+            .filter_map(|socket| socket.inode);
+        let waiting: HashSet<u64> = waiting.collect();
+        match look {
+            Look::First => self.lasting_close_wait = waiting,
+            Look::Passing | Look::Last => self.lasting_close_wait.retain(|inode| waiting.contains(inode)),
+        }
+        let dialled = |socket: &&TcpSocket| {
+            !matches!(socket.state, TcpState::Listen | TcpState::Closed) && !self.is_accepted(socket)
+        };
+        let destinations: Vec<_> = self
+            .own
+            .iter()
+            .filter(dialled)
+            .map(|socket| socket.peer)
+            .collect();
+        self.destinations.extend(destinations);
+    }
+}
+
+/// The numbers of all sockets that it has open.
+fn own_sockets(pid: u32) -> io::Result<HashSet<u64>> {
+    let folder = format!("/proc/{pid}/fd");
+    let mut inodes = HashSet::new();
+    for entry in fs::read_dir(&folder)? {
+        // One that was closed meanwhile has no link any more.
+        let link = entry.and_then(|entry| fs::read_link(entry.path()));
+        inodes.extend(link.ok().and_then(|link| inode(link.to_str()?)));
+    }
+    Ok(inodes)
+}
+
+/// `socket:[4711]`.
+pub(super) fn inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+fn namespace(pid: u32) -> io::Result<std::path::PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net"))
+}
+
+fn namespace_of_ours() -> io::Result<std::path::PathBuf> {
+    fs::read_link("/proc/self/ns/net")
+}
+
+fn descriptors(pid: u32) -> Descriptors {
+    let folder = format!("/proc/{pid}/fd");
+    // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it needs no right.
+    let size = fs::metadata(&folder).ok().map(|folder| folder.len());
+    let counted = || Some(fs::read_dir(&folder).ok()?.count() as u64);
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok();
+    Descriptors {
+        open: size.filter(|size| *size > 0).or_else(counted),
+        soft_limit: limits.and_then(|limits| soft_limit(&limits)),
+    }
+}
+
+/// The first number in the line `Max open files            1024                 524288               files`; the largest there is for none.
+pub(super) fn soft_limit(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}

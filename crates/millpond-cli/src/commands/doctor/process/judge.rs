@@ -1,0 +1,410 @@
+//! What a process's sockets say of it: pure judgements over what was seen. How its connections transmit is `quality`'s.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use millpond::transport::system::{SocketQueue, TcpSocket, TcpState};
+
+use super::{
+    facts::{Facts, Seen, ToldBy, Unseen},
+    quality,
+};
+use crate::{
+    commands::doctor::{
+        finding::{Finding, Mark},
+        towards::Towards,
+    },
+    numbers::{rounded, thousands},
+    text::escaped,
+};
+
+/// From these shares of its files on somebody should know, and soon nothing can be opened any more.
+const MANY_FILES: f64 = 0.8;
+const NEARLY_ALL_FILES: f64 = 0.95;
+
+/// So many peers are named.
+pub(super) const NAMED: usize = 8;
+
+/// So many unclosed connections are a leak that will take all files.
+const MANY_UNCLOSED: usize = 100;
+
+/// Linux keeps TIME_WAIT for so long, in seconds; no setting changes that.
+const TIME_WAIT: f64 = 60.0;
+
+/// So many new connections a second, to one destination, are one for each request.
+const CONNECTIONS_A_SECOND: f64 = 10.0;
+
+/// From these shares of the ports towards a destination on they are told of, and connecting will soon fail.
+const WORTH_TELLING: f64 = 0.1;
+const NEARLY_ALL_PORTS: f64 = 0.8;
+
+pub(super) fn all(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![descriptors(facts)];
+    match &facts.sockets {
+        Err(unseen) => findings.push(not_seen(facts, unseen)),
+        Ok(seen) => {
+            findings.push(sockets(facts, seen));
+            // One that opens a connection for each request has none at the moment, often.
+            if !(seen.own.is_empty() && seen.destinations.is_empty()) {
+                findings.extend([
+                    quality::transmission(seen),
+                    close_wait(facts, seen),
+                    time_wait(seen),
+                    listeners(seen),
+                ]);
+            }
+        }
+    }
+    findings
+}
+
+fn descriptors(facts: &Facts) -> Finding {
+    const CHECK: &str = "process-descriptors";
+    const WHY: &str =
+        "each socket takes a file descriptor; when none is left, connecting and accepting fail (EMFILE)";
+    let whose = whose(facts);
+    let (Some(open), Some(limit)) = (facts.descriptors.open, facts.descriptors.soft_limit) else {
+        let found = format!("how many files {whose} has open, or may have, can't be read");
+        return Finding::new(CHECK, Mark::Unknown, found, WHY).advice("run this as its user, or as root");
+    };
+    let share = open as f64 / limit.max(1) as f64;
+    let mark = match share {
+        share if share >= NEARLY_ALL_FILES => Mark::Bad,
+        share if share >= MANY_FILES => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let of = match limit {
+        u64::MAX => String::from("without a limit"),
+        limit => format!("of the {} that it may", thousands(limit)),
+    };
+    let found = format!("{whose} has {} files open {of}", thousands(open));
+    let finding = Finding::new(CHECK, mark, found, WHY)
+        .figure("open", open)
+        .figure("soft_limit", limit);
+    match mark {
+        Mark::Good => finding,
+        _ => finding.advice(
+            "raise its limit (LimitNOFILE= of its systemd unit, or ulimit -n before it starts); and look whether it leaks \
+             connections",
+        ),
+    }
+}
+
+fn not_seen(facts: &Facts, unseen: &Unseen) -> Finding {
+    let whose = whose(facts);
+    let (found, advice) = match unseen {
+        Unseen::NotAllowed => (
+            format!(
+                "which sockets {whose} has open may not be read: it belongs to another user, or is protected"
+            ),
+            "run this as its user, or as root; in a container that needs the right to trace (CAP_SYS_PTRACE)",
+        ),
+        Unseen::Failed(why) => (
+            format!("the sockets of {whose} can't be read: {}", escaped(why)),
+            "look whether /proc is mounted, and netlink allowed",
+        ),
+    };
+    let why = "without them nothing can be said of its connections";
+    Finding::new("process-sockets", Mark::Unknown, found, why).advice(advice)
+}
+
+fn sockets(facts: &Facts, seen: &Seen) -> Finding {
+    let mut states: BTreeMap<TcpState, usize> = BTreeMap::new();
+    for socket in &seen.own {
+        *states.entry(socket.state).or_default() += 1;
+    }
+    let states: Vec<_> = states
+        .iter()
+        .map(|(state, count)| format!("{} {state}", thousands(*count as u64)))
+        .collect();
+    let mut found = match seen.own.len() {
+        0 => format!("{} has no TCP socket open at the moment", whose(facts)),
+        count => format!(
+            "{} has {} open: {}",
+            whose(facts),
+            counted(count, "TCP socket"),
+            states.join(", ")
+        ),
+    };
+    let peers = peers(seen);
+    if !peers.is_empty() {
+        found += &format!("; {}", listed(&peers));
+    }
+    found += &match &seen.told_by {
+        ToldBy::Netlink => String::new(),
+        ToldBy::Proc(refused) => format!(
+            "; told by /proc alone, for netlink was refused ({})",
+            escaped(refused)
+        ),
+        ToldBy::OtherNamespace => String::from(
+            "; it is in another network namespace than this program (a container), so /proc alone tells of it",
+        ),
+    };
+    let why = "a pool keeps few connections to each peer, open and in use";
+    Finding::new("process-sockets", Mark::Good, found, why)
+        .figure("sockets", seen.own.len())
+        .figure("peers", peers.len())
+}
+
+fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
+    const CHECK: &str = "process-close-wait";
+    const WHY: &str = "the peer has closed these, and the process hasn't: each takes a file until it does, and a request that is \
+                       sent on one is lost";
+    let lasts = |socket: &&TcpSocket| {
+        socket
+            .inode
+            .is_some_and(|inode| seen.lasting_close_wait.contains(&inode))
+    };
+    let lasting: Vec<_> = seen.own.iter().filter(lasts).collect();
+    let unread = lasting.iter().filter(|socket| unread_bytes(socket) > END).count();
+    let told_of = lasting.iter().filter(|socket| unread_bytes(socket) < END).count();
+    let share = match facts.descriptors.soft_limit {
+        Some(limit) => lasting.len() as f64 / limit.max(1) as f64,
+        None => 0.0,
+    };
+    let mark = match lasting.len() {
+        0 => Mark::Good,
+        count if count >= MANY_UNCLOSED || unread > 0 || share > 0.1 => Mark::Bad,
+        _ => Mark::Warning,
+    };
+    let found = match lasting.len() {
+        0 => String::from("no connection stays in CLOSE_WAIT"),
+        count => {
+            let data = match (unread, told_of) {
+                (0, 0) => String::from(" (the process hasn't looked at them since)"),
+                (0, told_of) => {
+                    let told_of = thousands(told_of as u64);
+                    format!(" (the process has read the end of {told_of}, and not closed them)")
+                }
+                (unread, _) => {
+                    let unread = thousands(unread as u64);
+                    format!(" ({unread} of them with bytes that the process hasn't read)")
+                }
+            };
+            let peers = grouped(seen, lasting.iter().copied());
+            format!("{} in CLOSE_WAIT{data}: {}", stay(count), listed(&peers))
+        }
+    };
+    let finding = Finding::new(CHECK, mark, found, WHY)
+        .figure("close_wait", lasting.len())
+        .figure("with_unread_bytes", unread);
+    match mark {
+        Mark::Good => finding,
+        _ => finding.advice(
+            "the process has to notice the end and close: read idle connections (a pool that watches them does), close them where \
+             an error path returns early, and keep the pool's idle time below the peer's",
+        ),
+    }
+}
+
+fn time_wait(seen: &Seen) -> Finding {
+    const CHECK: &str = "process-time-wait";
+    let towards = seen.remnants_towards();
+    let total: u32 = towards.iter().map(|(_, count)| count).sum();
+    let a_second = f64::from(total) / TIME_WAIT;
+    let most = towards.first().map_or(0, |(_, count)| *count);
+    let used_up = seen.ports.iter().map(Towards::share).fold(0.0, f64::max);
+    let mark = match f64::from(most) / TIME_WAIT {
+        _ if used_up >= NEARLY_ALL_PORTS => Mark::Bad,
+        rate if rate >= CONNECTIONS_A_SECOND => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let mut found = match total {
+        0 => String::from("no remnant in TIME_WAIT towards peers of this process"),
+        total => {
+            let peers: Vec<_> = towards
+                .iter()
+                .map(|(peer, count)| (Peer::To(*peer), *count as usize))
+                .collect();
+            format!(
+                "{} in TIME_WAIT towards peers of this process (of all processes: a remnant has no owner), which makes at least {} new \
+                 connections a second: {}",
+                counted(total as usize, "remnant"),
+                rounded(a_second, 1),
+                listed(&peers)
+            )
+        }
+    };
+    for ports in seen.ports.iter().filter(|ports| ports.share() >= WORTH_TELLING) {
+        found += &format!("; {}", ports.told);
+    }
+    let accepted = seen
+        .remnants
+        .iter()
+        .filter(|remnant| is_at_own_listener(seen, remnant))
+        .count();
+    if accepted > 0 {
+        found += &format!(
+            "; and {} of connections that it accepted and closed first",
+            thousands(accepted as u64)
+        );
+    }
+    let why = "whoever closes first keeps the connection's ports for a minute; thousands of remnants are a connection for each \
+               request, and when the ports towards a peer are used up connecting fails (EADDRNOTAVAIL)";
+    let finding = Finding::new(CHECK, mark, found, why)
+        .figure("towards_peers", total)
+        .figure("of_accepted", accepted)
+        .figure("connections_per_second", rounded(a_second, 1))
+        .figure("share_of_ports_in_use", rounded(used_up, 3));
+    match mark {
+        Mark::Good => finding,
+        _ => finding.advice(format!(
+            "share long connections through a pool: it would save about {} handshakes a second, the round trip before each \
+             request, and the {} ports",
+            rounded(a_second, 0),
+            thousands(total.into())
+        )),
+    }
+}
+
+fn listeners(seen: &Seen) -> Finding {
+    const CHECK: &str = "process-listeners";
+    const WHY: &str = "a connection waits in the listener's queue until the process accepts it; when the queue is full new ones are \
+                       dropped, and their clients wait for a second and more";
+    let queues: Vec<_> = seen.own.iter().filter_map(queue).collect();
+    if queues.is_empty() {
+        return Finding::new(CHECK, Mark::Good, "it doesn't listen", WHY).figure("listeners", 0);
+    }
+    let marks = queues.iter().map(|(_, waiting, limit)| match limit {
+        // One more than the limit is let in.
+        Some(limit) if waiting >= limit && *waiting > 0 => Mark::Bad,
+        Some(limit) if u64::from(*waiting) * 2 >= u64::from(*limit) && *waiting > 0 => Mark::Warning,
+        None if *waiting > 0 => Mark::Unknown,
+        _ => Mark::Good,
+    });
+    let mark = marks.max().unwrap_or(Mark::Good);
+    let mut fullest = queues.clone();
+    fullest.sort_by_key(|(_, waiting, _)| std::cmp::Reverse(*waiting));
+    let told = fullest
+        .iter()
+        .take(NAMED)
+        .map(|(at, waiting, limit)| match limit {
+            Some(limit) => format!(
+                "{at} {} of {} waiting",
+                thousands(u64::from(*waiting)),
+                thousands(u64::from(*limit))
+            ),
+            None => format!("{at} {} waiting", thousands(u64::from(*waiting))),
+        });
+    let told: Vec<_> = told.collect();
+    let mut found = format!("it listens: {}{}", told.join(", "), and_more(queues.len()));
+    if mark == Mark::Unknown {
+        found += "; how many may wait only netlink tells";
+    }
+    let finding = Finding::new(CHECK, mark, found, WHY)
+        .figure("listeners", queues.len())
+        .figure(
+            "waiting",
+            queues
+                .iter()
+                .map(|(_, waiting, _)| u64::from(*waiting))
+                .sum::<u64>(),
+        );
+    match mark {
+        Mark::Warning | Mark::Bad => finding.advice(
+            "it doesn't accept as fast as clients connect: let it accept in a task of its own, give listen a longer backlog (and raise \
+             net.core.somaxconn, which cuts it), or let the clients keep their connections",
+        ),
+        _ => finding,
+    }
+}
+
+/// Where it listens, how many wait, and how many may.
+fn queue(socket: &TcpSocket) -> Option<(SocketAddr, u32, Option<u32>)> {
+    match socket.queue {
+        SocketQueue::Connections { waiting, limit } => Some((socket.local, waiting, limit)),
+        _ => None,
+    }
+}
+
+/// The peer's end counts as a byte until the process has read it.
+const END: u32 = 1;
+
+fn unread_bytes(socket: &TcpSocket) -> u32 {
+    match socket.queue {
+        SocketQueue::Bytes { received, .. } => received,
+        _ => 0,
+    }
+}
+
+fn is_at_own_listener(seen: &Seen, remnant: &TcpSocket) -> bool {
+    let mut listeners = seen.own.iter().filter(|socket| socket.state == TcpState::Listen);
+    listeners.any(|listener| listener.local.port() == remnant.local.port())
+}
+
+/// With whom it is connected. Those that have connected to it have a new port each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Peer {
+    To(SocketAddr),
+    From(IpAddr),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::To(address) => write!(f, "to {address}"),
+            Peer::From(address) => write!(f, "from {address}"),
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn of(seen: &Seen, socket: &TcpSocket) -> Peer {
+        match seen.is_accepted(socket) {
+            true => Peer::From(socket.peer.ip()),
+            false => Peer::To(socket.peer),
+        }
+    }
+}
+
+fn peers(seen: &Seen) -> Vec<(Peer, usize)> {
+    let connected = |socket: &&TcpSocket| !matches!(socket.state, TcpState::Listen | TcpState::Closed);
+    grouped(seen, seen.own.iter().filter(connected))
+}
+
+/// By peer, those with the most first.
+fn grouped<'s>(seen: &Seen, sockets: impl Iterator<Item = &'s TcpSocket>) -> Vec<(Peer, usize)> {
+    let mut counts: HashMap<Peer, usize> = HashMap::new();
+    for socket in sockets {
+        *counts.entry(Peer::of(seen, socket)).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(peer, count)| (std::cmp::Reverse(*count), *peer));
+    counts
+}
+
+fn listed(peers: &[(Peer, usize)]) -> String {
+    let named = peers.iter().take(NAMED);
+    let named: Vec<_> = named
+        .map(|(peer, count)| format!("{} {peer}", thousands(*count as u64)))
+        .collect();
+    format!("{}{}", named.join(", "), and_more(peers.len()))
+}
+
+fn and_more(count: usize) -> String {
+    match count.saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {} more", thousands(more as u64)),
+    }
+}
+
+fn stay(count: usize) -> String {
+    match count {
+        1 => String::from("1 connection stays"),
+        count => format!("{} connections stay", thousands(count as u64)),
+    }
+}
+
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{} {what}s", thousands(count as u64)),
+    }
+}
+
+fn whose(facts: &Facts) -> String {
+    format!("process {} ({})", facts.pid, escaped(&facts.name))
+}

@@ -1,0 +1,182 @@
+//! How a process's connections transmit: round trips, what was sent again, and peers that don't answer any more. Pure.
+
+use std::time::Duration;
+
+use millpond::transport::system::{TcpSocket, TcpState, Transmission};
+
+use super::{
+    facts::{Seen, ToldBy},
+    judge::{Peer, counted},
+};
+use crate::{
+    commands::doctor::finding::{Finding, Mark},
+    numbers::{rounded, thousands},
+    text::span,
+};
+
+/// The retransmission timer doubles each time: twice in a row is no accident, and after five nothing has come for many seconds.
+const SUSPICIOUS_TIMEOUTS: u8 = 2;
+const HOPELESS_TIMEOUTS: u8 = 5;
+
+/// So many connections are named as the worst.
+const WORST: usize = 3;
+
+const CHECK: &str = "process-transmission";
+const WHY: &str = "each request waits for a round trip at least; what is sent again comes late, and a peer that acknowledges nothing is \
+                   gone, or the way to it";
+
+pub(super) fn transmission(seen: &Seen) -> Finding {
+    if seen.told_by != ToldBy::Netlink {
+        let found = "how its connections transmit can't be asked: only netlink tells";
+        let advice = match seen.told_by {
+            ToldBy::OtherNamespace => {
+                "run this in the same network namespace (nsenter --net, or in the container)"
+            }
+            _ => "allow netlink (AF_NETLINK) where this runs",
+        };
+        return Finding::new(CHECK, Mark::Unknown, found, WHY).advice(advice);
+    }
+    let live: Vec<Live<'_>> = seen
+        .own
+        .iter()
+        .filter_map(|socket| Live::of(seen, socket))
+        .collect();
+    if live.is_empty() {
+        return Finding::new(CHECK, Mark::Good, "it has no connection at the moment", WHY);
+    }
+    let worst = live.iter().map(|live| live.seen.timeouts).max().unwrap_or(0);
+    let unanswered = live.iter().filter(|live| live.is_unanswered()).count();
+    let mark = match worst {
+        timeouts if timeouts >= HOPELESS_TIMEOUTS => Mark::Bad,
+        timeouts if timeouts >= SUSPICIOUS_TIMEOUTS || unanswered > 0 => Mark::Warning,
+        _ => Mark::Good,
+    };
+    let finding = figures(Finding::new(CHECK, mark, found(&live, unanswered), WHY), &live);
+    match mark {
+        Mark::Good => finding,
+        _ => finding.advice(
+            "look whether these peers are up, and what drops the packets on the way (a firewall, a load balancer that has forgotten \
+             the connection); deadlines and a user timeout (TCP_USER_TIMEOUT) end such connections sooner",
+        ),
+    }
+}
+
+/// A connection of it, and how it goes.
+struct Live<'s> {
+    socket: &'s TcpSocket,
+    peer: Peer,
+    seen: Transmission,
+}
+
+impl<'s> Live<'s> {
+    fn of(seen: &Seen, socket: &'s TcpSocket) -> Option<Live<'s>> {
+        let is_over = matches!(
+            socket.state,
+            TcpState::Listen | TcpState::Closed | TcpState::TimeWait
+        );
+        Some(Live {
+            socket,
+            peer: Peer::of(seen, socket),
+            seen: socket.transmission.filter(|_| !is_over)?,
+        })
+    }
+
+    /// It connects, and had to ask again.
+    fn is_unanswered(&self) -> bool {
+        self.socket.state == TcpState::SynSent && self.seen.timeouts > 0
+    }
+
+    fn is_troubled(&self) -> bool {
+        self.seen.timeouts > 0 || self.seen.lost > 0 || self.seen.retransmits > 0
+    }
+
+    fn told(&self) -> String {
+        let Transmission {
+            timeouts,
+            unacknowledged,
+            retransmits,
+            lost,
+            ..
+        } = self.seen;
+        let parts = [
+            (u32::from(timeouts), "timeout", "timeouts in a row"),
+            (retransmits, "segment sent again", "segments sent again"),
+            (unacknowledged, "unacknowledged", "unacknowledged"),
+            (lost, "presumed lost", "presumed lost"),
+        ];
+        let parts = parts.iter().filter(|(count, ..)| *count > 0);
+        let parts: Vec<_> = parts
+            .map(|(count, one, many)| {
+                let what = if *count == 1 { one } else { many };
+                format!("{} {what}", thousands(u64::from(*count)))
+            })
+            .collect();
+        format!("{}: {}", self.peer, parts.join(", "))
+    }
+}
+
+fn found(live: &[Live<'_>], unanswered: usize) -> String {
+    let mut found = counted(live.len(), "connection");
+    if let Some((median, worst)) = round_trips(live) {
+        found += &format!(
+            ", round-trip time {} at the median, {} at worst ({})",
+            span(median),
+            span(worst.seen.rtt),
+            worst.peer
+        );
+    }
+    let retransmits = total_retransmits(live);
+    found += &match retransmits {
+        0 => String::from(", nothing was sent again"),
+        count => format!(", {} sent again in all", counted(count as usize, "segment")),
+    };
+    if unanswered > 0 {
+        found += &format!(
+            ", {} without an answer yet",
+            counted(unanswered, "attempt to connect")
+        );
+    }
+    let mut worst: Vec<_> = live.iter().filter(|live| live.is_troubled()).collect();
+    worst.sort_by_key(|live| {
+        let seen = live.seen;
+        std::cmp::Reverse((seen.timeouts, seen.lost, seen.retransmits, seen.unacknowledged))
+    });
+    let worst: Vec<_> = worst.iter().take(WORST).map(|live| live.told()).collect();
+    match worst.is_empty() {
+        true => found,
+        false => format!("{found}; the worst: {}", worst.join("; ")),
+    }
+}
+
+fn figures(finding: Finding, live: &[Live<'_>]) -> Finding {
+    let finding = finding
+        .figure("connections", live.len())
+        .figure("retransmits", total_retransmits(live))
+        .figure(
+            "most_timeouts_in_a_row",
+            live.iter().map(|live| live.seen.timeouts).max().unwrap_or(0),
+        )
+        .figure(
+            "unacknowledged_segments",
+            live.iter()
+                .map(|live| u64::from(live.seen.unacknowledged))
+                .sum::<u64>(),
+        );
+    match round_trips(live) {
+        Some((median, worst)) => finding
+            .figure("rtt_median_seconds", rounded(median.as_secs_f64(), 6))
+            .figure("rtt_worst_seconds", rounded(worst.seen.rtt.as_secs_f64(), 6)),
+        None => finding,
+    }
+}
+
+/// The median and the worst connection, of those that have measured one.
+fn round_trips<'l, 's>(live: &'l [Live<'s>]) -> Option<(Duration, &'l Live<'s>)> {
+    let mut measured: Vec<_> = live.iter().filter(|live| !live.seen.rtt.is_zero()).collect();
+    measured.sort_by_key(|live| live.seen.rtt);
+    Some((measured.get(measured.len() / 2)?.seen.rtt, measured.last()?))
+}
+
+fn total_retransmits(live: &[Live<'_>]) -> u64 {
+    live.iter().map(|live| u64::from(live.seen.retransmits)).sum()
+}
