@@ -59,17 +59,21 @@ fn a_name_that_no_check_has_is_answered_with_the_nearest_and_all() {
     let names: Vec<_> = listed
         .out
         .lines()
-        .filter(|line| !line.starts_with(' '))
+        .filter(|line| !line.is_empty() && !line.starts_with([' ', 'W']))
         .filter_map(|line| line.split(' ').next())
         .collect();
-    assert!(names.len() >= 13 && listed.code == Some(0), "{listed:?}");
+    assert!(names.len() == 25 && listed.code == Some(0), "{listed:?}");
+    let of_the_machine = listed.out.split("With --to").next().expect("a beginning");
     for name in names {
         assert!(wrong.err.contains(name), "{name}: {}", wrong.err);
+        let alone = run(&["doctor", "--json", name], "");
+        let is_of_the_machine = of_the_machine.contains(&format!("{name} "));
         assert_eq!(
-            run(&["doctor", "--json", name], "").code.map(|code| code < 2),
-            Some(true),
-            "{name}"
+            alone.code.map(|code| code < 2),
+            Some(is_of_the_machine),
+            "{name}: {alone:?}"
         );
+        assert!(is_of_the_machine || alone.err.contains("give --"), "{alone:?}");
     }
 }
 
