@@ -136,6 +136,32 @@ impl Program {
     }
 }
 
+/// A server of each kind.
+struct Servers {
+    ours: Ours,
+    redis: Redis,
+    nginx: Nginx,
+}
+
+impl Servers {
+    fn start(program: &Program) -> anyhow::Result<Servers> {
+        Ok(Servers {
+            ours: Ours::start(&program.0)?,
+            redis: Redis::start()?,
+            nginx: Nginx::start()?,
+        })
+    }
+
+    /// Their names, their endpoints, and the flags that say what they speak.
+    fn all(&self) -> [(&'static str, &str, &'static [&'static str]); 3] {
+        [
+            ("millpond serve", self.ours.endpoint(), &[]),
+            ("redis-server", self.redis.endpoint(), &Redis::PING),
+            ("nginx", self.nginx.endpoint(), &Nginx::GET),
+        ]
+    }
+}
+
 fn beside_redis_benchmark(program: &Program, arguments: &ProgramArguments) -> anyhow::Result<()> {
     let redis = Redis::start()?;
     let requests = arguments.requests.to_string();
@@ -181,14 +207,9 @@ fn beside_redis_benchmark(program: &Program, arguments: &ProgramArguments) -> an
 }
 
 fn against_servers(program: &Program) -> anyhow::Result<()> {
-    let (ours, redis, nginx) = (Ours::start(&program.0)?, Redis::start()?, Nginx::start()?);
-    let servers: [(&str, &str, &[&str]); 3] = [
-        ("millpond serve", ours.endpoint(), &[]),
-        ("redis-server", redis.endpoint(), &Redis::PING),
-        ("nginx", nginx.endpoint(), &Nginx::GET),
-    ];
+    let servers = Servers::start(program)?;
     println!("replies a second, all of them right (5 rounds of 0.6 s)");
-    for (name, endpoint, spoken) in servers {
+    for (name, endpoint, spoken) in servers.all() {
         let modes = program.bench(endpoint, &[&["--seconds", "3"], spoken].concat())?;
         for mode in modes {
             println!(
@@ -201,21 +222,17 @@ fn against_servers(program: &Program) -> anyhow::Result<()> {
 }
 
 fn at_a_rate(program: &Program) -> anyhow::Result<()> {
-    let (ours, redis, nginx) = (Ours::start(&program.0)?, Redis::start()?, Nginx::start()?);
-    let servers: [(&str, &str, &[&str]); 3] = [
-        ("millpond serve", ours.endpoint(), &[]),
-        ("redis-server", redis.endpoint(), &Redis::PING),
-        ("nginx", nginx.endpoint(), &Nginx::GET),
-    ];
+    let servers = Servers::start(program)?;
     println!("at a rate");
     for rate in ["100", "5000", "20000"] {
         let mut shares = Vec::new();
-        for (_, endpoint, spoken) in servers {
+        for (_, endpoint, spoken) in servers.all() {
             let paced = ["--modes", "exclusive", "--rate", rate, "--seconds", "5"];
             let mode = program.bench_one(endpoint, &[&paced, spoken].concat())?;
             shares.push(mode.throughput / rate.parse::<f64>()?);
         }
         let shown: Vec<_> = servers
+            .all()
             .iter()
             .zip(&shares)
             .map(|((name, ..), share)| format!("{name} {share:.4}"))

@@ -1,6 +1,12 @@
 //! Stopping early: the one flag that all of a command looks at, raised by Ctrl-C, by SIGTERM, and when nobody reads the output any more.
 
-use std::{process, sync::Arc};
+use std::{
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::{
     select,
@@ -13,25 +19,37 @@ const INTERRUPTED: i32 = 130;
 
 /// Raised once, never lowered. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(Arc<watch::Sender<bool>>);
+pub(crate) struct Stop(Arc<Flag>);
+
+#[derive(Debug)]
+struct Flag {
+    /// Looked at before each request: a lock would cost as much as its bookkeeping.
+    is_raised: AtomicBool,
+    /// For those who wait; raised after the other.
+    raised: watch::Sender<bool>,
+}
 
 impl Stop {
     pub(crate) fn new() -> Self {
-        Stop(Arc::new(watch::Sender::new(false)))
+        Stop(Arc::new(Flag {
+            is_raised: AtomicBool::new(false),
+            raised: watch::Sender::new(false),
+        }))
     }
 
     pub(crate) fn stop(&self) {
-        self.0.send_replace(true);
+        self.0.is_raised.store(true, Ordering::Relaxed);
+        self.0.raised.send_replace(true);
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        *self.0.borrow()
+        self.0.is_raised.load(Ordering::Relaxed)
     }
 
     /// Waits until it is raised.
     pub(crate) async fn stopped(&self) {
         // The sender is here, so waiting can't fail.
-        let _ = self.0.subscribe().wait_for(|stopped| *stopped).await;
+        let _ = self.0.raised.subscribe().wait_for(|raised| *raised).await;
     }
 
     /// Raises it at the first signal, and ends the program at the second: whoever asks twice doesn't want to wait.

@@ -187,6 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn failures_have_the_codes_of_json_rpc_and_are_shown_with_them() {
+        use FailureKind::{HandlerFailed, Malformed, Overloaded, Refused, TimedOut, Unavailable};
+        assert_eq!(
+            [
+                Malformed,
+                Refused,
+                HandlerFailed,
+                Unavailable,
+                Overloaded,
+                TimedOut
+            ]
+            .map(code),
+            [-32_700, -32_600, -32_603, -32_000, -32_001, -32_002]
+        );
+        let error = ErrorObject {
+            code: -32_700,
+            message: String::from("not JSON"),
+        };
+        assert_eq!(error.to_string(), "not JSON (-32700)");
+    }
+
+    #[test]
     fn what_is_written_is_the_value_as_json() {
         assert_eq!(write(&("a", [1])).expect("JSON"), br#"["a",[1]]"#);
         let unwritable = std::collections::BTreeMap::from([([1], 2)]);

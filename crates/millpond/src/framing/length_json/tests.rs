@@ -296,3 +296,14 @@ fn a_body_of_the_limit_can_be_sent_and_one_byte_more_cannot() {
     assert_eq!(error, FrameError::TooLong { length: 4, limit: 3 });
     assert_eq!(out.len(), 23, "as it was");
 }
+
+#[test]
+fn it_says_what_it_is_and_beats_as_the_protocol_does() {
+    let protocol = LengthJson::default();
+    assert_eq!(protocol.heartbeat(), Some(&b"HeartBeat"[..]));
+    assert_eq!(protocol.name(), "the length: protocol with JSON bodies");
+    assert!(
+        !protocol.failure_needs_request(),
+        "an error reply repeats nothing of it"
+    );
+}
