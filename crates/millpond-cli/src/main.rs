@@ -23,7 +23,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use exit::Exit;
 
-/// Long-lived sockets, pooled: see them work, serve and call by the `length:` protocol.
+/// Where the flags that every command has stand in its help: behind its own.
+const GLOBAL: usize = 900;
+
+/// Long-lived sockets, pooled: see them work, measure what they cost, find what limits them; serve and call by the `length:` protocol.
 #[derive(Parser)]
 #[command(name = "millpond", version, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -33,6 +36,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         global = true,
+        display_order = GLOBAL,
         value_name = "WHEN",
         value_enum,
         default_value = "auto",
@@ -43,7 +47,7 @@ pub(crate) struct Arguments {
     ///
     /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server and millpond::transport. No request and no reply is ever
     /// logged.
-    #[arg(long, global = true, value_name = "LEVEL", value_hint = ValueHint::Other, env = "MILLPOND_LOG")]
+    #[arg(long, global = true, display_order = GLOBAL, value_name = "LEVEL", value_hint = ValueHint::Other, env = "MILLPOND_LOG")]
     log: Option<log::Filter>,
 }
 
