@@ -307,3 +307,21 @@ fn it_says_what_it_is_and_beats_as_the_protocol_does() {
         "an error reply repeats nothing of it"
     );
 }
+
+#[test]
+fn a_header_has_all_its_digits_whatever_the_length() {
+    for length in [0, 7, 99_999_999, 100_000_000, 100_000_001, 1_234_567_890_123] {
+        let mut out = Vec::new();
+        write_header(length, &mut out);
+        assert_eq!(out, format!("length:{length:013}").as_bytes());
+    }
+}
+
+#[test]
+fn of_half_a_header_the_other_half_is_missing() {
+    let header = b"length:0000000000009";
+    for length in 1..header.len() {
+        let missing = header.len() - length;
+        assert_eq!(next(&header[..length]).unwrap(), Step::More { missing });
+    }
+}
