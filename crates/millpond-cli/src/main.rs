@@ -75,7 +75,7 @@ enum Command {
     /// Send a request and print its reply, or many through a pool of connections
     Call(commands::call::Arguments),
     /// Measure what short, pooled and pipelined connections cost against a server
-    Bench(commands::bench::Arguments),
+    Bench(Box<commands::bench::Arguments>),
     /// Tell what of this machine limits connections: ports, descriptors, queues, timeouts
     Doctor(commands::doctor::Arguments),
     /// Print the completions for a shell

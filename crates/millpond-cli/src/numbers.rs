@@ -31,9 +31,12 @@ pub(crate) fn span(us: u64) -> String {
     }
 }
 
-/// A sum per second: `12,345`.
+/// A sum per second: `12,345`, or `0.4` if there are few.
 pub(crate) fn rate(per_second: f64) -> String {
-    thousands(per_second.round() as u64)
+    match per_second {
+        few if few > 0.0 && few < 9.95 => format!("{few:.1}"),
+        _ => thousands(per_second.round() as u64),
+    }
 }
 
 /// Rounded to this many decimals, for JSON.
@@ -59,6 +62,7 @@ mod tests {
                 "0 µs", "80 µs", "999 µs", "1.0 ms", "1.9 ms", "999.9 ms", "1.0 s", "12.0 s"
             ]
         );
-        assert_eq!((rate(1_234.5), rounded(1.26, 1)), (String::from("1,235"), 1.3));
+        assert_eq!([0.0, 0.4, 9.96, 1_234.5].map(rate), ["0", "0.4", "10", "1,235"]);
+        assert_eq!(rounded(1.26, 1), 1.3);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use millpond::transport::system::{PortUse, port_use};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
 
 /// The share of the ports that may be in use.
 const SHARE: f64 = 0.8;
@@ -30,6 +30,8 @@ pub(crate) struct Ports {
     destination: SocketAddr,
     left: Arc<AtomicI64>,
     used_up: Arc<AtomicBool>,
+    /// Held by the one who asks the system.
+    asking: Arc<Mutex<()>>,
 }
 
 impl Ports {
@@ -38,6 +40,7 @@ impl Ports {
             destination,
             left: Arc::new(AtomicI64::new(left(destination).await.unwrap_or(UNKNOWN_PORTS))),
             used_up: Arc::default(),
+            asking: Arc::default(),
         }
     }
 
@@ -53,6 +56,14 @@ impl Ports {
 
     /// Takes one, if there is one.
     pub(crate) async fn take(&self) -> bool {
+        if self.are_used_up() {
+            return false;
+        }
+        if self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+            return true;
+        }
+        let _asking = self.asking.lock().await;
+        // Somebody else may have asked meanwhile.
         if self.are_used_up() {
             return false;
         }

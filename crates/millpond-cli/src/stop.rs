@@ -52,22 +52,24 @@ impl Stop {
         let _ = self.0.raised.subscribe().wait_for(|raised| *raised).await;
     }
 
-    /// Raises it at the first signal, and ends the program at the second: whoever asks twice doesn't want to wait.
-    pub(crate) async fn at_signals(self) {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
-        select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    /// Raises it at the first signal from now on, and ends the program at the second: whoever asks twice doesn't want to wait. Whoever calls it is on a
+    /// runtime, and lets what comes of it run there.
+    pub(crate) fn at_signals(self) -> impl Future<Output = ()> + Send {
+        let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        async move {
+            let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
+                return;
+            };
+            select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            self.stop();
+            select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            process::exit(INTERRUPTED);
         }
-        self.stop();
-        select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        process::exit(INTERRUPTED);
     }
 }

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{Authority, Finished, Folder, Served, Then, millpond, peer, run, until};
@@ -97,6 +97,7 @@ fn an_open_loop_sends_what_it_was_asked_for() {
         "--rounds",
         "2",
     ];
+    let began = Instant::now();
     let (finished, document) = bench(&served.endpoint, &flags);
     let mode = mode(&document, "exclusive");
     assert_eq!(
@@ -104,11 +105,63 @@ fn an_open_loop_sends_what_it_was_asked_for() {
         (Some(0), 500),
         "{finished:?}"
     );
-    // Never faster than it was told to, whatever the machine.
-    assert!(mode["throughput"].as_f64().expect("a rate") <= 500.0, "{mode}");
+    // Never faster than it was told to, whatever the machine: the last of 250 is due 498 ms after the first.
+    assert!(began.elapsed() >= Duration::from_millis(2 * 498));
+    assert!(mode["throughput"].as_f64().expect("a rate") <= 500.5, "{mode}");
     assert!(
         number(&mode["service_us"]["p50"]) <= number(&mode["latency_us"]["p50"]),
         "{mode}"
+    );
+    assert_eq!(
+        document["comparisons"],
+        serde_json::json!([]),
+        "all are as fast as they were told to be"
+    );
+}
+
+#[test]
+fn so_many_requests_are_sent_as_were_asked_for_in_whatever_rounds() {
+    let served = Served::start(&["--handler", "echo"]);
+    let flags = ["--modes", "exclusive", "--warm-up", "0"];
+    for (requests, rounds, each) in [("7", "3", &[3, 2, 2][..]), ("1", "5", &[1])] {
+        let asked = ["--requests", requests, "--rounds", rounds];
+        let (finished, document) = bench(&served.endpoint, &[&flags[..], &asked].concat());
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let all = mode(&document, "exclusive")["rounds"].as_array().expect("rounds");
+        let all: Vec<_> = all.iter().map(|round| number(&round["requests"])).collect();
+        assert_eq!(all, each);
+    }
+}
+
+#[test]
+fn the_warm_up_is_no_faster_than_what_follows() {
+    let (endpoint, requests) = stalling(u64::MAX, Duration::ZERO);
+    let raw = [
+        "--framing",
+        "raw",
+        "--body",
+        "?",
+        "--expect",
+        "!",
+        "--modes",
+        "exclusive",
+    ];
+    let shape = [
+        "--rate",
+        "20",
+        "--seconds",
+        "0.5",
+        "--warm-up",
+        "0.5",
+        "--rounds",
+        "1",
+    ];
+    let (finished, _) = bench(&endpoint, &[&raw[..], &shape].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(
+        requests(),
+        1 + 10 + 10,
+        "the first contact, the warm-up, the round"
     );
 }
 
@@ -228,11 +281,7 @@ fn over_tls_and_unix_sockets_it_is_the_same() {
 
 #[test]
 fn without_a_server_there_is_nothing_to_measure() {
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address");
-    let (finished, _) = bench(&format!("tcp://{unused}"), &[]);
+    let (finished, _) = bench("tcp://127.0.0.1:1", &[]);
     assert!(
         finished.code == Some(3) && finished.err.contains("nothing listens there"),
         "{finished:?}"
@@ -274,7 +323,13 @@ fn what_the_command_line_has_wrong_is_named() {
     assert!(refused(&["--modes", "shorts"]).contains("short"));
     assert!(refused(&["--rate", "0"]).contains("--rate"));
     assert!(refused(&["--rate", "NaN"]).contains("--rate"));
-    assert!(refused(&["--callers", "4000000000"]).contains("ulimit -n"));
+    assert!(refused(&["--rate", "1e20"]).contains("10,000,000"));
+    assert!(refused(&["--rate", "1", "--seconds", "1"]).contains("--rounds"));
+    assert!(refused(&["--html", "/nowhere/at/all"]).contains("/nowhere/at/all"));
+    assert!(refused(&["--modes", "exclusive", "--callers", "16777216"]).contains("100000"));
+    assert!(refused(&["--threads", "100000"]).contains("1024"));
+    assert!(refused(&["--seconds", "1e19"]).contains("day"));
+    assert!(refused(&["--callers", "4000000000"]).contains("100000"));
     assert!(refused(&["--csv"]).contains("--csv"), "together with --json");
     assert!(refused(&["--ca", "ca.pem"]).contains("tls://"));
     assert!(refused(&["--seconds", "0"]).contains("above zero"));
@@ -354,5 +409,64 @@ fn ctrl_c_ends_it_with_what_was_found_until_then() {
     assert!(
         number(&mode(&document, "exclusive")["replies_ok"]) > 0,
         "{document}"
+    );
+}
+
+#[test]
+fn an_open_loop_that_is_ended_early_has_taken_no_longer_than_it_did() {
+    let (endpoint, requests) = stalling(u64::MAX, Duration::ZERO);
+    let mut command = millpond(&[
+        "bench",
+        "--json",
+        "--to",
+        &endpoint,
+        "--seconds",
+        "600",
+        "--rate",
+        "100",
+    ]);
+    command.args(["--framing", "raw", "--body", "?", "--expect", "!"]);
+    command.args(["--warm-up", "0", "--rounds", "1", "--modes", "exclusive"]);
+    let began = Instant::now();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let child = child.expect("the program");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a small number"));
+    until("it sends", || requests() > 20);
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let finished = Finished::from(child.wait_with_output().expect("its end"));
+    let document: Value = serde_json::from_str(&finished.out).expect("a document");
+    let seconds = mode(&document, "exclusive")["seconds"].as_f64().expect("a time");
+    assert!(seconds <= began.elapsed().as_secs_f64() + 0.01, "{document}");
+}
+
+#[test]
+fn a_server_that_never_answers_can_be_left_at_the_first_contact() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+    let mut command = millpond(&["bench", "--to", &endpoint, "--deadline", "600s"]);
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.expect("the program");
+    let (mut stream, _) = listener.accept().expect("a connection");
+    stream.read_exact(&mut [0]).expect("a request");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a small number"));
+    kill(pid, Signal::SIGTERM).expect("it runs");
+    let finished = Finished::from(child.wait_with_output().expect("its end"));
+    assert!(
+        finished.code == Some(1) && finished.err.contains("stopped before the first reply"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn bytes_behind_the_reply_are_told_before_they_spoil_the_next() {
+    let raw = ["--framing", "raw", "--body", "?", "--expect", "!"];
+    let (finished, _) = bench(&peer(b"!\r\n", Then::Wait), &raw);
+    assert!(
+        finished.code == Some(5) && finished.err.contains("2 more bytes came behind"),
+        "{finished:?}"
     );
 }

@@ -56,7 +56,7 @@ fn finding(ran: &Ran, check: &str) -> Result<Value> {
 
 fn bench(mode: &str, flags: &[&str]) -> Result<(Ran, Value)> {
     let requests = REQUESTS.to_string();
-    let shape = ["--requests", &requests, "--rounds", "1", "--warm-up", "0"];
+    let shape = ["--requests", &requests, "--rounds", "3", "--warm-up", "0"];
     let ran = millpond(&[&["bench", "--to", HERE, "--modes", mode], &shape[..], flags].concat())?;
     let measured = ran.document["modes"][0].clone();
     Ok((ran, measured))
@@ -90,6 +90,8 @@ fn two_hundred_ports_are_few_for_short_connections_and_plenty_for_a_pool() {
             assert_eq!((ran.code, &careful["ports_nearly_used_up"]), (Some(0), &true.into()), "{careful}");
             let opened = careful["connections_opened"].as_u64().ok_or("a count")?;
             assert!((PORTS / 2..=PORTS * 4 / 5).contains(&opened), "{careful}");
+            assert!(careful["throughput"].as_f64().is_some_and(|rate| rate > 0.0), "{careful}");
+            assert_eq!(careful["requests"], opened, "each of them had its reply: {careful}");
 
             // Unless they are told not to: then the error says what is used up, and what to do.
             let (ran, exhausted) = bench("short", &["--exhaust"])?;

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::{
     plan::Plan,
-    results::{Bar, Comparison, Latency, ModeResults, Percentile, Results, Round},
+    results::{Bar, Comparison, ErrorKind, Latency, ModeResults, Percentile, Results, Round},
     run::Measured,
     warnings::{Background, warnings},
 };
@@ -15,13 +15,18 @@ use crate::numbers::rounded;
 pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) -> Results {
     let modes: Vec<ModeResults> = measured
         .into_iter()
-        .map(|mode| results_of(mode, plan.load.rate))
+        .map(|mode| results_of(mode, plan.rate))
         .collect();
-    let comparisons = comparisons(&modes);
+    let comparisons = match plan.rate {
+        // All are as fast as they were told to be.
+        Some(_) => Vec::new(),
+        None => comparisons(&modes),
+    };
     let background = Background {
         threads: plan.threads,
+        cores: plan.cores,
         callers: plan.callers,
-        rate: plan.load.rate,
+        rate: plan.rate,
         exhaust: plan.exhaust,
     };
     Results {
@@ -31,7 +36,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         callers: plan.callers,
         connections: plan.connections,
         body_bytes: plan.request.body.len(),
-        rate: plan.load.rate,
+        rate: plan.rate,
         threads: plan.threads,
         interrupted,
         warnings: warnings(&modes, &background),
@@ -43,21 +48,28 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
 pub(super) fn results_of(measured: Measured, rate: Option<f64>) -> ModeResults {
     let tally = &measured.tally;
     let requests = tally.requests();
-    let per_request = |cpu: Duration| rounded(cpu.as_secs_f64() * 1e6 / requests as f64, 3);
+    let sent = requests - tally.errors.get(&ErrorKind::NotSent).copied().unwrap_or(0);
+    let per_request = |cpu: Duration| rounded(cpu.as_secs_f64() * 1e6 / sent as f64, 3);
+    let seconds = measured.rounds.iter().fold(0.0, |sum, round| sum + round.seconds);
+    let throughput = match rate {
+        // What a bad round has lost a good one can't make up for.
+        Some(_) if seconds > 0.0 => tally.replies_ok as f64 / seconds,
+        _ => median(measured.rounds.iter().map(|round| round.throughput)),
+    };
     ModeResults {
         mode: measured.mode,
-        seconds: rounded(measured.rounds.iter().map(|round| round.seconds).sum(), 3),
+        seconds: rounded(seconds, 3),
         requests,
         replies_ok: tally.replies_ok,
         errors: tally.errors.clone(),
         error_examples: tally.said.clone(),
-        throughput: rounded(median(measured.rounds.iter().map(|round| round.throughput)), 1),
+        throughput: rounded(throughput, 1),
         latency_us: latency(&tally.latency),
         service_us: rate.map(|_| latency(&tally.service)),
         percentiles: percentiles(&tally.latency),
         histogram: bars(&tally.latency),
         connections_opened: measured.opened,
-        client_cpu_us_per_request: measured.cpu.filter(|_| requests > 0).map(per_request),
+        client_cpu_us_per_request: measured.cpu.filter(|_| sent > 0).map(per_request),
         time_wait: measured.time_wait,
         ports_nearly_used_up: measured.ports_nearly_used_up,
         rounds: measured.rounds,

@@ -31,6 +31,7 @@ use super::{
     tally::Miss,
     wire::Wire,
 };
+use crate::{numbers::counted, text::span};
 
 /// Room for a reply at first; it grows.
 const REPLY: usize = 1024;
@@ -191,7 +192,7 @@ impl Short {
             .unwrap_or_else(|_| {
                 Err(Miss {
                     kind: ErrorKind::TimedOut,
-                    said: format!("no reply within {}", crate::text::span(within)),
+                    said: format!("no reply within {}", span(within)),
                 })
             })
     }
@@ -231,6 +232,19 @@ async fn exchange_over(stream: &mut Stream, wire: &Wire, body: &[u8]) -> Result<
             .next(Direction::Reply, &received, &mut scan)
             .map_err(no_frame)?
         {
+            Step::Frame(extent) if matches!(wire, Wire::Raw(_)) && received.len() > extent.length() => {
+                return Err(Miss {
+                    kind: ErrorKind::Protocol,
+                    said: format!(
+                        "{} came behind what --expect says is the whole reply",
+                        counted(
+                            (received.len() - extent.length()) as u64,
+                            "more byte",
+                            "more bytes"
+                        )
+                    ),
+                });
+            }
             Step::Frame(extent) => {
                 let reply = Bytes::from(received).slice(extent.head..extent.head + extent.body);
                 return refused(wire, &reply).map_or(Ok(reply), Err);

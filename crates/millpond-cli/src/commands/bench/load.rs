@@ -2,6 +2,7 @@
 //! one). Ends by itself: after its time, its number of requests, or when the machine's ports are nearly used up.
 
 use std::{
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -19,8 +20,9 @@ use super::{
 };
 use crate::{ports::Ports, stop::Stop};
 
-/// How long a caller rests after an error: what fails at once would fail a million times otherwise.
-const AFTER_AN_ERROR: Duration = Duration::from_millis(10);
+/// How long a caller rests when it couldn't connect: what fails at once would fail a million times otherwise. What the server had a part in
+/// costs time by itself, and whoever rested then would ask a server that fails less than one that doesn't.
+const AFTER_NO_CONNECTION: Duration = Duration::from_millis(10);
 
 /// How long callers may go on when the benchmark is stopped early.
 const AFTER_A_STOP: Duration = Duration::from_millis(500);
@@ -44,16 +46,13 @@ pub(super) enum Limit {
 }
 
 impl Load {
-    /// How long an open loop takes at least.
-    fn planned(&self) -> Duration {
-        let seconds = self
-            .rate
-            .map_or(0.0, |rate| self.paced_requests(rate) as f64 / rate);
-        Duration::from_secs_f64(seconds)
+    /// The time that belongs to one request of an open loop.
+    fn interval(&self) -> Duration {
+        Duration::from_secs_f64(self.rate.map_or(0.0, |rate| 1.0 / rate))
     }
 
-    /// How many requests an open loop sends.
-    fn paced_requests(&self, per_second: f64) -> u64 {
+    /// How many requests an open loop sends: at least one.
+    pub(super) fn paced_requests(&self, per_second: f64) -> u64 {
         match self.limit {
             Limit::Time(time) => ((time.as_secs_f64() * per_second).round() as u64).max(1),
             Limit::Requests(requests) => requests,
@@ -74,7 +73,13 @@ pub(super) async fn run(
     let mut callers: JoinSet<()> = (0..load.callers)
         .map(|_| call(contender.clone(), source.clone(), Arc::clone(recorder)))
         .collect();
-    let all_ended = async { while callers.join_next().await.is_some() {} };
+    let all_ended = async {
+        while let Some(ended) = callers.join_next().await {
+            if let Err(error) = ended {
+                resume_unwind(error.into_panic());
+            }
+        }
+    };
     let cut_short = async {
         stop.stopped().await;
         source.give_up();
@@ -82,13 +87,10 @@ pub(super) async fn run(
     };
     select! {
         () = all_ended => {}
-        () = cut_short => {
-            callers.shutdown().await;
-            return began.elapsed();
-        }
+        () = cut_short => callers.shutdown().await,
     }
     // The last request of an open loop has an interval of its own, though nothing is sent at its end.
-    began.elapsed().max(load.planned())
+    began.elapsed() + load.interval()
 }
 
 /// Where callers learn whether to send one more request, and when it was meant to be sent.
@@ -114,8 +116,15 @@ enum When {
 
 /// Whether to send.
 enum Turn {
-    Send { intended: Instant },
-    TooLate,
+    /// Now; it was meant to be sent then.
+    Send {
+        now: Instant,
+        intended: Instant,
+    },
+    /// Never: this one, and those that nobody has asked for yet, so many in all.
+    TooLate {
+        requests: u64,
+    },
     Over,
 }
 
@@ -123,10 +132,14 @@ impl Source {
     fn new(load: Load, ports: Option<&Ports>, stop: &Stop) -> Source {
         let began = Instant::now();
         let when = match (load.rate, load.limit) {
-            (Some(rate), _) => When::Due {
-                pacer: Arc::new(Pacer::start(rate, load.paced_requests(rate), load.callers)),
-                until: began + load.planned() + load.patience,
-            },
+            (Some(rate), _) => {
+                let requests = load.paced_requests(rate);
+                let planned = Duration::from_secs_f64(requests as f64 / rate);
+                When::Due {
+                    pacer: Arc::new(Pacer::start(rate, requests, load.callers)),
+                    until: began + planned + load.patience,
+                }
+            }
             (None, Limit::Time(time)) => When::AtOnce {
                 until: Some(began + time),
                 left: None,
@@ -147,32 +160,45 @@ impl Source {
 
     /// The next turn of a caller that has looked at the clock just now.
     async fn next(&self, now: Instant) -> Turn {
-        let intended = match &self.when {
+        if self.stop.is_stopped() {
+            return Turn::Over;
+        }
+        match &self.when {
             When::AtOnce { until, left } => {
                 let is_over = until.is_some_and(|until| now >= until)
                     || left
                         .as_ref()
                         .is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) <= 0);
-                match is_over {
-                    true => return Turn::Over,
-                    false => now,
+                match (is_over, &self.ports) {
+                    (true, _) => Turn::Over,
+                    (false, None) => Turn::Send { now, intended: now },
+                    (false, Some(ports)) if ports.take().await => {
+                        // To ask the system for ports takes time, which is none of the request's.
+                        let now = Instant::now();
+                        Turn::Send { now, intended: now }
+                    }
+                    (false, Some(_)) => Turn::Over,
                 }
             }
-            When::Due { pacer, until } => match pacer.next().await {
-                Some(_) if Instant::now() >= *until => return Turn::TooLate,
-                Some(intended) => intended,
-                None => return Turn::Over,
-            },
-        };
-        if self.stop.is_stopped() {
-            return Turn::Over;
-        }
-        match &self.ports {
-            Some(ports) if !ports.take().await => {
-                self.give_up();
-                Turn::Over
+            When::Due { pacer, until } => {
+                let Some(intended) = pacer.next().await else {
+                    return Turn::Over;
+                };
+                if Instant::now() >= *until {
+                    let requests = 1 + pacer.abandon();
+                    return Turn::TooLate { requests };
+                }
+                match &self.ports {
+                    Some(ports) if !ports.take().await => {
+                        pacer.give_up();
+                        Turn::Over
+                    }
+                    _ => Turn::Send {
+                        now: Instant::now(),
+                        intended,
+                    },
+                }
             }
-            _ => Turn::Send { intended },
         }
     }
 
@@ -181,41 +207,38 @@ impl Source {
             pacer.give_up();
         }
     }
-
-    fn is_paced(&self) -> bool {
-        matches!(self.when, When::Due { .. })
-    }
 }
 
 /// One caller, until there is nothing more to send.
 async fn call(contender: Contender, source: Source, recorder: Arc<Recorder>) {
     let mut batch = Batch::of(&recorder);
-    let mut now = Instant::now();
+    let mut after = Instant::now();
     loop {
-        let intended = match source.next(now).await {
-            Turn::Send { intended } => intended,
-            Turn::TooLate => {
-                batch.missed(not_sent());
+        let (now, intended) = match source.next(after).await {
+            Turn::Send { now, intended } => (now, intended),
+            Turn::TooLate { requests } => {
+                batch.missed(requests, not_sent());
                 continue;
             }
             Turn::Over => return,
         };
-        if source.is_paced() {
-            now = Instant::now();
-        }
+        batch.begun();
         let outcome = contender.exchange().await;
-        let after = Instant::now();
+        after = Instant::now();
         match outcome {
             Ok(()) => batch.replied(Took {
                 latency: after - intended,
                 service: after - now,
             }),
             Err(miss) => {
-                batch.missed(miss);
-                sleep(AFTER_AN_ERROR).await;
+                let unconnected = miss.kind.is_before_the_server();
+                batch.missed(1, miss);
+                if unconnected {
+                    sleep(AFTER_NO_CONNECTION).await;
+                    after = Instant::now();
+                }
             }
         }
-        now = after;
     }
 }
 

@@ -17,19 +17,22 @@ mod wire;
 
 use std::{
     fs, io,
-    num::{NonZero, NonZeroU32, NonZeroU64},
+    num::NonZero,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use clap::{ArgGroup, ValueEnum};
-use tokio::runtime::{self, Runtime};
+use clap::{ArgGroup, ValueEnum, value_parser};
+use tokio::{
+    runtime::{self, Runtime},
+    select,
+};
 
 use self::{
     contender::FirstContact,
     plan::Plan,
-    results::{ErrorKind, Mode, Results},
+    results::{ErrorKind, Mode, ModeResults, Results},
 };
 use super::tls::TlsFlags;
 use crate::{
@@ -71,22 +74,22 @@ pub(crate) struct Arguments {
     )]
     modes: Vec<Mode>,
     /// How many requests may be under way at once
-    #[arg(long, value_name = "COUNT", default_value = "64")]
-    callers: NonZeroU32,
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = value_parser!(u32).range(1..=100_000))]
+    callers: u32,
     /// How many connections a pool may have
-    #[arg(long, value_name = "COUNT", default_value = "16")]
-    connections: NonZeroU32,
+    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = value_parser!(u32).range(1..=100_000))]
+    connections: u32,
     /// How long each mode is measured, in seconds or with a unit, warm-up not included
-    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_seconds, conflicts_with = "requests")]
+    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_seconds_above_zero, conflicts_with = "requests")]
     seconds: Duration,
     /// How many requests each mode sends, instead of for how long
-    #[arg(long, value_name = "COUNT")]
-    requests: Option<NonZeroU64>,
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=1_000_000_000_000))]
+    requests: Option<u64>,
     /// In how many rounds, between which the modes take turns
-    #[arg(long, value_name = "COUNT", default_value = "5")]
-    rounds: NonZeroU32,
+    #[arg(long, value_name = "COUNT", default_value = "5", value_parser = value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
     /// How long each mode sends before anything counts; 0: not at all
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_span)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_seconds)]
     warm_up: Duration,
     /// Send so many requests a second, whatever becomes of them
     #[arg(long, value_name = "PER_SECOND")]
@@ -113,14 +116,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", conflicts_with = "expect_length")]
     expect_end: Option<String>,
     /// With raw: a reply has so many bytes
-    #[arg(long, value_name = "BYTES")]
-    expect_length: Option<NonZeroU32>,
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=1 << 30))]
+    expect_length: Option<u32>,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
     deadline: Duration,
     /// How many threads carry the callers [default: half of the cores, for the server and the kernel need some]
-    #[arg(long, value_name = "COUNT")]
-    threads: Option<NonZeroU32>,
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=1_024))]
+    threads: Option<u32>,
     /// Go on with short connections until no local port is left, and see what that looks like
     #[arg(long)]
     exhaust: bool,
@@ -166,9 +169,15 @@ impl FramingName {
 
 impl Arguments {
     fn threads(&self) -> usize {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
         self.threads
-            .map_or((cores / 2).max(1), |threads| threads.get() as usize)
+            .map_or((cores() / 2).max(1), |threads| threads as usize)
+    }
+
+    /// The files that are to be written, and their flags.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        [("--html", &self.html), ("--svg", &self.svg)]
+            .into_iter()
+            .filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
     }
 
     /// Whether stdout is a document.
@@ -177,12 +186,20 @@ impl Arguments {
     }
 }
 
+/// Cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Exit {
     carry_out(arguments).unwrap_or_else(Complaint::report)
 }
 
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let plan = Plan::of(arguments)?;
+    for (flag, file) in arguments.files() {
+        writable(flag, file)?;
+    }
     let runtime = callers_runtime(plan.threads)
         .map_err(|error| Complaint::of(Exit::Failure, &format!("no runtime could be started: {error}")))?;
     let stop = Stop::new();
@@ -191,18 +208,29 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
         false => Drawing::of_text(),
     };
     let mut screen = Screen::new(drawing, stop.clone());
+    let entered = runtime.enter();
     runtime.spawn(stop.clone().at_signals());
+    drop(entered);
     let results = runtime.block_on(measure(&plan, &mut screen, &stop))?;
     runtime.shutdown_background();
     show(&results, arguments, &mut screen)?;
-    Ok(match results.modes.iter().all(|mode| mode.errors.is_empty()) {
-        true => Exit::Ok,
-        false => Exit::Failure,
-    })
+    let is_well = |mode: &ModeResults| mode.errors.is_empty();
+    let is_any = |mode: &ModeResults| mode.replies_ok > 0;
+    Ok(
+        match results.modes.iter().all(is_well) && results.modes.iter().any(is_any) {
+            true => Exit::Ok,
+            false => Exit::Failure,
+        },
+    )
 }
 
 async fn measure(plan: &Plan, screen: &mut Screen, stop: &Stop) -> Result<Results, Complaint> {
-    let server = contender::first_contact(plan).await.map_err(complaint)?;
+    let server = select! {
+        server = contender::first_contact(plan) => server.map_err(complaint)?,
+        () = stop.stopped() => {
+            return Err(Complaint::of(Exit::Failure, &"stopped before the first reply"));
+        }
+    };
     let measured = run::run(plan, server, screen, stop).await;
     let measured = measured.map_err(|error| Complaint::usage(error.to_string()))?;
     Ok(conclude::conclude(plan, measured, stop.is_stopped()))
@@ -221,8 +249,7 @@ fn complaint(error: FirstContact) -> Complaint {
         ),
         FirstContact::NoReply(miss) => {
             let exit = match miss.kind {
-                ErrorKind::Protocol => Exit::Protocol,
-                ErrorKind::ErrorReply | ErrorKind::Lost => Exit::Protocol,
+                ErrorKind::Protocol | ErrorKind::ErrorReply | ErrorKind::Lost => Exit::Protocol,
                 _ => Exit::Failure,
             };
             Complaint::of(exit, &format!("the first request failed: {}", miss.said))
@@ -254,13 +281,16 @@ fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result
     printed.map_err(|error| output::cant_write(&error))
 }
 
+/// Makes sure of it before there is anything to lose.
+fn writable(flag: &str, file: &Path) -> Result<(), Complaint> {
+    let opened = fs::OpenOptions::new().append(true).create(true).open(file);
+    let said = |error: io::Error| format!("{flag}: {} can't be written: {error}", file.display());
+    opened.map(drop).map_err(|error| Complaint::usage(said(error)))
+}
+
 fn write(flag: &str, file: &Path, text: &str) -> Result<(), Complaint> {
-    fs::write(file, text).map_err(|error| {
-        Complaint::of(
-            Exit::Failure,
-            &format!("{flag}: {} can't be written: {error}", file.display()),
-        )
-    })
+    let said = |error: io::Error| format!("{flag}: {} can't be written: {error}", file.display());
+    fs::write(file, text).map_err(|error| Complaint::of(Exit::Failure, &said(error)))
 }
 
 fn callers_runtime(threads: usize) -> io::Result<Runtime> {
@@ -270,14 +300,21 @@ fn callers_runtime(threads: usize) -> io::Result<Runtime> {
         .build()
 }
 
-/// A time in seconds, or with its unit.
+/// A time in seconds, or with its unit: a day at most.
 fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.trim().parse::<f64>();
-    let time = match seconds {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let time = match text.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
         Err(_) => parse_span(text)?,
     };
-    match time {
+    match time > DAY {
+        true => Err(String::from("it must be no longer than a day")),
+        false => Ok(time),
+    }
+}
+
+fn parse_seconds_above_zero(text: &str) -> Result<Duration, String> {
+    match parse_seconds(text)? {
         Duration::ZERO => Err(String::from("it must be above zero")),
         time => Ok(time),
     }
@@ -289,10 +326,11 @@ mod tests {
 
     #[test]
     fn seconds_need_no_unit_and_may_have_one() {
-        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(parse_seconds("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["0", "-1", "NaN", "1e99", "x"] {
-            assert!(parse_seconds(bad).is_err(), "{bad}");
+        assert_eq!(parse_seconds_above_zero("1.5"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_seconds_above_zero("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_seconds("0"), Ok(Duration::ZERO));
+        for bad in ["0", "-1", "NaN", "1e19", "1e99", "25h", "x"] {
+            assert!(parse_seconds_above_zero(bad).is_err(), "{bad}");
         }
     }
 }

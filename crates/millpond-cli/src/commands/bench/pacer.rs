@@ -84,6 +84,13 @@ impl Pacer {
         (number < self.schedule.requests).then(|| self.schedule.intended(number))
     }
 
+    /// No more requests for anybody; how many nobody had taken.
+    pub(super) fn abandon(&self) -> u64 {
+        let taken = self.next.swap(self.schedule.requests, Ordering::Relaxed);
+        self.give_up();
+        self.schedule.requests.saturating_sub(taken)
+    }
+
     /// No more requests for anybody.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
@@ -177,6 +184,16 @@ mod tests {
             .map(|number| Duration::from_micros(500 * number))
             .collect();
         assert_eq!(all, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_abandoned_is_told_once() {
+        let pacer = Pacer::start(1.0e6, 100, 1);
+        for _ in 0..30 {
+            assert!(pacer.next().await.is_some());
+        }
+        assert_eq!((pacer.abandon(), pacer.abandon()), (70, 0));
+        assert!(pacer.next().await.is_none());
     }
 
     #[tokio::test]

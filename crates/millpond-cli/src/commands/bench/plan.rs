@@ -1,6 +1,6 @@
 //! What a benchmark is to do, with everything that the command line says made sure of.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use memchr::memmem::Finder;
 use millpond::{
@@ -15,10 +15,13 @@ use super::{
     results::Mode,
     wire::{Ending, Wire, parse_bytes},
 };
-use crate::{complaint::Complaint, numbers::thousands};
+use crate::{complaint::Complaint, numbers::thousands, text::span};
 
 /// A JSON string of 64 bytes.
 const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
+
+/// The rates that can be asked for: of less there is nothing to measure, and no machine of today sends more.
+const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
 
 /// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -34,11 +37,13 @@ pub(super) struct Plan {
     pub(super) callers: u32,
     pub(super) connections: u32,
     pub(super) rounds: u32,
-    /// Of one round of one mode.
-    pub(super) load: Load,
+    /// Of all rounds of one mode together.
+    limit: Limit,
+    pub(super) rate: Option<f64>,
     pub(super) warm_up: Duration,
     pub(super) heartbeat: Duration,
     pub(super) threads: usize,
+    pub(super) cores: usize,
     /// Short connections go on when the machine's ports are nearly used up.
     pub(super) exhaust: bool,
 }
@@ -50,21 +55,32 @@ impl Plan {
         let mut modes = arguments.modes.clone();
         modes.sort();
         modes.dedup();
-        if arguments
-            .rate
-            .is_some_and(|rate| !(rate.is_finite() && rate >= 0.1))
-        {
-            return Err(Complaint::usage(
-                "--rate is in requests a second, and at least 0.1",
-            ));
+        if arguments.rate.is_some_and(|rate| !RATES.contains(&rate)) {
+            return Err(Complaint::usage(format!(
+                "--rate is in requests a second, from {} to {}",
+                RATES.start(),
+                thousands(*RATES.end() as u64)
+            )));
         }
-        let rounds = arguments.rounds.get();
-        let limit = match arguments.requests {
-            Some(requests) => Limit::Requests(requests.get().div_ceil(rounds.into())),
-            None => Limit::Time(arguments.seconds / rounds),
+        let (rounds, limit) = match arguments.requests {
+            // No round without a request.
+            Some(requests) => {
+                let most = u32::try_from(requests).unwrap_or(u32::MAX);
+                (arguments.rounds.min(most), Limit::Requests(requests))
+            }
+            None => (arguments.rounds, Limit::Time(arguments.seconds)),
         };
-        let callers = arguments.callers.get();
-        enough_descriptors(callers, arguments.connections.get(), &modes)?;
+        if let (Some(rate), Limit::Time(time)) = (arguments.rate, limit)
+            && rate * time.as_secs_f64() < f64::from(rounds)
+        {
+            return Err(Complaint::usage(format!(
+                "at {rate} requests a second there is no request in each of {rounds} rounds within {}: raise --seconds or \
+                 --rate, or ask for fewer --rounds",
+                span(time)
+            )));
+        }
+        let callers = arguments.callers;
+        enough_descriptors(callers, arguments.connections, &modes)?;
         Ok(Plan {
             tls: arguments.tls.towards(&endpoint)?,
             endpoint,
@@ -73,19 +89,45 @@ impl Plan {
             request: Arc::new(request),
             modes,
             callers,
-            connections: arguments.connections.get(),
+            connections: arguments.connections,
             rounds,
-            load: Load {
-                callers,
-                limit,
-                rate: arguments.rate,
-                patience: arguments.deadline,
-            },
+            limit,
+            rate: arguments.rate,
             warm_up: arguments.warm_up,
             heartbeat: arguments.heartbeat,
             threads: arguments.threads(),
+            cores: super::cores(),
             exhaust: arguments.exhaust,
         })
+    }
+}
+
+impl Plan {
+    /// What one round of one mode is to do; rounds are numbered from 0.
+    pub(super) fn load(&self, round: u32) -> Load {
+        let limit = match self.limit {
+            Limit::Time(time) => Limit::Time(time / self.rounds),
+            Limit::Requests(requests) => {
+                let rounds = u64::from(self.rounds);
+                let one_more = u64::from(round) < requests % rounds;
+                Limit::Requests(requests / rounds + u64::from(one_more))
+            }
+        };
+        self.load_until(limit)
+    }
+
+    /// What a mode is to do before anything counts: no faster than afterwards.
+    pub(super) fn warm_up_load(&self) -> Load {
+        self.load_until(Limit::Time(self.warm_up))
+    }
+
+    fn load_until(&self, limit: Limit) -> Load {
+        Load {
+            callers: self.callers,
+            limit,
+            rate: self.rate,
+            patience: self.request.deadline,
+        }
     }
 }
 
@@ -153,7 +195,7 @@ fn ending(arguments: &Arguments) -> Result<Option<Ending>, Complaint> {
         return Ok(Some(Ending::With(Box::new(Finder::new(&end).into_owned()))));
     }
     if let Some(length) = arguments.expect_length {
-        return Ok(Some(Ending::After(length.get() as usize)));
+        return Ok(Some(Ending::After(length as usize)));
     }
     match (&arguments.expect, arguments.framing) {
         (Some(expected), FramingName::Raw) => Ok(Some(Ending::Exactly(some("--expect", expected)?))),

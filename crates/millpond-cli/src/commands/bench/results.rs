@@ -68,7 +68,7 @@ pub(super) struct ModeResults {
     pub(super) errors: BTreeMap<ErrorKind, u64>,
     /// What the first error of each kind said.
     pub(super) error_examples: BTreeMap<ErrorKind, String>,
-    /// Right replies a second: the median of the rounds.
+    /// Right replies a second: the median of the rounds, and in an open loop the mean.
     pub(super) throughput: f64,
     /// From the intended start in an open loop, from the real one in a closed loop; of right replies.
     pub(super) latency_us: Latency,
@@ -80,9 +80,10 @@ pub(super) struct ModeResults {
     pub(super) histogram: Vec<Bar>,
     /// With those that its warm-up has left open.
     pub(super) connections_opened: u64,
-    /// User and system time of this process.
+    /// User and system time of this process, by requests that were sent.
     pub(super) client_cpu_us_per_request: Option<f64>,
-    /// Sockets towards the server that were left in TIME_WAIT by it; null where the system doesn't tell.
+    /// Sockets towards the server that it left in TIME_WAIT, those of its warm-up included: of short connections the most that there were at the end of a
+    /// round (a kernel may take a port again before its minute is over). Null where the system doesn't tell.
     pub(super) time_wait: Option<u32>,
     /// It ended before its time, since the machine's ports were nearly used up.
     pub(super) ports_nearly_used_up: bool,
@@ -124,6 +125,14 @@ pub(super) enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The server had no part in it.
+    pub(super) fn is_before_the_server(self) -> bool {
+        matches!(
+            self,
+            ErrorKind::Connect | ErrorKind::PortsUsedUp | ErrorKind::DescriptorsUsedUp
+        )
+    }
+
     /// In words, after a number.
     pub(super) fn words(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     contender::Contender,
-    load::{self, Limit, Load},
+    load,
     plan::Plan,
     progress,
     results::{Mode, Round, Sample},
@@ -74,7 +74,9 @@ pub(super) async fn run(
         screen,
         stop,
         began: Instant::now(),
+        time_wait_before: None,
     };
+    stage.time_wait_before = stage.time_wait().await;
     let mut sides = Vec::new();
     for &mode in &plan.modes {
         sides.push((Contender::new(mode, plan)?, Measured::empty(mode)));
@@ -91,8 +93,9 @@ pub(super) async fn run(
         let first = number as usize % sides.len();
         let (later, earlier) = sides.split_at_mut(first);
         for (contender, measured) in earlier.iter_mut().chain(later) {
-            if stop.is_stopped() {
-                break;
+            // Without ports there is nothing more to measure, and what little there would be says nothing.
+            if stop.is_stopped() || measured.ports_nearly_used_up {
+                continue;
             }
             stage.round(number, contender, measured).await;
         }
@@ -110,6 +113,8 @@ struct Stage<'s> {
     screen: &'s mut Screen,
     stop: &'s Stop,
     began: Instant,
+    /// Sockets towards the server that were in TIME_WAIT before anything was sent.
+    time_wait_before: Option<u32>,
 }
 
 impl Stage<'_> {
@@ -119,11 +124,7 @@ impl Stage<'_> {
             return;
         }
         self.screen.counts(&format!("warming up: {}", mode.name()));
-        let load = Load {
-            limit: Limit::Time(self.plan.warm_up),
-            rate: None,
-            ..self.plan.load
-        };
+        let load = self.plan.warm_up_load();
         let ports = self.ports(mode).await;
         load::run(load, contender, ports.as_ref(), &Arc::default(), self.stop).await;
     }
@@ -135,7 +136,13 @@ impl Stage<'_> {
         let cpu = cpu_time();
         let recorder = Arc::new(Recorder::default());
         let took = {
-            let running = load::run(self.plan.load, contender, ports.as_ref(), &recorder, self.stop);
+            let running = load::run(
+                self.plan.load(number),
+                contender,
+                ports.as_ref(),
+                &recorder,
+                self.stop,
+            );
             let title = progress::Title {
                 round: number + 1,
                 rounds: self.plan.rounds,
@@ -165,8 +172,19 @@ impl Stage<'_> {
             both(cpu_time(), cpu, Duration::saturating_sub),
             |sum, more| sum + more,
         );
-        let left = both(self.time_wait().await, time_wait, u32::saturating_sub);
-        measured.time_wait = both(measured.time_wait, left, u32::saturating_add);
+        let after = self.time_wait().await;
+        measured.time_wait = match measured.mode {
+            // Some of them may have been taken again, and others be over: what there is at one moment is told.
+            Mode::Short => {
+                let left = both(after, self.time_wait_before, u32::saturating_sub);
+                both(measured.time_wait, left, u32::max)
+            }
+            // What short connections have left isn't theirs.
+            Mode::Exclusive | Mode::Pipelined => {
+                let left = both(after, time_wait, u32::saturating_sub);
+                both(measured.time_wait, left, u32::saturating_add)
+            }
+        };
         measured.ports_nearly_used_up |= ports.is_some_and(|ports| ports.are_used_up());
     }
 
@@ -217,11 +235,15 @@ impl Watch<'_> {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             ticks.reset();
         }
+        let samples_before = timeline.len();
         let (mut sampled, mut drawn) = (Counted::now(0), Counted::now(0));
         loop {
             select! {
                 took = &mut running => {
-                    timeline.push(self.sample(&mut sampled));
+                    // Of a moment there is nothing to tell, unless it is all that there was.
+                    if sampled.at.elapsed() >= BETWEEN_SAMPLES / 2 || timeline.len() == samples_before {
+                        timeline.push(self.sample(&mut sampled));
+                    }
                     return took;
                 }
                 _ = sampling.tick() => timeline.push(self.sample(&mut sampled)),

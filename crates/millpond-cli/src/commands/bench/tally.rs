@@ -61,8 +61,8 @@ impl Tally {
         }
     }
 
-    fn missed(&mut self, miss: Miss) {
-        *self.errors.entry(miss.kind).or_default() += 1;
+    fn missed(&mut self, times: u64, miss: Miss) {
+        *self.errors.entry(miss.kind).or_default() += times;
         self.said.entry(miss.kind).or_insert(miss.said);
     }
 
@@ -112,11 +112,12 @@ impl Recorder {
     }
 }
 
-/// A caller's own batch. Dropped, it hands over what it has.
+/// A caller's own batch. Dropped, it hands over what it has, and a request that is still under way counts as one without a reply.
 #[derive(Debug)]
 pub(super) struct Batch<'r> {
     recorder: &'r Recorder,
     replied: Vec<Took>,
+    under_way: bool,
 }
 
 impl<'r> Batch<'r> {
@@ -124,10 +125,17 @@ impl<'r> Batch<'r> {
         Batch {
             recorder,
             replied: Vec::with_capacity(BATCH),
+            under_way: false,
         }
     }
 
+    /// A request is sent, of which the end will be told.
+    pub(super) fn begun(&mut self) {
+        self.under_way = true;
+    }
+
     pub(super) fn replied(&mut self, took: Took) {
+        self.under_way = false;
         self.replied.push(took);
         self.recorder.replied.fetch_add(1, Ordering::Relaxed);
         if self.replied.len() == BATCH {
@@ -135,9 +143,11 @@ impl<'r> Batch<'r> {
         }
     }
 
-    pub(super) fn missed(&mut self, miss: Miss) {
+    /// So many requests ended like this.
+    pub(super) fn missed(&mut self, times: u64, miss: Miss) {
+        self.under_way = false;
         let mut tally = self.recorder.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.missed(miss);
+        tally.missed(times, miss);
     }
 
     fn hand_over(&mut self) {
@@ -150,6 +160,15 @@ impl<'r> Batch<'r> {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
+        if self.under_way {
+            self.missed(
+                1,
+                Miss {
+                    kind: ErrorKind::TimedOut,
+                    said: String::from("there was no reply when the benchmark was stopped"),
+                },
+            );
+        }
         self.hand_over();
     }
 }
@@ -169,17 +188,22 @@ mod tests {
             });
         }
         for said in ["first", "second"] {
-            batch.missed(Miss {
+            let miss = Miss {
                 kind: ErrorKind::Lost,
                 said: String::from(said),
-            });
+            };
+            batch.begun();
+            batch.missed(1, miss);
         }
         assert_eq!(recorder.replied(), 1_000);
+        batch.begun();
         drop(batch);
+        let tally = recorder.tally();
+        assert_eq!(tally.errors[&ErrorKind::TimedOut], 1, "still under way");
         let mut total = Tally::default();
         total.merge(&recorder.tally());
         total.merge(&recorder.tally());
-        assert_eq!((total.requests(), total.replies_ok), (2_004, 2_000));
+        assert_eq!((total.requests(), total.replies_ok), (2_006, 2_000));
         assert_eq!(total.said[&ErrorKind::Lost], "first");
         let median = total.latency.value_at_quantile(0.5);
         assert!((499_000..=501_000).contains(&median), "{median}");

@@ -4,7 +4,7 @@ use super::{
     conclude::median,
     results::{ErrorKind, Mode, ModeResults, Warning},
 };
-use crate::numbers::thousands;
+use crate::numbers::{counted, thousands};
 
 /// p99.9 is told by one reply in a thousand: fewer than ten of those are chance.
 const SAMPLES: u64 = 10_000;
@@ -15,9 +15,9 @@ const NOISE: f64 = 0.15;
 /// Fewer rounds say nothing about noise.
 const ROUNDS: usize = 3;
 
-/// The share of its threads' time that this program has used, above which it is itself what limits, and below which it is not.
-const BUSY: f64 = 0.9;
-const HARDLY_BUSY: f64 = 0.6;
+/// The percentage of its processors' time that this program has used, from which on it is itself what limits, and up to which it is not.
+const BUSY: f64 = 90.0;
+const HARDLY_BUSY: f64 = 60.0;
 
 /// The rate that was asked for was missed by more than this share.
 const RATE_MISSED: f64 = 0.01;
@@ -26,6 +26,7 @@ const RATE_MISSED: f64 = 0.01;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Background {
     pub(super) threads: usize,
+    pub(super) cores: usize,
     pub(super) callers: u32,
     pub(super) rate: Option<f64>,
     pub(super) exhaust: bool,
@@ -38,6 +39,7 @@ pub(super) fn warnings(modes: &[ModeResults], background: &Background) -> Vec<Wa
             few_samples(mode),
             noisy(mode),
             rate_missed(mode, background),
+            failures(mode),
             bottleneck(mode, background),
         ]
     });
@@ -83,12 +85,12 @@ fn few_samples(mode: &ModeResults) -> Option<Warning> {
     if mode.replies_ok >= SAMPLES || mode.replies_ok == 0 {
         return None;
     }
-    let replies = thousands(mode.replies_ok);
+    let replies = counted(mode.replies_ok, "reply is", "replies are");
     warning(
         "few_samples",
         mode,
-        &format!("{replies} replies are too few for a p99.9, which takes 10,000"),
-        "Measure for longer: --seconds",
+        &format!("{replies} too few for a p99.9, which takes 10,000"),
+        "Measure for longer, or send more: --seconds, --requests",
     )
 }
 
@@ -106,7 +108,7 @@ fn noisy(mode: &ModeResults) -> Option<Warning> {
         "noisy",
         mode,
         &format!("the rounds differ by {:.0} % of their median", spread * 100.0),
-        "Close other programs, measure for longer or in more rounds: --seconds, --rounds",
+        "Close other programs, measure for longer or in more rounds: --seconds or --requests, --rounds",
     )
 }
 
@@ -126,36 +128,61 @@ fn rate_missed(mode: &ModeResults, background: &Background) -> Option<Warning> {
     )
 }
 
+/// Latencies are those of right replies: the worst may be missing.
+fn failures(mode: &ModeResults) -> Option<Warning> {
+    let failed: u64 = mode.errors.values().sum();
+    if failed == 0 {
+        return None;
+    }
+    let share = failed as f64 / mode.requests as f64 * 100.0;
+    warning(
+        "failures",
+        mode,
+        &format!(
+            "{} of {} requests failed ({share:.1} %), and no latency tells of them",
+            thousands(failed),
+            thousands(mode.requests)
+        ),
+        "Look at the errors first: what is left may be the easier part",
+    )
+}
+
 /// Who sets the pace, in a closed loop.
 fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
     let per_request = mode.client_cpu_us_per_request?;
-    if background.rate.is_some() || mode.seconds == 0.0 {
+    if background.rate.is_some() || mode.seconds == 0.0 || !mode.errors.is_empty() {
         return None;
     }
     let used = per_request * mode.requests as f64 / 1e6;
-    let share = used / (mode.seconds * background.threads as f64);
-    if share >= BUSY {
+    let processors = background.threads.min(background.cores).max(1);
+    let percent = used / (mode.seconds * processors as f64) * 100.0;
+    let said = format!(
+        "this program has used {percent:.0} % of {}",
+        counted(processors as u64, "processor", "processors")
+    );
+    if percent >= BUSY {
         return warning(
             "client_bound",
             mode,
-            &format!(
-                "this program has used {:.0} % of the time of its {} thread(s): it may be what limits",
-                share * 100.0,
-                background.threads
-            ),
+            &format!("{said}: it may be what limits"),
             "More --threads, if the machine has cores that the server doesn't need, or run it on another machine",
         );
     }
     // A single caller waits by itself, and short connections for the kernel.
-    if share <= HARDLY_BUSY && mode.mode != Mode::Short && background.callers > 1 && mode.replies_ok > 0 {
+    if percent <= HARDLY_BUSY && mode.mode != Mode::Short && background.callers > 1 && mode.replies_ok > 0 {
         return warning(
             "server_bound",
             mode,
-            &format!(
-                "this program was idle for {:.0} % of the time: the server, or the way to it, sets the pace",
-                (1.0 - share) * 100.0
-            ),
-            "Look at the server's processors; if it has several, more --connections may reach more of them",
+            &format!("{said}: the server, the way to it, or other programs set the pace"),
+            match mode.mode {
+                Mode::Pipelined => {
+                    "Look at the server's processors; if it has several, fewer requests on more connections may reach more of \
+                     them, and more --callers fill more connections (128 requests on each)"
+                }
+                _ => {
+                    "Look at the server's processors; if it has several, more --connections may reach more of them"
+                }
+            },
         );
     }
     None
@@ -169,7 +196,8 @@ mod tests {
     };
 
     const BACKGROUND: Background = Background {
-        threads: 1,
+        threads: 4,
+        cores: 1,
         callers: 64,
         rate: None,
         exhaust: false,
@@ -221,7 +249,7 @@ mod tests {
             with(|mode| {
                 mode.errors.insert(ErrorKind::PortsUsedUp, 1);
             }),
-            ["ports_used_up"]
+            ["ports_used_up", "failures"]
         );
         assert_eq!(
             with(|mode| mode.client_cpu_us_per_request = Some(28.0)),

@@ -3,7 +3,7 @@
 use memchr::memmem::Finder;
 use millpond::framing::{Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told};
 
-/// The longest reply: 1 MiB, as with the `length:` protocol.
+/// How far the end of a reply is looked for: 1 MiB, as long as a reply of the `length:` protocol may be.
 const MAX_REPLY: usize = 1 << 20;
 
 /// A framing that is chosen at run time.
