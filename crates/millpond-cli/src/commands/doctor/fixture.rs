@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    facts::{Descriptors, Facts, Route},
+    facts::{Descriptors, Facts},
     files::Files,
+    reuse::Route,
 };
 
 /// As an ordinary machine has them, Linux 6.18.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Where the words begin beside the name of a check.
-const NAME: usize = 21;
+const NAME: usize = 23;
 
 /// How much is said of what is fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +151,9 @@ mod tests {
         super::{
             asked::listed,
             checks::{CHECKS, examine},
-            facts::{Descriptors, Route},
+            facts::Descriptors,
             fixture::Fixture,
+            reuse::Route,
         },
         *,
     };
@@ -202,8 +203,8 @@ mod tests {
         let listed = checks(listed(), Systems::All, 80, Paint::Plain);
         let words: Vec<_> = listed.split_whitespace().collect();
         let only_on_linux = words.join(" ").matches("(only on Linux)").count();
-        // All of the machine but its descriptors, and those of a process.
-        assert_eq!(only_on_linux, CHECKS.len() - 1 + 6, "{listed}");
+        // All of the machine but its descriptors, two of a destination, and those of a process.
+        assert_eq!(only_on_linux, CHECKS.len() - 1 + 2 + 6, "{listed}");
     }
 
     #[test]
