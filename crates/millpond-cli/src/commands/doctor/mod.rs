@@ -96,6 +96,8 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let screen = Screen::new(Drawing::Lines, Stop::new());
     if arguments.list_checks {
+        // Flags that are about nothing are wrong here as well.
+        arguments.destination.read()?;
         let lines = report::checks(asked::listed(), Systems::HERE, screen.width(), screen.paint());
         return output::write(lines.as_bytes(), Exit::Ok);
     }
@@ -138,6 +140,8 @@ fn findings(arguments: &Arguments) -> Result<Vec<Finding>, Complaint> {
         runtime.shutdown_background();
     }
     findings.extend(of_the_process);
+    let place = |finding: &Finding| asked::listed().position(|check| check.name == finding.check);
+    findings.sort_by_key(place);
     findings.retain(|finding| asked.wants(finding.check) || destination::is_unreached(finding));
     Ok(findings)
 }
