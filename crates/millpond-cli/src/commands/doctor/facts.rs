@@ -6,10 +6,10 @@ use millpond::transport::system::{DescriptorLimits, SystemFiles};
 use super::{
     cgroups::Groups,
     counters::Counters,
-    files::{self, Files, Reading, number, numbers},
+    files::{self, Files, Reading, Unread, number, numbers},
     ports::{PortRange, PortSet},
     reuse::Reuse,
-    sockets::{self, Sockets},
+    sockets::Sockets,
 };
 use crate::sockstat::SocketCounts;
 
@@ -89,7 +89,10 @@ impl Facts {
             let in_range = port_range.as_ref().is_ok_and(|range| range.contains(port));
             in_range && !reserved_ports.as_ref().is_ok_and(|ports| ports.contains(port))
         };
-        let sockets = sockets::read(files, is_given_away);
+        let sockets = match files.sockets() {
+            Ok(told) => Ok(Sockets::count(&told, is_given_away)),
+            Err(error) => Err(Unread::of("the table of TCP sockets", &error)),
+        };
         let look = || files::read(files, "/proc/net/netstat", |text| Counters::parse("TcpExt", text));
         let events = look();
         let has_counted = |events: &Counters| watched.iter().any(|name| events.count(name) > 0);
@@ -141,7 +144,7 @@ mod tests {
 
     fn gathered(files: &Fixture) -> (Facts, bool) {
         let paused = Cell::new(false);
-        let descriptors = Err(files::Unread::Missing { path: String::new() });
+        let descriptors = Err(Unread::Missing { path: String::new() });
         let facts = Facts::gather(files, descriptors, &["ListenOverflows"], || paused.set(true));
         (facts, paused.get())
     }

@@ -147,6 +147,8 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use millpond::transport::system::TcpState;
+
     use super::{
         super::{
             asked::listed,
@@ -161,7 +163,11 @@ mod tests {
     /// A machine with a bit of everything: something bad, warnings, what can't be read, and what is fine.
     fn ill() -> Diagnosis {
         let files = Fixture::machine()
-            .with_sockets(Route::Network, 32_768, &[(1, 412), (6, 25_100)])
+            .with_sockets(
+                Route::Network,
+                32_768,
+                &[(TcpState::Established, 412), (TcpState::TimeWait, 25_100)],
+            )
             .set("ipv4/tcp_fin_timeout", "fif\u{1b}teen")
             .forbidden("/proc/sys/net/netfilter/nf_conntrack_count");
         let mut facts = files.facts();

@@ -124,13 +124,14 @@ fn with_busiest(finding: Finding, busiest: Option<&Busiest>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use millpond::transport::system::TcpState;
     use serde_json::Value;
 
     use super::{super::tests::found, *};
     use crate::commands::doctor::fixture::Fixture;
 
-    const ESTABLISHED: u8 = 1;
-    const IN_TIME_WAIT: u8 = 6;
+    const ESTABLISHED: TcpState = TcpState::Established;
+    const IN_TIME_WAIT: TcpState = TcpState::TimeWait;
 
     fn checked(files: &Fixture) -> Finding {
         found("ephemeral-ports", files)
@@ -202,12 +203,12 @@ mod tests {
 
     #[test]
     fn without_the_sockets_the_rest_is_still_known() {
-        let finding = checked(&Fixture::machine().forbidden("/proc/net/tcp"));
+        let finding = checked(&Fixture::machine().without_sockets());
         assert_eq!(finding.mark, Mark::Good);
         assert!(
             finding
                 .found
-                .ends_with("/proc/net/tcp may not be read by this user."),
+                .ends_with("the table of TCP sockets may not be read by this user."),
             "{finding:?}"
         );
     }

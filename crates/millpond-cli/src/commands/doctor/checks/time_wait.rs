@@ -265,13 +265,15 @@ fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use millpond::transport::system::TcpState;
+
     use super::{
         super::tests::{found, found_in},
         *,
     };
     use crate::commands::doctor::{counters::Counters, fixture::Fixture};
 
-    const IN_TIME_WAIT: u8 = 6;
+    const IN_TIME_WAIT: TcpState = TcpState::TimeWait;
 
     #[test]
     fn few_in_time_wait_are_fine_and_many_towards_one_destination_are_told() {
@@ -296,7 +298,7 @@ mod tests {
             (finding.mark, &finding.figures["sockets"]),
             (Mark::Warning, &1_000.into())
         );
-        let finding = found("time-wait", &Fixture::machine().forbidden("/proc/net/tcp"));
+        let finding = found("time-wait", &Fixture::machine().without_sockets());
         assert_eq!(
             (finding.mark, &finding.figures["sockets"]),
             (Mark::Unknown, &0.into())
