@@ -10,7 +10,7 @@ use millpond::transport::{Endpoint, Keepalive, Stream};
 use tokio::{
     io::AsyncReadExt,
     select,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval_at, sleep_until},
 };
 
 use super::{
@@ -109,7 +109,7 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
 
 async fn watch(stream: &mut Stream, began: Instant, limit: Duration, stop: &Stop, heard: &mut u64) -> End {
     let mut buffer = [0; 4096];
-    let mut ticks = interval(PROGRESS);
+    let mut ticks = interval_at(began + PROGRESS, PROGRESS);
     // A limit beyond all clocks is none.
     let until = began.checked_add(limit);
     let over = async {

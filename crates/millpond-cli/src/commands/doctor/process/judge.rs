@@ -128,6 +128,19 @@ fn no_socket(facts: &Facts) -> String {
     format!("Process {} has no TCP socket open at the moment.", whose(facts))
 }
 
+/// A connection for each request is gone before it can be told of.
+fn passing(facts: &Facts, seen: &Seen) -> String {
+    let mut peers: Vec<_> = seen.destinations.iter().copied().collect();
+    peers.sort_unstable();
+    let named = peers.iter().take(NAMED).map(SocketAddr::to_string);
+    format!(
+        "Process {} has no TCP socket open that lasts, but was connected to {}{} within half a second.",
+        whose(facts),
+        named.collect::<Vec<_>>().join(", "),
+        and_more(peers.len())
+    )
+}
+
 fn sockets(facts: &Facts, seen: &Seen) -> Finding {
     let mut states: BTreeMap<TcpState, usize> = BTreeMap::new();
     for socket in &seen.own {
@@ -138,7 +151,8 @@ fn sockets(facts: &Facts, seen: &Seen) -> Finding {
         .map(|(state, count)| format!("{} {state}", thousands(*count as u64)))
         .collect();
     let mut found = match seen.own.len() as u64 {
-        0 => no_socket(facts),
+        0 if seen.destinations.is_empty() => no_socket(facts),
+        0 => passing(facts, seen),
         count => format!(
             "Process {} has {} open: {}.",
             whose(facts),

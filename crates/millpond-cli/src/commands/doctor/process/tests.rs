@@ -371,6 +371,9 @@ fn the_files_of_proc_are_read() {
 fn a_process_between_two_connections_is_judged_by_its_remnants_all_the_same() {
     let mut seen = owning(Vec::new());
     seen.remnants = vec![TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:40000"), peer()); 900];
-    assert_eq!(mark("process-time-wait", &process(seen)), Mark::Warning);
+    let facts = process(seen);
+    assert_eq!(mark("process-time-wait", &facts), Mark::Warning);
+    let found = judged("process-sockets", &facts).found;
+    assert!(found.contains("was connected to 10.0.0.1:5432 within"), "{found}");
     assert_eq!(judge::all(&process(Seen::default())).len(), 2);
 }
