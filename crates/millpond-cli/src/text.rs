@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::numbers::thousands;
+
 /// A text without anything that a terminal acts upon or doesn't show: such characters are written as Rust escapes them, line ends too.
 pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -56,6 +58,22 @@ pub(crate) fn span(time: Duration) -> String {
     format!("{rounded} {unit}")
 }
 
+/// A time that may be long, as people say it: `2 h 11 min`, `2 min 30 s`; below a minute as [`span`]. Two units are enough.
+pub(crate) fn long_span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let [first, second] = match (hours, minutes) {
+        (0, 0) => return span(time),
+        (0, _) => [(minutes, "min"), (rest, "s")],
+        _ => [(hours, "h"), (minutes, "min")],
+    };
+    let shown = |(number, unit): (u64, &str)| format!("{} {unit}", thousands(number));
+    match second.0 {
+        0 => shown(first),
+        _ => format!("{} {}", shown(first), shown(second)),
+    }
+}
+
 /// Reads a time: `10s`, `500ms`, `1h 30m`; `0` needs no unit.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     match text.trim() {
@@ -101,5 +119,13 @@ mod tests {
         assert!(parse_span("10").is_err_and(|error| error.contains("unit")));
         assert!(parse_span_above_zero("0s").is_err());
         assert_eq!(span(Duration::from_micros(1_250)), "1.3 ms");
+    }
+
+    #[test]
+    fn long_times_have_two_units_at_most() {
+        assert_eq!(
+            [1, 45, 60, 150, 3_600, 7_875].map(|seconds| long_span(Duration::from_secs(seconds))),
+            ["1 s", "45 s", "1 min", "2 min 30 s", "1 h", "2 h 11 min"]
+        );
     }
 }

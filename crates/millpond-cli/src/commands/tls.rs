@@ -1,6 +1,6 @@
 //! The flags that say whom to trust and who we are, for every command that connects by `tls://`.
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use millpond::transport::{Endpoint, tls::ClientTls};
 
@@ -23,6 +23,22 @@ pub(super) struct TlsFlags {
 }
 
 impl TlsFlags {
+    /// One of them that the command line itself has, for commands that may have nobody to use it towards. What the environment has is for
+    /// whichever command needs it.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        let files = [
+            ("--ca", "MILLPOND_CA", &self.ca),
+            ("--cert", "MILLPOND_CERT", &self.cert),
+            ("--key", "MILLPOND_KEY", &self.key),
+        ];
+        let given = files.into_iter().find(|(_, variable, path)| {
+            path.as_ref()
+                .is_some_and(|path| env::var_os(variable).as_deref() != Some(path.as_os_str()))
+        });
+        let name = self.server_name.as_ref().map(|_| "--server-name");
+        given.map(|(flag, ..)| flag).or(name)
+    }
+
     /// What they say for an endpoint; `None` if nothing.
     pub(super) fn towards(&self, endpoint: &Endpoint) -> Result<Option<ClientTls>, Complaint> {
         let identity = self.cert.as_ref().zip(self.key.as_ref());

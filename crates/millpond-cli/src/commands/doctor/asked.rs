@@ -32,20 +32,23 @@ pub(super) struct Listed {
     pub(super) systems: Systems,
 }
 
+/// The check that has a flag of its own.
+pub(super) const IDLE: &str = "idle";
+
 /// The checks of a destination and of a process.
 const OTHERS: [Listed; 12] = [
     destination("resolve", "the addresses of a destination's name"),
     destination("connect", "each address of it, and how long its handshake takes"),
-    destination(
+    of_linux(destination(
         "path",
         "segment size, round-trip time and losses on the way to it",
-    ),
+    )),
     destination("tls", "the handshake with it, and its certificate"),
-    destination(
+    of_linux(destination(
         "ports-to",
         "local ports towards it, and the rate that they last for",
-    ),
-    destination("idle", "with --idle-test: when it closes an idle connection"),
+    )),
+    destination(IDLE, "with --idle-test: when it closes an idle connection"),
     process(
         "process-descriptors",
         "how many files a process has open, of how many",
@@ -81,6 +84,13 @@ const fn process(name: &'static str, about: &'static str) -> Listed {
     }
 }
 
+const fn of_linux(check: Listed) -> Listed {
+    Listed {
+        systems: Systems::Linux,
+        ..check
+    }
+}
+
 /// All checks, in the order in which they are shown.
 pub(super) fn listed() -> impl Iterator<Item = Listed> {
     let machine = CHECKS.iter().map(|check: &Check| Listed {
@@ -99,6 +109,10 @@ pub(super) struct Asked<'n>(pub(super) &'n [String]);
 impl Asked<'_> {
     /// Whether a finding is wanted of what was looked at: names choose within their group, and leave alone what a flag asks for.
     pub(super) fn wants(self, name: &str) -> bool {
+        // It is made only if its own flag asks for it.
+        if name == IDLE {
+            return true;
+        }
         let group = listed().find(|check| check.name == name).map(|check| check.group);
         let chosen = |group| self.of(group).any(|asked| asked == name);
         match group {
@@ -123,8 +137,18 @@ impl Asked<'_> {
         }
     }
 
+    /// That it is said how long to wait for what is to be waited for.
+    pub(super) fn check_idle(self, has_time: bool) -> Result<(), Complaint> {
+        match !has_time && self.of(Group::Destination).any(|name| name == IDLE) {
+            true => Err(Complaint::usage(format!(
+                "{IDLE} waits for as long as --idle-test says: give --idle-test as well"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// The names of this group's checks.
-    fn of(self, group: Group) -> impl Iterator<Item = &'static str> {
+    pub(super) fn of(self, group: Group) -> impl Iterator<Item = &'static str> {
         listed()
             .filter(move |check| check.group == group && self.0.iter().any(|name| name == check.name))
             .map(|check| check.name)
@@ -164,6 +188,15 @@ mod tests {
         assert!(Asked(&names).check(Group::Destination, true).is_ok());
         assert!(Asked(&names).check(Group::Process, false).is_ok());
         assert!(Asked(&names).check(Group::Destination, false).is_err());
+    }
+
+    #[test]
+    fn the_idle_test_is_wanted_by_its_flag_alone_and_not_made_without_it() {
+        let names = [String::from("tls"), String::from("idle")];
+        assert!(Asked(&names[..1]).wants("idle"));
+        assert!(Asked(&names[..1]).check_idle(false).is_ok());
+        assert!(Asked(&names).check_idle(true).is_ok());
+        assert!(Asked(&names).check_idle(false).is_err());
     }
 
     #[test]

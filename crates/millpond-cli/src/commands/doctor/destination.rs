@@ -13,7 +13,10 @@ use std::time::Duration;
 use millpond::transport::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
 
 use self::facts::Facts;
-use super::finding::Finding;
+use super::{
+    asked::{self, Asked, Group},
+    finding::{Finding, Mark},
+};
 use crate::{
     commands::{endpoint, tls::TlsFlags},
     complaint::Complaint,
@@ -45,7 +48,7 @@ pub(super) struct DestinationFlags {
         requires = "to",
         num_args = 0..=1,
         default_missing_value = "2m",
-        value_parser = parse_span_above_zero
+        value_parser = parse_idle_time
     )]
     idle_test: Option<Duration>,
     #[command(flatten)]
@@ -68,7 +71,14 @@ impl DestinationFlags {
     ///
     /// That the command line is wrong.
     pub(super) fn read(&self) -> Result<Option<Destination>, Complaint> {
-        let Some(to) = &self.to else { return Ok(None) };
+        let Some(to) = &self.to else {
+            return match self.tls.first_given() {
+                Some(flag) => Err(Complaint::usage(format!(
+                    "{flag} is about what --to names: give --to as well"
+                ))),
+                None => Ok(None),
+            };
+        };
         let endpoint = endpoint("--to", to)?;
         Ok(Some(Destination {
             tls: self.tls.towards(&endpoint)?,
@@ -89,7 +99,29 @@ impl Destination {
     }
 }
 
-/// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it answers otherwise.
-pub(super) async fn check(destination: &Destination) -> Vec<Finding> {
-    judge::all(&Facts::gather(destination).await)
+/// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it answers otherwise. A check that was asked for by its
+/// name and can't be made here says so.
+pub(super) async fn check(destination: &Destination, asked: Asked<'_>) -> Vec<Finding> {
+    let mut findings = judge::all(&Facts::gather(destination).await);
+    for check in asked.of(Group::Destination).filter(|check| *check != asked::IDLE) {
+        if findings.iter().all(|finding| finding.check != check) {
+            findings.push(judge::absent(check, destination));
+        }
+    }
+    findings
+}
+
+/// That the destination can't be reached is told whatever was asked for: nothing else of it can be found out then.
+pub(super) fn is_unreached(finding: &Finding) -> bool {
+    finding.mark == Mark::Bad && ["resolve", "connect"].contains(&finding.check)
+}
+
+/// Whoever leaves the time out may name a check behind the flag, which then isn't one.
+fn parse_idle_time(text: &str) -> Result<Duration, String> {
+    match asked::listed().any(|check| check.name == text) {
+        true => Err(String::from(
+            "this is a check: name it before --idle-test, or give a time such as 2m",
+        )),
+        false => parse_span_above_zero(text),
+    }
 }

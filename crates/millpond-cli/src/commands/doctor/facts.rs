@@ -1,24 +1,17 @@
 //! What the checks go by: everything that is read of the machine, gathered once, each with the reason if it isn't known. Gathering is the only part
 //! of the checks that touches the machine; a test gathers from texts instead.
 
-use std::{net::IpAddr, time::Duration};
-
 use millpond::transport::system::{DescriptorLimits, SystemFiles};
 
 use super::{
     cgroups::Groups,
     counters::Counters,
-    files::{self, Files, Reading, number, numbers},
+    files::{self, Files, Reading, Unread, number, numbers},
     ports::{PortRange, PortSet},
-    sockets::{self, Sockets},
+    reuse::Reuse,
+    sockets::Sockets,
 };
 use crate::sockstat::SocketCounts;
-
-/// How long a port stays in TIME_WAIT on Linux: compiled in (`TCP_TIMEWAIT_LEN`), no setting changes it.
-pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
-
-/// After how long in TIME_WAIT a port may be taken again where that is allowed at all: what kernels before 6.14 do, which have no setting for it.
-const REUSE_DELAY_MS: u64 = 1_000;
 
 /// What this process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,33 +37,6 @@ impl From<DescriptorLimits> for Descriptors {
     }
 }
 
-/// Where connections lead: what the kernel's rules for TIME_WAIT go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
-    Loopback,
-    Network,
-}
-
-impl Route {
-    pub(super) fn to(address: IpAddr) -> Route {
-        match address.to_canonical().is_loopback() {
-            true => Route::Loopback,
-            false => Route::Network,
-        }
-    }
-}
-
-/// Whether ports in TIME_WAIT may be taken again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reuse {
-    /// 0
-    Never,
-    /// 1
-    Always,
-    /// 2
-    Loopback,
-}
-
 /// All of it. Times are in seconds unless the name says otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -79,10 +45,7 @@ pub(super) struct Facts {
     pub(super) reserved_ports: Reading<PortSet>,
     pub(super) sockets: Reading<Sockets>,
     pub(super) socket_counts: Reading<SocketCounts>,
-    pub(super) reuse: Reading<Reuse>,
-    /// Missing before Linux 6.14.
-    pub(super) reuse_delay_ms: Reading<u64>,
-    pub(super) timestamps: Reading<u64>,
+    pub(super) reuse: Reuse,
     pub(super) max_time_wait: Reading<u64>,
     /// Missing since Linux 4.12.
     pub(super) recycle: Reading<u64>,
@@ -126,7 +89,10 @@ impl Facts {
             let in_range = port_range.as_ref().is_ok_and(|range| range.contains(port));
             in_range && !reserved_ports.as_ref().is_ok_and(|ports| ports.contains(port))
         };
-        let sockets = sockets::read(files, is_given_away);
+        let sockets = match files.sockets() {
+            Ok(told) => Ok(Sockets::count(&told, is_given_away)),
+            Err(error) => Err(Unread::of("the table of TCP sockets", &error)),
+        };
         let look = || files::read(files, "/proc/net/netstat", |text| Counters::parse("TcpExt", text));
         let events = look();
         let has_counted = |events: &Counters| watched.iter().any(|name| events.count(name) > 0);
@@ -140,9 +106,7 @@ impl Facts {
             reserved_ports,
             sockets,
             socket_counts: files::read(files, "/proc/net/sockstat", SocketCounts::parse),
-            reuse: files::read(files, "/proc/sys/net/ipv4/tcp_tw_reuse", Reuse::parse),
-            reuse_delay_ms: ipv4("tcp_tw_reuse_delay"),
-            timestamps: ipv4("tcp_timestamps"),
+            reuse: Reuse::read(files),
             max_time_wait: ipv4("tcp_max_tw_buckets"),
             recycle: ipv4("tcp_tw_recycle"),
             fin_timeout: ipv4("tcp_fin_timeout"),
@@ -163,49 +127,11 @@ impl Facts {
         }
     }
 
-    /// How long a closed connection keeps its port from the next one to the same destination. Where the settings can't be read, the worst is
-    /// assumed.
-    pub(super) fn kept_for(&self, route: Route) -> Duration {
-        // Without timestamps an old packet couldn't be told from a new one, and the kernel keeps the port.
-        let has_timestamps = self.timestamps != Ok(0);
-        let may_reuse = match self.reuse {
-            Ok(Reuse::Always) => has_timestamps,
-            Ok(Reuse::Loopback) => has_timestamps && route == Route::Loopback,
-            Ok(Reuse::Never) | Err(_) => false,
-        };
-        match may_reuse {
-            true => self.reuse_delay().min(TIME_WAIT),
-            false => TIME_WAIT,
-        }
-    }
-
-    /// From when on a port in TIME_WAIT may be taken again, where it may be.
-    pub(super) fn reuse_delay(&self) -> Duration {
-        Duration::from_millis(*self.reuse_delay_ms.as_ref().unwrap_or(&REUSE_DELAY_MS))
-    }
-
-    /// How many new connections a second so many ports last for in the long run, if this side closes first; `None` if without end.
-    pub(super) fn lasting_rate(&self, ports: u32, route: Route) -> Option<f64> {
-        let kept_for = self.kept_for(route);
-        (!kept_for.is_zero()).then(|| f64::from(ports) / kept_for.as_secs_f64())
-    }
-
     /// How many more of these events there were in the moment between two looks.
     pub(super) fn happened_meanwhile(&self, event: &str) -> u64 {
         match (&self.events, &self.events_later) {
             (Ok(before), Some(after)) => after.count(event).saturating_sub(before.count(event)),
             _ => 0,
-        }
-    }
-}
-
-impl Reuse {
-    fn parse(text: &str) -> Option<Reuse> {
-        match text.trim() {
-            "0" => Some(Reuse::Never),
-            "1" => Some(Reuse::Always),
-            "2" => Some(Reuse::Loopback),
-            _ => None,
         }
     }
 }
@@ -218,7 +144,7 @@ mod tests {
 
     fn gathered(files: &Fixture) -> (Facts, bool) {
         let paused = Cell::new(false);
-        let descriptors = Err(files::Unread::Missing { path: String::new() });
+        let descriptors = Err(Unread::Missing { path: String::new() });
         let facts = Facts::gather(files, descriptors, &["ListenOverflows"], || paused.set(true));
         (facts, paused.get())
     }
@@ -231,44 +157,5 @@ mod tests {
         let (facts, paused) = gathered(&quiet.with("/proc/net/netstat", netstat));
         assert!(paused && facts.events_later.is_some());
         assert_eq!(facts.happened_meanwhile("ListenOverflows"), 0);
-    }
-
-    #[test]
-    fn a_port_is_kept_as_long_as_the_settings_say() {
-        const LOOPBACK_1_S: [u64; 2] = [1_000, 60_000];
-        for (reuse, timestamps, delay, kept) in [
-            ("0", "1", "1000", [60_000, 60_000]),
-            ("1", "1", "1000", [1_000, 1_000]),
-            ("2", "1", "1000", LOOPBACK_1_S),
-            ("2", "1", "", LOOPBACK_1_S),
-            ("2", "1", "250", [250, 60_000]),
-            ("1", "1", "90000", [60_000, 60_000]),
-            ("1", "0", "1000", [60_000, 60_000]),
-            ("x", "1", "1000", [60_000, 60_000]),
-        ] {
-            let files = Fixture::machine()
-                .with("/proc/sys/net/ipv4/tcp_tw_reuse", reuse)
-                .with("/proc/sys/net/ipv4/tcp_timestamps", timestamps)
-                .with("/proc/sys/net/ipv4/tcp_tw_reuse_delay", delay);
-            let (facts, _) = gathered(&files);
-            let found = [Route::Loopback, Route::Network].map(|route| facts.kept_for(route));
-            assert_eq!(
-                found,
-                kept.map(Duration::from_millis),
-                "{reuse} {timestamps} {delay}"
-            );
-        }
-        let (facts, _) = gathered(&Fixture::machine().set("ipv4/tcp_tw_reuse_delay", "0"));
-        assert_eq!(facts.lasting_rate(600, Route::Network), Some(10.0));
-        assert_eq!(facts.lasting_rate(600, Route::Loopback), None);
-    }
-
-    #[test]
-    fn loopback_is_known_in_every_form() {
-        let route = |text: &str| Route::to(text.parse().expect("an address"));
-        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(route(address), Route::Loopback, "{address}");
-        }
-        assert_eq!(route("10.0.0.1"), Route::Network);
     }
 }

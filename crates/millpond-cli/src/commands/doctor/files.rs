@@ -6,6 +6,8 @@ use std::{
     io::{self, BufRead, BufReader, Read},
 };
 
+use millpond::transport::system::{TcpSocket, Telling, sockets};
+
 use crate::text::escaped;
 
 /// No file that is read as a whole is longer: the longest, a machine's mounts, has some hundred bytes for each.
@@ -14,9 +16,12 @@ const LONGEST_BYTES: u64 = 4 << 20;
 /// No more is shown of a text that makes no sense.
 const SHOWN: usize = 60;
 
-/// Where files come from.
+/// Where files come from, and the one thing that the library asks the kernel for instead.
 pub(super) trait Files {
     fn open(&self, path: &str) -> io::Result<Box<dyn BufRead + '_>>;
+
+    /// All TCP sockets.
+    fn sockets(&self) -> io::Result<Vec<TcpSocket>>;
 }
 
 /// The files of this machine.
@@ -25,6 +30,10 @@ pub(super) struct Machine;
 impl Files for Machine {
     fn open(&self, path: &str) -> io::Result<Box<dyn BufRead + '_>> {
         Ok(Box::new(BufReader::new(File::open(path)?)))
+    }
+
+    fn sockets(&self) -> io::Result<Vec<TcpSocket>> {
+        Ok(sockets(Telling::Sockets, |_| true)?.sockets)
     }
 }
 

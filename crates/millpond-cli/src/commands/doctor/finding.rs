@@ -5,7 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-/// What one check has found.
+/// What is found where a check can't be made.
+pub(super) const ONLY_ON_LINUX: &str = "This check exists only on Linux.";
+
+/// What to do where the kernel can't be asked.
+pub(super) const NETLINK: &str = "Allow netlink (AF_NETLINK) where this runs.";
+
+/// What one check has found, in sentences.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Finding {
     /// The check's name, as it is listed and asked for.
@@ -56,50 +62,20 @@ impl Finding {
         Finding {
             check,
             mark,
-            found: sentence(found.into()),
-            why: sentence(why.into()),
+            found: found.into(),
+            why: why.into(),
             advice: None,
             figures: BTreeMap::new(),
         }
     }
 
     pub(super) fn advice(mut self, advice: impl Into<String>) -> Finding {
-        self.advice = Some(sentence(advice.into()));
+        self.advice = Some(advice.into());
         self
     }
 
     pub(super) fn figure(mut self, name: &'static str, value: impl Into<Value>) -> Finding {
         self.figures.insert(name, value.into());
         self
-    }
-}
-
-/// With a capital letter, if it begins with a word, and a full stop.
-fn sentence(mut text: String) -> String {
-    let first = text.split_whitespace().next().unwrap_or_default();
-    let is_word = first
-        .chars()
-        .all(|letter| letter.is_ascii_lowercase() || ",'-".contains(letter));
-    if is_word && let Some(letter) = text.get_mut(..1) {
-        letter.make_ascii_uppercase();
-    }
-    if !text.is_empty() && !text.ends_with(['.', '!', '?', ':']) {
-        text.push('.');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_told_are_sentences() {
-        let told = |text: &str| sentence(String::from(text));
-        assert_eq!(told("a server, perhaps"), "A server, perhaps.");
-        assert_eq!(told("It is."), "It is.");
-        for kept in ["tcp://a.b: refused.", "127.0.0.1 is there.", "net.ipv4.x=1.", ""] {
-            assert_eq!(told(kept), kept);
-        }
     }
 }

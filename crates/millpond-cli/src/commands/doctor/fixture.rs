@@ -3,15 +3,20 @@
 use std::{
     collections::BTreeMap,
     io::{self, BufRead},
+    iter,
+    net::SocketAddr,
 };
 
+use millpond::transport::system::{TcpSocket, TcpState};
+
 use super::{
-    facts::{Descriptors, Facts, Route},
+    facts::{Descriptors, Facts},
     files::Files,
+    reuse::Route,
 };
 
 /// As an ordinary machine has them, Linux 6.18.
-const MACHINE: [(&str, &str); 27] = [
+const MACHINE: [(&str, &str); 25] = [
     ("/proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
     ("/proc/sys/net/ipv4/ip_local_reserved_ports", "\n"),
     ("/proc/sys/net/ipv4/tcp_tw_reuse", "2\n"),
@@ -29,8 +34,6 @@ const MACHINE: [(&str, &str); 27] = [
     ("/proc/sys/net/ipv4/tcp_keepalive_probes", "9\n"),
     ("/proc/sys/net/netfilter/nf_conntrack_count", "120\n"),
     ("/proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
-    ("/proc/net/tcp", HEADING),
-    ("/proc/net/tcp6", HEADING),
     (
         "/proc/net/sockstat",
         "sockets: used 200\nTCP: inuse 31 orphan 0 tw 0 alloc 36 mem 147\n",
@@ -50,26 +53,32 @@ const MACHINE: [(&str, &str); 27] = [
     ("/sys/fs/cgroup/user.slice/pids.current", "300\n"),
 ];
 
-const HEADING: &str =
-    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-
-/// The files of a machine.
+/// The files of a machine, and its sockets.
 #[derive(Clone, Debug)]
-pub(super) struct Fixture(BTreeMap<String, Result<String, io::ErrorKind>>);
+pub(super) struct Fixture {
+    files: BTreeMap<String, Result<String, io::ErrorKind>>,
+    sockets: Result<Vec<TcpSocket>, io::ErrorKind>,
+}
 
 impl Fixture {
     pub(super) fn empty() -> Fixture {
-        Fixture(BTreeMap::new())
+        Fixture {
+            files: BTreeMap::new(),
+            sockets: Err(io::ErrorKind::NotFound),
+        }
     }
 
     pub(super) fn machine() -> Fixture {
         let files = MACHINE.map(|(path, text)| (path.to_owned(), Ok(text.to_owned())));
-        Fixture(BTreeMap::from(files))
+        Fixture {
+            files: BTreeMap::from(files),
+            sockets: Ok(Vec::new()),
+        }
     }
 
     /// With this text in place of the file's.
     pub(super) fn with(mut self, path: &str, text: &str) -> Fixture {
-        self.0.insert(path.to_owned(), Ok(text.to_owned()));
+        self.files.insert(path.to_owned(), Ok(text.to_owned()));
         self
     }
 
@@ -79,40 +88,43 @@ impl Fixture {
     }
 
     pub(super) fn without(mut self, path: &str) -> Fixture {
-        self.0.remove(path);
+        self.files.remove(path);
         self
     }
 
     pub(super) fn forbidden(mut self, path: &str) -> Fixture {
-        self.0
+        self.files
             .insert(path.to_owned(), Err(io::ErrorKind::PermissionDenied));
         self
     }
 
-    /// With so many sockets in each state from 10.0.0.2 to 10.0.0.1:80 (or all from and to 127.0.0.1), from the first port on, as a kernel with
-    /// the machine's byte order tells of them.
-    pub(super) fn with_sockets(self, route: Route, first: u16, counts: &[(u8, u16)]) -> Fixture {
-        let address = |octets: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(octets));
+    /// With so many sockets in each state from 10.0.0.2 to 10.0.0.1:80 (or all from and to 127.0.0.1), from the first port on.
+    pub(super) fn with_sockets(mut self, route: Route, first: u16, counts: &[(TcpState, u16)]) -> Fixture {
         let (local, peer) = match route {
             Route::Loopback => ([127, 0, 0, 1], [127, 0, 0, 1]),
             Route::Network => ([10, 0, 0, 2], [10, 0, 0, 1]),
         };
-        let (local, peer) = (address(local), address(peer));
-        let mut text = String::from(HEADING);
-        let mut port = first;
-        for &(state, count) in counts {
-            for _ in 0..count {
-                text.push_str(&format!(
-                    "   1: {local}:{port:04X} {peer}:0050 {state:02X} 00000000:00000000\n"
-                ));
-                port += 1;
-            }
-        }
-        self.with("/proc/net/tcp", &text)
+        let states = counts
+            .iter()
+            .flat_map(|&(state, count)| iter::repeat_n(state, count.into()));
+        let told = (first..).zip(states).map(|(port, state)| {
+            TcpSocket::new(
+                state,
+                SocketAddr::from((local, port)),
+                SocketAddr::from((peer, 80)),
+            )
+        });
+        self.sockets = Ok(told.collect());
+        self
+    }
+
+    pub(super) fn without_sockets(mut self) -> Fixture {
+        self.sockets = Err(io::ErrorKind::PermissionDenied);
+        self
     }
 
     pub(super) fn paths(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.files.keys().cloned().collect()
     }
 
     /// What is gathered from them, and a limit of 65,536 files.
@@ -128,10 +140,14 @@ impl Fixture {
 
 impl Files for Fixture {
     fn open(&self, path: &str) -> io::Result<Box<dyn BufRead + '_>> {
-        match self.0.get(path) {
+        match self.files.get(path) {
             Some(Ok(text)) => Ok(Box::new(text.as_bytes())),
             Some(Err(kind)) => Err((*kind).into()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    fn sockets(&self) -> io::Result<Vec<TcpSocket>> {
+        self.sockets.clone().map_err(io::Error::from)
     }
 }

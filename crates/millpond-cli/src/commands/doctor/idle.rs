@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use millpond::transport::{Keepalive, Stream};
+use millpond::transport::{Endpoint, Keepalive, Stream};
 use tokio::{
     io::AsyncReadExt,
     select,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval_at, sleep_until},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     numbers::{rounded, thousands},
     stop::Stop,
-    text::{escaped, span},
+    text::{escaped, long_span},
 };
 
 /// A connection that ends sooner was refused rather than idle.
@@ -40,6 +40,15 @@ struct Waited {
     end: End,
     /// Bytes that came unasked.
     heard: u64,
+    over: Over,
+}
+
+/// What the connection is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Tcp,
+    /// A Unix socket: nothing lies on the way that could forget it.
+    Unix,
 }
 
 #[derive(Debug)]
@@ -68,6 +77,10 @@ pub(super) async fn check(destination: &Destination, stop: &Stop) -> Vec<Finding
 }
 
 async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited {
+    let over = match destination.endpoint {
+        Endpoint::Unix(_) => Over::Unix,
+        _ => Over::Tcp,
+    };
     let dialer = destination.dialer(destination.endpoint.clone());
     let mut stream = match dialer.dial().await {
         Ok(dialled) => dialled.stream,
@@ -77,6 +90,7 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
                 took: Duration::ZERO,
                 end: End::NoConnection(error.cause.to_string()),
                 heard: 0,
+                over,
             };
         }
     };
@@ -89,12 +103,13 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
         took: began.elapsed(),
         end,
         heard,
+        over,
     }
 }
 
 async fn watch(stream: &mut Stream, began: Instant, limit: Duration, stop: &Stop, heard: &mut u64) -> End {
     let mut buffer = [0; 4096];
-    let mut ticks = interval(PROGRESS);
+    let mut ticks = interval_at(began + PROGRESS, PROGRESS);
     // A limit beyond all clocks is none.
     let until = began.checked_add(limit);
     let over = async {
@@ -114,9 +129,9 @@ async fn watch(stream: &mut Stream, began: Instant, limit: Duration, stop: &Stop
             () = &mut over => return End::Open,
             () = stop.stopped() => return End::Stopped,
             _ = ticks.tick() => progress(&format!(
-                "idle for {} of {}, still open; Ctrl-C ends the test",
-                humantime::format_duration(Duration::from_secs(began.elapsed().as_secs())),
-                humantime::format_duration(limit)
+                "idle for {} of {}; Ctrl-C ends it",
+                long_span(Duration::from_secs(began.elapsed().as_secs())),
+                long_span(limit)
             )),
         }
     }
@@ -143,9 +158,9 @@ fn progress(line: &str) {
 
 /// Pure.
 fn judge(waited: &Waited) -> Finding {
-    const WHY: &str = "a pool that keeps idle connections for longer than the destination does lends out dead ones, and the next request \
-                       on such a connection fails";
-    let took = shown(waited.took);
+    const WHY: &str = "A pool that keeps idle connections for longer than the destination does lends out dead ones, and the next request \
+                       on such a connection fails.";
+    let took = long_span(waited.took);
     let heard = match waited.heard {
         0 => String::new(),
         bytes => format!(
@@ -156,19 +171,19 @@ fn judge(waited: &Waited) -> Finding {
     let (mark, found) = match &waited.end {
         End::NoConnection(error) => (
             Mark::Unknown,
-            format!("no connection could be opened to wait on: {}", escaped(error)),
+            format!("No connection could be opened to wait on: {}.", escaped(error)),
         ),
         End::Closed | End::Reset => (
             closed_mark(waited.took),
             format!(
-                "the destination {} an idle connection after {took}{heard}",
+                "The destination {} an idle connection after {took}{heard}.",
                 verb(&waited.end)
             ),
         ),
         End::Lost(error) => (
             Mark::Bad,
             format!(
-                "the connection was lost after {took}: {}; nobody closed it, so something on the way dropped it silently",
+                "The connection was lost after {took}: {}. Nobody closed it, so something on the way dropped it silently.",
                 escaped(error)
             ),
         ),
@@ -203,11 +218,14 @@ fn closed_mark(took: Duration) -> Mark {
 fn still_open(waited: &Waited, heard: &str) -> String {
     let how = match waited.end {
         End::Stopped => format!(
-            "still open when the test was stopped, after {}",
-            shown(waited.took)
+            "Still open when the test was stopped, after {}{heard}.",
+            long_span(waited.took)
         ),
-        _ => format!("still open after {}{heard}", shown(waited.limit)),
+        _ => format!("Still open after {}{heard}.", long_span(waited.limit)),
     };
+    if waited.over == Over::Unix {
+        return how;
+    }
     let Keepalive {
         idle,
         interval,
@@ -216,39 +234,39 @@ fn still_open(waited: &Waited, heard: &str) -> String {
     let noticed = idle + interval * probes;
     let caveat = match waited.took > noticed + idle {
         true => format!(
-            "TCP keepalive asked every {} and was answered, which also keeps a NAT or firewall from forgetting the connection",
-            shown(idle)
+            "TCP keepalive asked every {} and was answered, which also keeps a NAT or firewall from forgetting the connection.",
+            long_span(idle)
         ),
         false => format!(
-            "a NAT or firewall that has silently forgotten it would not be seen without sending: TCP keepalive, as pools here set it, \
-             finds that out after {}",
-            shown(noticed)
+            "A NAT or firewall that has silently forgotten it would not be seen without sending: TCP keepalive, as pools here set it, \
+             finds that out after {}.",
+            long_span(noticed)
         ),
     };
-    format!("{how}; {caveat}")
+    format!("{how} {caveat}")
 }
 
 fn advised(finding: Finding, waited: &Waited) -> Finding {
     match &waited.end {
         End::NoConnection(_) | End::Stopped => finding,
         End::Closed | End::Reset if waited.took < AT_ONCE => finding.advice(
-            "it refuses connections rather than to end idle ones: look at its log, at its limits of connections and addresses, and \
-             whether it expects TLS",
+            "It refuses connections rather than ending idle ones: look at its log, at its limits of connections and addresses, and \
+             whether it expects TLS.",
         ),
         End::Closed | End::Reset => {
             let idle = below(waited.took);
             finding.figure("advised_idle_timeout_seconds", idle.as_secs_f64()).advice(format!(
-                "set the pool's idle_timeout to {} at most, or send heartbeats at least every {}; TCP keepalive doesn't help here, for \
-                 the destination counts requests",
-                shown(idle),
-                shown(third(waited.took))
+                "Set the pool's idle_timeout to {} at most, or send heartbeats at least every {}. TCP keepalive doesn't help here, for \
+                 the destination counts requests.",
+                long_span(idle),
+                long_span(third(waited.took))
             ))
         }
         End::Lost(_) => finding.advice(format!(
-            "let TCP keepalive, or heartbeats, come more often than every {}; or raise the limit of what lies on the way",
-            shown(third(waited.took))
+            "Let TCP keepalive, or heartbeats, come more often than every {}; or raise the limit of what lies on the way.",
+            long_span(third(waited.took))
         )),
-        End::Open => finding.advice(format!("an idle_timeout of up to {} is safe here", shown(below(waited.limit)))),
+        End::Open => finding.advice(format!("An idle_timeout of up to {} is safe here.", long_span(below(waited.limit)))),
     }
 }
 
@@ -265,14 +283,6 @@ fn whole(time: Duration) -> Duration {
     match time.as_secs() {
         0 => Duration::from_millis(time.as_millis() as u64),
         seconds => Duration::from_secs(seconds),
-    }
-}
-
-/// `1m 30s` above a minute, `4.9 ms` below.
-fn shown(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => span(time),
-        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
     }
 }
 
@@ -297,6 +307,7 @@ mod tests {
             took: Duration::from_secs_f64(seconds),
             end,
             heard: 0,
+            over: Over::Tcp,
         })
     }
 
@@ -325,7 +336,10 @@ mod tests {
         assert!(advice.contains("idle_timeout to 22 s at most"), "{advice}");
         assert!(advice.contains("heartbeats at least every 10 s"), "{advice}");
         let open = waited(120.0, End::Open);
-        assert!(open.advice.is_some_and(|advice| advice.contains("up to 1m 30s")));
+        assert!(
+            open.advice
+                .is_some_and(|advice| advice.contains("up to 1 min 30 s"))
+        );
     }
 
     #[test]
@@ -334,6 +348,17 @@ mod tests {
         assert!(short.contains("without sending"), "{short}");
         let long = waited(120.0, End::Open).found;
         assert!(long.contains("was answered"), "{long}");
+        let unix = judge(&Waited {
+            limit: Duration::from_secs(120),
+            took: Duration::from_secs(5),
+            end: End::Stopped,
+            heard: 3,
+            over: Over::Unix,
+        });
+        assert_eq!(
+            unix.found,
+            "Still open when the test was stopped, after 5 s, and sent 3 bytes unasked meanwhile (a greeting, heartbeats)."
+        );
     }
 
     async fn against(

@@ -17,6 +17,7 @@ mod idle;
 mod ports;
 mod process;
 mod report;
+mod reuse;
 mod sockets;
 mod towards;
 
@@ -56,7 +57,8 @@ Examples:
   millpond doctor --to tls://db.example.com:5432 --idle-test 5m ephemeral-ports
 
 Nothing is changed, and no privileges are needed; what can't be read is told. Most checks exist only on Linux.
-Exit codes: 0 nothing makes connections fail; 1 something does (✗), or --to can't be reached; 2 wrong flags, or no such check.")]
+Exit codes: 0 nothing makes connections fail; 1 something does (✗), or --to can't be reached; 2 wrong flags, no such check, \
+or no such process.")]
 pub(crate) struct Arguments {
     /// Only these checks of the machine, of --to or of --pid; --list-checks tells which there are
     #[arg(value_name = "CHECK", value_parser = check_names(), hide_possible_values = true)]
@@ -94,6 +96,8 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let screen = Screen::new(Drawing::Lines, Stop::new());
     if arguments.list_checks {
+        // Flags that are about nothing are wrong here as well.
+        arguments.destination.read()?;
         let lines = report::checks(asked::listed(), Systems::HERE, screen.width(), screen.paint());
         return output::write(lines.as_bytes(), Exit::Ok);
     }
@@ -120,18 +124,25 @@ fn findings(arguments: &Arguments) -> Result<Vec<Finding>, Complaint> {
     let destination = arguments.destination.read()?;
     asked.check(Group::Destination, destination.is_some())?;
     asked.check(Group::Process, arguments.process.is_given())?;
+    if let Some(destination) = &destination {
+        asked.check_idle(destination.idle_test.is_some())?;
+    }
+    // First, for there may be no such process, and an idle test takes minutes.
+    let of_the_process = process::check(&arguments.process, asked)?;
     let mut findings = match asked.wants_machine() {
         true => of_the_machine(&arguments.checks),
         false => Vec::new(),
     };
-    findings.extend(process::check(&arguments.process)?);
     if let Some(destination) = destination {
         let runtime = super::runtime()?;
-        findings.extend(runtime.block_on(of_the_destination(&destination)));
+        findings.extend(runtime.block_on(of_the_destination(&destination, asked)));
         // A look-up of a name can't be given up, and isn't waited for.
         runtime.shutdown_background();
     }
-    findings.retain(|finding| asked.wants(finding.check));
+    findings.extend(of_the_process);
+    let place = |finding: &Finding| asked::listed().position(|check| check.name == finding.check);
+    findings.sort_by_key(place);
+    findings.retain(|finding| asked.wants(finding.check) || destination::is_unreached(finding));
     Ok(findings)
 }
 
@@ -144,8 +155,8 @@ fn of_the_machine(names: &[String]) -> Vec<Finding> {
     checks::examine(&facts, names, Systems::HERE)
 }
 
-async fn of_the_destination(destination: &Destination) -> Vec<Finding> {
-    let mut findings = destination::check(destination).await;
+async fn of_the_destination(destination: &Destination, asked: Asked<'_>) -> Vec<Finding> {
+    let mut findings = destination::check(destination, asked).await;
     if destination.idle_test.is_some() {
         let stop = Stop::new();
         tokio::spawn(stop.clone().at_signals());

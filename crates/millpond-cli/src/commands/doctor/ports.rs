@@ -1,4 +1,12 @@
-//! Which local ports the kernel gives to outgoing connections, as its settings say. Pure: texts to values.
+//! Which local ports the kernel gives to outgoing connections, as its settings say (texts to values), and the words in which every check tells
+//! of them. Pure.
+
+use super::{finding::Mark, sockets::Uses};
+use crate::numbers::thousands;
+
+/// What helps where ports are short.
+pub(super) const ADVICE: &str = "Keep connections and share them (a pool) instead of opening one per request. Else widen \
+                                 net.ipv4.ip_local_port_range, or spread over several destination or local addresses.";
 
 /// A set of ports: a bit for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +71,97 @@ impl PortSet {
     }
 }
 
+/// `28,232 local ports (32768-60999)`, or `(40000-40199, without 100 reserved)`.
+pub(super) fn told(range: PortRange, reserved: u32) -> String {
+    format!(
+        "{} local ports ({}-{}{})",
+        thousands(range.length().saturating_sub(reserved).into()),
+        range.first,
+        range.last,
+        match reserved {
+            0 => String::new(),
+            _ => format!(", without {} reserved", thousands(reserved.into())),
+        },
+    )
+}
+
+/// New connections a second: whole numbers, but for small ones.
+pub(super) fn rate(limit: Option<f64>) -> String {
+    match limit {
+        None => String::from("any number of"),
+        Some(limit) if limit < 10.0 => format!("{limit:.1}"),
+        // More than that last isn't promised.
+        Some(limit) => thousands(limit.floor() as u64),
+    }
+}
+
+/// `25,512, 25,100 of them in TIME_WAIT`. If all those could be taken again at once, fewer are held than are in use.
+pub(super) fn in_use(uses: Uses, held: u32) -> String {
+    let again = match held < uses.ports {
+        true => " (to be given away again)",
+        false => "",
+    };
+    format!(
+        "{}, {} in TIME_WAIT{again}",
+        thousands(uses.ports.into()),
+        match uses.time_wait {
+            0 => String::from("none of them"),
+            1 if uses.ports == 1 => String::from("and that"),
+            count if count == uses.ports => String::from("all of them"),
+            count => format!("{} of them", thousands(count.into())),
+        },
+    )
+}
+
+/// How it is with so many ports towards one destination, of which so many can't be taken again at once: of nearly all the next burst takes the
+/// rest.
+pub(super) fn mark(held: u32, available: u32) -> Mark {
+    const WARNING: u64 = 50;
+    const BAD: u64 = 80;
+    match u64::from(held) * 100 / u64::from(available.max(1)) {
+        _ if available == 0 => Mark::Bad,
+        BAD.. => Mark::Bad,
+        WARNING.. => Mark::Warning,
+        _ => Mark::Good,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_use_is_told_in_one_way() {
+        let range = PortRange {
+            first: 40_000,
+            last: 40_199,
+        };
+        assert_eq!(told(range, 0), "200 local ports (40000-40199)");
+        assert_eq!(
+            told(range, 100),
+            "100 local ports (40000-40199, without 100 reserved)"
+        );
+        let uses = |ports, time_wait| Uses { ports, time_wait };
+        assert_eq!(in_use(uses(12, 0), 12), "12, none of them in TIME_WAIT");
+        assert_eq!(in_use(uses(1, 1), 1), "1, and that in TIME_WAIT");
+        assert_eq!(
+            in_use(uses(9, 9), 0),
+            "9, all of them in TIME_WAIT (to be given away again)"
+        );
+        assert_eq!(
+            [None, Some(3.333), Some(470.9)].map(rate),
+            ["any number of", "3.3", "470"]
+        );
+    }
+
+    #[test]
+    fn the_more_ports_are_held_the_worse() {
+        let marks = [(49, 100), (50, 100), (79, 100), (80, 100), (0, 0)].map(|(held, of)| mark(held, of));
+        assert_eq!(
+            marks,
+            [Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad, Mark::Bad]
+        );
+    }
 
     #[test]
     fn a_range_is_two_ports_in_order() {

@@ -10,7 +10,10 @@ mod quality;
 mod tests;
 
 use self::facts::{Facts, Missing};
-use super::finding::{Finding, Mark};
+use super::{
+    asked::{Asked, Group},
+    finding::{Finding, Mark, ONLY_ON_LINUX},
+};
 use crate::complaint::Complaint;
 
 /// What to look at.
@@ -30,27 +33,32 @@ impl ProcessFlags {
     }
 }
 
-/// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees to that.
+/// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees to that. A check that was asked for by its name
+/// and can't be made says so.
 ///
 /// # Errors
 ///
 /// That there is no such process: the command line is wrong.
-pub(super) fn check(flags: &ProcessFlags) -> Result<Vec<Finding>, Complaint> {
+pub(super) fn check(flags: &ProcessFlags, asked: Asked<'_>) -> Result<Vec<Finding>, Complaint> {
     let Some(pid) = flags.pid else {
         return Ok(Vec::new());
     };
     if !cfg!(target_os = "linux") {
+        const WHY: &str = "Here only the process itself, or tools of this system, can tell of its sockets.";
         return Ok(vec![Finding::new(
             "process-sockets",
             Mark::Unknown,
-            "another process's sockets can be looked at on Linux only",
-            "here only the process itself, or tools of this system, can tell of them",
+            ONLY_ON_LINUX,
+            WHY,
         )]);
     }
-    match Facts::gather(pid) {
-        Ok(facts) => Ok(judge::all(&facts)),
-        Err(Missing) => Err(Complaint::usage(format!(
-            "--pid: there is no process {pid}, or none any more"
-        ))),
+    let facts = Facts::gather(pid)
+        .map_err(|Missing| Complaint::usage(format!("--pid: there is no process {pid}, or none any more")))?;
+    let mut findings = judge::all(&facts);
+    for check in asked.of(Group::Process) {
+        if findings.iter().all(|finding| finding.check != check) {
+            findings.push(judge::absent(check, &facts));
+        }
     }
+    Ok(findings)
 }

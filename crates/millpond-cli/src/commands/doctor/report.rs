@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Where the words begin beside the name of a check.
-const NAME: usize = 21;
+const NAME: usize = 23;
 
 /// How much is said of what is fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,12 +147,15 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use millpond::transport::system::TcpState;
+
     use super::{
         super::{
             asked::listed,
             checks::{CHECKS, examine},
-            facts::{Descriptors, Route},
+            facts::Descriptors,
             fixture::Fixture,
+            reuse::Route,
         },
         *,
     };
@@ -160,7 +163,11 @@ mod tests {
     /// A machine with a bit of everything: something bad, warnings, what can't be read, and what is fine.
     fn ill() -> Diagnosis {
         let files = Fixture::machine()
-            .with_sockets(Route::Network, 32_768, &[(1, 412), (6, 25_100)])
+            .with_sockets(
+                Route::Network,
+                32_768,
+                &[(TcpState::Established, 412), (TcpState::TimeWait, 25_100)],
+            )
             .set("ipv4/tcp_fin_timeout", "fif\u{1b}teen")
             .forbidden("/proc/sys/net/netfilter/nf_conntrack_count");
         let mut facts = files.facts();
@@ -202,8 +209,8 @@ mod tests {
         let listed = checks(listed(), Systems::All, 80, Paint::Plain);
         let words: Vec<_> = listed.split_whitespace().collect();
         let only_on_linux = words.join(" ").matches("(only on Linux)").count();
-        // All of the machine but its descriptors, and those of a process.
-        assert_eq!(only_on_linux, CHECKS.len() - 1 + 6, "{listed}");
+        // All of the machine but its descriptors, two of a destination, and those of a process.
+        assert_eq!(only_on_linux, CHECKS.len() - 1 + 2 + 6, "{listed}");
     }
 
     #[test]

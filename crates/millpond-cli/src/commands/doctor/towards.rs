@@ -1,86 +1,111 @@
-//! The local ports towards one destination: how many there are, how many are in use, and how many new connections a second they allow.
+//! The local ports towards one destination: how many there are, how many are in use, and how many new connections a second they last for.
+//! Tells of them in the words of `ports`, as the check of all destinations does.
 
 use std::{io, net::SocketAddr};
 
 use millpond::transport::system::port_use;
 
-use super::finding::{Finding, Mark};
-use crate::numbers::{rate, rounded};
-
-/// A port stays in TIME_WAIT for so many seconds; no setting changes that.
-const TIME_WAIT: f64 = 60.0;
-
-/// From these shares on somebody should know, and connecting fails soon.
-const MANY: f64 = 0.5;
-const NEARLY_ALL: f64 = 0.9;
+use super::{
+    files::Machine,
+    finding::{Finding, Mark, NETLINK, ONLY_ON_LINUX},
+    ports::{self, PortRange},
+    reuse::{Reuse, Route},
+    sockets::Uses,
+};
+use crate::numbers::rounded;
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Towards {
-    pub(super) in_use: u32,
-    pub(super) in_time_wait: u32,
-    pub(super) available: u32,
-    /// All of it, as one clause.
-    pub(super) told: String,
+    pub(super) destination: SocketAddr,
+    pub(super) range: PortRange,
+    pub(super) reserved: u32,
+    pub(super) uses: Uses,
+    /// Of these, those that can't be taken again at once.
+    pub(super) held: u32,
+    /// New connections a second, if each is closed by this side and that goes on for more than a minute; `None` if without end.
+    pub(super) lasting_rate: Option<f64>,
 }
 
 impl Towards {
     /// This blocks, for tens of milliseconds if all ports are in use.
     pub(super) fn ask(destination: SocketAddr) -> io::Result<Towards> {
         let ports = port_use(destination)?;
+        let uses = Uses {
+            ports: ports.in_use_towards,
+            time_wait: ports.in_time_wait_towards,
+        };
+        let (reuse, route) = (Reuse::read(&Machine), Route::to(destination.ip()));
         Ok(Towards {
-            in_use: ports.in_use_towards,
-            in_time_wait: ports.in_time_wait_towards,
-            available: ports.available(),
-            told: ports.to_string(),
+            destination,
+            range: PortRange {
+                first: ports.first,
+                last: ports.last,
+            },
+            reserved: ports.reserved,
+            uses,
+            held: reuse.held(uses, route),
+            lasting_rate: reuse.lasting_rate(ports.available(), route),
         })
+    }
+
+    pub(super) fn available(&self) -> u32 {
+        self.range.length().saturating_sub(self.reserved)
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        ports::mark(self.held, self.available())
     }
 
     /// How much of them is in use: 0 to 1.
     pub(super) fn share(&self) -> f64 {
-        f64::from(self.in_use) / f64::from(self.available.max(1))
+        f64::from(self.uses.ports) / f64::from(self.available().max(1))
     }
 
-    /// New connections a second, if each is closed by this side and that goes on for more than a minute.
-    fn connections_a_second(&self) -> f64 {
-        f64::from(self.available) / TIME_WAIT
+    /// All of it but the rate, as a sentence.
+    pub(super) fn told(&self) -> String {
+        match self.uses.ports {
+            0 => format!("None is in use towards {}.", self.destination),
+            _ => format!(
+                "In use towards {}: {}.",
+                self.destination,
+                ports::in_use(self.uses, self.held)
+            ),
+        }
     }
 }
 
 /// How far the ports are used up; pure.
 pub(super) fn judge(ports: &Result<Towards, String>) -> Finding {
     const CHECK: &str = "ports-to";
-    const WHY: &str = "each connection to one address and port takes a local port, and keeps it for a minute after it was closed here; \
-                       with none left connecting fails (EADDRNOTAVAIL)";
-    let ports = match ports {
-        Ok(ports) => ports,
+    const WHY: &str = "Each connection to the same address and port needs a local port of its own, which the side that closes first keeps \
+                       for 60 s more (TIME_WAIT). With none left connecting fails (EADDRNOTAVAIL).";
+    let towards = match ports {
+        Ok(towards) => towards,
+        Err(_) if !cfg!(target_os = "linux") => {
+            return Finding::new(CHECK, Mark::Unknown, ONLY_ON_LINUX, WHY);
+        }
         Err(error) => {
-            let found = format!("the local ports towards it can't be counted: {error}");
-            return Finding::new(CHECK, Mark::Unknown, found, WHY)
-                .advice("allow netlink (AF_NETLINK) where this runs; on other systems than Linux there is no such check");
+            return Finding::new(CHECK, Mark::Unknown, format!("Not known: {error}."), WHY).advice(NETLINK);
         }
     };
-    let mark = match ports.share() {
-        share if share >= NEARLY_ALL => Mark::Bad,
-        share if share >= MANY => Mark::Warning,
-        _ => Mark::Good,
-    };
     let found = format!(
-        "{}; a connection for each request can be opened {} times a second for long, and no more",
-        ports.told,
-        rate(ports.connections_a_second())
+        "{} for this destination. In the long run they last for {} new connections a second. {}",
+        ports::told(towards.range, towards.reserved),
+        ports::rate(towards.lasting_rate),
+        towards.told(),
     );
-    let finding = Finding::new(CHECK, mark, found, WHY)
-        .figure("in_use", ports.in_use)
-        .figure("in_time_wait", ports.in_time_wait)
-        .figure("available", ports.available)
-        .figure("connections_per_second", rounded(ports.connections_a_second(), 1));
-    match mark {
+    let finding = Finding::new(CHECK, towards.mark(), found, WHY)
+        .figure("in_use", towards.uses.ports)
+        .figure("in_time_wait", towards.uses.time_wait)
+        .figure("available", towards.available())
+        .figure(
+            "limit_per_second",
+            towards.lasting_rate.map(|rate| rounded(rate, 2)),
+        );
+    match towards.mark() {
         Mark::Good => finding,
-        _ => finding.advice(
-            "share long connections through a pool; if that can't be, widen net.ipv4.ip_local_port_range, or let the server listen on \
-             more ports",
-        ),
+        _ => finding.advice(ports::ADVICE),
     }
 }
 
@@ -88,24 +113,36 @@ pub(super) fn judge(ports: &Result<Towards, String>) -> Finding {
 mod tests {
     use super::*;
 
-    fn ports(in_use: u32) -> Result<Towards, String> {
-        Ok(Towards {
-            in_use,
-            in_time_wait: in_use,
-            available: 28_232,
-            told: String::from("so many"),
-        })
+    fn towards(in_use: u32, held: u32) -> Finding {
+        judge(&Ok(Towards {
+            destination: SocketAddr::from(([10, 0, 0, 1], 80)),
+            range: PortRange {
+                first: 32_768,
+                last: 60_999,
+            },
+            reserved: 0,
+            uses: Uses {
+                ports: in_use,
+                time_wait: in_use,
+            },
+            held,
+            lasting_rate: Some(470.5),
+        }))
     }
 
     #[test]
-    fn the_more_ports_are_in_use_the_worse() {
-        let marks = [0, 14_000, 14_200, 25_400, 25_500].map(|in_use| judge(&ports(in_use)).mark);
+    fn ports_that_cannot_be_taken_again_make_it_worse_and_others_do_not() {
+        let marks = [0, 14_000, 14_200, 22_500, 22_600].map(|in_use| towards(in_use, in_use).mark);
         assert_eq!(
             marks,
             [Mark::Good, Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad]
         );
-        let finding = judge(&ports(0));
-        assert!(finding.found.contains("471 times a second"), "{}", finding.found);
+        assert_eq!(towards(28_000, 0).mark, Mark::Good);
+        assert_eq!(
+            towards(9, 9).found,
+            "28,232 local ports (32768-60999) for this destination. In the long run they last for 470 new connections a second. In use \
+             towards 10.0.0.1:80: 9, all of them in TIME_WAIT."
+        );
         assert_eq!(judge(&Err(String::from("refused"))).mark, Mark::Unknown);
     }
 }

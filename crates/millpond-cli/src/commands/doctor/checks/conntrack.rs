@@ -27,7 +27,7 @@ pub(super) const CONNTRACK: Check = Check {
 fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let limit = match &facts.max_tracked {
         // The module isn't loaded, if the settings can be read at all.
-        Err(unread) if unread.is_missing() && facts.reuse.is_ok() => {
+        Err(unread) if unread.is_missing() && facts.reuse.allowed.is_ok() => {
             return Ok(check
                 .finding(Mark::Good, "Connections aren't tracked here.")
                 .figure("entries", None::<u64>)

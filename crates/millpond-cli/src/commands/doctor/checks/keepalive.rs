@@ -1,5 +1,7 @@
 //! When the kernel's keepalive finds out that an idle connection is dead, against the times after which machines between forget one.
 
+use std::time::Duration;
+
 use super::{Check, Systems};
 use crate::{
     commands::doctor::{
@@ -7,7 +9,7 @@ use crate::{
         files::Reading,
         finding::{Finding, Mark},
     },
-    numbers::thousands,
+    text::long_span,
 };
 
 /// After how many seconds common machines between forget an idle connection, by their makers' documentation.
@@ -42,8 +44,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         .collect();
     let found = format!(
         "The first probe goes out after {}, a dead peer is noticed after {}.",
-        span(time),
-        span(noticed)
+        long_span(Duration::from_secs(time)),
+        long_span(Duration::from_secs(noticed))
     );
     let finding = match sooner.is_empty() {
         true => check.finding(Mark::Good, found),
@@ -68,23 +70,6 @@ fn listed(items: &[&str]) -> String {
         [only] => (*only).to_owned(),
         [others @ .., last] => format!("{} and {last}", others.join(", ")),
     }
-}
-
-/// `2 h 11 min`, `2 min 30 s`, `45 s`: two units are enough.
-fn span(seconds: u64) -> String {
-    let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let parts = match (hours, minutes) {
-        (0, 0) => [(rest, "s"), (0, "")],
-        (0, _) => [(minutes, "min"), (rest, "s")],
-        _ => [(hours, "h"), (minutes, "min")],
-    };
-    let shown: Vec<_> = parts
-        .iter()
-        .enumerate()
-        .filter(|(nth, (number, _))| *nth == 0 || *number > 0)
-        .map(|(_, (number, unit))| format!("{} {unit}", thousands(*number)))
-        .collect();
-    shown.join(" ")
 }
 
 #[cfg(test)]
@@ -124,13 +109,5 @@ mod tests {
             "{finding:?}"
         );
         assert_eq!(keepalive("18446744073709551615").mark, Mark::Warning);
-    }
-
-    #[test]
-    fn spans_have_two_units_at_most() {
-        assert_eq!(
-            [0, 45, 60, 150, 3_600, 7_875].map(span),
-            ["0 s", "45 s", "1 min", "2 min 30 s", "1 h", "2 h 11 min"]
-        );
     }
 }

@@ -14,7 +14,7 @@ mod time_wait;
 use super::{
     facts::Facts,
     files::Reading,
-    finding::{Finding, Mark},
+    finding::{Finding, Mark, ONLY_ON_LINUX},
 };
 
 /// One check.
@@ -81,7 +81,7 @@ fn chosen(names: &[String]) -> impl Iterator<Item = &'static Check> {
 impl Check {
     fn examined(&self, facts: &Facts, system: Systems) -> Finding {
         if self.systems == Systems::Linux && system != Systems::Linux {
-            return self.finding(Mark::Unknown, "This check exists only on Linux.");
+            return self.finding(Mark::Unknown, ONLY_ON_LINUX);
         }
         (self.examine)(self, facts).unwrap_or_else(|unread| {
             self.finding(Mark::Unknown, format!("Not known: {unread}."))

@@ -1,22 +1,20 @@
 //! The local ports that the kernel gives to outgoing connections, and how many new connections to one destination they last for.
 
-use super::{Check, Systems, by_share, percent};
+use super::{Check, Systems};
 use crate::{
     commands::doctor::{
-        facts::{Facts, Route, TIME_WAIT},
+        facts::Facts,
         files::Reading,
         finding::{Finding, Mark},
+        ports,
+        reuse::{Route, TIME_WAIT},
         sockets::{Uses, Way},
     },
-    numbers::{rounded, thousands},
+    numbers::rounded,
 };
 
 /// Fewer were made so few by somebody: the default is 28,232. They last for some 160 new connections a second.
 const FEW: u32 = 10_000;
-
-/// Of the ports towards one destination, in percent, that can't be taken again at once. Beyond the second the next burst fails.
-const WARNING: u64 = 50;
-const BAD: u64 = 80;
 
 pub(super) const EPHEMERAL_PORTS: Check = Check {
     name: "ephemeral-ports",
@@ -47,36 +45,35 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         Err(unread) => return Err(unread.clone()),
     };
     let available = range.length().saturating_sub(reserved);
-    let limit = facts.lasting_rate(available, Route::Network);
-    let loopback_limit = facts.lasting_rate(available, Route::Loopback);
+    let limit = facts.reuse.lasting_rate(available, Route::Network);
+    let loopback_limit = facts.reuse.lasting_rate(available, Route::Loopback);
     let busiest = busiest(facts);
-    let share = busiest
-        .as_ref()
-        .map_or(0, |busiest| percent(busiest.held.into(), available.into()));
     let few = match available {
         0 => Mark::Bad,
         1..=FEW => Mark::Warning,
         _ => Mark::Good,
     };
     let mut found = format!(
-        "{} local ports ({}-{}{}) for each destination. In the long run they last for {} new connections a second to another machine, {} over \
-         loopback.",
-        thousands(available.into()),
-        range.first,
-        range.last,
-        match reserved {
-            0 => String::new(),
-            _ => format!(", without {} reserved", thousands(reserved.into())),
-        },
-        shown(limit),
-        shown(loopback_limit),
+        "{} for each destination. In the long run they last for {} new connections a second to another machine, {} over loopback.",
+        ports::told(range, reserved),
+        ports::rate(limit),
+        ports::rate(loopback_limit),
     );
     found += &match (&facts.sockets, &busiest) {
         (Err(unread), _) => format!(" How many are in use is not known: {unread}."),
         (Ok(_), None) => String::from(" None is in use."),
-        (Ok(_), Some(busiest)) => told(busiest),
+        (Ok(_), Some(Busiest { way, uses, held })) => {
+            format!(
+                " Most are in use towards {}: {}.",
+                way.to,
+                ports::in_use(*uses, *held)
+            )
+        }
     };
-    let mark = few.max(by_share(share, WARNING, BAD));
+    let mark = few.max(ports::mark(
+        busiest.as_ref().map_or(0, |busiest| busiest.held),
+        available,
+    ));
     let finding = check
         .finding(mark, found)
         .figure("first", range.first)
@@ -92,10 +89,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let finding = with_busiest(finding, busiest.as_ref());
     Ok(match mark {
         Mark::Good => finding,
-        _ => finding.advice(
-            "Keep connections and share them (a pool) instead of opening one per request. Else widen net.ipv4.ip_local_port_range, or \
-             spread over several destination or local addresses.",
-        ),
+        _ => finding.advice(ports::ADVICE),
     })
 }
 
@@ -105,10 +99,7 @@ fn busiest(facts: &Facts) -> Option<Busiest> {
     let measured = ways.iter().map(|(&way, &uses)| Busiest {
         way,
         uses,
-        held: match facts.kept_for(Route::to(way.to.ip())) < TIME_WAIT {
-            true => uses.ports - uses.time_wait,
-            false => uses.ports,
-        },
+        held: facts.reuse.held(uses, Route::to(way.to.ip())),
     });
     // The way itself comes last, so that the same machine is always told the same.
     measured.max_by_key(|busiest| (busiest.held, busiest.uses.ports, busiest.way))
@@ -131,51 +122,24 @@ fn with_busiest(finding: Finding, busiest: Option<&Busiest>) -> Finding {
         )
 }
 
-fn told(busiest: &Busiest) -> String {
-    let Busiest { way, uses, held } = busiest;
-    let again = match held < &uses.ports {
-        true => " (to be given away again)",
-        false => "",
-    };
-    format!(
-        " Most are in use towards {}: {}, {} in TIME_WAIT{again}.",
-        way.to,
-        thousands(uses.ports.into()),
-        match uses.time_wait {
-            0 => String::from("none of them"),
-            count if count == uses.ports => String::from("all of them"),
-            count => format!("{} of them", thousands(count.into())),
-        },
-    )
-}
-
-/// Whole numbers, but for small ones.
-fn shown(limit: Option<f64>) -> String {
-    match limit {
-        None => String::from("any number of"),
-        Some(limit) if limit < 10.0 => format!("{limit:.1}"),
-        // More than that last isn't promised.
-        Some(limit) => thousands(limit.floor() as u64),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use millpond::transport::system::TcpState;
     use serde_json::Value;
 
     use super::{super::tests::found, *};
     use crate::commands::doctor::fixture::Fixture;
 
-    const ESTABLISHED: u8 = 1;
-    const IN_TIME_WAIT: u8 = 6;
+    const ESTABLISHED: TcpState = TcpState::Established;
+    const IN_TIME_WAIT: TcpState = TcpState::TimeWait;
 
-    fn ports(files: &Fixture) -> Finding {
+    fn checked(files: &Fixture) -> Finding {
         found("ephemeral-ports", files)
     }
 
     #[test]
     fn the_default_range_is_fine_and_its_rates_are_told() {
-        let finding = ports(&Fixture::machine());
+        let finding = checked(&Fixture::machine());
         assert_eq!(finding.mark, Mark::Good);
         assert_eq!(
             finding.found,
@@ -192,7 +156,7 @@ mod tests {
         let files = Fixture::machine()
             .set("ipv4/ip_local_port_range", "40000 40199")
             .set("ipv4/tcp_tw_reuse", "0");
-        let finding = ports(&files);
+        let finding = checked(&files);
         assert_eq!(finding.mark, Mark::Warning);
         assert_eq!(finding.figures["limit_per_second"], 3.33);
         assert_eq!(finding.figures["limit_per_second_loopback"], 3.33);
@@ -201,7 +165,7 @@ mod tests {
             "{finding:?}"
         );
         // Reserved ones are none that are given away.
-        let finding = ports(&files.clone().set("ipv4/ip_local_reserved_ports", "1,40000-40099"));
+        let finding = checked(&files.clone().set("ipv4/ip_local_reserved_ports", "1,40000-40099"));
         assert_eq!(
             (
                 &finding.figures["available"],
@@ -209,9 +173,9 @@ mod tests {
             ),
             (&100.into(), &1.67.into())
         );
-        let finding = ports(&files.clone().set("ipv4/ip_local_reserved_ports", "40000-40199"));
+        let finding = checked(&files.clone().set("ipv4/ip_local_reserved_ports", "40000-40199"));
         assert_eq!(finding.mark, Mark::Bad);
-        let finding = ports(&files.set("ipv4/tcp_tw_reuse", "1"));
+        let finding = checked(&files.set("ipv4/tcp_tw_reuse", "1"));
         assert_eq!(finding.figures["limit_per_second"], 200.0);
     }
 
@@ -222,7 +186,7 @@ mod tests {
             ([(ESTABLISHED, 200), (IN_TIME_WAIT, 14_000)], Mark::Warning),
             ([(ESTABLISHED, 10_000), (IN_TIME_WAIT, 14_000)], Mark::Bad),
         ] {
-            let finding = ports(&Fixture::machine().with_sockets(Route::Network, 32_768, &counts));
+            let finding = checked(&Fixture::machine().with_sockets(Route::Network, 32_768, &counts));
             assert_eq!(finding.mark, mark, "{finding:?}");
             assert_eq!(finding.figures["busiest_destination"], "10.0.0.1:80");
             assert_eq!(finding.figures["busiest_in_time_wait"], 14_000);
@@ -233,18 +197,18 @@ mod tests {
     fn over_loopback_ports_in_time_wait_are_given_away_again() {
         let counts = [(ESTABLISHED, 10), (IN_TIME_WAIT, 27_000)];
         let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &counts);
-        assert_eq!(ports(&files).mark, Mark::Good);
-        assert_eq!(ports(&files.set("ipv4/tcp_tw_reuse", "0")).mark, Mark::Bad);
+        assert_eq!(checked(&files).mark, Mark::Good);
+        assert_eq!(checked(&files.set("ipv4/tcp_tw_reuse", "0")).mark, Mark::Bad);
     }
 
     #[test]
     fn without_the_sockets_the_rest_is_still_known() {
-        let finding = ports(&Fixture::machine().forbidden("/proc/net/tcp"));
+        let finding = checked(&Fixture::machine().without_sockets());
         assert_eq!(finding.mark, Mark::Good);
         assert!(
             finding
                 .found
-                .ends_with("/proc/net/tcp may not be read by this user."),
+                .ends_with("the table of TCP sockets may not be read by this user."),
             "{finding:?}"
         );
     }

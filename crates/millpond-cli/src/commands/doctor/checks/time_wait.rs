@@ -7,9 +7,10 @@ use serde_json::json;
 use super::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
-        facts::{Facts, Reuse, Route, TIME_WAIT as KEPT_FOR},
+        facts::Facts,
         files::Reading,
         finding::{Finding, Mark},
+        reuse::{Allowed, Route, TIME_WAIT as KEPT_FOR},
         sockets::Sockets,
     },
     numbers::{counted, thousands},
@@ -137,43 +138,43 @@ pub(super) const TIME_WAIT_REUSE: Check = Check {
 };
 
 fn examine_reuse(check: &Check, facts: &Facts) -> Reading<Finding> {
-    let reuse = facts.reuse.clone()?;
-    let delay = facts.reuse_delay();
-    let has_timestamps = facts.timestamps != Ok(0);
+    let allowed = facts.reuse.allowed.clone()?;
+    let delay = facts.reuse.delay();
+    let has_timestamps = facts.reuse.has_timestamps();
     let after = format!(
         "after {} ms",
         thousands(delay.as_millis().try_into().unwrap_or(u64::MAX))
     );
-    let (number, found) = match reuse {
-        Reuse::Never => (
+    let (number, found) = match allowed {
+        Allowed::Never => (
             0,
             String::from("Never (0): a port stays in TIME_WAIT for 60 s, over loopback too."),
         ),
-        Reuse::Always => (1, format!("Towards every machine (1), {after}.")),
-        Reuse::Loopback => (
+        Allowed::Always => (1, format!("Towards every machine (1), {after}.")),
+        Allowed::Loopback => (
             2,
             format!("Over loopback only (2), {after}; towards other machines never."),
         ),
     };
-    let (mark, note, advice) = match (reuse, has_timestamps) {
-        (Reuse::Never, _) => (
+    let (mark, note, advice) = match (allowed, has_timestamps) {
+        (Allowed::Never, _) => (
             Mark::Warning,
             "",
             Some(
                 "2 is the default, and safe. 1 helps a client that must open many connections to one destination; a pool helps more.",
             ),
         ),
-        (Reuse::Always | Reuse::Loopback, false) => (
+        (Allowed::Always | Allowed::Loopback, false) => (
             Mark::Warning,
             " But without timestamps (net.ipv4.tcp_timestamps is 0) it never happens.",
             Some("Set net.ipv4.tcp_timestamps=1, its default."),
         ),
-        (Reuse::Always | Reuse::Loopback, true) if facts.kept_for(Route::Loopback) >= KEPT_FOR => (
+        (Allowed::Always | Allowed::Loopback, true) if facts.reuse.kept_for(Route::Loopback) >= KEPT_FOR => (
             Mark::Warning,
             " With that delay it changes nothing.",
             Some("Set net.ipv4.tcp_tw_reuse_delay=1000, its default."),
         ),
-        (Reuse::Always | Reuse::Loopback, true) => (Mark::Good, "", None),
+        (Allowed::Always | Allowed::Loopback, true) => (Mark::Good, "", None),
     };
     let finding = check
         .finding(mark, found + note)
@@ -246,7 +247,7 @@ pub(super) const TIME_WAIT_RECYCLE: Check = Check {
 fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
     let recycle = match &facts.recycle {
         // It is gone if its neighbour is there, and nothing is known if not even that is.
-        Err(unread) if unread.is_missing() && facts.reuse.is_ok() => None,
+        Err(unread) if unread.is_missing() && facts.reuse.allowed.is_ok() => None,
         reading => Some(reading.clone()?),
     };
     let finding = match recycle {
@@ -264,13 +265,15 @@ fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use millpond::transport::system::TcpState;
+
     use super::{
         super::tests::{found, found_in},
         *,
     };
     use crate::commands::doctor::{counters::Counters, fixture::Fixture};
 
-    const IN_TIME_WAIT: u8 = 6;
+    const IN_TIME_WAIT: TcpState = TcpState::TimeWait;
 
     #[test]
     fn few_in_time_wait_are_fine_and_many_towards_one_destination_are_told() {
@@ -295,7 +298,7 @@ mod tests {
             (finding.mark, &finding.figures["sockets"]),
             (Mark::Warning, &1_000.into())
         );
-        let finding = found("time-wait", &Fixture::machine().forbidden("/proc/net/tcp"));
+        let finding = found("time-wait", &Fixture::machine().without_sockets());
         assert_eq!(
             (finding.mark, &finding.figures["sockets"]),
             (Mark::Unknown, &0.into())

@@ -148,16 +148,19 @@ fn broken(error: &ConnectError) -> Broken {
 
 fn of_tls(error: &TlsError) -> Broken {
     let cure = match error {
-        TlsError::CertificateExpired { .. }
-        | TlsError::CertificateNotYetValid { .. }
-        | TlsError::CertificateRejected { .. } => Cure::Renew,
+        TlsError::CertificateExpired { .. } | TlsError::CertificateNotYetValid { .. } => Cure::Renew,
         TlsError::WrongName { .. } | TlsError::NameNotServed { .. } => Cure::Name,
         TlsError::UnknownIssuer { .. } => Cure::Trust,
         TlsError::CertificateRequired { .. } | TlsError::OwnCertificateRefused { .. } => Cure::Identity,
         _ => Cure::Read,
     };
-    Broken {
-        error: error.to_string(),
-        cure,
-    }
+    let told = error.to_string();
+    let (what, _) = told.split_once(": ").unwrap_or((&told, ""));
+    let error = match (cure, error) {
+        // Behind the colon is why the peer refused it.
+        (Cure::Read, _) | (_, TlsError::OwnCertificateRefused { .. }) => told,
+        // Behind the colon is what to do in the library's terms, which the cure says in the program's.
+        _ => what.to_owned(),
+    };
+    Broken { error, cure }
 }

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
+use millpond::transport::Endpoint;
 use rustls::pki_types::UnixTime;
 
 use super::{
+    Destination,
     certificate::{Certificate, RENEWED_BEFORE, long},
     facts::{Attempt, Came, Facts, Lookup, Path},
     handshake::{Broken, Cure, Shaken},
 };
 use crate::{
     commands::doctor::{
-        finding::{Finding, Mark},
+        finding::{Finding, Mark, NETLINK, ONLY_ON_LINUX},
         towards,
     },
-    numbers::rounded,
+    numbers::{counted, rounded, thousands},
     text::{escaped, span},
 };
 
@@ -50,7 +52,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 
 pub(super) fn resolve(lookup: &Lookup) -> Finding {
     const CHECK: &str = "resolve";
-    const WHY: &str = "every dial begins with it; a pool follows the name when its addresses change, and asks again every 30 s";
+    const WHY: &str = "Every dial begins with it. A pool follows the name when its addresses change, and asks again every 30 s.";
     let (name, took) = (&lookup.name, span(lookup.took));
     let finding = |mark, found: String| {
         Finding::new(CHECK, mark, found, WHY)
@@ -60,21 +62,18 @@ pub(super) fn resolve(lookup: &Lookup) -> Finding {
     match &lookup.answer {
         Err(error) => finding(
             Mark::Bad,
-            format!("{name} could not be looked up, after {took}: {}", escaped(error)),
+            format!("The name {name} could not be looked up, after {took}: {}.", escaped(error)),
         )
-        .advice("look whether the name is right, and what the system's resolver is set to (/etc/resolv.conf, /etc/hosts)"),
-        Ok(addresses) if addresses.is_empty() => finding(Mark::Bad, format!("{name} has no address"))
-            .advice("give the name an address (A or AAAA record)"),
+        .advice("Look whether the name is right, and what the system's resolver is set to (/etc/resolv.conf, /etc/hosts)."),
+        Ok(addresses) if addresses.is_empty() => finding(Mark::Bad, format!("The name {name} has no address."))
+            .advice("Give the name an address (A or AAAA record)."),
         Ok(addresses) => {
             let listed: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            let what = match listed.len() {
-                1 => String::from("one address"),
-                count => format!("{count} addresses"),
-            };
-            let found = format!("{name} has {what}, found within {took}: {}", listed.join(", "));
+            let what = counted(listed.len() as u64, "address", "addresses");
+            let found = format!("The name {name} has {what}, found within {took}: {}.", listed.join(", "));
             match lookup.took > SLOW_LOOKUP {
                 true => finding(Mark::Warning, found)
-                    .advice("a name server doesn't answer, or late: look at those that /etc/resolv.conf names"),
+                    .advice("A name server doesn't answer, or late: look at those that /etc/resolv.conf names."),
                 false => finding(Mark::Good, found),
             }
         }
@@ -83,8 +82,8 @@ pub(super) fn resolve(lookup: &Lookup) -> Finding {
 
 pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding> {
     const CHECK: &str = "connect";
-    const WHY: &str = "a new connection waits for this handshake, a round trip at least; a dead address costs some of the dials their \
-                       first attempt";
+    const WHY: &str = "A new connection waits for this handshake, a round trip at least. A dead address costs some of the dials their \
+                       first attempt.";
     if attempts.is_empty() {
         return None;
     }
@@ -102,13 +101,13 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
         .map(|attempt| told(destination, attempt))
         .collect();
     let how = match (times.len(), attempts.len()) {
-        (0, 1) => String::from("not reached"),
-        (0, count) => format!("none of {count} addresses reached"),
-        (1, 1) => String::from("reached"),
-        (reached, count) if reached == count => format!("all {count} addresses reached"),
+        (0, 1) => String::from("Not reached"),
+        (0, count) => format!("None of {count} addresses reached"),
+        (1, 1) => String::from("Reached"),
+        (reached, count) if reached == count => format!("All {count} addresses reached"),
         (reached, count) => format!("{reached} of {count} addresses reached"),
     };
-    let mut finding = Finding::new(CHECK, mark, format!("{how}: {}", told.join("; ")), WHY)
+    let mut finding = Finding::new(CHECK, mark, format!("{how}: {}.", told.join("; ")), WHY)
         .figure("addresses", attempts.len())
         .figure("reached", times.len());
     if let Some(fastest) = times.iter().min() {
@@ -117,13 +116,25 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
             .figure("slowest_seconds", rounded(slowest.as_secs_f64(), 6));
     }
     Some(match (times.len(), mark) {
-        (0, _) => finding.advice("look whether the server runs and listens on this port, and what a firewall lets through"),
+        (0, _) => finding.advice(reaching(attempts)),
         (_, Mark::Good) => finding,
         _ if dead == 0 => {
-            finding.advice("a handshake of more than a second has lost a packet: look at the path, and at the server's accept queue")
+            finding.advice("A handshake of more than a second has lost a packet: look at the path, and at the server's accept queue.")
         }
-        _ => finding.advice("repair what is behind the dead address, or take it out of the name"),
+        _ => finding.advice("Repair what is behind the dead address, or take it out of the name."),
     })
+}
+
+/// What to do if none was reached.
+fn reaching(attempts: &[Attempt]) -> &'static str {
+    let is_no_route = |attempt: &Attempt| matches!(attempt.came, Came::NoRoute(_));
+    match attempts {
+        [Attempt { address: None, .. }] => "Look whether the server runs, and listens at this path.",
+        attempts if attempts.iter().all(is_no_route) => {
+            "Give this machine a route to there (`ip route`, and `ip -6 route` for IPv6)."
+        }
+        _ => "Look whether the server runs and listens on this port, and what a firewall lets through.",
+    }
 }
 
 fn reached(attempt: &Attempt) -> Option<Duration> {
@@ -137,24 +148,24 @@ fn told(destination: &str, attempt: &Attempt) -> String {
     match (&attempt.came, attempt.address) {
         (Came::Reached(took), Some(address)) => format!("{address} in {}", span(*took)),
         (Came::Reached(took), None) => format!("{destination} in {}", span(*took)),
-        (Came::NoRoute(error) | Came::Failed(error), _) => escaped(error),
+        (Came::NoRoute(error) | Came::Failed(error), Some(_)) => escaped(error),
+        // The library names an address, and no path.
+        (Came::NoRoute(error) | Came::Failed(error), None) => format!("{destination}: {}", escaped(error)),
     }
 }
 
 pub(super) fn path(path: &Path) -> Finding {
     const CHECK: &str = "path";
-    const WHY: &str = "a request takes a round trip at least; what is sent again comes late; a path with small packets is usually a \
-                       tunnel, and stalls where large ones are dropped without a word";
+    const WHY: &str = "A request takes a round trip at least, and what is sent again comes late. A path with small packets is usually a \
+                       tunnel, and stalls where large ones are dropped without a word.";
     let seen = match &path.seen {
         Ok(seen) => seen,
+        Err(_) if !cfg!(target_os = "linux") => {
+            return Finding::new(CHECK, Mark::Unknown, ONLY_ON_LINUX, WHY);
+        }
         Err(error) => {
-            let found = format!(
-                "how it is on the way to {} can't be asked: {}",
-                path.address,
-                escaped(error)
-            );
-            return Finding::new(CHECK, Mark::Unknown, found, WHY)
-                .advice("allow netlink (AF_NETLINK) where this runs; on other systems than Linux there is no such check");
+            let found = format!("Not known: {}.", escaped(error));
+            return Finding::new(CHECK, Mark::Unknown, found, WHY).advice(NETLINK);
         }
     };
     // Both headers, and the timestamps that nearly all connections have.
@@ -166,20 +177,18 @@ pub(super) fn path(path: &Path) -> Finding {
         _ => Mark::Good,
     };
     let mut found = format!(
-        "round-trip time {} (± {}), segments of up to {} bytes (MSS), path MTU {}, {}",
+        "Round-trip time {} (± {}), segments of up to {} bytes (MSS), path MTU {}, {}.",
         span(seen.rtt),
         span(seen.rtt_variance),
-        seen.send_mss,
-        seen.path_mtu,
+        thousands(seen.send_mss.into()),
+        thousands(seen.path_mtu.into()),
         match seen.retransmits {
             0 => String::from("nothing sent again"),
-            1 => String::from("1 segment sent again"),
-            count => format!("{count} segments sent again"),
+            count => counted(count.into(), "segment", "segments") + " sent again",
         }
     );
     if packet < SMALLEST_UNTUNNELLED {
-        found +=
-            "; less than Ethernet's 1,500 bytes: there is a tunnel on the way (a VPN, an overlay network)";
+        found += " That is less than Ethernet's 1,500 bytes: there is a tunnel on the way (a VPN, an overlay network).";
     }
     let finding = Finding::new(CHECK, mark, found, WHY)
         .figure("rtt_seconds", rounded(seen.rtt.as_secs_f64(), 6))
@@ -197,11 +206,10 @@ pub(super) fn path(path: &Path) -> Finding {
         );
     match mark {
         Mark::Good => finding,
-        _ if packet < SMALLEST_PACKET => {
-            finding.advice("look for the interface or tunnel whose MTU is that small (ip link, tracepath)")
-        }
+        _ if packet < SMALLEST_PACKET => finding
+            .advice("Look for the interface or tunnel whose MTU is that small (`ip link`, `tracepath`)."),
         _ => finding.advice(
-            "packets get lost on the way, or in an overloaded accept queue: look at both (mtr, ss -lnt)",
+            "Packets get lost on the way, or in an overloaded accept queue: look at both (`mtr`, `ss -ltn`).",
         ),
     }
 }
@@ -209,7 +217,7 @@ pub(super) fn path(path: &Path) -> Finding {
 /// `now` in seconds since 1970.
 pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
     const WHY: &str =
-        "a new connection waits for this handshake as well; an expired certificate ends all of them at once";
+        "A new connection waits for this handshake as well. An expired certificate ends all of them at once.";
     let now = Duration::from_secs(now);
     let mut parts = vec![format!("{}, {}", shaken.version, shaken.cipher)];
     parts.extend(shaken.key_exchange.clone());
@@ -225,15 +233,12 @@ pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
     let (mark, told) = match &shaken.certificate {
         Err(error) => (
             Mark::Unknown,
-            format!("its certificate can't be read: {}", escaped(error)),
+            format!("Its certificate can't be read: {}", escaped(error)),
         ),
         Ok(certificate) => dates(certificate, now),
     };
-    let chain = match shaken.chain {
-        1 => String::from("a chain of 1 certificate"),
-        count => format!("a chain of {count} certificates"),
-    };
-    let found = format!("{}; {told}; {chain}", parts.join(", "));
+    let chain = counted(shaken.chain as u64, "certificate", "certificates");
+    let found = format!("{}. {told}; a chain of {chain}.", parts.join(", "));
     let mut finding = Finding::new("tls", mark, found, WHY)
         .figure("version", shaken.version.clone())
         .figure("cipher_suite", shaken.cipher.clone())
@@ -254,7 +259,7 @@ pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
     }
     match mark {
         Mark::Warning | Mark::Bad => finding
-            .advice("have the certificate renewed there now, and find out why that didn't happen by itself"),
+            .advice("Have the certificate renewed there now, and find out why that didn't happen by itself."),
         _ => finding,
     }
 }
@@ -289,23 +294,43 @@ fn dates(certificate: &Certificate, now: Duration) -> (Mark, String) {
     let issuer = escaped(&certificate.issuer);
     (
         mark,
-        format!("its certificate is for {names}, {when}, issued by {issuer}"),
+        format!("Its certificate is for {names}, {when}, issued by {issuer}"),
     )
 }
 
 pub(super) fn no_session(broken: &Broken) -> Finding {
-    let why = "no request can be sent before the handshake has succeeded";
-    let finding = Finding::new("tls", Mark::Bad, escaped(&broken.error), why);
+    const WHY: &str = "No request can be sent before the handshake has succeeded.";
+    let error = escaped(&broken.error);
+    let end = if error.ends_with('?') { "" } else { "." };
+    let found = format!("There is no TLS session: {error}{end}");
+    let finding = Finding::new("tls", Mark::Bad, found, WHY);
     match broken.cure {
         Cure::Renew => {
-            finding.advice("have the certificate renewed there, or set the clock of this machine right")
+            finding.advice("Have the certificate renewed there, or set the clock of this machine right.")
         }
         Cure::Name => finding
-            .advice("connect by a name that the certificate is for, or give that name with --server-name"),
+            .advice("Connect by a name that the certificate is for, or give that name with --server-name."),
         Cure::Trust => finding.advice(
-            "give the file with its authority's certificate with --ca; or let the server send its chain",
+            "Give the file with its authority's certificate with --ca; or let the server send its chain.",
         ),
-        Cure::Identity => finding.advice("give a certificate that the server accepts with --cert and --key"),
+        Cure::Identity => finding.advice("Give a certificate that the server accepts with --cert and --key."),
         Cure::Read => finding,
     }
+}
+
+/// What is said of a check that was asked for by its name, and is none here.
+pub(super) fn absent(check: &'static str, destination: &Destination) -> Finding {
+    const WHY: &str = "A check that can't be made says nothing, good or bad.";
+    let to = &destination.endpoint;
+    let found = match (check, to) {
+        ("resolve", _) => format!("There is no name to look up in {to}."),
+        ("tls", Endpoint::Tcp(_) | Endpoint::Unix(_)) => {
+            format!("There is no TLS towards {to}: only tls:// has a handshake.")
+        }
+        ("path" | "ports-to", Endpoint::Unix(_)) => {
+            format!("A Unix socket has neither a path across a network nor ports: {to}.")
+        }
+        _ => format!("There is no connection to {to} to look at."),
+    };
+    Finding::new(check, Mark::Unknown, found, WHY)
 }

@@ -20,12 +20,14 @@ use tokio::{io::AsyncReadExt, task::JoinHandle};
 use super::{
     Destination, DestinationFlags,
     certificate::Certificate,
-    check,
     facts::{Attempt, Came, Lookup, Path},
     handshake::{Broken, Cure, Second, Shaken},
     judge::{connect, no_session, path, resolve, session},
 };
-use crate::commands::doctor::finding::{Finding, Mark};
+use crate::commands::doctor::{
+    asked::Asked,
+    finding::{Finding, Mark},
+};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -41,6 +43,11 @@ struct Line {
 fn destination(arguments: &[&str]) -> Destination {
     let line = Line::try_parse_from([&["doctor"], arguments].concat()).expect("a command line");
     line.flags.read().expect("sound").expect("a destination")
+}
+
+/// With no check asked for by its name.
+async fn check(destination: &Destination) -> Vec<Finding> {
+    super::check(destination, Asked(&[])).await
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -84,7 +91,7 @@ fn a_name_that_has_no_address_is_bad_and_a_slow_one_worth_telling() {
     assert_eq!(good.mark, Mark::Good);
     assert_eq!(
         good.found,
-        "db.example has 2 addresses, found within 20 ms: 10.0.0.1, 2001:db8::1."
+        "The name db.example has 2 addresses, found within 20 ms: 10.0.0.1, 2001:db8::1."
     );
     assert_eq!(lookup(5.0, Ok(&["10.0.0.1:80"])).mark, Mark::Warning);
     assert_eq!(lookup(0.02, Ok(&[])).mark, Mark::Bad);
@@ -203,7 +210,7 @@ fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_bad() {
     assert_eq!(marks, [good, good, warning, warning, bad, bad]);
     assert_eq!(
         ending(NOW + 30 * DAY).found,
-        "TLS 1.3, TLS13_AES_128_GCM_SHA256, ALPN h2\\u{1b}, handshake 3 ms, a second one 2 ms (resumed); its certificate is for \
+        "TLS 1.3, TLS13_AES_128_GCM_SHA256, ALPN h2\\u{1b}, handshake 3 ms, a second one 2 ms (resumed). Its certificate is for \
          db.example\\u{202e}, good for 30 days more, until 2033-05-18, issued by CN=R11; a chain of 2 certificates."
     );
 }

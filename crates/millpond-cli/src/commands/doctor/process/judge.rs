@@ -15,9 +15,10 @@ use super::{
 use crate::{
     commands::doctor::{
         finding::{Finding, Mark},
+        reuse::TIME_WAIT,
         towards::Towards,
     },
-    numbers::{rounded, thousands},
+    numbers::{counted, rate, rounded, thousands},
     text::escaped,
 };
 
@@ -31,20 +32,16 @@ pub(super) const NAMED: usize = 8;
 /// So many unclosed connections are a leak that will take all files.
 const MANY_UNCLOSED: usize = 100;
 
-/// Linux keeps TIME_WAIT for so long, in seconds; no setting changes that.
-const TIME_WAIT: f64 = 60.0;
-
 /// So many new connections a second, to one destination, are one for each request.
 const CONNECTIONS_A_SECOND: f64 = 10.0;
 
-/// From these shares of the ports towards a destination on they are told of, and connecting will soon fail.
+/// From this share of the ports towards a destination on they are told of.
 const WORTH_TELLING: f64 = 0.1;
-const NEARLY_ALL_PORTS: f64 = 0.8;
 
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![descriptors(facts)];
     match &facts.sockets {
-        Err(unseen) => findings.push(not_seen(facts, unseen)),
+        Err(unseen) => findings.push(not_seen("process-sockets", facts, unseen)),
         Ok(seen) => {
             findings.push(sockets(facts, seen));
             // One that opens a connection for each request has none at the moment, often.
@@ -64,11 +61,11 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 fn descriptors(facts: &Facts) -> Finding {
     const CHECK: &str = "process-descriptors";
     const WHY: &str =
-        "each socket takes a file descriptor; when none is left, connecting and accepting fail (EMFILE)";
+        "Each socket takes a file descriptor; when none is left, connecting and accepting fail (EMFILE).";
     let whose = whose(facts);
     let (Some(open), Some(limit)) = (facts.descriptors.open, facts.descriptors.soft_limit) else {
-        let found = format!("how many files {whose} has open, or may have, can't be read");
-        return Finding::new(CHECK, Mark::Unknown, found, WHY).advice("run this as its user, or as root");
+        let found = format!("How many files process {whose} has open, or may have, can't be read.");
+        return Finding::new(CHECK, Mark::Unknown, found, WHY).advice("Run this as its user, or as root.");
     };
     let share = open as f64 / limit.max(1) as f64;
     let mark = match share {
@@ -80,35 +77,68 @@ fn descriptors(facts: &Facts) -> Finding {
         u64::MAX => String::from("without a limit"),
         limit => format!("of the {} that it may", thousands(limit)),
     };
-    let found = format!("{whose} has {} files open {of}", thousands(open));
+    let found = format!(
+        "Process {whose} has {} open {of}.",
+        counted(open, "file", "files")
+    );
     let finding = Finding::new(CHECK, mark, found, WHY)
         .figure("open", open)
         .figure("soft_limit", limit);
     match mark {
         Mark::Good => finding,
         _ => finding.advice(
-            "raise its limit (LimitNOFILE= of its systemd unit, or ulimit -n before it starts); and look whether it leaks \
-             connections",
+            "Raise its limit (LimitNOFILE= of its systemd unit, or `ulimit -n` before it starts), and look whether it leaks \
+             connections.",
         ),
     }
 }
 
-fn not_seen(facts: &Facts, unseen: &Unseen) -> Finding {
+fn not_seen(check: &'static str, facts: &Facts, unseen: &Unseen) -> Finding {
     let whose = whose(facts);
     let (found, advice) = match unseen {
         Unseen::NotAllowed => (
             format!(
-                "which sockets {whose} has open may not be read: it belongs to another user, or is protected"
+                "Which sockets process {whose} has open may not be read: it belongs to another user, or is protected."
             ),
-            "run this as its user, or as root; in a container that needs the right to trace (CAP_SYS_PTRACE)",
+            "Run this as its user, or as root; in a container that needs the right to trace (CAP_SYS_PTRACE).",
         ),
-        Unseen::Failed(why) => (
-            format!("the sockets of {whose} can't be read: {}", escaped(why)),
-            "look whether /proc is mounted, and netlink allowed",
+        Unseen::Failed(error) => (
+            format!(
+                "The sockets of process {whose} can't be read: {}.",
+                escaped(error)
+            ),
+            "Look whether /proc is mounted, and netlink allowed.",
         ),
     };
-    let why = "without them nothing can be said of its connections";
-    Finding::new("process-sockets", Mark::Unknown, found, why).advice(advice)
+    const WHY: &str = "Without them nothing can be said of its connections.";
+    Finding::new(check, Mark::Unknown, found, WHY).advice(advice)
+}
+
+/// What is said of a check that was asked for by its name, and not made.
+pub(super) fn absent(check: &'static str, facts: &Facts) -> Finding {
+    match &facts.sockets {
+        Err(unseen) => not_seen(check, facts, unseen),
+        Ok(_) => Finding::new(check, Mark::Good, no_socket(facts), SOCKETS_WHY),
+    }
+}
+
+const SOCKETS_WHY: &str = "A pool keeps few connections to each peer, open and in use.";
+
+fn no_socket(facts: &Facts) -> String {
+    format!("Process {} has no TCP socket open at the moment.", whose(facts))
+}
+
+/// A connection for each request is gone before it can be told of.
+fn passing(facts: &Facts, seen: &Seen) -> String {
+    let mut peers: Vec<_> = seen.destinations.iter().copied().collect();
+    peers.sort_unstable();
+    let named = peers.iter().take(NAMED).map(SocketAddr::to_string);
+    format!(
+        "Process {} has no TCP socket open that lasts, but was connected to {}{} within half a second.",
+        whose(facts),
+        named.collect::<Vec<_>>().join(", "),
+        and_more(peers.len())
+    )
 }
 
 fn sockets(facts: &Facts, seen: &Seen) -> Finding {
@@ -120,39 +150,39 @@ fn sockets(facts: &Facts, seen: &Seen) -> Finding {
         .iter()
         .map(|(state, count)| format!("{} {state}", thousands(*count as u64)))
         .collect();
-    let mut found = match seen.own.len() {
-        0 => format!("{} has no TCP socket open at the moment", whose(facts)),
+    let mut found = match seen.own.len() as u64 {
+        0 if seen.destinations.is_empty() => no_socket(facts),
+        0 => passing(facts, seen),
         count => format!(
-            "{} has {} open: {}",
+            "Process {} has {} open: {}.",
             whose(facts),
-            counted(count, "TCP socket"),
+            counted(count, "TCP socket", "TCP sockets"),
             states.join(", ")
         ),
     };
     let peers = peers(seen);
     if !peers.is_empty() {
-        found += &format!("; {}", listed(&peers));
+        found += &format!(" Connections: {}.", listed(&peers));
     }
     found += &match &seen.told_by {
         ToldBy::Netlink => String::new(),
         ToldBy::Proc(refused) => format!(
-            "; told by /proc alone, for netlink was refused ({})",
+            " Told by /proc alone, for netlink was refused: {}.",
             escaped(refused)
         ),
         ToldBy::OtherNamespace => String::from(
-            "; it is in another network namespace than this program (a container), so /proc alone tells of it",
+            " It is in another network namespace than this program (a container), so /proc alone tells of it.",
         ),
     };
-    let why = "a pool keeps few connections to each peer, open and in use";
-    Finding::new("process-sockets", Mark::Good, found, why)
+    Finding::new("process-sockets", Mark::Good, found, SOCKETS_WHY)
         .figure("sockets", seen.own.len())
         .figure("peers", peers.len())
 }
 
 fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
     const CHECK: &str = "process-close-wait";
-    const WHY: &str = "the peer has closed these, and the process hasn't: each takes a file until it does, and a request that is \
-                       sent on one is lost";
+    const WHY: &str = "The peer has closed these, and the process hasn't: each takes a file until it does, and a request that is \
+                       sent on one is lost.";
     let lasts = |socket: &&TcpSocket| {
         socket
             .inode
@@ -171,7 +201,7 @@ fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
         _ => Mark::Warning,
     };
     let found = match lasting.len() {
-        0 => String::from("no connection stays in CLOSE_WAIT"),
+        0 => String::from("No connection stays in CLOSE_WAIT."),
         count => {
             let data = match (unread, told_of) {
                 (0, 0) => String::from(" (the process hasn't looked at them since)"),
@@ -185,7 +215,7 @@ fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
                 }
             };
             let peers = grouped(seen, lasting.iter().copied());
-            format!("{} in CLOSE_WAIT{data}: {}", stay(count), listed(&peers))
+            format!("{} in CLOSE_WAIT{data}: {}.", stay(count), listed(&peers))
         }
     };
     let finding = Finding::new(CHECK, mark, found, WHY)
@@ -194,42 +224,45 @@ fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
     match mark {
         Mark::Good => finding,
         _ => finding.advice(
-            "the process has to notice the end and close: read idle connections (a pool that watches them does), close them where \
-             an error path returns early, and keep the pool's idle time below the peer's",
+            "The process has to notice the end and close: read idle connections (a pool that watches them does), close them where \
+             an error path returns early, and keep the pool's idle_timeout below the peer's.",
         ),
     }
 }
 
 fn time_wait(seen: &Seen) -> Finding {
     const CHECK: &str = "process-time-wait";
+    const WHY: &str = "The side that closes first keeps the pair of addresses and ports for 60 s. Thousands of them are a connection for \
+                       each request, and when the ports towards a peer are used up connecting fails (EADDRNOTAVAIL).";
     let towards = seen.remnants_towards();
     let total: u32 = towards.iter().map(|(_, count)| count).sum();
-    let a_second = f64::from(total) / TIME_WAIT;
+    let a_second = f64::from(total) / TIME_WAIT.as_secs_f64();
     let most = towards.first().map_or(0, |(_, count)| *count);
     let used_up = seen.ports.iter().map(Towards::share).fold(0.0, f64::max);
-    let mark = match f64::from(most) / TIME_WAIT {
-        _ if used_up >= NEARLY_ALL_PORTS => Mark::Bad,
+    let worst = seen.ports.iter().map(Towards::mark).max();
+    let mark = match f64::from(most) / TIME_WAIT.as_secs_f64() {
+        _ if worst == Some(Mark::Bad) => Mark::Bad,
         rate if rate >= CONNECTIONS_A_SECOND => Mark::Warning,
         _ => Mark::Good,
     };
     let mut found = match total {
-        0 => String::from("no remnant in TIME_WAIT towards peers of this process"),
+        0 => String::from("No socket is in TIME_WAIT towards peers of this process."),
         total => {
             let peers: Vec<_> = towards
                 .iter()
                 .map(|(peer, count)| (Peer::To(*peer), *count as usize))
                 .collect();
             format!(
-                "{} in TIME_WAIT towards peers of this process (of all processes: a remnant has no owner), which makes at least {} new \
-                 connections a second: {}",
-                counted(total as usize, "remnant"),
-                rounded(a_second, 1),
+                "{} in TIME_WAIT towards peers of this process, whoever has left them, for they have no owner; that is at least {} new \
+                 connections a second: {}.",
+                counted(total.into(), "socket", "sockets"),
+                shown(a_second),
                 listed(&peers)
             )
         }
     };
     for ports in seen.ports.iter().filter(|ports| ports.share() >= WORTH_TELLING) {
-        found += &format!("; {}", ports.told);
+        found += &format!(" {}", ports.told());
     }
     let accepted = seen
         .remnants
@@ -238,13 +271,11 @@ fn time_wait(seen: &Seen) -> Finding {
         .count();
     if accepted > 0 {
         found += &format!(
-            "; and {} of connections that it accepted and closed first",
+            " Of connections that it accepted and closed first: {}.",
             thousands(accepted as u64)
         );
     }
-    let why = "whoever closes first keeps the connection's ports for a minute; thousands of remnants are a connection for each \
-               request, and when the ports towards a peer are used up connecting fails (EADDRNOTAVAIL)";
-    let finding = Finding::new(CHECK, mark, found, why)
+    let finding = Finding::new(CHECK, mark, found, WHY)
         .figure("towards_peers", total)
         .figure("of_accepted", accepted)
         .figure("connections_per_second", rounded(a_second, 1))
@@ -252,21 +283,29 @@ fn time_wait(seen: &Seen) -> Finding {
     match mark {
         Mark::Good => finding,
         _ => finding.advice(format!(
-            "share long connections through a pool: it would save about {} handshakes a second, the round trip before each \
-             request, and the {} ports",
-            rounded(a_second, 0),
+            "Keep connections and share them (a pool): that saves about {} handshakes a second, the round trip before each \
+             request, and {} ports.",
+            shown(a_second),
             thousands(total.into())
         )),
     }
 }
 
+/// So many a second: whole ones, but for few.
+fn shown(a_second: f64) -> String {
+    match a_second {
+        few if few < 10.0 => rounded(few, 1).to_string(),
+        many => rate(many),
+    }
+}
+
 fn listeners(seen: &Seen) -> Finding {
     const CHECK: &str = "process-listeners";
-    const WHY: &str = "a connection waits in the listener's queue until the process accepts it; when the queue is full new ones are \
-                       dropped, and their clients wait for a second and more";
+    const WHY: &str = "A connection waits in the listener's queue until the process accepts it. When the queue is full new ones are \
+                       dropped, and their clients wait for a second and more.";
     let queues: Vec<_> = seen.own.iter().filter_map(queue).collect();
     if queues.is_empty() {
-        return Finding::new(CHECK, Mark::Good, "it doesn't listen", WHY).figure("listeners", 0);
+        return Finding::new(CHECK, Mark::Good, "It doesn't listen.", WHY).figure("listeners", 0);
     }
     let marks = queues.iter().map(|(_, waiting, limit)| match limit {
         // One more than the limit is let in.
@@ -283,16 +322,16 @@ fn listeners(seen: &Seen) -> Finding {
         .take(NAMED)
         .map(|(at, waiting, limit)| match limit {
             Some(limit) => format!(
-                "{at} {} of {} waiting",
+                "{at}, {} of at most {} waiting",
                 thousands(u64::from(*waiting)),
                 thousands(u64::from(*limit))
             ),
-            None => format!("{at} {} waiting", thousands(u64::from(*waiting))),
+            None => format!("{at}, {} waiting", thousands(u64::from(*waiting))),
         });
     let told: Vec<_> = told.collect();
-    let mut found = format!("it listens: {}{}", told.join(", "), and_more(queues.len()));
+    let mut found = format!("It listens: {}{}.", told.join("; "), and_more(queues.len()));
     if mark == Mark::Unknown {
-        found += "; how many may wait only netlink tells";
+        found += " How many may wait only netlink tells.";
     }
     let finding = Finding::new(CHECK, mark, found, WHY)
         .figure("listeners", queues.len())
@@ -305,8 +344,8 @@ fn listeners(seen: &Seen) -> Finding {
         );
     match mark {
         Mark::Warning | Mark::Bad => finding.advice(
-            "it doesn't accept as fast as clients connect: let it accept in a task of its own, give listen a longer backlog (and raise \
-             net.core.somaxconn, which cuts it), or let the clients keep their connections",
+            "It doesn't accept as fast as clients connect: let it accept in a task of its own, give listen a longer backlog (and raise \
+             net.core.somaxconn, which cuts it), or let the clients keep their connections.",
         ),
         _ => finding,
     }
@@ -398,13 +437,7 @@ fn stay(count: usize) -> String {
     }
 }
 
-pub(super) fn counted(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{} {what}s", thousands(count as u64)),
-    }
-}
-
+/// `4711 (app)`.
 fn whose(facts: &Facts) -> String {
-    format!("process {} ({})", facts.pid, escaped(&facts.name))
+    format!("{} ({})", facts.pid, escaped(&facts.name))
 }

@@ -6,11 +6,11 @@ use millpond::transport::system::{TcpSocket, TcpState, Transmission};
 
 use super::{
     facts::{Seen, ToldBy},
-    judge::{Peer, counted},
+    judge::Peer,
 };
 use crate::{
-    commands::doctor::finding::{Finding, Mark},
-    numbers::{rounded, thousands},
+    commands::doctor::finding::{Finding, Mark, NETLINK},
+    numbers::{counted, rounded, thousands},
     text::span,
 };
 
@@ -22,17 +22,17 @@ const HOPELESS_TIMEOUTS: u8 = 5;
 const WORST: usize = 3;
 
 const CHECK: &str = "process-transmission";
-const WHY: &str = "each request waits for a round trip at least; what is sent again comes late, and a peer that acknowledges nothing is \
-                   gone, or the way to it";
+const WHY: &str = "A request takes a round trip at least, and what is sent again comes late. A peer that acknowledges nothing is \
+                   gone, or the way to it.";
 
 pub(super) fn transmission(seen: &Seen) -> Finding {
     if seen.told_by != ToldBy::Netlink {
-        let found = "how its connections transmit can't be asked: only netlink tells";
+        let found = "Not known: only netlink tells how its connections transmit.";
         let advice = match seen.told_by {
             ToldBy::OtherNamespace => {
-                "run this in the same network namespace (nsenter --net, or in the container)"
+                "Run this in the same network namespace (`nsenter --net`, or in the container)."
             }
-            _ => "allow netlink (AF_NETLINK) where this runs",
+            _ => NETLINK,
         };
         return Finding::new(CHECK, Mark::Unknown, found, WHY).advice(advice);
     }
@@ -42,7 +42,7 @@ pub(super) fn transmission(seen: &Seen) -> Finding {
         .filter_map(|socket| Live::of(seen, socket))
         .collect();
     if live.is_empty() {
-        return Finding::new(CHECK, Mark::Good, "it has no connection at the moment", WHY);
+        return Finding::new(CHECK, Mark::Good, "It has no connection at the moment.", WHY);
     }
     let worst = live.iter().map(|live| live.seen.timeouts).max().unwrap_or(0);
     let unanswered = live.iter().filter(|live| live.is_unanswered()).count();
@@ -55,8 +55,8 @@ pub(super) fn transmission(seen: &Seen) -> Finding {
     match mark {
         Mark::Good => finding,
         _ => finding.advice(
-            "look whether these peers are up, and what drops the packets on the way (a firewall, a load balancer that has forgotten \
-             the connection); deadlines and a user timeout (TCP_USER_TIMEOUT) end such connections sooner",
+            "Look whether these peers are up, and what drops the packets on the way (a firewall, a load balancer that has forgotten \
+             the connection). Deadlines and a user timeout (TCP_USER_TIMEOUT) end such connections sooner.",
         ),
     }
 }
@@ -116,7 +116,7 @@ impl<'s> Live<'s> {
 }
 
 fn found(live: &[Live<'_>], unanswered: usize) -> String {
-    let mut found = counted(live.len(), "connection");
+    let mut found = counted(live.len() as u64, "connection", "connections");
     if let Some((median, worst)) = round_trips(live) {
         found += &format!(
             ", round-trip time {} at the median, {} at worst ({})",
@@ -127,13 +127,13 @@ fn found(live: &[Live<'_>], unanswered: usize) -> String {
     }
     let retransmits = total_retransmits(live);
     found += &match retransmits {
-        0 => String::from(", nothing was sent again"),
-        count => format!(", {} sent again in all", counted(count as usize, "segment")),
+        0 => String::from(", nothing sent again"),
+        count => format!(", {} sent again in all", counted(count, "segment", "segments")),
     };
     if unanswered > 0 {
         found += &format!(
             ", {} without an answer yet",
-            counted(unanswered, "attempt to connect")
+            counted(unanswered as u64, "attempt to connect", "attempts to connect")
         );
     }
     let mut worst: Vec<_> = live.iter().filter(|live| live.is_troubled()).collect();
@@ -143,8 +143,8 @@ fn found(live: &[Live<'_>], unanswered: usize) -> String {
     });
     let worst: Vec<_> = worst.iter().take(WORST).map(|live| live.told()).collect();
     match worst.is_empty() {
-        true => found,
-        false => format!("{found}; the worst: {}", worst.join("; ")),
+        true => found + ".",
+        false => format!("{found}. The worst: {}.", worst.join("; ")),
     }
 }
 

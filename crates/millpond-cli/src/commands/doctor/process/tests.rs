@@ -10,6 +10,8 @@ use super::{
 };
 use crate::commands::doctor::{
     finding::{Finding, Mark},
+    ports::PortRange,
+    sockets::Uses,
     towards::Towards,
 };
 
@@ -119,7 +121,7 @@ fn sockets_are_counted_by_state_and_by_peer_and_names_are_escaped() {
     let found = judged("process-sockets", &process(seen)).found;
     assert_eq!(
         found,
-        "Process 4711 (app\\u{1b}) has 4 TCP sockets open: 2 ESTABLISHED, 1 CLOSE_WAIT, 1 LISTEN; 2 to 10.0.0.1:5432, 1 from 10.0.0.1."
+        "Process 4711 (app\\u{1b}) has 4 TCP sockets open: 2 ESTABLISHED, 1 CLOSE_WAIT, 1 LISTEN. Connections: 2 to 10.0.0.1:5432, 1 from 10.0.0.1."
     );
 }
 
@@ -163,7 +165,7 @@ fn timeouts_in_a_row_are_a_peer_that_is_gone() {
     let found = judged("process-transmission", &process(with_timeouts(5))).found;
     assert_eq!(
         found,
-        "3 connections, round-trip time 11 ms at the median, 20 ms at worst (to 10.0.0.1:5432), 7 segments sent again in all; the \
+        "3 connections, round-trip time 11 ms at the median, 20 ms at worst (to 10.0.0.1:5432), 7 segments sent again in all. The \
          worst: to 10.0.0.1:5432: 5 timeouts in a row, 7 segments sent again."
     );
 }
@@ -247,15 +249,31 @@ fn many_remnants_towards_its_peers_are_a_connection_for_each_request() {
     );
 
     let mut used_up = with_remnants(10, peer());
-    used_up.ports = vec![Towards {
-        in_use: 80,
-        in_time_wait: 10,
-        available: 100,
-        told: String::from("80 of 100"),
-    }];
-    let finding = judged("process-time-wait", &process(used_up));
+    let towards = |held| Towards {
+        destination: peer(),
+        range: PortRange {
+            first: 40_000,
+            last: 40_099,
+        },
+        reserved: 0,
+        uses: Uses {
+            ports: 80,
+            time_wait: 10,
+        },
+        held,
+        lasting_rate: None,
+    };
+    used_up.ports = vec![towards(80)];
+    let mut facts = process(used_up);
+    let finding = judged("process-time-wait", &facts);
     assert_eq!(finding.mark, Mark::Bad);
-    assert!(finding.found.contains("80 of 100"), "{}", finding.found);
+    let end = "In use towards 10.0.0.1:5432: 80, 10 of them in TIME_WAIT.";
+    assert!(finding.found.ends_with(end), "{}", finding.found);
+    // What may be taken again at once is nothing that connecting fails by.
+    if let Ok(seen) = &mut facts.sockets {
+        seen.ports = vec![towards(70)];
+    }
+    assert_eq!(mark("process-time-wait", &facts), Mark::Good);
 
     // The process has closed first what others had opened: that costs no port.
     let mut accepted = owning(vec![listener(0, Some(128))]);
@@ -353,6 +371,9 @@ fn the_files_of_proc_are_read() {
 fn a_process_between_two_connections_is_judged_by_its_remnants_all_the_same() {
     let mut seen = owning(Vec::new());
     seen.remnants = vec![TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:40000"), peer()); 900];
-    assert_eq!(mark("process-time-wait", &process(seen)), Mark::Warning);
+    let facts = process(seen);
+    assert_eq!(mark("process-time-wait", &facts), Mark::Warning);
+    let found = judged("process-sockets", &facts).found;
+    assert!(found.contains("was connected to 10.0.0.1:5432 within"), "{found}");
     assert_eq!(judge::all(&process(Seen::default())).len(), 2);
 }
