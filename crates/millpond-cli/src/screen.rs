@@ -36,6 +36,8 @@ pub(crate) struct Screen {
     paint: Paint,
     /// A line has been begun that the next one replaces.
     unfinished: bool,
+    /// Why something could not be written, though somebody reads.
+    failed: Option<io::Error>,
     stop: Stop,
 }
 
@@ -71,6 +73,7 @@ impl Screen {
             columns: columns.clamp(NARROWEST, WIDEST_TABLE),
             paint: Paint::of_stdout(),
             unfinished: false,
+            failed: None,
             stop,
         }
     }
@@ -154,6 +157,11 @@ impl Screen {
         }
     }
 
+    /// That everything could be written that was to be.
+    pub(crate) fn written(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
     /// To the beginning of the line, which is cleared.
     fn begin(&self) -> &'static str {
         match self.unfinished {
@@ -167,8 +175,12 @@ impl Screen {
             return;
         }
         let mut out = io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             self.stop.stop();
+            // Whoever has closed the output doesn't want it.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failed = Some(error);
+            }
         }
     }
 }

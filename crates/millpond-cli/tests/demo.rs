@@ -216,3 +216,19 @@ fn whoever_closes_the_output_ends_it() {
     assert_eq!(output.status.code(), Some(0), "{error}");
     assert!(began.elapsed() < Duration::from_secs(30), "it went on for nobody");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_takes_nothing_is_an_error_and_ends_it() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let output = Command::new(env!("CARGO_BIN_EXE_millpond"))
+        .args(["demo", "--seconds", "60"])
+        .stdout(full.expect("a device that is always full"))
+        .output()
+        .expect("the program runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && error.contains("can't be written"),
+        "{output:?}"
+    );
+}

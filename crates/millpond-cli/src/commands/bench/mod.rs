@@ -275,7 +275,7 @@ fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result
         for line in report::text::text(results, screen.table_width(), screen.paint()) {
             screen.line(&line);
         }
-        return Ok(());
+        return screen.written().map_err(|error| output::cant_write(&error));
     };
     let printed = screen.document(document.trim_end());
     printed.map_err(|error| output::cant_write(&error))

@@ -188,7 +188,7 @@ fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) -> io::Re
     for line in report::report(summary, screen.width(), screen.paint()) {
         screen.line(&line);
     }
-    Ok(())
+    screen.written()
 }
 
 /// Half of the machine for the callers: the server has a thread of its own, and the kernel moves the bytes between them.
