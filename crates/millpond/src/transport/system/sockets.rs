@@ -195,7 +195,7 @@ pub enum SocketSource {
 
 /// The TCP sockets of this network namespace, v4 and v6, that `keep` says yes to. It may be asked more than once about the same one.
 ///
-/// It is no snapshot: a socket that changes meanwhile may come twice, in two states, or not at all.
+/// It is no snapshot: a socket that changes meanwhile may be missing, and one that is closed meanwhile may come twice, open and in TIME_WAIT.
 ///
 /// This blocks: by netlink for some 0.2 ms, and 1 to 2 µs for each socket that there is, kept or not; from `/proc`, where netlink is
 /// refused, for some 10 ms, in which the kernel walks through its whole table, and 3 µs for each. Never call it under a lock; in
@@ -234,6 +234,8 @@ mod platform {
 
 #[cfg(target_os = "linux")]
 mod platform {
+    use std::collections::HashSet;
+
     use netlink_packet_sock_diag::inet::{ExtensionFlags, StateFlags};
     use nix::errno::Errno;
 
@@ -258,11 +260,18 @@ mod platform {
     ) -> io::Result<Sockets> {
         match told {
             Ok(sockets) => Ok(Sockets {
-                sockets,
+                sockets: once(sockets),
                 source: SocketSource::Netlink,
             }),
             Err(refused) => from_tables(folder, keep, Some(asking(refused))),
         }
+    }
+
+    /// While others come and go the kernel may tell of a socket again. Listeners that share an address are told apart by their inodes.
+    pub(super) fn once(mut sockets: Vec<TcpSocket>) -> Vec<TcpSocket> {
+        let mut seen = HashSet::with_capacity(sockets.len());
+        sockets.retain(|socket| seen.insert((socket.inode, socket.local, socket.peer)));
+        sockets
     }
 
     pub(super) fn sockets_beside(pid: u32, keep: Keep<'_>) -> io::Result<Sockets> {
@@ -282,7 +291,7 @@ mod platform {
         });
         match (read, refused) {
             (Ok(()), refused) => Ok(Sockets {
-                sockets,
+                sockets: once(sockets),
                 source: SocketSource::Proc { refused },
             }),
             (Err(error), None) => Err(error),
@@ -340,7 +349,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::{
-        platform::{by_netlink, from_tables, or_tables},
+        platform::{by_netlink, from_tables, once, or_tables},
         *,
     };
 
@@ -352,7 +361,7 @@ mod tests {
             eprintln!("SKIPPED: netlink is refused here: {error}");
             tables.clone()
         });
-        [netlink, tables]
+        [once(netlink), tables]
     }
 
     fn without_what_only_netlink_tells(socket: &TcpSocket) -> TcpSocket {
@@ -402,6 +411,27 @@ mod tests {
             assert_eq!((netlink.peer.port(), netlink.transmission), (0, None));
             assert_eq!(without_what_only_netlink_tells(&netlink), tables);
         }
+    }
+
+    #[test]
+    fn a_socket_that_is_told_again_is_told_once_and_listeners_that_share_an_address_stay_two() {
+        let socket = |state, inode, port: u16| TcpSocket {
+            inode,
+            ..TcpSocket::new(state, ([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], port).into())
+        };
+        let told = [
+            socket(TcpState::Established, Some(1), 5),
+            socket(TcpState::Established, Some(1), 5),
+            socket(TcpState::CloseWait, Some(1), 5),
+            socket(TcpState::TimeWait, None, 5),
+            socket(TcpState::TimeWait, None, 6),
+            socket(TcpState::TimeWait, None, 5),
+            socket(TcpState::Listen, Some(2), 0),
+            socket(TcpState::Listen, Some(3), 0),
+        ];
+        let once = once(told.to_vec());
+        let kept: Vec<_> = [0, 3, 4, 6, 7].map(|index| told[index]).into();
+        assert_eq!(once, kept);
     }
 
     #[test]
