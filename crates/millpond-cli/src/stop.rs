@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     select,
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -52,11 +53,13 @@ impl Stop {
         let _ = self.0.raised.subscribe().wait_for(|raised| *raised).await;
     }
 
-    /// Raises it at the first signal from now on, and ends the program at the second: whoever asks twice doesn't want to wait. Whoever calls it is on a
-    /// runtime, and lets what comes of it run there.
-    pub(crate) fn at_signals(self) -> impl Future<Output = ()> + Send {
+    /// Raises it at the first signal from now on, and ends the program at the second: whoever asks twice doesn't want to wait.
+    pub(crate) fn raise_at_signals(&self, runtime: &Handle) {
+        let stop = self.clone();
+        // To listen for signals takes a runtime.
+        let _entered = runtime.enter();
         let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        async move {
+        runtime.spawn(async move {
             let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
                 return;
             };
@@ -64,12 +67,12 @@ impl Stop {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            self.stop();
+            stop.stop();
             select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             process::exit(INTERRUPTED);
-        }
+        });
     }
 }

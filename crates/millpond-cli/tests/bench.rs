@@ -21,6 +21,9 @@ use nix::{
 };
 use serde_json::Value;
 
+/// What a server speaks that answers `?` with `!`.
+const RAW: [&str; 6] = ["--framing", "raw", "--body", "?", "--expect", "!"];
+
 /// `bench` with `--json`: how it ends, and its document.
 fn bench(endpoint: &str, arguments: &[&str]) -> (Finished, Value) {
     let finished = run(&[&["bench", "--json", "--to", endpoint], arguments].concat(), "");
@@ -136,16 +139,7 @@ fn so_many_requests_are_sent_as_were_asked_for_in_whatever_rounds() {
 #[test]
 fn the_warm_up_is_no_faster_than_what_follows() {
     let (endpoint, requests) = stalling(u64::MAX, Duration::ZERO);
-    let raw = [
-        "--framing",
-        "raw",
-        "--body",
-        "?",
-        "--expect",
-        "!",
-        "--modes",
-        "exclusive",
-    ];
+    let raw = [&RAW[..], &["--modes", "exclusive"]].concat();
     let shape = [
         "--rate",
         "20",
@@ -197,16 +191,7 @@ fn stalling(then: u64, pause: Duration) -> (String, impl Fn() -> u64) {
 fn a_server_that_stalls_shows_in_an_open_loop_and_hides_from_a_closed_one() {
     // A tenth of the time, as 1 s in 10: 900 requests take 1.8 s, and then it pauses 0.2 s.
     let pause = Duration::from_millis(200);
-    let raw = [
-        "--framing",
-        "raw",
-        "--body",
-        "?",
-        "--expect",
-        "!",
-        "--modes",
-        "exclusive",
-    ];
+    let raw = [&RAW[..], &["--modes", "exclusive"]].concat();
     let shape = [
         "--callers",
         "4",
@@ -352,16 +337,7 @@ fn errors_under_load_are_counted_by_kind_and_told() {
             }
         }
     });
-    let raw = [
-        "--framing",
-        "raw",
-        "--body",
-        "?",
-        "--expect",
-        "!",
-        "--modes",
-        "short",
-    ];
+    let raw = [&RAW[..], &["--modes", "short"]].concat();
     let shape = [
         "--requests",
         "5",
@@ -388,7 +364,7 @@ fn errors_under_load_are_counted_by_kind_and_told() {
 fn ctrl_c_ends_it_with_what_was_found_until_then() {
     let (endpoint, requests) = stalling(u64::MAX, Duration::ZERO);
     let mut command = millpond(&["bench", "--json", "--to", &endpoint, "--seconds", "600"]);
-    command.args(["--framing", "raw", "--body", "?", "--expect", "!"]);
+    command.args(RAW);
     command.args(["--warm-up", "0", "--rounds", "1", "--modes", "exclusive"]);
     let child = command
         .stdin(Stdio::null())
@@ -425,7 +401,7 @@ fn an_open_loop_that_is_ended_early_has_taken_no_longer_than_it_did() {
         "--rate",
         "100",
     ]);
-    command.args(["--framing", "raw", "--body", "?", "--expect", "!"]);
+    command.args(RAW);
     command.args(["--warm-up", "0", "--rounds", "1", "--modes", "exclusive"]);
     let began = Instant::now();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -463,7 +439,7 @@ fn a_server_that_never_answers_can_be_left_at_the_first_contact() {
 
 #[test]
 fn bytes_behind_the_reply_are_told_before_they_spoil_the_next() {
-    let raw = ["--framing", "raw", "--body", "?", "--expect", "!"];
+    let raw = RAW;
     let (finished, _) = bench(&peer(b"!\r\n", Then::Wait), &raw);
     assert!(
         finished.code == Some(5) && finished.err.contains("2 more bytes came behind"),

@@ -208,9 +208,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
         false => Drawing::of_text(),
     };
     let mut screen = Screen::new(drawing, stop.clone());
-    let entered = runtime.enter();
-    runtime.spawn(stop.clone().at_signals());
-    drop(entered);
+    stop.raise_at_signals(runtime.handle());
     let results = runtime.block_on(measure(&plan, &mut screen, &stop))?;
     runtime.shutdown_background();
     show(&results, arguments, &mut screen)?;

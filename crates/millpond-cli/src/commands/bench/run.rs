@@ -131,7 +131,12 @@ impl Stage<'_> {
 
     async fn round(&mut self, number: u32, contender: &Contender, measured: &mut Measured) {
         let ports = self.ports(measured.mode).await;
-        let time_wait = self.time_wait().await;
+        let time_wait_before = match measured.mode {
+            // Its own of earlier rounds are told as well.
+            Mode::Short => self.time_wait_before,
+            // What short connections have left isn't theirs.
+            Mode::Exclusive | Mode::Pipelined => self.time_wait().await,
+        };
         let opened = contender.opened();
         let cpu = cpu_time();
         let recorder = Arc::new(Recorder::default());
@@ -172,19 +177,16 @@ impl Stage<'_> {
             both(cpu_time(), cpu, Duration::saturating_sub),
             |sum, more| sum + more,
         );
-        let after = self.time_wait().await;
-        measured.time_wait = match measured.mode {
-            // Some of them may have been taken again, and others be over: what there is at one moment is told.
-            Mode::Short => {
-                let left = both(after, self.time_wait_before, u32::saturating_sub);
-                both(measured.time_wait, left, u32::max)
-            }
-            // What short connections have left isn't theirs.
-            Mode::Exclusive | Mode::Pipelined => {
-                let left = both(after, time_wait, u32::saturating_sub);
-                both(measured.time_wait, left, u32::saturating_add)
-            }
-        };
+        let left = both(self.time_wait().await, time_wait_before, u32::saturating_sub);
+        measured.time_wait = both(
+            measured.time_wait,
+            left,
+            match measured.mode {
+                // Some of them may have been taken again, and others be over: what there is at one moment is told.
+                Mode::Short => u32::max,
+                Mode::Exclusive | Mode::Pipelined => u32::saturating_add,
+            },
+        );
         measured.ports_nearly_used_up |= ports.is_some_and(|ports| ports.are_used_up());
     }
 

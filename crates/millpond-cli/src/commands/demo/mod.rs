@@ -109,9 +109,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
         false => Drawing::of_text(),
     };
     let mut screen = Screen::new(drawing, stop.clone());
-    let entered = runtime.enter();
-    runtime.spawn(stop.clone().at_signals());
-    drop(entered);
+    stop.raise_at_signals(runtime.handle());
     let mut summary = Summary::new(
         arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
         arguments.mode(),

@@ -25,6 +25,7 @@ use std::{io, thread, time::Duration};
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use millpond::transport::system::descriptor_limits;
+use tokio::runtime::Handle;
 
 use self::{
     asked::{Asked, Group},
@@ -159,7 +160,7 @@ async fn of_the_destination(destination: &Destination, asked: Asked<'_>) -> Vec<
     let mut findings = destination::check(destination, asked).await;
     if destination.idle_test.is_some() {
         let stop = Stop::new();
-        tokio::spawn(stop.clone().at_signals());
+        stop.raise_at_signals(&Handle::current());
         findings.extend(idle::check(destination, &stop).await);
     }
     findings
