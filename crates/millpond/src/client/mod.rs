@@ -25,6 +25,7 @@
 //! Reading order: [`Client`]; [`Requests`], for a deadline of their own and requests that may be sent twice; [`RequestError`]; then
 //! [`Session`], which says when a connection is clean.
 
+mod due;
 mod error;
 mod failure;
 mod heartbeats;
@@ -33,6 +34,7 @@ mod requests;
 mod retry;
 mod session;
 mod sessions;
+mod sweep;
 mod timer;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -235,7 +237,8 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// How long a request may take, from its beginning to its reply, waiting for a connection included. Default 30 s: whoever waits
-    /// longer has most often gone.
+    /// longer has most often gone. One of a second or more is never cut short, and kept to within 50 ms, for requests of that kind don't
+    /// look at the clock before they have lasted for a while; a shorter one is exact.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
@@ -265,7 +268,6 @@ impl<F: Framing> ClientBuilder<F> {
     /// - A reply that isn't there within its request's deadline, when no other has to come before it, ends the connection; the others on it
     ///   fail as [`RequestError::Lost`], and tell whether they may have been executed. Those that can't have been, and idempotent ones, are
     ///   sent again under the budget.
-    /// - A deadline of a second or more is kept to within 25 ms, never early: no request of that kind looks at the clock.
     /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last request.
     pub fn pipelined(mut self, pipelining: Pipelining) -> Self {
         self.pipelining = Some(pipelining);

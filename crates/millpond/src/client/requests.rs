@@ -1,20 +1,26 @@
 //! One request from its beginning to its end: an attempt, what became of it, and whether there is another.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{
-    Client, ErrorReplies, RequestError,
+    Client, ErrorReplies, RequestError, Sessions,
+    due::Due,
     failure::{ExchangeError, Progress},
-    pipelined::{Due, Failed, Pipelines},
+    pipelined::{Failed, Pipelines},
     retry::Withdrawal,
 };
 use crate::{
     framing::{Framing, LengthJson, json},
-    pool::{AcquireError, Priority},
+    pool::{AcquireError, Connection, Priority},
 };
 
 /// Whether a request may be executed twice without harm.
@@ -35,20 +41,14 @@ pub struct Requests<'c, F: Framing = LengthJson> {
 }
 
 /// An attempt that brought no reply.
-struct Attempt {
-    failure: Failure,
-    /// The connection had served before: what ended it may have nothing to do with this request.
-    had_served: bool,
-    /// Until when there should have been a reply, if that is known.
-    deadline: Option<Instant>,
-}
-
-/// Deadlines from which on nobody minds some milliseconds more.
-const PATIENT: Duration = Duration::from_secs(1);
-
-enum Failure {
-    Acquire(AcquireError),
-    Exchange(ExchangeError),
+enum Attempt {
+    /// There was no connection.
+    Refused(AcquireError),
+    Exchanged {
+        error: ExchangeError,
+        /// The connection had served before: what ended it may have nothing to do with this request.
+        had_served: bool,
+    },
 }
 
 impl<'c, F: Framing> Requests<'c, F> {
@@ -94,94 +94,93 @@ impl<'c, F: Framing> Requests<'c, F> {
         let far = Duration::from_secs(365 * 24 * 60 * 60);
         let within = self.deadline.min(far);
         client.retries.pay_in();
-        let began = match &client.pipelines {
-            // To ask for the time costs a tenth of what an exchange among many does.
-            Some(_) if within >= PATIENT => None,
-            _ => Some(Instant::now()),
-        };
-        let mut deadline = began.map(|began| began + within);
-        let mut first: Option<ExchangeError> = None;
+        let mut due = Due::within(within);
+        let mut first = None;
         loop {
-            let attempt = match (&client.pipelines, deadline) {
-                (Some(pipelines), None) => self.attempt_pipelined(pipelines, body, Due::Within(within)).await,
-                (Some(pipelines), Some(deadline)) => {
-                    self.attempt_pipelined(pipelines, body, Due::At(deadline)).await
-                }
-                (None, _) => {
-                    let deadline = deadline.expect("the clock was looked at");
-                    self.attempt(body, deadline, began.filter(|_| first.is_none()))
-                        .await
-                }
+            let attempt = match &client.pipelines {
+                Some(pipelines) => self.attempt_pipelined(pipelines, body, &mut due).await,
+                None => self.attempt(body, &mut due).await,
             };
-            let (mut error, had_served) = match attempt {
+            match attempt {
                 Ok(reply) => return Ok(reply),
-                Err(Attempt {
-                    failure: Failure::Exchange(error),
-                    had_served,
-                    deadline: known,
-                }) => {
-                    deadline = deadline.or(known);
-                    (error, had_served)
-                }
-                // What may have been executed must be told.
-                Err(Attempt {
-                    failure: Failure::Acquire(error),
-                    ..
-                }) => {
-                    let first = first.map(|first| RequestError::of(first, self.deadline));
-                    return Err(first.unwrap_or(RequestError::Acquire(error)));
-                }
-            };
-            let harmless = match error.progress {
-                Progress::Unsent => true,
-                Progress::Unanswered => self.repetition == Repetition::Harmless,
-                Progress::Answered => false,
-            };
-            let is_old_news = had_served
-                && match error.progress {
-                    Progress::Unsent => error.cause.ended_connection(),
-                    _ => error.cause.ended_by_peer(),
-                };
-            if !(harmless && is_old_news && first.is_none())
-                || client.retries.withdraw(Instant::now()) == Withdrawal::Refused
-            {
-                error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
-                return Err(RequestError::of(error, self.deadline));
+                Err(attempt) => first = Some(self.gives_up(*attempt, first, &mut due)?),
             }
-            // Nobody has looked at the clock, since it has only just begun.
-            deadline = deadline.or_else(|| Some(Instant::now() + within));
-            first = Some(error);
         }
     }
 
-    /// One exchange alone on a connection. `now`, if that is known.
-    async fn attempt(&self, body: &[u8], deadline: Instant, now: Option<Instant>) -> Result<Bytes, Attempt> {
-        let pool = &self.client.pool;
-        let acquire = pool.acquire().deadline(deadline).priority(self.priority);
-        let acquire = match now {
-            Some(now) => acquire.begun_at(now),
-            None => acquire,
-        };
-        let mut session = acquire.await.map_err(|error| Attempt {
-            failure: Failure::Acquire(error),
-            had_served: false,
-            deadline: None,
-        })?;
-        let had_served = session.has_served();
-        match session.exchange(pool.connector().framing(), body, deadline).await {
-            Ok(reply) => Ok(reply.into_body()),
-            Err(error) => {
-                match session.is_dirty() {
-                    true => session.discard_because(error.cause.eviction()),
-                    false => drop(session),
-                }
-                Err(Attempt {
-                    failure: Failure::Exchange(error),
-                    had_served,
-                    deadline: Some(deadline),
-                })
+    /// What becomes of a request whose attempt brought no reply: its error, or there is another attempt, and this is why.
+    #[cold]
+    fn gives_up(
+        &self,
+        attempt: Attempt,
+        first: Option<ExchangeError>,
+        due: &mut Due,
+    ) -> Result<ExchangeError, RequestError> {
+        let (mut error, had_served) = match attempt {
+            Attempt::Exchanged { error, had_served } => (error, had_served),
+            // What may have been executed must be told.
+            Attempt::Refused(error) => {
+                let first = first.map(|first| RequestError::of(first, self.deadline));
+                return Err(first.unwrap_or(RequestError::Acquire(error)));
             }
+        };
+        let harmless = match error.progress {
+            Progress::Unsent => true,
+            Progress::Unanswered => self.repetition == Repetition::Harmless,
+            Progress::Answered => false,
+        };
+        let is_old_news = had_served
+            && match error.progress {
+                Progress::Unsent => error.cause.ended_connection(),
+                _ => error.cause.ended_by_peer(),
+            };
+        let now = Instant::now();
+        if !(harmless && is_old_news && first.is_none())
+            || self.client.retries.withdraw(now) == Withdrawal::Refused
+        {
+            error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
+            return Err(RequestError::of(error, self.deadline));
         }
+        // If nobody has looked at the clock, it has only just begun.
+        due.settle(now);
+        Ok(error)
+    }
+
+    /// One exchange alone on a connection.
+    async fn attempt(&self, body: &[u8], due: &mut Due) -> Result<Bytes, Box<Attempt>> {
+        let pool = &self.client.pool;
+        let mut session = self.acquire(due).await?;
+        let had_served = session.has_served();
+        let Sessions { framing, sweep, .. } = pool.connector();
+        let exchanged = session.exchange(framing, body, due, sweep).await;
+        exchanged.map_err(|error| {
+            match session.is_dirty() {
+                true => session.discard_because(error.cause.eviction()),
+                false => drop(session),
+            }
+            let error = *error;
+            Box::new(Attempt::Exchanged { error, had_served })
+        })
+    }
+
+    /// If it has had to wait for long enough to look at the clock, `due` is a moment.
+    async fn acquire(&self, due: &mut Due) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
+        let acquire = self.client.pool.acquire().priority(self.priority);
+        let mut acquire = pin!(match *due {
+            Due::At(deadline) => acquire.deadline(deadline),
+            Due::Within(patience) => acquire.patience(patience),
+        });
+        let acquired = poll_fn(|cx| acquire.as_mut().poll(cx)).await;
+        let session = acquired.map_err(|error| Box::new(Attempt::Refused(error)))?;
+        match acquire.settled() {
+            Some(deadline) => *due = Due::At(deadline),
+            // The sweep may stand still as well.
+            None if acquire.may_be_stranded() => {
+                due.settle(Instant::now());
+            }
+            None => {}
+        }
+        Ok(session)
     }
 
     /// One exchange among others on a connection.
@@ -189,25 +188,23 @@ impl<'c, F: Framing> Requests<'c, F> {
         &self,
         pipelines: &Pipelines<F>,
         body: &[u8],
-        due: Due,
-    ) -> Result<Bytes, Attempt> {
-        let exchanged = pipelines.exchange(body, due, self.priority).await;
-        exchanged.map_err(|failed| match *failed {
-            Failed::Acquire(error) => Attempt {
-                failure: Failure::Acquire(error),
-                had_served: false,
-                deadline: None,
-            },
-            Failed::Exchange {
-                cause,
-                progress,
-                had_served,
-                deadline,
-            } => Attempt {
-                failure: Failure::Exchange(ExchangeError { progress, cause }),
-                had_served,
-                deadline,
-            },
+        due: &mut Due,
+    ) -> Result<Bytes, Box<Attempt>> {
+        let exchanged = pipelines.exchange(body, *due, self.priority).await;
+        exchanged.map_err(|failed| {
+            Box::new(match *failed {
+                Failed::Acquire(error) => Attempt::Refused(error),
+                Failed::Exchange {
+                    cause,
+                    progress,
+                    had_served,
+                    deadline,
+                } => {
+                    *due = deadline.map_or(*due, Due::At);
+                    let error = ExchangeError { progress, cause };
+                    Attempt::Exchanged { error, had_served }
+                }
+            })
         })
     }
 }

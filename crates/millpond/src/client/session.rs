@@ -17,11 +17,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
+    due::Due,
     failure::{ExchangeError, ExchangeFailure, Progress},
     heartbeats::Alarm,
+    sweep::{Mark, Sweep},
     timer::Timer,
 };
 use crate::{
@@ -48,6 +51,8 @@ pub struct Session {
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
     timer: Timer,
+    /// Where its exchanges wait that have no timer.
+    mark: Option<Arc<Mark>>,
     /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
     counts: Arc<HeartbeatCounts>,
@@ -71,6 +76,7 @@ impl Session {
             served: false,
             partial_since: None,
             timer: Timer::default(),
+            mark: None,
             counts,
             alarm: None,
         }
@@ -94,29 +100,35 @@ impl Session {
         self.framed.into_stream()
     }
 
-    /// Sends a request and reads its reply.
+    /// Sends a request and reads its reply. Nobody looks at the clock while that takes less than the sweep's step, if it has seconds. If
+    /// somebody does, `due` is a moment from then on.
     ///
     /// Cancelled, it leaves the session dirty.
     pub(super) async fn exchange(
         &mut self,
         framing: &impl Framing,
         body: &[u8],
-        deadline: Instant,
-    ) -> Result<Frame, ExchangeError> {
-        // One look at the clock serves for the deadline and for when the request was sent.
-        let now = Instant::now();
-        if deadline <= now {
-            return Err(ExchangeError {
+        due: &mut Due,
+        sweep: &Sweep,
+    ) -> Result<Bytes, Box<ExchangeError>> {
+        let leaves_the_clock = matches!(due, Due::Within(_)) && self.pulse.is_patient() && sweep.is_there();
+        let began = (!leaves_the_clock).then(Instant::now);
+        if let Some(now) = began
+            && due.settle(now) <= now
+        {
+            return Err(Box::new(ExchangeError {
                 progress: Progress::Unsent,
                 cause: ExchangeFailure::TimedOut,
-            });
+            }));
         }
         self.dirty = true;
         let mut exchange = Exchange {
             session: self,
-            deadline,
+            due,
+            sweep,
+            is_watched: false,
             outgoing: Outgoing::default(),
-            began: now,
+            began,
             begun: false,
             answered: false,
             write_error: None,
@@ -124,23 +136,25 @@ impl Session {
             last_words: false,
         };
         let ended = std::future::poll_fn(|cx| exchange.poll(framing, body, cx)).await;
-        if let Err(ExchangeError {
-            cause: ExchangeFailure::Unframeable(_),
-            ..
-        }) = &ended
-        {
-            exchange.session.dirty = false;
-        }
-        let reply = ended?;
+        let reply = match ended {
+            Ok(reply) => reply,
+            Err(error) => {
+                if let ExchangeFailure::Unframeable(_) = error.cause {
+                    exchange.session.dirty = false;
+                }
+                return Err(error);
+            }
+        };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
         self.served = true;
         self.pulse.heard_lately();
         self.partial_since = None;
         self.dirty = !(is_written && self.nothing_but_heartbeats(framing));
-        Ok(reply)
+        Ok(reply.into_body())
     }
 
     /// Consumes the heartbeats that have been received. Whether nothing else has.
+    #[inline]
     fn nothing_but_heartbeats(&mut self, framing: &impl Framing) -> bool {
         loop {
             match self.framed.take(framing, Direction::Reply) {
@@ -195,6 +209,7 @@ impl Session {
         }
         let now = Instant::now();
         self.timer.release();
+        self.mark = None;
         self.pulse.told(now);
         let incomplete = self
             .partial_since
@@ -263,9 +278,13 @@ impl Session {
 /// An exchange under way.
 struct Exchange<'s> {
     session: &'s mut Session,
-    deadline: Instant,
+    due: &'s mut Due,
+    sweep: &'s Sweep,
+    /// The sweep has been asked to come by.
+    is_watched: bool,
     outgoing: Outgoing,
-    began: Instant,
+    /// When, if somebody looked.
+    began: Option<Instant>,
     begun: bool,
     /// Something came back that is no frame. What came of one is left over.
     answered: bool,
@@ -282,7 +301,7 @@ impl Exchange<'_> {
         framing: &impl Framing,
         body: &[u8],
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Frame, ExchangeError>> {
+    ) -> Poll<Result<Frame, Box<ExchangeError>>> {
         if let Err(error) = self.write(framing, body, cx) {
             return Poll::Ready(Err(self.failed(ExchangeFailure::Unframeable(error))));
         }
@@ -297,21 +316,41 @@ impl Exchange<'_> {
                 self.last_words = true;
                 return after_the_reactor(cx);
             }
+            let deadline = ready!(self.poll_deadline(cx));
             let due = self
                 .session
                 .pulse
                 .next_due()
-                .map_or(self.deadline, |due| due.min(self.deadline));
+                .map_or(deadline, |due| due.min(deadline));
             ready!(self.session.timer.poll_at(due, cx));
             if self.session.pulse.is_dead(Instant::now()) && !self.looked_again {
                 // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
                 self.looked_again = true;
                 return after_the_reactor(cx);
             }
-            if let Err(cause) = self.on_time(framing, cx) {
+            if let Err(cause) = self.on_time(deadline, framing, cx) {
                 return Poll::Ready(Err(self.failed(cause)));
             }
         }
+    }
+
+    /// Until when there must be a reply, once somebody has to know: until then, the sweep wakes this.
+    #[inline]
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+        if let Due::At(deadline) = *self.due {
+            return Poll::Ready(deadline);
+        }
+        let sweep_comes = match &self.session.mark {
+            Some(mark) if self.is_watched => mark.renew(cx.waker()),
+            _ => self.sweep.watch(&mut self.session.mark, cx.waker()),
+        };
+        self.is_watched = true;
+        if sweep_comes {
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        self.session.pulse.told(now);
+        Poll::Ready(self.due.settle(now))
     }
 
     /// Writes as much of the request as the socket takes.
@@ -321,7 +360,10 @@ impl Exchange<'_> {
             self.begun = true;
             let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
             let written = self.outgoing.begin(stream, cx, encode)?;
-            self.session.pulse.sent(self.began);
+            match self.began {
+                Some(now) => self.session.pulse.sent(now),
+                None => self.session.pulse.sent_lately(),
+            }
             written
         } else if self.outgoing.is_empty() || self.write_error.is_some() {
             Ok(())
@@ -368,9 +410,14 @@ impl Exchange<'_> {
     }
 
     /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a heartbeat is due from us.
-    fn on_time(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
+    fn on_time(
+        &mut self,
+        deadline: Instant,
+        framing: &impl Framing,
+        cx: &mut Context<'_>,
+    ) -> Result<(), ExchangeFailure> {
         let now = Instant::now();
-        if self.deadline <= now {
+        if deadline <= now {
             return Err(ExchangeFailure::TimedOut);
         }
         if self.session.pulse.is_dead(now) {
@@ -389,7 +436,8 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn failed(&self, cause: ExchangeFailure) -> ExchangeError {
+    #[cold]
+    fn failed(&self, cause: ExchangeFailure) -> Box<ExchangeError> {
         let progress = if self.answered || !self.session.framed.left_over().is_empty() {
             Progress::Answered
         } else if self.outgoing.taken() > 0 {
@@ -397,7 +445,7 @@ impl Exchange<'_> {
         } else {
             Progress::Unsent
         };
-        ExchangeError { progress, cause }
+        Box::new(ExchangeError { progress, cause })
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 use super::{
     heartbeats::Heartbeats,
     session::{HeartbeatCounts, Session},
+    sweep::Sweep,
 };
 use crate::{
     connectors::StreamConnector,
@@ -25,9 +26,10 @@ use crate::{
 /// Pools [`Session`]s: what a [`Client`](super::Client)'s pool is made with.
 pub struct Sessions<F = LengthJson> {
     streams: StreamConnector,
-    framing: F,
+    pub(super) framing: F,
     heartbeat_interval: Duration,
     heartbeats: Arc<Heartbeats>,
+    pub(super) sweep: Sweep,
     counts: Arc<HeartbeatCounts>,
 }
 
@@ -51,6 +53,7 @@ impl<F: Framing> Sessions<F> {
             framing,
             heartbeat_interval,
             heartbeats: Arc::default(),
+            sweep: Sweep::new(),
             counts: Arc::default(),
         }
     }
@@ -136,13 +139,14 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well.
+    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the time of exchanges.
     async fn endpoint_changed(&self) {
         let mut changed = pin!(self.streams.endpoint_changed());
         let mut heartbeats = pin!(self.heartbeats.run());
+        let mut sweep = pin!(self.sweep.run());
         poll_fn(|cx| {
-            if heartbeats.as_mut().poll(cx).is_ready() {
-                unreachable!("it runs for as long as it is polled");
+            if heartbeats.as_mut().poll(cx).is_ready() || sweep.as_mut().poll(cx).is_ready() {
+                unreachable!("they run for as long as they are polled");
             }
             changed.as_mut().poll(cx)
         })

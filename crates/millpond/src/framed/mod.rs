@@ -65,6 +65,7 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// What is in it: without a second owner, which would cost an allocation.
+    #[inline]
     pub(crate) fn into_body(mut self) -> Bytes {
         self.whole.advance(self.extent.head);
         if self.extent.tail > 0 {
@@ -109,6 +110,7 @@ impl Framed {
     }
 
     /// How many bytes have been received beyond the last item.
+    #[inline]
     pub(crate) fn left_over(&self) -> &[u8] {
         &self.received
     }
@@ -119,6 +121,7 @@ impl Framed {
     }
 
     /// The next item, if all of it has been received.
+    #[inline]
     pub(crate) fn take(
         &mut self,
         framing: &impl Framing,
@@ -171,6 +174,7 @@ impl Framed {
 
     /// Reads what has arrived already, without waiting, and adds it to what was received; no system call while the reactor has seen nothing
     /// arrive. What is there is shown by [`take`](Framed::take).
+    #[inline]
     pub(crate) fn receive_now(&mut self) -> io::Result<usize> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let arrived = self.stream.try_read(buffer)?;
@@ -347,6 +351,7 @@ impl Outgoing {
     }
 
     /// Writes as much as the socket takes, and keeps the rest.
+    #[inline]
     fn write_now(&mut self, stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -367,11 +372,13 @@ impl Outgoing {
     }
 
     /// Nothing is left to be written.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty() && !self.unflushed
     }
 
     /// How many bytes the socket has taken.
+    #[inline]
     pub(crate) fn taken(&self) -> usize {
         self.taken
     }
@@ -382,6 +389,7 @@ impl Outgoing {
     }
 
     /// Writes the rest. Cancel safe: what was written is remembered.
+    #[inline]
     pub(crate) fn poll_rest(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.rest.len() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, &self.rest[self.written..]))? {

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     AcquireError, Connection, Connector, Priority,
     boxed::Boxed,
-    lender::{Borrower, Lender},
+    lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
     state::{Attempt, Effects, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
@@ -45,8 +45,6 @@ pub struct Acquire<'p, C: Connector> {
     progress: Progress,
     /// When this began to wait, if somebody looked.
     began: Option<Moment>,
-    /// The time, if whoever made this had just looked and it hasn't waited since.
-    told: Option<Moment>,
     /// The task that polled this first.
     task: Option<tokio::task::Id>,
     /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
@@ -61,6 +59,8 @@ enum Limit {
     /// The pool's `acquire_timeout`, from the first poll on.
     OfThePool,
     Timeout(Duration),
+    /// The same, though not exactly.
+    Patience(Duration),
     Until(Instant),
     /// Of whichever kind it was, once this has begun to wait.
     Settled(Moment),
@@ -107,7 +107,6 @@ impl<'p, C: Connector> Acquire<'p, C> {
             lease: Lease::Exclusive,
             progress: Progress::New,
             began: None,
-            told: None,
             task: None,
             needs_backstop: None,
             backstop: None,
@@ -128,10 +127,21 @@ impl<'p, C: Connector> Acquire<'p, C> {
         self
     }
 
-    /// The caller has just looked at the clock, and polls this at once: it needn't look again to get in line.
-    pub(crate) fn begun_at(mut self, now: Instant) -> Self {
-        self.told = Some(self.lender.clock.moment(now));
+    /// As [`timeout`](Acquire::timeout), for patience of a second or more: it may be counted from when upkeep comes by, which it does 40
+    /// times a second while somebody waits, and then nobody looks at the clock.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.limit = Limit::Patience(patience);
         self
+    }
+
+    /// Until when this might have waited, if that has been settled: who was patient and waited only for a moment had no deadline.
+    pub(crate) fn settled(&self) -> Option<Instant> {
+        match self.limit {
+            Limit::Settled(deadline) if deadline != Moment::NEVER => {
+                Some(self.lender.clock.instant(deadline))
+            }
+            _ => None,
+        }
     }
 
     /// Is served before all who are less urgent, and after all who are more so.
@@ -175,6 +185,11 @@ impl<'p, C: Connector> Acquire<'p, C> {
         }
     }
 
+    /// Whether the pool's runtime may stand still while this waits, or who made it.
+    pub(crate) fn may_be_stranded(&mut self) -> bool {
+        *(self.needs_backstop).get_or_insert_with(|| self.lender.runtime.may_stand_still())
+    }
+
     /// Gets as far as it can without waiting.
     fn step(&mut self, waker: &Waker) -> Poll<Result<Connection<C>, AcquireError>> {
         loop {
@@ -205,7 +220,13 @@ impl<'p, C: Connector> Acquire<'p, C> {
                         place,
                         connection,
                         arrival,
-                    } => (place, connection, Some(arrival)),
+                        deadline,
+                    } => {
+                        if deadline != Moment::NEVER {
+                            self.limit = Limit::Settled(deadline);
+                        }
+                        (place, connection, Some(arrival))
+                    }
                     Polled::Refused(refusal) => {
                         let error = self.lender.explain(refusal, self.waited(), self.task);
                         return Poll::Ready(Err(error));
@@ -259,13 +280,12 @@ impl<'p, C: Connector> Acquire<'p, C> {
         let lender = self.lender;
         let waker = waker.clone();
         let patience = self.patience_without_a_clock(seniority);
-        let told = self.told.take();
         let mut state = lender.lock();
         let patience = patience.filter(|_| state.expects_upkeep_soon());
         let (now, deadline) = match patience {
             Some(_) => (None, Moment::NEVER),
             None => {
-                let now = told.unwrap_or_else(|| lender.clock.now());
+                let now = lender.clock.now();
                 let deadline = self.settle_deadline(now);
                 (Some(now), deadline)
             }
@@ -315,12 +335,14 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// How long this waits, if that may be counted from when upkeep comes by instead of from now: nobody who waits for seconds minds
     /// some milliseconds more, and to ask for the time costs a tenth of a hand-over.
     fn patience_without_a_clock(&mut self, seniority: Option<u64>) -> Option<Duration> {
-        if self.needs_backstop.is_none() {
-            self.needs_backstop = Some(self.lender.runtime.may_stand_still());
-        }
-        let usual = matches!(self.limit, Limit::OfThePool) && seniority.is_none();
-        let by_upkeep = usual && self.needs_backstop == Some(false);
-        self.lender.long_patience.filter(|_| by_upkeep)
+        let may_be_stranded = self.may_be_stranded();
+        let patience = match self.limit {
+            Limit::OfThePool => self.lender.long_patience,
+            Limit::Patience(patience) => Some(patience).filter(|_| !EVERY_WAIT_IS_MEASURED),
+            Limit::Timeout(_) | Limit::Until(_) | Limit::Settled(_) => None,
+        };
+        let by_upkeep = seniority.is_none() && !may_be_stranded;
+        patience.filter(|_| by_upkeep)
     }
 
     /// The deadline, from now on fixed.
@@ -330,7 +352,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                 Some(timeout) => now.after(timeout),
                 None => Moment::NEVER,
             },
-            Limit::Timeout(timeout) => now.after(timeout),
+            Limit::Timeout(timeout) | Limit::Patience(timeout) => now.after(timeout),
             Limit::Until(instant) => self.lender.clock.moment(instant),
             Limit::Settled(deadline) => deadline,
         };
@@ -341,9 +363,10 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// How long this has waited. Without a look at the clock at the beginning: as long as it was meant to.
     fn waited(&self) -> Duration {
-        match (self.began, self.lender.acquire_timeout) {
+        match (self.began, self.limit) {
             (Some(began), _) => self.lender.clock.now().since(began),
-            (None, timeout) => timeout.unwrap_or_default(),
+            (None, Limit::Patience(patience)) => patience,
+            (None, _) => self.lender.acquire_timeout.unwrap_or_default(),
         }
     }
 

@@ -164,7 +164,9 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// What the guard of a connection saw of an exchange on it.
+// As wide as a word: a guard with seven bytes of padding is moved in pieces that overlap, for which the processor waits at each move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 #[non_exhaustive]
 pub enum LastExchange {
     /// The connection was never borrowed mutably.

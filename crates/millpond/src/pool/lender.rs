@@ -103,6 +103,9 @@ impl Clock {
     }
 }
 
+/// With metrics nobody gets in line without a look at the clock.
+pub(crate) const EVERY_WAIT_IS_MEASURED: bool = cfg!(feature = "metrics");
+
 /// See the module.
 pub(crate) struct Lender<C: Connector> {
     pub(crate) connector: C,
@@ -111,7 +114,7 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) bell: Arc<Bell>,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
-    /// `acquire_timeout`, where it is so long that nobody minds 25 ms more. With metrics every wait is measured.
+    /// `acquire_timeout`, where it is so long that nobody minds 25 ms more.
     pub(crate) long_patience: Option<Duration>,
     /// A hint, read without the lock and never trusted: nothing was idle when somebody last looked. Who sees it set gets ready to
     /// wait before taking the lock, and so takes it once instead of twice.
@@ -143,7 +146,7 @@ impl<C: Connector> Lender<C> {
             acquire_timeout: config.acquire_timeout,
             long_patience: config
                 .acquire_timeout
-                .filter(|&limit| limit >= Duration::from_secs(1) && !cfg!(feature = "metrics")),
+                .filter(|&limit| limit >= Duration::from_secs(1) && !EVERY_WAIT_IS_MEASURED),
             exhausted: AtomicBool::new(false),
             endpoint_changes: AtomicU64::new(0),
             changed: Notify::new(),

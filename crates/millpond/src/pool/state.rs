@@ -277,6 +277,7 @@ impl<K: Kinds> State<K> {
                     place,
                     connection,
                     arrival,
+                    deadline: request.deadline,
                 })
             }
             Standing::Refused(refusal) => {

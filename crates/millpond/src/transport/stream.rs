@@ -89,6 +89,7 @@ impl Stream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has arrived; [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
     /// into which nothing could be told from the end; else what broke the connection.
+    #[inline]
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -219,6 +220,7 @@ impl AsFd for Stream {
 }
 
 impl AsyncRead for Stream {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -236,6 +238,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -273,6 +276,7 @@ impl AsyncWrite for Stream {
         }
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),

@@ -19,10 +19,13 @@ use loom::{
 use tokio::time::Instant;
 
 use super::{
-    state::{Came, Due, Entry, Id, Kinds, Limits, State},
+    state::{Came, Entry, Id, Kinds, Limits, State},
     wire::{SharedWire, Socket, Wire, write_as_caller},
 };
-use crate::pool::{Priority, Slot, sync::Mutex};
+use crate::{
+    client::due::Due,
+    pool::{Priority, Slot, sync::Mutex},
+};
 
 /// Requests and their replies are labels; a frame is its label, twice.
 struct Labels;

@@ -25,12 +25,12 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
-pub(super) use self::state::Due;
 use self::{
     state::{Entry, GivenUp, Kinds, Limits, Rank, State},
     wire::{SharedWire, write_as_caller},
 };
 use super::{
+    due::Due,
     failure::{ExchangeFailure, Progress},
     sessions::Sessions,
 };

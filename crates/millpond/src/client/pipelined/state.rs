@@ -35,11 +35,10 @@ use std::{
 
 use tokio::time::Instant;
 
-pub(in crate::client) use self::deadlines::Due;
 pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered};
 use self::pipeline::{AttendedBy, Pipeline, Trial};
 use crate::{
-    client::failure::Progress,
+    client::{due::Due, failure::Progress},
     pool::{Priority, Recall, Refusal, Slot},
 };
 

@@ -104,3 +104,153 @@ async fn a_deadline_that_cannot_be_expressed_is_none() {
     });
     assert_eq!(reply.unwrap(), &b"1"[..]);
 }
+
+/// How late a deadline of a second or more may be kept: a step of upkeep's while it waits for a connection, and one of the sweep's.
+const LATE: Duration = Duration::from_millis(50);
+
+/// Never early, and hardly late.
+#[track_caller]
+fn took(began: Instant, time: Duration) {
+    let took = began.elapsed();
+    assert!(
+        (time..=time + LATE).contains(&took),
+        "{took:?} instead of {time:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_deadline_is_never_early_and_hardly_late() {
+    for held in [Duration::ZERO, 10 * MS, 700 * MS] {
+        let (client, mut port) = client();
+        let holder = client.pool().acquire().await.unwrap();
+        let _far = port.accept().await;
+        // Upkeep and the sweep have both fallen asleep.
+        tokio::time::sleep(SECOND).await;
+        let began = Instant::now();
+        let (reply, ()) = tokio::join!(client.within(2 * SECOND).exchange(b"1"), async {
+            tokio::time::sleep(held).await;
+            drop(holder);
+        });
+        let error = reply.unwrap_err();
+        assert!(
+            matches!(&error, RequestError::TimedOut { within, .. } if *within == 2 * SECOND),
+            "{error:?}"
+        );
+        took(began, 2 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_deadline_covers_waiting_in_a_line() {
+    for held in [10 * MS, 700 * MS] {
+        let (client, mut port) = client();
+        let holder = client.pool().acquire().await.unwrap();
+        let _far = port.accept().await;
+        let began = Instant::now();
+        // Behind somebody who waits already nobody looks at the clock to get in line.
+        let (_, reply, ()) = tokio::join!(
+            async { client.pool().acquire().await.map(drop).unwrap() },
+            client.within(2 * SECOND).exchange(b"1"),
+            async {
+                tokio::time::sleep(held).await;
+                drop(holder);
+            }
+        );
+        assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+        took(began, 2 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_a_line_for_a_long_deadline_is_told_how_long() {
+    let (client, mut port) = client();
+    let _holder = client.pool().acquire().await.unwrap();
+    let _far = port.accept().await;
+    let (_, reply) = tokio::join!(
+        client.within(3 * SECOND).exchange(b"1"),
+        client.within(2 * SECOND).exchange(b"2")
+    );
+    let error = reply.unwrap_err().to_string();
+    assert!(
+        error.starts_with("acquire timed out after 2 s: 1 of 1 active"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_deadline_covers_both_attempts() {
+    let (client, mut port) = client();
+    let (reply, mut far) = tokio::join!(client.request::<_, u64>(&1), async {
+        let mut far = port.accept().await;
+        let body = far.request().await;
+        far.reply(&body).await;
+        far
+    });
+    assert_eq!(reply.unwrap(), 1);
+    let began = Instant::now();
+    let again = client.within(3 * SECOND).idempotent();
+    let (reply, _second) = tokio::join!(again.exchange(b"2"), async {
+        far.request().await;
+        tokio::time::sleep(2 * SECOND).await;
+        drop(far);
+        let mut second = port.accept().await;
+        assert_eq!(second.request().await, b"2");
+        second
+    });
+    assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+    took(began, 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_deadline_is_kept_though_the_pool_is_closed_meanwhile() {
+    let (client, mut port) = client();
+    for (after, within) in [(10 * MS, 2 * SECOND), (SECOND, 2 * SECOND)] {
+        let began = Instant::now();
+        let (reply, _far) = tokio::join!(client.within(within).exchange(b"1"), async {
+            let far = port.accept().await;
+            tokio::time::sleep(after).await;
+            client.pool().retire();
+            far
+        });
+        assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+        took(began, within);
+    }
+    let began = Instant::now();
+    let (reply, _far) = tokio::join!(client.within(2 * SECOND).exchange(b"1"), async {
+        let far = port.accept().await;
+        tokio::time::sleep(10 * MS).await;
+        let still_lent = client.pool().close(Duration::ZERO).await.unwrap_err();
+        assert_eq!(still_lent.lent, 1);
+        far
+    });
+    assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+    took(began, 2 * SECOND);
+}
+
+#[test]
+fn a_long_deadline_is_kept_where_the_pools_runtime_stands_still() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let builder = builder.enable_all().start_paused(true);
+        builder.build().expect("a runtime")
+    };
+    let (first, second) = (runtime(), runtime());
+    let (client, _far) = first.block_on(async {
+        let (client, mut port) = client();
+        let (reply, far) = tokio::join!(client.request::<_, u64>(&1), async {
+            let mut far = port.accept().await;
+            let body = far.request().await;
+            far.reply(&body).await;
+            far
+        });
+        assert_eq!(reply.unwrap(), 1);
+        (client, far)
+    });
+    second.block_on(async {
+        let began = Instant::now();
+        let late = timeout(FOREVER, client.within(2 * SECOND).exchange(b"2")).await;
+        let late = late.expect("it keeps its own time");
+        assert!(matches!(late, Err(RequestError::TimedOut { .. })), "{late:?}");
+        took(began, 2 * SECOND);
+    });
+}

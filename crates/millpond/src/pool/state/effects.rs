@@ -102,11 +102,13 @@ pub(crate) enum Returned<K: Kinds> {
 /// The answer to [`State::poll`].
 #[derive(Debug)]
 pub(crate) enum Polled<K: Kinds> {
-    /// `arrival` keeps the caller's seniority should the connection turn out unfit.
+    /// `arrival` keeps the caller's seniority should the connection turn out unfit, and `deadline` how long it waits in all: NEVER while its
+    /// patience hasn't been counted from a time.
     Lent {
         place: Place,
         connection: K::Connection,
         arrival: u64,
+        deadline: Moment,
     },
     Refused(Refusal),
     Waiting(Ticket),

@@ -1,28 +1,9 @@
 //! Until when there must be replies, and whose time is up.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{Id, Kinds, State, of, outcomes::Overdue};
-
-/// Until when there must be a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::client) enum Due {
-    At(Instant),
-    /// Without a look at the clock: counted from when the driver looks next. Never early, and as late as that: [`LOOK`](crate::client::pipelined::LOOK) at most. Who asks so never waits.
-    Within(Duration),
-}
-
-impl Due {
-    /// Whether somebody who looks at this time only looks in time.
-    pub(super) fn can_wait_until(self, at: Option<Instant>) -> bool {
-        match self {
-            Due::At(deadline) => at.is_some_and(|at| at <= deadline),
-            Due::Within(_) => true,
-        }
-    }
-}
+use crate::client::due::Due;
 
 impl<K: Kinds> State<K> {
     /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A reply whose caller has gone has until

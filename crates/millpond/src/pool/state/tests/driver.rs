@@ -314,6 +314,7 @@ impl<'t> Driver<'t> {
         let (now, waker) = (self.moment(draws), self.new_waker());
         let mut fx = Effects::none();
         let polled = self.state.poll(ticket, now, waker, &mut fx);
+        let until = self.model.caller(id).deadline;
         let expected = self.model.poll(id, now, waker);
         let answer = match polled {
             Polled::Waiting(ticket) => {
@@ -328,7 +329,11 @@ impl<'t> Driver<'t> {
                 place,
                 connection,
                 arrival,
-            } => Some(Answer::Lent(self.lent_out(place, connection, Some(arrival)))),
+                deadline,
+            } => {
+                assert_eq!(deadline, until, "until when it might have waited");
+                Some(Answer::Lent(self.lent_out(place, connection, Some(arrival))))
+            }
         };
         assert_eq!(answer, expected, "the answer to a poll");
         self.done(Op::Poll, fx);

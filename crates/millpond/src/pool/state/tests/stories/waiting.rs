@@ -165,6 +165,7 @@ fn who_was_given_an_unfit_connection_is_next_again_and_never_turned_away_as_full
         place,
         connection,
         arrival,
+        ..
     } = scene.poll(first)
     else {
         panic!("the first is served");
