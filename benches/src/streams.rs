@@ -206,14 +206,19 @@ pub(crate) fn idle_sessions(rounds: u32) -> anyhow::Result<()> {
     const CONNECTIONS: u32 = 10_000;
     let middle = |values: Vec<f64>| Middle::of(values).context("at least one round");
     let (mut sessions, mut ours, mut scan, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds.min(5) {
-        sessions.push(resident(CONNECTIONS, Subject::Session)?);
-        ours.push(resident(CONNECTIONS, Subject::BeatingSession)?);
-        scan.push(resident(CONNECTIONS, Subject::BeatingScan)?);
-        ratios.push(ours[ours.len() - 1] / scan[scan.len() - 1]);
+    let rounds = rounds.min(5);
+    println!("\n{CONNECTIONS} idle sessions, peer in another process, {rounds} rounds of half a minute:");
+    for round in 1..=rounds {
+        let bytes = resident(CONNECTIONS, Subject::Session)?;
+        let beating = resident(CONNECTIONS, Subject::BeatingSession)?;
+        let scanned = resident(CONNECTIONS, Subject::BeatingScan)?;
+        println!("  round {round}: {bytes:.0} B, {beating:.1} % of a core, a scan {scanned:.1} %");
+        sessions.push(bytes);
+        ours.push(beating);
+        scan.push(scanned);
+        ratios.push(beating / scanned);
     }
     let (sessions, ours, scan, ratio) = (middle(sessions)?, middle(ours)?, middle(scan)?, middle(ratios)?);
-    println!("\n{CONNECTIONS} idle sessions, peer in another process:");
     println!(
         "  {:>6.0} B resident each; target: at most 1229 B",
         sessions.median
