@@ -145,7 +145,8 @@ pub fn as_error_reply(body: &[u8]) -> Option<ErrorObject> {
     // An array of a number and a text is none, though serde would take it for one.
     let text = text.trim_ascii_start().strip_prefix(b":")?;
     text.trim_ascii_start().strip_prefix(b"{")?;
-    let reply: ErrorReply = serde_json::from_slice(body).ok()?;
+    // JSON in all its parts, also in those that nothing is made of.
+    let reply: ErrorReply = read(body).ok()?;
     Some(reply.error)
 }
 
@@ -232,6 +233,7 @@ mod tests {
             br#"{"errors":{"code":1,"message":"m"}}"#,
             br#"["error"]"#,
             br#"{"error":[1,"m"]}"#,
+            b"{\"error\":{\"code\":1,\"message\":\"m\",\"data\":\"\xa0\"}}",
             b"1",
         ] {
             assert!(
