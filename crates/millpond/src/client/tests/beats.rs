@@ -18,18 +18,6 @@ fn beating() -> (Client, Port) {
     (client.unwrap(), port)
 }
 
-/// One exchange, and the far end of its connection.
-async fn warm(client: &Client, port: &mut Port) -> Far {
-    let (reply, far) = tokio::join!(client.exchange(b"0"), async {
-        let mut far = port.accept().await;
-        far.request().await;
-        far.reply(b"0").await;
-        far
-    });
-    reply.unwrap();
-    far
-}
-
 /// What arrives within this time.
 async fn arrivals(far: &mut Far, within: Duration) -> Vec<u8> {
     let (until, mut arrived) = (Instant::now() + within, Vec::new());

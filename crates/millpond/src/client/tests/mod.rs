@@ -63,6 +63,18 @@ fn client() -> (Client, Port) {
     (builder.build().expect("valid settings"), port)
 }
 
+/// One exchange, and the far end of its connection.
+async fn warm(client: &Client, port: &mut Port) -> Far {
+    let (reply, far) = tokio::join!(client.exchange(b"0"), async {
+        let mut far = port.accept().await;
+        far.request().await;
+        far.reply(b"0").await;
+        far
+    });
+    reply.unwrap();
+    far
+}
+
 /// The far end of a stream, as a server holds it.
 struct Far(MemoryStream);
 

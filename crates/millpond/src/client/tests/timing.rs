@@ -74,13 +74,7 @@ async fn it_says_what_the_time_was_spent_on() {
 #[tokio::test(start_paused = true)]
 async fn without_time_nothing_is_sent() {
     let (client, mut port) = client();
-    let (reply, mut far) = tokio::join!(client.request::<_, u64>(&1), async {
-        let mut far = port.accept().await;
-        let body = far.request().await;
-        far.reply(&body).await;
-        far
-    });
-    assert_eq!(reply.unwrap(), 1);
+    let mut far = warm(&client, &mut port).await;
     let began = Instant::now();
     let error = client.within(Duration::ZERO).exchange(b"2").await.unwrap_err();
     assert_eq!(began.elapsed(), Duration::ZERO);
@@ -180,13 +174,7 @@ async fn who_waits_in_a_line_for_a_long_deadline_is_told_how_long() {
 #[tokio::test(start_paused = true)]
 async fn a_long_deadline_covers_both_attempts() {
     let (client, mut port) = client();
-    let (reply, mut far) = tokio::join!(client.request::<_, u64>(&1), async {
-        let mut far = port.accept().await;
-        let body = far.request().await;
-        far.reply(&body).await;
-        far
-    });
-    assert_eq!(reply.unwrap(), 1);
+    let mut far = warm(&client, &mut port).await;
     let began = Instant::now();
     let again = client.within(3 * SECOND).idempotent();
     let (reply, _second) = tokio::join!(again.exchange(b"2"), async {
@@ -237,13 +225,7 @@ fn a_long_deadline_is_kept_where_the_pools_runtime_stands_still() {
     let (first, second) = (runtime(), runtime());
     let (client, _far) = first.block_on(async {
         let (client, mut port) = client();
-        let (reply, far) = tokio::join!(client.request::<_, u64>(&1), async {
-            let mut far = port.accept().await;
-            let body = far.request().await;
-            far.reply(&body).await;
-            far
-        });
-        assert_eq!(reply.unwrap(), 1);
+        let far = warm(&client, &mut port).await;
         (client, far)
     });
     second.block_on(async {
