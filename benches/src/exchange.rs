@@ -42,6 +42,10 @@ pub(crate) struct ExchangeArguments {
     /// How long each contestant runs in a round, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(20..=10_000))]
     slice: u64,
+
+    /// Only this contestant of one-thread and two-workers, for a profiler; may be repeated
+    #[arg(long = "only", value_enum)]
+    only: Vec<Who>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,8 +80,8 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
             continue;
         }
         match case {
-            Case::OneThread => throughput("one thread", &one_thread()?, arguments.rounds, slice)?,
-            Case::TwoWorkers => throughput("two workers", &two_workers()?, arguments.rounds, slice)?,
+            Case::OneThread => throughput("one thread", &one_thread()?, arguments)?,
+            Case::TwoWorkers => throughput("two workers", &two_workers()?, arguments)?,
             Case::Latency => latency(arguments.rounds, slice)?,
             Case::Codec => codec(arguments.rounds)?,
             Case::Idle => crate::streams::idle_sessions(arguments.rounds)?,
@@ -92,8 +96,9 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
 }
 
 /// Who exchanges.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Who {
+    /// 16 callers, each with a socket of its own
     Bare,
     Millpond,
     Deadpool,
@@ -189,29 +194,36 @@ async fn run(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<S
     }
 }
 
-fn throughput(title: &str, runtime: &Runtime, rounds: u32, slice: Duration) -> anyhow::Result<()> {
+fn throughput(title: &str, runtime: &Runtime, arguments: &ExchangeArguments) -> anyhow::Result<()> {
+    let (rounds, slice) = (arguments.rounds, Duration::from_millis(arguments.slice));
     let peer = Peer::start()?;
-    let mut order = Who::ALL;
-    let mut seen: Vec<Vec<Slice>> = Who::ALL.iter().map(|_| Vec::new()).collect();
+    let contestants = match &arguments.only[..] {
+        [] => Who::ALL.to_vec(),
+        only => only.to_vec(),
+    };
+    let mut order = contestants.clone();
+    let mut seen: Vec<Vec<Slice>> = contestants.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         fastrand::shuffle(&mut order);
-        for who in order {
+        for who in order.iter().copied() {
             let one = runtime.block_on(run(who, peer.address, slice))?;
-            let index = Who::ALL.iter().position(|other| *other == who).expect("listed");
+            let index = contestants.iter().position(|other| *other == who);
+            let index = index.expect("listed");
             seen[index].push(one);
         }
     }
     println!(
         "\n{title}: 64 callers over 16 connections, bodies of {BODY} bytes, {rounds} rounds of {slice:?}"
     );
-    let ours = &seen[1];
-    for (who, slices) in Who::ALL.iter().zip(&seen) {
+    let ours = contestants.iter().position(|who| *who == Who::Millpond);
+    for (who, slices) in contestants.iter().zip(&seen) {
         let rate = Middle::of(slices.iter().map(|slice| slice.per_second)).context("rounds")?;
-        let ratio = Middle::of(
-            ours.iter()
-                .zip(slices)
-                .map(|(ours, other)| ours.per_second / other.per_second),
-        );
+        let Some(ours) = ours else {
+            println!("  {:<16} {:>8.0}/s", who.name(), rate.median);
+            continue;
+        };
+        let pairs = seen[ours].iter().zip(slices);
+        let ratio = Middle::of(pairs.map(|(ours, other)| ours.per_second / other.per_second));
         let unfair = Middle::of(slices.iter().map(|slice| slice.unfairness)).context("rounds")?;
         let starved = slices.iter().map(|slice| slice.starved).max();
         let ratio = ratio.context("rounds")?;
