@@ -150,8 +150,9 @@ impl<F: Framing> Client<F> {
     /// # Cancel safety
     ///
     /// As [`request`](Client::request).
-    pub async fn exchange(&self, body: &[u8]) -> Result<Bytes, RequestError> {
-        self.requests().exchange(body).await
+    #[track_caller]
+    pub fn exchange(&self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
+        self.requests().exchange(body)
     }
 
     /// Requests that may be executed twice without harm: they are sent again when an old connection turns out to be dead.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    panic::Location,
     pin::pin,
     time::Duration,
 };
@@ -88,7 +89,17 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// # Cancel safety
     ///
     /// As [`Client::request`].
-    pub async fn exchange(self, body: &[u8]) -> Result<Bytes, RequestError> {
+    #[track_caller]
+    pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
+        self.exchange_from(Location::caller(), body)
+    }
+
+    /// `place` is where the caller's code asks.
+    async fn exchange_from(
+        self,
+        place: &'static Location<'static>,
+        body: &[u8],
+    ) -> Result<Bytes, RequestError> {
         let client = self.client;
         // A deadline that can't be expressed is none.
         let far = Duration::from_secs(365 * 24 * 60 * 60);
@@ -99,7 +110,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         loop {
             let attempt = match &client.pipelines {
                 Some(pipelines) => self.attempt_pipelined(pipelines, body, &mut due).await,
-                None => self.attempt(body, &mut due).await,
+                None => self.attempt(place, body, &mut due).await,
             };
             match attempt {
                 Ok(reply) => return Ok(reply),
@@ -147,9 +158,14 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// One exchange alone on a connection.
-    async fn attempt(&self, body: &[u8], due: &mut Due) -> Result<Bytes, Box<Attempt>> {
+    async fn attempt(
+        &self,
+        place: &'static Location<'static>,
+        body: &[u8],
+        due: &mut Due,
+    ) -> Result<Bytes, Box<Attempt>> {
         let pool = &self.client.pool;
-        let mut session = self.acquire(due).await?;
+        let mut session = self.acquire(place, due).await?;
         let had_served = session.has_served();
         let Sessions { framing, sweep, .. } = pool.connector();
         let exchanged = session.exchange(framing, body, due, sweep).await;
@@ -164,8 +180,13 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// If it has had to wait for long enough to look at the clock, `due` is a moment.
-    async fn acquire(&self, due: &mut Due) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
-        let acquire = self.client.pool.acquire().priority(self.priority);
+    async fn acquire(
+        &self,
+        place: &'static Location<'static>,
+        due: &mut Due,
+    ) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
+        let acquire = self.client.pool.acquire_from(place);
+        let acquire = acquire.priority(self.priority);
         let mut acquire = pin!(match *due {
             Due::At(deadline) => acquire.deadline(deadline),
             Due::Within(patience) => acquire.patience(patience),
@@ -228,9 +249,10 @@ impl<'c> Requests<'c, LengthJson> {
         T: Serialize + ?Sized + Sync,
         R: DeserializeOwned,
     {
+        let place = Location::caller();
         let body = json::write(value).map_err(RequestError::Unserializable);
         async move {
-            let reply = self.exchange(&body?).await?;
+            let reply = self.exchange_from(place, &body?).await?;
             if self.client.settings.error_replies == ErrorReplies::AreErrors
                 && let Some(error) = json::as_error_reply(&reply)
             {

@@ -183,7 +183,12 @@ impl<C: Connector> Pool<C> {
     /// Cancel safe: see [`Acquire`].
     #[track_caller]
     pub fn acquire(&self) -> Acquire<'_, C> {
-        Acquire::new(self.lender(), Location::caller())
+        self.acquire_from(Location::caller())
+    }
+
+    /// As [`acquire`](Pool::acquire), for somebody's code in another place.
+    pub(crate) fn acquire_from(&self, place: &'static Location<'static>) -> Acquire<'_, C> {
+        Acquire::new(self.lender(), place)
     }
 
     /// Acquires a connection if one is idle and needs no probe; never waits, and starts no dial.

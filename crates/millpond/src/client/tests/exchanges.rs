@@ -51,6 +51,29 @@ async fn a_reply_may_be_split_anywhere_among_heartbeats() {
     assert_eq!(port.tally.opened(), 1, "all on one connection");
 }
 
+/// Or an acquire that times out, and a report of a leak, would name lines that are nobody's.
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_says_where_the_callers_code_asked() {
+    let (client, mut port) = client();
+    let mut far = warm(&client, &mut port).await;
+    let asked_on = async |line: u32, far: &mut Far| {
+        far.request().await;
+        let snapshot = client.snapshot();
+        let place = snapshot.connections[0].acquired_at.expect("lent");
+        assert_eq!((place.file(), place.line()), (file!(), line), "{snapshot}");
+        far.reply(b"1").await;
+    };
+    let (reply, _) = tokio::join!(client.exchange(b"1"), asked_on(line!(), &mut far));
+    reply.unwrap();
+    let idempotent = client.idempotent();
+    let (reply, _) = tokio::join!(idempotent.exchange(b"1"), asked_on(line!(), &mut far));
+    reply.unwrap();
+    let (reply, _) = tokio::join!(client.request::<_, u8>(&1), asked_on(line!(), &mut far));
+    assert_eq!(reply.unwrap(), 1);
+    let (reply, _) = tokio::join!(idempotent.request::<_, u8>(&1), asked_on(line!(), &mut far));
+    assert_eq!(reply.unwrap(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_within_a_body_is_data() {
     let (client, mut port) = client();
