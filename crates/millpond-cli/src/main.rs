@@ -4,6 +4,7 @@
 mod color;
 mod commands;
 mod complaint;
+mod descriptors;
 mod exit;
 mod lines;
 mod log;

@@ -167,7 +167,7 @@ fn more_sockets_than_descriptors_are_refused_with_what_to_do() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(output.stdout.is_empty());
-    assert!(error.contains("it may open 100"), "{error}");
+    assert!(error.contains("this process may open 100"), "{error}");
     assert!(error.contains("ulimit -n 256"), "{error}");
 }
 

@@ -2,10 +2,18 @@
 
 mod common;
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, thread};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    thread,
+};
 
 use common::{Authority, Folder, Served, run, until};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 #[test]
 fn a_line_says_where_it_listens_and_how_to_try_it() {
@@ -43,6 +51,35 @@ fn a_taken_port_is_a_failure_and_a_wrong_endpoint_wrong_usage() {
         wrong.code == Some(2) && wrong.err.contains("--listen: ") && wrong.err.contains("\n          ^"),
         "{wrong:?}"
     );
+}
+
+/// What it tells first, and second if there is that, where it may open 200 files.
+fn told_with_few_descriptors(arguments: &[&str], events: usize) -> Vec<String> {
+    let script = "ulimit -Sn 200 && exec \"$0\" serve --json --listen 127.0.0.1:0 \"$@\"";
+    let mut child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_millpond")])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let told = lines.take(events).map(|line| line.expect("text")).collect();
+    child.kill().expect("it runs");
+    child.wait().expect("its end");
+    told
+}
+
+#[test]
+fn there_are_no_more_connections_than_files_may_be_opened() {
+    let event = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+    let told = told_with_few_descriptors(&[], 1);
+    assert_eq!(event(&told[0])["max_connections"], 136);
+    let told = told_with_few_descriptors(&["--max-connections", "500"], 2);
+    let warned = json!({
+        "version": 1, "event": "few_descriptors",
+        "max_connections": 500, "descriptors_needed": 564, "descriptors_limit": 200,
+    });
+    assert_eq!(event(&told[1]), warned);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fs, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 use memchr::memmem::Finder;
 use millpond::{
     framing::{LengthJson, json},
-    transport::{Endpoint, system::descriptor_limits, tls::ClientTls},
+    transport::{Endpoint, tls::ClientTls},
 };
 
 use super::{
@@ -15,16 +15,13 @@ use super::{
     results::Mode,
     wire::{Ending, Wire, parse_bytes},
 };
-use crate::{complaint::Complaint, numbers::thousands, text::span};
+use crate::{complaint::Complaint, descriptors::Shortage, numbers::thousands, text::span};
 
 /// A JSON string of 64 bytes.
 const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
 
 /// The rates that can be asked for: of less there is nothing to measure, and no machine of today sends more.
 const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
-
-/// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
-const OTHER_DESCRIPTORS: u64 = 64;
 
 /// What is to be done.
 pub(super) struct Plan {
@@ -217,17 +214,13 @@ fn enough_descriptors(callers: u32, connections: u32, modes: &[Mode]) -> Result<
         Mode::Short => u64::from(callers),
         Mode::Exclusive | Mode::Pipelined => u64::from(connections),
     };
-    let needed = modes.iter().map(needed).sum::<u64>() + OTHER_DESCRIPTORS;
-    // Where the limit can't be read, what happens will tell.
-    match descriptor_limits() {
-        Ok(limits) if needed > limits.soft => Err(Complaint::usage(format!(
-            "{} callers and {} connections need up to {} descriptors, and this process may open {}; raise that with \
-             `ulimit -n {needed}`, or ask for fewer",
+    match Shortage::of(modes.iter().map(needed).sum()) {
+        Some(shortage) => Err(Complaint::usage(format!(
+            "{} callers and {} connections need up to {} descriptors, and {shortage}, or ask for fewer",
             thousands(callers.into()),
             thousands(connections.into()),
-            thousands(needed),
-            thousands(limits.soft),
+            thousands(shortage.needed),
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ mod unkind;
 use std::{fmt, io, num::NonZero, thread, time::Duration};
 
 use clap::value_parser;
-use millpond::{client::RequestError, pool::BuildError, transport::system::descriptor_limits};
+use millpond::{client::RequestError, pool::BuildError};
 use tokio::runtime::{self, Runtime};
 
 use self::{
@@ -27,14 +27,12 @@ use self::{
 };
 use crate::{
     complaint::Complaint,
+    descriptors::Shortage,
     exit::Exit,
     numbers::thousands,
     screen::{Drawing, Screen},
     stop::Stop,
 };
-
-/// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
-const OTHER_DESCRIPTORS: u64 = 64;
 
 /// See the command's help.
 #[derive(Debug, clap::Args)]
@@ -201,17 +199,13 @@ fn callers_runtime() -> io::Result<Runtime> {
 /// Both ends of every socket are in this process, and of short connections some are being closed while the next are opened.
 fn too_few_descriptors(arguments: &Arguments) -> Option<String> {
     let (connections, callers) = (u64::from(arguments.connections), u64::from(arguments.callers));
-    let needed = (2 * connections).max(3 * callers) + OTHER_DESCRIPTORS;
-    // Where the limit can't be read, what happens will tell.
-    let limits = descriptor_limits().ok()?;
-    (needed > limits.soft).then(|| {
+    Shortage::of((2 * connections).max(3 * callers)).map(|shortage| {
         format!(
-            "{} callers and {} connections need {} descriptors, since both ends of each socket are in this process, \
-             and it may open {}; raise that with `ulimit -n {needed}`, or ask for fewer",
+            "{} callers and {} connections need {} descriptors, since both ends of each socket are here, and {shortage}, or ask for \
+             fewer",
             thousands(callers),
             thousands(connections),
-            thousands(needed),
-            thousands(limits.soft),
+            thousands(shortage.needed),
         )
     })
 }

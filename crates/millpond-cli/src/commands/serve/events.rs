@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use super::{hangup::Files, plan::Plan};
 use crate::{
-    numbers::counted,
+    descriptors::Shortage,
+    numbers::{counted, thousands},
     text::{escaped, span},
 };
 
@@ -51,6 +52,7 @@ pub(super) struct Listening {
     version: u32,
     endpoint: String,
     handler: &'static str,
+    max_connections: usize,
     /// A command that shows that it answers.
     example: String,
 }
@@ -66,6 +68,7 @@ impl Listening {
             version: VERSION,
             endpoint: endpoint.to_string(),
             handler: plan.handler.name(),
+            max_connections: plan.max_connections,
             example: format!(
                 "millpond call --to {}{tls} '{{\"a\":1}}'",
                 quoted(&reachable(endpoint).to_string())
@@ -86,6 +89,41 @@ impl fmt::Display for Listening {
             f,
             "listening on {endpoint}, handler {handler}; try: {}",
             escaped(example)
+        )
+    }
+}
+
+/// There can't be as many connections as were asked for.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "few_descriptors")]
+pub(super) struct FewDescriptors {
+    version: u32,
+    max_connections: usize,
+    descriptors_needed: u64,
+    descriptors_limit: u64,
+}
+
+impl FewDescriptors {
+    pub(super) fn of(plan: &Plan) -> Option<Self> {
+        let Shortage { needed, limit } = Shortage::of(plan.max_connections as u64)?;
+        Some(FewDescriptors {
+            version: VERSION,
+            max_connections: plan.max_connections,
+            descriptors_needed: needed,
+            descriptors_limit: limit,
+        })
+    }
+}
+
+impl fmt::Display for FewDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (needed, limit) = (self.descriptors_needed, self.descriptors_limit);
+        let shortage = Shortage { needed, limit };
+        write!(
+            f,
+            "{} need {} descriptors, and {shortage}: until then, those beyond wait until others have gone",
+            counted(self.max_connections as u64, "connection", "connections"),
+            thousands(needed),
         )
     }
 }

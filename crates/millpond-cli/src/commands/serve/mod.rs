@@ -20,7 +20,7 @@ use millpond::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
-    events::{Drained, Draining, Events, Listening},
+    events::{Drained, Draining, Events, FewDescriptors, Listening},
     hangup::Terminal,
     plan::Plan,
 };
@@ -80,9 +80,9 @@ pub(crate) struct Arguments {
     /// After how long without sending anything a heartbeat is sent; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
-    /// How many connections at once
-    #[arg(long, value_name = "COUNT", default_value = "10000")]
-    max_connections: NonZeroU32,
+    /// How many connections at once [default: 10000, or what the limit of open files leaves]
+    #[arg(long, value_name = "COUNT")]
+    max_connections: Option<NonZeroU32>,
     /// How many of them from one address; 0: no such limit
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     max_connections_per_address: u32,
@@ -142,8 +142,12 @@ async fn serve(plan: Plan) -> Result<Exit, Complaint> {
 
     let (events, certificates) = (plan.events, plan.certificates.clone());
     let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
+    let few_descriptors = FewDescriptors::of(&plan);
     let server = start(plan, listener)?;
     events.tell(&listening);
+    if let Some(few_descriptors) = few_descriptors {
+        events.tell(&few_descriptors);
+    }
     let early_end = loop {
         tokio::select! {
             asked = signals.next() => match asked {

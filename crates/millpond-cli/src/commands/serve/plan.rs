@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     thread,
@@ -24,7 +24,10 @@ use super::{
     exec::Exec,
     hangup::{Certificates, Files},
 };
-use crate::complaint::Complaint;
+use crate::{complaint::Complaint, descriptors};
+
+/// How many connections there are at once where nobody says how many.
+const CONNECTIONS: usize = 10_000;
 
 /// What is to be served, where and within which limits.
 pub(super) struct Plan {
@@ -65,7 +68,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         max_handled,
         deadline: unless_zero(arguments.deadline),
         heartbeat: arguments.heartbeat,
-        max_connections: to_usize(arguments.max_connections.get()),
+        max_connections: max_connections(arguments.max_connections, descriptors::room()),
         max_connections_per_address: (per_address > 0).then_some(per_address),
         max_frame: to_usize(arguments.max_frame.get()),
         idle_timeout: unless_zero(arguments.idle_timeout),
@@ -172,6 +175,26 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
+/// What nobody asked for isn't more than there can be: who is one too many is told so, instead of waiting until a file can be opened.
+fn max_connections(asked: Option<NonZeroU32>, room: Option<u64>) -> usize {
+    let can_be = || room.map_or(CONNECTIONS, |room| usize::try_from(room).unwrap_or(usize::MAX));
+    asked.map_or_else(|| CONNECTIONS.min(can_be()).max(1), |asked| to_usize(asked.get()))
+}
+
 fn to_usize(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_what_can_be_and_what_was_asked_for_is_kept() {
+        assert_eq!(max_connections(None, Some(100_000)), 10_000);
+        assert_eq!(max_connections(None, Some(960)), 960);
+        assert_eq!(max_connections(None, Some(0)), 1);
+        assert_eq!(max_connections(None, None), 10_000);
+        assert_eq!(max_connections(NonZeroU32::new(20_000), Some(960)), 20_000);
+    }
 }

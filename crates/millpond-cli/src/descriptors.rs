@@ -1,0 +1,66 @@
+//! How many sockets this process may open.
+
+use std::fmt;
+
+use millpond::transport::system::descriptor_limits;
+
+use crate::numbers::thousands;
+
+/// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
+const OTHERS: u64 = 64;
+
+/// More than this process may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    pub(crate) needed: u64,
+    pub(crate) limit: u64,
+}
+
+impl Shortage {
+    /// Whether so many sockets are too many. Where the limit can't be read, what happens will tell.
+    pub(crate) fn of(sockets: u64) -> Option<Shortage> {
+        Shortage::within(limit()?, sockets)
+    }
+
+    fn within(limit: u64, sockets: u64) -> Option<Shortage> {
+        let needed = sockets.saturating_add(OTHERS);
+        (needed > limit).then_some(Shortage { needed, limit })
+    }
+}
+
+/// What is to be done about it.
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shortage { needed, limit } = *self;
+        write!(
+            f,
+            "this process may open {}; raise that with `ulimit -n {needed}`",
+            thousands(limit)
+        )
+    }
+}
+
+/// How many sockets there may be, if that can be found out.
+pub(crate) fn room() -> Option<u64> {
+    limit().map(|limit| limit.saturating_sub(OTHERS))
+}
+
+fn limit() -> Option<u64> {
+    descriptor_limits().ok().map(|limits| limits.soft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_else_is_open_counts() {
+        assert_eq!(Shortage::within(1_024, 960), None);
+        let shortage = Shortage::within(1_024, 961).expect("one too many");
+        assert_eq!(
+            shortage.to_string(),
+            "this process may open 1,024; raise that with `ulimit -n 1025`"
+        );
+        assert_eq!(Shortage::within(u64::MAX, u64::MAX), None, "no limit");
+    }
+}
