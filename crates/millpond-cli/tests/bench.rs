@@ -3,7 +3,7 @@
 mod common;
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::TcpListener,
     process::Stdio,
     sync::{
@@ -358,6 +358,39 @@ fn errors_under_load_are_counted_by_kind_and_told() {
     );
     let example = short["error_examples"]["protocol"].as_str().expect("a text");
     assert!(example.contains("'x'"), "{example}");
+}
+
+/// More than the sockets hold: it has to be read while the request is being written.
+#[test]
+fn a_server_may_reply_while_it_still_reads() {
+    const LENGTH: usize = 32 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut back = stream.try_clone().expect("a descriptor");
+            thread::spawn(move || io::copy(&mut stream, &mut back));
+        }
+    });
+    let folder = Folder::new();
+    let body = folder.write("body", &"x".repeat(LENGTH));
+    let (length, raw) = (LENGTH.to_string(), ["--framing", "raw", "--body-file", &body]);
+    let shape = [
+        "--expect-length",
+        &length,
+        "--requests",
+        "2",
+        "--rounds",
+        "1",
+        "--callers",
+        "1",
+    ];
+    let (finished, document) = bench(&endpoint, &[&raw[..], &shape, &["--warm-up", "0"]].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    for name in ["short", "exclusive"] {
+        assert_eq!(number(&mode(&document, name)["replies_ok"]), 2, "{document}");
+    }
 }
 
 #[test]

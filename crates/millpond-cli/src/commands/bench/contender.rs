@@ -5,6 +5,7 @@ use std::{
     error::Error,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,13 +16,13 @@ use std::{
 use bytes::Bytes;
 use millpond::{
     client::{Client, ErrorReplies, Pipelining, RequestError},
-    framing::{Direction, Framing, Scan, Step, json},
+    framing::{Direction, FrameError, Framing, Scan, Step, json},
     pool::{AcquireError, BuildError},
     transport::{ConnectError, Dialer, Stream, TcpOptions},
 };
 use nix::errno::Errno;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 
@@ -213,18 +214,38 @@ impl Short {
 
 /// One exchange over a stream that nobody else uses.
 async fn exchange_over(stream: &mut Stream, wire: &Wire, body: &[u8]) -> Result<Bytes, Miss> {
-    let lost = |error: io::Error| Miss {
-        kind: ErrorKind::Lost,
-        said: format!("the connection was lost before the reply came: {error}"),
-    };
-    let no_frame = |error: millpond::framing::FrameError| Miss {
-        kind: ErrorKind::Protocol,
-        said: format!("what came for a reply is none: {error}"),
-    };
     let mut frame = Vec::new();
     wire.encode(Direction::Request, body, &mut frame)
         .map_err(no_frame)?;
-    stream.write_all(&frame).await.map_err(lost)?;
+    let (mut from, mut to) = tokio::io::split(stream);
+    let mut reading = pin!(read_reply(&mut from, wire));
+    // A server that begins to reply before it has read all must not be kept from that.
+    tokio::select! {
+        biased;
+        written = to.write_all(&frame) => match written {
+            Ok(()) => reading.await,
+            // It may have said why before it closed.
+            Err(error) => reading.await.map_err(|_| lost(error)),
+        },
+        replied = &mut reading => replied,
+    }
+}
+
+fn lost(error: io::Error) -> Miss {
+    Miss {
+        kind: ErrorKind::Lost,
+        said: format!("the connection was lost before the reply came: {error}"),
+    }
+}
+
+fn no_frame(error: FrameError) -> Miss {
+    Miss {
+        kind: ErrorKind::Protocol,
+        said: format!("what came for a reply is none: {error}"),
+    }
+}
+
+async fn read_reply(stream: &mut (impl AsyncRead + Unpin), wire: &Wire) -> Result<Bytes, Miss> {
     let mut received = Vec::with_capacity(REPLY);
     let mut scan = Scan::default();
     loop {
