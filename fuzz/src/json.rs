@@ -25,11 +25,14 @@ pub fn run(bytes: &[u8]) {
         assert!(grammar::is_json(&written), "{value} was written as {written:?}");
     }
     if let Some(error) = json::as_error_reply(bytes) {
-        let value = serde_json::from_slice::<Value>(bytes).expect("an error reply is JSON");
-        assert!(
-            is_error_reply(&value, &error),
-            "{value} was taken for an error reply"
-        );
+        assert!(is_json, "no JSON was taken for an error reply");
+        // A member that nobody reads may be what no value can be made of: a number such as 1e999.
+        if let Ok(value) = &value {
+            assert!(
+                is_error_reply(value, &error),
+                "{value} was taken for an error reply"
+            );
+        }
     }
     let message = String::from_utf8_lossy(bytes);
     for kind in [FailureKind::Malformed, FailureKind::TimedOut] {

@@ -226,7 +226,14 @@ mod tests {
         assert_eq!(body, br#"{"error":{"code":-32603,"message":"no \"luck\""}}"#);
         let read = as_error_reply(&body).expect("one");
         assert_eq!((read.code, read.message.as_str()), (-32603, "no \"luck\""));
-        assert!(as_error_reply(br#" { "error" : {"code":1,"message":"m","data":[1]} } "#).is_some());
+        for one in [
+            &br#" { "error" : {"code":1,"message":"m","data":[1]} } "#[..],
+            // Both are JSON, though nothing can be made of them.
+            br#"{"error":{"code":1,"message":"m","data":1e999}}"#,
+            br#"{"error":{"data":"\ud800","code":1,"message":"m"}}"#,
+        ] {
+            assert!(as_error_reply(one).is_some(), "{}", String::from_utf8_lossy(one));
+        }
         for other in [
             &br#"{"error":"text"}"#[..],
             br#"{"error":{"code":1,"message":"m"},"id":1}"#,
