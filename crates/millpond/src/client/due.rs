@@ -43,3 +43,31 @@ impl Due {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_second_or_more_counts_from_when_somebody_looks_and_less_from_the_beginning() {
+        let now = Instant::now();
+        let mut long = Due::within(PATIENT);
+        assert_eq!(long, Due::Within(PATIENT));
+        assert_eq!(long.settle(now + 20 * MS), now + PATIENT + 20 * MS);
+        assert_eq!(long.settle(now + 40 * MS), now + PATIENT + 20 * MS, "once");
+        let mut short = Due::within(PATIENT - MS);
+        let deadline = short.settle(now + 20 * MS);
+        assert!(deadline >= now + PATIENT - MS && short == Due::At(deadline));
+    }
+
+    #[test]
+    fn a_moment_can_wait_for_who_comes_no_later() {
+        let at = Instant::now() + 100 * MS;
+        let can_wait_until = |looks| Due::At(at).can_wait_until(looks);
+        assert!(can_wait_until(Some(at)) && !can_wait_until(Some(at + MS)));
+        assert!(!can_wait_until(None), "nobody comes");
+        assert!(Due::Within(PATIENT).can_wait_until(None), "somebody always does");
+    }
+}
