@@ -102,21 +102,33 @@ enum Who {
     Bare,
     Millpond,
     Deadpool,
+    /// Deadpool with a deadline for waiting and one for the exchange, of 30 s each, as ours has one for both
+    DeadpoolDeadlines,
     Bb8,
 }
 
 impl Who {
-    const ALL: [Who; 4] = [Who::Bare, Who::Millpond, Who::Deadpool, Who::Bb8];
+    const ALL: [Who; 5] = [
+        Who::Bare,
+        Who::Millpond,
+        Who::Deadpool,
+        Who::DeadpoolDeadlines,
+        Who::Bb8,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Who::Bare => "16 own a socket",
             Who::Millpond => "millpond",
             Who::Deadpool => "deadpool",
+            Who::DeadpoolDeadlines => "its deadlines set",
             Who::Bb8 => "bb8",
         }
     }
 }
+
+/// What a client of ours has where nobody says how long.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 struct BareManager(SocketAddr);
 
@@ -165,6 +177,18 @@ impl Caller for FromDeadpool {
     }
 }
 
+/// The same, within deadlines.
+struct WithDeadlines(FromDeadpool);
+
+impl Caller for WithDeadlines {
+    async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
+        let FromDeadpool(pool) = &self.0;
+        let lent: Result<deadpool::managed::Object<BareManager>, _> = pool.get().await;
+        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(tokio::time::timeout(DEADLINE, lent.exchange(body)).await??)
+    }
+}
+
 struct FromBb8(bb8::Pool<BareManager>);
 
 impl Caller for FromBb8 {
@@ -184,6 +208,14 @@ async fn run(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<S
             let pool = pool.max_size(CONNECTIONS.into()).build()?;
             let callers = (0..CALLERS).map(|_| FromDeadpool(pool.clone())).collect();
             slice_of(callers, slice, at_edge).await
+        }
+        Who::DeadpoolDeadlines => {
+            let pool = deadpool::managed::Pool::builder(BareManager(address))
+                .runtime(deadpool::Runtime::Tokio1)
+                .wait_timeout(Some(DEADLINE));
+            let pool = pool.max_size(CONNECTIONS.into()).build()?;
+            let callers = (0..CALLERS).map(|_| WithDeadlines(FromDeadpool(pool.clone())));
+            slice_of(callers.collect(), slice, at_edge).await
         }
         Who::Bb8 => {
             let pool = bb8::Pool::builder().max_size(CONNECTIONS.into());
