@@ -229,10 +229,9 @@ async fn run(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Result<S
 fn throughput(title: &str, runtime: &Runtime, arguments: &ExchangeArguments) -> anyhow::Result<()> {
     let (rounds, slice) = (arguments.rounds, Duration::from_millis(arguments.slice));
     let peer = Peer::start()?;
-    let contestants = match &arguments.only[..] {
-        [] => Who::ALL.to_vec(),
-        only => only.to_vec(),
-    };
+    let only = &arguments.only;
+    let wanted = |who: &Who| only.is_empty() || only.contains(who);
+    let contestants: Vec<_> = Who::ALL.into_iter().filter(wanted).collect();
     let mut order = contestants.clone();
     let mut seen: Vec<Vec<Slice>> = contestants.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
