@@ -171,8 +171,7 @@ struct FromDeadpool(deadpool::managed::Pool<BareManager>);
 
 impl Caller for FromDeadpool {
     async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
-        let lent: Result<deadpool::managed::Object<BareManager>, _> = self.0.get().await;
-        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut lent = lent(self.0.get().await)?;
         Ok(lent.exchange(body).await?)
     }
 }
@@ -183,10 +182,15 @@ struct WithDeadlines(FromDeadpool);
 impl Caller for WithDeadlines {
     async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
         let FromDeadpool(pool) = &self.0;
-        let lent: Result<deadpool::managed::Object<BareManager>, _> = pool.get().await;
-        let mut lent = lent.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut lent = lent(pool.get().await)?;
         Ok(tokio::time::timeout(DEADLINE, lent.exchange(body)).await??)
     }
+}
+
+type Lent = deadpool::managed::Object<BareManager>;
+
+fn lent<E: std::fmt::Display>(lent: Result<Lent, E>) -> anyhow::Result<Lent> {
+    lent.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 struct FromBb8(bb8::Pool<BareManager>);

@@ -12,16 +12,6 @@ fn asked(client: &Client, body: &'static [u8]) -> tokio::task::JoinHandle<Result
     tokio::spawn(async move { client.exchange(body).await.map(|reply| reply.to_vec()) })
 }
 
-/// An exchange that succeeds, and leaves an idle connection.
-async fn warm(client: &Client, port: &mut Port) -> Far {
-    let asked = asked(client, b"0");
-    let mut far = port.accept().await;
-    assert_eq!(far.request().await, b"0");
-    far.reply(b"0").await;
-    assert_eq!(asked.await.unwrap().unwrap(), b"0");
-    far
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_reply_may_be_split_anywhere_among_heartbeats() {
     let reply = frame(b"{\"HeartBeat\":1}");

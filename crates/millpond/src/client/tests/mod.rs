@@ -63,15 +63,15 @@ fn client() -> (Client, Port) {
     (builder.build().expect("valid settings"), port)
 }
 
-/// One exchange, and the far end of its connection.
+/// An exchange that succeeds and leaves an idle connection, whose far end this is.
 async fn warm(client: &Client, port: &mut Port) -> Far {
     let (reply, far) = tokio::join!(client.exchange(b"0"), async {
         let mut far = port.accept().await;
-        far.request().await;
+        assert_eq!(far.request().await, b"0");
         far.reply(b"0").await;
         far
     });
-    reply.unwrap();
+    assert_eq!(reply.unwrap(), &b"0"[..]);
     far
 }
 

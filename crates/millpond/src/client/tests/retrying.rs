@@ -70,13 +70,7 @@ async fn an_unanswered_request_is_sent_again_only_if_that_is_harmless() {
 #[tokio::test(start_paused = true)]
 async fn a_request_of_which_nothing_was_sent_is_sent_again() {
     let (client, mut port) = client();
-    let (first, far) = tokio::join!(client.exchange(b"1"), async {
-        let mut far = port.accept().await;
-        far.request().await;
-        far.reply(b"1").await;
-        far
-    });
-    first.unwrap();
+    let far = warm(&client, &mut port).await;
     // The next write fails, and nothing shows it before.
     far.0.stop_reading();
     let (second, ()) = tokio::join!(client.exchange(b"2"), async {
