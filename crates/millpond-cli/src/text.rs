@@ -74,11 +74,11 @@ pub(crate) fn long_span(time: Duration) -> String {
     }
 }
 
-/// Reads a time: `10s`, `500ms`, `1h 30m`; `0` needs no unit.
+/// Reads a time: `10s`, `500ms`, `1h 30m`; without a unit in seconds: `3`, `1.5`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    match text.trim() {
-        "0" => Ok(Duration::ZERO),
-        text => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    match text.trim().parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+        Err(_) => humantime::parse_duration(text.trim()).map_err(|error| error.to_string()),
     }
 }
 
@@ -113,10 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_with_units_and_zero_without() {
+    fn times_are_read_with_units_and_in_seconds_without() {
         assert_eq!(parse_span("0"), Ok(Duration::ZERO));
         assert_eq!(parse_span("1m 30s"), Ok(Duration::from_secs(90)));
-        assert!(parse_span("10").is_err_and(|error| error.contains("unit")));
+        assert_eq!(parse_span("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_span("1.5"), Ok(Duration::from_millis(1_500)));
+        for bad in ["-1", "NaN", "1e99", "5x", ""] {
+            assert!(parse_span(bad).is_err(), "{bad}");
+        }
         assert!(parse_span_above_zero("0s").is_err());
         assert_eq!(span(Duration::from_micros(1_250)), "1.3 ms");
     }

@@ -137,8 +137,8 @@ fn an_error_reply_can_be_taken_for_a_reply_and_does_nothing_to_a_terminal() {
 fn wrong_flags_are_told_with_the_right_ones() {
     let too = run(&["call", "--too", "x:1", "1"], "");
     assert!(too.code == Some(2) && too.err.contains("'--to'"), "{too:?}");
-    let unit = run(&["call", "--to", "x:1", "--deadline", "5", "1"], "");
-    assert!(unit.code == Some(2) && unit.err.contains("5sec"), "{unit:?}");
+    let unit = run(&["call", "--to", "x:1", "--deadline", "5x", "1"], "");
+    assert!(unit.code == Some(2) && unit.err.contains("time unit"), "{unit:?}");
     let zero = run(&["call", "--to", "x:1", "--deadline", "0", "1"], "");
     assert!(
         zero.code == Some(2) && zero.err.contains("above zero"),

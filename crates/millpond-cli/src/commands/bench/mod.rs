@@ -53,11 +53,15 @@ Examples:
   millpond bench --to 127.0.0.1:7070
   millpond bench --to 127.0.0.1:6379 --framing raw --body 'PING\\r\\n' --expect '+PONG\\r\\n' --rate 20000 --html bench.html
 
-The callers send over connections of their own (short), over a pool with one exchange on a connection at a time (exclusive), or over a pool with
-many in flight (pipelined), in turns. Without --rate each sends as soon as it has its reply: a server that stalls is then asked less, and its
-stalls hardly show. With --rate requests are sent at that rate whatever happens, and latency counts from when each was to be sent.
+The callers send over connections of their own (short), over a pool with one exchange on a connection at a time (exclusive), \
+or over a pool with many in flight (pipelined), in turns. Without --rate each sends as soon as it has its reply: a server \
+that stalls is then asked less, and its stalls hardly show. With --rate requests are sent at that rate whatever happens, and \
+latency counts from when each was to be sent.
+
 Ctrl-C ends it early, with what was found until then; a second one at once.
-Exit codes: 0 every reply was right; 1 some were not; 2 wrong flags; 3 nobody could be connected to; 4 it took too long; 5 no right reply came."
+
+Exit codes: 0 every reply was right; 1 some were not; 2 wrong flags; 3 nobody could be connected to; 4 it took too long; \
+5 no right reply came."
 )]
 pub(crate) struct Arguments {
     /// Where: host:port, tcp://host:port, tls://host:port or unix:///path
@@ -80,7 +84,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value = "16", value_parser = value_parser!(u32).range(1..=100_000))]
     connections: u32,
     /// How long each mode is measured, in seconds or with a unit, warm-up not included
-    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_seconds_above_zero, conflicts_with = "requests")]
+    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_slice, conflicts_with = "requests")]
     seconds: Duration,
     /// How many requests each mode sends, instead of for how long
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=1_000_000_000_000))]
@@ -89,7 +93,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value = "5", value_parser = value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// How long each mode sends before anything counts; 0: not at all
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_seconds)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_warm_up)]
     warm_up: Duration,
     /// Send so many requests a second, whatever becomes of them
     #[arg(long, value_name = "PER_SECOND")]
@@ -298,24 +302,20 @@ fn callers_runtime(threads: usize) -> io::Result<Runtime> {
         .build()
 }
 
-/// A time in seconds, or with its unit: a day at most.
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let time = match text.trim().parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => parse_span(text)?,
-    };
-    match time > DAY {
+/// A time of a day at most.
+fn within_a_day(time: Duration) -> Result<Duration, String> {
+    match time > Duration::from_secs(24 * 60 * 60) {
         true => Err(String::from("it must be no longer than a day")),
         false => Ok(time),
     }
 }
 
-fn parse_seconds_above_zero(text: &str) -> Result<Duration, String> {
-    match parse_seconds(text)? {
-        Duration::ZERO => Err(String::from("it must be above zero")),
-        time => Ok(time),
-    }
+fn parse_slice(text: &str) -> Result<Duration, String> {
+    within_a_day(parse_span_above_zero(text)?)
+}
+
+fn parse_warm_up(text: &str) -> Result<Duration, String> {
+    within_a_day(parse_span(text)?)
 }
 
 #[cfg(test)]
@@ -323,12 +323,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_need_no_unit_and_may_have_one() {
-        assert_eq!(parse_seconds_above_zero("1.5"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(parse_seconds_above_zero("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(parse_seconds("0"), Ok(Duration::ZERO));
+    fn a_mode_is_measured_for_a_day_at_most() {
+        assert_eq!(parse_slice("1.5"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_slice("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_warm_up("0"), Ok(Duration::ZERO));
         for bad in ["0", "-1", "NaN", "1e19", "1e99", "25h", "x"] {
-            assert!(parse_seconds_above_zero(bad).is_err(), "{bad}");
+            assert!(parse_slice(bad).is_err(), "{bad}");
         }
     }
 }

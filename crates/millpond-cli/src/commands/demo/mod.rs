@@ -42,7 +42,9 @@ Examples:
   millpond demo --pipelined --seconds 20 --callers 256 --connections 4 --json > demo.json
 
 Ctrl-C ends it early, with what was found until then; a second one at once.
-Exit codes: 0 every reply was right; 1 something was found that should not be, or it failed; 2 wrong flags, or too few descriptors.")]
+
+Exit codes: 0 every reply was right; 1 something was found that should not be, or it failed; 2 wrong flags, \
+or too few descriptors.")]
 pub(crate) struct Arguments {
     /// How long the load lasts, in seconds; all else takes about half as long again
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=3_600))]

@@ -58,6 +58,7 @@ Examples:
   millpond doctor --to tls://db.example.com:5432 --idle-test 5m ephemeral-ports
 
 Nothing is changed, and no privileges are needed; what can't be read is told. Most checks exist only on Linux.
+
 Exit codes: 0 nothing makes connections fail; 1 something does (✗), or --to can't be reached; 2 wrong flags, no such check, \
 or no such process.")]
 pub(crate) struct Arguments {
