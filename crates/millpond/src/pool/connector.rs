@@ -82,9 +82,33 @@ pub trait Connector: Send + Sync + 'static {
     /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
     /// next borrower would be given the rest of somebody else's reply.
     ///
-    /// The default goes by what the guard saw, and trusts nobody: a connection that was borrowed mutably and then merely dropped is
-    /// closed; [`Connection::release`](super::Connection::release) and [`Pool::with`](super::Pool::with) say that the exchange is
-    /// complete. A connector whose connections know themselves where they stand answers by that.
+    /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed (through `&` or `&mut`) and then merely
+    /// dropped is closed; [`Connection::release`](super::Connection::release) and [`Pool::with`](super::Pool::with) say that the exchange
+    /// is complete. A connector whose connections know themselves where they stand answers by that. For a client that matches requests and
+    /// replies by itself, as most database clients do, that is whether it still works:
+    ///
+    /// ```
+    /// # use millpond::pool::{Connector, LastExchange};
+    /// # struct Client;
+    /// # impl Client {
+    /// #     async fn connect() -> Result<Client, std::io::Error> { Ok(Client) }
+    /// #     fn is_closed(&self) -> bool { false }
+    /// # }
+    /// struct Database;
+    ///
+    /// impl Connector for Database {
+    ///     type Connection = Client;
+    ///     type Error = std::io::Error;
+    ///
+    ///     async fn connect(&self) -> Result<Client, std::io::Error> {
+    ///         Client::connect().await
+    ///     }
+    ///
+    ///     fn is_clean(&self, client: &Client, _: LastExchange) -> bool {
+    ///         !client.is_closed()
+    ///     }
+    /// }
+    /// ```
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open
@@ -164,16 +188,14 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// What the guard of a connection saw of an exchange on it.
-// As wide as a word: a guard with seven bytes of padding is moved in pieces that overlap, for which the processor waits at each move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
 #[non_exhaustive]
 pub enum LastExchange {
-    /// The connection was never borrowed mutably.
+    /// The connection was never accessed, neither mutably nor through a shared reference.
     None,
     /// The borrower said that it is complete.
     Completed,
-    /// The connection was borrowed mutably, and nothing was said after that.
+    /// The connection was accessed, in either way, and the guard was then dropped without a word.
     Open,
 }
 
@@ -219,8 +241,9 @@ pub struct ConnectWith<F>(F);
 
 /// Makes a connector of a function that connects.
 ///
-/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a connection that was borrowed mutably goes back
-/// to the pool by [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed when merely dropped.
+/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a connection that was accessed, be it through a
+/// shared reference, goes back to the pool by [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed
+/// when merely dropped.
 ///
 /// ```
 /// use millpond::pool::{Pool, connect_with};
@@ -229,7 +252,9 @@ pub struct ConnectWith<F>(F);
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let numbers = connect_with(|| async { Ok::<_, std::io::Error>(42) });
 /// let pool = Pool::builder(numbers).build()?;
-/// assert_eq!(*pool.acquire().await?, 42);
+/// let number = pool.acquire().await?;
+/// assert_eq!(*number, 42);
+/// number.release();
 /// # Ok(())
 /// # }
 /// ```

@@ -108,7 +108,7 @@ use state::{Attempt, Effects, Lease, Phase, StageName};
 ///
 /// let connection = pool.acquire().await?;
 /// assert_eq!(*connection, "a connection");
-/// drop(connection); // It is idle again, and the next caller gets it.
+/// connection.release(); // Its exchange is complete: it is idle again, and the next caller gets it.
 /// assert_eq!(pool.snapshot().idle, 1);
 /// # Ok(())
 /// # }
