@@ -88,7 +88,7 @@ pub trait Connector: Send + Sync + 'static {
     /// replies by itself, as most database clients do, that is whether it still works:
     ///
     /// ```
-    /// # use millpond::pool::{Connector, LastExchange};
+    /// # use millpond::pool::{Connector, Eviction, LastExchange};
     /// # struct Client;
     /// # impl Client {
     /// #     async fn connect() -> Result<Client, std::io::Error> { Ok(Client) }
@@ -104,11 +104,19 @@ pub trait Connector: Send + Sync + 'static {
     ///         Client::connect().await
     ///     }
     ///
+    ///     fn check(&self, client: &mut Client) -> Result<(), Eviction> {
+    ///         if client.is_closed() { Err(Eviction::PeerClosed) } else { Ok(()) }
+    ///     }
+    ///
     ///     fn is_clean(&self, client: &Client, _: LastExchange) -> bool {
     ///         !client.is_closed()
     ///     }
     /// }
     /// ```
+    ///
+    /// It must answer without side effects. About a connection that isn't clean after [`LastExchange::Open`] it is asked once more, with
+    /// [`LastExchange::Completed`]: whether only the borrower's word was missing is counted
+    /// ([`Totals::unreleased`](super::Totals::unreleased)).
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open
@@ -232,53 +240,5 @@ impl fmt::Debug for Closing {
             Closing::Done => "Done",
             Closing::After(_) => "After(..)",
         })
-    }
-}
-
-/// A connector that can only connect: made by [`connect_with`].
-#[derive(Clone, Debug)]
-pub struct ConnectWith<F>(F);
-
-/// Makes a connector of a function that connects.
-///
-/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a connection that was accessed, be it through a
-/// shared reference, goes back to the pool by [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed
-/// when merely dropped.
-///
-/// ```
-/// use millpond::pool::{Pool, connect_with};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let numbers = connect_with(|| async { Ok::<_, std::io::Error>(42) });
-/// let pool = Pool::builder(numbers).build()?;
-/// let number = pool.acquire().await?;
-/// assert_eq!(*number, 42);
-/// number.release();
-/// # Ok(())
-/// # }
-/// ```
-pub fn connect_with<F, Fut, T, E>(connect: F) -> ConnectWith<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, E>> + Send,
-    T: Send + 'static,
-    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
-{
-    ConnectWith(connect)
-}
-
-impl<F, Fut, T, E> Connector for ConnectWith<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, E>> + Send,
-    T: Send + 'static,
-    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
-{
-    type Connection = T;
-    type Error = E;
-
-    fn connect(&self) -> impl Future<Output = Result<T, E>> + Send {
-        (self.0)()
     }
 }

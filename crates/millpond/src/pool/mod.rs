@@ -54,6 +54,7 @@ mod acquire;
 mod boxed;
 mod builder;
 mod config;
+mod connect_with;
 mod connection;
 mod connector;
 mod dial;
@@ -80,7 +81,8 @@ pub use self::{
     builder::Builder,
     config::{Backoff, Config, Order, Priority, Probe},
     connection::Connection,
-    connector::{AfterRelease, Closing, ConnectWith, Connector, LastExchange, connect_with},
+    connect_with::{ConnectWith, SelfManaged, connect_with},
+    connector::{AfterRelease, Closing, Connector, LastExchange},
     dial::dial_phase,
     ends::{Address, Ends, Transmission},
     error::{
