@@ -29,6 +29,7 @@
 //! | warn | dial failed | `cause` |
 //! | info | connections lead where none would be dialled now | `pool`, `retired` |
 //! | error | the connector panicked in endpoint_changed or is_current | |
+//! | warn | used connections are dropped without a word, and closed for it; once per pool | `pool`, `acquired_at`, `unreleased`, `released` |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
 //! | debug | evicted | `connection`, `reason` |
