@@ -71,6 +71,7 @@ mod snapshot;
 mod state;
 pub(crate) mod sync;
 mod upkeep;
+mod with;
 
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
@@ -81,8 +82,8 @@ pub use self::{
     acquire::Acquire,
     builder::Builder,
     config::{Backoff, Config, Order, Priority, Probe},
-    connection::Connection,
     connect_with::{ConnectWith, SelfManaged, connect_with},
+    connection::Connection,
     connector::{AfterRelease, Closing, Connector, LastExchange},
     dial::dial_phase,
     ends::{Address, Ends, Transmission},
@@ -236,59 +237,6 @@ impl<C: Connector> Pool<C> {
         self.acquire().blocking()
     }
 
-    /// Runs one exchange on a connection: it is released when `exchange` succeeds, and discarded when it fails, panics, or is dropped
-    /// before it has ended.
-    ///
-    /// ```
-    /// # use millpond::pool::{Pool, connect_with};
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = Pool::builder(connect_with(|| async { Ok::<_, std::io::Error>(vec![1u8]) })).build()?;
-    /// let length = pool
-    ///     .with(async |connection| {
-    ///         connection.push(2);
-    ///         Ok::<_, std::io::Error>(connection.len())
-    ///     })
-    ///     .await?;
-    /// assert_eq!(length, 2);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the closure's own error.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped while the exchange runs, its connection is closed ([`Eviction::UnfinishedExchange`]).
-    #[track_caller]
-    pub fn with<'p, R, E, F>(
-        &'p self,
-        exchange: F,
-    ) -> impl Future<Output = Result<R, WithError<E>>> + use<'p, R, E, F, C>
-    where
-        F: AsyncFnOnce(&mut C::Connection) -> Result<R, E>,
-    {
-        let acquire = self.acquire();
-        async move {
-            let mut unfinished = Unfinished(Some(acquire.await?));
-            let connection = unfinished.0.as_mut().expect("taken only when finished");
-            let outcome = exchange(connection).await;
-            let connection = unfinished.0.take().expect("taken once");
-            match outcome {
-                Ok(value) => {
-                    connection.release();
-                    Ok(value)
-                }
-                Err(error) => {
-                    connection.discard();
-                    Err(WithError::Exchange(error))
-                }
-            }
-        }
-    }
-
     /// Waits until there are as many connections as `min_idle` asks for, and at most this long.
     ///
     /// # Errors
@@ -440,22 +388,6 @@ impl<C: Connector> Pool<C> {
     /// Whether the pool has been closed, or has lost its runtime.
     pub fn is_closed(&self) -> bool {
         matches!(self.lender().lock().phase(), Phase::Closed | Phase::RuntimeEnded)
-    }
-}
-
-/// A connection in the middle of an exchange: dropped as such, it is closed.
-struct Unfinished<C: Connector>(Option<Connection<C>>);
-
-impl<C: Connector> Drop for Unfinished<C> {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            let panicking = std::thread::panicking();
-            connection.discard_because(if panicking {
-                Eviction::Panicked
-            } else {
-                Eviction::UnfinishedExchange
-            });
-        }
     }
 }
 
