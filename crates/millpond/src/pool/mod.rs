@@ -49,6 +49,7 @@
 //! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
 //! | `millpond_pool_evicted_total` | counter | by `reason`: [`Eviction::name`] |
+#![doc = include_str!("bb8_deadpool.md")]
 #![doc = include_str!("generic_pool.md")]
 
 mod acquire;
