@@ -1,5 +1,5 @@
-//! `connections_manage_exchanges`: connections that match replies to requests by themselves go back when they are dropped, as long as they
-//! work.
+//! `connections_manage_exchanges`: connections that match replies to requests by themselves go back when they
+//! are dropped, as long as they work.
 
 use std::{
     convert::Infallible,

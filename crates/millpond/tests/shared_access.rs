@@ -1,5 +1,5 @@
-//! Connections whose I/O goes through `&self`: a lent one that was touched in any way has an open exchange, and whoever borrows after a
-//! cancelled caller never reads that caller's reply.
+//! Connections whose I/O goes through `&self`: a lent one that was touched in any way has an open exchange,
+//! and whoever borrows after a cancelled caller never reads that caller's reply.
 
 use std::{
     future::{Future, pending},
@@ -142,7 +142,8 @@ impl UsedThroughShared for TcpStream {
     }
 }
 
-/// The first caller sends and is cancelled; the second borrows before the first one's reply arrives, and must read its own.
+/// The first caller sends and is cancelled; the second borrows before the first one's reply arrives, and must
+/// read its own.
 async fn a_cancelled_callers_reply_reaches_nobody<C, U>(
     connector: C,
     mut server: Server,

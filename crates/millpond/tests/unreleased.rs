@@ -1,4 +1,5 @@
-//! Who drops connections after use, as other pools want it, is told once per pool, with the place and the cure.
+//! Who drops connections after use, as other pools want it, is told once per pool, with the place and the
+//! cure.
 //!
 //! The only test of its process: see `warnings`.
 

@@ -17,10 +17,12 @@ use super::{Connector, Eviction, LastExchange, boxed::Boxed, lender::Lender, sta
 /// On its way back the connector judges it ([`Connector::is_clean`]): a connection in the middle of an exchange is closed and never
 /// lent again. Dropped by a panic it is closed as well.
 ///
-/// **Any access to the connection opens its exchange**, through `&` as well as through `&mut`: a `UdpSocket`, a `TcpStream` or a database
-/// client can send a request through a shared reference. The exchange stays open until [`release`](Connection::release) says that it is
-/// complete. Dropped with an open exchange the connection is closed, unless its connector knows better. What belongs to the guard
-/// ([`number`](Connection::number), [`age`](Connection::age), [`uses`](Connection::uses), `Debug`) opens nothing.
+/// **Any access to the connection opens its exchange**, through `&` as well as through `&mut`: a `UdpSocket`,
+/// a `TcpStream` or a database client can send a request through a shared reference. The exchange stays open
+/// until [`release`](Connection::release) says that it is complete. Dropped with an open exchange the
+/// connection is closed, unless its connector knows better. What belongs to the guard
+/// ([`number`](Connection::number), [`age`](Connection::age), [`uses`](Connection::uses), `Debug`) opens
+/// nothing.
 ///
 /// Dropping is synchronous and works anywhere: outside a runtime, after the pool's runtime has ended, after the last handle of the
 /// pool is gone (the connection is then closed).
@@ -30,10 +32,10 @@ use super::{Connector, Eviction, LastExchange, boxed::Boxed, lender::Lender, sta
 #[must_use = "dropping it at once gives the connection back unused"]
 pub struct Connection<C: Connector> {
     lender: Arc<Lender<C>>,
-    /// Not 0: the connection was accessed. It is atomic for the sake of those who share the guard, and written without ordering, since
-    /// whoever drops the guard has it alone.
-    // A word, though a bit would do: a guard with seven bytes of padding is moved in pieces that overlap, for which the processor waits at
-    // each move.
+    /// Not 0: the connection was accessed. It is atomic for the sake of those who share the guard, and
+    /// written without ordering, since whoever drops the guard has it alone.
+    // A word, though a bit would do: a guard with seven bytes of padding is moved in pieces that overlap, for
+    // which the processor waits at each move.
     accessed: AtomicUsize,
     /// There until it is given away.
     held: Option<(Place, Boxed<C::Connection>)>,
@@ -66,8 +68,9 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// Gives it back, and says that its exchange is complete: nothing that was sent on it is still to be answered. Connectors that can't
-    /// know that themselves close a connection that was used and is merely dropped.
+    /// Gives it back, and says that its exchange is complete: nothing that was sent on it is still to be
+    /// answered. Connectors that can't know that themselves close a connection that was used and is merely
+    /// dropped.
     pub fn release(mut self) {
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
         // A panic in there drops `self`, which discards.

@@ -16,8 +16,8 @@ const MAX_SOURCES: usize = 16;
 
 /// Opens connections and judges them. Everything that a pool can't know by itself, it asks here.
 ///
-/// Only [`connect`](Connector::connect) has to be written; [`connect_with`] makes a connector of a closure. All other methods have
-/// a default that says "nothing to do".
+/// Only [`connect`](Connector::connect) has to be written; [`connect_with`](super::connect_with) makes a
+/// connector of a closure. All other methods have a default that says "nothing to do".
 ///
 /// | when | asked | runs |
 /// |---|---|---|
@@ -82,10 +82,11 @@ pub trait Connector: Send + Sync + 'static {
     /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
     /// next borrower would be given the rest of somebody else's reply.
     ///
-    /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed (through `&` or `&mut`) and then merely
-    /// dropped is closed; [`Connection::release`](super::Connection::release) and [`Pool::with`](super::Pool::with) say that the exchange
-    /// is complete. A connector whose connections know themselves where they stand answers by that. For a client that matches requests and
-    /// replies by itself, as most database clients do, that is whether it still works:
+    /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed (through `&`
+    /// or `&mut`) and then merely dropped is closed; [`Connection::release`](super::Connection::release) and
+    /// [`Pool::with`](super::Pool::with) say that the exchange is complete. A connector whose connections
+    /// know themselves where they stand answers by that. For a client that matches requests and replies by
+    /// itself, as most database clients do, that is whether it still works:
     ///
     /// ```
     /// # use millpond::pool::{Connector, Eviction, LastExchange};
@@ -114,9 +115,9 @@ pub trait Connector: Send + Sync + 'static {
     /// }
     /// ```
     ///
-    /// It must answer without side effects. About a connection that isn't clean after [`LastExchange::Open`] it is asked once more, with
-    /// [`LastExchange::Completed`]: whether only the borrower's word was missing is counted
-    /// ([`Totals::unreleased`](super::Totals::unreleased)).
+    /// It must answer without side effects. About a connection that isn't clean after [`LastExchange::Open`]
+    /// it is asked once more, with [`LastExchange::Completed`]: whether only the borrower's word was missing
+    /// is counted ([`Totals::unreleased`](super::Totals::unreleased)).
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open

@@ -55,8 +55,9 @@
 mod acquire;
 mod boxed;
 mod builder;
+mod closures;
 mod config;
-mod connect_with;
+
 mod connection;
 mod connector;
 mod dial;
@@ -82,8 +83,8 @@ use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, tim
 pub use self::{
     acquire::Acquire,
     builder::Builder,
+    closures::{ConnectWith, SelfManaged, connect_with},
     config::{Backoff, Config, Order, Priority, Probe},
-    connect_with::{ConnectWith, SelfManaged, connect_with},
     connection::Connection,
     connector::{AfterRelease, Closing, Connector, LastExchange},
     dial::dial_phase,

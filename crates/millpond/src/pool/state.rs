@@ -77,7 +77,8 @@ pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 /// The generation of a connection that was retired by itself: the pool's is never this.
 const NO_GENERATION: u32 = u32::MAX;
 
-/// So many connections dropped without a word, and at least half of all that came back, are no cancelled calls any more.
+/// So many connections dropped without a word, and at least half of all that came back, are no cancelled
+/// calls any more.
 const UNRELEASED_IS_A_HABIT: u64 = 8;
 
 /// How many evictions are remembered.
@@ -415,9 +416,11 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower didn't say that its exchange is complete.
+    /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower didn't say
+    /// that its exchange is complete.
     ///
-    /// The first time that this is evidently how the pool is used, and no call that was cancelled now and then, the answer says so.
+    /// The first time that this is evidently how the pool is used, and no call that was cancelled now and
+    /// then, the answer says so.
     #[must_use]
     pub(crate) fn drop_unreleased(
         &mut self,
