@@ -122,7 +122,7 @@ where
     let mut unfinished = Unfinished(Some(acquire.await?));
     let connection = unfinished.0.as_mut().expect("taken only when finished");
     let outcome = exchange(connection).await;
-    // Somebody else's code, so that the connection is still guarded against a panic.
+    // Somebody else's code: a panic in there closes the connection, as one in the exchange does.
     let clean = outcome.as_ref().err().is_none_or(is_clean);
     let connection = unfinished.0.take().expect("taken once");
     match clean {
