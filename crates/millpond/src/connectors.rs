@@ -49,10 +49,12 @@ type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync>
 ///
 /// # What it knows of a raw stream
 ///
-/// Not where an exchange ends: a stream that was borrowed mutably goes back only by [`release`](crate::pool::Connection::release) or from
-/// [`with`](crate::pool::Pool::with), and is closed when merely dropped. In between nothing must arrive on it: a stream on which
-/// something has, or that the peer has closed or reset, is evicted within a tick of its arrival, and never lent once the reactor has
-/// seen it. TLS session tickets and key updates are nothing in this sense.
+/// Not where an exchange ends: a stream that was accessed, be it through a shared reference (`tcp()` and its
+/// `try_write`), goes back only by [`release`](crate::pool::Connection::release) or from
+/// [`with`](crate::pool::Pool::with), and is closed when merely dropped. In between nothing must arrive on
+/// it: a stream on which something has, or that the peer has closed or reset, is evicted within a tick of its
+/// arrival, and never lent once the reactor has seen it. TLS session tickets and key updates are nothing in
+/// this sense.
 ///
 /// The endpoint's name is looked up again as [`Dialer::refresh`] says; streams to an address that the name has lost (by two answers in a
 /// row) are retired.

@@ -14,7 +14,7 @@
 //!
 //! let connection = pool.acquire().await?; // dialled, or the one that was used last
 //! connection.set_nodelay(true)?;
-//! drop(connection); // idle again: nothing was sent on it
+//! connection.release(); // idle again: nothing is left to be answered on it; merely dropped it would be closed
 //! # Ok(())
 //! # }
 //! ```

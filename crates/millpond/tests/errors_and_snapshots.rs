@@ -350,7 +350,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         "last_failure": { "ago_seconds": null, "cause": "connection refused" },
         "totals": {
             "dials": 3, "dials_failed": 1, "dials_abandoned": 0, "opened": 2, "closed": 1, "detached": 0,
-            "lent": 2, "released": 1, "cancelled": 0, "revoked": 0, "timed_out": 0,
+            "lent": 2, "released": 1, "unreleased": 0, "cancelled": 0, "revoked": 0, "timed_out": 0,
             "turned_away_full": 0, "turned_away_unavailable": 0, "evicted": null,
         },
         "connections": [{

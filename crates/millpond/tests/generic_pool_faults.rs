@@ -406,7 +406,9 @@ async fn test_on_return_is_is_clean_and_on_release() {
     lent.dirty = true;
     drop(lent);
     at_rest(&pool, 0);
-    assert_eq!(pool.snapshot().totals.evicted(Eviction::UnfinishedExchange), 1);
+    let totals = pool.snapshot().totals;
+    assert_eq!(totals.evicted(Eviction::UnfinishedExchange), 1);
+    assert_eq!(totals.unreleased, 0, "it knew itself that it was unfinished");
     let mut lent = pool.acquire().await.unwrap();
     lent.dirty = true;
     lent.release(); // The borrower says that the exchange is complete.

@@ -4,6 +4,7 @@
 //! first, and other tests' threads hear nothing.
 
 mod common;
+mod warnings;
 
 use common::{Endpoint, MS, SECOND, pass};
 
@@ -29,54 +30,4 @@ async fn a_leak_is_warned_of_once_with_its_place_and_a_shared_lease_never() {
         heard[0].contains("connection=2") && heard[0].contains("leak threshold"),
         "{heard:?}"
     );
-}
-
-mod warnings {
-    //! Hears what is warned of.
-
-    use std::{
-        fmt::{Debug, Write},
-        sync::{Arc, Mutex},
-    };
-
-    use tracing::{
-        Event, Level, Metadata, Subscriber,
-        field::{Field, Visit},
-        span,
-    };
-
-    #[derive(Clone, Default)]
-    pub(super) struct Warnings(Arc<Mutex<Vec<String>>>);
-
-    impl Warnings {
-        pub(super) fn heard(&self) -> Vec<String> {
-            self.0.lock().unwrap().clone()
-        }
-    }
-
-    struct Fields(String);
-
-    impl Visit for Fields {
-        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-            write!(self.0, "{field}={value:?} ").unwrap();
-        }
-    }
-
-    impl Subscriber for Warnings {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            *metadata.level() == Level::WARN && metadata.target() == "millpond::pool"
-        }
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn event(&self, event: &Event<'_>) {
-            let mut fields = Fields(String::new());
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(fields.0);
-        }
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
 }

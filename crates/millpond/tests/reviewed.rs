@@ -40,7 +40,7 @@ async fn a_connector_that_knows_nothing_of_exchanges_never_lends_an_open_one() {
     assert_eq!(next.0, 2, "another connection");
     assert_eq!(pool.snapshot().totals.evicted(Eviction::UnfinishedExchange), 1);
 
-    drop(next); // Looked at, and nothing more.
+    next.release(); // Looked at, and nothing more.
     let mut complete = pool.acquire().await.unwrap();
     assert_eq!(complete.0, 2);
     complete.1.push(1);

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,13 @@ use super::{Connector, Eviction, LastExchange, boxed::Boxed, lender::Lender, sta
 /// On its way back the connector judges it ([`Connector::is_clean`]): a connection in the middle of an exchange is closed and never
 /// lent again. Dropped by a panic it is closed as well.
 ///
+/// **Any access to the connection opens its exchange**, through `&` as well as through `&mut`: a `UdpSocket`,
+/// a `TcpStream` or a database client can send a request through a shared reference. The exchange stays open
+/// until [`release`](Connection::release) says that it is complete. Dropped with an open exchange the
+/// connection is closed, unless its connector knows better. What belongs to the guard
+/// ([`number`](Connection::number), [`age`](Connection::age), [`uses`](Connection::uses), `Debug`) opens
+/// nothing.
+///
 /// Dropping is synchronous and works anywhere: outside a runtime, after the pool's runtime has ended, after the last handle of the
 /// pool is gone (the connection is then closed).
 ///
@@ -22,7 +32,11 @@ use super::{Connector, Eviction, LastExchange, boxed::Boxed, lender::Lender, sta
 #[must_use = "dropping it at once gives the connection back unused"]
 pub struct Connection<C: Connector> {
     lender: Arc<Lender<C>>,
-    exchange: LastExchange,
+    /// Not 0: the connection was accessed. It is atomic for the sake of those who share the guard, and
+    /// written without ordering, since whoever drops the guard has it alone.
+    // A word, though a bit would do: a guard with seven bytes of padding is moved in pieces that overlap, for
+    // which the processor waits at each move.
+    accessed: AtomicUsize,
     /// There until it is given away.
     held: Option<(Place, Boxed<C::Connection>)>,
 }
@@ -31,7 +45,7 @@ impl<C: Connector> Connection<C> {
     pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place, connection: Boxed<C::Connection>) -> Self {
         Connection {
             lender: Arc::clone(lender),
-            exchange: LastExchange::None,
+            accessed: AtomicUsize::new(0),
             held: Some((place, connection)),
         }
     }
@@ -54,12 +68,16 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// Gives it back, and says that its exchange is complete: connectors that can't know that themselves close a connection that was
-    /// borrowed mutably and is merely dropped.
+    /// Gives it back, and says that its exchange is complete: nothing that was sent on it is still to be
+    /// answered. Connectors that can't know that themselves close a connection that was used and is merely
+    /// dropped.
     pub fn release(mut self) {
-        let lender = Arc::clone(&self.lender);
-        lender.connector.exchange_completed(&mut self);
-        self.exchange = LastExchange::Completed;
+        let (_, connection) = self.held.as_mut().expect("held until it is given away");
+        // A panic in there drops `self`, which discards.
+        self.lender.connector.exchange_completed(connection);
+        if let Some((place, connection)) = self.held.take() {
+            self.lender.take_back(place, connection, LastExchange::Completed);
+        }
     }
 
     /// Closes it instead of giving it back. The eviction's reason is what the connector's check finds wrong with it, else
@@ -114,6 +132,12 @@ impl<C: Connector> Connection<C> {
         self.lender.transition(|state, fx| state.served(self.place(), fx));
     }
 
+    /// The connection, for what is no use of it.
+    fn untouched(&self) -> &C::Connection {
+        let (_, connection) = self.held.as_ref().expect("held until it is given away");
+        connection
+    }
+
     fn place(&self) -> &Place {
         let (place, _) = self.held.as_ref().expect("held until it is given away");
         place
@@ -131,14 +155,14 @@ impl<C: Connector> Deref for Connection<C> {
     type Target = C::Connection;
 
     fn deref(&self) -> &C::Connection {
-        let (_, connection) = self.held.as_ref().expect("held until it is given away");
-        connection
+        self.accessed.store(1, Relaxed);
+        self.untouched()
     }
 }
 
 impl<C: Connector> DerefMut for Connection<C> {
     fn deref_mut(&mut self) -> &mut C::Connection {
-        self.exchange = LastExchange::Open;
+        *self.accessed.get_mut() = 1;
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
         connection
     }
@@ -147,7 +171,11 @@ impl<C: Connector> DerefMut for Connection<C> {
 impl<C: Connector> Drop for Connection<C> {
     fn drop(&mut self) {
         if let Some((place, connection)) = self.held.take() {
-            self.lender.take_back(place, connection, self.exchange);
+            let exchange = match *self.accessed.get_mut() {
+                0 => LastExchange::None,
+                _ => LastExchange::Open,
+            };
+            self.lender.take_back(place, connection, exchange);
         }
     }
 }
@@ -157,6 +185,7 @@ where
     C::Connection: fmt::Debug,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connection").field(&**self).finish()
+        // Not through `Deref`: printing a connection is no use of it.
+        f.debug_tuple("Connection").field(self.untouched()).finish()
     }
 }

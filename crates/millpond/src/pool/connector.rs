@@ -16,8 +16,8 @@ const MAX_SOURCES: usize = 16;
 
 /// Opens connections and judges them. Everything that a pool can't know by itself, it asks here.
 ///
-/// Only [`connect`](Connector::connect) has to be written; [`connect_with`] makes a connector of a closure. All other methods have
-/// a default that says "nothing to do".
+/// Only [`connect`](Connector::connect) has to be written; [`connect_with`](super::connect_with) makes a
+/// connector of a closure. All other methods have a default that says "nothing to do".
 ///
 /// | when | asked | runs |
 /// |---|---|---|
@@ -82,9 +82,42 @@ pub trait Connector: Send + Sync + 'static {
     /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
     /// next borrower would be given the rest of somebody else's reply.
     ///
-    /// The default goes by what the guard saw, and trusts nobody: a connection that was borrowed mutably and then merely dropped is
-    /// closed; [`Connection::release`](super::Connection::release) and [`Pool::with`](super::Pool::with) say that the exchange is
-    /// complete. A connector whose connections know themselves where they stand answers by that.
+    /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed (through `&`
+    /// or `&mut`) and then merely dropped is closed; [`Connection::release`](super::Connection::release) and
+    /// [`Pool::with`](super::Pool::with) say that the exchange is complete. A connector whose connections
+    /// know themselves where they stand answers by that. For a client that matches requests and replies by
+    /// itself, as most database clients do, that is whether it still works:
+    ///
+    /// ```
+    /// # use millpond::pool::{Connector, Eviction, LastExchange};
+    /// # struct Client;
+    /// # impl Client {
+    /// #     async fn connect() -> Result<Client, std::io::Error> { Ok(Client) }
+    /// #     fn is_closed(&self) -> bool { false }
+    /// # }
+    /// struct Database;
+    ///
+    /// impl Connector for Database {
+    ///     type Connection = Client;
+    ///     type Error = std::io::Error;
+    ///
+    ///     async fn connect(&self) -> Result<Client, std::io::Error> {
+    ///         Client::connect().await
+    ///     }
+    ///
+    ///     fn check(&self, client: &mut Client) -> Result<(), Eviction> {
+    ///         if client.is_closed() { Err(Eviction::PeerClosed) } else { Ok(()) }
+    ///     }
+    ///
+    ///     fn is_clean(&self, client: &Client, _: LastExchange) -> bool {
+    ///         !client.is_closed()
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It must answer without side effects. About a connection that isn't clean after [`LastExchange::Open`]
+    /// it is asked once more, with [`LastExchange::Completed`]: whether only the borrower's word was missing
+    /// is counted ([`Totals::unreleased`](super::Totals::unreleased)).
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open
@@ -164,16 +197,14 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// What the guard of a connection saw of an exchange on it.
-// As wide as a word: a guard with seven bytes of padding is moved in pieces that overlap, for which the processor waits at each move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
 #[non_exhaustive]
 pub enum LastExchange {
-    /// The connection was never borrowed mutably.
+    /// The connection was never accessed, neither mutably nor through a shared reference.
     None,
     /// The borrower said that it is complete.
     Completed,
-    /// The connection was borrowed mutably, and nothing was said after that.
+    /// The connection was accessed, in either way, and the guard was then dropped without a word.
     Open,
 }
 
@@ -210,50 +241,5 @@ impl fmt::Debug for Closing {
             Closing::Done => "Done",
             Closing::After(_) => "After(..)",
         })
-    }
-}
-
-/// A connector that can only connect: made by [`connect_with`].
-#[derive(Clone, Debug)]
-pub struct ConnectWith<F>(F);
-
-/// Makes a connector of a function that connects.
-///
-/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a connection that was borrowed mutably goes back
-/// to the pool by [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed when merely dropped.
-///
-/// ```
-/// use millpond::pool::{Pool, connect_with};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let numbers = connect_with(|| async { Ok::<_, std::io::Error>(42) });
-/// let pool = Pool::builder(numbers).build()?;
-/// assert_eq!(*pool.acquire().await?, 42);
-/// # Ok(())
-/// # }
-/// ```
-pub fn connect_with<F, Fut, T, E>(connect: F) -> ConnectWith<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, E>> + Send,
-    T: Send + 'static,
-    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
-{
-    ConnectWith(connect)
-}
-
-impl<F, Fut, T, E> Connector for ConnectWith<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, E>> + Send,
-    T: Send + 'static,
-    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
-{
-    type Connection = T;
-    type Error = E;
-
-    fn connect(&self) -> impl Future<Output = Result<T, E>> + Send {
-        (self.0)()
     }
 }

@@ -19,7 +19,8 @@ pub enum Eviction {
     PeerReset,
     /// Bytes arrived that nobody had asked for.
     UnsolicitedBytes,
-    /// It came back in the middle of an exchange.
+    /// It came back in the middle of an exchange: of one that it knows of, or its borrower used it and didn't
+    /// say that it had ended.
     UnfinishedExchange,
     /// The peer stopped sending heartbeats.
     HeartbeatMissed,
@@ -141,6 +142,12 @@ pub struct Totals {
     pub lent: u64,
     /// Lent connections that came back, clean or not. Detached ones don't.
     pub released: u64,
+    /// Lent connections that were used and then merely dropped, without
+    /// [`release`](crate::pool::Connection::release), and were closed for it: those of callers who gave up in
+    /// the middle of an exchange, and those of callers who never say that one is complete. Evicted as
+    /// [`Eviction::UnfinishedExchange`], in which connections count as well that knew themselves to be in
+    /// one.
+    pub unreleased: u64,
     /// Waiters that gave up: their future was dropped before they had been refused.
     pub cancelled: u64,
     /// Grants that weren't picked up in time and went to somebody else.

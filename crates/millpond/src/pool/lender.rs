@@ -27,7 +27,7 @@ use super::{
     dial::{CheckToken, CloseToken, Purpose},
     error::Judged,
     runtime::{Bell, Runtime},
-    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State, TICK},
+    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State, TICK, Unreleased},
     sync::{Mutex, MutexGuard},
 };
 
@@ -314,6 +314,22 @@ impl<C: Connector> Lender<C> {
         );
     }
 
+    /// Says where connections are dropped without a word, and what to write there.
+    #[cold]
+    fn report_unreleased(&self, habit: &Unreleased<Borrower>) {
+        let pool = self.lock().config().name.clone();
+        tracing::warn!(
+            target: "millpond::pool",
+            pool,
+            acquired_at = %habit.tag.place,
+            unreleased = habit.unreleased,
+            released = habit.released,
+            "connections are used and then merely dropped, and each is closed for it, since its reply may be still to come; call \
+             release() when the reply has been read, or run the exchange in Pool::with; if connections match replies to requests by \
+             themselves, build the connector with connections_manage_exchanges(); calls that were cancelled need nothing"
+        );
+    }
+
     /// A lent connection comes back by being dropped or released: judge it, and act on it.
     pub(crate) fn take_back(
         self: &Arc<Self>,
@@ -331,8 +347,16 @@ impl<C: Connector> Lender<C> {
         let connection = returning.connection();
         if !self.connector.is_clean(connection, exchange) {
             // An endpoint that hangs up on everybody is to be told from callers who give up.
-            let died_of = self.died_of(connection);
-            return returning.discard(died_of.unwrap_or(Eviction::UnfinishedExchange));
+            if let Some(reason) = self.died_of(connection) {
+                return returning.discard(reason);
+            }
+            // A connection that knows itself where it stands says the same whatever its borrower says.
+            let was_a_word_missing = exchange == LastExchange::Open
+                && self.connector.is_clean(connection, LastExchange::Completed);
+            return match was_a_word_missing {
+                true => returning.drop_unreleased(),
+                false => returning.discard(Eviction::UnfinishedExchange),
+            };
         }
         match self.connector.on_release(connection) {
             Ok(AfterRelease::Ready) => {
@@ -530,6 +554,17 @@ impl<C: Connector> Returning<'_, C> {
         let lender = self.lender;
         let (place, connection) = self.defuse();
         lender.discard(place, connection, reason);
+    }
+
+    fn drop_unreleased(self) {
+        let lender = self.lender;
+        let (place, connection) = self.defuse();
+        let now = lender.clock.now();
+        let random = fastrand::u64(..);
+        let habit = lender.transition(|state, fx| state.drop_unreleased(place, connection, now, random, fx));
+        if let Some(habit) = habit {
+            lender.report_unreleased(&habit);
+        }
     }
 }
 

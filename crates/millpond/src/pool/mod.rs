@@ -29,6 +29,7 @@
 //! | warn | dial failed | `cause` |
 //! | info | connections lead where none would be dialled now | `pool`, `retired` |
 //! | error | the connector panicked in endpoint_changed or is_current | |
+//! | warn | used connections are dropped without a word, and closed for it; once per pool | `pool`, `acquired_at`, `unreleased`, `released` |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
 //! | debug | evicted | `connection`, `reason` |
@@ -48,12 +49,15 @@
 //! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
 //! | `millpond_pool_evicted_total` | counter | by `reason`: [`Eviction::name`] |
+#![doc = include_str!("bb8_deadpool.md")]
 #![doc = include_str!("generic_pool.md")]
 
 mod acquire;
 mod boxed;
 mod builder;
+mod closures;
 mod config;
+
 mod connection;
 mod connector;
 mod dial;
@@ -69,6 +73,7 @@ mod snapshot;
 mod state;
 pub(crate) mod sync;
 mod upkeep;
+mod with;
 
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
@@ -78,9 +83,10 @@ use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, tim
 pub use self::{
     acquire::Acquire,
     builder::Builder,
+    closures::{ConnectWith, SelfManaged, connect_with},
     config::{Backoff, Config, Order, Priority, Probe},
     connection::Connection,
-    connector::{AfterRelease, Closing, ConnectWith, Connector, LastExchange, connect_with},
+    connector::{AfterRelease, Closing, Connector, LastExchange},
     dial::dial_phase,
     ends::{Address, Ends, Transmission},
     error::{
@@ -108,7 +114,7 @@ use state::{Attempt, Effects, Lease, Phase, StageName};
 ///
 /// let connection = pool.acquire().await?;
 /// assert_eq!(*connection, "a connection");
-/// drop(connection); // It is idle again, and the next caller gets it.
+/// connection.release(); // Its exchange is complete: it is idle again, and the next caller gets it.
 /// assert_eq!(pool.snapshot().idle, 1);
 /// # Ok(())
 /// # }
@@ -231,59 +237,6 @@ impl<C: Connector> Pool<C> {
     #[track_caller]
     pub fn blocking_acquire(&self) -> Result<Connection<C>, AcquireError> {
         self.acquire().blocking()
-    }
-
-    /// Runs one exchange on a connection: it is released when `exchange` succeeds, and discarded when it fails, panics, or is dropped
-    /// before it has ended.
-    ///
-    /// ```
-    /// # use millpond::pool::{Pool, connect_with};
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = Pool::builder(connect_with(|| async { Ok::<_, std::io::Error>(vec![1u8]) })).build()?;
-    /// let length = pool
-    ///     .with(async |connection| {
-    ///         connection.push(2);
-    ///         Ok::<_, std::io::Error>(connection.len())
-    ///     })
-    ///     .await?;
-    /// assert_eq!(length, 2);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the closure's own error.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped while the exchange runs, its connection is closed ([`Eviction::UnfinishedExchange`]).
-    #[track_caller]
-    pub fn with<'p, R, E, F>(
-        &'p self,
-        exchange: F,
-    ) -> impl Future<Output = Result<R, WithError<E>>> + use<'p, R, E, F, C>
-    where
-        F: AsyncFnOnce(&mut C::Connection) -> Result<R, E>,
-    {
-        let acquire = self.acquire();
-        async move {
-            let mut unfinished = Unfinished(Some(acquire.await?));
-            let connection = unfinished.0.as_mut().expect("taken only when finished");
-            let outcome = exchange(connection).await;
-            let connection = unfinished.0.take().expect("taken once");
-            match outcome {
-                Ok(value) => {
-                    connection.release();
-                    Ok(value)
-                }
-                Err(error) => {
-                    connection.discard();
-                    Err(WithError::Exchange(error))
-                }
-            }
-        }
     }
 
     /// Waits until there are as many connections as `min_idle` asks for, and at most this long.
@@ -437,22 +390,6 @@ impl<C: Connector> Pool<C> {
     /// Whether the pool has been closed, or has lost its runtime.
     pub fn is_closed(&self) -> bool {
         matches!(self.lender().lock().phase(), Phase::Closed | Phase::RuntimeEnded)
-    }
-}
-
-/// A connection in the middle of an exchange: dropped as such, it is closed.
-struct Unfinished<C: Connector>(Option<Connection<C>>);
-
-impl<C: Connector> Drop for Unfinished<C> {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            let panicking = std::thread::panicking();
-            connection.discard_because(if panicking {
-                Eviction::Panicked
-            } else {
-                Eviction::UnfinishedExchange
-            });
-        }
     }
 }
 

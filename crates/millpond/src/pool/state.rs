@@ -52,7 +52,7 @@ mod tests;
 use std::{collections::VecDeque, time::Duration};
 
 pub(crate) use self::{
-    effects::{Attempt, Effects, Evicted, Leak, Look, Polled, Returned},
+    effects::{Attempt, Effects, Evicted, Leak, Look, Polled, Returned, Unreleased},
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
@@ -76,6 +76,10 @@ pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 
 /// The generation of a connection that was retired by itself: the pool's is never this.
 const NO_GENERATION: u32 = u32::MAX;
+
+/// So many connections dropped without a word, and at least half of all that came back, are no cancelled
+/// calls any more.
+const UNRELEASED_IS_A_HABIT: u64 = 8;
 
 /// How many evictions are remembered.
 pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
@@ -156,6 +160,8 @@ pub(crate) struct State<K: Kinds> {
     next_expiry: Moment,
     evictions: VecDeque<EvictionRecord>,
     totals: Totals,
+    /// That connections are dropped without a word has been said once.
+    told_of_unreleased: bool,
 }
 
 /// An eviction, remembered.
@@ -184,6 +190,7 @@ impl<K: Kinds> State<K> {
             next_expiry: Moment::NEVER,
             evictions: VecDeque::with_capacity(REMEMBERED_EVICTIONS),
             totals: Totals::default(),
+            told_of_unreleased: false,
             config,
         }
     }
@@ -407,6 +414,40 @@ impl<K: Kinds> State<K> {
         self.totals.released += 1;
         self.evict_unfit(place.index(), connection, reason, random, fx);
         self.settle(fx);
+    }
+
+    /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower didn't say
+    /// that its exchange is complete.
+    ///
+    /// The first time that this is evidently how the pool is used, and no call that was cancelled now and
+    /// then, the answer says so.
+    #[must_use]
+    pub(crate) fn drop_unreleased(
+        &mut self,
+        place: Place,
+        connection: K::Connection,
+        now: Moment,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) -> Option<Unreleased<K::Tag>> {
+        let tag = match self.slots.of(&place).stage {
+            Stage::Active { tag, .. } => Some(tag),
+            _ => None,
+        };
+        self.discard(place, connection, Eviction::UnfinishedExchange, now, random, fx);
+        self.totals.unreleased += 1;
+        let Totals {
+            unreleased, released, ..
+        } = self.totals;
+        let is_a_habit = unreleased >= UNRELEASED_IS_A_HABIT && unreleased >= released.div_ceil(2);
+        if !is_a_habit || std::mem::replace(&mut self.told_of_unreleased, true) {
+            return None;
+        }
+        tag.map(|tag| Unreleased {
+            tag,
+            unreleased,
+            released,
+        })
     }
 
     /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had it. The endpoint is blamed for one

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Checking, Kinds, Phase, Stage, StageName, Standing, State};
+use super::{Checking, Eviction, Kinds, Phase, Stage, StageName, Standing, State};
 
 impl<K: Kinds> State<K> {
     /// Panics when an invariant of the machine (listed at its top) doesn't hold.
@@ -150,6 +150,8 @@ impl<K: Kinds> State<K> {
         let evicted: u64 = totals.evicted.iter().sum();
         let closing = self.slots.count(StageName::Closing) as u64;
         assert_eq!(evicted, totals.closed + closing, "evicted");
+        let unfinished = totals.evicted(Eviction::UnfinishedExchange);
+        assert!(totals.unreleased <= unfinished, "unreleased");
         assert_eq!(
             self.evictions.len() as u64,
             evicted.min(64),

@@ -22,6 +22,17 @@ pub(crate) struct Leak<T> {
     pub(crate) lent_for: Duration,
 }
 
+/// Connections are used and then dropped without a word, as a habit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreleased<T> {
+    /// Who dropped the last one.
+    pub(crate) tag: T,
+    /// How many were dropped like that,
+    pub(crate) unreleased: u64,
+    /// of how many that came back in all.
+    pub(crate) released: u64,
+}
+
 /// What the caller of a transition must do once it has released the lock.
 ///
 /// One is made and dropped for every acquire and every release, so what these may bring about (a wake, a waker to drop) lies in

@@ -384,6 +384,15 @@ impl<'t> Driver<'t> {
         let (held, now) = self.take_lent(draws);
         let (reason, random) = (draws.reason(), draws.random());
         let mut fx = Effects::none();
+        if draws.one_in(3) {
+            let told = self
+                .state
+                .drop_unreleased(held.place, held.connection, now, random, &mut fx);
+            let told = told.map(|told| (told.tag, told.unreleased, told.released));
+            let expected = self.model.drop_unreleased(held.number, now, random);
+            assert_eq!(told, expected, "whether it is told, and what");
+            return self.done(Op::Discard, fx);
+        }
         self.state
             .discard(held.place, held.connection, reason, now, random, &mut fx);
         self.model.discard(held.number, reason, now, random);

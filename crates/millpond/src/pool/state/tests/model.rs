@@ -106,6 +106,7 @@ pub(super) struct Model {
     pub(super) connections: Vec<Connection>,
     pub(super) callers: Vec<Caller>,
     pub(super) totals: Totals,
+    told_of_unreleased: bool,
     /// Number, reason, when, age, uses.
     pub(super) evictions: Vec<(u64, Eviction, Moment, Duration, u64)>,
     pub(super) failures: u32,
@@ -134,6 +135,7 @@ impl Model {
             connections: Vec::new(),
             callers: Vec::new(),
             totals: Totals::default(),
+            told_of_unreleased: false,
             evictions: Vec::new(),
             failures: 0,
             last_failure: None,

@@ -198,6 +198,12 @@ impl Scene {
         self.does(|state, now, fx| state.discard(place, number, reason, now, u64::MAX, fx));
     }
 
+    /// Says whether this is told, of how many.
+    fn drop_unreleased(&mut self, (place, number): Lent) -> Option<u64> {
+        let told = self.does(|state, now, fx| state.drop_unreleased(place, number, now, u64::MAX, fx));
+        told.map(|told| told.unreleased)
+    }
+
     // ---- the pool's own work ------------------------------------------------------------------------------------
 
     /// The dial begun first succeeds; says its connection's number.

@@ -164,6 +164,26 @@ impl Model {
         self.rest();
     }
 
+    /// Says whether it is time to say so: who, how many, of how many.
+    pub(in super::super) fn drop_unreleased(
+        &mut self,
+        number: u64,
+        now: Moment,
+        random: u64,
+    ) -> Option<(CallerId, u64, u64)> {
+        let At::Active { tag, .. } = self.connection(number).at else {
+            panic!("{number} isn't lent");
+        };
+        self.discard(number, Eviction::UnfinishedExchange, now, random);
+        self.totals.unreleased += 1;
+        let (unreleased, released) = (self.totals.unreleased, self.totals.released);
+        if self.told_of_unreleased || unreleased < 8 || 2 * unreleased < released {
+            return None;
+        }
+        self.told_of_unreleased = true;
+        Some((tag, unreleased, released))
+    }
+
     pub(in super::super) fn reject(&mut self, number: u64, reason: Eviction, now: Moment, random: u64) {
         self.advance(now);
         self.totals.lent -= 1;

@@ -230,3 +230,49 @@ fn only_the_last_evictions_are_remembered() {
     assert_eq!(scene.state.totals().evicted(Eviction::Discarded), 70);
     assert_eq!(scene.state.slots().all().len(), 1, "one slot serves them all");
 }
+
+/// One connection after the other, dialled and lent: what is done with each is said by `ends`.
+fn lend_and_end(scene: &mut Scene, times: usize, mut ends: impl FnMut(&mut Scene, Lent)) {
+    for _ in 0..times {
+        let lent = match scene.acquire_fails() {
+            Attempt::Lent(place, connection) => (place, connection),
+            _ => {
+                let waits = scene.wait();
+                scene.dial_succeeds();
+                scene.picks_up(waits)
+            }
+        };
+        ends(scene, lent);
+        scene.all_closed();
+    }
+}
+
+#[test]
+fn connections_dropped_without_a_word_are_told_of_once_at_the_eighth() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut told = Vec::new();
+    lend_and_end(&mut scene, 20, |scene, lent| {
+        told.push(scene.drop_unreleased(lent))
+    });
+    let mut expected = vec![None; 20];
+    expected[7] = Some(8);
+    assert_eq!(told, expected);
+    let totals = scene.state.totals();
+    assert_eq!((totals.unreleased, totals.released), (20, 20));
+    assert_eq!(totals.evicted(Eviction::UnfinishedExchange), 20);
+}
+
+#[test]
+fn connections_dropped_without_a_word_are_told_of_when_they_are_half_of_all_that_came_back() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    lend_and_end(&mut scene, 10, |scene, lent| scene.release(lent));
+    lend_and_end(&mut scene, 5, |scene, lent| {
+        scene.discard(lent, Eviction::UnfinishedExchange)
+    });
+    lend_and_end(&mut scene, 14, |scene, lent| {
+        assert_eq!(scene.drop_unreleased(lent), None)
+    });
+    lend_and_end(&mut scene, 1, |scene, lent| {
+        assert_eq!(scene.drop_unreleased(lent), Some(15))
+    });
+}
