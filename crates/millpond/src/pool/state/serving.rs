@@ -229,9 +229,13 @@ impl<K: Kinds> State<K> {
             self.settle(fx);
             return;
         }
-        let handed_over = matches!(self.slots.at(at).stage, Stage::Active { .. });
+        // Straight after a dial or a probe there is no need for another.
+        let used = matches!(
+            self.slots.at(at).stage,
+            Stage::Active { .. } | Stage::Checking(Checking::Reset)
+        );
         match self.waiters.first() {
-            Some(_) if handed_over && self.config.probe.is_always() && !self.paused => {
+            Some(_) if used && self.config.probe.is_always() && !self.paused => {
                 self.probe(at, connection, fx);
             }
             Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),

@@ -331,14 +331,17 @@ impl Model {
     }
     /// A connection fit for use has arrived: new, returned, or checked.
     fn welcome(&mut self, number: u64) {
-        let returned = matches!(self.connection(number).at, At::Active { .. });
+        let used = matches!(
+            self.connection(number).at,
+            At::Active { .. } | At::Checking(Checking::Reset)
+        );
         if let Some(reason) = self.unusable(number) {
             self.evict(number, reason);
             return;
         }
         match self.first_in_line().filter(|_| !self.paused) {
             None => self.enter(number, At::Idle),
-            Some(_) if returned && self.config.probe == Probe::Always => self.start_probe(number),
+            Some(_) if used && self.config.probe == Probe::Always => self.start_probe(number),
             Some(first) => self.grant(number, first),
         }
     }
