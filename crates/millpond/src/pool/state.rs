@@ -428,7 +428,7 @@ impl<K: Kinds> State<K> {
         let never_served = !slot.proven;
         self.evict(at, connection, reason, fx);
         if never_served {
-            self.endpoint_failed(K::Cause::from(reason), random, fx);
+            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
         }
         self.settle(fx);
     }
@@ -470,7 +470,7 @@ impl<K: Kinds> State<K> {
             Err(cause) => {
                 self.totals.dials_failed += 1;
                 self.vacate(at, fx);
-                self.endpoint_failed(cause, random, fx);
+                self.endpoint_failed(at, cause, random, fx);
             }
         }
         self.settle(fx);

@@ -85,13 +85,20 @@ impl<K: Kinds> State<K> {
         Some(self.outage.dial_from(self.somebody_waits()))
     }
 
+    /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't bring that.
+    #[inline]
+    pub(super) fn dark_from(&self) -> Option<Moment> {
+        let latest = self.slots.back(StageName::Connecting)?;
+        self.outage.dark_from(self.slots.at(latest).dialled)
+    }
+
     /// Makes sure that upkeep comes as soon as time alone will bring something.
     #[inline]
     pub(super) fn plan_wake(&mut self, fx: &mut Effects<K>) {
         let mut wake = self.planned_wake;
         if self.waiters.waiting() > 0 {
             wake = wake.min(self.waiters.earliest_deadline());
-            wake = wake.min(self.outage.dark_from().unwrap_or(Moment::NEVER));
+            wake = wake.min(self.dark_from().unwrap_or(Moment::NEVER));
         }
         if self.somebody_waits()
             && let Some(oldest) = self.slots.front(StageName::Granted)
@@ -419,7 +426,7 @@ impl<K: Kinds> State<K> {
         let blamed = self.is_to_blame(at, reason);
         self.evict(at, connection, reason, fx);
         if blamed {
-            self.endpoint_failed(K::Cause::from(reason), random, fx);
+            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
         }
     }
 
@@ -427,13 +434,18 @@ impl<K: Kinds> State<K> {
         reason.is_the_endpoints_doing() && !self.slots.at(at).proven
     }
 
-    /// A dial failed, or a connection died before it was proven.
-    pub(super) fn endpoint_failed(&mut self, cause: K::Cause, random: u64, fx: &mut Effects<K>) {
+    /// The dial in this slot failed, or its connection died before it was proven. Either is on its way out, or gone.
+    pub(super) fn endpoint_failed(&mut self, at: u32, cause: K::Cause, random: u64, fx: &mut Effects<K>) {
         let any_live = self.slots.live() > 0;
-        let earlier = self.outage.failed(cause, self.now, any_live, random);
+        let slot = self.slots.at(at);
+        let dial = outage::LostDial {
+            number: slot.number,
+            began: slot.dialled,
+        };
+        let next = self.slots.next_number();
+        let earlier = self.outage.failed(dial, cause, next, self.now, any_live, random);
         fx.causes_to_drop.extend(earlier);
         fx.changed = true;
-        self.outage.darken(self.now, any_live);
         if self.outage.dark() && !self.paused {
             self.refuse_all(Refusal::Unavailable, fx);
         }
