@@ -65,6 +65,7 @@ async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_serv
 /// What answers is spared even while many callers ask, and they are served soon after it works again.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_for_30_s_after_it_was_reached_meets_at_most_60_dials() {
+    fastrand::seed(1);
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(10).build().unwrap();
     drop(pool.acquire().await.unwrap());
@@ -192,6 +193,52 @@ async fn a_listener_that_hangs_up_in_the_first_exchange_is_an_outage_also_when_n
     let reasons = pool.snapshot().totals;
     assert_eq!(reasons.evicted(Eviction::UnfinishedExchange), 0);
     assert!(reasons.evicted(Eviction::PeerClosed) > 5);
+    close(&pool).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_through_an_outage_is_served_after_it_or_told_of_it_at_its_deadline() {
+    fastrand::seed(1);
+    let endpoint = Endpoint::new();
+    endpoint.script().dial = Dial::TakeAndFail(MS, "the login was refused");
+    let pool = endpoint.pool().max_size(1).build().unwrap();
+    let started = Instant::now();
+    let mut stays = Hand::begun(pool.acquire().timeout(60 * SECOND).wait_through_outage());
+    let mut gives_up = Hand::begun(pool.acquire().timeout(3 * SECOND).wait_through_outage());
+    let mut told = Hand::begun(pool.acquire());
+    pass(1_100 * MS).await;
+    assert!(matches!(told.end(), Err(AcquireError::Unavailable { .. })));
+    // Who comes in the dark may wait through it as well, on a thread of its own too.
+    let blocking = tokio::task::spawn_blocking({
+        let pool = pool.clone();
+        move || {
+            pool.acquire()
+                .timeout(60 * SECOND)
+                .wait_through_outage()
+                .blocking()
+                .map(drop)
+        }
+    });
+    while pool.snapshot().waiting < 3 {
+        tokio::task::yield_now().await;
+    }
+    pass(2 * SECOND).await;
+    match gives_up.end() {
+        Err(AcquireError::TimedOut(circumstances)) => {
+            assert!(circumstances.waited >= 3 * SECOND);
+            let (_, cause) = circumstances.last_failure.expect("dials have failed");
+            assert_eq!(cause.to_string(), "the login was refused");
+        }
+        other => panic!("{other:?}"),
+    }
+    pass(27 * SECOND).await;
+    assert!(!stays.woken(), "30 s of outage, and it still waits");
+    let dials = endpoint.dials().len();
+    assert!(dials <= 60, "{dials} dials in {:?}", started.elapsed());
+    endpoint.script().dial = Dial::Succeed;
+    pass(1_600 * MS).await;
+    drop(stays.end().expect("served once it is over"));
+    blocking.await.unwrap().expect("served as well");
     close(&pool).await;
 }
 
@@ -339,7 +386,7 @@ fn with_a_crowd(seed: u64, pause: Duration, story: impl AsyncFnOnce(&Crowd)) -> 
 /// At default settings: the grace of a second means what it says, whatever the endpoint does to those who dial meanwhile.
 #[test]
 fn an_outage_shorter_than_the_grace_refuses_nobody() {
-    const SEEDS: u32 = 40;
+    const SEEDS: u32 = 100;
     let kinds = [
         Away::NothingListens,
         Away::HangsUpAtOnce,

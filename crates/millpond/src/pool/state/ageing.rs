@@ -35,9 +35,7 @@ impl<K: Kinds> State<K> {
             return;
         }
         self.outage.darken();
-        if !self.paused {
-            self.refuse_all(Refusal::Unavailable, fx);
-        }
+        self.tell_of_the_dark(fx);
     }
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and dialled for ever.

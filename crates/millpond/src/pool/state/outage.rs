@@ -144,7 +144,9 @@ impl<C: DialCause> Outage<C> {
         let wait = |longest: Duration| now.after(jittered(ceiling.min(longest), random));
         self.next_dial = wait(self.backoff.max);
         self.next_dial_if_asked = wait(longest_if_asked);
-        self.next_dial_in_grace = wait(longest_if_asked.min(self.last_part()));
+        // From the second half, for what answers is to be spared in the grace as well: dials half as many, and the longest wait the same.
+        let half = self.last_part() / 2;
+        self.next_dial_in_grace = now.after(half + jittered(half, random));
     }
 
     /// The part of the grace in which it is dialled at least once, and for which a last dial is waited for.

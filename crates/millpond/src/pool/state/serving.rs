@@ -1,8 +1,8 @@
 //! Coming to rest after a change: who gets what is free, which dials start, what has to go, when upkeep must come.
 
 use super::{
-    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, Kinds, Lease, Moment, Phase, Place,
-    REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName, State, Ticket, outage,
+    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, InTheDark, Kinds, Lease, Moment, Phase,
+    Place, REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName, State, Ticket, outage,
     waiters::WaiterIndex,
 };
 use crate::pool::{config::Order, eviction::Eviction};
@@ -131,8 +131,8 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why this caller may not even wait.
-    pub(super) fn turns_away(&self, seniority: Option<u64>) -> Option<Refusal> {
-        if self.outage.dark() && !self.paused {
+    pub(super) fn turns_away(&self, in_the_dark: InTheDark, seniority: Option<u64>) -> Option<Refusal> {
+        if self.outage.dark() && !self.paused && in_the_dark == InTheDark::IsTold {
             // One caller at a time stays, with the dial that looks whether the endpoint is back.
             let may_dial = self.outage.dial_from(true) <= self.now && self.room() > 0;
             let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
@@ -446,8 +446,16 @@ impl<K: Kinds> State<K> {
         let earlier = self.outage.failed(dial, cause, next, self.now, any_live, random);
         fx.causes_to_drop.extend(earlier);
         fx.changed = true;
-        if self.outage.dark() && !self.paused {
-            self.refuse_all(Refusal::Unavailable, fx);
+        self.tell_of_the_dark(fx);
+    }
+
+    /// If it is dark, all who wait are told, but for those who would rather wait; not while nobody is served anyway.
+    pub(super) fn tell_of_the_dark(&mut self, fx: &mut Effects<K>) {
+        if !self.outage.dark() || self.paused {
+            return;
+        }
+        for waiter in self.waiters.to_be_told_of_the_dark() {
+            self.refuse(waiter, Refusal::Unavailable, fx);
         }
     }
 

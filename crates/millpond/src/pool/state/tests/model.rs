@@ -9,7 +9,8 @@ mod events;
 use std::time::Duration;
 
 use super::{
-    Checking, Eviction, GRANT_LIFETIME, Lease, Moment, Phase, Refusal, Request, TICK, WAITING_TICK,
+    Checking, Eviction, GRANT_LIFETIME, InTheDark, Lease, Moment, Phase, Refusal, Request, TICK,
+    WAITING_TICK,
     numbered::{CallerId, Cause},
 };
 use crate::pool::{
@@ -68,6 +69,7 @@ pub(super) struct Caller {
     pub(super) priority: Priority,
     pub(super) waker: Option<u64>,
     lease: Lease,
+    in_the_dark: InTheDark,
 }
 
 impl Caller {
@@ -309,13 +311,15 @@ impl Model {
         self.count_refusal(why);
         self.wake(id);
     }
-    fn refuse_all_waiting(&mut self, why: Refusal) {
-        let waiting = self
-            .callers
-            .iter()
-            .filter(|c| matches!(c.stands, Stands::InLine | Stands::Parked));
-        for id in waiting.map(|c| c.id).collect::<Vec<_>>() {
-            self.refuse(id, why);
+    fn tell_of_the_dark(&mut self) {
+        if self.paused {
+            return;
+        }
+        let told = self.callers.iter().filter(|c| {
+            matches!(c.stands, Stands::InLine | Stands::Parked) && c.in_the_dark == InTheDark::IsTold
+        });
+        for id in told.map(|c| c.id).collect::<Vec<_>>() {
+            self.refuse(id, Refusal::Unavailable);
         }
     }
     fn count_refusal(&mut self, why: Refusal) {

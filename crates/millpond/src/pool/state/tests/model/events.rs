@@ -1,8 +1,8 @@
 //! The model's answer to each event: one method per transition of the machine.
 
 use super::{
-    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, Lease, Model, Moment, Phase, Refusal,
-    Request, Stands, TICK,
+    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, InTheDark, Lease, Model, Moment,
+    Phase, Refusal, Request, Stands, TICK,
 };
 
 impl Model {
@@ -48,7 +48,7 @@ impl Model {
         let refusal = self
             .turned_away_by_phase()
             .filter(|&why| why != Refusal::Draining || seniority.is_none())
-            .or_else(|| self.turned_away(seniority));
+            .or_else(|| self.turned_away(request.in_the_dark, seniority));
         if let Some(refusal) = refusal {
             self.count_refusal(refusal);
             return Err(refusal);
@@ -69,13 +69,14 @@ impl Model {
             patience: request.patience,
             priority: request.priority,
             lease: request.lease,
+            in_the_dark: request.in_the_dark,
             waker: Some(waker),
         });
         self.rest();
     }
 
-    fn turned_away(&self, seniority: Option<u64>) -> Option<Refusal> {
-        if self.dark && !self.paused {
+    fn turned_away(&self, in_the_dark: InTheDark, seniority: Option<u64>) -> Option<Refusal> {
+        if self.dark && !self.paused && in_the_dark == InTheDark::IsTold {
             // Only one stays: the one for whom a dial starts now.
             let rides = self.connecting() == 0 && self.room() > 0 && self.paced(true) <= self.now;
             return (!rides).then_some(Refusal::Unavailable);
@@ -299,8 +300,8 @@ impl Model {
         {
             self.dark = true;
         }
-        if self.dark && !self.paused {
-            self.refuse_all_waiting(Refusal::Unavailable);
+        if self.dark {
+            self.tell_of_the_dark();
         }
     }
 
@@ -319,8 +320,10 @@ impl Model {
         };
         self.dial_after = self.now.after(wait(backoff.max));
         self.dial_after_if_asked = self.now.after(wait(longest_if_asked));
-        let fifth = self.config.outage_grace / 5;
-        self.dial_after_in_grace = self.now.after(wait(longest_if_asked.min(fifth)));
+        let half = self.config.outage_grace / 10;
+        let least = Duration::from_millis(1);
+        let second_half = half + least + share(half.saturating_sub(least), random);
+        self.dial_after_in_grace = self.now.after(second_half);
         self.doublings += 1;
         self.last_number_heard = self.last_number;
     }
@@ -345,9 +348,7 @@ impl Model {
         }
         if self.live() == 0 && self.dark_by_silence_from().is_some_and(|from| from <= self.now) {
             self.dark = true;
-            if !self.paused {
-                self.refuse_all_waiting(Refusal::Unavailable);
-            }
+            self.tell_of_the_dark();
         }
         if let Some(limit) = self.config.idle_timeout {
             for number in self.idle_for(limit) {

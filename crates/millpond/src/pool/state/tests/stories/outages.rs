@@ -210,6 +210,40 @@ fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
 }
 
 #[test]
+fn who_waits_through_an_outage_stays_in_line_until_its_deadline() {
+    let mut scene = Scene::new(|config| {
+        (config.max_size, config.max_waiting) = (1, 2);
+        config.outage_grace = Duration::ZERO;
+    });
+    let told = scene.wait();
+    let stays = scene.wait_through(10_000).expect("may wait");
+    scene.dial_fails();
+    assert_eq!(scene.is_told(told), Refusal::Unavailable);
+    let mut stays = scene.still_waits(stays);
+    let comes_later = scene
+        .wait_through(60)
+        .expect("the dark turns nobody away who would wait");
+    assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable));
+    assert_eq!(scene.wait_through(60), Err(Refusal::Full), "max_waiting holds");
+    assert!(scene.dials.is_empty(), "the backoff isn't over");
+    // Dialled for as often as the backoff allows, and no more often.
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let since = scene.now;
+        scene.tick_until(1, |scene| !scene.dials.is_empty());
+        pauses.push(scene.now.since(since).as_millis());
+        assert_eq!(scene.dials.len(), 1);
+        scene.dial_fails();
+        stays = scene.still_waits(stays);
+    }
+    assert_eq!(pauses, [50, 100, 200, 200, 200]);
+    assert_eq!(scene.is_told(comes_later), Refusal::TimedOut);
+    scene.tick_after(200);
+    scene.dial_succeeds();
+    scene.picks_up(stays);
+}
+
+#[test]
 fn a_failed_dial_fails_nobody_while_something_is_live() {
     let (mut scene, _lent) = Scene::with_lent(1, |config| config.outage_grace = Duration::ZERO);
     let waits = scene.wait();
