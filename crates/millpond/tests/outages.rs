@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::{Dial, Endpoint, Hand, MS, REFUSED, SECOND, at_rest, close, pass, settle};
-use millpond::pool::{AcquireError, Eviction};
-use tokio::time::Instant;
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+
+use common::{Dial, Endpoint, Hand, MS, REFUSED, SECOND, Scripted, at_rest, close, pass, settle};
+use millpond::pool::{AcquireError, Eviction, Pool};
+use tokio::{task::LocalSet, time::Instant};
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_served_once_it_is_back() {
@@ -63,6 +65,7 @@ async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_serv
 /// What answers is spared even while many callers ask, and they are served soon after it works again.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_for_30_s_after_it_was_reached_meets_at_most_60_dials() {
+    fastrand::seed(1);
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(10).build().unwrap();
     drop(pool.acquire().await.unwrap());
@@ -191,4 +194,243 @@ async fn a_listener_that_hangs_up_in_the_first_exchange_is_an_outage_also_when_n
     assert_eq!(reasons.evicted(Eviction::UnfinishedExchange), 0);
     assert!(reasons.evicted(Eviction::PeerClosed) > 5);
     close(&pool).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_through_an_outage_is_served_after_it_or_told_of_it_at_its_deadline() {
+    fastrand::seed(1);
+    let endpoint = Endpoint::new();
+    endpoint.script().dial = Dial::TakeAndFail(MS, "the login was refused");
+    let pool = endpoint.pool().max_size(1).build().unwrap();
+    let started = Instant::now();
+    let mut stays = Hand::begun(pool.acquire().timeout(60 * SECOND).wait_through_outage());
+    let mut gives_up = Hand::begun(pool.acquire().timeout(3 * SECOND).wait_through_outage());
+    let mut told = Hand::begun(pool.acquire());
+    pass(1_100 * MS).await;
+    assert!(matches!(told.end(), Err(AcquireError::Unavailable { .. })));
+    // Who comes in the dark may wait through it as well, on a thread of its own too.
+    let blocking = tokio::task::spawn_blocking({
+        let pool = pool.clone();
+        move || {
+            pool.acquire()
+                .timeout(60 * SECOND)
+                .wait_through_outage()
+                .blocking()
+                .map(drop)
+        }
+    });
+    while pool.snapshot().waiting < 3 {
+        tokio::task::yield_now().await;
+    }
+    pass(2 * SECOND).await;
+    match gives_up.end() {
+        Err(AcquireError::TimedOut(circumstances)) => {
+            assert!(circumstances.waited >= 3 * SECOND);
+            let (_, cause) = circumstances.last_failure.expect("dials have failed");
+            assert_eq!(cause.to_string(), "the login was refused");
+        }
+        other => panic!("{other:?}"),
+    }
+    pass(27 * SECOND).await;
+    assert!(!stays.woken(), "30 s of outage, and it still waits");
+    let dials = endpoint.dials().len();
+    assert!(dials <= 60, "{dials} dials in {:?}", started.elapsed());
+    endpoint.script().dial = Dial::Succeed;
+    pass(1_600 * MS).await;
+    drop(stays.end().expect("served once it is over"));
+    blocking.await.unwrap().expect("served as well");
+    close(&pool).await;
+}
+
+/// What becomes of those who dial while the endpoint is away. Whatever it is, every connection dies as it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    NothingListens,
+    /// A proxy accepts, and has hung up before anything is sent.
+    HangsUpAtOnce,
+    /// A proxy accepts, and hangs up while it is asked.
+    HangsUpWhenAsked,
+    /// Nothing listens; once something does, a dial takes 100 ms for another 100 ms.
+    StartsSlowly,
+    /// Nothing listens; once something does, it answers nobody for another 100 ms.
+    AnswersLate,
+}
+
+/// How long those who start slowly take.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// An endpoint, and 16 callers who ask it one thing after the other.
+struct Crowd {
+    endpoint: Arc<Endpoint>,
+    pool: Pool<Scripted>,
+    hangs_up_when_asked: Cell<bool>,
+    /// Since when the endpoint is there.
+    back: Cell<Instant>,
+    refused: Cell<u32>,
+    served: Cell<u32>,
+    /// The longest wait after the endpoint was back.
+    longest: Cell<Duration>,
+    over: Cell<bool>,
+}
+
+impl Crowd {
+    const CALLERS: u32 = 16;
+
+    fn new() -> Rc<Self> {
+        let endpoint = Endpoint::new();
+        endpoint.script().dial = Dial::Take(MS);
+        Rc::new(Crowd {
+            pool: endpoint.pool().max_size(Self::CALLERS).build().unwrap(),
+            endpoint,
+            hangs_up_when_asked: Cell::new(false),
+            back: Cell::new(Instant::now()),
+            refused: Cell::new(0),
+            served: Cell::new(0),
+            longest: Cell::new(Duration::ZERO),
+            over: Cell::new(false),
+        })
+    }
+
+    /// Asks until it is over, pausing for about this long in between.
+    async fn ask(self: Rc<Self>, pause: Duration) {
+        while !self.over.get() {
+            tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+            let asked = Instant::now();
+            if self.exchange().await {
+                self.served.set(self.served.get() + 1);
+                let waited = Instant::now() - asked.max(self.back.get());
+                self.longest.set(self.longest.get().max(waited));
+            }
+        }
+    }
+
+    /// Until it succeeds, or the pool gives no connection: who loses one in the middle of an exchange takes another.
+    async fn exchange(&self) -> bool {
+        loop {
+            let mut lent = match self.pool.acquire().await {
+                Ok(lent) => lent,
+                Err(error) => {
+                    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+                    self.refused.set(self.refused.get() + 1);
+                    return false;
+                }
+            };
+            tokio::time::sleep(MS * fastrand::u32(1..=3)).await;
+            if self.hangs_up_when_asked.get() {
+                self.endpoint.hang_up(lent.nth);
+            }
+            lent.dirty = lent.hung_up();
+            if !lent.dirty {
+                return true;
+            }
+        }
+    }
+
+    async fn goes_away(&self, how: Away, outage: Duration) {
+        let mut script = self.endpoint.script();
+        match how {
+            Away::NothingListens | Away::StartsSlowly | Away::AnswersLate => {
+                script.dial = Dial::Fail(REFUSED)
+            }
+            Away::HangsUpAtOnce => script.stillborn = Some(Eviction::PeerReset),
+            Away::HangsUpWhenAsked => self.hangs_up_when_asked.set(true),
+        }
+        drop(script);
+        self.endpoint.hang_up_all();
+        self.back.set(Instant::now() + outage + SECOND);
+        tokio::time::sleep(outage).await;
+        match how {
+            Away::StartsSlowly => {
+                self.endpoint.script().dial = Dial::Take(SLOW);
+                tokio::time::sleep(SLOW).await;
+            }
+            Away::AnswersLate => {
+                self.endpoint.script().dial = Dial::AtTheGate;
+                tokio::time::sleep(SLOW).await;
+                self.endpoint.gate.add_permits(100);
+            }
+            Away::NothingListens | Away::HangsUpAtOnce | Away::HangsUpWhenAsked => {}
+        }
+        self.hangs_up_when_asked.set(false);
+        self.endpoint.script().stillborn = None;
+        self.endpoint.script().dial = Dial::Take(MS);
+        self.back.set(Instant::now());
+    }
+}
+
+/// What `story` makes of a crowd, with chance drawn from `seed`: how many were refused, and the longest wait.
+fn with_a_crowd(seed: u64, pause: Duration, story: impl AsyncFnOnce(&Crowd)) -> (u32, Duration) {
+    fastrand::seed(seed);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let crowd = Crowd::new();
+        let ask = |_| tokio::task::spawn_local(Rc::clone(&crowd).ask(pause));
+        let callers: Vec<_> = (0..Crowd::CALLERS).map(ask).collect();
+        tokio::time::sleep(60 * MS).await;
+        assert!(
+            crowd.endpoint.created() > 8 && crowd.served.get() > 100,
+            "it is in use"
+        );
+        crowd.longest.set(Duration::ZERO);
+        story(&crowd).await;
+        crowd.over.set(true);
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        close(&crowd.pool).await;
+        (crowd.refused.get(), crowd.longest.get())
+    })
+}
+
+/// At default settings: the grace of a second means what it says, whatever the endpoint does to those who dial meanwhile.
+#[test]
+fn an_outage_shorter_than_the_grace_refuses_nobody() {
+    const SEEDS: u32 = 100;
+    let kinds = [
+        Away::NothingListens,
+        Away::HangsUpAtOnce,
+        Away::HangsUpWhenAsked,
+        Away::StartsSlowly,
+        Away::AnswersLate,
+    ];
+    let mut faults = Vec::new();
+    for how in kinds {
+        for millis in [10, 50, 200, 500, 900] {
+            let (mut runs, mut worst) = (0, Duration::ZERO);
+            for seed in 0..SEEDS {
+                let (refused, longest) = with_a_crowd(seed.into(), 2 * MS, async |crowd| {
+                    crowd.goes_away(how, Duration::from_millis(millis)).await;
+                    tokio::time::sleep(50 * MS).await;
+                });
+                runs += u32::from(refused > 0);
+                worst = worst.max(longest);
+            }
+            let found = format!(
+                "{how:?} for {millis} ms: refused somebody in {runs} of {SEEDS} runs, \
+                 the longest wait after it was back {worst:?}"
+            );
+            println!("{found}");
+            if runs > 0 || worst > 250 * MS {
+                faults.push(found);
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_proxy_whose_server_is_away_for_10_ms_every_2_s_refuses_nobody() {
+    for seed in 0..5 {
+        for how in [Away::HangsUpAtOnce, Away::HangsUpWhenAsked] {
+            let (refused, longest) = with_a_crowd(seed, 2 * MS, async |crowd| {
+                for _ in 0..10 {
+                    crowd.goes_away(how, 10 * MS).await;
+                    tokio::time::sleep(1_990 * MS).await;
+                }
+            });
+            println!("{how:?}, seed {seed}: {refused} refused, the longest wait {longest:?}");
+            assert_eq!(refused, 0, "{how:?}, seed {seed}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::{
     boxed::Boxed,
     lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
-    state::{Attempt, Effects, Lease, Moment, Place, Polled, Request, StageName, Ticket},
+    state::{Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -42,6 +42,7 @@ pub struct Acquire<'p, C: Connector> {
     limit: Limit,
     priority: Priority,
     lease: Lease,
+    in_the_dark: InTheDark,
     progress: Progress,
     /// When this began to wait, if somebody looked.
     began: Option<Moment>,
@@ -105,6 +106,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             limit: Limit::OfThePool,
             priority: Priority::NORMAL,
             lease: Lease::Exclusive,
+            in_the_dark: InTheDark::IsTold,
             progress: Progress::New,
             began: None,
             task: None,
@@ -147,6 +149,18 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Is served before all who are less urgent, and after all who are more so.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Waits through an outage, until this acquire's own deadline, instead of being told
+    /// [`Unavailable`](AcquireError::Unavailable) once the pool's [`outage_grace`](super::Builder::outage_grace) is over.
+    ///
+    /// For work that nobody waits for, and that would only be tried again: a queue's consumer, a nightly job. Give it a deadline that
+    /// fits ([`timeout`](Acquire::timeout)). When that passes it is told [`TimedOut`](AcquireError::TimedOut), with the last failed dial.
+    /// It counts against [`max_waiting`](super::Builder::max_waiting), and the endpoint isn't dialled more often for it than the
+    /// [backoff](super::Builder::backoff) allows while callers wait.
+    pub fn wait_through_outage(mut self) -> Self {
+        self.in_the_dark = InTheDark::Waits;
         self
     }
 
@@ -296,6 +310,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             priority: self.priority,
             deadline,
             patience,
+            in_the_dark: self.in_the_dark,
         };
         let waker = match state.queue_at_once(now, request, seniority, waker) {
             Ok((ticket, kick)) => {

@@ -108,13 +108,18 @@ impl<C: Connector> Builder<C> {
 
     /// How long callers wait while no connection is live and dials fail, before they are told the cause at once. Default 1 s: a
     /// server's restart fails nobody. 0: every failed dial is told at once.
+    ///
+    /// While it lasts and somebody waits, the endpoint is dialled at least every fifth of it. At its end it is dialled once more,
+    /// and callers are told when that dial fails, or gives no answer for a fifth of the grace: an endpoint that is back within the
+    /// grace, and answers dials in less than that fifth, refuses nobody. A caller that would rather wait until its own deadline says so with
+    /// [`Acquire::wait_through_outage`](super::Acquire::wait_through_outage).
     pub fn outage_grace(mut self, grace: Duration) -> Self {
         self.config.outage_grace = grace;
         self
     }
 
     /// The waits between dials that fail. Default: 50 ms to 5 s; while callers wait at most 200 ms where nothing listens, and 1.5 s
-    /// where something does.
+    /// where something does, but never more than a fifth of [`outage_grace`](Builder::outage_grace) while that lasts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
         self

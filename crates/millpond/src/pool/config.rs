@@ -82,7 +82,9 @@ impl Default for Priority {
 }
 
 /// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from 1 ms to
-/// `base` · 2ⁿ⁻¹, but at most `max` (full jitter).
+/// `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once: what began before the last failure that counted
+/// says nothing new. While callers wait and [`outage_grace`](crate::pool::Builder::outage_grace) lasts, no wait is longer than a fifth of
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Backoff {

@@ -56,7 +56,7 @@ pub(crate) use self::{
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
-    waiters::{Request, Standing, Ticket, Waiters},
+    waiters::{InTheDark, Request, Standing, Ticket, Waiters},
 };
 use self::{serving::Candidate, waiters::ServingOrder};
 use super::{
@@ -261,7 +261,7 @@ impl<K: Kinds> State<K> {
         // Who has been given an unfit connection was in line before a drain began.
         let refusal = self.refusal();
         let refusal = refusal.filter(|&why| why != Refusal::Draining || seniority.is_none());
-        if let Some(refusal) = refusal.or_else(|| self.turns_away(seniority)) {
+        if let Some(refusal) = refusal.or_else(|| self.turns_away(request.in_the_dark, seniority)) {
             fx.wakers_to_drop.push(waker);
             self.count_refusal(refusal);
             return Err(refusal);
@@ -469,7 +469,7 @@ impl<K: Kinds> State<K> {
         let never_served = !slot.proven;
         self.evict(at, connection, reason, fx);
         if never_served {
-            self.endpoint_failed(K::Cause::from(reason), random, fx);
+            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
         }
         self.settle(fx);
     }
@@ -511,7 +511,7 @@ impl<K: Kinds> State<K> {
             Err(cause) => {
                 self.totals.dials_failed += 1;
                 self.vacate(at, fx);
-                self.endpoint_failed(cause, random, fx);
+                self.endpoint_failed(at, cause, random, fx);
             }
         }
         self.settle(fx);

@@ -182,6 +182,11 @@ impl Endpoint {
         line.end(Eviction::PeerClosed);
     }
 
+    /// Hangs up every connection that was ever opened.
+    pub(crate) fn hang_up_all(&self) {
+        (1..=self.created()).for_each(|nth| self.hang_up(nth));
+    }
+
     /// Wakes whoever watches the n-th connection, without a reason: a heartbeat, a session ticket.
     pub(crate) fn speak(&self, nth: usize) {
         let line = Arc::clone(&locked(&self.lines)[nth - 1]);
@@ -222,6 +227,13 @@ pub(crate) struct Conn {
     pub(crate) dirty: bool,
     line: Arc<Line>,
     endpoint: Arc<Endpoint>,
+}
+
+impl Conn {
+    /// The endpoint has hung up.
+    pub(crate) fn hung_up(&self) -> bool {
+        locked(&self.line.ended).is_some()
+    }
 }
 
 impl Drop for Conn {

@@ -16,9 +16,7 @@ impl<K: Kinds> State<K> {
         for overdue in self.waiters.overdue(self.now) {
             self.refuse(overdue, Refusal::TimedOut, fx);
         }
-        if self.outage.darken(self.now, self.slots.live() > 0) && !self.paused {
-            self.refuse_all(Refusal::Unavailable, fx);
-        }
+        self.darken_if_due(fx);
         self.evict_idle_too_long(fx);
         self.evict_expired(fx);
         self.report_leaks(fx);
@@ -28,6 +26,16 @@ impl<K: Kinds> State<K> {
             self.planned_wake = self.planned_wake.min(self.now.after(WAITING_TICK));
         }
         fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
+    }
+
+    /// The last dial of an outage's grace gives no answer: who waits is told, though not while nobody is served anyway.
+    fn darken_if_due(&mut self, fx: &mut Effects<K>) {
+        let due = self.dark_from().is_some_and(|from| from <= self.now);
+        if !due || self.slots.live() > 0 {
+            return;
+        }
+        self.outage.darken();
+        self.tell_of_the_dark(fx);
     }
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and dialled for ever.

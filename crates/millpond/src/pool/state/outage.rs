@@ -1,8 +1,8 @@
 //! What failed dials mean: when the next one may start, and from when on callers are told instead of kept waiting.
 //!
 //! ```text
-//!              failed dial                     no live connection for `outage_grace`
-//!   reachable ─────────────▶ failing ────────────────────────────────────────────▶ dark
+//!              failed dial           a dial fails that began after the grace's end
+//!   reachable ─────────────▶ failing ─────────────────────────────────────────────▶ dark
 //!       ▲                     │  ▲                                                   │
 //!       └─────────────────────┘  └───────────────────────────────────────────────────┘
 //!        a connection is proven                      a dial succeeds
@@ -12,10 +12,17 @@
 //! And Jitter", AWS Architecture Blog, 2015); while callers wait it is capped, by less where nothing listens, for such a dial costs
 //! nobody anything, than where something accepts and then fails. A successful dial alone doesn't end that, for a listener that accepts and hangs up also
 //! makes dials succeed: a connection must be *proven*, by its first clean release or by a tick spent idle.
+//!
+//! What happens in one instant is told by several dials: four that are refused together, sixteen connections that die together. Only
+//! the first of them makes the next wait longer; dials that began before it was counted say the same thing again.
+//!
+//! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers wait, and the endpoint is dialled at least
+//! every fifth of it. When it is over the endpoint is dialled once more before anybody is told: an endpoint that is back within the
+//! grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
 
 use std::time::Duration;
 
-use super::{DialCause, moment::Moment};
+use super::{DialCause, moment::Moment, slots::ConnectionNumber};
 use crate::pool::config::Backoff;
 
 /// The last thing that went wrong with the endpoint.
@@ -25,6 +32,13 @@ pub(crate) struct LastFailure<C> {
     pub(crate) at: Moment,
 }
 
+/// The dial that has come to nothing: it failed, or what it opened died before it was proven.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LostDial {
+    pub(super) number: ConnectionNumber,
+    pub(super) began: Moment,
+}
+
 /// The endpoint as its failures show it.
 #[derive(Debug)]
 pub(crate) struct Outage<C> {
@@ -32,11 +46,17 @@ pub(crate) struct Outage<C> {
     grace: Duration,
     /// Failed dials and early deaths since a connection was last proven; 0 while reachable.
     failures: u32,
+    /// How many of these were news: how often the wait has doubled.
+    doublings: u32,
+    /// Dials with smaller numbers had begun when the last failure that was news came.
+    next_news: ConnectionNumber,
     last: Option<LastFailure<C>>,
     /// No dial before this, while failing and nobody asks.
     next_dial: Moment,
     /// No dial before this, while failing and somebody waits.
     next_dial_if_asked: Moment,
+    /// No dial before this, while somebody waits and the grace lasts.
+    next_dial_in_grace: Moment,
     /// Since when dials have been failing with no live connection.
     lightless_since: Option<Moment>,
     /// When the last dial succeeded, and what `lightless_since` was then: it holds again should that connection die young.
@@ -51,9 +71,12 @@ impl<C: DialCause> Outage<C> {
             backoff,
             grace,
             failures: 0,
+            doublings: 0,
+            next_news: 0,
             last: None,
             next_dial: Moment::default(),
             next_dial_if_asked: Moment::default(),
+            next_dial_in_grace: Moment::default(),
             lightless_since: None,
             interrupted: None,
             dark: false,
@@ -78,18 +101,22 @@ impl<C: DialCause> Outage<C> {
         self.last.as_ref()
     }
 
-    /// A dial failed, or a connection died before it was proven. Returns the cause that this one replaces, to be dropped after
-    /// unlocking.
-    pub(super) fn failed(&mut self, cause: C, now: Moment, any_live: bool, random: u64) -> Option<C> {
-        let longest_if_asked = match cause.refused() {
-            true => self.backoff.max_while_waiting,
-            false => self.backoff.max_when_reached,
-        };
-        let doubled = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        let ceiling = self.backoff.base.saturating_mul(doubled);
+    /// A dial failed, or a connection died before it was proven; the next dial will have the number `next`. Returns the cause that
+    /// this one replaces, to be dropped after unlocking.
+    pub(super) fn failed(
+        &mut self,
+        dial: LostDial,
+        cause: C,
+        next: ConnectionNumber,
+        now: Moment,
+        any_live: bool,
+        random: u64,
+    ) -> Option<C> {
+        if !self.failing() || dial.number >= self.next_news {
+            self.next_news = next;
+            self.back_off(cause.refused(), now, random);
+        }
         self.failures = self.failures.saturating_add(1);
-        self.next_dial = now.after(jittered(ceiling.min(self.backoff.max), random));
-        self.next_dial_if_asked = now.after(jittered(ceiling.min(longest_if_asked), random));
         let interrupted = self.interrupted.take();
         let died_young = |&(at, _): &(Moment, Moment)| now.since(at) <= self.grace;
         let resumed = interrupted.filter(died_young).map(|(_, since)| since);
@@ -98,8 +125,33 @@ impl<C: DialCause> Outage<C> {
         } else {
             self.lightless_since.get_or_insert(resumed.unwrap_or(now));
         }
+        // Without a grace there is nothing to wait for.
+        let is_told = |ends: Moment| dial.began >= ends || self.grace.is_zero();
+        self.dark |= self.grace_ends().is_some_and(is_told);
         let failure = LastFailure { cause, at: now };
         self.last.replace(failure).map(|earlier| earlier.cause)
+    }
+
+    /// Draws the next waits, from twice as much as the last time.
+    fn back_off(&mut self, refused: bool, now: Moment, random: u64) {
+        let longest_if_asked = match refused {
+            true => self.backoff.max_while_waiting,
+            false => self.backoff.max_when_reached,
+        };
+        let doubled = 1u32.checked_shl(self.doublings).unwrap_or(u32::MAX);
+        self.doublings = self.doublings.saturating_add(1);
+        let ceiling = self.backoff.base.saturating_mul(doubled);
+        let wait = |longest: Duration| now.after(jittered(ceiling.min(longest), random));
+        self.next_dial = wait(self.backoff.max);
+        self.next_dial_if_asked = wait(longest_if_asked);
+        // From the second half, for what answers is to be spared in the grace as well: dials half as many, and the longest wait the same.
+        let half = self.last_part() / 2;
+        self.next_dial_in_grace = now.after(half + jittered(half, random));
+    }
+
+    /// The part of the grace in which it is dialled at least once, and for which a last dial is waited for.
+    fn last_part(&self) -> Duration {
+        self.grace / 5
     }
 
     /// A dial succeeded: callers may wait again, but trust comes with proof.
@@ -112,6 +164,7 @@ impl<C: DialCause> Outage<C> {
     /// A connection has shown that the endpoint serves.
     pub(super) fn proven(&mut self) {
         self.failures = 0;
+        self.doublings = 0;
         self.lightless_since = None;
         self.interrupted = None;
         self.dark = false;
@@ -122,22 +175,32 @@ impl<C: DialCause> Outage<C> {
         match (self.failing(), asked) {
             (false, _) => Moment::default(),
             (true, false) => self.next_dial,
-            (true, true) => self.next_dial.min(self.next_dial_if_asked),
+            (true, true) => {
+                let at_the_latest = self.next_dial.min(self.next_dial_if_asked);
+                match self.grace_ends() {
+                    Some(ends) => at_the_latest.min(self.next_dial_in_grace).min(ends),
+                    None => at_the_latest,
+                }
+            }
         }
     }
 
-    /// When the grace runs out, unless it has.
-    pub(super) fn dark_from(&self) -> Option<Moment> {
+    /// When the grace is over, unless it is dark.
+    fn grace_ends(&self) -> Option<Moment> {
         self.lightless_since
             .filter(|_| !self.dark)
             .map(|since| since.after(self.grace))
     }
 
-    /// Goes dark if the grace has run out and nothing is live; says whether that happened just now.
-    pub(super) fn darken(&mut self, now: Moment, any_live: bool) -> bool {
-        let due = !any_live && self.dark_from().is_some_and(|from| from <= now);
-        self.dark |= due;
-        due
+    /// From when on a dial that began then, and hasn't ended, has been waited for long enough; `None` if it is dark, or not about to be.
+    pub(super) fn dark_from(&self, began: Moment) -> Option<Moment> {
+        self.grace_ends()
+            .map(|ends| ends.max(began).after(self.last_part()))
+    }
+
+    /// The last dial has been waited for long enough, and nothing is live.
+    pub(super) fn darken(&mut self) {
+        self.dark = true;
     }
 }
 
@@ -187,14 +250,18 @@ mod tests {
         let backoff = Backoff::default();
         let mut outage = Outage::new(backoff, Duration::ZERO);
         let now = Moment::default();
+        let dial = LostDial {
+            number: 0,
+            began: now,
+        };
         let (mut waits, mut asked) = (Vec::new(), Vec::new());
         for _ in 0..40 {
-            outage.failed(Refused(true), now, true, u64::MAX);
+            outage.failed(dial, Refused(true), 0, now, true, u64::MAX);
             waits.push(outage.dial_from(false).since(now));
             assert!(outage.dial_from(true).since(now) <= backoff.max_while_waiting);
             // The same failure again, but at something that listens.
-            outage.failures -= 1;
-            outage.failed(Refused(false), now, true, u64::MAX);
+            outage.doublings -= 1;
+            outage.failed(dial, Refused(false), 0, now, true, u64::MAX);
             asked.push(outage.dial_from(true).since(now));
         }
         let expected = [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000];

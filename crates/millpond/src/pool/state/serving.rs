@@ -1,8 +1,8 @@
 //! Coming to rest after a change: who gets what is free, which dials start, what has to go, when upkeep must come.
 
 use super::{
-    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, Kinds, Lease, Moment, Phase, Place,
-    REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName, State, Ticket, outage,
+    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, InTheDark, Kinds, Lease, Moment, Phase,
+    Place, REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName, State, Ticket, outage,
     waiters::WaiterIndex,
 };
 use crate::pool::{config::Order, eviction::Eviction};
@@ -85,13 +85,20 @@ impl<K: Kinds> State<K> {
         Some(self.outage.dial_from(self.somebody_waits()))
     }
 
+    /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't bring that.
+    #[inline]
+    pub(super) fn dark_from(&self) -> Option<Moment> {
+        let latest = self.slots.back(StageName::Connecting)?;
+        self.outage.dark_from(self.slots.at(latest).dialled)
+    }
+
     /// Makes sure that upkeep comes as soon as time alone will bring something.
     #[inline]
     pub(super) fn plan_wake(&mut self, fx: &mut Effects<K>) {
         let mut wake = self.planned_wake;
         if self.waiters.waiting() > 0 {
             wake = wake.min(self.waiters.earliest_deadline());
-            wake = wake.min(self.outage.dark_from().unwrap_or(Moment::NEVER));
+            wake = wake.min(self.dark_from().unwrap_or(Moment::NEVER));
         }
         if self.somebody_waits()
             && let Some(oldest) = self.slots.front(StageName::Granted)
@@ -124,8 +131,8 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why this caller may not even wait.
-    pub(super) fn turns_away(&self, seniority: Option<u64>) -> Option<Refusal> {
-        if self.outage.dark() && !self.paused {
+    pub(super) fn turns_away(&self, in_the_dark: InTheDark, seniority: Option<u64>) -> Option<Refusal> {
+        if self.outage.dark() && !self.paused && in_the_dark == InTheDark::IsTold {
             // One caller at a time stays, with the dial that looks whether the endpoint is back.
             let may_dial = self.outage.dial_from(true) <= self.now && self.room() > 0;
             let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
@@ -229,9 +236,13 @@ impl<K: Kinds> State<K> {
             self.settle(fx);
             return;
         }
-        let handed_over = matches!(self.slots.at(at).stage, Stage::Active { .. });
+        // Straight after a dial or a probe there is no need for another.
+        let used = matches!(
+            self.slots.at(at).stage,
+            Stage::Active { .. } | Stage::Checking(Checking::Reset)
+        );
         match self.waiters.first() {
-            Some(_) if handed_over && self.config.probe.is_always() && !self.paused => {
+            Some(_) if used && self.config.probe.is_always() && !self.paused => {
                 self.probe(at, connection, fx);
             }
             Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),
@@ -415,7 +426,7 @@ impl<K: Kinds> State<K> {
         let blamed = self.is_to_blame(at, reason);
         self.evict(at, connection, reason, fx);
         if blamed {
-            self.endpoint_failed(K::Cause::from(reason), random, fx);
+            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
         }
     }
 
@@ -423,15 +434,28 @@ impl<K: Kinds> State<K> {
         reason.is_the_endpoints_doing() && !self.slots.at(at).proven
     }
 
-    /// A dial failed, or a connection died before it was proven.
-    pub(super) fn endpoint_failed(&mut self, cause: K::Cause, random: u64, fx: &mut Effects<K>) {
+    /// The dial in this slot failed, or its connection died before it was proven. Either is on its way out, or gone.
+    pub(super) fn endpoint_failed(&mut self, at: u32, cause: K::Cause, random: u64, fx: &mut Effects<K>) {
         let any_live = self.slots.live() > 0;
-        let earlier = self.outage.failed(cause, self.now, any_live, random);
+        let slot = self.slots.at(at);
+        let dial = outage::LostDial {
+            number: slot.number,
+            began: slot.dialled,
+        };
+        let next = self.slots.next_number();
+        let earlier = self.outage.failed(dial, cause, next, self.now, any_live, random);
         fx.causes_to_drop.extend(earlier);
         fx.changed = true;
-        self.outage.darken(self.now, any_live);
-        if self.outage.dark() && !self.paused {
-            self.refuse_all(Refusal::Unavailable, fx);
+        self.tell_of_the_dark(fx);
+    }
+
+    /// If it is dark, all who wait are told, but for those who would rather wait; not while nobody is served anyway.
+    pub(super) fn tell_of_the_dark(&mut self, fx: &mut Effects<K>) {
+        if !self.outage.dark() || self.paused {
+            return;
+        }
+        for waiter in self.waiters.to_be_told_of_the_dark() {
+            self.refuse(waiter, Refusal::Unavailable, fx);
         }
     }
 

@@ -112,6 +112,8 @@ pub(crate) struct Slot<K: Kinds> {
     pub(crate) number: ConnectionNumber,
     /// When this stage began. In the idle list: since when the connection is idle; sorted, oldest first.
     pub(crate) since: Moment,
+    /// When its dial began.
+    pub(super) dialled: Moment,
     /// When the dial began; once it has succeeded, when it ended.
     pub(crate) opened: Moment,
     /// The end of its lifetime, jitter included.
@@ -261,6 +263,11 @@ impl<K: Kinds> Slots<K> {
         from
     }
 
+    /// What the next dial will be numbered.
+    pub(super) fn next_number(&self) -> ConnectionNumber {
+        self.next_number
+    }
+
     /// Opens a slot for a new dial.
     pub(super) fn begin_dial(&mut self, now: Moment, generation: u32) -> Place {
         let number = self.next_number;
@@ -270,6 +277,7 @@ impl<K: Kinds> Slots<K> {
             links: Links::ALONE,
             number,
             since: now,
+            dialled: now,
             opened: now,
             expires: Moment::NEVER,
             uses: 0,

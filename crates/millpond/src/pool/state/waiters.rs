@@ -23,6 +23,15 @@ impl Ticket {
     }
 }
 
+/// What a caller wants while the endpoint is dark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InTheDark {
+    /// To be told the cause at once.
+    IsTold,
+    /// To stay in line until its own deadline.
+    Waits,
+}
+
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<T> {
@@ -33,6 +42,7 @@ pub(crate) struct Request<T> {
     pub(crate) deadline: Moment,
     /// Asked for without a look at the clock: counted from when upkeep comes by. Never early, and as late as upkeep.
     pub(crate) patience: Option<Duration>,
+    pub(crate) in_the_dark: InTheDark,
 }
 
 impl<T> Request<T> {
@@ -342,6 +352,15 @@ impl<K: Kinds> Waiters<K> {
     /// Anybody in line or parked.
     pub(super) fn any_waiting(&self) -> Option<WaiterIndex> {
         self.first().or_else(|| self.parked.front())
+    }
+
+    /// Those in line or parked who want to be told that it is dark, from the most urgent queue to the parked.
+    pub(super) fn to_be_told_of_the_dark(&self) -> Vec<WaiterIndex> {
+        let waiting = self.queues.lists.iter().chain([&self.parked]);
+        let waiting = waiting.flat_map(|list| list.iter(&self.waiters));
+        waiting
+            .filter(|&at| self.waiters[at as usize].request.in_the_dark == InTheDark::IsTold)
+            .collect()
     }
 
     /// Counts the patience of those who came without a look at the clock from now on.

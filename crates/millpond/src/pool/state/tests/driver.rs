@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Request, Stage, StageName, State,
-    Ticket,
+    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Request, Stage,
+    StageName, State, Ticket,
     compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
@@ -261,6 +261,7 @@ impl<'t> Driver<'t> {
                 .patience()
                 .map_or(Moment::NEVER, |patience| now.after(patience)),
             patience: None,
+            in_the_dark: draws.in_the_dark(),
         };
         if seniority.is_none() && draws.one_in(12) && self.state.expects_upkeep_soon() {
             return self.queue_patiently(request, waker, draws);

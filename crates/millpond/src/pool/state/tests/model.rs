@@ -9,7 +9,8 @@ mod events;
 use std::time::Duration;
 
 use super::{
-    Checking, Eviction, GRANT_LIFETIME, Lease, Moment, Phase, Refusal, Request, TICK, WAITING_TICK,
+    Checking, Eviction, GRANT_LIFETIME, InTheDark, Lease, Moment, Phase, Refusal, Request, TICK,
+    WAITING_TICK,
     numbered::{CallerId, Cause},
 };
 use crate::pool::{
@@ -37,6 +38,7 @@ pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) at: At,
     pub(super) since: Moment,
+    pub(super) dialled: Moment,
     pub(super) opened: Moment,
     pub(super) expires: Moment,
     pub(super) generation: u32,
@@ -67,6 +69,7 @@ pub(super) struct Caller {
     pub(super) priority: Priority,
     pub(super) waker: Option<u64>,
     lease: Lease,
+    in_the_dark: InTheDark,
 }
 
 impl Caller {
@@ -117,6 +120,11 @@ pub(super) struct Model {
     pub(super) rested: bool,
     dial_after: Moment,
     dial_after_if_asked: Moment,
+    dial_after_in_grace: Moment,
+    /// How often the wait has doubled.
+    doublings: u32,
+    /// The last dial that had begun when the wait last doubled.
+    last_number_heard: u64,
     lightless_since: Option<Moment>,
     /// The last dial that succeeded while nothing was live: when, and since when nothing had been.
     light_in_the_dark: Option<(Moment, Moment)>,
@@ -144,6 +152,9 @@ impl Model {
             rested: false,
             dial_after: Moment::default(),
             dial_after_if_asked: Moment::default(),
+            dial_after_in_grace: Moment::default(),
+            doublings: 0,
+            last_number_heard: 0,
             lightless_since: None,
             light_in_the_dark: None,
             generation: 0,
@@ -302,13 +313,15 @@ impl Model {
         self.count_refusal(why);
         self.wake(id);
     }
-    fn refuse_all_waiting(&mut self, why: Refusal) {
-        let waiting = self
-            .callers
-            .iter()
-            .filter(|c| matches!(c.stands, Stands::InLine | Stands::Parked));
-        for id in waiting.map(|c| c.id).collect::<Vec<_>>() {
-            self.refuse(id, why);
+    fn tell_of_the_dark(&mut self) {
+        if self.paused {
+            return;
+        }
+        let told = self.callers.iter().filter(|c| {
+            matches!(c.stands, Stands::InLine | Stands::Parked) && c.in_the_dark == InTheDark::IsTold
+        });
+        for id in told.map(|c| c.id).collect::<Vec<_>>() {
+            self.refuse(id, Refusal::Unavailable);
         }
     }
     fn count_refusal(&mut self, why: Refusal) {
@@ -333,14 +346,17 @@ impl Model {
     }
     /// A connection fit for use has arrived: new, returned, or checked.
     fn welcome(&mut self, number: u64) {
-        let returned = matches!(self.connection(number).at, At::Active { .. });
+        let used = matches!(
+            self.connection(number).at,
+            At::Active { .. } | At::Checking(Checking::Reset)
+        );
         if let Some(reason) = self.unusable(number) {
             self.evict(number, reason);
             return;
         }
         match self.first_in_line().filter(|_| !self.paused) {
             None => self.enter(number, At::Idle),
-            Some(_) if returned && self.config.probe == Probe::Always => self.start_probe(number),
+            Some(_) if used && self.config.probe == Probe::Always => self.start_probe(number),
             Some(first) => self.grant(number, first),
         }
     }
@@ -424,11 +440,33 @@ impl Model {
     }
 
     fn paced(&self, asked: bool) -> Moment {
-        match (self.failures, asked) {
-            (0, _) => Moment::default(),
-            (_, false) => self.dial_after,
-            (_, true) => self.dial_after.min(self.dial_after_if_asked),
+        if self.failures == 0 {
+            return Moment::default();
         }
+        let mut from = self.dial_after;
+        if asked {
+            from = from.min(self.dial_after_if_asked);
+        }
+        if asked && let Some(end) = self.end_of_grace() {
+            from = from.min(self.dial_after_in_grace).min(end);
+        }
+        from
+    }
+
+    /// While nothing is live and callers wait to be told.
+    fn end_of_grace(&self) -> Option<Moment> {
+        match self.lightless_since {
+            Some(since) if !self.dark => Some(since.after(self.config.outage_grace)),
+            _ => None,
+        }
+    }
+
+    /// A fifth of the grace after its end, or after the last dial began if that was later.
+    fn dark_by_silence_from(&self) -> Option<Moment> {
+        let dials = self.connections.iter().filter(|c| c.at == At::Connecting);
+        let latest = dials.map(|c| c.dialled).max()?;
+        let end = self.end_of_grace()?;
+        Some(end.max(latest).after(self.config.outage_grace / 5))
     }
 
     pub(super) fn dial_is_due(&self) -> bool {
@@ -446,6 +484,7 @@ impl Model {
             number: self.last_number,
             at: At::Connecting,
             since: self.now,
+            dialled: self.now,
             opened: self.now,
             expires: Moment::NEVER,
             generation: self.generation,
@@ -478,10 +517,9 @@ impl Model {
             }
         }
         if self.waiting() > 0
-            && !self.dark
-            && let Some(since) = self.lightless_since
+            && let Some(from) = self.dark_by_silence_from()
         {
-            next = next.min(since.after(self.config.outage_grace));
+            next = next.min(from);
         }
         for connection in &self.connections {
             if self.in_line() > 0 && matches!(connection.at, At::Granted(_)) {

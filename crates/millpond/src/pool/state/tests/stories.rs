@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, Lease, Look, Moment, Phase, Place, Polled, Refusal, Request, StageName,
-    State, Ticket,
+    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Refusal, Request,
+    StageName, State, Ticket,
     numbered::{Cause, Numbered},
 };
 use crate::pool::config::{Config, Priority};
@@ -154,8 +154,24 @@ impl Scene {
             priority,
             deadline: self.now.after(Duration::from_millis(patience)),
             patience: None,
+            in_the_dark: InTheDark::IsTold,
         };
         self.does(|state, now, fx| state.wait(now, request, seniority, u64::from(caller), fx))
+    }
+
+    /// As [`Scene::wait`], and through an outage as well.
+    fn wait_through(&mut self, patience: u64) -> Result<Ticket, Refusal> {
+        self.callers += 1;
+        let caller = self.callers;
+        let request = Request {
+            tag: caller,
+            lease: Lease::Exclusive,
+            priority: Priority::NORMAL,
+            deadline: self.now.after(Duration::from_millis(patience)),
+            patience: None,
+            in_the_dark: InTheDark::Waits,
+        };
+        self.does(|state, now, fx| state.wait(now, request, None, u64::from(caller), fx))
     }
 
     fn poll(&mut self, ticket: Ticket) -> Polled<Numbered> {

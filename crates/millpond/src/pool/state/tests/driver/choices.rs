@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, Eviction, Lease};
+use super::{Config, Eviction, InTheDark, Lease};
 use crate::pool::config::{Backoff, Order, Probe};
 
 /// What the driver can do next.
@@ -140,6 +140,14 @@ impl Draws {
             Lease::Shared
         } else {
             Lease::Exclusive
+        }
+    }
+
+    pub(super) fn in_the_dark(&mut self) -> InTheDark {
+        if self.one_in(4) {
+            InTheDark::Waits
+        } else {
+            InTheDark::IsTold
         }
     }
 

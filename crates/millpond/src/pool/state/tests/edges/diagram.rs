@@ -63,7 +63,12 @@ pub(super) const CONNECTIONS: Edges<C> = &[
     ),
     (
         &[CheckFit],
-        &[(Reset, Idle), (Reset, C::Granted), (Reset, Closing)],
+        &[
+            (Reset, Idle),
+            (Reset, Probed),
+            (Reset, C::Granted),
+            (Reset, Closing),
+        ],
     ),
     (&[CheckUnfit], &[(Probed, Closing), (Reset, Closing)]),
     (&[Look], &[(Idle, LookedAt)]),

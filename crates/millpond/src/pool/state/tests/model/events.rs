@@ -1,8 +1,8 @@
 //! The model's answer to each event: one method per transition of the machine.
 
 use super::{
-    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, Lease, Model, Moment, Phase, Refusal,
-    Request, Stands, TICK,
+    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, InTheDark, Lease, Model, Moment,
+    Phase, Refusal, Request, Stands, TICK,
 };
 
 impl Model {
@@ -48,7 +48,7 @@ impl Model {
         let refusal = self
             .turned_away_by_phase()
             .filter(|&why| why != Refusal::Draining || seniority.is_none())
-            .or_else(|| self.turned_away(seniority));
+            .or_else(|| self.turned_away(request.in_the_dark, seniority));
         if let Some(refusal) = refusal {
             self.count_refusal(refusal);
             return Err(refusal);
@@ -69,13 +69,14 @@ impl Model {
             patience: request.patience,
             priority: request.priority,
             lease: request.lease,
+            in_the_dark: request.in_the_dark,
             waker: Some(waker),
         });
         self.rest();
     }
 
-    fn turned_away(&self, seniority: Option<u64>) -> Option<Refusal> {
-        if self.dark && !self.paused {
+    fn turned_away(&self, in_the_dark: InTheDark, seniority: Option<u64>) -> Option<Refusal> {
+        if self.dark && !self.paused && in_the_dark == InTheDark::IsTold {
             // Only one stays: the one for whom a dial starts now.
             let rides = self.connecting() == 0 && self.room() > 0 && self.paced(true) <= self.now;
             return (!rides).then_some(Refusal::Unavailable);
@@ -192,7 +193,7 @@ impl Model {
         let never_served = !connection.proven;
         self.evict(number, reason);
         if never_served {
-            self.endpoint_failed(Cause::Died(reason), random);
+            self.endpoint_failed(number, Cause::Died(reason), random);
         }
         self.rest();
     }
@@ -232,8 +233,8 @@ impl Model {
     pub(in super::super) fn dial_failed(&mut self, number: u64, cause: Cause, now: Moment, random: u64) {
         self.advance(now);
         self.totals.dials_failed += 1;
+        self.endpoint_failed(number, cause, random);
         self.gone(number);
-        self.endpoint_failed(cause, random);
         self.rest();
     }
 
@@ -267,6 +268,7 @@ impl Model {
         self.connection(number).proven = true;
         if news {
             self.failures = 0;
+            self.doublings = 0;
             self.lightless_since = None;
             self.light_in_the_dark = None;
             self.dark = false;
@@ -290,24 +292,15 @@ impl Model {
         let blamed = self.is_to_blame(number, reason);
         self.evict(number, reason);
         if blamed {
-            self.endpoint_failed(Cause::Died(reason), random);
+            self.endpoint_failed(number, Cause::Died(reason), random);
         }
     }
 
-    fn endpoint_failed(&mut self, cause: Cause, random: u64) {
-        let backoff = self.config.backoff;
-        let doubled = backoff
-            .base
-            .saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        let wait = |longest: Duration| {
-            let least = Duration::from_millis(1);
-            least + share(doubled.min(longest).saturating_sub(least), random)
-        };
-        self.dial_after = self.now.after(wait(backoff.max));
-        self.dial_after_if_asked = self.now.after(wait(match cause {
-            Cause::Dial(number) if number % 2 == 0 => backoff.max_while_waiting,
-            _ => backoff.max_when_reached,
-        }));
+    /// `number` is the failed dial, or the connection that died.
+    fn endpoint_failed(&mut self, number: u64, cause: Cause, random: u64) {
+        if self.failures == 0 || number > self.last_number_heard {
+            self.back_off(cause, random);
+        }
         self.failures += 1;
         let replaced = self.last_failure.replace((cause, self.now));
         self.told.replaced_causes.extend(replaced.map(|(cause, _)| cause));
@@ -321,21 +314,38 @@ impl Model {
             (0, None) => Some(before),
             _ => None,
         };
-        self.darken();
-        if self.dark && !self.paused {
-            self.refuse_all_waiting(Refusal::Unavailable);
+        let dialled = self.connection(number).dialled;
+        if let Some(end) = self.end_of_grace()
+            && (dialled >= end || self.config.outage_grace == Duration::ZERO)
+        {
+            self.dark = true;
+        }
+        if self.dark {
+            self.tell_of_the_dark();
         }
     }
 
-    /// Says whether it has just become dark.
-    fn darken(&mut self) -> bool {
-        let grace = self.config.outage_grace;
-        let over = self
-            .lightless_since
-            .is_some_and(|since| since.after(grace) <= self.now);
-        let news = over && !self.dark && self.live() == 0;
-        self.dark |= news;
-        news
+    fn back_off(&mut self, cause: Cause, random: u64) {
+        let backoff = self.config.backoff;
+        let doubled = backoff
+            .base
+            .saturating_mul(1u32.checked_shl(self.doublings).unwrap_or(u32::MAX));
+        let wait = |longest: Duration| {
+            let least = Duration::from_millis(1);
+            least + share(doubled.min(longest).saturating_sub(least), random)
+        };
+        let longest_if_asked = match cause {
+            Cause::Dial(number) if number % 2 == 0 => backoff.max_while_waiting,
+            _ => backoff.max_when_reached,
+        };
+        self.dial_after = self.now.after(wait(backoff.max));
+        self.dial_after_if_asked = self.now.after(wait(longest_if_asked));
+        let half = self.config.outage_grace / 10;
+        let least = Duration::from_millis(1);
+        let second_half = half + least + share(half.saturating_sub(least), random);
+        self.dial_after_in_grace = self.now.after(second_half);
+        self.doublings += 1;
+        self.last_number_heard = self.last_number;
     }
 
     // ---- time ---------------------------------------------------------------------------------------------------
@@ -356,8 +366,9 @@ impl Model {
         for id in overdue.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::TimedOut);
         }
-        if self.darken() && !self.paused {
-            self.refuse_all_waiting(Refusal::Unavailable);
+        if self.live() == 0 && self.dark_by_silence_from().is_some_and(|from| from <= self.now) {
+            self.dark = true;
+            self.tell_of_the_dark();
         }
         if let Some(limit) = self.config.idle_timeout {
             for number in self.idle_for(limit) {

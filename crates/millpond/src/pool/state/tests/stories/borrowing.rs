@@ -195,6 +195,22 @@ fn a_connection_that_passed_its_reset_serves_who_waits() {
 }
 
 #[test]
+fn a_connection_that_passed_its_reset_is_still_probed_where_that_is_always_done() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    scene.state.config.probe = Probe::Always;
+    let (place, number) = lent.remove(0);
+    let (place, number) = scene
+        .does(|state, now, fx| state.release_to_reset(place, number, now, fx))
+        .expect("it may be reset");
+    let waits = scene.wait();
+    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
+    let waits = scene.still_waits(waits);
+    let (place, number) = scene.probes.remove(0);
+    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
+    scene.picks_up(waits);
+}
+
+#[test]
 fn a_detached_connection_makes_room_at_once() {
     let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
     let waits = scene.wait();

@@ -24,12 +24,159 @@ fn when_the_grace_is_over_all_who_wait_are_told() {
     let first = scene.wait();
     let second = scene.wait();
     scene.dial_fails();
-    assert!(scene.state.planned_wake() <= scene.now.after(Duration::from_secs(1)));
-    scene.tick_after(1_000);
+    scene.tick_after(999);
+    scene.dial_fails();
+    assert!(!scene.state.outage().dark());
+    assert_eq!(
+        scene.state.planned_wake(),
+        scene.now.after(Duration::from_millis(1))
+    );
+    scene.tick_after(1);
+    scene.dial_fails();
     assert!(scene.state.outage().dark());
     assert_eq!(scene.is_told(first), Refusal::Unavailable);
     assert_eq!(scene.is_told(second), Refusal::Unavailable);
     assert_eq!(scene.state.totals().turned_away_unavailable, 2);
+}
+
+#[test]
+fn the_dial_at_the_end_of_the_grace_is_waited_for_and_decides() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    let only = scene.wait();
+    scene.dial_fails();
+    // It takes long, and fails after the grace: the endpoint may have come back since it began.
+    scene.tick_after(990);
+    assert_eq!(scene.dials.len(), 1);
+    scene.tick_after(20);
+    let only = scene.still_waits(only);
+    scene.dial_fails();
+    let only = scene.still_waits(only);
+    assert_eq!(scene.dials.len(), 1, "another at once");
+    scene.tick_after(100);
+    scene.dial_succeeds();
+    scene.picks_up(only);
+}
+
+#[test]
+fn a_dial_that_gives_no_answer_for_a_fifth_of_the_grace_after_its_end_is_an_outage() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    let only = scene.wait();
+    scene.dial_fails();
+    scene.tick_after(900);
+    assert_eq!(
+        scene.state.planned_wake(),
+        scene.now.after(Duration::from_millis(25))
+    );
+    scene.tick_after(299);
+    assert_eq!(
+        scene.state.planned_wake(),
+        scene.now.after(Duration::from_millis(1))
+    );
+    let only = scene.still_waits(only);
+    scene.tick_after(1);
+    assert_eq!(scene.is_told(only), Refusal::Unavailable);
+    assert_eq!(scene.count(StageName::Connecting), 1);
+}
+
+#[test]
+fn who_comes_after_a_grace_in_which_nobody_asked_waits_for_a_dial_of_its_own() {
+    let mut scene = Scene::new(|config| config.max_size = 2);
+    let early = scene.wait();
+    scene.dial_fails();
+    scene.cancel(early);
+    scene.tick_after(5_000);
+    let tickets = [scene.wait(), scene.wait(), scene.wait()];
+    assert_eq!(scene.dials.len(), 1);
+    scene.dial_fails();
+    for ticket in tickets {
+        assert_eq!(scene.is_told(ticket), Refusal::Unavailable);
+    }
+}
+
+#[test]
+fn failures_of_dials_that_began_before_the_last_one_that_counted_make_nothing_longer() {
+    // Refused together.
+    let mut scene = Scene::new(|config| config.max_size = 4);
+    let _waiting: Vec<Ticket> = (0..4).map(|_| scene.wait()).collect();
+    for _ in 0..4 {
+        scene.dial_fails();
+    }
+    assert_eq!(scene.state.outage().failures(), 4, "they are counted");
+    scene.tick_after(50);
+    assert_eq!(scene.dials.len(), 1, "and made the first wait no longer");
+    scene.dial_fails();
+    scene.tick_after(99);
+    assert!(scene.dials.is_empty(), "the next dial is news");
+    scene.tick_after(1);
+    assert_eq!(scene.dials.len(), 1);
+}
+
+#[test]
+fn connections_that_die_together_count_as_one_failure() {
+    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (16, 16));
+    let tickets: Vec<Ticket> = (0..16).map(|_| scene.wait()).collect();
+    let mut lent = Vec::new();
+    for ticket in tickets {
+        scene.pass(1);
+        scene.dial_succeeds();
+        lent.push(scene.picks_up(ticket));
+    }
+    for connection in lent {
+        scene.discard(connection, Eviction::PeerReset);
+    }
+    scene.all_closed();
+    let _waits = scene.wait();
+    scene.tick_after(50);
+    assert_eq!(scene.dials.len(), 1);
+}
+
+#[test]
+fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_end() {
+    let mut scene = Scene::new(|config| {
+        config.max_size = 1;
+        config.outage_grace = Duration::from_millis(500);
+        config.backoff.max_while_waiting = Duration::from_secs(2);
+    });
+    let only = scene.try_wait(60_000).expect("may wait");
+    let mut pauses = Vec::new();
+    while !scene.state.outage().dark() {
+        scene.dial_fails();
+        let since = scene.now;
+        scene.tick_until(1, |scene| scene.state.outage().dark() || !scene.dials.is_empty());
+        pauses.push(scene.now.since(since).as_millis());
+    }
+    assert_eq!(pauses, [50, 100, 100, 100, 100, 50, 0]);
+    scene.is_told(only);
+    assert!(
+        scene.now.since_built() < Duration::from_millis(510),
+        "told {:?}",
+        scene.now
+    );
+    let since = scene.now;
+    scene.tick_after(1_999);
+    assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable));
+    scene.pass(1);
+    scene.wait();
+    assert_eq!(
+        scene.now.since(since),
+        Duration::from_secs(2),
+        "in the dark it is the backoff's wait"
+    );
+}
+
+#[test]
+fn a_grace_caps_no_wait_while_something_is_live() {
+    let (mut scene, _lent) = Scene::with_lent(1, |config| {
+        config.outage_grace = Duration::from_millis(50);
+    });
+    let _waits = scene.try_wait(60_000).expect("may wait");
+    for wait in [50, 100, 200] {
+        scene.dial_fails();
+        scene.tick_after(wait - 1);
+        assert!(scene.dials.is_empty());
+        scene.tick_after(1);
+        assert_eq!(scene.dials.len(), 1);
+    }
 }
 
 #[test]
@@ -60,6 +207,40 @@ fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
     assert!(!scene.state.outage().dark());
     scene.picks_up(rider);
     scene.wait();
+}
+
+#[test]
+fn who_waits_through_an_outage_stays_in_line_until_its_deadline() {
+    let mut scene = Scene::new(|config| {
+        (config.max_size, config.max_waiting) = (1, 2);
+        config.outage_grace = Duration::ZERO;
+    });
+    let told = scene.wait();
+    let stays = scene.wait_through(10_000).expect("may wait");
+    scene.dial_fails();
+    assert_eq!(scene.is_told(told), Refusal::Unavailable);
+    let mut stays = scene.still_waits(stays);
+    let comes_later = scene
+        .wait_through(60)
+        .expect("the dark turns nobody away who would wait");
+    assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable));
+    assert_eq!(scene.wait_through(60), Err(Refusal::Full), "max_waiting holds");
+    assert!(scene.dials.is_empty(), "the backoff isn't over");
+    // Dialled for as often as the backoff allows, and no more often.
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let since = scene.now;
+        scene.tick_until(1, |scene| !scene.dials.is_empty());
+        pauses.push(scene.now.since(since).as_millis());
+        assert_eq!(scene.dials.len(), 1);
+        scene.dial_fails();
+        stays = scene.still_waits(stays);
+    }
+    assert_eq!(pauses, [50, 100, 200, 200, 200]);
+    assert_eq!(scene.is_told(comes_later), Refusal::TimedOut);
+    scene.tick_after(200);
+    scene.dial_succeeds();
+    scene.picks_up(stays);
 }
 
 #[test]
