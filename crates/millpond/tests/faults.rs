@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass, settle};
-use millpond::pool::{AcquireError, Eviction, Pool};
+use millpond::pool::{Acquire, AcquireError, Eviction, Pool};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -40,6 +40,151 @@ async fn a_grant_that_nobody_polls_for_serves_the_next_within_5_ms() {
     assert_eq!(pool.snapshot().totals.revoked, 1);
     drop(trapped.end().unwrap());
     at_rest(&pool, 1);
+}
+
+/// Callers that are polled once, and then no more. Each has a whole turn: what is left of a task's budget can be too little to get in line.
+async fn asleep(pool: &Pool<Scripted>, callers: usize) -> Vec<Hand<Acquire<'_, Scripted>>> {
+    let mut asleep = Vec::with_capacity(callers);
+    for _ in 0..callers {
+        tokio::task::yield_now().await;
+        asleep.push(Hand::begun(pool.acquire()));
+    }
+    asleep
+}
+
+/// Each is polled once more, and served.
+async fn woken_up(asleep: Vec<Hand<Acquire<'_, Scripted>>>) {
+    for mut sleeper in asleep {
+        tokio::task::yield_now().await;
+        drop(sleeper.end().unwrap());
+    }
+}
+
+/// One caller is polled, behind as many as this that aren't: how long does it wait for the only connection once that is free?
+async fn wait_behind(sleepers: usize) -> Duration {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(1).max_waiting(20_000).build().unwrap();
+    let lent = pool.acquire().await.unwrap();
+    let asleep = asleep(&pool, sleepers).await;
+    assert_eq!(pool.snapshot().waiting, sleepers);
+    let awake = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            let lent = pool.acquire().await.unwrap();
+            let served = Instant::now();
+            drop(lent);
+            served
+        }
+    });
+    settle().await;
+    let released = Instant::now();
+    drop(lent);
+    let waited = awake.await.unwrap() - released;
+    // Those who come later don't wait at all.
+    for _ in 0..100 {
+        let asked = Instant::now();
+        let lent = pool.acquire().await.unwrap();
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+        tokio::time::sleep(MS).await;
+        drop(lent);
+    }
+    assert_eq!(pool.snapshot().totals.revoked, 1);
+    woken_up(asleep).await;
+    at_rest(&pool, 1);
+    waited
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_nobody_polls_hold_others_up_by_no_more_than_one_of_them_would() {
+    let behind_one = wait_behind(1).await;
+    for sleepers in [10, 100, 1_000, 10_000] {
+        let waited = wait_behind(sleepers).await;
+        println!("behind {sleepers} that sleep: {waited:?}, behind one: {behind_one:?}");
+        assert!(waited <= 2 * behind_one, "{sleepers}: {waited:?}");
+    }
+}
+
+/// Many connections, many who sleep among many who don't: all who are polled are served within one such wait, and in the order of their
+/// coming where that can be told.
+#[tokio::test(start_paused = true)]
+async fn those_who_are_polled_among_those_who_are_not_are_all_served() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(4).max_waiting(20_000).build().unwrap();
+    let mut lent = Vec::new();
+    for _ in 0..4 {
+        lent.push(pool.acquire().await.unwrap());
+    }
+    let (mut sleepers, mut awake) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        sleepers.extend(asleep(&pool, 3).await);
+        let pool = pool.clone();
+        awake.push(tokio::spawn(async move {
+            let lent = pool.acquire().await.unwrap();
+            let served = Instant::now();
+            tokio::task::yield_now().await;
+            drop(lent);
+            served
+        }));
+        settle().await;
+    }
+    let released = Instant::now();
+    drop(lent);
+    for caller in awake {
+        let waited = caller.await.unwrap() - released;
+        assert!(waited <= 11 * MS, "served after {waited:?}");
+    }
+    woken_up(sleepers).await;
+    at_rest(&pool, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_panics_keeps_nobody_from_being_called() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("as scripted");
+        }
+    }
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(1).build().unwrap();
+    let lent = pool.acquire().await.unwrap();
+    let _asleep = Hand::begun(pool.acquire());
+    let waker = std::task::Waker::from(Arc::new(Panics));
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut panics = Box::pin(pool.acquire());
+    assert!(panics.as_mut().poll(&mut cx).is_pending());
+    let mut last = Hand::begun(pool.acquire());
+    drop(lent);
+    pass(6 * MS).await;
+    assert!(last.woken());
+    drop(last.end().unwrap());
+    assert!(!pool.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_serves_those_behind_one_who_sleeps() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(1).build().unwrap();
+    let lent = pool.acquire().await.unwrap();
+    let mut asleep = Hand::begun(pool.acquire());
+    let awake = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire().await.map(|lent| lent.nth) }
+    });
+    settle().await;
+    let mut drained = Hand::begun(pool.drain(SECOND));
+    settle().await;
+    drop(lent);
+    assert_eq!(
+        awake.await.unwrap().unwrap(),
+        1,
+        "by the connection that there is"
+    );
+    assert!(asleep.poll().is_ready());
+    drop(asleep);
+    settle().await;
+    drained.end().unwrap();
+    at_rest(&pool, 0);
 }
 
 #[tokio::test(start_paused = true)]

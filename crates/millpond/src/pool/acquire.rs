@@ -33,8 +33,10 @@ use super::{
 /// Dropping it at any point loses nothing: its place in line is given up, a connection that it had been granted goes to the next in
 /// line, and a dial that was started for it goes on and serves somebody else.
 ///
-/// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop may, holds nobody up either: a grant that
-/// isn't picked up within 10 ms goes to the next, and this caller is served in its old order once it is polled again.
+/// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop or of a `buffered` stream may, holds others up
+/// by 10 ms at most, however many such callers there are. A grant that isn't picked up in that time is taken back, and all who wait are
+/// woken: the first that is polled has the connection, and those that come after it are in line again in the order in which they first
+/// came. So does this caller once it is polled again.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
     lender: &'p Arc<Lender<C>>,

@@ -201,7 +201,7 @@ impl<C: Connector> Lender<C> {
     /// Carries out what a transition left to do, and what that brings about in turn. What is left in `fx` is to be dropped.
     #[inline]
     pub(crate) fn carry_out(self: &Arc<Self>, fx: &mut Effects<Pooled<C>>) {
-        if fx.is_more_than_wakes() {
+        if fx.is_more_than_a_wake() {
             self.carry_out_slowly(std::mem::replace(fx, Effects::none()));
         } else if !fx.wakes.is_empty() {
             for waker in fx.wakes.take() {

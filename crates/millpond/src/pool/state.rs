@@ -19,7 +19,7 @@
 //!    │                │ │ ▲   someone waits ▼                          waits  │  │
 //!    │                │ │ └───────────────────────────────────────────────────┤  │
 //!    │                │ └─────────────────────────────────────────────────────┼──┘
-//!    ▼                ▼ revoked: the next waiter, or idle                     │
+//!    ▼                ▼ revoked: idle, for the first who comes                │
 //!   vacant ◀─────── closing ◀── evicted, from idle, checking, granted, active ┘
 //!           closed
 //! ```
@@ -152,6 +152,8 @@ pub(crate) struct State<K: Kinds> {
     slots: Slots<K>,
     waiters: Waiters<K>,
     outage: Outage<K::Cause>,
+    /// As long a drain waits for the answers of those who were last called.
+    answers_until: Moment,
     /// The latest time that anybody told: the coarse clock.
     now: Moment,
     /// When upkeep will come by itself.
@@ -185,6 +187,7 @@ impl<K: Kinds> State<K> {
             slots: Slots::new(),
             waiters: Waiters::new(ServingOrder::Arrival),
             outage: Outage::new(config.backoff, config.outage_grace),
+            answers_until: Moment::default(),
             now: Moment::default(),
             planned_wake: Moment::default(),
             next_expiry: Moment::NEVER,
@@ -255,7 +258,7 @@ impl<K: Kinds> State<K> {
             Err(waker) => waker,
         };
         if self.revoke_overdue_grants(fx) {
-            // As if upkeep had come in time: who is in line already is served, even if this caller is turned away.
+            // As if upkeep had come in time, even if this caller is turned away.
             self.settle(fx);
         }
         // Who has been given an unfit connection was in line before a drain began.

@@ -75,11 +75,12 @@ impl<K: Kinds> Effects<K> {
         }
     }
 
-    /// There is something to do besides waking.
+    /// There is something to do besides waking one.
     #[inline]
-    pub(crate) fn is_more_than_wakes(&self) -> bool {
+    pub(crate) fn is_more_than_a_wake(&self) -> bool {
         self.kick
             || self.changed
+            || self.wakes.are_several()
             || !self.dials.is_empty()
             || !self.probes.is_empty()
             || !self.evicted.is_empty()
@@ -87,7 +88,7 @@ impl<K: Kinds> Effects<K> {
     }
 
     pub(crate) fn is_nothing(&self) -> bool {
-        self.wakes.is_empty() && !self.is_more_than_wakes()
+        self.wakes.is_empty() && !self.is_more_than_a_wake()
     }
 }
 

@@ -23,6 +23,11 @@ impl<T> Few<T> {
     }
 
     #[inline]
+    pub(crate) fn are_several(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    #[inline]
     pub(crate) fn push(&mut self, item: T) {
         if self.first.is_none() {
             self.first = Some(item);

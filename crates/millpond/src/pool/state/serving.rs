@@ -20,7 +20,7 @@ impl<K: Kinds> State<K> {
     pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
         self.serve(fx);
         self.start_dials(fx);
-        if self.phase == Phase::Draining && self.waiters.none_queued() {
+        if self.is_drained() {
             self.evict_all_idle(Eviction::Closed, fx);
         }
         self.plan_wake(fx);
@@ -105,6 +105,9 @@ impl<K: Kinds> State<K> {
         {
             wake = wake.min(self.grant_ends(oldest));
         }
+        if self.phase == Phase::Draining && self.answers_are_due() {
+            wake = wake.min(self.answers_until);
+        }
         if self.outage.failing() && self.dials_wanted() > 0 {
             wake = wake.min(self.dial_allowed_from().unwrap_or(Moment::NEVER));
         }
@@ -138,6 +141,9 @@ impl<K: Kinds> State<K> {
             let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
             return (!stays).then_some(Refusal::Unavailable);
         }
+        if !self.paused && self.waiters.none_queued() && self.slots.front(StageName::Idle).is_some() {
+            return None; // Those who were called haven't come for it: it is this caller's.
+        }
         let waiting = self.waiters.waiting();
         let coming = self.slots.count(StageName::Idle)
             + self.slots.count(StageName::Connecting)
@@ -145,6 +151,18 @@ impl<K: Kinds> State<K> {
             + self.room();
         let full = waiting >= self.config.max_waiting as usize && waiting >= coming;
         (full && seniority.is_none()).then_some(Refusal::Full)
+    }
+
+    /// The pool drains, and nobody is left to be served.
+    #[inline]
+    fn is_drained(&self) -> bool {
+        self.phase == Phase::Draining && self.waiters.none_queued() && !self.answers_are_due()
+    }
+
+    /// Nobody is in line, but those who were called may be about to answer.
+    #[inline]
+    fn answers_are_due(&self) -> bool {
+        self.now < self.answers_until && self.waiters.none_queued() && self.waiters.waiting() > 0
     }
 
     #[inline]
@@ -191,7 +209,7 @@ impl<K: Kinds> State<K> {
         let already_idle = matches!(slot.stage, Stage::Idle(_));
         match self.phase {
             Phase::Closed | Phase::RuntimeEnded => Some(Eviction::Closed),
-            Phase::Draining if self.waiters.none_queued() => Some(Eviction::Closed),
+            Phase::Draining if self.is_drained() => Some(Eviction::Closed),
             _ if slot.generation != self.generation => Some(Eviction::Retired),
             _ if slot.expires <= self.now => Some(Eviction::Lifetime),
             _ if !already_idle && self.over_size() => Some(Eviction::Shrunk),
@@ -309,8 +327,8 @@ impl<K: Kinds> State<K> {
         self.slots.shift(at, idle, self.now);
     }
 
-    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and someone else is
-    /// to be served. Says whether there were any.
+    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and all who are in line
+    /// are called. Says whether there were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
@@ -326,7 +344,20 @@ impl<K: Kinds> State<K> {
             self.waiters.park(to, self.now);
             self.take_back(at, fx);
         }
-        self.totals.revoked > revoked_before
+        let revoked = self.totals.revoked > revoked_before;
+        if revoked {
+            self.call_the_line(fx);
+        }
+        revoked
+    }
+
+    /// Somebody who was in line sleeps, and who else does can't be seen. So nobody is granted the connection: all are woken and out of
+    /// line until they are polled, and the first who is gets it. Granted it in turn, each who sleeps would hold up all behind him.
+    fn call_the_line(&mut self, fx: &mut Effects<K>) {
+        if !self.waiters.none_queued() {
+            self.answers_until = self.now.after(super::GRANT_LIFETIME);
+            fx.wakes.extend(self.waiters.park_all(self.now));
+        }
     }
 
     /// New grants begin to age now.

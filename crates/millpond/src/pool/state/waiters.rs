@@ -59,7 +59,8 @@ pub(crate) enum Standing {
     Vacant,
     /// In line.
     Queued,
-    /// Had a grant and didn't pick it up in time: out of the line until it is polled again, its seniority kept.
+    /// Had a grant and didn't pick it up in time, or was called because somebody else didn't: out of the line until it is polled
+    /// again, its seniority kept.
     Parked,
     /// A connection lies ready in this slot.
     Granted(u32),
@@ -265,12 +266,25 @@ impl<K: Kinds> Waiters<K> {
         self.queues.insert(&mut self.waiters, level, at, behind);
     }
 
-    /// The first in this waiter's queue who arrived after it.
+    /// The first in this waiter's queue who arrived after it. Looked for from both ends at once: who had an unfit connection belongs
+    /// near the front, and those who come back after a call come mostly in the order in which they were called.
     fn first_junior_of(&self, at: WaiterIndex) -> Option<WaiterIndex> {
         let waiter = &self.waiters[at as usize];
-        self.queues.lists[waiter.request.priority.level()]
-            .iter(&self.waiters)
-            .find(|&other| self.waiters[other as usize].arrival > waiter.arrival)
+        let queue = &self.queues.lists[waiter.request.priority.level()];
+        let is_junior = |other: &u32| self.waiters[*other as usize].arrival > waiter.arrival;
+        let (mut front, mut back) = (queue.front(), queue.back());
+        let mut junior = None;
+        loop {
+            let Some(from_back) = back.filter(is_junior) else {
+                return junior;
+            };
+            junior = back;
+            back = List::prev(&self.waiters, from_back);
+            let Some(from_front) = front.filter(|other| !is_junior(other)) else {
+                return front;
+            };
+            front = List::next(&self.waiters, from_front);
+        }
     }
 
     /// Replaces the waker of a waiter that has one; returns the old one, to be dropped after unlocking.
@@ -311,7 +325,7 @@ impl<K: Kinds> Waiters<K> {
         self.answer(at, Standing::Refused(why))
     }
 
-    /// Takes a grant back: its holder is out of line until it is polled again.
+    /// A waiter in line, or who loses its grant, is out of line until it is polled again.
     pub(super) fn park(&mut self, at: WaiterIndex, now: Moment) {
         self.unlink(at);
         self.waiters[at as usize].request.count_patience(now);
@@ -319,6 +333,17 @@ impl<K: Kinds> Waiters<K> {
         self.parked.push_back(&mut self.waiters, at);
         let deadline = self.waiters[at as usize].request.deadline;
         self.earliest_deadline = self.earliest_deadline.min(deadline);
+    }
+
+    /// Takes everybody out of the line until they are polled again; returns their wakers, to be called after unlocking, in the order of
+    /// the line.
+    pub(super) fn park_all(&mut self, now: Moment) -> impl Iterator<Item = K::Waker> {
+        std::iter::from_fn(move || {
+            let at = self.queues.first()?;
+            self.park(at, now);
+            Some(self.waiters[at as usize].waker.take())
+        })
+        .flatten()
     }
 
     /// A parked waiter gets back in line, ahead of all who came after it.

@@ -121,6 +121,8 @@ pub(super) struct Model {
     dial_after: Moment,
     dial_after_if_asked: Moment,
     dial_after_in_grace: Moment,
+    /// Until when those who were last called may answer.
+    answers_until: Moment,
     /// How often the wait has doubled.
     doublings: u32,
     /// The last dial that had begun when the wait last doubled.
@@ -153,6 +155,7 @@ impl Model {
             dial_after: Moment::default(),
             dial_after_if_asked: Moment::default(),
             dial_after_in_grace: Moment::default(),
+            answers_until: Moment::default(),
             doublings: 0,
             last_number_heard: 0,
             lightless_since: None,
@@ -239,14 +242,21 @@ impl Model {
             Probe::WhenIdleFor(limit) => idle_for >= limit,
         }
     }
+    /// Nobody is in line, and those who were called have had their time.
+    fn answers_are_due(&self) -> bool {
+        self.in_line() == 0 && self.waiting() > 0 && self.now < self.answers_until
+    }
+    fn is_drained(&self) -> bool {
+        self.phase == Phase::Draining && self.in_line() == 0 && !self.answers_are_due()
+    }
     /// Why a connection can't be used any longer.
     fn unusable(&mut self, number: u64) -> Option<Eviction> {
         let staying = self.count(|at| !matches!(at, At::Closing));
         let beyond_size = staying > self.config.max_size as usize;
-        let (nobody, generation, now) = (self.in_line() == 0, self.generation, self.now);
-        let (closed, draining) = (self.is_closed(), self.phase == Phase::Draining);
+        let (generation, now) = (self.generation, self.now);
+        let (closed, drained) = (self.is_closed(), self.is_drained());
         let connection = self.connection(number);
-        if closed || (draining && nobody) {
+        if closed || drained {
             Some(Eviction::Closed)
         } else if connection.generation != generation {
             Some(Eviction::Retired)
@@ -386,6 +396,9 @@ impl Model {
                 _ => None,
             });
             let Some((number, to)) = overdue else {
+                if any {
+                    self.call_all_in_line();
+                }
                 return any;
             };
             any = true;
@@ -394,6 +407,18 @@ impl Model {
             caller.stands = Stands::Parked;
             caller.count_patience(now);
             self.take_back(number);
+        }
+    }
+
+    fn call_all_in_line(&mut self) {
+        let in_line = self.callers.iter().filter(|c| c.stands == Stands::InLine);
+        for id in in_line.map(|c| c.id).collect::<Vec<_>>() {
+            let now = self.now;
+            let caller = self.caller(id);
+            caller.stands = Stands::Parked;
+            caller.count_patience(now);
+            self.wake(id);
+            self.answers_until = now.after(GRANT_LIFETIME);
         }
     }
 
@@ -497,7 +522,7 @@ impl Model {
     }
 
     fn end_drain(&mut self) -> bool {
-        let ends = self.phase == Phase::Draining && self.in_line() == 0 && self.idle() > 0;
+        let ends = self.is_drained() && self.idle() > 0;
         if ends {
             self.evict_idle(Eviction::Closed);
         }
@@ -520,6 +545,9 @@ impl Model {
             && let Some(from) = self.dark_by_silence_from()
         {
             next = next.min(from);
+        }
+        if self.phase == Phase::Draining && self.answers_are_due() {
+            next = next.min(self.answers_until);
         }
         for connection in &self.connections {
             if self.in_line() > 0 && matches!(connection.at, At::Granted(_)) {

@@ -92,8 +92,8 @@ pub(super) const CONNECTIONS: Edges<C> = &[
     (&[Close], &[(Idle, Closing), (C::Granted, Closing)]),
 ];
 
-/// A grant that goes from one waiter straight to another.
-pub(super) const HANDING_ON: &[Op] = &[Wait, Cancel, Tick];
+/// A grant that goes from one waiter straight to another. One that is revoked goes to nobody before somebody comes for it.
+pub(super) const HANDING_ON: &[Op] = &[Wait, Cancel];
 
 pub(super) const WAITERS: Edges<W> = &[
     (COMING_TO_REST, &[(W::InLine, W::Granted)]),
@@ -103,6 +103,7 @@ pub(super) const WAITERS: Edges<W> = &[
             (W::Gone, W::InLine),
             (W::Gone, W::Granted),
             (W::Granted, W::Parked),
+            (W::InLine, W::Parked),
         ],
     ),
     // Parked ones get back in line, and may be served, or be too late, in the same poll.
@@ -131,6 +132,8 @@ pub(super) const WAITERS: Edges<W> = &[
     // Overdue, or dark; a granted one that is refused had its grant revoked first.
     (&[Tick], &[(W::InLine, W::Refused), (W::Parked, W::Refused)]),
     (&[Tick], &[(W::Granted, W::Parked), (W::Granted, W::Refused)]),
+    // Called.
+    (&[Tick], &[(W::InLine, W::Parked)]),
     (
         &[Close],
         &[

@@ -81,6 +81,9 @@ impl Model {
             let rides = self.connecting() == 0 && self.room() > 0 && self.paced(true) <= self.now;
             return (!rides).then_some(Refusal::Unavailable);
         }
+        if !self.paused && self.in_line() == 0 && self.idle() > 0 {
+            return None;
+        }
         let coming = self.idle() + self.connecting() + self.checking() + self.room();
         let at_limit = self.waiting() >= self.config.max_waiting as usize;
         let nothing_for_it = self.waiting() >= coming;

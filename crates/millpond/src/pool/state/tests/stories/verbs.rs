@@ -157,6 +157,81 @@ fn the_last_waiter_of_a_drain_ends_it_by_being_served() {
     scene.picks_up(waits);
 }
 
+/// Two wait, and the first sleeps; the pool is drained, and then the second is called.
+fn drained_with_one_called() -> (Scene, Ticket, Ticket) {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (sleeps, called) = (scene.wait(), scene.wait());
+    scene.does(|state, now, fx| state.drain(now, fx));
+    scene.release(lent.remove(0));
+    scene.tick();
+    scene.tick_after(5);
+    assert_eq!(scene.woken(), [2, 3]);
+    assert_eq!(scene.count(StageName::Idle), 1);
+    (scene, sleeps, called)
+}
+
+#[test]
+fn a_drain_serves_those_who_answer_when_they_are_called() {
+    let (mut scene, _sleeps, called) = drained_with_one_called();
+    scene.tick_after(4);
+    let served = scene.picks_up(called);
+    assert_eq!(scene.evicted(), []);
+    scene.release(served);
+    scene.tick_after(1);
+    assert_eq!(
+        scene.evicted(),
+        [(1, Eviction::Closed)],
+        "the sleeper holds up no drain"
+    );
+}
+
+#[test]
+fn a_drain_waits_no_longer_than_a_grant_would_for_those_who_are_called() {
+    let (mut scene, _sleeps, called) = drained_with_one_called();
+    assert_eq!(
+        scene.state.planned_wake(),
+        scene.now.after(Duration::from_millis(5))
+    );
+    scene.tick_after(5);
+    assert_eq!(scene.evicted(), [(1, Eviction::Closed)]);
+    scene.all_closed();
+    scene.still_waits(called);
+    assert_eq!(
+        scene.dials.len(),
+        1,
+        "it was in line before the drain began, and is served"
+    );
+}
+
+#[test]
+fn a_drain_waits_for_nobody_once_all_who_were_called_have_gone() {
+    let (mut scene, sleeps, called) = drained_with_one_called();
+    scene.cancel(called);
+    assert_eq!(scene.evicted(), []);
+    scene.cancel(sleeps);
+    assert_eq!(scene.evicted(), [(1, Eviction::Closed)]);
+}
+
+#[test]
+fn a_pause_outlasts_a_call() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (_sleeps, called) = (scene.wait(), scene.wait());
+    scene.release(lent.remove(0));
+    scene.tick();
+    scene.does(|state, _, _| state.pause());
+    scene.tick_after(5);
+    let called = scene.still_waits(called);
+    scene.does(|state, now, fx| state.resume(now, fx));
+    scene.picks_up(called);
+}
+
+#[test]
+fn close_tells_those_who_are_called() {
+    let (mut scene, _sleeps, called) = drained_with_one_called();
+    scene.does(|state, _, fx| state.close(Phase::Closed, fx));
+    assert_eq!(scene.is_told(called), Refusal::Closed);
+}
+
 #[test]
 fn the_last_waiter_of_a_drain_ends_it_by_giving_up() {
     let (mut scene, _lent, waits) = drained_with_one_idle();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_grant_that_nobody_picks_up_goes_to_the_next() {
+fn a_grant_that_nobody_picks_up_goes_to_the_first_who_answers() {
     let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
     let _never_polled = scene.wait();
     let second = scene.wait();
@@ -14,7 +14,126 @@ fn a_grant_that_nobody_picks_up_goes_to_the_next() {
     assert_eq!(scene.woken(), [0; 0], "it has 5 ms to come");
     scene.tick_after(1);
     assert_eq!(scene.woken(), [3]);
+    assert_eq!(scene.count(StageName::Idle), 1);
     scene.picks_up(second);
+}
+
+#[test]
+fn all_who_wait_are_called_at_once_and_those_who_sleep_cost_no_more_than_one() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let mut sleeping: Vec<Ticket> = (0..100).map(|_| scene.wait()).collect();
+    let awake = [scene.wait(), scene.wait()];
+    scene.release(lent.remove(0));
+    scene.tick();
+    scene.woken();
+    scene.tick_after(5);
+    assert_eq!(scene.woken(), (3..=103).collect::<Vec<u64>>(), "in their order");
+    let [first, second] = awake;
+    let second = scene.picks_up(second);
+    let first = scene.still_waits(first);
+    scene.release(second);
+    let first = scene.picks_up(first);
+    scene.release(first);
+    assert_eq!(scene.count(StageName::Idle), 1, "nobody is in line");
+    assert_eq!(scene.state.totals().revoked, 1);
+    scene.tick_after(1_000);
+    let last = scene.picks_up(sleeping.pop().expect("it sleeps no longer"));
+    // Those who come back stand where they stood.
+    let newcomer = scene.wait();
+    let [early, late] = [10, 60].map(|nth| sleeping.remove(nth));
+    let late = scene.still_waits(late);
+    let early = scene.still_waits(early);
+    scene.release(last);
+    let early = scene.picks_up(early);
+    scene.release(early);
+    let late = scene.picks_up(late);
+    scene.release(late);
+    scene.picks_up(newcomer);
+}
+
+#[test]
+fn those_who_are_called_are_in_line_by_seniority_however_they_come_back() {
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [3, 4, 0, 2, 1]] {
+        let (mut scene, mut lent) = Scene::with_lent(2, |_| {});
+        let _sleeps = scene.wait();
+        let mut called: Vec<Option<Ticket>> = (0..5).map(|_| Some(scene.wait())).collect();
+        scene.release(lent.remove(0));
+        scene.tick();
+        scene.tick_after(5);
+        let taken = scene.acquire();
+        for nth in order {
+            let ticket = called[nth].take().expect("comes back once");
+            called[nth] = Some(scene.still_waits(ticket));
+        }
+        scene.release(taken);
+        for ticket in called {
+            let lent = scene.picks_up(ticket.expect("came back"));
+            scene.release(lent);
+        }
+    }
+}
+
+#[test]
+fn who_is_called_keeps_its_deadline_and_its_patience() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let _sleeps = scene.wait();
+    let hurried = scene.try_wait(30).expect("may wait");
+    let request = Request {
+        tag: 7,
+        lease: Lease::Exclusive,
+        priority: Priority::NORMAL,
+        deadline: Moment::NEVER,
+        patience: Some(Duration::from_millis(50)),
+        in_the_dark: InTheDark::IsTold,
+    };
+    let patient = scene.does(|state, _, _| state.queue_at_once(None, request, None, 7));
+    let (patient, _) = patient.expect("everything is lent");
+    scene.release(lent.remove(0));
+    scene.tick();
+    scene.tick_after(5);
+    let taken = scene.acquire();
+    scene.tick_after(25);
+    assert_eq!(scene.is_told(hurried), Refusal::TimedOut);
+    let patient = scene.still_waits(patient);
+    scene.tick_after(25);
+    assert_eq!(
+        scene.is_told(patient),
+        Refusal::TimedOut,
+        "counted from the first tick"
+    );
+    scene.release(taken);
+}
+
+#[test]
+fn a_newcomer_may_have_what_those_who_are_called_have_not_come_for() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
+    let _never_polled = scene.wait();
+    scene.release(lent.remove(0));
+    let _neither = scene.wait();
+    scene.pass(5);
+    let newcomer = scene.wait();
+    scene.picks_up(newcomer);
+    assert_eq!(scene.try_wait(5_000), Err(Refusal::Full));
+}
+
+#[test]
+fn who_is_called_is_dialled_for_as_soon_as_it_answers() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let _sleeps = scene.wait();
+    let awake = scene.wait();
+    scene.release(lent.remove(0));
+    scene.tick();
+    scene.does(|state, _, fx| state.resize(2, fx));
+    assert_eq!(scene.dials.len(), 1);
+    scene.dial_fails();
+    scene.pass(5);
+    scene.tick();
+    let taken = scene.acquire();
+    scene.tick_after(100);
+    assert!(scene.dials.is_empty(), "nobody is in line");
+    scene.still_waits(awake);
+    assert_eq!(scene.dials.len(), 1);
+    scene.release(taken);
 }
 
 #[test]
@@ -116,15 +235,18 @@ fn with_no_waiting_allowed_a_caller_may_still_wait_for_the_dial_started_for_it()
 }
 
 #[test]
-fn a_caller_turned_away_leaves_nobody_unserved() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
+fn a_newcomer_who_finds_an_overdue_grant_calls_all_who_wait() {
+    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
     let second = scene.wait();
     scene.pass(5);
     scene.woken();
-    assert_eq!(scene.try_wait(5_000), Err(Refusal::Full));
-    assert_eq!(scene.woken(), [3], "the revoked connection went to the second");
+    let newcomer = scene.wait();
+    assert_eq!(scene.woken(), [3, 4], "the newcomer, who is there, is granted it");
+    let second = scene.still_waits(second);
+    let newcomer = scene.picks_up(newcomer);
+    scene.release(newcomer);
     scene.picks_up(second);
 }
 
@@ -137,7 +259,7 @@ fn a_newcomer_is_not_counted_against_those_whom_a_revoked_grant_serves() {
     scene.pass(5);
     assert!(
         scene.try_wait(5_000).is_ok(),
-        "one is parked, one is served: a second may wait"
+        "two are parked, and what they haven't come for serves the newcomer"
     );
 }
 
