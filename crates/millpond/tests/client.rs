@@ -3,10 +3,16 @@
 
 #![cfg(unix)]
 
-use std::{io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use millpond::{
-    client::{Client, ClientBuilder, Execution, Loss, RequestError},
+    client::{Client, ClientBuilder, Execution, Loss, Pipelining, RequestError},
     framing::LengthJson,
     pool::Eviction,
 };
@@ -191,5 +197,76 @@ async fn a_request_that_nobody_waits_for_any_more_is_not_delivered_later() {
             "{} bytes came",
             received.len()
         );
+    }
+}
+
+/// An executor that isn't tokio's.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// Callers on threads that belong to no runtime are served as well, and the deadline is kept by the pool's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn outside_a_runtime_requests_are_answered_and_their_deadlines_kept() {
+    for pipelined in [false, true] {
+        // So often that every exchange has a timer, or so rarely that the sweep keeps its time.
+        for interval in [Duration::from_millis(500), 10 * SECOND] {
+            let (listener, _) = start().await;
+            let client = start_at(&listener, pipelined, interval).build().unwrap();
+            let asking = client.clone();
+            let caller = std::thread::spawn(move || {
+                let first = block_on(asking.exchange(b"1"));
+                let exact = block_on(asking.within(Duration::from_millis(300)).exchange(b"1"));
+                let patient = block_on(asking.within(SECOND).exchange(b"1"));
+                let within = asking.within(Duration::from_millis(200));
+                let crowded = std::thread::scope(|scope| {
+                    let all = [0; 3].map(|_| scope.spawn(|| block_on(within.exchange(b"1"))));
+                    all.map(|one| one.join().expect("no panic"))
+                });
+                (first, exact, patient, crowded)
+            });
+            let mut stream = accept(&listener).await;
+            request(&mut stream).await;
+            reply(&mut stream).await;
+            // From here on nobody is answered, on this connection or another.
+            let silent =
+                tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+            let (first, exact, patient, crowded) =
+                tokio::task::spawn_blocking(move || caller.join().expect("no panic"))
+                    .await
+                    .unwrap();
+            assert_eq!(first.expect("a reply"), "1");
+            for late in [exact, patient].into_iter().chain(crowded) {
+                let error = late.expect_err("nobody answers");
+                assert!(
+                    matches!(error, RequestError::TimedOut { .. } | RequestError::Acquire(_)),
+                    "{error:?}"
+                );
+            }
+            silent.abort();
+        }
+    }
+}
+
+fn start_at(listener: &TcpListener, pipelined: bool, interval: Duration) -> ClientBuilder {
+    let address = listener.local_addr().expect("its address");
+    let client = Client::to(&format!("tcp://{address}")).expect("an endpoint");
+    let client = client.heartbeat_interval(interval).pool(|pool| pool.max_size(1));
+    match pipelined {
+        true => client.pipelined(Pipelining::default().depth(1)),
+        false => client,
     }
 }

@@ -5,7 +5,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// From which on nobody minds some milliseconds more.
-const PATIENT: Duration = Duration::from_secs(1);
+pub(super) const PATIENT: Duration = Duration::from_secs(1);
+
+/// A time that can't be expressed as a moment is this: longer than anybody waits.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What counts of a time that somebody has asked for.
+pub(super) fn expressible(time: Duration) -> Duration {
+    time.min(FAR)
+}
 
 /// Until when there must be a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +27,7 @@ impl Due {
     /// Within this time from now. To ask what the time is costs a good part of what an exchange does beside its system calls: whoever has
     /// seconds doesn't.
     pub(super) fn within(time: Duration) -> Self {
+        let time = expressible(time);
         match time >= PATIENT {
             true => Due::Within(time),
             false => Due::At(Instant::now() + time),

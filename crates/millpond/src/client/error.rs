@@ -75,7 +75,10 @@ pub enum Loss {
     /// The peer has stopped sending heartbeats.
     #[error("the peer has stopped sending heartbeats")]
     HeartbeatMissed,
-    /// What came is no frame, or no reply to anything.
+    /// The peer sends more heartbeats than [`heartbeat_limit`](super::ClientBuilder::heartbeat_limit) allows.
+    #[error("it sends more heartbeats than heartbeat_limit allows")]
+    HeartbeatFlood,
+    /// What came is no frame, or no reply to anything; or more came for a reply than one frame, and which of them is the reply nobody knows.
     #[error("it sent what is no reply")]
     NoReply,
     /// An exchange that had to be answered before had no reply within its deadline: see [pipelined](super::ClientBuilder::pipelined).
@@ -152,6 +155,7 @@ impl Loss {
         match cause {
             ExchangeFailure::Closed => Loss::Closed,
             ExchangeFailure::HeartbeatMissed => Loss::HeartbeatMissed,
+            ExchangeFailure::HeartbeatFlood => Loss::HeartbeatFlood,
             ExchangeFailure::Io(error) => Loss::Io(error),
             ExchangeFailure::Abandoned => Loss::RuntimeEnded,
             ExchangeFailure::HeadTimedOut | ExchangeFailure::TimedOut => Loss::HeadTimedOut,

@@ -35,9 +35,11 @@ pub(super) enum ExchangeFailure {
     Io(io::Error),
     /// The peer has stopped sending heartbeats.
     HeartbeatMissed,
+    /// The peer sends more heartbeats than the client's limit allows.
+    HeartbeatFlood,
     /// The deadline has passed.
     TimedOut,
-    /// A frame came that is no reply to anything.
+    /// Something came that is no reply to anything: what came with it may be none either.
     Unasked,
     /// An exchange before it on the same connection had no reply within its deadline.
     HeadTimedOut,
@@ -63,7 +65,10 @@ impl ExchangeFailure {
     pub(super) fn ended_connection(&self) -> bool {
         let by_peer_otherwise = matches!(
             self,
-            ExchangeFailure::Unasked | ExchangeFailure::NoFrame(_) | ExchangeFailure::HeartbeatMissed
+            ExchangeFailure::Unasked
+                | ExchangeFailure::NoFrame(_)
+                | ExchangeFailure::HeartbeatMissed
+                | ExchangeFailure::HeartbeatFlood
         );
         self.ended_by_peer() || by_peer_otherwise
     }
@@ -79,6 +84,7 @@ impl ExchangeFailure {
                 None => io::Error::new(error.kind(), error.to_string()),
             }),
             ExchangeFailure::HeartbeatMissed => ExchangeFailure::HeartbeatMissed,
+            ExchangeFailure::HeartbeatFlood => ExchangeFailure::HeartbeatFlood,
             ExchangeFailure::TimedOut => ExchangeFailure::TimedOut,
             ExchangeFailure::Unasked => ExchangeFailure::Unasked,
             ExchangeFailure::HeadTimedOut => ExchangeFailure::HeadTimedOut,
@@ -97,7 +103,7 @@ impl ExchangeFailure {
             ExchangeFailure::Io(_) => Eviction::PeerReset,
             ExchangeFailure::NoFrame(_) => Eviction::UnsolicitedBytes,
             ExchangeFailure::HeartbeatMissed => Eviction::HeartbeatMissed,
-            ExchangeFailure::Unasked => Eviction::UnsolicitedBytes,
+            ExchangeFailure::Unasked | ExchangeFailure::HeartbeatFlood => Eviction::UnsolicitedBytes,
             ExchangeFailure::Unframeable(_)
             | ExchangeFailure::TimedOut
             | ExchangeFailure::HeadTimedOut

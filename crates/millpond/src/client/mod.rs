@@ -37,7 +37,7 @@ mod sessions;
 mod sweep;
 mod timer;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -52,10 +52,11 @@ pub use self::{
     sessions::{HeartbeatTotals, Sessions},
 };
 use self::{pipelined::Pipelines, retry::Retries};
+pub use crate::framed::HeartbeatLimit;
 use crate::{
     connectors::StreamConnector,
     framing::{Framing, LengthJson},
-    pool::{BuildError, Builder, Pool, Priority, Snapshot},
+    pool::{BuildError, Builder, InvalidSetting, Pool, Priority, Snapshot},
     transport::{Dialer, Endpoint, EndpointError},
 };
 
@@ -67,6 +68,19 @@ use crate::{
 /// delivering a request that nobody waits for. A request is sent a second time only
 /// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
 /// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+///
+/// # What a server can spoil
+///
+/// A protocol without ids tells by their order alone which reply is whose, so a server that breaks the order can have one taken for
+/// another's. What can be told is: a connection on which something but heartbeats has arrived while no reply was owed ends, as soon as
+/// that is seen and before another request is written to it; so does one on which more came than was asked for, and what came together
+/// with that is delivered to nobody, for any of it may be what nobody asked for. Such connections are counted as evicted for
+/// [unsolicited bytes](crate::pool::Eviction::UnsolicitedBytes).
+///
+/// What can't be told: a server that answers out of order, or that sends what nobody asked for while requests are in flight, looks
+/// like one that is right. Its frames are then delivered in the order in which they come, each to the request whose turn it is, until
+/// more have come than were asked for. That holds for a frame that is sent as soon as the connection is open, too, if a request has
+/// been written by the time it arrives. Pipelined, with requests in flight all the time, that may take long.
 ///
 /// # Heartbeats
 ///
@@ -207,6 +221,7 @@ pub struct ClientBuilder<F: Framing = LengthJson> {
     streams: StreamConnector,
     framing: F,
     heartbeat_interval: Duration,
+    heartbeat_limit: HeartbeatLimit,
     settings: Settings,
     pipelining: Option<Pipelining>,
     configure: Configure<F>,
@@ -218,6 +233,7 @@ impl<F: Framing> ClientBuilder<F> {
             streams,
             framing,
             heartbeat_interval: Duration::from_secs(10),
+            heartbeat_limit: HeartbeatLimit::default(),
             settings: Settings {
                 deadline: Duration::from_secs(30),
                 error_replies: ErrorReplies::default(),
@@ -232,6 +248,7 @@ impl<F: Framing> ClientBuilder<F> {
         ClientBuilder {
             settings: self.settings,
             heartbeat_interval: self.heartbeat_interval,
+            heartbeat_limit: self.heartbeat_limit,
             pipelining: self.pipelining,
             ..ClientBuilder::new(self.streams, framing)
         }
@@ -239,16 +256,28 @@ impl<F: Framing> ClientBuilder<F> {
 
     /// How long a request may take, from its beginning to its reply, waiting for a connection included. Default 30 s: whoever waits
     /// longer has most often gone. One of a second or more is never cut short, and kept to within 50 ms, for requests of that kind don't
-    /// look at the clock before they have lasted for a while; a shorter one is exact.
+    /// look at the clock before they have lasted for a while; a shorter one is exact. More than zero; one that can't be expressed as a moment
+    /// is a year.
+    ///
+    /// Waiting for a connection, or for a place on a pipeline, is bounded by the pool's
+    /// [`acquire_timeout`](Builder::acquire_timeout) as well.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
     }
 
     /// After how long without sending anything a heartbeat is sent, a tenth more or less. Default 10 s: below the shortest timeouts of
-    /// common middleboxes. Zero: never.
+    /// common middleboxes. Zero: never; else a millisecond at least, and a year at most.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.heartbeat_interval = interval;
+        self
+    }
+
+    /// How many heartbeats a server may send on a connection: a hundred at once and twenty a second, by default. With more its connection is
+    /// evicted, for unsolicited bytes, and a request on it fails as [`Lost`](RequestError::Lost), by [`Loss::HeartbeatFlood`]: a peer that
+    /// never stops sending them would keep a core busy for nothing.
+    pub fn heartbeat_limit(mut self, limit: HeartbeatLimit) -> Self {
+        self.heartbeat_limit = limit;
         self
     }
 
@@ -291,7 +320,13 @@ impl<F: Framing> ClientBuilder<F> {
     ///
     /// As [`Builder::build`]: a setting out of its range, or no runtime here.
     pub fn build(self) -> Result<Client<F>, BuildError> {
-        let sessions = Sessions::new(self.streams, self.framing, self.heartbeat_interval);
+        self.validate()?;
+        let sessions = Sessions::new(
+            self.streams,
+            self.framing,
+            self.heartbeat_interval,
+            self.heartbeat_limit,
+        );
         let builder = Pool::builder(sessions).name("client");
         let pool = (self.configure)(builder).build()?;
         let pipelines = self
@@ -303,6 +338,35 @@ impl<F: Framing> ClientBuilder<F> {
             retries: Arc::new(Retries::new(Instant::now())),
             pipelines,
         })
+    }
+}
+
+/// The shortest and the longest time between two heartbeats: with less a connection would do nothing else, and no middlebox waits for more.
+const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+
+impl<F: Framing> ClientBuilder<F> {
+    fn validate(&self) -> Result<(), InvalidSetting> {
+        let invalid =
+            |setting, value: String, allowed: &str| Err(InvalidSetting::new(setting, value, allowed));
+        let interval = self.heartbeat_interval;
+        if self.settings.deadline.is_zero() {
+            return invalid("deadline", format!("{:?}", Duration::ZERO), "more than 0");
+        }
+        if !interval.is_zero() && !INTERVALS.contains(&interval) {
+            return invalid(
+                "heartbeat_interval",
+                format!("{interval:?}"),
+                "0, or 1 ms to a year",
+            );
+        }
+        if self.heartbeat_limit.burst == 0 {
+            return invalid("heartbeat_limit.burst", "0".into(), "at least 1");
+        }
+        if self.heartbeat_limit.per_second == 0 {
+            return invalid("heartbeat_limit.per_second", "0".into(), "at least 1");
+        }
+        Ok(())
     }
 }
 

@@ -14,14 +14,15 @@ use tokio::time::Instant;
 
 use super::{
     Client, ErrorReplies, RequestError, Sessions,
-    due::Due,
+    due::{Due, PATIENT, expressible},
     failure::{ExchangeError, Progress},
     pipelined::{Failed, Pipelines},
     retry::Withdrawal,
+    session::Clock,
 };
 use crate::{
     framing::{Framing, LengthJson, json},
-    pool::{AcquireError, Connection, Priority},
+    pool::{AcquireError, Connection, Eviction, Priority},
 };
 
 /// Whether a request may be executed twice without harm.
@@ -39,6 +40,24 @@ pub struct Requests<'c, F: Framing = LengthJson> {
     deadline: Duration,
     repetition: Repetition,
     priority: Priority,
+}
+
+/// The times of a request.
+struct Times {
+    due: Due,
+    /// When this attempt began, if somebody looked at the clock.
+    began: Option<Instant>,
+}
+
+impl Times {
+    fn within(time: Duration) -> Self {
+        let due = Due::within(time);
+        let began = match due {
+            Due::At(deadline) => deadline.checked_sub(expressible(time)),
+            Due::Within(_) => None,
+        };
+        Times { due, began }
+    }
 }
 
 /// An attempt that brought no reply.
@@ -101,20 +120,17 @@ impl<'c, F: Framing> Requests<'c, F> {
         body: &[u8],
     ) -> Result<Bytes, RequestError> {
         let client = self.client;
-        // A deadline that can't be expressed is none.
-        let far = Duration::from_secs(365 * 24 * 60 * 60);
-        let within = self.deadline.min(far);
         client.retries.pay_in();
-        let mut due = Due::within(within);
+        let mut times = Times::within(self.deadline);
         let mut first = None;
         loop {
             let attempt = match &client.pipelines {
-                Some(pipelines) => self.attempt_pipelined(pipelines, body, &mut due).await,
-                None => self.attempt(place, body, &mut due).await,
+                Some(pipelines) => self.attempt_pipelined(pipelines, body, &mut times.due).await,
+                None => self.attempt(place, body, &mut times).await,
             };
             match attempt {
                 Ok(reply) => return Ok(reply),
-                Err(attempt) => first = Some(self.gives_up(*attempt, first, &mut due)?),
+                Err(attempt) => first = Some(self.gives_up(*attempt, first, &mut times)?),
             }
         }
     }
@@ -125,7 +141,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         &self,
         attempt: Attempt,
         first: Option<ExchangeError>,
-        due: &mut Due,
+        times: &mut Times,
     ) -> Result<ExchangeError, RequestError> {
         let (mut error, had_served) = match attempt {
             Attempt::Exchanged { error, had_served } => (error, had_served),
@@ -153,7 +169,8 @@ impl<'c, F: Framing> Requests<'c, F> {
             return Err(RequestError::of(error, self.deadline));
         }
         // If nobody has looked at the clock, it has only just begun.
-        due.settle(now);
+        times.due.settle(now);
+        times.began = Some(now);
         Ok(error)
     }
 
@@ -162,42 +179,68 @@ impl<'c, F: Framing> Requests<'c, F> {
         &self,
         place: &'static Location<'static>,
         body: &[u8],
-        due: &mut Due,
+        times: &mut Times,
     ) -> Result<Bytes, Box<Attempt>> {
         let pool = &self.client.pool;
-        let mut session = self.acquire(place, due).await?;
+        let mut session = self.acquire(place, times).await?;
         let had_served = session.has_served();
         let Sessions { framing, sweep, .. } = pool.connector();
-        let exchanged = session.exchange(framing, body, due, sweep).await;
-        exchanged.map_err(|error| {
-            match session.is_dirty() {
-                true => session.discard_because(error.cause.eviction()),
-                false => drop(session),
+        let clock = Clock {
+            sweep,
+            runtime: &pool.lender().runtime,
+        };
+        let exchanged = session.exchange(framing, body, &mut times.due, clock).await;
+        let error = match exchanged {
+            Ok(reply) => {
+                if session.is_flooded() {
+                    session.discard_because(Eviction::UnsolicitedBytes);
+                }
+                return Ok(reply);
             }
-            let error = *error;
-            Box::new(Attempt::Exchanged { error, had_served })
-        })
+            Err(error) => *error,
+        };
+        match session.is_dirty() {
+            true => session.discard_because(error.cause.eviction()),
+            false => drop(session),
+        }
+        Err(Box::new(Attempt::Exchanged { error, had_served }))
     }
 
-    /// If it has had to wait for long enough to look at the clock, `due` is a moment.
+    /// Waits for as long as there is time for the reply, and no longer than the pool's `acquire_timeout`. If it has had to wait for long enough
+    /// to look at the clock, there is a moment at which the reply is due.
     async fn acquire(
         &self,
         place: &'static Location<'static>,
-        due: &mut Due,
+        times: &mut Times,
     ) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
+        let limit = self.client.pool.lender().acquire_timeout.unwrap_or(Duration::MAX);
         let acquire = self.client.pool.acquire_from(place);
         let acquire = acquire.priority(self.priority);
-        let mut acquire = pin!(match *due {
-            Due::At(deadline) => acquire.deadline(deadline),
+        // What is left for the exchange when the time for waiting is up.
+        let mut left = Duration::ZERO;
+        let mut acquire = pin!(match times.due {
+            Due::At(deadline) => {
+                let until = times.began.and_then(|began| began.checked_add(limit));
+                let until = until.map_or(deadline, |until| until.min(deadline));
+                left = deadline - until;
+                acquire.deadline(until)
+            }
+            Due::Within(patience) if limit < patience => {
+                left = patience - limit;
+                match limit >= PATIENT {
+                    true => acquire.patience(limit),
+                    false => acquire.timeout(limit),
+                }
+            }
             Due::Within(patience) => acquire.patience(patience),
         });
         let acquired = poll_fn(|cx| acquire.as_mut().poll(cx)).await;
         let session = acquired.map_err(|error| Box::new(Attempt::Refused(error)))?;
         match acquire.settled() {
-            Some(deadline) => *due = Due::At(deadline),
+            Some(until) => times.due = Due::At(until + left),
             // The sweep may stand still as well.
             None if acquire.may_be_stranded() => {
-                due.settle(Instant::now());
+                times.due.settle(Instant::now());
             }
             None => {}
         }

@@ -2,7 +2,11 @@
 //!
 //! A session is *dirty* from before the first byte of a request is written until exactly one whole reply has been read and nothing has come
 //! behind it but heartbeats (the last of which may be incomplete). A session dropped while dirty is closed, so no reply ever
-//! reaches another request than its own.
+//! reaches another request than its own. What comes together with a reply and is neither heartbeat nor asked for makes the reply doubtful:
+//! which of the two is the reply nobody knows, and the exchange has failed.
+//!
+//! One poll does a bounded amount of work, and looks at the clock where that wasn't enough: bytes that never stop mustn't keep an exchange from
+//! its deadline. The timer alone won't do there, for tokio's cooperative budget refuses it where the reading has used that up.
 
 use std::{
     fmt,
@@ -28,9 +32,9 @@ use super::{
     timer::Timer,
 };
 use crate::{
-    framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
+    framed::{Allowance, Frame, Framed, HeartbeatLimit, Item, Outgoing, Pulse, READ_AT_ONCE, ReadError},
     framing::{Direction, FrameError, Framing},
-    pool::Eviction,
+    pool::{Eviction, Runtime},
     transport::Stream,
 };
 
@@ -38,8 +42,11 @@ use crate::{
 const PARTIAL_HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// How often one look reads what has arrived on an idle session, a thread's buffer at a time: a peer that sends heartbeats faster than they
-/// are read isn't idle.
+/// are read isn't idle. Where `heartbeat_limit` isn't set very high that has been exceeded long before.
 const MAX_READS: usize = 64;
+
+/// How many heartbeats one poll of an exchange takes in.
+const BEATS_AT_ONCE: usize = 64;
 
 /// A framed stream between the exchanges of its callers.
 pub struct Session {
@@ -55,12 +62,17 @@ pub struct Session {
     mark: Option<Arc<Mark>>,
     /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
+    /// How many heartbeats its peer may still send.
+    allowance: Allowance,
+    /// It has sent more than those.
+    flooded: bool,
     counts: Arc<HeartbeatCounts>,
 }
 
-/// How many heartbeats there have been on all sessions of a client.
+/// How many heartbeats there have been on all sessions of a client, and how many each peer may send.
 #[derive(Debug, Default)]
 pub(super) struct HeartbeatCounts {
+    pub(super) limit: HeartbeatLimit,
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
     /// Writes of requests, by pipelines.
@@ -69,9 +81,12 @@ pub(super) struct HeartbeatCounts {
 
 impl Session {
     pub(super) fn new(stream: Stream, heartbeat_interval: Duration, counts: Arc<HeartbeatCounts>) -> Self {
+        let now = Instant::now();
         Session {
             framed: Framed::new(stream),
-            pulse: Pulse::new(heartbeat_interval, fastrand::f64(), Instant::now()),
+            pulse: Pulse::new(heartbeat_interval, fastrand::f64(), now),
+            allowance: Allowance::full(now),
+            flooded: false,
             dirty: false,
             served: false,
             partial_since: None,
@@ -85,6 +100,11 @@ impl Session {
     /// An exchange on it is unfinished.
     pub(super) fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// Its peer has sent more heartbeats than it may.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded
     }
 
     /// It has completed an exchange.
@@ -109,9 +129,10 @@ impl Session {
         framing: &impl Framing,
         body: &[u8],
         due: &mut Due,
-        sweep: &Sweep,
+        clock: Clock<'_>,
     ) -> Result<Bytes, Box<ExchangeError>> {
-        let leaves_the_clock = matches!(due, Due::Within(_)) && self.pulse.is_patient() && sweep.is_there();
+        let leaves_the_clock =
+            matches!(due, Due::Within(_)) && self.pulse.is_patient() && clock.sweep.is_there();
         let began = (!leaves_the_clock).then(Instant::now);
         if let Some(now) = began
             && due.settle(now) <= now
@@ -125,7 +146,7 @@ impl Session {
         let mut exchange = Exchange {
             session: self,
             due,
-            sweep,
+            clock,
             is_watched: false,
             outgoing: Outgoing::default(),
             began,
@@ -134,6 +155,8 @@ impl Session {
             write_error: None,
             looked_again: false,
             last_words: false,
+            is_cut: false,
+            was_cut: false,
         };
         let ended = std::future::poll_fn(|cx| exchange.poll(framing, body, cx)).await;
         let reply = match ended {
@@ -146,60 +169,82 @@ impl Session {
             }
         };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
-        self.served = true;
         self.pulse.heard_lately();
         self.partial_since = None;
-        self.dirty = !(is_written && self.nothing_but_heartbeats(framing));
+        match self.behind(framing) {
+            Behind::Bytes => {
+                return Err(Box::new(ExchangeError {
+                    progress: Progress::Answered,
+                    cause: ExchangeFailure::Unasked,
+                }));
+            }
+            Behind::TooManyHeartbeats => {}
+            Behind::Nothing => self.dirty = !is_written,
+        }
+        self.served = true;
         Ok(reply.into_body())
     }
 
-    /// Consumes the heartbeats that have been received. Whether nothing else has.
+    /// Consumes the heartbeats that have been received, and tells what else has.
     #[inline]
-    fn nothing_but_heartbeats(&mut self, framing: &impl Framing) -> bool {
+    fn behind(&mut self, framing: &impl Framing) -> Behind {
         loop {
             match self.framed.take(framing, Direction::Reply) {
                 Ok(Some(Item::Heartbeat)) => {
-                    self.heard_beat(Instant::now());
                     self.partial_since = None;
+                    if !self.heard_beat(Instant::now()) {
+                        return Behind::TooManyHeartbeats;
+                    }
                 }
                 Ok(None) => break,
-                Ok(Some(Item::Frame(_))) | Err(_) => return false,
+                Ok(Some(Item::Frame(_))) | Err(_) => return Behind::Bytes,
             }
         }
-        let left_over = self.framed.left_over();
-        if left_over.is_empty() {
-            return true;
+        if self.framed.left_over().is_empty() {
+            return Behind::Nothing;
         }
         self.partial_since.get_or_insert_with(Instant::now);
-        framing
-            .heartbeat()
-            .is_some_and(|heartbeat| heartbeat.starts_with(left_over))
+        match self.begins_a_frame(framing) {
+            true => Behind::Bytes,
+            false => Behind::Nothing,
+        }
     }
 
-    /// Judges it between two exchanges, from what has arrived; no system call while nothing has.
-    pub(super) fn look(&mut self, framing: &impl Framing) -> Result<(), Eviction> {
+    /// What is left over is more than a part of a heartbeat.
+    pub(super) fn begins_a_frame(&self, framing: &impl Framing) -> bool {
+        let left_over = self.framed.left_over();
+        let is_heartbeat = |beat: &[u8]| beat.starts_with(left_over);
+        !left_over.is_empty() && !framing.heartbeat().is_some_and(is_heartbeat)
+    }
+
+    /// Judges it while no reply is owed on it, from what has arrived; no system call while the reactor has seen nothing arrive.
+    pub(super) fn look(&mut self, framing: &impl Framing) -> Result<(), ExchangeFailure> {
         for _ in 0..MAX_READS {
             match self.framed.receive_now() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Ok(0) => return Err(Eviction::PeerClosed),
+                Ok(0) => return Err(ExchangeFailure::Closed),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(Eviction::PeerClosed);
+                    return Err(ExchangeFailure::Closed);
                 }
-                Err(_) => return Err(Eviction::PeerReset),
+                Err(error) => return Err(ExchangeFailure::Io(error)),
+                Ok(_) => {}
+            }
+            match self.behind(framing) {
                 // Behind heartbeats there may be something else.
-                Ok(_) if self.nothing_but_heartbeats(framing) => {}
-                Ok(_) => break,
+                Behind::Nothing => {}
+                Behind::TooManyHeartbeats => break,
+                Behind::Bytes => return Err(ExchangeFailure::Unasked),
             }
         }
-        Err(Eviction::UnsolicitedBytes)
+        Err(ExchangeFailure::HeartbeatFlood)
     }
 
     /// Watches it while it is idle: what arrives, heartbeats that are due in either direction. The moment at which it must be asked
     /// again is told, if there is one.
     pub(super) fn poll_idle(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Eviction> {
         loop {
-            if let Err(reason) = self.look(framing) {
-                return Poll::Ready(reason);
+            if let Err(cause) = self.look(framing) {
+                return Poll::Ready(cause.eviction());
             }
             match self.framed.stream().poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -238,12 +283,16 @@ impl Session {
     /// All of many exchanges have ended.
     pub(super) fn rest(&mut self, framing: &impl Framing) {
         self.partial_since = None;
-        self.dirty = !self.nothing_but_heartbeats(framing);
+        self.dirty = self.behind(framing) != Behind::Nothing;
     }
 
-    pub(super) fn heard_beat(&mut self, now: Instant) {
+    /// Whether the peer may send as many as it does.
+    #[must_use]
+    pub(super) fn heard_beat(&mut self, now: Instant) -> bool {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
         self.pulse.beat(now);
+        self.flooded |= !self.allowance.take(self.counts.limit, now);
+        !self.flooded
     }
 
     /// When it must be asked again although nothing has arrived.
@@ -275,11 +324,30 @@ impl Session {
     }
 }
 
+/// What has been received and belongs to no exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// Nothing, or heartbeats, the last of which may be incomplete.
+    Nothing,
+    /// More heartbeats than the limit allows.
+    TooManyHeartbeats,
+    /// Something else.
+    Bytes,
+}
+
+/// Who tells an exchange that its time is up.
+#[derive(Clone, Copy)]
+pub(super) struct Clock<'s> {
+    pub(super) sweep: &'s Sweep,
+    /// The pool's.
+    pub(super) runtime: &'s Runtime,
+}
+
 /// An exchange under way.
 struct Exchange<'s> {
     session: &'s mut Session,
     due: &'s mut Due,
-    sweep: &'s Sweep,
+    clock: Clock<'s>,
     /// The sweep has been asked to come by.
     is_watched: bool,
     outgoing: Outgoing,
@@ -293,6 +361,10 @@ struct Exchange<'s> {
     looked_again: bool,
     /// Writing has failed, and the reactor has had a turn since: what the peer said before that has been seen.
     last_words: bool,
+    /// There may be more to read, and the rest is left to the next poll, for which this task is woken.
+    is_cut: bool,
+    /// That has happened to it before.
+    was_cut: bool,
 }
 
 impl Exchange<'_> {
@@ -322,7 +394,11 @@ impl Exchange<'_> {
                 .pulse
                 .next_due()
                 .map_or(deadline, |due| due.min(deadline));
-            ready!(self.session.timer.poll_at(due, cx));
+            // A timer may be refused by the same budget that has ended the reading.
+            let is_past = self.is_cut && due <= Instant::now();
+            if !is_past {
+                ready!(self.session.timer.poll_at(due, self.clock.runtime, cx));
+            }
             if self.session.pulse.is_dead(Instant::now()) && !self.looked_again {
                 // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
                 self.looked_again = true;
@@ -342,7 +418,7 @@ impl Exchange<'_> {
         }
         let sweep_comes = match &self.session.mark {
             Some(mark) if self.is_watched => mark.renew(cx.waker()),
-            _ => self.sweep.watch(&mut self.session.mark, cx.waker()),
+            _ => self.clock.sweep.watch(&mut self.session.mark, cx.waker()),
         };
         self.is_watched = true;
         if sweep_comes {
@@ -379,16 +455,27 @@ impl Exchange<'_> {
     }
 
     fn read(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Result<Frame, ExchangeFailure>> {
+        let mut beats = 0;
+        self.is_cut = false;
         loop {
+            if beats == BEATS_AT_ONCE {
+                self.cut();
+                return after_the_reactor(cx);
+            }
             let before = self.session.framed.left_over().len();
             let next = self.session.framed.poll_next(framing, Direction::Reply, cx);
             let failure = match next {
+                Poll::Ready(Ok(Item::Frame(_))) if self.is_late() => {
+                    self.answered = true;
+                    ExchangeFailure::TimedOut
+                }
                 Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
-                Poll::Ready(Ok(Item::Heartbeat)) => {
-                    self.session.heard_beat(Instant::now());
+                Poll::Ready(Ok(Item::Heartbeat)) if self.session.heard_beat(Instant::now()) => {
+                    beats += 1;
                     self.looked_again = false;
                     continue;
                 }
+                Poll::Ready(Ok(Item::Heartbeat)) => ExchangeFailure::HeartbeatFlood,
                 Poll::Ready(Err(ReadError::Frame(error))) => {
                     self.answered = true;
                     ExchangeFailure::NoFrame(error)
@@ -396,7 +483,12 @@ impl Exchange<'_> {
                 Poll::Ready(Err(ReadError::Truncated | ReadError::Closed)) => ExchangeFailure::Closed,
                 Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
                 Poll::Pending => {
-                    if self.session.framed.left_over().len() > before {
+                    let arrived = self.session.framed.left_over().len().saturating_sub(before);
+                    // A read that was refused by the budget shows nothing of what has arrived.
+                    if arrived >= READ_AT_ONCE || !tokio::task::coop::has_budget_remaining() {
+                        self.cut();
+                    }
+                    if arrived > 0 {
                         // Who sends a long reply can't send heartbeats meanwhile.
                         self.session.pulse.heard(Instant::now());
                         self.looked_again = false;
@@ -407,6 +499,17 @@ impl Exchange<'_> {
             };
             return Poll::Ready(Err(failure));
         }
+    }
+
+    fn cut(&mut self) {
+        self.is_cut = true;
+        self.was_cut = true;
+    }
+
+    /// A reply has come, after so much else that the deadline may have passed without anybody having looked.
+    #[inline]
+    fn is_late(&self) -> bool {
+        self.was_cut && matches!(*self.due, Due::At(deadline) if deadline <= Instant::now())
     }
 
     /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a heartbeat is due from us.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     connectors::StreamConnector,
+    framed::HeartbeatLimit,
     framing::{Framing, LengthJson},
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
     transport::ConnectError,
@@ -45,7 +46,12 @@ pub struct HeartbeatTotals {
 }
 
 impl<F: Framing> Sessions<F> {
-    pub(super) fn new(streams: StreamConnector, framing: F, heartbeat_interval: Duration) -> Self {
+    pub(super) fn new(
+        streams: StreamConnector,
+        framing: F,
+        heartbeat_interval: Duration,
+        limit: HeartbeatLimit,
+    ) -> Self {
         // Where there are none, none are ever due.
         let heartbeat_interval = framing.heartbeat().map_or(Duration::ZERO, |_| heartbeat_interval);
         Sessions {
@@ -54,7 +60,10 @@ impl<F: Framing> Sessions<F> {
             heartbeat_interval,
             heartbeats: Arc::default(),
             sweep: Sweep::new(),
-            counts: Arc::default(),
+            counts: Arc::new(HeartbeatCounts {
+                limit,
+                ..HeartbeatCounts::default()
+            }),
         }
     }
 
@@ -107,7 +116,7 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 
     fn check(&self, session: &mut Session) -> Result<(), Eviction> {
-        session.look(&self.framing)
+        session.look(&self.framing).map_err(|cause| cause.eviction())
     }
 
     /// The guard needn't be believed: the session knows.

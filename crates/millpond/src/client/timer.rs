@@ -7,9 +7,11 @@ use std::{
 };
 
 use tokio::{
-    runtime::{Handle, Id},
-    time::{Instant, Sleep, sleep_until},
+    runtime::Id,
+    time::{Instant, Sleep},
 };
+
+use crate::pool::Runtime;
 
 /// See the module. Until it is [released](Timer::release) it may hold the waker of the task that polled it last.
 #[derive(Default)]
@@ -22,13 +24,13 @@ struct Kept {
 }
 
 impl Timer {
-    /// Ready at this moment.
-    pub(super) fn poll_at(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let here = Handle::current().id();
+    /// Ready at this moment, by a timer of the runtime in this context; where there is none, of the pool's.
+    pub(super) fn poll_at(&mut self, due: Instant, runtime: &Runtime, cx: &mut Context<'_>) -> Poll<()> {
+        let here = runtime.here().id();
         let Kept { sleep, .. } = match &mut self.0 {
             Some(kept) if kept.runtime == here => kept,
             other => other.insert(Kept {
-                sleep: Box::pin(sleep_until(due)),
+                sleep: Box::pin(runtime.sleep_until(due)),
                 runtime: here,
             }),
         };
@@ -55,6 +57,8 @@ impl Timer {
 mod tests {
     use std::{future::poll_fn, time::Duration};
 
+    use tokio::runtime::Handle;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -62,7 +66,8 @@ mod tests {
     /// How long it took, and whether it took as long as it may.
     async fn fires(timer: &mut Timer, after: Duration) {
         let began = Instant::now();
-        let fired = poll_fn(|cx| timer.poll_at(began + after, cx));
+        let runtime = Runtime::new(Handle::current());
+        let fired = poll_fn(|cx| timer.poll_at(began + after, &runtime, cx));
         tokio::time::timeout(100 * SECOND, fired).await.expect("it fires");
         assert_eq!(began.elapsed(), after);
     }
@@ -71,7 +76,8 @@ mod tests {
     async fn it_is_exact_whatever_it_was_set_to_before() {
         let mut timer = Timer::default();
         let now = Instant::now();
-        let later = poll_fn(|cx| Poll::Ready(timer.poll_at(now + 10 * SECOND, cx)));
+        let runtime = Runtime::new(Handle::current());
+        let later = poll_fn(|cx| Poll::Ready(timer.poll_at(now + 10 * SECOND, &runtime, cx)));
         assert!(later.await.is_pending());
         fires(&mut timer, SECOND).await;
         fires(&mut timer, 20 * SECOND).await;
@@ -90,8 +96,10 @@ mod tests {
         };
         let (first, second) = (runtime(), runtime());
         let mut timer = Timer::default();
-        let soon = first
-            .block_on(async { poll_fn(|cx| Poll::Ready(timer.poll_at(Instant::now() + SECOND, cx))).await });
+        let pools = Runtime::new(first.handle().clone());
+        let soon = first.block_on(async {
+            poll_fn(|cx| Poll::Ready(timer.poll_at(Instant::now() + SECOND, &pools, cx))).await
+        });
         assert!(soon.is_pending());
         second.block_on(fires(&mut timer, 2 * SECOND));
     }

@@ -7,20 +7,23 @@
 //! way holds no buffer at all. Only what is left over, a part of a frame or the frames behind the first, is kept in one of the connection's own;
 //! that grows with what arrives, never with what was announced.
 
+mod allowance;
 mod batch;
 mod pulse;
 
 use std::{
     cell::RefCell,
+    future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(crate) use self::pulse::Pulse;
+pub use self::allowance::HeartbeatLimit;
+pub(crate) use self::{allowance::Allowance, pulse::Pulse};
 use crate::{
     framing::{Direction, Extent, FrameError, Framing, Scan, Step},
     transport::Stream,
@@ -32,6 +35,9 @@ const THREAD_BUFFER: usize = 16 << 10;
 
 /// How much is read at once at least of a frame that is larger than that.
 const LARGE_READ: usize = 64 << 10;
+
+/// How much one call of [`Framed::poll_next`] reads: behind that, whoever reads a long frame looks at the clock.
+pub(crate) const READ_AT_ONCE: usize = 256 << 10;
 
 /// Frames up to this length are copied out of the connection's buffer, so that none pins a larger one.
 const SMALL_FRAME: usize = 4 << 10;
@@ -183,16 +189,22 @@ impl Framed {
         })
     }
 
-    /// The next item. Cancel safe: what was read is kept.
+    /// The next item. Of one that is long, [`READ_AT_ONCE`] bytes or some more are read in one call: then it is `Pending`, and the task is
+    /// woken when all others and the reactor have had a turn. Cancel safe: what was read is kept.
     pub(crate) fn poll_next(
         &mut self,
         framing: &impl Framing,
         way: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Item, ReadError>> {
+        let before = self.received.len();
         loop {
             if let Some(item) = self.take(framing, way).map_err(ReadError::Frame)? {
                 return Poll::Ready(Ok(item));
+            }
+            if self.received.len() - before >= READ_AT_ONCE {
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
             }
             let arrived = match self.received.is_empty() {
                 true => ready!(self.poll_first(framing, way, cx))?,

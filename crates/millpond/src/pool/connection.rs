@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Connector, Eviction, LastExchange, boxed::Boxed, lender::Lender, state::Place};
+use super::{
+    Connector, Eviction, LastExchange,
+    boxed::Boxed,
+    lender::{Lender, Pooled},
+    state::{Effects, Place},
+};
 
 /// A connection, lent: it goes back to its pool when this is dropped.
 ///
@@ -119,6 +124,13 @@ impl<C: Connector> Connection<C> {
         self.lender.lock().slots().of(self.place()).uses
     }
 
+    /// It, and what it was made by.
+    pub(crate) fn with_connector(&mut self) -> (&mut C::Connection, &C) {
+        self.exchange = LastExchange::Open;
+        let (_, connection) = self.held.as_mut().expect("held until it is given away");
+        (connection, &self.lender.connector)
+    }
+
     /// Where it is in its pool, for as long as it is lent.
     pub(crate) fn slot(&self) -> Slot {
         Slot {
@@ -127,9 +139,16 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// It has served, and is kept for more: its endpoint is reachable, whatever ends it.
-    pub(crate) fn note_served(&self) {
-        self.lender.transition(|state, fx| state.served(self.place(), fx));
+    /// It has served, and is kept for more: its endpoint is reachable, whatever ends it. What follows from that for others is done when
+    /// what this returns is dropped: wakers may be among it, so let nobody hold a lock by then.
+    #[must_use = "what follows is done where this is dropped"]
+    pub(crate) fn note_served(&self) -> Served<C> {
+        let mut effects = Effects::none();
+        self.lender.lock().served(self.place(), &mut effects);
+        Served {
+            lender: Arc::clone(&self.lender),
+            effects,
+        }
     }
 
     /// The connection, for what is no use of it.
@@ -141,6 +160,18 @@ impl<C: Connector> Connection<C> {
     fn place(&self) -> &Place {
         let (place, _) = self.held.as_ref().expect("held until it is given away");
         place
+    }
+}
+
+/// See [`Connection::note_served`].
+pub(crate) struct Served<C: Connector> {
+    lender: Arc<Lender<C>>,
+    effects: Effects<Pooled<C>>,
+}
+
+impl<C: Connector> Drop for Served<C> {
+    fn drop(&mut self) {
+        self.lender.carry_out(&mut self.effects);
     }
 }
 

@@ -96,8 +96,9 @@ pub use self::{
     snapshot::{Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
 };
 pub(crate) use self::{
-    connection::Slot,
+    connection::{Served, Slot},
     lender::Lender,
+    runtime::Runtime,
     state::{Recall, Refusal},
 };
 use state::{Attempt, Effects, Lease, Phase, StageName};

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    time::{Instant, Timeout},
+    time::{Instant, Sleep, Timeout},
 };
 
 use super::{state::ConnectionNumber, sync::Mutex};
@@ -75,6 +75,20 @@ impl Runtime {
     pub(crate) fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
         let _entered = (!Runtime::is_here()).then(|| self.handle.enter());
         tokio::time::timeout_at(deadline, future)
+    }
+
+    /// The runtime in this context; where there is none, the pool's own.
+    pub(crate) fn here(&self) -> tokio::runtime::Handle {
+        tokio::runtime::Handle::try_current().unwrap_or_else(|_| self.handle.clone())
+    }
+
+    /// A timer of the runtime in this context; where there is none, or it has no timers, of the pool's own, which has.
+    pub(crate) fn sleep_until(&self, deadline: Instant) -> Sleep {
+        let here = Runtime::is_here().then(|| timer(deadline)).flatten();
+        here.unwrap_or_else(|| {
+            let _entered = self.handle.enter();
+            tokio::time::sleep_until(deadline)
+        })
     }
 
     /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody blocks on a runtime

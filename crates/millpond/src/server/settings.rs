@@ -7,6 +7,9 @@ use super::limits::HeartbeatLimit;
 /// No time is longer than this: sums of times and moments then never overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
+/// With less between two heartbeats a connection would do nothing else.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// A server's settings; the setters of [`Builder`](super::Builder) explain each.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -112,9 +115,10 @@ impl Settings {
                 return Err(invalid(setting, &value, "above zero, and a year at most"));
             }
         }
-        if self.heartbeat_interval > LONGEST {
-            let value = format!("{:?}", self.heartbeat_interval);
-            return Err(invalid("heartbeat_interval", &value, "a year at most"));
+        let interval = self.heartbeat_interval;
+        if !interval.is_zero() && !(SHORTEST_INTERVAL..=LONGEST).contains(&interval) {
+            let value = format!("{interval:?}");
+            return Err(invalid("heartbeat_interval", &value, "0, or 1 ms to a year"));
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ use crate::span::Span;
 const DEFAULT_REFRESH: Duration = Duration::from_secs(30);
 const SHORTEST_REFRESH: Duration = Duration::from_millis(100);
 const LONGEST_REFRESH: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A longer limit is none, and a moment that far away can still be expressed.
+const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all of them together; these are shorter, so that
 /// the phase that fails is told with what it had found out.
@@ -127,9 +129,13 @@ impl Dialer {
         self
     }
 
-    /// How long each phase may take.
+    /// How long each phase may take. At most a year counts; with zero a phase fails unless it ends at once.
     pub fn limits(mut self, limits: PhaseLimits) -> Self {
-        self.limits = limits;
+        self.limits = PhaseLimits {
+            resolve: limits.resolve.min(LONGEST_LIMIT),
+            connect: limits.connect.min(LONGEST_LIMIT),
+            tls: limits.tls.min(LONGEST_LIMIT),
+        };
         self
     }
 

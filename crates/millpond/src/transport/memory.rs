@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use parking_lot::Mutex;
@@ -244,6 +244,11 @@ impl AsyncRead for MemoryStream {
         if MemoryStream::is_held(this.pace, &mut this.read_held, cx) {
             return Poll::Pending;
         }
+        // The near end does as sockets do: who reads on and on is made to pause.
+        let budget = match this.tally {
+            Some(_) => Some(ready!(tokio::task::coop::poll_proceed(cx))),
+            None => None,
+        };
         let room = this.at_once(buffer.remaining());
         let mut pipe = this.incoming.lock();
         match pipe.take(&mut buffer.initialize_unfilled()[..room]) {
@@ -253,6 +258,9 @@ impl AsyncRead for MemoryStream {
             }
             Some(taken) => {
                 drop(pipe);
+                if let Some(budget) = budget {
+                    budget.made_progress();
+                }
                 let taken = taken?;
                 buffer.advance(taken);
                 this.count(taken, |tally| &tally.read);

@@ -33,6 +33,13 @@ fn seconds(time: Duration) -> Duration {
     Duration::from_secs(whole.clamp(1, 32_767))
 }
 
+/// The same for the time that bytes may stay unacknowledged: zero would stand for the kernel's own.
+#[cfg(target_os = "linux")]
+fn milliseconds(time: Duration) -> Duration {
+    let most = Duration::from_millis(u64::from(i32::MAX.unsigned_abs()));
+    time.clamp(Duration::from_millis(1), most)
+}
+
 /// How a TCP socket is set up.
 ///
 /// ```
@@ -53,7 +60,7 @@ pub struct TcpOptions {
     pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged before the kernel ends the connection (TCP_USER_TIMEOUT, on Linux). Default 60 s
     /// instead of the kernel's quarter of an hour: as long as the default keepalive takes to find a dead peer; a shorter one would cut
-    /// its probes short, for Linux lets it overrule their number. `None`: the kernel's.
+    /// its probes short, for Linux lets it overrule their number. `None`: the kernel's. A millisecond to 24 days count.
     pub user_timeout: Option<Duration>,
     /// The local address to connect from; with port 0 the kernel chooses the port as late as it connects (IP_BIND_ADDRESS_NO_PORT, on
     /// Linux), so that the same port can serve several destinations. Default: what routing chooses.
@@ -129,7 +136,7 @@ impl TcpOptions {
         }
         #[cfg(target_os = "linux")]
         if self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
+            socket.set_tcp_user_timeout(self.user_timeout.map(milliseconds))?;
         }
         Ok(())
     }
@@ -173,6 +180,7 @@ mod tests {
             };
             let options = TcpOptions {
                 keepalive: Some(keepalive),
+                user_timeout: Some(idle),
                 ..TcpOptions::default()
             };
             let socket = options.socket_to(([127, 0, 0, 1], 80).into()).expect("a socket");

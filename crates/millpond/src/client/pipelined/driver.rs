@@ -4,6 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    ops::ControlFlow,
     panic::Location,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -28,9 +29,9 @@ use crate::{
         session::after_the_reactor,
         sessions::Sessions,
     },
-    framed::{Item, ReadError},
+    framed::{Item, READ_AT_ONCE, ReadError},
     framing::{Direction, Framing},
-    pool::{Acquire, AcquireError, Connection, sync::Mutex},
+    pool::{Acquire, AcquireError, Connection, Eviction, Served, sync::Mutex},
 };
 
 /// How often a pipeline is looked at: whether it is quiet, whether the pool wants its connection back.
@@ -39,7 +40,16 @@ const TICK: Duration = Duration::from_millis(100);
 /// Longer than anybody waits.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// How often one poll of a driver reads, 16 KiB each, unless there was [`READ_AT_ONCE`] of a long reply before. Then it looks at the clock, and
+/// everybody else has a turn.
+const READS_AT_ONCE: usize = 16;
+
 impl<F: Framing> Socket for Connection<Sessions<F>> {
+    fn look(&mut self) -> Result<(), ExchangeFailure> {
+        let (session, connector) = self.with_connector();
+        session.look(connector.framing())
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_many(cx, bytes)
     }
@@ -95,7 +105,11 @@ struct Driver<F: Framing> {
     sent: bool,
     /// The peer seemed dead, or writing has failed, and the reactor has had a turn since.
     looked_again: bool,
+    /// There may be more to read: it is woken for that, and looks at the clock first, whose timer may have been refused by the task's budget.
+    is_cut: bool,
     tell: Vec<(super::Sender, Bytes)>,
+    /// Callers whose replies have come together with something that nobody asked for: whose they are nobody knows.
+    doubted: Vec<super::Sender>,
 }
 
 impl<F: Framing> Driver<F> {
@@ -112,7 +126,9 @@ impl<F: Framing> Driver<F> {
             received: false,
             sent: false,
             looked_again: false,
+            is_cut: false,
             tell: Vec::new(),
+            doubted: Vec::new(),
         }
     }
 
@@ -125,6 +141,11 @@ impl<F: Framing> Driver<F> {
             Some(id) => id,
             None => self.register(cx.waker()),
         };
+        if self.is_late()
+            && let ControlFlow::Break(ended) = self.looks(id, cx)
+        {
+            return ended;
+        }
         let read = self.read(id, cx);
         self.deliver();
         if let Err(cause) = read {
@@ -135,18 +156,30 @@ impl<F: Framing> Driver<F> {
             if let Poll::Ready(Err(cause)) = self.write(id, told.write, cx) {
                 return self.end(id, cause);
             }
-            let fired = self.timer.as_mut().poll(cx).is_ready();
+            let fired = self.timer.as_mut().poll(cx).is_ready() || self.is_late();
             if !fired && !told.look {
                 return Poll::Pending;
             }
-            match self.look(id) {
-                Look::Again => {}
-                Look::AfterTheReactor => return after_the_reactor(cx),
-                Look::Quiet => return Poll::Ready(()),
-                Look::Over(cause) => return self.end(id, cause),
+            if let ControlFlow::Break(ended) = self.looks(id, cx) {
+                return ended;
             }
             // There may be a heartbeat now.
             told = self.told(id);
+        }
+    }
+
+    /// There is more to read than one poll takes in, and it is time to look.
+    fn is_late(&self) -> bool {
+        self.is_cut && self.timer.deadline() <= Instant::now()
+    }
+
+    /// Looks at the clock, and tells what the poll comes to if it ends by that.
+    fn looks(&mut self, id: Id, cx: &mut Context<'_>) -> ControlFlow<Poll<()>> {
+        match self.look(id) {
+            Look::Again => ControlFlow::Continue(()),
+            Look::AfterTheReactor => ControlFlow::Break(after_the_reactor(cx)),
+            Look::Quiet => ControlFlow::Break(Poll::Ready(())),
+            Look::Over(cause) => ControlFlow::Break(self.end(id, cause)),
         }
     }
 
@@ -179,11 +212,30 @@ impl<F: Framing> Driver<F> {
         id
     }
 
-    /// Reads everything that has arrived.
+    /// Reads what has arrived, as far as one poll goes.
     fn read(&mut self, id: Id, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
+        let mut served = None;
+        let read = self.read_from_wire(id, cx, &mut served);
+        // What the pool does because this has served, it does now that the wire is free: it may wake whoever takes it.
+        drop(served);
+        read
+    }
+
+    /// As [`read`](Driver::read), and `served` is to be dropped after it.
+    fn read_from_wire(
+        &mut self,
+        id: Id,
+        cx: &mut Context<'_>,
+        served: &mut Option<Served<Sessions<F>>>,
+    ) -> Result<(), ExchangeFailure> {
         let shared = &*self.shared;
         let mut wire = self.wire.lock();
-        loop {
+        if let Some(found) = wire.found.take() {
+            return Err(found);
+        }
+        self.is_cut = false;
+        let mut long = 0;
+        for _ in 0..READS_AT_ONCE {
             let unwritten = wire.unwritten();
             let Some(connection) = wire.socket.as_mut() else {
                 return Ok(());
@@ -191,6 +243,7 @@ impl<F: Framing> Driver<F> {
             let mut bodies = Vec::new();
             let session = &mut **connection;
             let framing = shared.lender.connector.framing();
+            let before = session.framed.left_over().len();
             let mut beats = 0;
             let read = session
                 .framed
@@ -199,25 +252,39 @@ impl<F: Framing> Driver<F> {
                     Item::Heartbeat => beats += 1,
                 });
             for _ in 0..beats {
-                session.heard_beat(Instant::now());
+                if !session.heard_beat(Instant::now()) {
+                    return Err(ExchangeFailure::HeartbeatFlood);
+                }
             }
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
-            if !bodies.is_empty() {
-                if !std::mem::replace(&mut session.served, true) {
-                    connection.note_served();
-                }
-                let mut state = shared.state.lock();
-                for body in bodies {
-                    match state.came(id, body, unwritten, &mut self.tell) {
-                        Came::Expected => {}
-                        Came::Early | Came::Unasked => return Err(ExchangeFailure::Unasked),
+            let breaks_off =
+                session.begins_a_frame(framing) || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
+            if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
+                *served = Some(connection.note_served());
+            }
+            if !bodies.is_empty() || breaks_off {
+                match shared.came(id, bodies, breaks_off, unwritten, &mut self.tell) {
+                    Came::Expected => {}
+                    Came::Early => return Err(ExchangeFailure::Unasked),
+                    Came::Unasked => {
+                        self.doubted.extend(self.tell.drain(..).map(|(reply, _)| reply));
+                        return Err(ExchangeFailure::Unasked);
                     }
                 }
             }
             match read {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(())) => {}
+                Poll::Pending => {
+                    // A read that was refused by the budget shows nothing of what has arrived.
+                    self.is_cut = !tokio::task::coop::has_budget_remaining();
+                    return Ok(());
+                }
+                Poll::Ready(Ok(())) => {
+                    long += connection.framed.left_over().len().saturating_sub(before);
+                    if long >= READ_AT_ONCE {
+                        break;
+                    }
+                }
                 Poll::Ready(Err(ReadError::Closed | ReadError::Truncated)) => {
                     return Err(ExchangeFailure::Closed);
                 }
@@ -225,10 +292,17 @@ impl<F: Framing> Driver<F> {
                 Poll::Ready(Err(ReadError::Frame(error))) => return Err(ExchangeFailure::NoFrame(error)),
             }
         }
+        self.is_cut = true;
+        let _: Poll<()> = after_the_reactor(cx);
+        Ok(())
     }
 
     /// Tells the callers whose replies have come.
     fn deliver(&mut self) {
+        for reply in self.doubted.drain(..) {
+            let failed = Failed::new(ExchangeFailure::Unasked, Progress::Answered, true);
+            drop(reply.send(Err(failed)));
+        }
         if self.tell.is_empty() {
             return;
         }
@@ -249,6 +323,9 @@ impl<F: Framing> Driver<F> {
             }
             self.sent = true;
         }
+        if let Some(found) = wire.found.take() {
+            return Poll::Ready(Err(found));
+        }
         if let Some(error) = wire.error.take_if(|_| self.looked_again) {
             return Poll::Ready(Err(ExchangeFailure::Io(error)));
         }
@@ -266,9 +343,14 @@ impl<F: Framing> Driver<F> {
         }
         self.waited = false;
         self.sent = true;
-        if wire.poll_outgoing(&self.shared.state, id, cx).is_ready() && wire.error.is_some() {
-            self.looked_again = true;
-            return after_the_reactor(cx);
+        if wire.poll_outgoing(&self.shared.state, id, cx).is_ready() {
+            if let Some(found) = wire.found.take() {
+                return Poll::Ready(Err(found));
+            }
+            if wire.error.is_some() {
+                self.looked_again = true;
+                return after_the_reactor(cx);
+            }
         }
         Poll::Pending
     }
@@ -345,6 +427,9 @@ impl<F: Framing> Driver<F> {
         if let Some(mut connection) = connection {
             self.id = None;
             connection.rest(self.shared.lender.connector.framing());
+            if connection.is_dirty() {
+                connection.discard_because(Eviction::UnsolicitedBytes);
+            }
         }
         self.shared.lease(leases);
         quiet
@@ -355,6 +440,30 @@ impl<F: Framing> Driver<F> {
         self.id = None;
         self.shared.end(id, &self.wire, cause);
         Poll::Ready(())
+    }
+}
+
+impl<F: Framing> Shared<F> {
+    /// Replies have come with one read, while so many bytes lay unwritten. `breaks_off`: and behind them something that isn't one as a whole.
+    fn came(
+        &self,
+        id: Id,
+        bodies: Vec<Bytes>,
+        breaks_off: bool,
+        unwritten: usize,
+        tell: &mut Vec<(super::Sender, Bytes)>,
+    ) -> Came {
+        let mut state = self.state.lock();
+        for body in bodies {
+            let came = state.came(id, body, unwritten, tell);
+            if came != Came::Expected {
+                return came;
+            }
+        }
+        match breaks_off && !state.owes(id, unwritten) {
+            true => Came::Unasked,
+            false => Came::Expected,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     wire::{SharedWire, Socket, Wire, write_as_caller},
 };
 use crate::{
-    client::due::Due,
+    client::{due::Due, failure::ExchangeFailure},
     pool::{Priority, Slot, sync::Mutex},
 };
 
@@ -55,6 +55,10 @@ struct Tape {
 }
 
 impl Socket for Tape {
+    fn look(&mut self) -> Result<(), ExchangeFailure> {
+        Ok(())
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = match self.next.pop_front().unwrap_or(Takes::Whole) {
             Takes::Whole => bytes.len(),

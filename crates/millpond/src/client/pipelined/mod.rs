@@ -30,7 +30,7 @@ use self::{
     wire::{SharedWire, write_as_caller},
 };
 use super::{
-    due::Due,
+    due::{Due, expressible},
     failure::{ExchangeFailure, Progress},
     sessions::Sessions,
 };
@@ -154,7 +154,7 @@ impl<F: Framing> Pipelines<F> {
                 state: Mutex::new(State::new(limits, config.max_size as usize)),
                 unread: AtomicUsize::new(0),
                 verbs: AtomicU64::new(pool.lender().verbs.load(Ordering::Acquire)),
-                patience,
+                patience: expressible(patience),
                 tasks: parking_lot::Mutex::default(),
             }),
         }
@@ -228,7 +228,22 @@ impl<F: Framing> Pipelines<F> {
                 return awaited.told(told);
             }
         };
-        match tokio::time::timeout_at(deadline, &mut awaited.answer).await {
+        let runtime = &shared.lender.runtime;
+        let limit = shared.lender.acquire_timeout.filter(|_| awaited.rank.is_some());
+        let waits_until = awaited
+            .began
+            .zip(limit)
+            .and_then(|(began, limit)| began.checked_add(limit));
+        if let Some(until) = waits_until.filter(|until| *until < deadline) {
+            // There must be a place by then; if there is, there is time for the reply.
+            if let Ok(told) = runtime.timeout_at(until, &mut awaited.answer).await {
+                return awaited.told(told);
+            }
+            if let Some(error) = awaited.timed_out() {
+                return Err(error);
+            }
+        }
+        match runtime.timeout_at(deadline, &mut awaited.answer).await {
             Ok(told) => awaited.told(told),
             Err(_) => match awaited.timed_out() {
                 Some(error) => Err(error),

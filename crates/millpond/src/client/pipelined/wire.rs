@@ -8,10 +8,12 @@ use std::{
 };
 
 use super::state::{Id, Kinds, State};
-use crate::pool::sync::Mutex;
+use crate::{client::failure::ExchangeFailure, pool::sync::Mutex};
 
 /// What takes bytes.
 pub(super) trait Socket {
+    /// Judges it while no reply is owed on it, from what the reactor has seen arrive.
+    fn look(&mut self) -> Result<(), ExchangeFailure>;
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -28,6 +30,8 @@ pub(super) struct Wire<S> {
     unflushed: bool,
     /// Why nothing more can be written.
     pub(super) error: Option<io::Error>,
+    /// What a look before writing has found: the pipeline has to end, and nothing more is written.
+    pub(super) found: Option<ExchangeFailure>,
 }
 
 /// A wire, shared.
@@ -41,6 +45,7 @@ impl<S: Socket> Wire<S> {
             written: 0,
             unflushed: false,
             error: None,
+            found: None,
         }
     }
 
@@ -51,12 +56,18 @@ impl<S: Socket> Wire<S> {
 
     /// Nothing is left of what was taken, and nothing has failed.
     pub(super) fn is_done(&self) -> bool {
-        self.rest.is_empty() && !self.unflushed && self.error.is_none()
+        self.rest.is_empty() && !self.unflushed && !self.has_failed()
+    }
+
+    /// Nothing more can be written.
+    pub(super) fn has_failed(&self) -> bool {
+        self.error.is_some() || self.found.is_some()
     }
 
     /// Writes what is left of what was taken; an error is kept as well. Cancel safe: what was written is remembered.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(socket) = self.socket.as_mut().filter(|_| self.error.is_none()) else {
+        let failed = self.has_failed();
+        let Some(socket) = self.socket.as_mut().filter(|_| !failed) else {
             return Poll::Ready(());
         };
         let written = loop {
@@ -82,16 +93,27 @@ impl<S: Socket> Wire<S> {
     }
 
     /// Takes what is outgoing, and writes as much of it as the socket takes now. Whether there was anything.
+    ///
+    /// Where no reply is owed nothing may have arrived but heartbeats: what is there before a request is written is no reply to it. So
+    /// that is looked for first, at no system call while the reactor has seen nothing arrive.
     pub(super) fn poll_outgoing<K: Kinds>(
         &mut self,
         state: &Mutex<State<K>>,
         id: Id,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
-        if !state.lock().take(id, &mut self.rest) {
-            return Poll::Ready(false);
-        }
+        let is_owed = {
+            let mut state = state.lock();
+            let is_owed = state.owes(id, 0);
+            if !state.take(id, &mut self.rest) {
+                return Poll::Ready(false);
+            }
+            is_owed
+        };
         self.unflushed = true;
+        if !is_owed && let Some(socket) = self.socket.as_mut() {
+            self.found = socket.look().err();
+        }
         self.poll_rest(cx).map(|()| true)
     }
 }
@@ -112,7 +134,7 @@ where
     // Nobody is woken when the socket takes more: the driver asks for itself.
     let mut cx = Context::from_waker(Waker::noop());
     let written = wire.poll_outgoing(state, id, &mut cx);
-    let left = written.is_pending() || wire.error.is_some();
+    let left = written.is_pending() || wire.has_failed();
     drop(wire);
     left.then(|| state.lock().leave_to_driver(id)).flatten()
 }

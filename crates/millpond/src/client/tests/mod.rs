@@ -4,7 +4,9 @@
 mod beats;
 mod cancelling;
 mod exchanges;
+mod floods;
 mod pipelined;
+mod places;
 mod retrying;
 mod timing;
 
@@ -16,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Client, ClientBuilder};
+use super::{Client, ClientBuilder, HeartbeatLimit};
 use crate::{
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
@@ -32,6 +34,12 @@ const HEARTBEAT: &[u8] = b"HeartBeat";
 
 /// What a stream in memory holds in one direction, as sockets do some of.
 const CAPACITY: usize = 64 << 10;
+
+/// No time passes where these servers send as many heartbeats as they like.
+const UNLIMITED: HeartbeatLimit = HeartbeatLimit {
+    burst: u32::MAX,
+    per_second: u32::MAX,
+};
 
 /// The far side of a client: where its streams arrive.
 struct Port {
@@ -49,10 +57,16 @@ impl Port {
 
 /// A client with the settings of these tests, and the port that it leads to. Heartbeats are off.
 fn builder(pace: Pace) -> (ClientBuilder, Port) {
-    let (inlet, accepted, tally) = Inlet::new(pace, CAPACITY);
-    let builder = ClientBuilder::new(StreamConnector::in_memory(inlet), LengthJson::default());
+    builder_with(LengthJson::default(), pace, CAPACITY)
+}
+
+/// As [`builder`], with streams that hold so many bytes in one direction.
+fn builder_with(framing: LengthJson, pace: Pace, capacity: usize) -> (ClientBuilder, Port) {
+    let (inlet, accepted, tally) = Inlet::new(pace, capacity);
+    let builder = ClientBuilder::new(StreamConnector::in_memory(inlet), framing);
     let builder = builder
         .heartbeat_interval(Duration::ZERO)
+        .heartbeat_limit(UNLIMITED)
         .pool(|pool| pool.max_size(1).idle_timeout(None).max_lifetime(None));
     (builder, Port { accepted, tally })
 }

@@ -1,11 +1,12 @@
 //! No connection to be had, the client gone, the runtime ended: nobody waits in vain, and nothing is left.
 
 use super::*;
+use crate::pool::Backoff;
 
 /// A client with a settings of an outage's, whose server has gone or never was.
 fn outage(grace: Duration) -> (Client, Port) {
     let (builder, port) = pipelined(2);
-    let builder = builder.pool(move |pool| pool.max_size(3).outage_grace(grace));
+    let builder = builder.pool(move |pool| pool.max_size(3).outage_grace(grace).acquire_timeout(60 * SECOND));
     (builder.build().unwrap(), port)
 }
 
@@ -221,5 +222,40 @@ async fn a_pool_that_outlives_its_client_keeps_no_unfinished_connection() {
         (snapshot.idle, snapshot.active, port.tally.open()),
         (0, 0, 0),
         "{snapshot}"
+    );
+}
+
+/// The driver of a pipeline holds its lock when it hears the first reply: what that brings about for others is done when the lock is free.
+#[tokio::test(start_paused = true)]
+async fn what_follows_from_having_served_is_left_to_who_drops_it() {
+    let (builder, port) = builder(Pace::AtOnce);
+    // Longer than this takes, however much of it the next dial waits.
+    let day = 24 * 3_600 * SECOND;
+    let backoff = Backoff {
+        base: day,
+        max: day,
+        max_while_waiting: day,
+        max_when_reached: day,
+    };
+    let builder = builder.pool(move |pool| pool.max_size(2).min_idle(2).backoff(backoff));
+    let client = builder.build().unwrap();
+    let lent = client.pool().acquire().await.unwrap();
+    let dies = client.pool().acquire().await.unwrap();
+    dies.discard_because(Eviction::PeerClosed);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(
+        port.tally.opened(),
+        2,
+        "one that died before it served: the next dial isn't due"
+    );
+    let served = lent.note_served();
+    settle().await;
+    assert_eq!(port.tally.opened(), 2, "nothing has been done yet");
+    drop(served);
+    settle().await;
+    assert_eq!(
+        port.tally.opened(),
+        3,
+        "the endpoint serves: the next is dialled at once"
     );
 }

@@ -67,15 +67,120 @@ async fn one_reply_too_many_reaches_nobody() {
     let mut far = proven(&client, &mut port).await;
     let both = all_asked(&client, 10, 2).await;
     assert_eq!(far.arrived().await, ["10", "11"]);
-    far.replies(&["10".into(), "11".into(), "99".into()]).await;
-    let next = asked(&client, "12");
+    far.replies(&["10".into(), "11".into()]).await;
     assert_all_answered(both, 10).await;
+    far.reply(b"99").await;
+    let next = asked(&client, "12");
     let mut second = port.accept().await;
     assert_eq!(second.arrived().await, ["12"]);
     second.reply(b"12").await;
     assert_eq!(reply_of(next).await, "12");
     assert!(far.ended().await);
     assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
+}
+
+/// Which of them nobody has asked for can't be told: the first may be, and then the others are all another's.
+#[tokio::test(start_paused = true)]
+async fn replies_that_come_with_one_too_many_reach_nobody() {
+    let behind = [
+        frame(b"99"),
+        frame(b"99")[..7].to_vec(),
+        b"?".to_vec(),
+        [HEARTBEAT, b"Heartache"].concat(),
+    ];
+    for behind in behind {
+        let (builder, mut port) = pipelined(8);
+        let client = builder.build().unwrap();
+        let mut far = proven(&client, &mut port).await;
+        let both = all_asked(&client, 10, 2).await;
+        assert_eq!(far.arrived().await, ["10", "11"]);
+        far.send(&[frame(b"99"), frame(b"10"), behind].concat()).await;
+        for asked in both {
+            let error = error_of(asked).await;
+            assert_lost(&error, |loss| matches!(loss, Loss::NoReply), Execution::Possible);
+        }
+        assert!(far.ended().await);
+        assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
+        assert_goes_on(&client, &mut port).await;
+    }
+}
+
+/// Whoever is about to write looks first, if no reply is owed: what is there already is no reply to what hasn't been sent.
+#[tokio::test(start_paused = true)]
+async fn what_is_there_before_a_request_is_written_is_not_its_reply() {
+    for unasked in [
+        frame(b"99"),
+        frame(b"99")[..3].to_vec(),
+        [HEARTBEAT, &frame(b"99")].concat(),
+        b"?".to_vec(),
+    ] {
+        for callers in [1, 2] {
+            let (builder, mut port) = pipelined(8);
+            let client = builder.build().unwrap();
+            let mut far = proven(&client, &mut port).await;
+            far.send(&unasked).await;
+            // Before the driver has had a turn.
+            let all = async {
+                let [one, other] = [10, 11].map(|number| {
+                    let client = client.clone();
+                    async move { client.exchange(number.to_string().as_bytes()).await }
+                });
+                match callers {
+                    1 => vec![one.await],
+                    _ => <[_; 2]>::from(tokio::join!(one, other)).into(),
+                }
+            };
+            let (all, ()) = tokio::join!(all, async {
+                let mut second = port.accept().await;
+                for _ in 0..callers {
+                    let body = second.request().await;
+                    second.reply(&body).await;
+                }
+            });
+            for (number, reply) in (10..).zip(all) {
+                assert_eq!(reply.expect("sent again elsewhere"), number.to_string());
+            }
+            assert_eq!(far.arrived().await, [""; 0], "it was not sent here");
+            assert!(far.ended().await);
+            assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
+        }
+    }
+}
+
+/// The same of heartbeats costs nothing.
+#[tokio::test(start_paused = true)]
+async fn heartbeats_that_are_there_before_a_request_is_written_change_nothing() {
+    let (builder, mut port) = pipelined(8);
+    let client = builder.build().unwrap();
+    let mut far = proven(&client, &mut port).await;
+    for (number, beats) in (10..).zip([HEARTBEAT.repeat(3), HEARTBEAT[..4].to_vec()]) {
+        far.send(&beats).await;
+        let (reply, ()) = tokio::join!(client.exchange(b"1"), async {
+            assert_eq!(far.request().await, b"1");
+            if !beats.len().is_multiple_of(HEARTBEAT.len()) {
+                far.send(&HEARTBEAT[4..]).await;
+            }
+            far.reply(number.to_string().as_bytes()).await;
+        });
+        assert_eq!(reply.unwrap(), number.to_string());
+    }
+    assert_eq!(port.tally.opened(), 1);
+}
+
+/// A connection that its server has closed is found dead before a request goes out on it, which is then safe to send again.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_closed_before_a_request_is_written_costs_it_nothing() {
+    let (builder, mut port) = pipelined(8);
+    let client = builder.build().unwrap();
+    drop(proven(&client, &mut port).await);
+    let (reply, _second) = tokio::join!(client.exchange(b"10"), async {
+        let mut second = port.accept().await;
+        assert_eq!(second.request().await, b"10");
+        second.reply(b"10").await;
+        second
+    });
+    assert_eq!(reply.unwrap(), "10");
+    assert_eq!(evicted(&client, Eviction::PeerClosed), 1);
 }
 
 /// As a server may that refuses a request from its head: but what follows on that connection is nobody's.
@@ -300,7 +405,8 @@ async fn a_second_reply_is_not_that_of_who_is_written_next() {
     settle().await;
     let all = all_asked(&client, 10, 2).await;
     far.replies(&["head".into(), "99".into()]).await;
-    assert_eq!(reply_of(head).await, "head");
+    let error = error_of(head).await;
+    assert_lost(&error, |loss| matches!(loss, Loss::NoReply), Execution::Possible);
     let mut second = port.accept().await;
     assert_eq!(second.arrived().await, ["10", "11"]);
     second.replies(&numbers(10..12)).await;

@@ -1,0 +1,74 @@
+//! How many heartbeats a peer may send: a rate with a burst. Pure: it is told the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How many heartbeats a peer may send: so many at once, and so many a second on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatLimit {
+    /// How many at once, at least 1. Default 100: as many as an honest peer sends in a quarter of an hour, should the network deliver
+    /// them together.
+    pub burst: u32,
+    /// How many a second, at least 1. Default 20: two hundred times as many as a peer sends that keeps to the interval, and still
+    /// nothing to read.
+    pub per_second: u32,
+}
+
+impl Default for HeartbeatLimit {
+    fn default() -> Self {
+        HeartbeatLimit {
+            burst: 100,
+            per_second: 20,
+        }
+    }
+}
+
+/// What a peer has left of a [`HeartbeatLimit`]: GCRA, the token bucket that needs a single moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    /// When the bucket will be full again.
+    full_at: Instant,
+}
+
+impl Allowance {
+    pub(crate) fn full(now: Instant) -> Self {
+        Allowance { full_at: now }
+    }
+
+    /// Takes one, if there is one.
+    pub(crate) fn take(&mut self, limit: HeartbeatLimit, now: Instant) -> bool {
+        let each = Duration::from_secs(1) / limit.per_second;
+        let full_at = self.full_at.max(now) + each;
+        if full_at.saturating_duration_since(now) > each * limit.burst {
+            return false;
+        }
+        self.full_at = full_at;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_allowed_and_then_the_rate() {
+        let limit = HeartbeatLimit {
+            burst: 10,
+            per_second: 2,
+        };
+        let mut now = Instant::now();
+        let mut allowance = Allowance::full(now);
+        let mut taken = |now: Instant| (0..100).take_while(|_| allowance.take(limit, now)).count();
+        assert_eq!(taken(now), 10);
+        now += Duration::from_millis(499);
+        assert_eq!(taken(now), 0);
+        now += Duration::from_millis(1);
+        assert_eq!(taken(now), 1);
+        now += Duration::from_secs(2);
+        assert_eq!(taken(now), 4);
+        now += Duration::from_secs(3_600);
+        assert_eq!(taken(now), 10, "no more than a burst is saved up");
+    }
+}

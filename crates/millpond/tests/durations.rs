@@ -1,0 +1,508 @@
+//! Every duration that can be set, with nothing, a nanosecond, and the longest that can be written: each is refused by its setting's name,
+//! or things go on as they do with any other. Nothing may panic, in whichever task.
+
+#![cfg(unix)]
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Once,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use millpond::{
+    client::{Client, ClientBuilder, Pipelining, RequestError},
+    connectors::StreamConnector,
+    pool::{self, Backoff, BuildError, Pool, Probe},
+    server::{self, ServeError, Server},
+    transport::{Dialer, Endpoint, Keepalive, ListenOptions, Listener, PhaseLimits, TcpOptions},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{Instant, sleep, timeout},
+};
+
+const NOTHING: Duration = Duration::ZERO;
+const NANOSECOND: Duration = Duration::from_nanos(1);
+const LONGEST: Duration = Duration::MAX;
+/// Longer than anything here takes: what hangs fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What must become of a setting's values.
+#[derive(Clone, Copy)]
+enum Refused {
+    None,
+    Longest,
+    NothingAndLongest,
+    /// Below a millisecond nothing but zero.
+    NanosecondAndLongest,
+    Nothing,
+}
+
+impl Refused {
+    fn covers(self, value: Duration) -> bool {
+        match self {
+            Refused::None => false,
+            Refused::Longest => value == LONGEST,
+            Refused::NothingAndLongest => value != NANOSECOND,
+            Refused::NanosecondAndLongest => value != NOTHING,
+            Refused::Nothing => value == NOTHING,
+        }
+    }
+}
+
+/// The setting's name, if it was refused.
+type Tried = Pin<Box<dyn Future<Output = Result<(), &'static str>>>>;
+
+struct Row {
+    setting: &'static str,
+    refused: Refused,
+    attempt: Box<dyn Fn(Duration) -> Tried>,
+}
+
+fn row<F, A>(setting: &'static str, refused: Refused, attempt: A) -> Row
+where
+    F: Future<Output = Result<(), &'static str>> + 'static,
+    A: Fn(Duration) -> F + 'static,
+{
+    Row {
+        setting,
+        refused,
+        attempt: Box::new(move |value| Box::pin(attempt(value))),
+    }
+}
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+/// One table at a time, so that it is known whose panics they are.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Tries every row with the three values.
+async fn hold(rows: Vec<Row>) {
+    static ONCE: Once = Once::new();
+    let _alone = ALONE.lock().await;
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.fetch_add(1, SeqCst);
+            before(info);
+        }));
+    });
+    let mut wrong = Vec::new();
+    for row in rows {
+        for value in [NOTHING, NANOSECOND, LONGEST] {
+            let panics = PANICS.load(SeqCst);
+            let began = Instant::now();
+            let attempt = tokio::task::LocalSet::new();
+            let tried = (row.attempt)(value);
+            let tried = attempt.run_until(async { tokio::task::spawn_local(tried).await });
+            let ended = timeout(PATIENCE, tried).await;
+            let expected = match row.refused.covers(value) {
+                true => Err(row.setting),
+                false => Ok(()),
+            };
+            let seen = match ended {
+                Err(_) => format!("hangs for {:?}", began.elapsed()),
+                Ok(Err(_)) => String::from("panicked"),
+                Ok(Ok(seen)) if seen != expected => format!("{seen:?}"),
+                Ok(Ok(_)) => String::new(),
+            };
+            // What its tasks have left to do, they do.
+            sleep(Duration::from_millis(5)).await;
+            let panics = PANICS.load(SeqCst) - panics;
+            if !seen.is_empty() || panics > 0 {
+                wrong.push(format!(
+                    "{} = {value:?}: expected {expected:?}, {seen} ({panics} panics)",
+                    row.setting
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A server that answers each request of a single byte, with itself.
+async fn echo() -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = Endpoint::from(listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut beat_or_head = [0; 9];
+                while stream.read_exact(&mut beat_or_head).await.is_ok() {
+                    if &beat_or_head == b"HeartBeat" {
+                        continue;
+                    }
+                    let mut rest = [0; 12];
+                    let _ = stream.read_exact(&mut rest).await;
+                    let _ = stream.write_all(&[&beat_or_head[..], &rest].concat()).await;
+                }
+            });
+        }
+    });
+    endpoint
+}
+
+fn setting_of(error: &BuildError) -> &'static str {
+    match error {
+        BuildError::Setting(error) => error.setting,
+        other => panic!("{other}"),
+    }
+}
+
+/// Lends, gives back, looks at what is idle, and ends.
+async fn use_pool(
+    configure: impl Fn(pool::Builder<StreamConnector>) -> pool::Builder<StreamConnector>,
+) -> Result<(), &'static str> {
+    for endpoint in [echo().await, Endpoint::from(nobody().await)] {
+        let pool = configure(Pool::builder(StreamConnector::from(endpoint)))
+            .build()
+            .map_err(|error| setting_of(&error))?;
+        for _ in 0..2 {
+            // A connection, or a typed error.
+            if let Ok(Ok(lent)) = timeout(Duration::from_millis(400), pool.acquire()).await {
+                lent.release();
+            }
+            sleep(Duration::from_millis(110)).await;
+        }
+        let _ = pool.close(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// A port on which nobody listens.
+async fn nobody() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+#[tokio::test]
+async fn of_the_pool() {
+    use Refused::{Longest, NothingAndLongest};
+    let backoff = |change: fn(&mut Backoff, Duration)| {
+        move |value| {
+            let mut backoff = Backoff::default();
+            change(&mut backoff, value);
+            use_pool(move |pool| pool.backoff(backoff))
+        }
+    };
+    hold(vec![
+        row("acquire_timeout", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.acquire_timeout(value))
+        }),
+        row("connect_timeout", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.connect_timeout(value))
+        }),
+        row("check_timeout", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.check_timeout(value))
+        }),
+        row("close_timeout", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.close_timeout(value))
+        }),
+        row("idle_timeout", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.idle_timeout(value))
+        }),
+        row("max_lifetime", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.max_lifetime(value))
+        }),
+        row("leak_threshold", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.leak_threshold(value))
+        }),
+        row("outage_grace", Longest, |value| {
+            use_pool(move |pool| pool.outage_grace(value))
+        }),
+        row("probe (when idle for)", NothingAndLongest, |value| {
+            use_pool(move |pool| pool.probe(Probe::WhenIdleFor(value)))
+        }),
+        row(
+            "backoff.max",
+            NothingAndLongest,
+            backoff(|backoff, value| {
+                backoff.max = value;
+                backoff.base = backoff.base.min(value.max(NANOSECOND));
+            }),
+        ),
+        row(
+            "backoff.base",
+            NothingAndLongest,
+            backoff(|backoff, value| backoff.base = value),
+        ),
+        row(
+            "backoff.max_while_waiting",
+            NothingAndLongest,
+            backoff(|backoff, value| backoff.max_while_waiting = value),
+        ),
+        row(
+            "backoff.max_when_reached",
+            NothingAndLongest,
+            backoff(|backoff, value| backoff.max_when_reached = value),
+        ),
+        row("acquire().timeout", Refused::None, |value| async move {
+            let pool = Pool::builder(StreamConnector::from(echo().await)).build();
+            let pool = pool.map_err(|error| setting_of(&error))?;
+            for _ in 0..2 {
+                if let Ok(lent) = pool.acquire().timeout(value).await {
+                    lent.release();
+                }
+            }
+            Ok(())
+        }),
+        row("ready, drain and close", Refused::None, |value| async move {
+            let pool = Pool::builder(StreamConnector::from(echo().await))
+                .min_idle(1)
+                .build();
+            let pool = pool.map_err(|error| setting_of(&error))?;
+            let _ = pool.ready(value).await;
+            let _ = pool.drain(value).await;
+            let _ = pool.close(value).await;
+            Ok(())
+        }),
+    ])
+    .await;
+}
+
+/// A reply, or a typed error; then what is idle is looked at.
+async fn exchange(client: &Client, within: Option<Duration>) {
+    for _ in 0..2 {
+        let request = async {
+            match within {
+                Some(limit) => client.within(limit).exchange(b"1").await,
+                None => client.exchange(b"1").await,
+            }
+        };
+        match request.await {
+            Ok(reply) => assert_eq!(reply, "1"),
+            Err(RequestError::Acquire(_) | RequestError::TimedOut { .. } | RequestError::Lost { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        sleep(Duration::from_millis(60)).await;
+    }
+}
+
+/// In both modes.
+async fn use_client(
+    configure: impl Fn(ClientBuilder) -> ClientBuilder,
+    within: Option<Duration>,
+) -> Result<(), &'static str> {
+    for pipelined in [false, true] {
+        let mut builder = configure(Client::builder(echo().await));
+        if pipelined {
+            builder = builder.pipelined(Pipelining::default());
+        }
+        let client = builder.build().map_err(|error| setting_of(&error))?;
+        exchange(&client, within).await;
+        sleep(Duration::from_millis(250)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_the_client() {
+    hold(vec![
+        row("deadline", Refused::Nothing, |value| {
+            use_client(move |client| client.deadline(value), None)
+        }),
+        row("within", Refused::None, |value| {
+            use_client(|client| client, Some(value))
+        }),
+        row("heartbeat_interval", Refused::NanosecondAndLongest, |value| {
+            use_client(move |client| client.heartbeat_interval(value), None)
+        }),
+        row("acquire_timeout", Refused::NothingAndLongest, |value| {
+            use_client(
+                move |client| client.pool(move |pool| pool.acquire_timeout(value)),
+                None,
+            )
+        }),
+    ])
+    .await;
+}
+
+async fn use_server<H: server::Handler>(
+    builder: server::Builder<H>,
+    drained_within: Duration,
+) -> Result<(), &'static str> {
+    let any = "127.0.0.1:0".parse().expect("an endpoint");
+    let listener = Listener::bind(&any, ListenOptions::default())
+        .await
+        .expect("a listener");
+    let running = match builder.serve(listener) {
+        Ok(running) => running,
+        Err(ServeError::Setting(error)) => return Err(error.setting),
+        Err(error) => panic!("{error}"),
+    };
+    let client = Client::builder(running.endpoint().clone())
+        .build()
+        .expect("a client");
+    exchange(&client, None).await;
+    // A head alone, and the head of a body that doesn't come.
+    let raw = StreamConnector::from(running.endpoint().clone());
+    let mut dialled = raw.dialer().dial().await.expect("it listens");
+    let _ = dialled.stream.write_all(b"length:0000000000010").await;
+    sleep(Duration::from_millis(30)).await;
+    let _ = running.drain(drained_within).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_the_server() {
+    use Refused::NothingAndLongest;
+    const SOON: Duration = Duration::from_millis(200);
+    fn echo() -> server::Builder<impl server::Handler> {
+        Server::builder(server::raw(async |body: Bytes| Ok(body)))
+    }
+    hold(vec![
+        row("handshake_timeout", NothingAndLongest, |value| {
+            use_server(echo().handshake_timeout(value), SOON)
+        }),
+        row("header_timeout", NothingAndLongest, |value| {
+            use_server(echo().header_timeout(value), SOON)
+        }),
+        row("body_timeout", NothingAndLongest, |value| {
+            use_server(echo().body_timeout(value), SOON)
+        }),
+        row("write_timeout", NothingAndLongest, |value| {
+            use_server(echo().write_timeout(value), SOON)
+        }),
+        row("idle_timeout", NothingAndLongest, |value| {
+            use_server(echo().idle_timeout(Some(value)), SOON)
+        }),
+        row("handler_deadline", NothingAndLongest, |value| {
+            use_server(echo().handler_deadline(Some(value)), SOON)
+        }),
+        row("heartbeat_interval", Refused::NanosecondAndLongest, |value| {
+            use_server(echo().heartbeat_interval(value), SOON)
+        }),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_drain() {
+    fn echo() -> server::Builder<impl server::Handler> {
+        let soon = Duration::from_millis(100);
+        Server::builder(server::raw(async |body: Bytes| Ok(body))).body_timeout(soon)
+    }
+    hold(vec![row("drain", Refused::None, |value| {
+        use_server(echo(), value)
+    })])
+    .await;
+}
+
+/// Dials an address, a name, a Unix socket, nobody at all, and a TLS endpoint that speaks no TLS.
+async fn dial(configure: impl Fn(Dialer) -> Dialer) -> Result<(), &'static str> {
+    let echo = echo().await;
+    let text = echo.to_string();
+    let port = text.rsplit(':').next().expect("a port").to_owned();
+    let folder = std::env::temp_dir().join(format!("millpond-durations-{}", std::process::id()));
+    let _ = std::fs::remove_file(&folder);
+    let unix = Endpoint::Unix(folder);
+    let _listener = Listener::bind(&unix, ListenOptions::default())
+        .await
+        .expect("a listener");
+    let mut endpoints = vec![
+        echo,
+        format!("localhost:{port}").parse().expect("an endpoint"),
+        unix,
+        Endpoint::from(nobody().await),
+    ];
+    if cfg!(feature = "tls") {
+        endpoints.push(format!("tls://127.0.0.1:{port}").parse().expect("an endpoint"));
+    }
+    for endpoint in endpoints {
+        // A server that speaks no TLS waits for the rest of what it takes for a frame.
+        let dialer = configure(Dialer::new(endpoint));
+        let _ = timeout(Duration::from_millis(150), dialer.dial()).await;
+        let _ = timeout(Duration::from_millis(10), dialer.moved()).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_the_dialler() {
+    use Refused::None;
+    let limits = |change: fn(&mut PhaseLimits, Duration)| {
+        move |value| {
+            let mut limits = PhaseLimits::default();
+            change(&mut limits, value);
+            dial(move |dialer| dialer.limits(limits))
+        }
+    };
+    let tcp = |change: fn(&mut TcpOptions, Duration)| {
+        move |value| async move {
+            let mut options = TcpOptions::default();
+            change(&mut options, value);
+            let made = options.clone();
+            dial(move |dialer| dialer.tcp_options(made.clone())).await?;
+            // It must not only end: it must connect.
+            let dialled = Dialer::new(echo().await)
+                .tcp_options(options.clone())
+                .dial()
+                .await;
+            dialled.expect("a connection");
+            let any = "127.0.0.1:0".parse().expect("an endpoint");
+            let listening = ListenOptions::default().tcp_options(options);
+            Listener::bind(&any, listening).await.expect("a listener");
+            Ok(())
+        }
+    };
+    hold(vec![
+        row(
+            "limits.resolve",
+            None,
+            limits(|limits, value| limits.resolve = value),
+        ),
+        row(
+            "limits.connect",
+            None,
+            limits(|limits, value| limits.connect = value),
+        ),
+        row("limits.tls", None, limits(|limits, value| limits.tls = value)),
+        row("refresh", None, |value| dial(move |dialer| dialer.refresh(value))),
+        row(
+            "user_timeout",
+            None,
+            tcp(|tcp, value| tcp.user_timeout = Some(value)),
+        ),
+        row(
+            "keepalive.idle",
+            None,
+            tcp(|tcp, idle| {
+                tcp.keepalive = Some(Keepalive {
+                    idle,
+                    ..Keepalive::default()
+                })
+            }),
+        ),
+        row(
+            "keepalive.interval",
+            None,
+            tcp(|tcp, interval| {
+                tcp.keepalive = Some(Keepalive {
+                    interval,
+                    ..Keepalive::default()
+                })
+            }),
+        ),
+        row("prepare", None, |value| async move {
+            let connector = StreamConnector::from(echo().await);
+            let connector = connector.prepare(value, |stream| {
+                Box::pin(async move {
+                    stream.write_all(b"length:00000000000011").await?;
+                    stream.read_exact(&mut [0; 21]).await?;
+                    Ok(())
+                })
+            });
+            let pool = Pool::builder(connector)
+                .build()
+                .map_err(|error| setting_of(&error))?;
+            let _ = timeout(Duration::from_millis(300), pool.acquire()).await;
+            Ok(())
+        }),
+    ])
+    .await;
+}
