@@ -27,6 +27,7 @@
 //! | the handler failed or panicked | -32603 | stays |
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
+//! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed by the server once nothing is owed |
 //! | what came is no frame, or too long a one | none: nobody knows where the next frame begins | is closed, after the replies owed |
 //! | HTTP | an HTTP 400 that names the protocol | is closed |
 //!

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -155,6 +156,24 @@ impl Stream {
             if ready!(self.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Sight::Broken);
             }
+        }
+    }
+
+    /// Whether the kernel holds bytes, or an end, that nobody has read: a system call, which asks the kernel itself and not the reactor.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
+    }
+
+    /// poll(2), without waiting.
+    fn ask(&self, events: PollFlags) -> PollFlags {
+        #[cfg(test)]
+        if let Kind::Memory(_) = &self.0 {
+            return PollFlags::empty();
+        }
+        let mut asked = [PollFd::new(self.as_fd(), events)];
+        match poll(&mut asked, PollTimeout::ZERO) {
+            Ok(_) => asked[0].revents().unwrap_or(PollFlags::empty()),
+            Err(_) => PollFlags::empty(),
         }
     }
 

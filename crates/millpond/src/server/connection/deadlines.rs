@@ -71,6 +71,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             self.idle_due(),
             self.beat_due(),
             self.rest_due(),
+            self.drained_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -91,7 +92,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     }
 
     /// Whether silence means something: all that has come was read, and more would be.
-    fn listens(&self) -> bool {
+    pub(super) fn listens(&self) -> bool {
         self.caught_up && self.ending.is_none()
     }
 }
