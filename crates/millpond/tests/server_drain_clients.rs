@@ -288,6 +288,28 @@ async fn bytes_that_cross_the_close_reset_nothing() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_the_last_reply_sees_the_end_as_well() {
+    for _ in 0..100 {
+        let gate = Gate::closed();
+        let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
+        let client = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            client.write_all(&frame("1")).expect("a write");
+            let mut reply = [0; 21];
+            client.read_exact(&mut reply).expect("a reply");
+            client.set_nonblocking(true).expect("an option");
+            let read = client.read(&mut reply);
+            assert!(matches!(read, Ok(0)), "{read:?}");
+        });
+        until(|| (running.snapshot().handled == 1).then_some(())).await;
+        assert_eq!(drain(&running, &gate).await.unanswered, 0);
+        client.await.expect("no panic");
+    }
+}
+
 #[tokio::test]
 async fn who_is_in_the_backlog_is_served_and_not_reset() {
     let (running, port) = serve_tcp(Server::builder(raw(async |body: Bytes| Ok(body)))).await;

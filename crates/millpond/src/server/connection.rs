@@ -392,6 +392,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             if !self.exchanges.has_answer() {
                 return Ok(());
             }
+            self.hold_last_replies_back();
             let (service, exchanges) = (self.service, &mut self.exchanges);
             let (mut told, mut leaving) = (Told::ByReply, 0);
             let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {

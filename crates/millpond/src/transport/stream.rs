@@ -164,6 +164,17 @@ impl Stream {
         self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
     }
 
+    /// Whether what is written next waits for what follows it, the end above all, to leave in one packet with that; for 200 ms at most.
+    pub(crate) fn hold_back(&self, holds_back: bool) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.tcp() {
+            // It is a help: without it they leave one after the other.
+            let _ = socket2::SockRef::from(socket).set_tcp_cork(holds_back);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = holds_back;
+    }
+
     /// poll(2), without waiting.
     fn ask(&self, events: PollFlags) -> PollFlags {
         #[cfg(test)]

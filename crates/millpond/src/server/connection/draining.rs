@@ -47,6 +47,8 @@ pub(super) struct Draining {
     heard: Instant,
     /// When for the first time nothing was owed.
     settled: Option<Instant>,
+    /// What is written is held back until it is clear whether the end goes with it.
+    holds_back: bool,
     /// Requests that were told of their failure by closing, and those behind them.
     pub(super) unanswered: usize,
 }
@@ -59,6 +61,7 @@ impl Draining {
             partial: 0,
             heard: now,
             settled: None,
+            holds_back: false,
             unanswered: 0,
         }
     }
@@ -102,8 +105,32 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         });
     }
 
+    /// Called before replies are written. If these are the last ones, they leave with the end, in one packet: else a client that uses the
+    /// connection again as soon as it has its reply would send a request that crosses the end.
+    pub(super) fn hold_last_replies_back(&mut self) {
+        let may_end = self.listens() && self.exchanges.are_answered();
+        if let Some(draining) = &mut self.draining
+            && may_end
+        {
+            draining.holds_back = true;
+            self.framed.stream().hold_back(true);
+        }
+    }
+
     /// Whether nothing is owed and nothing more has arrived: our side can be closed.
     pub(super) fn is_drained(&mut self, now: Instant) -> bool {
+        let is_drained = self.expects_nothing(now);
+        if let Some(draining) = &mut self.draining
+            && draining.holds_back
+            && !is_drained
+        {
+            draining.holds_back = false;
+            self.framed.stream().hold_back(false);
+        }
+        is_drained
+    }
+
+    fn expects_nothing(&mut self, now: Instant) -> bool {
         let (arrived, settled) = (self.framed.left_over().len(), self.is_settled());
         let Some(draining) = &mut self.draining else {
             return false;
