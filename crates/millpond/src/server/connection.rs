@@ -52,6 +52,10 @@ const TURN: usize = 64;
 /// After how long without a request the room for exchanges is given back.
 const REST: Duration = Duration::from_secs(10);
 
+/// While a connection isn't read, how often the kernel is asked whether its client is still there. A system call, which a connection with less to
+/// do than that never makes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// The timer, when nothing is due.
 const FAR: Duration = Duration::from_secs(24 * 3_600);
 
@@ -113,6 +117,8 @@ struct Connection<'s, F, H, A> {
     frame_due: Option<FrameDue>,
     /// By when what is left of a batch must have been taken.
     write_due: Option<Instant>,
+    /// When to ask the kernel whether the client is still there, while nothing is read that would tell.
+    look_due: Option<Instant>,
     /// The last read found nothing more: only then does silence mean something.
     caught_up: bool,
     /// Once the server drains.
@@ -160,6 +166,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             partial: 0,
             frame_due: None,
             write_due: None,
+            look_due: None,
             caught_up: false,
             draining: None,
             ending: None,
@@ -210,6 +217,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         let mut taken = 0;
         loop {
             let stop = self.read(cx, now, &mut taken, answer)?;
+            self.look_due = match stop {
+                Stop::Full | Stop::Ending => self.look_due.or(Some(now + BETWEEN_LOOKS)),
+                Stop::Nothing | Stop::Turn => None,
+            };
             self.exchanges.poll(cx, now, limit);
             self.write(cx, now)?;
             match stop {

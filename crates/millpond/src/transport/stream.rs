@@ -164,6 +164,13 @@ impl Stream {
         self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
     }
 
+    /// Whether the connection has ended in both directions: reset, given up by the kernel, or closed by a peer that takes nothing any more. A
+    /// peer that has only closed its sending side isn't gone. A system call; nothing is read, and nothing that a later read would tell is lost.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.ask(PollFlags::empty())
+            .intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+    }
+
     /// Whether what is written next waits for what follows it, the end above all, to leave in one packet with that; for 200 ms at most.
     pub(crate) fn hold_back(&self, holds_back: bool) {
         #[cfg(target_os = "linux")]
