@@ -4,7 +4,7 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
@@ -12,7 +12,10 @@ use std::{
 };
 
 use common::{Authority, Folder, Served, run, until};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -261,6 +264,51 @@ fn what_isnt_finished_at_the_deadline_or_a_second_signal_is_closed_and_its_progr
             let state = alive().stdout;
             state.trim_ascii().is_empty() || state.starts_with(b"Z")
         });
+    }
+}
+
+#[test]
+fn a_drain_that_left_requests_unanswered_says_how_many_and_fails() {
+    for flags in [&["--json"][..], &[]] {
+        let folder = Folder::new();
+        let path = folder.file("pond.sock");
+        // No Unix socket takes as long a reply as a whole.
+        let mut child = common::millpond(&["serve", "--listen", &format!("unix://{path}"), "--raw"])
+            .args(["--handler", "exec:head -c 900000 /dev/zero", "--drain", "100ms"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut next = || lines.next().expect("a line").expect("text");
+        next();
+        // It never reads more than the first byte of the first reply.
+        let mut client = std::os::unix::net::UnixStream::connect(&path).expect("a connection");
+        let requests = "length:00000000000011".repeat(80);
+        client
+            .write_all(requests.as_bytes())
+            .expect("the kernel takes it");
+        client.read_exact(&mut [0]).expect("a byte");
+        let pid = Pid::from_raw(child.id().try_into().expect("a number"));
+        kill(pid, Signal::SIGTERM).expect("it runs");
+        next();
+        let ended = next();
+        match flags.is_empty() {
+            true => assert!(
+                ended
+                    .ends_with("; 80 requests left unanswered; 1 connection closed with something under way"),
+                "{ended}"
+            ),
+            false => {
+                let drained: Value = serde_json::from_str(&ended).expect("JSON");
+                assert_eq!(
+                    (&drained["unanswered"], &drained["forced"]),
+                    (&80.into(), &1.into())
+                );
+                assert_eq!(drained["server"]["totals"]["unanswered"], 80);
+            }
+        }
+        assert_eq!(child.wait().expect("its end").code(), Some(1));
     }
 }
 

@@ -4,7 +4,10 @@ use std::{io, time::Duration};
 
 use super::failure::{ExchangeError, ExchangeFailure, Progress};
 use crate::{
-    framing::{FrameError, json::ErrorObject, json::JsonError},
+    framing::{
+        FrameError,
+        json::{self, ErrorObject, JsonError},
+    },
     pool::AcquireError,
     span::Span,
 };
@@ -60,7 +63,7 @@ pub enum RequestError {
     /// The reply isn't what was asked for.
     #[error("the reply isn't what was asked for: {0}")]
     Reply(#[source] JsonError),
-    /// The server answered with an error.
+    /// The server answered with an error. What that says of the request's execution, [`execution`](RequestError::execution) tells.
     #[error("the server answered with an error: {0}")]
     Refused(ErrorObject),
 }
@@ -95,7 +98,7 @@ pub enum Loss {
 /// Whether a request without a reply may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Execution {
-    /// Nothing of it was sent: it can be sent again.
+    /// Nobody has executed it, and it can be sent again: nothing of it was sent, or the server said that it didn't take it.
     Impossible,
     /// At least a part of it was sent.
     Possible,
@@ -114,6 +117,10 @@ impl std::fmt::Display for Executed {
 
 impl RequestError {
     /// Whether the request may have been executed although no reply to it came.
+    ///
+    /// Of the servers' errors only one says that it wasn't: -32003 ([`json::NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), by which a server that
+    /// drains turns requests away. -32001, overloaded, doesn't: `max_handled` of this library's server turns requests away by it before their
+    /// handlers begin, but a handler may answer so as well, and then nobody knows what it did before.
     pub fn execution(&self) -> Execution {
         match self {
             RequestError::TimedOut { execution, .. }
@@ -122,6 +129,7 @@ impl RequestError {
             RequestError::Acquire(_) | RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
                 Execution::Impossible
             }
+            RequestError::Refused(error) if error.code == json::NOT_TAKEN => Execution::Impossible,
             RequestError::NoFrame(_) | RequestError::Reply(_) | RequestError::Refused(_) => {
                 Execution::Possible
             }

@@ -113,6 +113,9 @@ struct ErrorReply {
     error: ErrorObject,
 }
 
+/// The code of [`FailureKind::Draining`]: the server drains, and has not executed the request.
+pub const NOT_TAKEN: i64 = -32003;
+
 /// The code that stands for a kind of failure: JSON-RPC 2.0's where it has one.
 pub fn code(kind: FailureKind) -> i64 {
     match kind {
@@ -122,6 +125,7 @@ pub fn code(kind: FailureKind) -> i64 {
         FailureKind::Unavailable => -32000,
         FailureKind::Overloaded => -32001,
         FailureKind::TimedOut => -32002,
+        FailureKind::Draining => NOT_TAKEN,
     }
 }
 
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn failures_have_the_codes_of_json_rpc_and_are_shown_with_them() {
-        use FailureKind::{HandlerFailed, Malformed, Overloaded, Refused, TimedOut, Unavailable};
+        use FailureKind::{Draining, HandlerFailed, Malformed, Overloaded, Refused, TimedOut, Unavailable};
         assert_eq!(
             [
                 Malformed,
@@ -197,10 +201,11 @@ mod tests {
                 HandlerFailed,
                 Unavailable,
                 Overloaded,
-                TimedOut
+                TimedOut,
+                Draining
             ]
             .map(code),
-            [-32_700, -32_600, -32_603, -32_000, -32_001, -32_002]
+            [-32_700, -32_600, -32_603, -32_000, -32_001, -32_002, -32_003]
         );
         let error = ErrorObject {
             code: -32_700,

@@ -144,6 +144,9 @@ pub enum FailureKind {
     Overloaded,
     /// It took too long.
     TimedOut,
+    /// The server drains, and didn't take the request: **nobody has executed it**, and it can be sent again. Clients rely on that, so a
+    /// handler says so only of a request of which nothing was done.
+    Draining,
 }
 
 /// Bytes that are no frame.

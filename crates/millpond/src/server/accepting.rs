@@ -5,13 +5,13 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, coop::unconstrained, yield_now},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -33,6 +33,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How long to wait for tasks that were stopped: one whose handler blocks its thread can't be.
 const STOPPING: Duration = Duration::from_secs(1);
 
+/// How many connections of the backlog are taken at most as the drain begins: as many as the listener lets the kernel keep.
+const BACKLOG: usize = 4_096;
+
 /// Refusals are logged at most that often.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,9 @@ pub(super) async fn run<F: Framing, H: Handler>(
     let ledger = Arc::clone(&service.ledger);
     let mut connections = JoinSet::new();
     let failure = accept(&mut listener, &service, &mut connections).await;
+    if failure.is_none() {
+        accept_the_rest(&mut listener, &service, &mut connections).await;
+    }
     // Whoever connects now is refused by the kernel.
     drop(listener);
     if let Some(error) = &failure {
@@ -53,9 +59,11 @@ pub(super) async fn run<F: Framing, H: Handler>(
     }
     let forced = drain(&ledger, &mut connections).await;
     ledger.end();
-    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, "the server has ended");
+    let unanswered = ledger.counters.totals().unanswered;
+    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
     tell.send_replace(Some(Ended {
         forced,
+        unanswered,
         failure: failure.map(Arc::new),
     }));
 }
@@ -85,18 +93,49 @@ async fn accept<F: Framing, H: Handler>(
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => return Some(error),
         };
-        let peer = accepted.peer_addr();
-        match ledger.admit(peer) {
-            Ok(place) => {
-                connections.spawn(serve(Arc::clone(service), accepted, peer, place));
-            }
-            Err(refusal) => {
-                accepted.refuse();
-                warnings.refused(refusal, peer);
-            }
-        }
+        admit(service, connections, accepted, &mut warnings);
     }
     None
+}
+
+/// Accepts those that have connected already, as far as there are places: the kernel resets whom it finds in the backlog as the listener is
+/// closed, with the requests that they may have sent.
+async fn accept_the_rest<F: Framing, H: Handler>(
+    listener: &mut Listener,
+    service: &Arc<Service<F, H>>,
+    connections: &mut JoinSet<()>,
+) {
+    // The reactor has a turn: it may not know yet who has come.
+    yield_now().await;
+    let mut warnings = Warnings::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
+        // The task's budget is no reason to take the backlog for empty.
+        let accepting = pin!(unconstrained(listener.accept()));
+        let Poll::Ready(Ok(accepted)) = accepting.poll(&mut cx) else {
+            return;
+        };
+        admit(service, connections, accepted, &mut warnings);
+    }
+}
+
+/// Serves a connection, or turns it away.
+fn admit<F: Framing, H: Handler>(
+    service: &Arc<Service<F, H>>,
+    connections: &mut JoinSet<()>,
+    accepted: Accepted,
+    warnings: &mut Warnings,
+) {
+    let peer = accepted.peer_addr();
+    match service.ledger.admit(peer) {
+        Ok(place) => {
+            connections.spawn(serve(Arc::clone(service), accepted, peer, place));
+        }
+        Err(refusal) => {
+            accepted.refuse();
+            warnings.refused(refusal, peer);
+        }
+    }
 }
 
 /// Waits for the connections to finish, at most until the deadline, which may be brought forward meanwhile. Answers how many were closed by
@@ -121,10 +160,11 @@ async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
             return 0;
         }
     }
-    let forced = connections.len();
-    // Each of them tells its place, as it is dropped, that it was forced.
+    // Each of them tells, as it is dropped, whether it was forced, and what it leaves unanswered.
     let _ = timeout(STOPPING, connections.shutdown()).await;
-    forced
+    let forced = usize::try_from(ledger.counters.forced()).unwrap_or(usize::MAX);
+    // And those that can't be stopped.
+    forced.saturating_add(connections.len())
 }
 
 /// One connection, from its acceptance to its end.
@@ -132,15 +172,15 @@ async fn serve<F: Framing, H: Handler>(
     service: Arc<Service<F, H>>,
     accepted: Accepted,
     peer: Option<SocketAddr>,
-    place: Place,
+    mut place: Place,
 ) {
     // Boxed, since it is large, and over when the connection begins to lie idle.
     let closed = match Box::pin(handshake(&service.ledger, accepted, peer)).await {
-        Ok(stream) => connection::run(&service, stream, peer).await,
+        Ok(stream) => connection::run(&service, stream, peer, &mut place).await,
         Err(closed) => closed,
     };
     tracing::debug!(target: "millpond::server", ?peer, ?closed, "connection ended");
-    place.leave(closed);
+    place.ended(closed);
 }
 
 /// The stream, once the client has shaken hands, where that is done.

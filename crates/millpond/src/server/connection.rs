@@ -12,6 +12,7 @@
 //! *earlier* than it: a busy connection lets it fire in vain once per heartbeat interval rather than move it with every request.
 
 mod deadlines;
+mod draining;
 
 use std::{
     convert::Infallible,
@@ -29,11 +30,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use self::draining::{Counted, Draining};
 use super::{
     exchanges::{Answered, Exchange, Exchanges, State},
     farewell,
     handler::{self, Bodies, Handler, Request},
-    ledger::{Service, Ticket},
+    ledger::{Place, Service, Ticket},
     limits::{Allowance, shorten, transfer_time},
     settings::Settings,
     snapshot::{Closed, count},
@@ -50,16 +52,21 @@ const TURN: usize = 64;
 /// After how long without a request the room for exchanges is given back.
 const REST: Duration = Duration::from_secs(10);
 
+/// While a connection isn't read, how often the kernel is asked whether its client is still there. A system call, which a connection with less to
+/// do than that never makes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// The timer, when nothing is due.
 const FAR: Duration = Duration::from_secs(24 * 3_600);
 
-/// Serves one client until its connection ends.
+/// Serves one client until its connection ends. `place` is told how it has ended before the farewell.
 pub(super) async fn run<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     stream: Stream,
     peer: Option<SocketAddr>,
+    place: &mut Place,
 ) -> Closed {
-    let mut connection = Connection::new(service, stream, peer);
+    let mut connection = Counted::new(Connection::new(service, stream, peer));
     let closed = {
         let mut bell = pin!(service.ledger.bell.notified());
         // This task's waker never changes: once is enough, and asking it costs a lock that all connections share.
@@ -71,13 +78,18 @@ pub(super) async fn run<F: Framing, H: Handler>(
                 listening = true;
                 let _ = bell.as_mut().poll(cx);
             }
-            connection.poll(cx, timer.as_mut(), &answer)
+            connection.connection().poll(cx, timer.as_mut(), &answer)
         })
         .await
     };
-    let stream = connection.framed.into_stream();
+    let stream = connection.end(closed);
+    place.ended(closed);
+    let status = match service.ledger.is_draining() {
+        true => farewell::Draining::Yes,
+        false => farewell::Draining::No,
+    };
     // Boxed, for it begins when all else is over.
-    Box::pin(farewell::leave(stream, closed, service.framing.name())).await;
+    Box::pin(farewell::leave(stream, closed, status, service.framing.name())).await;
     closed
 }
 
@@ -93,6 +105,8 @@ struct Connection<'s, F, H, A> {
     framed: Framed,
     exchanges: Exchanges<A>,
     outgoing: Outgoing,
+    /// How many replies are in the batch that is leaving.
+    leaving: usize,
     pulse: Pulse,
     heartbeats: Allowance,
     /// The last request, or the last reply.
@@ -103,10 +117,12 @@ struct Connection<'s, F, H, A> {
     frame_due: Option<FrameDue>,
     /// By when what is left of a batch must have been taken.
     write_due: Option<Instant>,
+    /// When to ask the kernel whether the client is still there, while nothing is read that would tell.
+    look_due: Option<Instant>,
     /// The last read found nothing more: only then does silence mean something.
     caught_up: bool,
-    /// How many requests are still taken, once the server drains.
-    drain_left: Option<usize>,
+    /// Once the server drains.
+    draining: Option<Draining>,
     /// Why nothing is read any more: what is owed is answered, and then it is over.
     ending: Option<Closed>,
 }
@@ -143,14 +159,16 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
             outgoing: Outgoing::default(),
+            leaving: 0,
             pulse: Pulse::new(interval, fastrand::f64(), now),
             heartbeats: Allowance::full(now),
             used: now,
             partial: 0,
             frame_due: None,
             write_due: None,
+            look_due: None,
             caught_up: false,
-            drain_left: None,
+            draining: None,
             ending: None,
         }
     }
@@ -165,9 +183,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         mut timer: Pin<&mut Sleep>,
         answer: &impl Fn(Ticket<F, H>, Request) -> A,
     ) -> Poll<Closed> {
-        if self.drain_left.is_none() && self.service.ledger.is_draining() {
-            // What has arrived is answered, but an endless stream of requests isn't followed.
-            self.drain_left = Some(self.settings().max_in_flight);
+        if self.draining.is_none() && self.service.ledger.is_draining() {
+            self.draining = Some(Draining::begin(self.settings().max_in_flight, Instant::now()));
         }
         loop {
             let now = Instant::now();
@@ -177,6 +194,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             }
             if let Some(closed) = self.ending.filter(|_| self.owes_nothing()) {
                 return Poll::Ready(closed);
+            }
+            if self.is_drained(now) {
+                return Poll::Ready(Closed::Drained);
             }
             let due = self.next_due().unwrap_or(now + FAR);
             if due < timer.deadline() || timer.is_elapsed() {
@@ -197,6 +217,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         let mut taken = 0;
         loop {
             let stop = self.read(cx, now, &mut taken, answer)?;
+            self.look_due = match stop {
+                Stop::Full | Stop::Ending => self.look_due.or(Some(now + BETWEEN_LOOKS)),
+                Stop::Nothing | Stop::Turn => None,
+            };
             self.exchanges.poll(cx, now, limit);
             self.write(cx, now)?;
             match stop {
@@ -220,7 +244,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         answer: &impl Fn(Ticket<F, H>, Request) -> A,
     ) -> Result<Stop, Closed> {
         loop {
-            if self.drain_left == Some(0) {
+            if self.draining.as_ref().is_some_and(Draining::is_flooded) {
                 self.ending.get_or_insert(Closed::Drained);
             }
             if self.ending.is_some() {
@@ -274,10 +298,6 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// Everything that has arrived has been read.
     fn wait_for_more(&mut self, now: Instant) {
         self.caught_up = true;
-        if self.drain_left.is_some() {
-            self.ending = Some(Closed::Drained);
-            return;
-        }
         let arrived = self.framed.left_over().len();
         if arrived == self.partial {
             return;
@@ -326,10 +346,11 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 count(&ledger.counters.requests);
                 self.pulse.heard(now);
                 self.used = now;
-                if let Some(left) = &mut self.drain_left {
-                    *left -= 1;
+                let draining = self.draining.as_mut();
+                match draining.is_none_or(|draining| draining.takes(now)) {
+                    true => self.begin(frame.into_body(), now, answer),
+                    false => self.turn_away(frame.into_body()),
                 }
-                self.begin(frame.into_body(), now, answer);
             }
         }
         Ok(())
@@ -382,17 +403,20 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             if !self.exchanges.has_answer() {
                 return Ok(());
             }
+            self.hold_last_replies_back();
             let (service, exchanges) = (self.service, &mut self.exchanges);
-            let mut told = Told::ByReply;
+            let (mut told, mut leaving) = (Told::ByReply, 0);
             let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
                 while batch.len() < service.ledger.settings.max_batch
                     && told == Told::ByReply
                     && let Some(answered) = exchanges.take_answer()
                 {
                     told = reply(service, answered, batch);
+                    leaving += 1;
                 }
                 Ok::<_, Infallible>(())
             });
+            self.leaving = leaving;
             if !matches!(begun, Ok(Ok(()))) {
                 return Err(Closed::Broken);
             }
@@ -400,6 +424,11 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             self.written(now);
             if told == Told::ByClosing {
                 self.ending = Some(Closed::ToldFailure);
+                // That one, and those behind it, get no answer.
+                if let Some(draining) = &mut self.draining {
+                    draining.unanswered += self.exchanges.len() + 1;
+                }
+                self.leaving -= 1;
                 self.exchanges.clear();
             }
         }
@@ -408,6 +437,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// Something was written; what is left of it has a deadline.
     fn written(&mut self, now: Instant) {
         self.pulse.sent(now);
+        if self.outgoing.is_empty() {
+            self.leaving = 0;
+        }
         let settings = self.settings();
         self.write_due = (!self.outgoing.is_empty())
             .then(|| {

@@ -112,6 +112,11 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         )
     }
 
+    /// Whether none runs any more.
+    pub(super) fn are_answered(&self) -> bool {
+        self.running == 0
+    }
+
     /// Takes the first in line, if it has its answer.
     pub(super) fn take_answer(&mut self) -> Option<Answered> {
         if !self.has_answer() {

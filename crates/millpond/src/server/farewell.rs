@@ -10,31 +10,50 @@ use tokio::{
 use super::snapshot::Closed;
 use crate::transport::Stream;
 
-/// How long a client has to close its side once ours is closed.
+/// How long a client has to close its side once ours is closed. As the server drains it has until the drain's deadline, at which this task is
+/// dropped.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Longer than any drain.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// How much of what it still sends is read and forgotten.
 const LINGER_BYTES: usize = 256 << 10;
+
+/// The same as the server drains: more than the kernels of both sides hold by their defaults (6 and 4 MB), so that whoever goes beyond it has
+/// gone on sending after it could have seen the end.
+const LINGER_BYTES_DRAINING: usize = 16 << 20;
+
+/// Whether the server drains.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Draining {
+    No,
+    Yes,
+}
 
 /// Leaves a connection on which nothing is owed any more.
 ///
 /// Where bytes may have arrived that nobody will read, ours is closed first and theirs read for a while: closing a socket with unread bytes resets
 /// it, and a reset may take the last reply from the client's hands.
-pub(super) async fn leave(mut stream: Stream, reason: Closed, speaks: &str) {
+pub(super) async fn leave(mut stream: Stream, reason: Closed, status: Draining, speaks: &str) {
     let lingers = matches!(
         reason,
         Closed::ProtocolError | Closed::Http | Closed::ToldFailure | Closed::Drained | Closed::IdleTimeout
     );
+    let (time, bytes) = match status {
+        Draining::No => (LINGER, LINGER_BYTES),
+        Draining::Yes => (FAR, LINGER_BYTES_DRAINING),
+    };
     if lingers {
         let farewell = async {
             if reason == Closed::Http {
                 stream.write_all(http_refusal(speaks).as_bytes()).await?;
             }
             stream.shutdown().await?;
-            forget(&mut stream).await
+            forget(&mut stream, bytes).await
         };
         // Whether it was heard nobody needs to know.
-        let _ = timeout(LINGER, farewell).await;
+        let _ = timeout(time, farewell).await;
     }
     match reason {
         // Nobody takes what the kernel still holds.
@@ -44,8 +63,8 @@ pub(super) async fn leave(mut stream: Stream, reason: Closed, speaks: &str) {
 }
 
 /// Reads until the client has closed its side as well, or it is enough.
-async fn forget(stream: &mut Stream) -> std::io::Result<()> {
-    let mut left = LINGER_BYTES;
+async fn forget(stream: &mut Stream, bytes: usize) -> std::io::Result<()> {
+    let mut left = bytes;
     while left > 0 {
         let read = poll_fn(|cx| {
             // On the stack of this turn only, not in the future.

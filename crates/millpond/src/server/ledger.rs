@@ -169,8 +169,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The connection has ended by itself.
-    pub(super) fn leave(mut self, reason: Closed) {
+    /// The connection has ended by itself; what may follow is its farewell.
+    pub(super) fn ended(&mut self, reason: Closed) {
         self.closed = reason;
     }
 }

@@ -27,10 +27,12 @@
 //! | the handler failed or panicked | -32603 | stays |
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
+//! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed by the server once nothing is owed |
 //! | what came is no frame, or too long a one | none: nobody knows where the next frame begins | is closed, after the replies owed |
 //! | HTTP | an HTTP 400 that names the protocol | is closed |
 //!
-//! A client that closes its sending side gets the replies owed, and then the connection is closed. One that resets it: its handlers are dropped.
+//! A client that closes its sending side gets the replies owed, and then the connection is closed. One that resets it: its handlers are
+//! dropped, at once or, where `max_in_flight` keeps the connection from being read, within a quarter of a second.
 
 mod accepting;
 mod builder;

@@ -71,6 +71,9 @@ pub struct Totals {
     pub replies: u64,
     /// Failures that clients were told of.
     pub failures: Failures,
+    /// Requests that had arrived when their connection ended as the server drained, and to which no answer was given: see
+    /// [`Ended::unanswered`](super::Ended::unanswered).
+    pub unanswered: u64,
     /// Heartbeats received.
     pub heartbeats_received: u64,
     /// Heartbeats sent.
@@ -96,6 +99,8 @@ pub struct Failures {
     pub overloaded: u64,
     /// `handler_deadline` passed, or the handler said so.
     pub timed_out: u64,
+    /// The server was draining and didn't take the request, or the handler said so.
+    pub draining: u64,
 }
 
 /// Why a connection has ended.
@@ -175,6 +180,7 @@ pub(super) struct Counters {
     pub(super) refused_per_address: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) replies: AtomicU64,
+    pub(super) unanswered: AtomicU64,
     pub(super) heartbeats_received: AtomicU64,
     pub(super) heartbeats_sent: AtomicU64,
     malformed: AtomicU64,
@@ -183,6 +189,7 @@ pub(super) struct Counters {
     unavailable: AtomicU64,
     overloaded: AtomicU64,
     timed_out: AtomicU64,
+    draining: AtomicU64,
     closed: [AtomicU64; Closed::ALL.len()],
 }
 
@@ -200,11 +207,17 @@ impl Counters {
             FailureKind::Unavailable => &self.unavailable,
             FailureKind::Overloaded => &self.overloaded,
             FailureKind::TimedOut => &self.timed_out,
+            FailureKind::Draining => &self.draining,
         });
     }
 
     pub(super) fn closed(&self, reason: Closed) {
         count(&self.closed[reason as usize]);
+    }
+
+    /// How many connections were closed by force.
+    pub(super) fn forced(&self) -> u64 {
+        self.closed[Closed::Forced as usize].load(Relaxed)
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -218,6 +231,7 @@ impl Counters {
             refused_per_address: of(&self.refused_per_address),
             requests: of(&self.requests),
             replies: of(&self.replies),
+            unanswered: of(&self.unanswered),
             failures: Failures {
                 malformed: of(&self.malformed),
                 refused: of(&self.refused),
@@ -225,6 +239,7 @@ impl Counters {
                 unavailable: of(&self.unavailable),
                 overloaded: of(&self.overloaded),
                 timed_out: of(&self.timed_out),
+                draining: of(&self.draining),
             },
             heartbeats_received: of(&self.heartbeats_received),
             heartbeats_sent: of(&self.heartbeats_sent),

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -155,6 +156,42 @@ impl Stream {
             if ready!(self.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Sight::Broken);
             }
+        }
+    }
+
+    /// Whether the kernel holds bytes, or an end, that nobody has read: a system call, which asks the kernel itself and not the reactor.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
+    }
+
+    /// Whether the connection has ended in both directions: reset, given up by the kernel, or closed by a peer that takes nothing any more. A
+    /// peer that has only closed its sending side isn't gone. A system call; nothing is read, and nothing that a later read would tell is lost.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.ask(PollFlags::empty())
+            .intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+    }
+
+    /// Whether what is written next waits for what follows it, the end above all, to leave in one packet with that; for 200 ms at most.
+    pub(crate) fn hold_back(&self, holds_back: bool) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.tcp() {
+            // It is a help: without it they leave one after the other.
+            let _ = socket2::SockRef::from(socket).set_tcp_cork(holds_back);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = holds_back;
+    }
+
+    /// poll(2), without waiting.
+    fn ask(&self, events: PollFlags) -> PollFlags {
+        #[cfg(test)]
+        if let Kind::Memory(_) = &self.0 {
+            return PollFlags::empty();
+        }
+        let mut asked = [PollFd::new(self.as_fd(), events)];
+        match poll(&mut asked, PollTimeout::ZERO) {
+            Ok(_) => asked[0].revents().unwrap_or(PollFlags::empty()),
+            Err(_) => PollFlags::empty(),
         }
     }
 

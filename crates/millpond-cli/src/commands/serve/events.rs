@@ -225,6 +225,8 @@ pub(super) struct Drained {
     version: u32,
     /// Connections that were closed with something under way.
     forced: usize,
+    /// Requests that had arrived and were given no answer.
+    unanswered: u64,
     server: Snapshot,
 }
 
@@ -233,6 +235,7 @@ impl Drained {
         Drained {
             version: VERSION,
             forced: ended.forced,
+            unanswered: ended.unanswered,
             server,
         }
     }
@@ -252,14 +255,18 @@ impl fmt::Display for Drained {
             },
             counted(told(&totals.failures), "failure", "failures"),
         )?;
-        match self.forced {
-            0 => f.write_str("; all was finished"),
-            forced => write!(
-                f,
-                "; {} closed with something under way",
-                counted(forced as u64, "connection", "connections")
-            ),
+        if (self.forced, self.unanswered) == (0, 0) {
+            return f.write_str("; all was finished");
         }
+        if self.unanswered > 0 {
+            let unanswered = counted(self.unanswered, "request", "requests");
+            write!(f, "; {unanswered} left unanswered")?;
+        }
+        if self.forced > 0 {
+            let forced = counted(self.forced as u64, "connection", "connections");
+            write!(f, "; {forced} closed with something under way")?;
+        }
+        Ok(())
     }
 }
 
@@ -271,9 +278,10 @@ fn told(failures: &Failures) -> u64 {
         unavailable,
         overloaded,
         timed_out,
+        draining,
         ..
     } = failures;
-    malformed + refused + handler_failed + unavailable + overloaded + timed_out
+    malformed + refused + handler_failed + unavailable + overloaded + timed_out + draining
 }
 
 /// What a client on this machine dials: the address that stands for all of them is none of its own.

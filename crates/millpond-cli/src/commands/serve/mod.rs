@@ -40,12 +40,13 @@ Examples:
   millpond serve
   millpond serve --listen unix:///tmp/pond.sock --handler 'exec:jq -c .name' --deadline 5s
 
-SIGTERM or Ctrl-C drains: what was begun is finished, within --drain; a second one closes at once.
+SIGTERM or Ctrl-C drains: what was begun is finished, within --drain; what isn't begun any more is refused as not executed \
+(-32003); a second one closes at once.
 
 Certificate files that have changed are read again for new connections, within a second; SIGHUP reads them at once and says \
 what came of it. Files that can't be used leave the old certificates in use.
 
-Exit codes: 0 all was finished; 1 it failed, or the drain's deadline closed what was under way; 2 wrong flags.")]
+Exit codes: 0 all was finished; 1 it failed, or the drain closed what was under way or left requests unanswered; 2 wrong flags.")]
 pub(crate) struct Arguments {
     /// Where: host:port, tcp://host:port, tls://host:port or unix:///path; port 0 lets the system choose
     #[arg(
@@ -169,7 +170,7 @@ async fn serve(plan: Plan) -> Result<Exit, Complaint> {
             Exit::Failure,
             &format!("the listener failed: {error}"),
         )),
-        None if ended.forced > 0 => Ok(Exit::Failure),
+        None if ended.forced > 0 || ended.unanswered > 0 => Ok(Exit::Failure),
         None => Ok(Exit::Ok),
     }
 }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::Future, task::Context};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Connection, FrameDue, REST};
+use super::{BETWEEN_LOOKS, Connection, FrameDue, REST};
 use crate::{
     framing::{Failure, Framing},
     server::{
@@ -20,6 +20,12 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if passed(self.write_due) {
             return Err(Closed::WriteTimeout);
+        }
+        if passed(self.look_due()) {
+            self.look_due = Some(now + BETWEEN_LOOKS);
+            if self.framed.stream().is_gone() {
+                return Err(Closed::Broken);
+            }
         }
         if self.listens() {
             match self.frame_due {
@@ -71,8 +77,15 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             self.idle_due(),
             self.beat_due(),
             self.rest_due(),
+            self.drained_due(),
+            self.look_due(),
         ];
         due.into_iter().flatten().min()
+    }
+
+    /// While handlers run and nothing is read: else the next read, or the next write, finds out.
+    fn look_due(&self) -> Option<Instant> {
+        self.look_due.filter(|_| !self.exchanges.are_answered())
     }
 
     /// At the boundary of a frame of ours only.
@@ -91,7 +104,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     }
 
     /// Whether silence means something: all that has come was read, and more would be.
-    fn listens(&self) -> bool {
+    pub(super) fn listens(&self) -> bool {
         self.caught_up && self.ending.is_none()
     }
 }
