@@ -126,7 +126,7 @@ impl<C: Connector> Connection<C> {
 
     /// It, and what it was made by.
     pub(crate) fn with_connector(&mut self) -> (&mut C::Connection, &C) {
-        self.exchange = LastExchange::Open;
+        *self.accessed.get_mut() = 1;
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
         (connection, &self.lender.connector)
     }
