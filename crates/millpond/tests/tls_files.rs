@@ -6,10 +6,13 @@ mod certificates;
 
 use std::{
     fs,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
@@ -17,6 +20,7 @@ use certificates::{Authority, ClientStream, Folder, ServerStream, handshake};
 use millpond::transport::tls::{
     CertificateDer, ClientCertificates, ClientTls, ServerTls, TlsConfigError, TlsError,
 };
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::advance,
@@ -194,6 +198,48 @@ async fn a_reload_by_hand_looks_at_once() {
         "clones share it"
     );
     client.reload().expect("no files to fail on");
+}
+
+/// Opens a FIFO for writing and closes it, by which its reader's read ends.
+fn release(fifo: &Path) {
+    drop(fs::File::options().write(true).open(fifo).expect("a reader"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_can_not_be_read_to_its_end_holds_up_no_task_and_no_handshake() {
+    let (ca, folder) = (Authority::new("ca"), Folder::new());
+    let identity = ca.issue(&["localhost"]);
+    let (certificates, key) = folder.put_identity(&identity);
+    let server = ServerTls::builder()
+        .identity_files(&certificates, &key)
+        .build()
+        .expect("settings");
+    let roots = folder.put("roots.pem", &ca.pem());
+    let client = ClientTls::builder().ca_file(&roots).build().expect("settings");
+    for file in [&certificates, &roots] {
+        fs::remove_file(file).expect("a file");
+        mkfifo(file, Mode::S_IRWXU).expect("a FIFO");
+    }
+    advance(A_LOOK).await;
+    // A paused clock stands still while a thread for blocking work is busy.
+    tokio::time::resume();
+    // Were this thread to read the files, it would wait for somebody who writes.
+    let (done, watched) = mpsc::channel::<()>();
+    let fifos = [certificates, roots];
+    let watchdog = thread::spawn(move || {
+        let in_time = watched.recv_timeout(Duration::from_secs(20)).is_ok();
+        // That there are readers shows that the files were looked at.
+        fifos.iter().for_each(|fifo| release(fifo));
+        in_time
+    });
+    for _ in 0..3 {
+        assert_eq!(served_by(&client, &server).await, identity.certificates());
+    }
+    done.send(()).expect("it waits");
+    assert!(
+        watchdog.join().expect("no panic"),
+        "a handshake read the files itself"
+    );
 }
 
 #[test]

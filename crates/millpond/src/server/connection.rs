@@ -121,8 +121,8 @@ struct Connection<'s, F, H, A> {
     look_due: Option<Instant>,
     /// The last read found nothing more: only then does silence mean something.
     caught_up: bool,
-    /// Once the server drains.
-    draining: Option<Draining>,
+    /// Once the server drains; boxed, for most of the time there is none.
+    draining: Option<Box<Draining>>,
     /// Why nothing is read any more: what is owed is answered, and then it is over.
     ending: Option<Closed>,
 }
@@ -184,7 +184,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         answer: &impl Fn(Ticket<F, H>, Request) -> A,
     ) -> Poll<Closed> {
         if self.draining.is_none() && self.service.ledger.is_draining() {
-            self.draining = Some(Draining::begin(self.settings().max_in_flight, Instant::now()));
+            self.draining = Some(Box::new(Draining::begin(
+                self.settings().max_in_flight,
+                Instant::now(),
+            )));
         }
         loop {
             let now = Instant::now();
@@ -244,7 +247,11 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         answer: &impl Fn(Ticket<F, H>, Request) -> A,
     ) -> Result<Stop, Closed> {
         loop {
-            if self.draining.as_ref().is_some_and(Draining::is_flooded) {
+            if self
+                .draining
+                .as_ref()
+                .is_some_and(|draining| draining.is_flooded())
+            {
                 self.ending.get_or_insert(Closed::Drained);
             }
             if self.ending.is_some() {

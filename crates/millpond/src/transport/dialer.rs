@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     ConnectError, ConnectFailure, Endpoint, Host, HostName, HostPort, Phase, Resolve, Stream, TcpOptions,
     error::ConnectedToItself,
-    explanations::{Explanations, of_lookup},
+    explanations::Explanations,
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
 };
@@ -387,10 +387,13 @@ impl Dialer {
         let began = Instant::now();
         let addresses = self.lookups.addresses(name, to.port, self.limits.resolve).await;
         timings.resolve = Some(began.elapsed());
-        addresses.map_err(|why| match why {
-            NoAddresses::Failed(error) => ConnectFailure::Resolve(of_lookup(error)),
-            NoAddresses::None => ConnectFailure::NoAddress,
-            NoAddresses::TimedOut => ConnectFailure::TimedOut {
+        Err(match addresses {
+            Ok(addresses) => return Ok(addresses),
+            Err(NoAddresses::Failed(error)) => {
+                ConnectFailure::Resolve(self.explanations.of_lookup(error).await)
+            }
+            Err(NoAddresses::None) => ConnectFailure::NoAddress,
+            Err(NoAddresses::TimedOut) => ConnectFailure::TimedOut {
                 phase: Phase::Resolve,
                 limit: self.limits.resolve,
             },

@@ -47,9 +47,16 @@ impl ClientTls {
     /// A server that speaks TLS 1.3 judges the client's certificate when the handshake has already ended here. Its refusal comes as an error of
     /// the first read, which [`TlsError::of_stream`] explains.
     ///
+    /// Files that may have changed are looked at on a thread for blocking work, once a second at most; that is waited for 100 ms, and then the
+    /// handshake goes on with what there is.
+    ///
     /// # Errors
     ///
     /// [`TlsError`] says what went wrong, and who has to act.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without a timer, if there are files: `enable_time` is needed. (Outside of any runtime it works, and reads files itself.)
     ///
     /// # Cancel safety
     ///
@@ -62,7 +69,7 @@ impl ClientTls {
             Some(name) => name.clone(),
             None => host,
         };
-        TlsConnector::from(self.config.current())
+        TlsConnector::from(self.config.current().await)
             .connect(name, stream)
             .await
             .map_err(|error| TlsError::of_handshake(error, Side::Client))

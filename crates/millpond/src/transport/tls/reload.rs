@@ -1,20 +1,30 @@
 //! A configuration that follows the files it was made from: when they are looked at, what is kept if the new ones are unfit. What the
 //! configuration is, [`Settings`] say.
+//!
+//! Files may be on a disk that doesn't answer. So they are looked at on a thread for blocking work, once a second at most and one look at a
+//! time; the handshake that is due for a look waits for it for a moment, and all others go on with what there is.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{
+    runtime,
+    time::{Instant, timeout},
+};
+use tracing::dispatcher;
 
 use super::{TlsConfigError, files::Stamp};
 
 /// Files aren't looked at more often than this: a burst of handshakes costs one look.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
+/// How long a handshake waits for a look at the files. A disk that is well takes a millisecond.
+const WORTH_WAITING: Duration = Duration::from_millis(100);
+
 /// What a configuration is made from.
-pub(super) trait Settings {
+pub(super) trait Settings: Send + Sync + 'static {
     /// What handshakes need.
-    type Config;
+    type Config: Send + Sync + 'static;
 
     /// The files that [`load`](Settings::load) reads, in an order that stays.
     fn files(&self) -> Vec<&Path>;
@@ -28,8 +38,8 @@ pub(super) struct Reloading<S: Settings> {
     settings: S,
     /// Held only to copy or to replace the reference.
     current: Mutex<Arc<S::Config>>,
-    /// Held while the files are looked at and read. Handshakes never wait for it: while one of them reads, the others go on with what
-    /// there is. Taken before `current`.
+    /// Held while the files are looked at and read, by threads for blocking work only. Handshakes try it, and never wait for it. Taken before
+    /// `current`.
     watch: Mutex<Watch>,
 }
 
@@ -61,12 +71,38 @@ impl<S: Settings> Reloading<S> {
         &self.settings
     }
 
-    /// The configuration for a handshake that begins now.
-    pub(super) fn current(&self) -> Arc<S::Config> {
-        if let Some(mut watch) = self.watch.try_lock() {
-            self.look(&mut watch, Instant::now());
+    /// The configuration for a handshake that begins now. Of new files, if a look is due and doesn't take long.
+    ///
+    /// Outside of a tokio runtime the files are looked at by this thread.
+    pub(super) async fn current(self: &Arc<Self>) -> Arc<S::Config> {
+        let now = Instant::now();
+        if self.claim_look(now) {
+            match runtime::Handle::try_current() {
+                Ok(runtime) => {
+                    let reloading = Arc::clone(self);
+                    // Whoever listens to this thread's events hears of unfit files.
+                    let listener = dispatcher::get_default(Clone::clone);
+                    let look = move || dispatcher::with_default(&listener, || reloading.look());
+                    let looking = runtime.spawn_blocking(look);
+                    // What takes longer serves later handshakes.
+                    let _ = timeout(WORTH_WAITING, looking).await;
+                }
+                Err(_) => self.look(),
+            }
         }
         self.current.lock().clone()
+    }
+
+    /// Whether a look is due and nobody is at it: then it is this caller's to do.
+    fn claim_look(&self, now: Instant) -> bool {
+        let Some(mut watch) = self.watch.try_lock() else {
+            return false;
+        };
+        if watch.stamps.is_empty() || now.saturating_duration_since(watch.looked) < BETWEEN_LOOKS {
+            return false;
+        }
+        watch.looked = now;
+        true
     }
 
     /// Reads the files now, whether they have changed or not.
@@ -77,11 +113,9 @@ impl<S: Settings> Reloading<S> {
         self.replace(&mut watch, stamps)
     }
 
-    fn look(&self, watch: &mut Watch, now: Instant) {
-        if watch.stamps.is_empty() || now.saturating_duration_since(watch.looked) < BETWEEN_LOOKS {
-            return;
-        }
-        watch.looked = now;
+    fn look(&self) {
+        // Nobody claims a look while this is held: so there are two threads at most here, however long a disk takes.
+        let watch = &mut *self.watch.lock();
         let stamps = stamps(&self.settings);
         if stamps == watch.stamps {
             watch.warned = false;
@@ -187,44 +221,64 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn files_that_have_not_changed_are_not_read_again() {
-        let reloading = Reloading::new(Script::new("same")).expect("a file");
+        let reloading = Arc::new(Reloading::new(Script::new("same")).expect("a file"));
         for _ in 0..3 {
             tokio::time::advance(BETWEEN_LOOKS).await;
-            assert_eq!(*reloading.current(), 1);
+            assert_eq!(*reloading.current().await, 1);
         }
         assert_eq!(reloading.settings.loads.load(SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_could_not_be_used_is_tried_again_once_a_second_though_nothing_has_changed() {
-        let reloading = Reloading::new(Script::new("again")).expect("a file");
+        let reloading = Arc::new(Reloading::new(Script::new("again")).expect("a file"));
         reloading.settings.change("new text");
         reloading.settings.fails.store(true, SeqCst);
         tokio::time::advance(BETWEEN_LOOKS).await;
         for _ in 0..5 {
-            assert_eq!(*reloading.current(), 1, "the old one serves");
+            assert_eq!(*reloading.current().await, 1, "the old one serves");
         }
         assert_eq!(reloading.settings.loads.load(SeqCst), 2);
         reloading.settings.fails.store(false, SeqCst);
         tokio::time::advance(BETWEEN_LOOKS).await;
-        assert_eq!(*reloading.current(), 3);
+        assert_eq!(*reloading.current().await, 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_one_handshake_reads_the_others_go_on_with_what_there_is() {
+    async fn a_look_that_is_held_up_holds_up_no_handshake_and_nobody_else_looks() {
         let (begin, begun) = mpsc::channel();
         let (go_on, wait) = mpsc::channel();
         let mut script = Script::new("held-up");
         script.held_up = Some((Mutex::new(begin), Mutex::new(wait)));
-        let reloading = Reloading::new(script).expect("a file");
+        let reloading = Arc::new(Reloading::new(script).expect("a file"));
         reloading.settings.change("new text");
-        std::thread::scope(|threads| {
-            let reader = threads.spawn(|| reloading.reload());
-            begun.recv().expect("it reads");
-            assert_eq!(*reloading.current(), 1);
-            go_on.send(()).expect("it reads");
-            reader.join().expect("no panic").expect("a file");
-        });
-        assert_eq!(*reloading.current(), 2);
+        tokio::time::advance(BETWEEN_LOOKS).await;
+        // A paused clock stands still while a thread for blocking work is busy.
+        tokio::time::resume();
+        assert_eq!(*reloading.current().await, 1, "it has waited in vain");
+        begun.recv().expect("it reads");
+        for _ in 0..100 {
+            assert_eq!(*reloading.current().await, 1);
+        }
+        go_on.send(()).expect("it reads");
+        while *reloading.current().await == 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(reloading.settings.loads.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn outside_of_a_runtime_the_caller_looks() {
+        use std::{
+            future::Future,
+            pin::pin,
+            task::{Context, Poll, Waker},
+        };
+        let reloading = Arc::new(Reloading::new(Script::new("outside")).expect("a file"));
+        reloading.settings.change("new text");
+        reloading.watch.lock().looked -= BETWEEN_LOOKS;
+        let current = pin!(reloading.current());
+        let current = current.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(current, Poll::Ready(config) if *config == 2));
     }
 }

@@ -43,9 +43,16 @@ impl ServerTls {
     ///
     /// It sets no deadline of its own, and a client that stays silent is waited for: wrap it in a timeout.
     ///
+    /// Files that may have changed are looked at on a thread for blocking work, once a second at most; that is waited for 100 ms, and then the
+    /// handshake goes on with what there is.
+    ///
     /// # Errors
     ///
     /// [`TlsError`] says what went wrong, and who has to act.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without a timer, if there are files: `enable_time` is needed. (Outside of any runtime it works, and reads files itself.)
     ///
     /// # Cancel safety
     ///
@@ -54,7 +61,7 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        TlsAcceptor::from(self.config.current())
+        TlsAcceptor::from(self.config.current().await)
             .accept(stream)
             .await
             .map_err(|error| TlsError::of_handshake(error, Side::Server))
