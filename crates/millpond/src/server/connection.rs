@@ -12,6 +12,7 @@
 //! *earlier* than it: a busy connection lets it fire in vain once per heartbeat interval rather than move it with every request.
 
 mod deadlines;
+mod frame_due;
 
 use std::{
     convert::Infallible,
@@ -29,6 +30,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use self::frame_due::{FrameDue, Partial};
 use super::{
     exchanges::{Answered, Exchange, Exchanges, State},
     farewell,
@@ -109,13 +111,6 @@ struct Connection<'s, F, H, A> {
     drain_left: Option<usize>,
     /// Why nothing is read any more: what is owed is answered, and then it is over.
     ending: Option<Closed>,
-}
-
-/// What is missing of a frame, and by when it must be there.
-#[derive(Clone, Copy, Debug)]
-enum FrameDue {
-    Head(Instant),
-    Body(Instant),
 }
 
 /// Why reading has stopped.
@@ -263,6 +258,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// What came is no frame.
     fn refuse(&self, error: &FrameError) -> Closed {
+        if let FrameError::WrongAnswer { .. } = error {
+            tracing::error!(target: "millpond::server", peer = ?self.peer, %error, "connection closed: where its frames end isn't known");
+            return Closed::ProtocolError;
+        }
         tracing::info!(target: "millpond::server", peer = ?self.peer, %error, "connection closed: it spoke another protocol");
         match error {
             FrameError::Http => Closed::Http,
@@ -271,9 +270,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// Everything that has arrived has been read.
+    /// Nothing more can be read in this turn.
     fn wait_for_more(&mut self, now: Instant) {
-        self.caught_up = true;
+        self.caught_up = self.framed.is_caught_up();
+        if !self.caught_up {
+            // The socket wasn't looked at. This task comes again at once, and only then knows what has
+            // arrived.
+            return;
+        }
         if self.drain_left.is_some() {
             self.ending = Some(Closed::Drained);
             return;
@@ -282,18 +286,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         if arrived == self.partial {
             return;
         }
-        self.partial = arrived;
+        let partial = Partial {
+            announced: self.framed.announced(),
+            arrived,
+            before: std::mem::replace(&mut self.partial, arrived),
+        };
         self.pulse.heard(now);
         self.acknowledge();
-        let settings = self.settings();
-        match (self.framed.announced(), self.frame_due) {
-            (Some(length), None | Some(FrameDue::Head(_))) => {
-                let time = transfer_time(settings.body_timeout, length, settings.least_rate);
-                self.frame_due = Some(FrameDue::Body(now + time));
-            }
-            (None, None) => self.frame_due = Some(FrameDue::Head(now + settings.header_timeout)),
-            _ => {}
-        }
+        self.frame_due = Some(FrameDue::of(partial, self.frame_due, self.settings(), now));
     }
 
     /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the first is acknowledged, and the kernel likes to
