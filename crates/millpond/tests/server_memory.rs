@@ -1,4 +1,5 @@
-//! What a connection costs while nothing is under way on it, and that an exchange leaves nothing behind.
+//! What a connection costs while nothing is under way on it, that an exchange leaves nothing behind, and that
+//! who announces much and sends little is given little.
 
 #![cfg(unix)]
 
@@ -25,11 +26,15 @@ fn held() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
+/// What a client sends of a frame of 1 MiB.
+const BEGINNINGS: [usize; 2] = [24, 20_000];
+
 /// One test, for the whole binary's allocations are counted.
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_keeps_no_buffer() {
     let site = serve_with(Server::builder(raw(async |body: Bytes| Ok(body)))).await;
     let mut clients = Vec::with_capacity(CONNECTIONS);
+    let large = frame(vec![b'1'; 1 << 20]);
     let before = held();
     for _ in 0..CONNECTIONS {
         // std's own, which allocates nothing.
@@ -61,6 +66,23 @@ async fn an_idle_connection_keeps_no_buffer() {
     println!("an exchange allocates {each} times");
     // The body and the handler's future; the reply is the body.
     assert!(each < 3.0, "{each} allocations");
+
+    let mut sent = 0;
+    for beginning in BEGINNINGS {
+        for client in &mut clients {
+            client.write_all(&large[sent..beginning]).expect("a write");
+            tokio::task::yield_now().await;
+        }
+        sent = beginning;
+        sleep(Duration::from_secs(1)).await;
+        let begun = (held() - before) / CONNECTIONS;
+        println!("with {sent} bytes of a frame that announces a MiB it holds {begun} bytes");
+        // The room for exchanges of the one that is still warm counts as well.
+        assert!(
+            begun <= rested + 2 * sent + 100,
+            "{begun} bytes for {sent}, and {rested} before"
+        );
+    }
 }
 
 async fn exchange(client: &mut UnixStream, request: &[u8]) {

@@ -14,20 +14,18 @@ impl Framed {
         cx: &mut Context<'_>,
         mut each: impl FnMut(Item),
     ) -> Poll<Result<(), ReadError>> {
-        let lacks = self
-            .announced()
-            .map_or(0, |whole| whole - self.received.len().min(whole));
-        if lacks >= THREAD_BUFFER {
+        if let Some(lacking) = self.lacks_much() {
             // A long frame: straight to where it is put together.
-            return match ready!(self.poll_more(framing, way, cx))? {
-                Arrived::End => Poll::Ready(Err(ReadError::Truncated)),
-                Arrived::Bytes | Arrived::Item(_) => Poll::Ready(self.sort(framing, way, &[], &mut each)),
-            };
+            return Poll::Ready(
+                match ready!(self.poll_fill(cx, lacking)).map_err(ReadError::Io)? {
+                    0 => Err(ReadError::Truncated),
+                    _ => self.sort(framing, way, &[], &mut each),
+                },
+            );
         }
         READ_BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).map_err(ReadError::Io)?;
-            Poll::Ready(match buffer.filled() {
+            let arrived = ready!(self.poll_read(cx, buffer)).map_err(ReadError::Io)?;
+            Poll::Ready(match arrived {
                 [] if self.received.is_empty() => Err(ReadError::Closed),
                 [] => Err(ReadError::Truncated),
                 arrived => self.sort(framing, way, arrived, &mut each),
@@ -48,36 +46,26 @@ impl Framed {
                 each(item);
                 continue;
             }
-            let step = framing.next(way, &self.received, &mut self.scan);
-            let Step::More { missing } = step.map_err(ReadError::Frame)? else {
-                unreachable!("nothing was there to be taken");
-            };
             if arrived.is_empty() {
                 return Ok(());
             }
-            // No more than it lacks: the rest needn't be copied twice.
-            let (lacking, behind) = arrived.split_at(missing.min(arrived.len()));
-            self.received.extend_from_slice(lacking);
+            // Of a frame whose end is known no more than it lacks: the rest needn't be copied twice.
+            // Otherwise all, so that the framing isn't asked again for each byte.
+            let most = match self.announced() {
+                Some(whole) => arrived.len().min(whole - self.received.len()),
+                None => arrived.len(),
+            };
+            let (lacking, behind) = arrived.split_at(most);
+            self.received.append(lacking);
             arrived = behind;
         }
         while !arrived.is_empty() {
-            let step = framing.next(way, arrived, &mut self.scan);
-            let taken = match step.map_err(ReadError::Frame)? {
-                Step::More { .. } => {
-                    self.received.extend_from_slice(arrived);
-                    return Ok(());
-                }
-                Step::Heartbeat { length } => {
-                    each(Item::Heartbeat);
-                    length
-                }
-                Step::Frame(extent) => {
-                    let whole = Bytes::copy_from_slice(&arrived[..extent.length()]);
-                    each(Item::Frame(Frame { whole, extent }));
-                    extent.length()
-                }
+            let first = first_in(framing, way, arrived, &mut self.scan).map_err(ReadError::Frame)?;
+            let Some((item, taken)) = first else {
+                self.received.append(arrived);
+                return Ok(());
             };
-            self.scan = Scan::default();
+            each(item);
             arrived = &arrived[taken..];
         }
         Ok(())

@@ -3,13 +3,21 @@
 //!
 //! # Where the bytes lie
 //!
-//! A read goes to a buffer of the thread, and what it brought is taken from there, so a connection on which nothing is under
-//! way holds no buffer at all. Only what is left over, a part of a frame or the frames behind the first, is kept in one of the connection's own;
-//! that grows with what arrives, never with what was announced.
+//! A read goes to a buffer of the thread, and what it brought is taken from there, so a connection on which
+//! nothing is under way holds no buffer at all. Only what is left over, a part of a frame or the frames
+//! behind the first, is kept in one of the connection's own; that grows with what arrives, never with what
+//! was announced. Of a long frame of which as much has come as the thread's buffer holds, the rest is read
+//! straight into the connection's.
+//!
+//! # What it costs
+//!
+//! Work and memory are proportional to the bytes received, however they are cut, if the framing uses its
+//! [`Scan`]. For that the framing is asked once or twice for each read and each item, never for each byte.
 
 mod allowance;
 mod batch;
 mod pulse;
+mod received;
 
 use std::{
     cell::RefCell,
@@ -19,10 +27,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop::has_budget_remaining,
+};
 
 pub use self::allowance::HeartbeatLimit;
+use self::received::Received;
 pub(crate) use self::{allowance::Allowance, pulse::Pulse};
 use crate::{
     framing::{Direction, Extent, FrameError, Framing, Scan, Step},
@@ -32,9 +44,6 @@ use crate::{
 /// The size of a thread's buffer: a read that doesn't fill it tells the reactor that nothing more has arrived, at no further system
 /// call.
 const THREAD_BUFFER: usize = 16 << 10;
-
-/// How much is read at once at least of a frame that is larger than that.
-const LARGE_READ: usize = 64 << 10;
 
 /// How much one call of [`Framed::poll_next`] reads: behind that, whoever reads a long frame looks at the clock.
 pub(crate) const READ_AT_ONCE: usize = 256 << 10;
@@ -51,8 +60,10 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Framed {
     stream: Stream,
-    received: BytesMut,
+    received: Received,
     scan: Scan,
+    /// See [`Framed::is_caught_up`].
+    caught_up: bool,
 }
 
 /// What arrives on a framed stream.
@@ -98,8 +109,9 @@ impl Framed {
     pub(crate) fn new(stream: Stream) -> Self {
         Framed {
             stream,
-            received: BytesMut::new(),
+            received: Received::default(),
             scan: Scan::default(),
+            caught_up: false,
         }
     }
 
@@ -115,15 +127,25 @@ impl Framed {
         self.stream
     }
 
-    /// How many bytes have been received beyond the last item.
+    /// What has been received beyond the last item.
     #[inline]
     pub(crate) fn left_over(&self) -> &[u8] {
-        &self.received
+        self.received.as_slice()
     }
 
     /// The length of the frame that is on its way, once its head has told.
     pub(crate) fn announced(&self) -> Option<usize> {
-        self.scan.extent.map(Extent::length)
+        self.scan.announced().map(Extent::length)
+    }
+
+    /// Whether the last read found that nothing more has arrived. Only then does the peer's silence mean
+    /// something.
+    ///
+    /// A read that is pending need not have looked: once a task has used up its budget, tokio refuses every
+    /// read until the task's next turn (which it arranges), whatever lies in the socket.
+    #[inline]
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.caught_up
     }
 
     /// The next item, if all of it has been received.
@@ -136,46 +158,21 @@ impl Framed {
         if self.received.is_empty() {
             return Ok(None);
         }
-        match framing.next(way, &self.received, &mut self.scan)? {
-            Step::More { .. } => Ok(None),
-            Step::Heartbeat { length } => {
-                self.drop_received(length);
-                Ok(Some(Item::Heartbeat))
-            }
-            Step::Frame(extent) => {
-                let length = extent.length();
-                let whole = if length <= SMALL_FRAME {
-                    let copy = Bytes::copy_from_slice(&self.received[..length]);
-                    self.drop_received(length);
-                    copy
-                } else {
-                    self.split_received(length).freeze()
-                };
-                Ok(Some(Item::Frame(Frame { whole, extent })))
-            }
-        }
-    }
-
-    /// Forgets the first bytes, and the buffer with the last of them.
-    fn drop_received(&mut self, length: usize) {
-        self.scan = Scan::default();
-        if length == self.received.len() {
-            self.received = BytesMut::new();
-        } else {
-            drop(self.received.split_to(length));
-        }
-    }
-
-    /// Parts with the buffer and the first bytes in it. What is behind them moves to one of its own, so that neither pins the other's.
-    fn split_received(&mut self, length: usize) -> BytesMut {
-        self.scan = Scan::default();
-        let behind = match &self.received[length..] {
-            [] => BytesMut::new(),
-            behind => BytesMut::from(behind),
-        };
-        let mut first = std::mem::replace(&mut self.received, behind);
-        first.truncate(length);
-        first
+        Ok(
+            match first(framing, way, self.received.as_slice(), &mut self.scan)? {
+                Step::More { .. } => None,
+                Step::Heartbeat { length } => {
+                    self.scan.reset();
+                    self.received.forget(length);
+                    Some(Item::Heartbeat)
+                }
+                Step::Frame(extent) => {
+                    self.scan.reset();
+                    let whole = self.received.take(extent.length());
+                    Some(Item::Frame(Frame { whole, extent }))
+                }
+            },
+        )
     }
 
     /// Reads what has arrived already, without waiting, and adds it to what was received; no system call while the reactor has seen nothing
@@ -184,7 +181,7 @@ impl Framed {
     pub(crate) fn receive_now(&mut self) -> io::Result<usize> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let arrived = self.stream.try_read(buffer)?;
-            self.received.extend_from_slice(&buffer[..arrived]);
+            self.received.append(&buffer[..arrived]);
             Ok(arrived)
         })
     }
@@ -208,7 +205,7 @@ impl Framed {
             }
             let arrived = match self.received.is_empty() {
                 true => ready!(self.poll_first(framing, way, cx))?,
-                false => ready!(self.poll_more(framing, way, cx))?,
+                false => ready!(self.poll_more(cx))?,
             };
             match arrived {
                 Arrived::Item(item) => return Poll::Ready(Ok(item)),
@@ -227,71 +224,100 @@ impl Framed {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Arrived, ReadError>> {
         READ_BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).map_err(ReadError::Io)?;
-            let arrived = buffer.filled();
+            let arrived = ready!(self.poll_read(cx, buffer)).map_err(ReadError::Io)?;
             if arrived.is_empty() {
                 return Poll::Ready(Ok(Arrived::End));
             }
-            let step = framing
-                .next(way, arrived, &mut self.scan)
-                .map_err(ReadError::Frame)?;
-            let (item, taken) = match step {
-                Step::More { .. } => {
-                    self.received.extend_from_slice(arrived);
-                    return Poll::Ready(Ok(Arrived::Bytes));
-                }
-                Step::Heartbeat { length } => (Item::Heartbeat, length),
-                Step::Frame(extent) => {
-                    let whole = Bytes::copy_from_slice(&arrived[..extent.length()]);
-                    (Item::Frame(Frame { whole, extent }), extent.length())
-                }
+            let Some((item, taken)) =
+                first_in(framing, way, arrived, &mut self.scan).map_err(ReadError::Frame)?
+            else {
+                self.received.append(arrived);
+                return Poll::Ready(Ok(Arrived::Bytes));
             };
-            self.scan = Scan::default();
-            self.received.extend_from_slice(&arrived[taken..]);
+            self.received.append(&arrived[taken..]);
             Poll::Ready(Ok(Arrived::Item(item)))
         })
     }
 
-    /// Reads the rest of what has begun, into the connection's buffer.
-    fn poll_more(
-        &mut self,
-        framing: &impl Framing,
-        way: Direction,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Arrived, ReadError>> {
-        let missing = match framing.next(way, &self.received, &mut self.scan) {
-            Ok(Step::More { missing }) => missing,
-            // The caller has just looked.
-            Ok(_) => return Poll::Ready(Ok(Arrived::Bytes)),
-            Err(error) => return Poll::Ready(Err(ReadError::Frame(error))),
-        };
-        if missing < THREAD_BUFFER {
+    /// Reads the rest of what has begun.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arrived, ReadError>> {
+        let arrived = match self.lacks_much() {
+            Some(lacking) => ready!(self.poll_fill(cx, lacking)),
             // Whatever has come with the rest is read at once, and none of it costs room before it is there.
-            return READ_BUFFER.with_borrow_mut(|buffer| {
-                let mut buffer = ReadBuf::new(buffer);
-                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).map_err(ReadError::Io)?;
-                self.received.extend_from_slice(buffer.filled());
-                Poll::Ready(Ok(match buffer.filled().len() {
-                    0 => Arrived::End,
-                    _ => Arrived::Bytes,
-                }))
-            });
-        }
-        // As much again as has come, at most: who only announces much is given little.
-        let room = missing.min(LARGE_READ.max(self.received.len()));
-        let before = self.received.len();
-        self.received.resize(before + room, 0);
-        let mut buffer = ReadBuf::new(&mut self.received[before..]);
-        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-        let arrived = buffer.filled().len();
-        self.received.truncate(before + arrived);
-        ready!(read).map_err(ReadError::Io)?;
-        Poll::Ready(Ok(match arrived {
-            0 => Arrived::End,
-            _ => Arrived::Bytes,
-        }))
+            None => ready!(READ_BUFFER.with_borrow_mut(|buffer| {
+                let arrived = ready!(self.poll_read(cx, buffer))?;
+                self.received.append(arrived);
+                Poll::Ready(Ok(arrived.len()))
+            })),
+        };
+        Poll::Ready(match arrived.map_err(ReadError::Io)? {
+            0 => Ok(Arrived::End),
+            _ => Ok(Arrived::Bytes),
+        })
     }
+
+    /// How much of a frame is to be read straight into the connection's buffer, if that pays: not while
+    /// little has come of it, for then little may be given to it, and not for its end, for the thread's
+    /// buffer takes up what is behind that as well.
+    fn lacks_much(&self) -> Option<usize> {
+        let received = self.received.len();
+        let lacking = match self.announced() {
+            Some(whole) => whole.saturating_sub(received),
+            None => usize::MAX,
+        };
+        (received >= THREAD_BUFFER && lacking >= THREAD_BUFFER).then_some(lacking)
+    }
+
+    /// Reads once, into a buffer of the thread.
+    #[inline]
+    fn poll_read<'b>(&mut self, cx: &mut Context<'_>, buffer: &'b mut [u8]) -> Poll<io::Result<&'b [u8]>> {
+        let mut unfilled = ReadBuf::new(buffer);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut unfilled);
+        let arrived = unfilled.filled().len();
+        self.caught_up = found_nothing(&read);
+        ready!(read)?;
+        Poll::Ready(Ok(&buffer[..arrived]))
+    }
+
+    /// Reads once, into the connection's buffer.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        let read = self.received.poll_fill(&mut self.stream, cx, most);
+        self.caught_up = found_nothing(&read);
+        read
+    }
+}
+
+/// Whether a read is pending since nothing has arrived, and not since tokio refused it to a task without
+/// budget.
+#[inline]
+fn found_nothing<T>(read: &Poll<T>) -> bool {
+    read.is_pending() && has_budget_remaining()
+}
+
+/// What the bytes begin with, if the framing's answer can be true.
+#[inline]
+fn first(framing: &impl Framing, way: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    framing.next(way, bytes, scan)?.checked(bytes.len(), scan)
+}
+
+/// The item that the bytes begin with, as a copy, and its length; nothing, if not all of it is there.
+#[inline]
+fn first_in(
+    framing: &impl Framing,
+    way: Direction,
+    bytes: &[u8],
+    scan: &mut Scan,
+) -> Result<Option<(Item, usize)>, FrameError> {
+    let (item, length) = match first(framing, way, bytes, scan)? {
+        Step::More { .. } => return Ok(None),
+        Step::Heartbeat { length } => (Item::Heartbeat, length),
+        Step::Frame(extent) => {
+            let whole = Bytes::copy_from_slice(&bytes[..extent.length()]);
+            (Item::Frame(Frame { whole, extent }), extent.length())
+        }
+    };
+    scan.reset();
+    Ok(Some((item, length)))
 }
 
 /// What a read has brought.

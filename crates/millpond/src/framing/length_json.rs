@@ -90,8 +90,8 @@ impl LengthJson {
             body: length,
             tail: 0,
         };
-        scan.extent = Some(extent);
-        Ok(arrived(extent, bytes.len()))
+        scan.announce(extent);
+        Ok(extent.within(bytes.len()))
     }
 
     #[cold]
@@ -112,8 +112,8 @@ impl Default for LengthJson {
 impl Framing for LengthJson {
     #[inline]
     fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
-        if let Some(extent) = scan.extent {
-            return Ok(arrived(extent, bytes.len()));
+        if let Some(extent) = scan.announced() {
+            return Ok(extent.within(bytes.len()));
         }
         match bytes.first() {
             None => Ok(Step::More { missing: 1 }),
@@ -153,15 +153,6 @@ impl Framing for LengthJson {
             // A limit below the length of an error reply.
             Err(_) => Told::ByClosing,
         }
-    }
-}
-
-/// The frame, if all of it is there.
-#[inline]
-fn arrived(extent: Extent, bytes: usize) -> Step {
-    match extent.length().saturating_sub(bytes) {
-        0 => Step::Frame(extent),
-        missing => Step::More { missing },
     }
 }
 

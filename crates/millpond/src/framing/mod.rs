@@ -1,15 +1,17 @@
 //! Bytes to frames and back: where a message ends, which is all that a pool or a proxy has to know of a protocol. Pure: it reads no
 //! socket, asks no clock, and holds no buffer; whoever has received bytes shows them to a [`Framing`], and is told what they begin with.
 //!
-//! Reading order: [`Framing`], [`Step`], [`FrameError`]; then [`LengthJson`], the protocol that this project was founded on, and
-//! [`json`], which says what its bodies must be.
+//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`]; then [`LengthJson`], the protocol that
+//! this project was founded on, and [`json`], which says what its bodies must be.
 
 pub mod json;
 mod length_json;
+mod scan;
 
 use std::fmt;
 
 pub use length_json::LengthJson;
+pub use scan::Scan;
 
 /// Which way bytes go: some protocols frame requests and replies differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +28,16 @@ pub enum Direction {
 ///
 /// - `next` is shown all bytes from a boundary on. It answers for the first item alone, and the same however many bytes follow it.
 /// - It answers [`Step::More`] only while the bytes could still become a frame or a heartbeat, and an error as soon as they can't.
-/// - A frame's length is refused as soon as it is known, before its bytes have arrived.
+/// - A frame and a heartbeat have at least one byte, and all of them are among those shown.
+/// - A frame's length is refused as soon as it is known, before its bytes have arrived. Where no length is
+///   announced, a frame is refused as soon as more bytes are there than its limit allows.
 /// - It never panics, whatever the bytes.
 ///
 /// [`Scan`] keeps what has been found out of an unfinished item, so that the work is proportional to the bytes, not to their square. It is
 /// reset at each boundary.
+///
+/// Client and server check each answer. One that can't be true of the bytes shown ends the connection with
+/// [`FrameError::WrongAnswer`].
 pub trait Framing: Send + Sync + 'static {
     /// What the bytes at a boundary begin with.
     ///
@@ -106,17 +113,57 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// All of the frame's bytes.
+    /// All of the frame's bytes; [`usize::MAX`] if they are more than that.
+    #[inline]
     pub fn length(self) -> usize {
-        self.head + self.body + self.tail
+        self.head.saturating_add(self.body).saturating_add(self.tail)
+    }
+
+    /// The frame, if so many bytes from the boundary on hold all of it; otherwise what is missing.
+    #[inline]
+    pub fn within(self, received: usize) -> Step {
+        match self.length().saturating_sub(received) {
+            0 => Step::Frame(self),
+            missing => Step::More { missing },
+        }
     }
 }
 
-/// What is known of an item that hasn't arrived as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scan {
-    /// The whole frame, once its head has told.
-    pub(crate) extent: Option<Extent>,
+impl Step {
+    /// The answer of a framing to so many bytes, unless it can't be true.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::WrongAnswer`]: whoever believed it would read beyond the bytes, or look at the same
+    /// bytes for ever.
+    #[inline]
+    pub(crate) fn checked(self, received: usize, scan: &Scan) -> Result<Step, FrameError> {
+        let possible = match self {
+            Step::More { missing } => {
+                missing > 0 && scan.announced().is_none_or(|extent| extent.length() > received)
+            }
+            Step::Frame(extent) => (1..=received).contains(&extent.length()),
+            Step::Heartbeat { length } => (1..=received).contains(&length),
+        };
+        match possible {
+            true => Ok(self),
+            false => Err(FrameError::WrongAnswer {
+                answer: self,
+                received,
+            }),
+        }
+    }
+}
+
+/// In words that follow "it answered".
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::More { missing } => write!(f, "that at least {missing} more are missing"),
+            Step::Frame(extent) => write!(f, "that they begin with a frame of {}", extent.length()),
+            Step::Heartbeat { length } => write!(f, "that they begin with a heartbeat of {length}"),
+        }
+    }
 }
 
 /// A failure as a client is told of it.
@@ -177,6 +224,15 @@ pub enum FrameError {
     /// The bytes are the beginning of a TLS handshake.
     #[error("this is a TLS handshake, and this port speaks no TLS")]
     Tls,
+    /// The framing has answered what can't be true of the bytes it was shown. This is a bug in the framing,
+    /// not the peer's fault.
+    #[error("the framing is wrong: shown {received} bytes, it answered {answer}")]
+    WrongAnswer {
+        /// Its answer.
+        answer: Step,
+        /// How many bytes it was shown.
+        received: usize,
+    },
 }
 
 /// A byte as people read it.
@@ -235,6 +291,56 @@ mod tests {
             tail: 5,
         };
         assert_eq!(extent.length(), 28);
+        assert_eq!(extent.within(28), Step::Frame(extent));
+        assert_eq!(extent.within(27), Step::More { missing: 1 });
+        let endless = Extent {
+            body: usize::MAX,
+            ..extent
+        };
+        assert_eq!(endless.length(), usize::MAX);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_true_is_refused_with_what_it_was() {
+        let frame = |body| {
+            Step::Frame(Extent {
+                head: 0,
+                body,
+                tail: 0,
+            })
+        };
+        let mut announced = Scan::default();
+        announced.announce(Extent {
+            head: 1,
+            body: 3,
+            tail: 0,
+        });
+        let fresh = Scan::default();
+        for (answer, scan, possible) in [
+            (frame(0), fresh, false),
+            (frame(4), fresh, true),
+            (frame(5), fresh, false),
+            (Step::Heartbeat { length: 0 }, fresh, false),
+            (Step::Heartbeat { length: 4 }, fresh, true),
+            (Step::Heartbeat { length: 5 }, fresh, false),
+            (Step::More { missing: 0 }, fresh, false),
+            (Step::More { missing: 1 }, fresh, true),
+            (Step::More { missing: 1 }, announced, false),
+        ] {
+            let checked = answer.checked(4, &scan);
+            assert_eq!(checked.is_ok(), possible, "{answer:?}");
+            assert!(checked.is_err() || checked == Ok(answer));
+        }
+        assert_eq!(
+            Step::More { missing: 1 }.checked(3, &announced),
+            Ok(Step::More { missing: 1 })
+        );
+        assert_eq!(
+            frame(5).checked(4, &fresh).map_err(|error| error.to_string()),
+            Err(String::from(
+                "the framing is wrong: shown 4 bytes, it answered that they begin with a frame of 5"
+            ))
+        );
     }
 
     #[test]

@@ -91,15 +91,23 @@ impl<H: Handler, F: Framing> Builder<H, F> {
         self
     }
 
-    /// How long the head of a frame (or a heartbeat) that has begun may take. Default 10 s: it is a packet, and TCP sends a lost one again three
-    /// times in that time.
+    /// How long the head of a frame (or a heartbeat) that has begun may take, from its first byte. Default
+    /// 10 s: it is a packet, and TCP sends a lost one again three times in that time.
+    ///
+    /// The head ends where the framing [announces](crate::framing::Scan::announce) the frame's length, and
+    /// after 1 KiB if it hasn't by then. A frame that is shorter than that, and whose length is never
+    /// announced, is all head.
     pub fn header_timeout(mut self, limit: Duration) -> Self {
         self.settings.header_timeout = limit;
         self
     }
 
-    /// How long a body may take after its head, besides what its announced length takes at [`least_rate`](Builder::least_rate). Default 10 s, as
-    /// for the head.
+    /// How long a body may take after its head, besides what its length takes at
+    /// [`least_rate`](Builder::least_rate). Default 10 s, as for the head.
+    ///
+    /// The length is the one that the framing announced with the head. If it announces none, as where a frame
+    /// ends with a delimiter, it is what has arrived so far: such a frame may take as long as it likes while
+    /// it comes at `least_rate`, and may fall behind that by `body_timeout`.
     pub fn body_timeout(mut self, limit: Duration) -> Self {
         self.settings.body_timeout = limit;
         self

@@ -13,6 +13,7 @@
 
 mod deadlines;
 mod draining;
+mod frame_due;
 
 use std::{
     convert::Infallible,
@@ -30,7 +31,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use self::draining::{Counted, Draining};
+use self::{
+    draining::{Counted, Draining},
+    frame_due::{FrameDue, Partial},
+};
 use super::{
     exchanges::{Answered, Exchange, Exchanges, State},
     farewell,
@@ -125,13 +129,6 @@ struct Connection<'s, F, H, A> {
     draining: Option<Box<Draining>>,
     /// Why nothing is read any more: what is owed is answered, and then it is over.
     ending: Option<Closed>,
-}
-
-/// What is missing of a frame, and by when it must be there.
-#[derive(Clone, Copy, Debug)]
-enum FrameDue {
-    Head(Instant),
-    Body(Instant),
 }
 
 /// Why reading has stopped.
@@ -294,6 +291,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// What came is no frame.
     fn refuse(&self, error: &FrameError) -> Closed {
+        if let FrameError::WrongAnswer { .. } = error {
+            tracing::error!(target: "millpond::server", peer = ?self.peer, %error, "connection closed: where its frames end isn't known");
+            return Closed::ProtocolError;
+        }
         tracing::info!(target: "millpond::server", peer = ?self.peer, %error, "connection closed: it spoke another protocol");
         match error {
             FrameError::Http => Closed::Http,
@@ -302,25 +303,26 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// Everything that has arrived has been read.
+    /// Nothing more can be read in this turn.
     fn wait_for_more(&mut self, now: Instant) {
-        self.caught_up = true;
+        self.caught_up = self.framed.is_caught_up();
+        if !self.caught_up {
+            // The socket wasn't looked at. This task comes again at once, and only then knows what has
+            // arrived.
+            return;
+        }
         let arrived = self.framed.left_over().len();
         if arrived == self.partial {
             return;
         }
-        self.partial = arrived;
+        let partial = Partial {
+            announced: self.framed.announced(),
+            arrived,
+            before: std::mem::replace(&mut self.partial, arrived),
+        };
         self.pulse.heard(now);
         self.acknowledge();
-        let settings = self.settings();
-        match (self.framed.announced(), self.frame_due) {
-            (Some(length), None | Some(FrameDue::Head(_))) => {
-                let time = transfer_time(settings.body_timeout, length, settings.least_rate);
-                self.frame_due = Some(FrameDue::Body(now + time));
-            }
-            (None, None) => self.frame_due = Some(FrameDue::Head(now + settings.header_timeout)),
-            _ => {}
-        }
+        self.frame_due = Some(FrameDue::of(partial, self.frame_due, self.settings(), now));
     }
 
     /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the first is acknowledged, and the kernel likes to

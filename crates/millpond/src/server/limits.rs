@@ -8,9 +8,20 @@ use std::{
 pub(super) use crate::framed::Allowance;
 pub use crate::framed::HeartbeatLimit;
 
+/// No time is longer than this: sums of times and moments then never overflow.
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// How long a transfer may take: what every one may, and what its bytes take at the lowest rate that is borne.
 pub(super) fn transfer_time(base: Duration, bytes: usize, least_rate: u32) -> Duration {
-    base.saturating_add(Duration::from_secs_f64(bytes as f64 / f64::from(least_rate)))
+    base.saturating_add(transfer_time_of(bytes, least_rate))
+        .min(LONGEST)
+}
+
+/// What bytes take at a rate. A year at most: a framing may announce any length, and a moment so far away
+/// must still be one.
+pub(super) fn transfer_time_of(bytes: usize, rate: u32) -> Duration {
+    let seconds = bytes as f64 / f64::from(rate);
+    Duration::try_from_secs_f64(seconds).map_or(LONGEST, |time| time.min(LONGEST))
 }
 
 /// Who counts as one client: an IPv4 address; of IPv6 the 64 bits that a network is given, for whoever has one has all addresses in it.
@@ -34,6 +45,8 @@ pub(super) fn shorten(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -41,6 +54,9 @@ mod tests {
         let base = Duration::from_secs(10);
         assert_eq!(transfer_time(base, 0, 1_000), base);
         assert_eq!(transfer_time(base, 5_000, 1_000), Duration::from_secs(15));
+        assert_eq!(transfer_time(base, usize::MAX, 1), LONGEST);
+        assert_eq!(transfer_time(LONGEST, 1, 1), LONGEST);
+        let _ = Instant::now() + transfer_time(base, usize::MAX, u32::MAX);
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::limits::HeartbeatLimit;
-
-/// No time is longer than this: sums of times and moments then never overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+use super::limits::{HeartbeatLimit, LONGEST};
 
 /// With less between two heartbeats a connection would do nothing else.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);

@@ -36,6 +36,8 @@ pub(crate) struct Tally {
     pub(crate) written: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) opened: AtomicUsize,
+    /// The largest room cleared beforehand that a read was given.
+    pub(crate) cleared: AtomicUsize,
 }
 
 impl Tally {
@@ -244,6 +246,10 @@ impl AsyncRead for MemoryStream {
         if MemoryStream::is_held(this.pace, &mut this.read_held, cx) {
             return Poll::Pending;
         }
+        if let Some(tally) = &this.tally {
+            let cleared = buffer.initialized().len() - buffer.filled().len();
+            tally.cleared.fetch_max(cleared, Relaxed);
+        }
         // The near end does as sockets do: who reads on and on is made to pause.
         let budget = match this.tally {
             Some(_) => Some(ready!(tokio::task::coop::poll_proceed(cx))),
@@ -251,7 +257,8 @@ impl AsyncRead for MemoryStream {
         };
         let room = this.at_once(buffer.remaining());
         let mut pipe = this.incoming.lock();
-        match pipe.take(&mut buffer.initialize_unfilled()[..room]) {
+        let room = room.min(pipe.bytes.len());
+        match pipe.take(buffer.initialize_unfilled_to(room)) {
             None => {
                 pipe.reader = Some(cx.waker().clone());
                 Poll::Pending

@@ -270,7 +270,10 @@ async fn read_reply(stream: &mut (impl AsyncRead + Unpin), wire: &Wire) -> Resul
                 let reply = Bytes::from(received).slice(extent.head..extent.head + extent.body);
                 return refused(wire, &reply).map_or(Ok(reply), Err);
             }
-            Step::Heartbeat { length } => drop(received.drain(..length)),
+            Step::Heartbeat { length } => {
+                received.drain(..length);
+                scan.reset();
+            }
             Step::More { .. } => {
                 if stream.read_buf(&mut received).await.map_err(lost)? == 0 {
                     return Err(lost(io::Error::other("the peer closed it")));

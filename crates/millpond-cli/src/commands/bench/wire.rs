@@ -25,46 +25,63 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    fn reply(&self, bytes: &[u8]) -> Result<Step, FrameError> {
-        let whole = |body| {
-            Step::Frame(Extent {
-                head: 0,
-                body,
-                tail: 0,
-            })
-        };
+    /// Where a reply ends, looking at each byte once.
+    fn reply(&self, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         match self {
-            Ending::Exactly(reply) => {
-                let differs = bytes
-                    .iter()
-                    .zip(reply)
-                    .position(|(found, expected)| found != expected);
-                match differs {
-                    Some(position) => Err(FrameError::Unexpected {
-                        position,
-                        found: bytes[position],
-                        expected: "what --expect says",
-                    }),
-                    None if bytes.len() < reply.len() => Ok(Step::More {
-                        missing: reply.len() - bytes.len(),
-                    }),
-                    None => Ok(whole(reply.len())),
-                }
+            Ending::Exactly(reply) => exactly(reply, bytes, scan),
+            Ending::With(end) => with(end, bytes, scan),
+            Ending::After(length) => {
+                let extent = whole(*length);
+                scan.announce(extent);
+                Ok(extent.within(bytes.len()))
             }
-            Ending::With(end) => match end.find(bytes) {
-                Some(at) => Ok(whole(at + end.needle().len())),
-                None if bytes.len() >= MAX_REPLY => Err(FrameError::TooLong {
-                    length: bytes.len() as u64,
-                    limit: MAX_REPLY as u64,
-                }),
-                None => Ok(Step::More { missing: 1 }),
-            },
-            Ending::After(length) if bytes.len() < *length => Ok(Step::More {
-                missing: length - bytes.len(),
-            }),
-            Ending::After(length) => Ok(whole(*length)),
         }
     }
+}
+
+/// A reply of so many bytes.
+fn whole(body: usize) -> Extent {
+    Extent {
+        head: 0,
+        body,
+        tail: 0,
+    }
+}
+
+fn exactly(reply: &[u8], bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    let searched = scan.searched();
+    let differs = bytes
+        .iter()
+        .zip(reply)
+        .skip(searched)
+        .position(|(found, expected)| found != expected);
+    if let Some(at) = differs {
+        return Err(FrameError::Unexpected {
+            position: searched + at,
+            found: bytes[searched + at],
+            expected: "what --expect says",
+        });
+    }
+    scan.set_searched(bytes.len().min(reply.len()));
+    let extent = whole(reply.len());
+    scan.announce(extent);
+    Ok(extent.within(bytes.len()))
+}
+
+fn with(end: &Finder<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    let (searched, length) = (scan.searched(), end.needle().len());
+    if let Some(at) = end.find(&bytes[searched..]) {
+        return Ok(Step::Frame(whole(searched + at + length)));
+    }
+    if bytes.len() >= MAX_REPLY {
+        return Err(FrameError::TooLong {
+            length: bytes.len() as u64,
+            limit: MAX_REPLY as u64,
+        });
+    }
+    // All of the end but its last byte may be there.
+    scan.set_searched((bytes.len() + 1).saturating_sub(length));
+    Ok(Step::More { missing: 1 })
 }
 
 impl Framing for Wire {
@@ -73,7 +90,7 @@ impl Framing for Wire {
             Wire::LengthJson(framing) => framing.next(direction, bytes, scan),
             // A boundary with nothing behind it.
             Wire::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
-            Wire::Raw(ending) => ending.reply(bytes),
+            Wire::Raw(ending) => ending.reply(bytes, scan),
         }
     }
 
@@ -151,11 +168,20 @@ pub(super) fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
+    /// What is said of one byte more each time, with what was kept from the last time; the same is said
+    /// without.
     fn steps(ending: &Ending, reply: &[u8]) -> Vec<String> {
+        let wire = Wire::Raw(ending.clone());
+        let mut scan = Scan::default();
         (0..=reply.len())
             .map(|length| {
-                match Wire::Raw(ending.clone()).next(Direction::Reply, &reply[..length], &mut Scan::default())
-                {
+                let step = wire.next(Direction::Reply, &reply[..length], &mut scan);
+                let afresh = wire.next(Direction::Reply, &reply[..length], &mut Scan::default());
+                assert_eq!(step, afresh);
+                if matches!(step, Ok(Step::Frame(_))) {
+                    scan.reset();
+                }
+                match step {
                     Ok(Step::More { missing }) => format!("{missing}"),
                     Ok(Step::Frame(extent)) => format!("whole {}", extent.length()),
                     Ok(Step::Heartbeat { .. }) => String::from("heartbeat"),
@@ -186,7 +212,36 @@ mod tests {
             ["1", "1", "1", "whole 3", "whole 3", "whole 3", "whole 3"]
         );
         let endless = vec![b'a'; MAX_REPLY];
-        assert!(ending.reply(&endless).is_err());
+        assert!(ending.reply(&endless, &mut Scan::default()).is_err());
+    }
+
+    #[test]
+    fn an_end_is_found_wherever_it_is_cut_and_no_byte_is_searched_twice() {
+        let end = b"--END--";
+        let ending = Ending::With(Box::new(Finder::new(end).into_owned()));
+        let reply = [&b"--END-x--EN"[..], end].concat();
+        let mut scan = Scan::default();
+        for length in 1..reply.len() {
+            let step = ending.reply(&reply[..length], &mut scan);
+            assert_eq!(step, Ok(Step::More { missing: 1 }), "{length}");
+            // What is searched again is shorter than the end.
+            assert!(length - scan.searched() < end.len());
+        }
+        let step = ending.reply(&reply, &mut scan);
+        assert_eq!(step, Ok(Step::Frame(whole(reply.len()))));
+    }
+
+    #[test]
+    fn an_exact_reply_is_compared_once() {
+        let reply = b"twelve bytes";
+        let ending = Ending::Exactly(reply.to_vec());
+        let mut scan = Scan::default();
+        for length in 1..reply.len() {
+            let step = ending.reply(&reply[..length], &mut scan);
+            let missing = reply.len() - length;
+            assert_eq!(step, Ok(Step::More { missing }));
+            assert_eq!(scan.searched(), length);
+        }
     }
 
     #[test]

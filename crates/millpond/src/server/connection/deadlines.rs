@@ -28,10 +28,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             }
         }
         if self.listens() {
-            match self.frame_due {
-                Some(FrameDue::Head(due)) if due <= now => self.ending = Some(Closed::HeaderTimeout),
-                Some(FrameDue::Body(due)) if due <= now => self.ending = Some(Closed::BodyTimeout),
-                _ => {}
+            if let Some(due) = self.frame_due.filter(|due| due.at() <= now) {
+                self.ending = Some(due.reason());
             }
             if self.pulse.is_dead(now) {
                 return Err(Closed::HeartbeatMissed);
@@ -61,11 +59,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     /// The next moment at which something is due: each of these is dealt with by [`Connection::overdue`], the exchanges, or the timer's end.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let (frame, dead) = match self.listens() {
-            true => (
-                self.frame_due
-                    .map(|(FrameDue::Head(due) | FrameDue::Body(due))| due),
-                self.pulse.dead_at(),
-            ),
+            true => (self.frame_due.map(FrameDue::at), self.pulse.dead_at()),
             false => (None, None),
         };
         let deadline = self.exchanges.next_deadline();
