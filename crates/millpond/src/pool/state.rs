@@ -482,6 +482,7 @@ impl<K: Kinds> State<K> {
         self.advance(now);
         self.totals.detached += 1;
         self.vacate(place.index(), fx);
+        self.look_for_light();
         self.settle(fx);
     }
 

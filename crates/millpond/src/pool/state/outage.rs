@@ -117,13 +117,8 @@ impl<C: DialCause> Outage<C> {
             self.back_off(cause.refused(), now, random);
         }
         self.failures = self.failures.saturating_add(1);
-        let interrupted = self.interrupted.take();
-        let died_young = |&(at, _): &(Moment, Moment)| now.since(at) <= self.grace;
-        let resumed = interrupted.filter(died_young).map(|(_, since)| since);
-        if any_live {
-            self.lightless_since = None;
-        } else {
-            self.lightless_since.get_or_insert(resumed.unwrap_or(now));
+        if !any_live {
+            self.lightless_since.get_or_insert(now);
         }
         // Without a grace there is nothing to wait for.
         let is_told = |ends: Moment| dial.began >= ends || self.grace.is_zero();
@@ -156,9 +151,18 @@ impl<C: DialCause> Outage<C> {
 
     /// A dial succeeded: callers may wait again, but trust comes with proof.
     pub(super) fn connected(&mut self, now: Moment) {
-        let since = self.lightless_since.take();
-        self.interrupted = since.map(|since| (now, since));
+        if let Some(since) = self.lightless_since.take() {
+            self.interrupted = Some((now, since));
+        }
         self.dark = false;
+    }
+
+    /// The last connection has left, for whatever reason. One that lived no longer than the grace hasn't interrupted that.
+    pub(super) fn went_out(&mut self, now: Moment) {
+        let interrupted = self.interrupted.take();
+        if let Some((_, since)) = interrupted.filter(|&(lit, _)| now.since(lit) <= self.grace) {
+            self.lightless_since = Some(since);
+        }
     }
 
     /// A connection has shown that the endpoint serves.

@@ -436,6 +436,7 @@ impl<K: Kinds> State<K> {
     ) {
         self.record(at, reason);
         self.slots.shift(at, Stage::Closing, self.now);
+        self.look_for_light();
         fx.changed = true;
         fx.evicted.push(Evicted {
             number: self.slots.at(at).number,
@@ -443,6 +444,13 @@ impl<K: Kinds> State<K> {
             connection,
             reason,
         });
+    }
+
+    /// A connection has left.
+    pub(super) fn look_for_light(&mut self) {
+        if self.slots.live() == 0 {
+            self.outage.went_out(self.now);
+        }
     }
 
     /// As [`State::evict`], and where the connection died before it ever served, the endpoint is blamed.

@@ -291,6 +291,18 @@ impl Model {
         self.write_down(number, reason);
         self.told.evicted.push((number, reason));
         self.enter(number, At::Closing);
+        self.look_for_light();
+    }
+    /// A light that went out within the grace hasn't interrupted the dark.
+    pub(super) fn look_for_light(&mut self) {
+        if self.live() > 0 {
+            return;
+        }
+        if let Some((lit, since)) = self.light_in_the_dark.take()
+            && self.now.since(lit) <= self.config.outage_grace
+        {
+            self.lightless_since = Some(since);
+        }
     }
     fn write_down(&mut self, number: u64, reason: Eviction) {
         let now = self.now;

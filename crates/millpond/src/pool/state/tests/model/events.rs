@@ -205,6 +205,7 @@ impl Model {
         self.advance(now);
         self.totals.detached += 1;
         self.gone(number);
+        self.look_for_light();
         self.rest();
     }
 
@@ -213,8 +214,9 @@ impl Model {
     pub(in super::super) fn dial_succeeded(&mut self, number: u64, now: Moment, random: u64) {
         self.advance(now);
         self.totals.opened += 1;
-        self.light_in_the_dark = self.lightless_since.map(|since| (self.now, since));
-        self.lightless_since = None;
+        if let Some(since) = self.lightless_since.take() {
+            self.light_in_the_dark = Some((self.now, since));
+        }
         self.dark = false;
         let expires = self.lifetime_end(random);
         let connection = self.connection(number);
@@ -307,16 +309,9 @@ impl Model {
         self.failures += 1;
         let replaced = self.last_failure.replace((cause, self.now));
         self.told.replaced_causes.extend(replaced.map(|(cause, _)| cause));
-        // A light that went out within the grace hasn't interrupted the dark.
-        let before = match self.light_in_the_dark.take() {
-            Some((lit, since)) if self.now.since(lit) <= self.config.outage_grace => since,
-            _ => self.now,
-        };
-        self.lightless_since = match (self.live(), self.lightless_since) {
-            (0, Some(since)) => Some(since),
-            (0, None) => Some(before),
-            _ => None,
-        };
+        if self.live() == 0 && self.lightless_since.is_none() {
+            self.lightless_since = Some(self.now);
+        }
         let dialled = self.connection(number).dialled;
         if let Some(end) = self.end_of_grace()
             && (dialled >= end || self.config.outage_grace == Duration::ZERO)

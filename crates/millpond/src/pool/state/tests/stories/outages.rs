@@ -165,6 +165,34 @@ fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_en
 }
 
 #[test]
+fn a_connection_that_dies_young_by_nobodys_fault_does_not_interrupt_the_grace_either() {
+    let mut scene = Scene::new(|config| config.max_size = 1);
+    let first = scene.try_wait(60_000).expect("may wait");
+    let _second = scene.try_wait(60_000).expect("may wait");
+    for wait in [50, 100, 200, 200] {
+        let place = scene.dials.remove(0);
+        let cause = Cause::Dial(1);
+        scene.does(|state, now, fx| state.dial_finished(place, Err(cause), now, u64::MAX, fx));
+        scene.tick_after(wait);
+    }
+    let place = scene.dials.remove(0);
+    let failed = Err(Cause::Dial(1));
+    scene.does(|state, now, fx| state.dial_finished(place, failed, now, u64::MAX, fx));
+    scene.tick_after(200);
+    scene.dial_succeeds();
+    let lent = scene.picks_up(first);
+    scene.pass(1);
+    scene.discard(lent, Eviction::UnfinishedExchange);
+    scene.all_closed();
+    assert_eq!(scene.dials.len(), 1, "the wait within the grace is over");
+    scene.tick_after(249); // A second since the first failure.
+    scene.dial_fails();
+    assert!(!scene.state.outage().dark(), "it began before the end");
+    scene.dial_fails();
+    assert!(scene.state.outage().dark());
+}
+
+#[test]
 fn a_grace_caps_no_wait_while_something_is_live() {
     let (mut scene, _lent) = Scene::with_lent(1, |config| {
         config.outage_grace = Duration::from_millis(50);
