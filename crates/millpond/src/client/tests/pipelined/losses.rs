@@ -172,7 +172,9 @@ async fn heartbeats_that_are_there_before_a_request_is_written_change_nothing() 
 async fn a_connection_that_was_closed_before_a_request_is_written_costs_it_nothing() {
     let (builder, mut port) = pipelined(8);
     let client = builder.build().unwrap();
-    drop(proven(&client, &mut port).await);
+    let mut far = proven(&client, &mut port).await;
+    // It would still take a request in.
+    far.0.shutdown().await.unwrap();
     let (reply, _second) = tokio::join!(client.exchange(b"10"), async {
         let mut second = port.accept().await;
         assert_eq!(second.request().await, b"10");
