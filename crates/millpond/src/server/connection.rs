@@ -437,7 +437,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 if let Some(draining) = &mut self.draining {
                     draining.unanswered += self.exchanges.len() + 1;
                 }
-                self.leaving -= 1;
+                self.leaving = self.leaving.saturating_sub(1);
                 self.exchanges.clear();
             }
         }
