@@ -20,7 +20,7 @@ use std::{
 };
 
 use millpond::{
-    client::{Client, Execution, Loss, Pipelining, RequestError},
+    client::{Client, Execution, HeartbeatLimit, Loss, Pipelining, RequestError},
     pool::Snapshot,
 };
 use tokio::{
@@ -251,6 +251,11 @@ async fn replies_are_right(mode: Mode) {
         .heartbeat_interval(match mode {
             Mode::ExclusiveAndCalm => Duration::from_secs(1),
             Mode::Exclusive | Mode::PipelinedAndKilled => BEAT,
+        })
+        // This server beats two hundred times a second and more.
+        .heartbeat_limit(HeartbeatLimit {
+            burst: 1_000,
+            per_second: 1_000,
         })
         .pool(|pool| pool.max_size(CONNECTIONS));
     let client = match mode {
