@@ -469,7 +469,8 @@ async fn measure(case: Case, mut running: JoinSet<Tally>, start: &Start, window:
     let opened = start.opened.get().copied().unwrap_or_else(Reading::now);
     let closed = start.closed.get().copied().unwrap_or_else(Reading::now);
     let watched = closed.at.saturating_duration_since(opened.at);
-    let cpu = closed.cpu.duration_since(opened.cpu);
+    // Clocks of a process have been seen to go back a little on virtual machines.
+    let cpu = closed.cpu.as_duration().saturating_sub(opened.cpu.as_duration());
     let allocated = closed.allocations.saturating_sub(opened.allocations);
     // What the process used between the two readings is shared out among the operations between them.
     let operations_watched = operations as f64 * watched.as_secs_f64() / seconds;
