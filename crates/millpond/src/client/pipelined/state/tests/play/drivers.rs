@@ -116,7 +116,10 @@ impl Play<'_> {
         let proven = self.model.proven;
         let (expected, who) = self.model.came(serial, body, unwritten);
         let mut told = Vec::new();
+        // A reply may come exactly while one is owed.
+        let owed = self.state.owes(id, unwritten);
         let came = self.state.came(id, body, unwritten, &mut told);
+        assert_eq!(owed, came != Came::Unasked);
         assert_eq!(came, expected);
         let told: Vec<_> = told
             .into_iter()
