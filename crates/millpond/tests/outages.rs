@@ -327,15 +327,13 @@ impl Crowd {
     }
 
     async fn goes_away(&self, how: Away, outage: Duration) {
-        let mut script = self.endpoint.script();
         match how {
             Away::NothingListens | Away::StartsSlowly | Away::AnswersLate => {
-                script.dial = Dial::Fail(REFUSED)
+                self.endpoint.script().dial = Dial::Fail(REFUSED)
             }
-            Away::HangsUpAtOnce => script.stillborn = Some(Eviction::PeerReset),
+            Away::HangsUpAtOnce => self.endpoint.script().stillborn = Some(Eviction::PeerReset),
             Away::HangsUpWhenAsked => self.hangs_up_when_asked.set(true),
         }
-        drop(script);
         self.endpoint.hang_up_all();
         self.back.set(Instant::now() + outage + SECOND);
         tokio::time::sleep(outage).await;

@@ -30,12 +30,10 @@ impl<K: Kinds> State<K> {
 
     /// The last dial of an outage's grace gives no answer: who waits is told, though not while nobody is served anyway.
     fn darken_if_due(&mut self, fx: &mut Effects<K>) {
-        let due = self.dark_from().is_some_and(|from| from <= self.now);
-        if !due || self.slots.live() > 0 {
-            return;
+        if self.dark_from().is_some_and(|from| from <= self.now) {
+            self.outage.darken();
+            self.tell_of_the_dark(fx);
         }
-        self.outage.darken();
-        self.tell_of_the_dark(fx);
     }
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and dialled for ever.
