@@ -89,7 +89,9 @@ fn upkeep_finds_the_dark_in_the_tick_that_ends_the_last_connections_life() {
     scene.dial_succeeds();
     assert_eq!(scene.dials.len(), 1, "for the second");
     scene.tick();
-    scene.tick_after(350);
+    scene.tick_after(5); // Nobody picks it up.
+    assert_eq!(scene.count(StageName::Idle), 1);
+    scene.tick_after(345);
     assert_eq!(scene.evicted(), [(2, Eviction::Lifetime)]);
     assert!(
         scene.state.outage().dark(),
