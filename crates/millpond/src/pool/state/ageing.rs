@@ -16,19 +16,20 @@ impl<K: Kinds> State<K> {
         for overdue in self.waiters.overdue(self.now) {
             self.refuse(overdue, Refusal::TimedOut, fx);
         }
-        self.darken_if_due(fx);
         self.evict_idle_too_long(fx);
         self.evict_expired(fx);
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
-        self.settle(fx);
+        self.come_to_rest(fx);
+        self.darken_if_due(fx); // Not before, for the last connection may just have left.
+        self.plan_wake(fx);
         if self.waiters.waiting() > 0 {
             self.planned_wake = self.planned_wake.min(self.now.after(WAITING_TICK));
         }
         fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
     }
 
-    /// The last dial of an outage's grace gives no answer: who waits is told, though not while nobody is served anyway.
+    /// The last dial of an outage's grace gives no answer: who waits is told.
     fn darken_if_due(&mut self, fx: &mut Effects<K>) {
         if self.dark_from().is_some_and(|from| from <= self.now) {
             self.outage.darken();

@@ -18,12 +18,17 @@ impl<K: Kinds> State<K> {
     /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next wake.
     #[inline]
     pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
+        self.come_to_rest(fx);
+        self.plan_wake(fx);
+    }
+
+    #[inline]
+    pub(super) fn come_to_rest(&mut self, fx: &mut Effects<K>) {
         self.serve(fx);
         self.start_dials(fx);
         if self.is_drained() {
             self.evict_all_idle(Eviction::Closed, fx);
         }
-        self.plan_wake(fx);
     }
 
     /// Gives idle connections to those in line.

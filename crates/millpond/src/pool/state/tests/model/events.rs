@@ -364,10 +364,6 @@ impl Model {
         for id in overdue.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::TimedOut);
         }
-        if self.live() == 0 && self.dark_by_silence_from().is_some_and(|from| from <= self.now) {
-            self.dark = true;
-            self.tell_of_the_dark();
-        }
         if let Some(limit) = self.config.idle_timeout {
             for number in self.idle_for(limit) {
                 if self.idle() > self.min_idle() {
@@ -383,6 +379,10 @@ impl Model {
         }
         self.report_leaks();
         self.rest();
+        if self.dark_by_silence_from().is_some_and(|from| from <= self.now) {
+            self.dark = true;
+            self.tell_of_the_dark();
+        }
     }
 
     /// Those idle for at least this long, from the one idle longest.

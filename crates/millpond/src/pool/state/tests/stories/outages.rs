@@ -79,6 +79,29 @@ fn a_dial_that_gives_no_answer_for_a_fifth_of_the_grace_after_its_end_is_an_outa
 }
 
 #[test]
+fn upkeep_finds_the_dark_in_the_tick_that_ends_the_last_connections_life() {
+    let mut scene = Scene::new(|config| config.max_lifetime = Some(Duration::from_millis(300)));
+    let only = scene.wait();
+    scene.dial_fails();
+    scene.cancel(only);
+    scene.tick_after(1_100);
+    let [_sleeps, also_waits] = [scene.wait(), scene.wait()];
+    scene.dial_succeeds();
+    assert_eq!(scene.dials.len(), 1, "for the second");
+    scene.tick();
+    scene.tick_after(5); // Nobody picks it up.
+    assert_eq!(scene.count(StageName::Idle), 1);
+    scene.tick_after(345);
+    assert_eq!(scene.evicted(), [(2, Eviction::Lifetime)]);
+    assert!(
+        scene.state.outage().dark(),
+        "the dial under way has been silent for longer than a fifth of the grace"
+    );
+    assert!(scene.state.planned_wake() > scene.now);
+    assert_eq!(scene.is_told(also_waits), Refusal::Unavailable);
+}
+
+#[test]
 fn who_comes_after_a_grace_in_which_nobody_asked_waits_for_a_dial_of_its_own() {
     let mut scene = Scene::new(|config| config.max_size = 2);
     let early = scene.wait();
