@@ -68,7 +68,11 @@ impl Waiting {
     }
 
     fn server(&self, max_in_flight: usize) -> Builder<impl Handler> {
-        Server::builder(self.handler()).max_in_flight(max_in_flight)
+        // A heartbeat that can't be written would find out as well.
+        Server::builder(self.handler())
+            .max_in_flight(max_in_flight)
+            .heartbeat_interval(Duration::ZERO)
+            .handler_deadline(None)
     }
 
     async fn begin(&self, requests: usize) {

@@ -6,6 +6,7 @@ mod certificates;
 
 use std::{
     fs,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
         Arc,
@@ -200,9 +201,12 @@ async fn a_reload_by_hand_looks_at_once() {
     client.reload().expect("no files to fail on");
 }
 
-/// Opens a FIFO for writing and closes it, by which its reader's read ends.
-fn release(fifo: &Path) {
-    drop(fs::File::options().write(true).open(fifo).expect("a reader"));
+/// Opens a FIFO for writing and closes it, by which its reader's read ends; and removes it. Whether there was a reader.
+fn release(fifo: &Path) -> bool {
+    let mut options = fs::File::options();
+    let opened = options.write(true).custom_flags(nix::libc::O_NONBLOCK).open(fifo);
+    fs::remove_file(fifo).expect("a file");
+    opened.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,18 +232,15 @@ async fn a_file_that_can_not_be_read_to_its_end_holds_up_no_task_and_no_handshak
     let fifos = [certificates, roots];
     let watchdog = thread::spawn(move || {
         let in_time = watched.recv_timeout(Duration::from_secs(20)).is_ok();
-        // That there are readers shows that the files were looked at.
-        fifos.iter().for_each(|fifo| release(fifo));
-        in_time
+        (in_time, fifos.map(|fifo| release(&fifo)))
     });
     for _ in 0..3 {
         assert_eq!(served_by(&client, &server).await, identity.certificates());
     }
-    done.send(()).expect("it waits");
-    assert!(
-        watchdog.join().expect("no panic"),
-        "a handshake read the files itself"
-    );
+    let _ = done.send(());
+    let (in_time, being_read) = watchdog.join().expect("no panic");
+    assert!(in_time, "the handshakes read the files themselves");
+    assert_eq!(being_read, [true; 2]);
 }
 
 #[test]

@@ -28,7 +28,8 @@ use crate::framing::{
 ///
 /// # Cancel safety
 ///
-/// A handler's future is dropped at its deadline, when its client has gone (which may be noticed a quarter of a second later), and when the server closes. A panic costs that request alone.
+/// A handler's future is dropped at its deadline, when its client has gone, and when the server closes. That a client has gone is noticed a
+/// quarter of a second later at most; one that has closed only its sending side still gets its replies. A panic costs that request alone.
 ///
 /// # Who polls it
 ///
