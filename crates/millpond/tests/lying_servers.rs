@@ -140,7 +140,7 @@ struct Seen {
     /// Connections that were ended for what came unasked.
     unsolicited: u64,
     opened: u64,
-    /// Once nothing was owed for a while, a request got its own reply.
+    /// Once nothing was owed for a while, a request got its own reply or none.
     recovered: bool,
 }
 
@@ -204,14 +204,14 @@ async fn load(server: Server, mode: Mode, callers: u64) -> Seen {
     }
 }
 
-/// Whether a request gets its own reply again. What is still on its way must first arrive and be seen, which may take a
-/// busy machine a while: so this asks again, each time after a rest.
+/// Whether a request gets no other's reply any more. What is still on its way must first arrive and be seen, which may take
+/// a busy machine a while: so this asks again, each time after a rest.
 async fn recovers(client: &Client) -> bool {
     for token in 1_000..1_500 {
         sleep(Duration::from_millis(10)).await;
         let alone = Counts::default();
         ask(client, token, &alone).await;
-        if alone.right.load(Relaxed) == 1 {
+        if alone.wrong.load(Relaxed) == 0 {
             return true;
         }
     }

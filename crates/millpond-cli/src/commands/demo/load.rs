@@ -12,11 +12,14 @@ use std::{
     time::Duration,
 };
 
-use millpond::client::Client;
+use millpond::{
+    client::{Client, RequestError},
+    framing::json,
+};
 use tokio::{
     select,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -33,6 +36,9 @@ const TURNS: std::ops::RangeInclusive<u32> = 1..=3;
 
 /// Or after how long at most.
 const CANCELLED_WITHIN_US: u64 = 5_000;
+
+/// How long a caller waits whom the server has turned away, for it is about to end.
+const AFTER_TURNED_AWAY: Duration = Duration::from_millis(10);
 
 /// Far longer than anything takes here: a request that reaches it has been forgotten by somebody.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -136,8 +142,14 @@ pub(super) async fn call(client: Client, manners: Manners, number: u32, seed: u6
             Manners::Unkind => Patience::draw(&mut rng),
         };
         let question = questions.ask(&mut rng);
-        tally.add(ask(&client, &question, repetition, patience).await);
+        let outcome = ask(&client, &question, repetition, patience).await;
+        let is_turned_away = matches!(outcome, Outcome::Failed(Failing::NotTaken, _));
+        tally.add(outcome);
         until.count();
+        if is_turned_away {
+            // The server is about to end: what is asked at once is turned away as well.
+            sleep(AFTER_TURNED_AWAY).await;
+        }
     }
     tally
 }
@@ -153,11 +165,15 @@ async fn ask(
         Repetition::Harmless => requests.idempotent(),
         Repetition::Harmful => requests,
     };
+    let failed = |error: &RequestError| Outcome::Failed(Failing::of(error, repetition), error.to_string());
     let body = question.body();
     let began = Instant::now();
     match patience.wait_for(requests.exchange(&body)).await {
-        Some(Ok(reply)) => Outcome::Replied(question.check(&reply), began.elapsed()),
-        Some(Err(error)) => Outcome::Failed(Failing::of(&error, repetition), error.to_string()),
+        Some(Ok(reply)) => match json::as_error_reply(&reply) {
+            Some(error) => failed(&RequestError::Refused(error)),
+            None => Outcome::Replied(question.check(&reply), began.elapsed()),
+        },
+        Some(Err(error)) => failed(&error),
         None => Outcome::Cancelled,
     }
 }

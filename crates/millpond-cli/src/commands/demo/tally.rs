@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
-use millpond::{client::RequestError, pool::AcquireError};
+use millpond::{client::RequestError, framing::json::NOT_TAKEN, pool::AcquireError};
 use serde::Serialize;
 
 use super::question::Verdict;
@@ -33,6 +33,8 @@ pub(super) enum Failing {
     Unavailable,
     /// No reply, or no connection, before the deadline.
     TimedOut,
+    /// The server was about to end, and said that it hasn't executed the request.
+    NotTaken,
     /// The server answered with an error.
     Refused,
     /// Any other: what came was no frame, the pool was closed, …
@@ -55,6 +57,7 @@ impl Failing {
             RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)) => {
                 Failing::TimedOut
             }
+            RequestError::Refused(error) if error.code == NOT_TAKEN => Failing::NotTaken,
             RequestError::Refused(_) => Failing::Refused,
             _ => Failing::Other,
         }
@@ -64,7 +67,11 @@ impl Failing {
     pub(super) fn is_part_of_the_load(self) -> bool {
         matches!(
             self,
-            Failing::Cancelled | Failing::LostIdempotent | Failing::LostNotIdempotent | Failing::Unavailable
+            Failing::Cancelled
+                | Failing::LostIdempotent
+                | Failing::LostNotIdempotent
+                | Failing::NotTaken
+                | Failing::Unavailable
         )
     }
 
@@ -76,6 +83,7 @@ impl Failing {
             Failing::LostNotIdempotent => "lost with their socket (not idempotent)",
             Failing::Unavailable => "told that nothing listens",
             Failing::TimedOut => "timed out",
+            Failing::NotTaken => "turned away, not executed, by a server about to end",
             Failing::Refused => "answered with an error",
             Failing::Other => "failed otherwise",
         }
