@@ -27,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const REQUESTS: u64 = 320;
+const REQUESTS: u64 = 96;
 const CONNECTIONS: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

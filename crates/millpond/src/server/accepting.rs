@@ -175,12 +175,13 @@ async fn serve<F: Framing, H: Handler>(
     mut place: Place,
 ) {
     // Boxed, since it is large, and over when the connection begins to lie idle.
-    let closed = match Box::pin(handshake(&service.ledger, accepted, peer)).await {
+    match Box::pin(handshake(&service.ledger, accepted, peer)).await {
         Ok(stream) => connection::run(&service, stream, peer, &mut place).await,
-        Err(closed) => closed,
-    };
-    tracing::debug!(target: "millpond::server", ?peer, ?closed, "connection ended");
-    place.ended(closed);
+        Err(closed) => {
+            tracing::debug!(target: "millpond::server", ?peer, ?closed, "connection ended");
+            place.ended(closed);
+        }
+    }
 }
 
 /// The stream, once the client has shaken hands, where that is done.

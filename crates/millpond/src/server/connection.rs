@@ -63,13 +63,13 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// The timer, when nothing is due.
 const FAR: Duration = Duration::from_secs(24 * 3_600);
 
-/// Serves one client until its connection ends. `place` is told how it has ended before the farewell.
+/// Serves one client until its connection ends, which its place is told. `place` is told how it has ended before the farewell.
 pub(super) async fn run<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     stream: Stream,
     peer: Option<SocketAddr>,
     place: &mut Place,
-) -> Closed {
+) {
     let mut connection = Counted::new(Connection::new(service, stream, peer));
     let closed = {
         let mut bell = pin!(service.ledger.bell.notified());
@@ -86,6 +86,8 @@ pub(super) async fn run<F: Framing, H: Handler>(
         })
         .await
     };
+    // Here and not where this was called from: a future that keeps the address once more is larger by it.
+    tracing::debug!(target: "millpond::server", peer = ?connection.connection().peer, ?closed, "connection ended");
     let stream = connection.end(closed);
     place.ended(closed);
     let status = match service.ledger.is_draining() {
@@ -94,7 +96,6 @@ pub(super) async fn run<F: Framing, H: Handler>(
     };
     // Boxed, for it begins when all else is over.
     Box::pin(farewell::leave(stream, closed, status, service.framing.name())).await;
-    closed
 }
 
 /// The answer to one request, which counts as handled until this is done or dropped.
@@ -110,7 +111,7 @@ struct Connection<'s, F, H, A> {
     exchanges: Exchanges<A>,
     outgoing: Outgoing,
     /// How many replies are in the batch that is leaving.
-    leaving: usize,
+    leaving: u32,
     pulse: Pulse,
     heartbeats: Allowance,
     /// The last request, or the last reply.

@@ -172,7 +172,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             true => self.unread(),
             false => 0,
         };
-        let unanswered = told_by_closing + self.leaving + self.exchanges.len() + unread;
+        let unanswered = told_by_closing + self.leaving as usize + self.exchanges.len() + unread;
         ledger
             .counters
             .unanswered
