@@ -167,8 +167,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             return;
         }
         let told_by_closing = self.draining.as_ref().map_or(0, |draining| draining.unanswered);
-        // What comes behind an end is no request, or comes from somebody who was told of the end.
-        let unread = match self.ending.is_none() && closed != Closed::Drained {
+        // What comes behind an end is no request, or comes from somebody who was told of the end. A framing that has panicked isn't asked again.
+        let counts = self.ending.is_none() && closed != Closed::Drained && !std::thread::panicking();
+        let unread = match counts {
             true => self.unread(),
             false => 0,
         };
