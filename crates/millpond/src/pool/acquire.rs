@@ -36,7 +36,8 @@ use super::{
 /// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop or of a `buffered` stream may, holds others up
 /// by 10 ms at most, however many such callers there are. A grant that isn't picked up in that time is taken back, and all who wait are
 /// woken: the first that is polled has the connection, and those that come after it are in line again in the order in which they first
-/// came. So does this caller once it is polled again.
+/// came. So does this caller once it is polled again. Nobody is woken a second time until 5 ms after the last of them has come; a grant
+/// that is taken back meanwhile goes to the next in line.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
     lender: &'p Arc<Lender<C>>,

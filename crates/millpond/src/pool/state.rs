@@ -154,6 +154,8 @@ pub(crate) struct State<K: Kinds> {
     outage: Outage<K::Cause>,
     /// As long a drain waits for the answers of those who were last called.
     answers_until: Moment,
+    /// Nobody is called before this: those who were called last may still answer, and each who does gives the others more time.
+    next_call: Moment,
     /// The latest time that anybody told: the coarse clock.
     now: Moment,
     /// When upkeep will come by itself.
@@ -188,6 +190,7 @@ impl<K: Kinds> State<K> {
             waiters: Waiters::new(ServingOrder::Arrival),
             outage: Outage::new(config.backoff, config.outage_grace),
             answers_until: Moment::default(),
+            next_call: Moment::default(),
             now: Moment::default(),
             planned_wake: Moment::default(),
             next_expiry: Moment::NEVER,
@@ -294,7 +297,7 @@ impl<K: Kinds> State<K> {
                 self.waiters.leave_answered(ticket);
                 Ok(Polled::Refused(refusal))
             }
-            Standing::Queued | Standing::Parked => Err(ticket),
+            Standing::Queued | Standing::Parked | Standing::Called => Err(ticket),
             Standing::Vacant => unreachable!("a ticket's waiter has not left"),
         }
     }
@@ -308,9 +311,10 @@ impl<K: Kinds> State<K> {
         waker: K::Waker,
         fx: &mut Effects<K>,
     ) -> Polled<K> {
-        if let Standing::Parked = self.waiters.at(ticket.index()).standing {
-            self.waiters.requeue(ticket.index());
-            self.settle(fx);
+        match self.waiters.at(ticket.index()).standing {
+            Standing::Called => self.answer_call(ticket.index(), now, fx),
+            Standing::Parked => self.get_back_in_line(ticket.index(), fx),
+            Standing::Queued | Standing::Granted(_) | Standing::Refused(_) | Standing::Vacant => {}
         }
         let ticket = match self.pick_up(ticket) {
             Ok(answer) => {

@@ -333,7 +333,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and all who are in line
-    /// are called. Says whether there were any.
+    /// may be called. Says whether there were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
@@ -358,11 +358,30 @@ impl<K: Kinds> State<K> {
 
     /// Somebody who was in line sleeps, and who else does can't be seen. So nobody is granted the connection: all are woken and out of
     /// line until they are polled, and the first who is gets it. Granted it in turn, each who sleeps would hold up all behind him.
+    ///
+    /// Where many are awake it may take a thread longer to poll them all than a grant lives, and then grants are overdue because of the
+    /// call. So nobody is called while the answers to the last call come in: the connection is granted to the next in line.
     fn call_the_line(&mut self, fx: &mut Effects<K>) {
-        if !self.waiters.none_queued() {
+        if !self.waiters.none_queued() && self.next_call <= self.now {
             self.answers_until = self.now.after(super::GRANT_LIFETIME);
-            fx.wakes.extend(self.waiters.park_all(self.now));
+            self.next_call = self.answers_until;
+            fx.wakes.extend(self.waiters.call_all(self.now));
         }
+    }
+
+    /// A waiter that was called is polled.
+    pub(super) fn answer_call(&mut self, waiter: WaiterIndex, now: Moment, fx: &mut Effects<K>) {
+        let now = now.max(self.now);
+        if now < self.next_call {
+            self.next_call = now.after(super::GRANT_LIFETIME);
+        }
+        self.get_back_in_line(waiter, fx);
+    }
+
+    /// A waiter that was out of line is polled.
+    pub(super) fn get_back_in_line(&mut self, waiter: WaiterIndex, fx: &mut Effects<K>) {
+        self.waiters.requeue(waiter);
+        self.settle(fx);
     }
 
     /// New grants begin to age now.

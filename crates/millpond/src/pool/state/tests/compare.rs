@@ -98,6 +98,7 @@ fn callers(state: &State<Numbered>, model: &Model) {
             Standing::Vacant => continue,
             Standing::Queued => Stands::InLine,
             Standing::Parked => Stands::Parked,
+            Standing::Called => Stands::Called,
             Standing::Granted(at) => Stands::Granted(state.slots().at(at).number),
             Standing::Refused(why) => Stands::Refused(why),
         };

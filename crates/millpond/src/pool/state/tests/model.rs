@@ -53,9 +53,18 @@ pub(super) struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stands {
     InLine,
+    /// Its grant was revoked.
     Parked,
+    /// Somebody else's was.
+    Called,
     Granted(u64),
     Refused(Refusal),
+}
+
+impl Stands {
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Stands::InLine | Stands::Parked | Stands::Called)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +132,8 @@ pub(super) struct Model {
     dial_after_in_grace: Moment,
     /// Until when those who were last called may answer.
     answers_until: Moment,
+    /// The last call, or the last answer to it that came within 5 ms of the one before.
+    last_answer: Option<Moment>,
     /// How often the wait has doubled.
     doublings: u32,
     /// The last dial that had begun when the wait last doubled.
@@ -156,6 +167,7 @@ impl Model {
             dial_after_if_asked: Moment::default(),
             dial_after_in_grace: Moment::default(),
             answers_until: Moment::default(),
+            last_answer: None,
             doublings: 0,
             last_number_heard: 0,
             lightless_since: None,
@@ -188,8 +200,7 @@ impl Model {
     }
     /// In line or parked.
     pub(super) fn waiting(&self) -> usize {
-        let waits = |c: &&Caller| matches!(c.stands, Stands::InLine | Stands::Parked);
-        self.callers.iter().filter(waits).count()
+        self.callers.iter().filter(|c| c.stands.waits()).count()
     }
     fn is_closed(&self) -> bool {
         self.phase == Phase::Closed || self.phase == Phase::RuntimeEnded
@@ -339,9 +350,10 @@ impl Model {
         if self.paused {
             return;
         }
-        let told = self.callers.iter().filter(|c| {
-            matches!(c.stands, Stands::InLine | Stands::Parked) && c.in_the_dark == InTheDark::IsTold
-        });
+        let told = self
+            .callers
+            .iter()
+            .filter(|c| c.stands.waits() && c.in_the_dark == InTheDark::IsTold);
         for id in told.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::Unavailable);
         }
@@ -422,16 +434,26 @@ impl Model {
         }
     }
 
+    /// Not while the answers to the last call come in.
     fn call_all_in_line(&mut self) {
+        if self.in_line() == 0 || self.answers_come_in(self.now) {
+            return;
+        }
+        self.last_answer = Some(self.now);
         let in_line = self.callers.iter().filter(|c| c.stands == Stands::InLine);
         for id in in_line.map(|c| c.id).collect::<Vec<_>>() {
             let now = self.now;
             let caller = self.caller(id);
-            caller.stands = Stands::Parked;
+            caller.stands = Stands::Called;
             caller.count_patience(now);
             self.wake(id);
             self.answers_until = now.after(GRANT_LIFETIME);
         }
+    }
+
+    pub(super) fn answers_come_in(&self, now: Moment) -> bool {
+        self.last_answer
+            .is_some_and(|last| now < last.after(GRANT_LIFETIME))
     }
 
     // ---- coming to rest -----------------------------------------------------------------------------------------
@@ -546,7 +568,7 @@ impl Model {
     pub(super) fn next_event(&self) -> Moment {
         let mut next = Moment::NEVER;
         for caller in &self.callers {
-            if matches!(caller.stands, Stands::InLine | Stands::Parked) {
+            if caller.stands.waits() {
                 let counted_from = caller.patience.map(|_| self.now.after(WAITING_TICK));
                 next = next
                     .min(caller.deadline)
