@@ -28,7 +28,9 @@
 //!
 //! 1. A dial starts only while connecting + idle + checking + active + closing < `max_size`.
 //! 2. If somebody in line could be served, nothing is idle (one that needs a probe may be, while as many checks run as wait).
-//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once, one while failing.
+//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once, one while failing. One exception, within
+//!    1 and `max_connecting`: while an outage's grace lasts and somebody waits, another starts beside those that have given no answer for
+//!    a fifth of the grace, and at its end beside any that began before.
 //! 4. Every connection has exactly one owner: the machine, or whoever holds the [`Place`].
 //! 5. After close no dial starts, nothing is idle, and whatever arrives late is closed.
 //! 6. Only a clean release, a passed check or a finished dial makes a connection idle.

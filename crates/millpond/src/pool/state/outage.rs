@@ -17,7 +17,7 @@
 //! the first of them makes the next wait longer; dials that began before it was counted say the same thing again.
 //!
 //! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers wait, and the endpoint is dialled at least
-//! every fifth of it. When it is over the endpoint is dialled once more before anybody is told: an endpoint that is back within the
+//! every fifth of it: a dial that gives no answer for so long keeps no other from being started beside it. When it is over the endpoint is dialled once more before anybody is told: an endpoint that is back within the
 //! grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
 
 use std::time::Duration;
@@ -200,6 +200,13 @@ impl<C: DialCause> Outage<C> {
     pub(super) fn dark_from(&self, began: Moment) -> Option<Moment> {
         self.grace_ends()
             .map(|ends| ends.max(began).after(self.last_part()))
+    }
+
+    /// From when on a dial that began then, and hasn't ended, doesn't keep others from being started; `None`: as long as it lasts. The one
+    /// that is waited for at the end began after it.
+    pub(super) fn given_up_from(&self, began: Moment) -> Option<Moment> {
+        let ends = self.grace_ends().filter(|&ends| began < ends)?;
+        Some(began.after(self.last_part()).min(ends))
     }
 
     /// The last dial has been waited for long enough, and nothing is live.

@@ -69,25 +69,44 @@ impl<K: Kinds> State<K> {
     /// For callers in line whom nothing under way will serve, and for `min_idle`.
     #[inline]
     fn dials_wanted(&self) -> usize {
-        let waiting = self.waiters.queued();
-        let under_way = self.slots.count(StageName::Connecting);
+        let under_way = match self.given_up_from() {
+            Some(from) if from <= self.now => 0,
+            _ => self.slots.count(StageName::Connecting),
+        };
+        self.connections_wanted().saturating_sub(under_way)
+    }
+
+    /// As [`State::dials_wanted`] if nothing were under way.
+    #[inline]
+    fn connections_wanted(&self) -> usize {
         let being_checked = self.slots.count(StageName::Checking);
-        (waiting.saturating_sub(being_checked) + self.shortfall()).saturating_sub(under_way)
+        self.waiters.queued().saturating_sub(being_checked) + self.shortfall()
     }
 
     /// From when on one more dial may start; `None` while no lapse of time alone will allow it.
     #[inline]
     fn dial_allowed_from(&self) -> Option<Moment> {
-        let at_once = if self.outage.failing() {
-            1
-        } else {
-            self.config.max_connecting as usize
-        };
-        let busy = self.slots.count(StageName::Connecting) >= at_once;
-        if self.is_closed() || self.paused || busy || self.room() == 0 {
+        let under_way = self.slots.count(StageName::Connecting);
+        let at_limit = under_way >= self.config.max_connecting as usize;
+        if self.is_closed() || self.paused || at_limit || self.room() == 0 {
             return None;
         }
-        Some(self.outage.dial_from(self.somebody_waits()))
+        let from = self.outage.dial_from(self.somebody_waits());
+        if self.outage.failing() && under_way > 0 {
+            return self.given_up_from().map(|given_up| given_up.max(from));
+        }
+        Some(from)
+    }
+
+    /// From when on nobody counts on the dials under way any more, though one of them may still succeed: somebody waits, and within the
+    /// grace of an outage the last of them has given no answer for too long. `None`: they are counted on.
+    #[inline]
+    fn given_up_from(&self) -> Option<Moment> {
+        if !self.outage.failing() || !self.somebody_waits() {
+            return None;
+        }
+        let latest = self.slots.back(StageName::Connecting)?;
+        self.outage.given_up_from(self.slots.at(latest).dialled)
     }
 
     /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't bring that.
@@ -113,7 +132,8 @@ impl<K: Kinds> State<K> {
         if self.phase == Phase::Draining && self.answers_are_due() {
             wake = wake.min(self.answers_until);
         }
-        if self.outage.failing() && self.dials_wanted() > 0 {
+        // The next dial while failing starts when there is none to be counted on.
+        if self.outage.failing() && self.connections_wanted() > 0 {
             wake = wake.min(self.dial_allowed_from().unwrap_or(Moment::NEVER));
         }
         fx.kick |= self.wake_by(wake);

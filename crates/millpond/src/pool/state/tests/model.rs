@@ -482,20 +482,30 @@ impl Model {
         true
     }
 
-    pub(super) fn dials_wanted(&self) -> usize {
-        let unprovided = self.in_line().saturating_sub(self.checking());
-        (unprovided + self.shortfall()).saturating_sub(self.connecting())
+    /// From when on a dial is wanted and may start; `None` if something else than time forbids it.
+    pub(super) fn dial_due_from(&self) -> Option<Moment> {
+        let full = self.room() == 0 || self.connecting() >= self.config.max_connecting as usize;
+        if self.paused || self.is_closed() || full {
+            return None;
+        }
+        let wanted = self.in_line().saturating_sub(self.checking()) + self.shortfall();
+        if self.failures == 0 {
+            return (wanted > self.connecting()).then(Moment::default);
+        }
+        // One at a time: when those under way are over, or have been silent for too long.
+        let mut from = self.paced(self.in_line() > 0);
+        for dial in self.connections.iter().filter(|c| c.at == At::Connecting) {
+            from = from.max(self.silent_for_too_long_from(dial)?);
+        }
+        (wanted > 0).then_some(from)
     }
 
-    /// From when on a dial may start; `None` if something else than time forbids it.
-    pub(super) fn dial_allowed_from(&self) -> Option<Moment> {
-        let at_once = if self.failures > 0 {
-            1
-        } else {
-            self.config.max_connecting as usize
-        };
-        let forbidden = self.paused || self.is_closed() || self.room() == 0 || self.connecting() >= at_once;
-        (!forbidden).then(|| self.paced(self.in_line() > 0))
+    /// A fifth of the grace after the dial began, or at the grace's end; `None`: never.
+    fn silent_for_too_long_from(&self, dial: &Connection) -> Option<Moment> {
+        let end = self.end_of_grace()?;
+        let others_may_start = self.in_line() > 0 && dial.dialled < end;
+        let fifth = dial.dialled.after(self.config.outage_grace / 5);
+        others_may_start.then_some(fifth.min(end))
     }
 
     fn paced(&self, asked: bool) -> Moment {
@@ -529,7 +539,7 @@ impl Model {
     }
 
     pub(super) fn dial_is_due(&self) -> bool {
-        self.dials_wanted() > 0 && self.dial_allowed_from().is_some_and(|from| from <= self.now)
+        self.dial_due_from().is_some_and(|from| from <= self.now)
     }
 
     fn dial_one(&mut self) -> bool {
