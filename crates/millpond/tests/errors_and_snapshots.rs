@@ -6,7 +6,10 @@ mod common;
 use std::{error::Error, sync::Arc, time::Duration};
 
 use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
-use millpond::pool::{AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status};
+use millpond::{
+    Chain,
+    pool::{AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_tells_counts_the_longest_with_its_place_this_task_and_the_last_failure() {
@@ -78,13 +81,17 @@ async fn unavailable_keeps_the_chain_of_its_causes() {
     endpoint.script().dial = Dial::Fail("connection refused");
     let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
     let error = pool.acquire().await.unwrap_err();
-    let text =
-        "the endpoint is unavailable: dials have failed, 1 in a row, the last 0 µs ago: connection refused";
+    let text = "the endpoint is unavailable: dials have failed, 1 in a row, the last 0 µs ago";
     assert_eq!(error.to_string(), text);
     let cause = error.source().expect("the dial's error");
     assert!(matches!(cause.downcast_ref(), Some(DialError::Failed(_))));
+    assert_eq!(cause.to_string(), "the dial failed");
     let root = cause.source().expect("the connector's error");
     assert_eq!(root.to_string(), "connection refused");
+    assert_eq!(
+        Chain(&error).to_string(),
+        format!("{text}: the dial failed: connection refused")
+    );
 
     for (dial, text) in [
         (Dial::Hang, "no answer within 3 s"),

@@ -30,6 +30,7 @@ use super::{
     state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State, TICK, Unreleased},
     sync::{Mutex, MutexGuard},
 };
+use crate::chain::Chain;
 
 /// What the state machine carries for the pool of a connector.
 pub(crate) struct Pooled<C>(PhantomData<fn() -> C>);
@@ -377,7 +378,7 @@ impl<C: Connector> Lender<C> {
             }
             Err(error) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-                tracing::debug!(target: "millpond::pool", %error, "the release hook refused a connection");
+                tracing::debug!(target: "millpond::pool", error = %Chain(&*error), "the release hook refused a connection");
                 returning.discard(Eviction::HookFailed);
             }
         }
