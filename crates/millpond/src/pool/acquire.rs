@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     AcquireError, Connection, Connector, Priority,
     boxed::Boxed,
-    lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
+    lender::{Asker, Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
     state::{Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
@@ -49,8 +49,8 @@ pub struct Acquire<'p, C: Connector> {
     progress: Progress,
     /// When this began to wait, if somebody looked.
     began: Option<Moment>,
-    /// The task that polled this first.
-    task: Option<tokio::task::Id>,
+    /// Who polled this first.
+    asker: Option<Asker>,
     /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
     needs_backstop: Option<bool>,
     /// Ends this wait if it does.
@@ -112,7 +112,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             in_the_dark: InTheDark::IsTold,
             progress: Progress::New,
             began: None,
-            task: None,
+            asker: None,
             needs_backstop: None,
             backstop: None,
         }
@@ -245,7 +245,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                         (place, connection, Some(arrival))
                     }
                     Polled::Refused(refusal) => {
-                        let error = self.lender.explain(refusal, self.waited(), self.task);
+                        let error = self.lender.explain(refusal, self.waited(), self.asker);
                         return Poll::Ready(Err(error));
                     }
                     Polled::Waiting(ticket) => {
@@ -266,7 +266,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Asks for an idle connection, unless the hint says that there is none.
     fn ask(&mut self) -> Result<Option<Handed<C>>, AcquireError> {
-        self.task = tokio::task::try_id();
+        self.asker = Some(Asker::here());
         if self.lender.exhausted.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -407,7 +407,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     fn borrower(&self) -> Borrower {
         Borrower {
             place: self.place,
-            task: self.task,
+            asker: self.asker.unwrap_or_else(Asker::here),
         }
     }
 }

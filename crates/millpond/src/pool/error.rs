@@ -80,6 +80,9 @@ pub struct Circumstances {
     pub longest: Option<(Duration, &'static Location<'static>)>,
     /// How many of the lent ones were acquired by the task that waits: if all are, it waits for itself.
     pub by_this_task: usize,
+    /// The same where an acquire outside of any task waits, as in the body of `#[tokio::main]`: how many were acquired on its thread, outside
+    /// of any task as well.
+    pub by_this_thread: usize,
     /// Callers that still wait, without this one.
     pub waiting: usize,
     /// The pool is paused: nobody is served.
@@ -101,6 +104,9 @@ impl fmt::Display for Circumstances {
             write!(f, " (longest {}, acquired at {place}", Span(lent_for))?;
             if self.by_this_task > 0 {
                 write!(f, "; {} by this task", self.by_this_task)?;
+            }
+            if self.by_this_thread > 0 {
+                write!(f, "; {} on this thread, outside of tasks", self.by_this_thread)?;
             }
             f.write_str(")")?;
         }
@@ -371,6 +377,7 @@ mod tests {
             closing: 0,
             longest: Some((Duration::from_millis(4_900), here)),
             by_this_task: 1,
+            by_this_thread: 0,
             waiting: 37,
             paused: false,
             last_failure: Some((

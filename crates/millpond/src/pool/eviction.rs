@@ -140,6 +140,8 @@ pub struct Totals {
     pub detached: u64,
     /// Acquires that succeeded: one whose connection doesn't pass its check is counted when it gets another.
     pub lent: u64,
+    /// Callers that got in line, whatever came of it: the others found a connection idle, or were told at once that they get none.
+    pub waited: u64,
     /// Lent connections that came back, clean or not. Detached ones don't.
     pub released: u64,
     /// Lent connections that were used and then merely dropped, without
@@ -167,6 +169,28 @@ impl Totals {
     /// How many connections were evicted for this reason.
     pub fn evicted(&self, reason: Eviction) -> u64 {
         self.evicted[reason as usize]
+    }
+
+    /// What is counted besides evictions, by the name of its field.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn named(&self) -> [(&'static str, u64); 15] {
+        [
+            ("dials", self.dials),
+            ("dials_failed", self.dials_failed),
+            ("dials_abandoned", self.dials_abandoned),
+            ("opened", self.opened),
+            ("closed", self.closed),
+            ("detached", self.detached),
+            ("lent", self.lent),
+            ("waited", self.waited),
+            ("released", self.released),
+            ("unreleased", self.unreleased),
+            ("cancelled", self.cancelled),
+            ("revoked", self.revoked),
+            ("timed_out", self.timed_out),
+            ("turned_away_full", self.turned_away_full),
+            ("turned_away_unavailable", self.turned_away_unavailable),
+        ]
     }
 
     pub(crate) fn count_eviction(&mut self, reason: Eviction) {

@@ -26,8 +26,11 @@ use super::{
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     error::Judged,
+    explain::last_failure,
     runtime::{Bell, Runtime},
-    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State, TICK, Unreleased},
+    state::{
+        Effects, Evicted, Kinds, Leak, Moment, OutageNews, Phase, Place, Returned, State, TICK, Unreleased,
+    },
     sync::{Mutex, MutexGuard},
 };
 use crate::chain::Chain;
@@ -54,8 +57,25 @@ impl<C: Connector> Kinds for Pooled<C> {
 pub(crate) struct Borrower {
     /// The call that acquired it.
     pub(crate) place: &'static Location<'static>,
-    /// The task in which that was, if it was in one.
-    pub(crate) task: Option<tokio::task::Id>,
+    pub(crate) asker: Asker,
+}
+
+/// Who acquires: what it holds already is what it may be waiting for in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Task(tokio::task::Id),
+    /// Outside of tasks: what a runtime blocks on, the body of `#[tokio::main]` for one, stays on its thread, and so does blocking code.
+    Thread(std::thread::ThreadId),
+}
+
+impl Asker {
+    #[inline]
+    pub(crate) fn here() -> Self {
+        match tokio::task::try_id() {
+            Some(task) => Asker::Task(task),
+            None => Asker::Thread(std::thread::current().id()),
+        }
+    }
 }
 
 /// Reads the monotonic clock as the time since the pool was built.
@@ -113,6 +133,8 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) clock: Clock,
     pub(crate) runtime: Runtime,
     pub(crate) bell: Arc<Bell>,
+    /// What events call the pool.
+    pub(crate) name: String,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
     /// `acquire_timeout`, where it is so long that nobody minds 25 ms more.
@@ -144,6 +166,7 @@ impl<C: Connector> Lender<C> {
             clock: Clock::start(),
             runtime,
             bell: Arc::new(Bell::new()),
+            name: config.name.clone(),
             acquire_timeout: config.acquire_timeout,
             long_patience: config
                 .acquire_timeout
@@ -237,10 +260,13 @@ impl<C: Connector> Lender<C> {
             for leak in fx.leaks.drain(..) {
                 self.report(&leak);
             }
+            for news in fx.outage.drain(..) {
+                self.report_outage(news);
+            }
             for waker in fx.wakes.take() {
                 // Foreign code as well: one that panics must not keep upkeep from its work, nor the others from theirs.
                 if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                    tracing::error!(target: "millpond::pool", "a waker panicked");
+                    tracing::error!(target: "millpond::pool", pool = self.name, "a waker panicked");
                 }
             }
             let mut next = Effects::none();
@@ -272,7 +298,7 @@ impl<C: Connector> Lender<C> {
             number,
             reason,
         } = evicted;
-        tracing::debug!(target: "millpond::pool", connection = number, reason = reason.name(), "evicted");
+        tracing::debug!(target: "millpond::pool", pool = self.name, connection = number, reason = reason.name(), "evicted");
         #[cfg(feature = "metrics")]
         self.metrics.evicted(reason);
         let ended = self.lock().phase() == Phase::RuntimeEnded;
@@ -291,7 +317,7 @@ impl<C: Connector> Lender<C> {
             }
             Ok(_) => self.lock().closed(place, fx),
             Err(_) => {
-                tracing::error!(target: "millpond::pool", connection = number, "the connector panicked in close");
+                tracing::error!(target: "millpond::pool", pool = self.name, connection = number, "the connector panicked in close");
                 self.lock().closed(place, fx);
             }
         }
@@ -305,9 +331,29 @@ impl<C: Connector> Lender<C> {
         }
     }
 
+    #[cold]
+    fn report_outage(&self, news: OutageNews) {
+        let last = last_failure(&self.lock(), self.clock.now());
+        let cause = last
+            .as_ref()
+            .map(|(_, error)| error.cause())
+            .map(tracing::field::display);
+        let pool = &self.name;
+        match news {
+            OutageNews::Began => tracing::warn!(target: "millpond::pool", pool, cause, "dials fail"),
+            OutageNews::Lasts { since, failures } => {
+                tracing::warn!(target: "millpond::pool", pool, ?since, failures, cause, "dials still fail");
+            }
+            OutageNews::Ended { lasted, failures } => {
+                tracing::info!(target: "millpond::pool", pool, ?lasted, failures, "dials succeed again, and what they open serves");
+            }
+        }
+    }
+
     fn report(&self, leak: &Leak<Borrower>) {
         tracing::warn!(
             target: "millpond::pool",
+            pool = self.name,
             connection = leak.number,
             acquired_at = %leak.tag.place,
             lent_for = ?leak.lent_for,
@@ -318,10 +364,9 @@ impl<C: Connector> Lender<C> {
     /// Says where connections are dropped without a word, and what to write there.
     #[cold]
     fn report_unreleased(&self, habit: &Unreleased<Borrower>) {
-        let pool = self.lock().config().name.clone();
         tracing::warn!(
             target: "millpond::pool",
-            pool,
+            pool = self.name,
             acquired_at = %habit.tag.place,
             unreleased = habit.unreleased,
             released = habit.released,
@@ -378,7 +423,7 @@ impl<C: Connector> Lender<C> {
             }
             Err(error) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-                tracing::debug!(target: "millpond::pool", error = %Chain(&*error), "the release hook refused a connection");
+                tracing::debug!(target: "millpond::pool", pool = self.name, error = %Chain(&*error), "the release hook refused a connection");
                 returning.discard(Eviction::HookFailed);
             }
         }
@@ -466,12 +511,11 @@ impl<C: Connector> Lender<C> {
             let pause = match caught(changed).await {
                 Some(0) => TICK,
                 Some(retired) => {
-                    let pool = self.lock().config().name.clone();
-                    tracing::info!(target: "millpond::pool", pool, retired, "connections lead where none would be dialled now");
+                    tracing::info!(target: "millpond::pool", pool = self.name, retired, "connections lead where none would be dialled now");
                     TICK
                 }
                 None => {
-                    tracing::error!(target: "millpond::pool", "the connector panicked in endpoint_changed or is_current");
+                    tracing::error!(target: "millpond::pool", pool = self.name, "the connector panicked in endpoint_changed or is_current");
                     10 * TICK
                 }
             };

@@ -54,7 +54,7 @@ mod tests;
 use std::{collections::VecDeque, time::Duration};
 
 pub(crate) use self::{
-    effects::{Attempt, Effects, Evicted, Leak, Look, Polled, Returned, Unreleased},
+    effects::{Attempt, Effects, Evicted, Leak, Look, OutageNews, Polled, Returned, Unreleased},
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
@@ -274,7 +274,7 @@ impl<K: Kinds> State<K> {
             self.count_refusal(refusal);
             return Err(refusal);
         }
-        let ticket = self.waiters.enqueue(request, seniority, waker);
+        let ticket = self.enqueue(request, seniority, waker);
         self.settle(fx);
         Ok(ticket)
     }
@@ -379,7 +379,7 @@ impl<K: Kinds> State<K> {
         };
         let at = place.index();
         self.totals.released += 1;
-        let endpoint_is_back = self.prove(at);
+        let endpoint_is_back = self.prove(at, fx);
         self.return_to_service(at, connection, fx);
         if endpoint_is_back || self.phase == Phase::Draining {
             self.settle(fx);
@@ -548,7 +548,7 @@ impl<K: Kinds> State<K> {
         let at = place.index();
         match verdict {
             Ok(()) => {
-                self.prove(at);
+                self.prove(at, fx);
                 self.return_to_service(at, connection, fx);
             }
             Err(reason) => self.evict_unfit(at, connection, reason, random, fx),
@@ -558,7 +558,7 @@ impl<K: Kinds> State<K> {
 
     /// A lent connection has served, though it isn't given back yet: what ends it from now on is no failed dial.
     pub(crate) fn served(&mut self, place: &Place, fx: &mut Effects<K>) {
-        if self.prove(place.index()) {
+        if self.prove(place.index(), fx) {
             self.settle(fx);
         }
     }

@@ -440,7 +440,19 @@ impl<K: Kinds> State<K> {
             return Err(waker);
         }
         let kick = self.wake_by(request.deadline.min(oldest));
-        Ok((self.waiters.enqueue(request, seniority, waker), kick))
+        Ok((self.enqueue(request, seniority, waker), kick))
+    }
+
+    /// Who was given an unfit connection has been counted.
+    #[inline]
+    pub(super) fn enqueue(
+        &mut self,
+        request: Request<K::Tag>,
+        seniority: Option<u64>,
+        waker: K::Waker,
+    ) -> Ticket {
+        self.totals.waited += u64::from(seniority.is_none());
+        self.waiters.enqueue(request, seniority, waker)
     }
 
     fn probe(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
@@ -528,6 +540,7 @@ impl<K: Kinds> State<K> {
         let next = self.slots.next_number();
         let earlier = self.outage.failed(dial, cause, next, self.now, any_live, random);
         fx.causes_to_drop.extend(earlier);
+        fx.outage.extend(self.outage.news(self.now));
         fx.changed = true;
         self.tell_of_the_dark(fx);
     }
@@ -544,12 +557,12 @@ impl<K: Kinds> State<K> {
 
     /// The connection in this slot has served: the endpoint is as good as it looks. Says whether that was news.
     #[inline]
-    pub(super) fn prove(&mut self, at: u32) -> bool {
+    pub(super) fn prove(&mut self, at: u32, fx: &mut Effects<K>) -> bool {
         let slot = self.slots.at_mut(at);
         let news = !slot.proven && self.outage.failing();
         slot.proven = true;
         if news {
-            self.outage.proven();
+            fx.outage.push(self.outage.proven(self.now));
         }
         news
     }

@@ -59,6 +59,9 @@ impl Model {
 
     /// A caller who may wait gets in line.
     pub(in super::super) fn queue(&mut self, request: Request<CallerId>, seniority: Option<u64>, waker: u64) {
+        if seniority.is_none() {
+            self.totals.waited += 1;
+        }
         let arrival = seniority.unwrap_or(self.last_arrival + 1);
         self.last_arrival = self.last_arrival.max(arrival);
         self.callers.push(Caller {
