@@ -267,7 +267,7 @@ type Ending = (
 async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
     let nothing: fn(&mut Script) = |_| {};
     let release: fn(&Pool<Scripted>, &Endpoint, Connection<Scripted>) = |_, _, lent| drop(lent);
-    let endings: [Ending; 15] = [
+    let endings: [Ending; 16] = [
         (Eviction::IdleTimeout, nothing, release),
         (Eviction::Lifetime, nothing, release),
         (Eviction::PeerClosed, nothing, |_, endpoint, lent| {
@@ -284,6 +284,9 @@ async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
         }),
         (Eviction::UnfinishedExchange, nothing, |_, _, mut lent| {
             lent.dirty = true
+        }),
+        (Eviction::Broken, nothing, |_, _, lent| {
+            lent.discard_because(Eviction::Broken)
         }),
         (Eviction::HeartbeatMissed, nothing, |_, _, lent| {
             lent.discard_because(Eviction::HeartbeatMissed)
@@ -337,6 +340,39 @@ async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
         assert!(snapshot.totals.evicted(reason) >= 1);
         assert_eq!(reason.name().replace('_', " "), reason.to_string());
     }
+}
+
+/// Its connections break without anybody's doing, and only `is_clean` tells.
+struct Breaking;
+
+impl millpond::pool::Connector for Breaking {
+    type Connection = bool;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> std::io::Result<bool> {
+        Ok(false)
+    }
+    fn is_clean(&self, broken: &bool, _: millpond::pool::LastExchange) -> bool {
+        !broken
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_its_connector_calls_broken_is_not_told_as_in_the_middle_of_an_exchange() {
+    let pool = Pool::builder(Breaking).max_size(1).build().unwrap();
+    let reason = || pool.snapshot().evictions.last().unwrap().reason;
+    let mut lent = pool.acquire().await.unwrap();
+    *lent = true;
+    lent.release();
+    assert_eq!(
+        reason(),
+        Eviction::Broken,
+        "its borrower says that the exchange is complete"
+    );
+    let mut lent = pool.acquire().await.unwrap();
+    *lent = true;
+    drop(lent);
+    assert_eq!(reason(), Eviction::UnfinishedExchange, "nobody says so");
 }
 
 #[tokio::test(start_paused = true)]

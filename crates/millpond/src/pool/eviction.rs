@@ -22,6 +22,9 @@ pub enum Eviction {
     /// It came back in the middle of an exchange: of one that it knows of, or its borrower used it and didn't
     /// say that it had ended.
     UnfinishedExchange,
+    /// Its connector says that it is of no more use, though no exchange is open: its borrower had said that the last one is complete, or
+    /// hadn't used it at all. Where [`check`](crate::pool::Connector::check) knows why, the reason is that.
+    Broken,
     /// The peer stopped sending heartbeats.
     HeartbeatMissed,
     /// The probe failed or took longer than `check_timeout`.
@@ -43,7 +46,7 @@ pub enum Eviction {
 }
 
 impl Eviction {
-    pub(crate) const COUNT: usize = 15;
+    pub(crate) const COUNT: usize = 16;
 
     /// All reasons, in the order of their declaration.
     pub const ALL: &'static [Eviction] = &[
@@ -53,6 +56,7 @@ impl Eviction {
         Eviction::PeerReset,
         Eviction::UnsolicitedBytes,
         Eviction::UnfinishedExchange,
+        Eviction::Broken,
         Eviction::HeartbeatMissed,
         Eviction::ProbeFailed,
         Eviction::ResetFailed,
@@ -73,6 +77,7 @@ impl Eviction {
             Eviction::PeerReset => "peer_reset",
             Eviction::UnsolicitedBytes => "unsolicited_bytes",
             Eviction::UnfinishedExchange => "unfinished_exchange",
+            Eviction::Broken => "broken",
             Eviction::HeartbeatMissed => "heartbeat_missed",
             Eviction::ProbeFailed => "probe_failed",
             Eviction::ResetFailed => "reset_failed",
@@ -108,6 +113,7 @@ impl std::fmt::Display for Eviction {
             Eviction::PeerReset => "peer reset",
             Eviction::UnsolicitedBytes => "unsolicited bytes",
             Eviction::UnfinishedExchange => "unfinished exchange",
+            Eviction::Broken => "broken",
             Eviction::HeartbeatMissed => "heartbeat missed",
             Eviction::ProbeFailed => "probe failed",
             Eviction::ResetFailed => "reset failed",

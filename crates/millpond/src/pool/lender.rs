@@ -396,12 +396,14 @@ impl<C: Connector> Lender<C> {
             if let Some(reason) = self.died_of(connection) {
                 return returning.discard(reason);
             }
-            // A connection that knows itself where it stands says the same whatever its borrower says.
-            let was_a_word_missing = exchange == LastExchange::Open
-                && self.connector.is_clean(connection, LastExchange::Completed);
-            return match was_a_word_missing {
-                true => returning.drop_unreleased(),
-                false => returning.discard(Eviction::UnfinishedExchange),
+            return match exchange {
+                // No exchange of its borrower's is open, so it must be something else.
+                LastExchange::None | LastExchange::Completed => returning.discard(Eviction::Broken),
+                LastExchange::Open if self.connector.is_clean(connection, LastExchange::Completed) => {
+                    returning.drop_unreleased();
+                }
+                // It knows itself where it stands, and says the same whatever its borrower says.
+                LastExchange::Open => returning.discard(Eviction::UnfinishedExchange),
             };
         }
         match self.connector.on_release(connection) {
