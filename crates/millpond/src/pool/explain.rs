@@ -69,7 +69,7 @@ fn circumstances<C: Connector>(
         .filter(|slot| matches!(slot.stage, Stage::Active { tag, .. } if Some(tag.asker) == asker))
         .count();
     let (by_this_task, by_this_thread) = match asker {
-        Some(Asker::Thread(_)) => (0, by_this_asker),
+        Some(asker) if asker.is_thread() => (0, by_this_asker),
         _ => (by_this_asker, 0),
     };
     Circumstances {
