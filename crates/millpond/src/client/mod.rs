@@ -67,14 +67,16 @@ use crate::{
 /// A reply is that of its request, or none: a connection with an unfinished exchange on it is reset, so that the kernel doesn't go on
 /// delivering a request that nobody waits for. A request is sent a second time only
 /// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
-/// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+/// that had served before, or if the server answered that it didn't take it, as one that drains does
+/// ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN), of [`request`](Client::request) only); only once, and only for as many requests as the budget has (a fifth of them, and three a second).
 ///
 /// # What a server can spoil
 ///
 /// A protocol without ids tells by their order alone which reply is whose, so a server that breaks the order can have one taken for
 /// another's. What can be told is: a connection on which something but heartbeats has arrived while no reply was owed ends, as soon as
 /// that is seen and before another request is written to it; so does one on which more came than was asked for, and what came together
-/// with that is delivered to nobody, for any of it may be what nobody asked for. Such connections are counted as evicted for
+/// with that is delivered to nobody, for any of it may be what nobody asked for. A reply may come before its request has been written as a whole, as from a server that refuses
+/// what is too long: it is delivered if nothing came with it, and its connection ends. All these are counted as evicted for
 /// [unsolicited bytes](crate::pool::Eviction::UnsolicitedBytes).
 ///
 /// What can't be told: a server that answers out of order, or that sends what nobody asked for while requests are in flight, looks
@@ -182,6 +184,12 @@ impl<F: Framing> Client<F> {
     /// Requests that are served before all that are less urgent, where callers wait.
     pub fn priority(&self, priority: Priority) -> Requests<'_, F> {
         self.requests().priority(priority)
+    }
+
+    /// Requests that wait for a connection until their own deadline while the server can't be reached: see
+    /// [`Requests::wait_through_outage`].
+    pub fn wait_through_outage(&self) -> Requests<'_, F> {
+        self.requests().wait_through_outage()
     }
 
     fn requests(&self) -> Requests<'_, F> {

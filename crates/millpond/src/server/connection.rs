@@ -312,6 +312,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             // arrived.
             return;
         }
+        self.heartbeats.caught_up(now);
         let arrived = self.framed.left_over().len();
         if arrived == self.partial {
             return;

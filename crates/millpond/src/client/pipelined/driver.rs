@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Failed, LOOK, Shared,
+    Failed, LOOK, Reply, Shared,
     state::{Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
@@ -275,8 +275,7 @@ impl<F: Framing> Driver<F> {
             }
             match read {
                 Poll::Pending => {
-                    // A read that was refused by the budget shows nothing of what has arrived.
-                    self.is_cut = !tokio::task::coop::has_budget_remaining();
+                    self.is_cut = !connection.framed.is_caught_up();
                     return Ok(());
                 }
                 Poll::Ready(Ok(())) => {
@@ -307,8 +306,9 @@ impl<F: Framing> Driver<F> {
             return;
         }
         self.shared.unread.fetch_add(self.tell.len(), Ordering::Relaxed);
+        let came_on = self.id.expect("it has been read on");
         for (reply, body) in self.tell.drain(..) {
-            if reply.send(Ok(body)).is_err() {
+            if reply.send(Ok(Reply { body, came_on })).is_err() {
                 self.shared.unread.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -370,6 +370,9 @@ impl<F: Framing> Driver<F> {
         if std::mem::take(&mut self.received) {
             session.pulse.heard(now);
         }
+        if !self.is_cut {
+            session.caught_up(now);
+        }
         if session.pulse.is_dead(now) {
             if self.looked_again {
                 return Look::Over(ExchangeFailure::HeartbeatMissed);
@@ -415,9 +418,10 @@ impl<F: Framing> Driver<F> {
     fn tick(&mut self, id: Id) -> bool {
         self.shared.reconsider();
         let mut wire = self.wire.lock();
-        let (quiet, leases) = {
+        let (retired, quiet, leases) = {
             let mut state = self.shared.state.lock();
             (
+                state.is_retired(id),
                 wire.is_done() && state.end_if_quiet(id),
                 state.lease_for_waiting(),
             )
@@ -429,6 +433,8 @@ impl<F: Framing> Driver<F> {
             connection.rest(self.shared.lender.connector.framing());
             if connection.is_dirty() {
                 connection.discard_because(Eviction::UnsolicitedBytes);
+            } else if retired {
+                connection.discard_because(Eviction::Discarded);
             }
         }
         self.shared.lease(leases);
@@ -454,10 +460,13 @@ impl<F: Framing> Shared<F> {
         tell: &mut Vec<(super::Sender, Bytes)>,
     ) -> Came {
         let mut state = self.state.lock();
-        for body in bodies {
-            let came = state.came(id, body, unwritten, tell);
-            if came != Came::Expected {
-                return came;
+        let mut bodies = bodies.into_iter();
+        while let Some(body) = bodies.next() {
+            match state.came(id, body, unwritten, tell) {
+                Came::Expected => {}
+                // Nobody could have been asked for what is behind it.
+                Came::Early if breaks_off || bodies.len() > 0 => return Came::Unasked,
+                came => return came,
             }
         }
         match breaks_off && !state.owes(id, unwritten) {
