@@ -56,7 +56,11 @@ async fn clients_that_never_read_hold_no_more_than_the_limit_and_small_requests_
     let flood = flood(&site, 20).await;
     let snapshot = site.snapshot();
     assert!(snapshot.bytes <= 4 * MIB, "{} bytes", snapshot.bytes);
-    assert!(snapshot.bytes >= 2 * MIB, "{} bytes: it isn't used", snapshot.bytes);
+    assert!(
+        snapshot.bytes >= 2 * MIB,
+        "{} bytes: it isn't used",
+        snapshot.bytes
+    );
     assert!(snapshot.waiting_for_bytes > 0 && snapshot.totals.paused_for_bytes > 0);
     let began = Instant::now();
     let mut honest = site.connect().await;
@@ -79,7 +83,7 @@ async fn clients_that_never_read_hold_no_more_than_the_limit_and_small_requests_
 
 #[tokio::test(start_paused = true)]
 async fn a_long_request_gets_its_room_once_those_who_do_not_read_have_been_closed() {
-    let site = serve_with(small(echo())).await;
+    let site = serve_with(small(echo()).heartbeat_interval(Duration::ZERO)).await;
     let _flood = flood(&site, 8).await;
     let mut honest = site.connect().await;
     let body = "x".repeat(MIB);
@@ -90,7 +94,7 @@ async fn a_long_request_gets_its_room_once_those_who_do_not_read_have_been_close
     let (written, received) = timeout(600 * SECOND, exchange).await.expect("its turn comes");
     written.expect("a request");
     received.expect("a reply");
-    assert_eq!(reply, wire);
+    assert!(reply == wire);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,13 +116,19 @@ async fn requests_that_have_half_arrived_do_not_block_each_other() {
             let mut reply = vec![0; wire.len()];
             let (received, ()) = tokio::join!(read.read_exact(&mut reply), sending);
             received.expect("a reply");
-            assert_eq!(reply, wire);
+            assert!(reply == wire);
         }));
     }
     for client in clients {
-        timeout(60 * SECOND, client).await.expect("in time").expect("an exchange");
+        timeout(60 * SECOND, client)
+            .await
+            .expect("in time")
+            .expect("an exchange");
     }
-    assert!(site.snapshot().totals.paused_for_bytes > 0, "there was room for all");
+    assert!(
+        site.snapshot().totals.paused_for_bytes > 0,
+        "there was room for all"
+    );
     until_nothing_is_held(&site).await;
 }
 
@@ -137,7 +147,11 @@ async fn one_connection_holds_its_share_and_a_request_longer_than_that() {
     let mut long = site.connect().await;
     long.send(vec![b'1'; MIB]).await;
     until(|| (site.snapshot().handled == 1).then_some(())).await;
-    assert!(site.snapshot().bytes >= MIB - (16 << 10), "{}", site.snapshot().bytes);
+    assert!(
+        site.snapshot().bytes >= MIB - (16 << 10),
+        "{}",
+        site.snapshot().bytes
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,10 +178,11 @@ async fn replies_that_wait_are_counted_however_long_they_are() {
     let handler = raw(async |_: Bytes| Ok(Bytes::from(vec![b'1'; MIB / 2]))).opaque();
     let site = serve_with(small(handler).write_timeout(5 * SECOND)).await;
     let mut client = site.connect().await;
-    let _ = timeout(SECOND, client.stream.write_all(&frame("1").repeat(200))).await;
+    client.write(frame("1").repeat(100)).await;
+    sleep(SECOND).await;
     let bytes = site.snapshot().bytes;
     // Those that are under way when the first don't fit any more.
-    assert!((MIB / 2..9 * MIB).contains(&bytes), "{bytes}");
+    assert!((MIB / 4..9 * MIB).contains(&bytes), "{bytes}");
     assert_eq!(site.closed().await, Closed::WriteTimeout);
     until_nothing_is_held(&site).await;
 }
@@ -250,14 +265,20 @@ async fn requests_of_unknown_length_that_hold_all_the_room_are_ended_by_their_de
     }
     sleep(SECOND).await;
     let snapshot = site.snapshot();
-    assert!(snapshot.bytes <= 4 * MIB && snapshot.waiting_for_bytes > 0, "{snapshot:?}");
+    assert!(
+        snapshot.bytes <= 4 * MIB && snapshot.waiting_for_bytes > 0,
+        "{snapshot:?}"
+    );
     let mut honest = site.connect().await;
     honest.write(b"short\0").await;
     let mut reply = [0; 6];
     honest.stream.read_exact(&mut reply).await.expect("a reply");
     assert_eq!(&reply, b"short\0");
     for client in clients {
-        timeout(3_600 * SECOND, client).await.expect("an end").expect("no panic");
+        timeout(3_600 * SECOND, client)
+            .await
+            .expect("an end")
+            .expect("no panic");
     }
     drop(honest);
     until_nothing_is_held(&site).await;

@@ -102,7 +102,12 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
             return;
         }
         for exchange in &mut self.queue {
-            let State::Running { answer, deadline, body } = &mut exchange.state else {
+            let State::Running {
+                answer,
+                deadline,
+                body,
+            } = &mut exchange.state
+            else {
                 continue;
             };
             let body = *body;

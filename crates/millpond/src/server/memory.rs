@@ -69,12 +69,11 @@ impl Memory {
         self.waiting.load(Relaxed)
     }
 
-    /// Takes `more` if that leaves it within the limit. `taken` is what the taker has: a request that is larger than the limit is received when
-    /// nobody else holds anything.
-    fn try_take(&self, taken: usize, more: usize) -> bool {
+    /// Takes `more` if that leaves it within the limit, or if `alone` is all that is held.
+    fn try_take(&self, alone: Option<usize>, more: usize) -> bool {
         let within = |held: usize| {
             let after = held.checked_add(more)?;
-            (after <= self.max || held == taken).then_some(after)
+            (after <= self.max || alone == Some(held)).then_some(after)
         };
         self.held.fetch_update(SeqCst, Relaxed, within).is_ok()
     }
@@ -89,6 +88,14 @@ impl Memory {
             waker.wake();
         }
     }
+}
+
+/// Whether the end of a request is known. One that is larger than the limit is then received when nobody else holds anything; otherwise it might go on for
+/// ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    Known,
+    Unknown,
 }
 
 /// What one connection holds; given back when it is dropped.
@@ -118,11 +125,11 @@ impl<'m> Share<'m> {
 
     /// Takes room for `need` bytes in all, `owed` of them for what was received before. Without room it answers no; then the task is woken in its
     /// turn if nothing is owed. Otherwise it asks again when something it owes is done.
-    pub(super) fn cover(&mut self, need: usize, owed: usize, cx: &mut Context<'_>) -> bool {
+    pub(super) fn cover(&mut self, need: usize, owed: usize, ends: Ends, cx: &mut Context<'_>) -> bool {
         let more = blocks(need).saturating_sub(self.taken);
         let is_covered = match (more, owed) {
             (0, _) => true,
-            (_, 0) => self.take_in_turn(more, cx),
+            (_, 0) => self.take_in_turn(more, ends, cx),
             _ => self.take_beside_what_is_owed(need, more),
         };
         self.is_paused = !is_covered;
@@ -133,9 +140,10 @@ impl<'m> Share<'m> {
         is_covered
     }
 
-    fn take_in_turn(&mut self, more: usize, cx: &Context<'_>) -> bool {
+    fn take_in_turn(&mut self, more: usize, ends: Ends, cx: &Context<'_>) -> bool {
         let memory = self.memory;
-        if memory.waiting.load(SeqCst) == 0 && memory.try_take(self.taken, more) {
+        let alone = (ends == Ends::Known).then_some(self.taken);
+        if memory.waiting.load(SeqCst) == 0 && memory.try_take(alone, more) {
             return true;
         }
         // It is in line before it looks: room that is made behind the look calls it.
@@ -149,8 +157,11 @@ impl<'m> Share<'m> {
                 memory.waiting.fetch_add(1, SeqCst);
             }
         }
-        let is_first = line.waiters.front().is_some_and(|&(number, _)| number == self.number);
-        is_first && memory.try_take(self.taken, more)
+        let is_first = line
+            .waiters
+            .front()
+            .is_some_and(|&(number, _)| number == self.number);
+        is_first && memory.try_take(alone, more)
     }
 
     fn take_beside_what_is_owed(&self, need: usize, more: usize) -> bool {
@@ -159,7 +170,7 @@ impl<'m> Share<'m> {
         need <= memory.max_each
             && need <= left / PARTS
             && memory.waiting.load(SeqCst) == 0
-            && memory.try_take(self.taken, more)
+            && memory.try_take(None, more)
     }
 
     /// This is what it holds: what it has taken beyond that goes back, what it lacks is taken whether there is room or not.

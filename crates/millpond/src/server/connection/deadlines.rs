@@ -27,7 +27,10 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
                 return Err(Closed::Broken);
             }
         }
-        if let Some(due) = self.frame_due.filter(|due| self.waits_for_frame() && due.at() <= now) {
+        if let Some(due) = self
+            .frame_due
+            .filter(|due| self.waits_for_frame() && due.at() <= now)
+        {
             self.ending = Some(due.reason());
         }
         if self.listens() {

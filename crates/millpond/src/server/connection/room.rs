@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Connection, HEAD, Stop};
 use crate::{
     framing::{Failure, Framing},
-    server::{handler::Handler, snapshot::count},
+    server::{handler::Handler, memory::Ends, snapshot::count},
 };
 
 impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
@@ -22,14 +22,17 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     pub(super) fn make_room(&mut self, cx: &mut Context<'_>) -> bool {
         let arrived = self.framed.left_over().len();
         let step = (2 * arrived).max(HEAD);
-        let room = match self.framed.announced() {
-            Some(length) => length.min(step.max(self.settings().max_bytes_per_connection)),
-            None => step,
+        let (room, ends) = match self.framed.announced() {
+            Some(length) => {
+                let most = step.max(self.settings().max_bytes_per_connection);
+                (length.min(most), Ends::Known)
+            }
+            None => (step, Ends::Unknown),
         };
         let owed = self.owed();
         let (room, was_paused) = (room.max(self.room), self.share.is_paused());
         let need = owed.saturating_add(room.max(self.framed.held()));
-        let is_covered = self.share.cover(need, owed, cx);
+        let is_covered = self.share.cover(need, owed, ends, cx);
         match is_covered {
             true => self.room = room,
             false if !was_paused => count(&self.service.ledger.counters.paused_for_bytes),
