@@ -81,6 +81,12 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// All of its bytes.
+    #[inline]
+    pub(crate) fn length(&self) -> usize {
+        self.whole.len()
+    }
+
     /// What is in it: without a second owner, which would cost an allocation.
     #[inline]
     pub(crate) fn into_body(mut self) -> Bytes {

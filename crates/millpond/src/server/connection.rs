@@ -55,6 +55,10 @@ use crate::{
 /// How many items are taken in one turn: as many as four connections may have in flight.
 const TURN: usize = 64;
 
+/// How many bytes of requests and replies one turn is for; the item that goes beyond it is the last one. To receive, check and write as much takes a
+/// fraction of a millisecond, so that dozens of clients with large requests keep another waiting for some milliseconds.
+const TURN_BYTES: usize = 128 << 10;
+
 /// How many bytes are received before room is asked for: what a small request needs, so that it doesn't ask.
 const HEAD: usize = 4 << 10;
 
@@ -296,7 +300,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                     });
                 }
                 Poll::Ready(Ok(Some(item))) => {
-                    *taken += 1;
+                    *taken += weight(&item);
                     self.room = HEAD;
                     self.frame_due = None;
                     self.partial = 0;
@@ -432,6 +436,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// Writes what is left, and then the replies that are ready, as far as the client takes them.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {
+        let before = self.outgoing.taken();
         loop {
             if !self.outgoing.is_empty() {
                 let rest = self.outgoing.poll_rest(self.framed.stream_mut(), cx);
@@ -463,6 +468,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             }
             self.used = now;
             self.written(now);
+            let is_long = self.outgoing.taken() - before >= TURN_BYTES;
             if told == Told::ByClosing {
                 self.ending = Some(Closed::ToldFailure);
                 // That one, and those behind it, get no answer.
@@ -471,6 +477,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 }
                 self.leaving = self.leaving.saturating_sub(1);
                 self.exchanges.clear();
+            }
+            if is_long && self.exchanges.has_answer() {
+                let _ = pin!(yield_now()).poll(cx);
+                return Ok(());
             }
         }
     }
@@ -499,6 +509,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     fn owes_nothing(&self) -> bool {
         self.exchanges.is_empty() && self.outgoing.is_empty()
+    }
+}
+
+/// How many items of a turn it counts for.
+fn weight(item: &Item) -> usize {
+    match item {
+        Item::Heartbeat => 1,
+        Item::Frame(frame) => 1 + frame.length() / (TURN_BYTES / TURN),
     }
 }
 
