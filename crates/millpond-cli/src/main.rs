@@ -8,12 +8,14 @@ mod descriptors;
 mod exit;
 mod lines;
 mod log;
+mod lossy;
 mod numbers;
 mod output;
 mod page;
 mod ports;
 mod screen;
 mod sockstat;
+mod stderr;
 mod stop;
 mod text;
 

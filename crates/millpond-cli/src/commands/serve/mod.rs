@@ -27,6 +27,7 @@ use self::{
 use crate::{
     complaint::Complaint,
     exit::Exit,
+    stderr,
     text::{parse_span, parse_span_above_zero},
 };
 
@@ -121,19 +122,25 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    carry_out(arguments).unwrap_or_else(Complaint::report)
+    let exit = carry_out(arguments).unwrap_or_else(Complaint::report);
+    stderr::finish();
+    exit
 }
 
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let plan = plan::parse(arguments)?;
+    let no_thread = |error| Complaint::of(Exit::Failure, &format!("no thread could be started: {error}"));
+    stderr::never_wait().map_err(no_thread)?;
+    let events = Events::new(plan.form).map_err(no_thread)?;
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(serve(plan));
+    let ended = runtime.block_on(serve(plan, &events));
     // Programs that still run are killed when their requests are dropped.
     runtime.shutdown_timeout(LAST_MOMENTS);
+    events.finish();
     ended
 }
 
-async fn serve(plan: Plan) -> Result<Exit, Complaint> {
+async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
     let mut signals = Signals::new().map_err(cant_hear)?;
     let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
@@ -143,7 +150,7 @@ async fn serve(plan: Plan) -> Result<Exit, Complaint> {
         .map_err(|error| Complaint::of(Exit::Failure, &error))?;
     check_exposure(&endpoint, &plan)?;
 
-    let (events, certificates) = (plan.events, plan.certificates.clone());
+    let certificates = plan.certificates.clone();
     let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
     let few_descriptors = FewDescriptors::of(&plan);
     let server = start(plan, listener)?;
@@ -155,14 +162,14 @@ async fn serve(plan: Plan) -> Result<Exit, Complaint> {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::End => break None,
-                Asked::Reload => hangup::reload(certificates.as_ref(), &events).await,
+                Asked::Reload => hangup::reload(certificates.as_ref(), events).await,
             },
             ended = server.ended() => break Some(ended),
         }
     };
     let ended = match early_end {
         Some(ended) => ended,
-        None => drain(&server, within, &mut signals, &events).await,
+        None => drain(&server, within, &mut signals, events).await,
     };
     events.tell(&Drained::new(&ended, server.snapshot()));
     match &ended.failure {
