@@ -1,6 +1,7 @@
 //! millpond on the command line. What a command does is in a file of its own under `commands`; how what it found is shown stands apart from
 //! that, so that the text and the JSON say the same.
 
+mod certificate;
 mod color;
 mod commands;
 mod complaint;

@@ -34,7 +34,7 @@ use self::{
     plan::Plan,
     results::{ErrorKind, Mode, ModeResults, Results},
 };
-use super::tls::TlsFlags;
+use super::{in_flags, tls::TlsFlags};
 use crate::{
     complaint::Complaint,
     exit::Exit,
@@ -241,7 +241,7 @@ async fn measure(plan: &Plan, screen: &mut Screen, stop: &Stop) -> Result<Result
 /// Why there is nothing to measure.
 fn complaint(error: FirstContact) -> Complaint {
     match error {
-        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &error),
+        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &in_flags(&error.to_string())),
         FirstContact::TimedOut { within } => Complaint::of(
             Exit::Timeout,
             &format!(
@@ -251,6 +251,7 @@ fn complaint(error: FirstContact) -> Complaint {
         ),
         FirstContact::NoReply(miss) => {
             let exit = match miss.kind {
+                ErrorKind::Connect => Exit::Connect,
                 ErrorKind::Protocol | ErrorKind::ErrorReply | ErrorKind::Lost => Exit::Protocol,
                 _ => Exit::Failure,
             };

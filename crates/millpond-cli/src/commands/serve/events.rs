@@ -13,7 +13,7 @@ use millpond::{
 };
 use serde::Serialize;
 
-use super::{hangup::Files, plan::Plan};
+use super::{fitness, hangup::Files, plan::Plan};
 use crate::{
     descriptors::{Shortage, for_programs},
     lossy::Lossy,
@@ -181,6 +181,31 @@ impl fmt::Display for FewDescriptors {
             counted(self.max_connections as u64, "connection", "connections"),
             thousands(needed),
         )
+    }
+}
+
+/// Clients will refuse the certificate.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "doubtful_certificate")]
+pub(super) struct DoubtfulCertificate {
+    version: u32,
+    certificate: String,
+    reason: String,
+}
+
+impl DoubtfulCertificate {
+    pub(super) fn of(files: &Files) -> Option<Self> {
+        Some(DoubtfulCertificate {
+            version: VERSION,
+            certificate: files.certificate.to_string_lossy().into_owned(),
+            reason: fitness::doubt(files)?,
+        })
+    }
+}
+
+impl fmt::Display for DoubtfulCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escaped(&self.reason))
     }
 }
 

@@ -3,6 +3,7 @@
 mod answering;
 mod events;
 mod exec;
+mod fitness;
 mod hangup;
 mod plan;
 
@@ -20,7 +21,7 @@ use millpond::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
-    events::{Drained, Draining, Events, FewDescriptors, Listening},
+    events::{DoubtfulCertificate, Drained, Draining, Events, FewDescriptors, Listening},
     hangup::Terminal,
     plan::Plan,
 };
@@ -153,10 +154,16 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let certificates = plan.certificates.clone();
     let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
     let few_descriptors = FewDescriptors::of(&plan);
+    let doubtful = certificates
+        .as_ref()
+        .and_then(|certificates| DoubtfulCertificate::of(&certificates.files));
     let server = start(plan, listener)?;
     events.tell(&listening);
     if let Some(few_descriptors) = few_descriptors {
         events.tell(&few_descriptors);
+    }
+    if let Some(doubtful) = doubtful {
+        events.tell(&doubtful);
     }
     let early_end = loop {
         tokio::select! {
