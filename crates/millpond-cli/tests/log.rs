@@ -93,6 +93,11 @@ fn what_was_asked_for_is_logged_and_no_payload_even_at_trace() {
         "{said}"
     );
     assert!(!said.contains('\x1b'), "{said}");
+    // Addresses and times, not how Rust debugs them.
+    for log in [&called.err, &said] {
+        assert!(!log.contains("Some(") && !log.contains("=None"), "{log}");
+    }
+    assert!(said.contains(" peer=127.0.0.1:"), "{said}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ async fn unavailable_keeps_the_chain_of_its_causes() {
     let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
     let error = pool.acquire().await.unwrap_err();
     let text =
-        "the endpoint is unavailable: dials have failed, 1 in a row, the last 0 µs ago: connection refused";
+        "the endpoint is unavailable: dials have failed, 1 in a row, the last just now: connection refused";
     assert_eq!(error.to_string(), text);
     let cause = error.source().expect("the dial's error");
     assert!(matches!(cause.downcast_ref(), Some(DialError::Failed(_))));

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
 
 use super::{Eviction, state::DialCause};
-use crate::span::Span;
+use crate::span::{Ago, Span};
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,8 +32,8 @@ pub enum AcquireError {
     TimedOut(Box<Circumstances>),
     /// No connection is live, and dials have been failing for longer than `outage_grace`.
     #[error(
-        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {} ago: {cause}",
-        Span(*.ago)
+        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {}: {cause}",
+        Ago(*.ago)
     )]
     Unavailable {
         /// How many dials in a row have failed, early deaths included.
@@ -116,7 +116,7 @@ impl fmt::Display for Circumstances {
             f.write_str(", the pool is paused")?;
         }
         if let Some((ago, cause)) = &self.last_failure {
-            write!(f, ", last dial failed {} ago: {cause}", Span(*ago))?;
+            write!(f, ", last dial failed {}: {cause}", Ago(*ago))?;
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ struct LastFailed<'e>(&'e Option<(Duration, DialError)>);
 impl fmt::Display for LastFailed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((ago, cause)) => write!(f, ", last dial failed {} ago: {cause}", Span(*ago)),
+            Some((ago, cause)) => write!(f, ", last dial failed {}: {cause}", Ago(*ago)),
             None => Ok(()),
         }
     }

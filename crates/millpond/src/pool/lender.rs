@@ -20,6 +20,8 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
+use crate::span::Span;
+
 use super::{
     AfterRelease, Closing, Connector, Ends, Eviction, LastExchange,
     boxed::Boxed,
@@ -309,7 +311,7 @@ impl<C: Connector> Lender<C> {
             target: "millpond::pool",
             connection = leak.number,
             acquired_at = %leak.tag.place,
-            lent_for = ?leak.lent_for,
+            lent_for = %Span(leak.lent_for),
             "a connection has been lent for longer than the leak threshold"
         );
     }

@@ -113,7 +113,7 @@ pub(crate) struct Arguments {
     /// The request, as it is in this file
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
-    /// What each reply must be
+    /// What each reply must be; without it any reply counts as right that is no error
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["expect_end", "expect_length"])]
     expect: Option<String>,
     /// With raw: a reply ends with the first of these bytes

@@ -32,6 +32,7 @@ use super::tls::{self, TlsFlags};
 use crate::{
     complaint::Complaint,
     exit::Exit,
+    numbers::{counted, thousands},
     text::{parse_span, parse_span_above_zero},
 };
 
@@ -183,8 +184,9 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
 fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint> {
     if body.len() > max_frame {
         return Err(Complaint::usage(format!(
-            "the request has {} bytes, and --max-frame is {max_frame}",
-            body.len()
+            "the request has {}, and --max-frame is {}",
+            counted(body.len() as u64, "byte", "bytes"),
+            thousands(max_frame as u64)
         )));
     }
     if bodies == Bodies::Raw {

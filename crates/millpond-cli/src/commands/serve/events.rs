@@ -330,10 +330,7 @@ impl fmt::Display for Drained {
             "ended after {}: {}, {}, {} told",
             span(self.server.up),
             counted(totals.requests, "request", "requests"),
-            match totals.replies {
-                1 => String::from("1 reply"),
-                replies => format!("{replies} replies"),
-            },
+            counted(totals.replies, "reply", "replies"),
             counted(told(&totals.failures), "failure", "failures"),
         )?;
         if (self.forced, self.unanswered) == (0, 0) {

@@ -58,10 +58,10 @@ pub(crate) struct Arguments {
         env = "MILLPOND_LISTEN"
     )]
     listen: String,
-    /// Who answers: echo, reference (as the article's server does), or exec:PROGRAM ARGS…
+    /// Who answers: echo, reference (a fixed sentence in Chinese and the request), or exec:PROGRAM ARGS…
     ///
-    /// `echo` answers with the request. `reference` answers as the server of the article that the protocol is from. `exec:PROGRAM ARGS…` starts the program
-    /// for each request, without a shell: the request is its input, its output the reply. Quotes keep words together. A program that fails, or whose output
+    /// `echo` answers with the request. `reference` answers as the server of the article in which this protocol was first published, a Node.js tutorial in
+    /// Chinese: a JSON string of "服务端的数据数据:" ("the server's data:") and the request's text. `exec:PROGRAM ARGS…` starts the program for each request, without a shell: the request is its input, its output the reply. Quotes keep words together. A program that fails, or whose output
     /// isn't JSON, makes an error reply (-32603); what it writes to stderr goes to ours.
     #[arg(
         long,
@@ -85,7 +85,7 @@ pub(crate) struct Arguments {
     /// After how long without sending anything a heartbeat is sent; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
-    /// How many connections at once [default: 10000, or what the limit of open files leaves]
+    /// How many connections at once [default: 10,000, or what the limit of open files leaves]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<NonZeroU32>,
     /// How many of them from one address; 0: no such limit
