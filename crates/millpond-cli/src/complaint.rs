@@ -1,13 +1,11 @@
 //! Why a command did not do what it was asked: said on stderr, in the manner of clap, and by the exit code.
 
-use std::{
-    fmt,
-    io::{self, Write},
-};
+use std::{fmt, io::Write};
 
 use crate::{
     color::{Paint, Tone},
     exit::Exit,
+    stderr::Stderr,
     text::{escaped, escaped_lines},
 };
 
@@ -54,5 +52,5 @@ pub(crate) fn say(text: &str) {
 }
 
 fn write(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = Stderr.write_all(format!("{text}\n").as_bytes());
 }

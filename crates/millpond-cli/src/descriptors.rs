@@ -1,4 +1,4 @@
-//! How many sockets this process may open.
+//! How many sockets this process may open, and how many programs it may have beside them.
 
 use std::fmt;
 
@@ -8,6 +8,14 @@ use crate::numbers::thousands;
 
 /// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
 const OTHERS: u64 = 64;
+
+/// What a program that runs takes: three pipes, and by what its end is noticed.
+pub(crate) const PER_PROGRAM: u64 = 4;
+
+/// What so many programs take.
+pub(crate) fn for_programs(programs: usize) -> u64 {
+    PER_PROGRAM.saturating_mul(programs as u64)
+}
 
 /// More than this process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

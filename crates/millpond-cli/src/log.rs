@@ -1,7 +1,7 @@
 //! What the library tells of its work through `tracing`, as lines on stderr. Owns the filter's text and the shape of a line. There is never a
 //! payload in it, and nothing that a terminal would act upon.
 
-use std::{fmt, io, str::FromStr, time::Instant};
+use std::{fmt, str::FromStr, time::Instant};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -18,6 +18,7 @@ use tracing_subscriber::{
 
 use crate::{
     color::{Paint, Tone},
+    stderr::Stderr,
     text::escaped,
 };
 
@@ -75,7 +76,7 @@ fn level_named(name: &str) -> Option<LevelFilter> {
 
 /// Begins to show what passes the filter.
 pub(crate) fn begin(filter: Filter) {
-    let begun = subscriber(filter, Paint::of_stderr(), io::stderr).try_init();
+    let begun = subscriber(filter, Paint::of_stderr(), || Stderr).try_init();
     debug_assert!(begun.is_ok(), "it begins once");
 }
 
@@ -137,7 +138,10 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
 
     use super::*;
 

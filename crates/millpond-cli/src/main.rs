@@ -1,6 +1,7 @@
 //! millpond on the command line. What a command does is in a file of its own under `commands`; how what it found is shown stands apart from
 //! that, so that the text and the JSON say the same.
 
+mod certificate;
 mod color;
 mod commands;
 mod complaint;
@@ -8,12 +9,14 @@ mod descriptors;
 mod exit;
 mod lines;
 mod log;
+mod lossy;
 mod numbers;
 mod output;
 mod page;
 mod ports;
 mod screen;
 mod sockstat;
+mod stderr;
 mod stop;
 mod text;
 

@@ -84,7 +84,27 @@ fn three_modes_are_measured_and_every_request_is_accounted_for() {
     assert!(number(&mode(&document, "exclusive")["connections_opened"]) <= 2);
     assert!(number(&mode(&document, "pipelined")["connections_opened"]) <= 2);
     let compared = document["comparisons"].as_array().expect("comparisons");
-    assert_eq!(compared.len(), 2, "{document}");
+    assert_eq!(compared.len(), 3, "{document}");
+}
+
+#[test]
+fn the_throughput_shown_is_the_right_replies_by_the_time_and_every_two_modes_are_compared() {
+    let served = Served::start(&["--handler", "echo"]);
+    let (finished, document) = bench(&served.endpoint, &["--requests", "300", "--rounds", "3"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(document["expected"], false);
+    for name in ["short", "exclusive", "pipelined"] {
+        let mode = mode(&document, name);
+        let seconds = mode["seconds"].as_f64().expect("seconds");
+        let throughput = mode["throughput"].as_f64().expect("a number");
+        // It is rounded.
+        let by_hand = number(&mode["replies_ok"]) as f64 / seconds;
+        assert!(
+            (throughput - by_hand).abs() <= 0.1,
+            "{throughput}, {by_hand}: {mode}"
+        );
+    }
+    assert_eq!(document["comparisons"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]

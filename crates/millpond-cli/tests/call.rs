@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Served, Then, peer, run};
+use common::{Folder, Served, Then, peer, run};
 use serde_json::Value;
 
 #[test]
@@ -148,4 +148,32 @@ fn wrong_flags_are_told_with_the_right_ones() {
     assert!(tls.code == Some(2) && tls.err.contains("tls://"), "{tls:?}");
     let long = run(&["call", "--to", "x:1", "--max-frame", "3", "[1,2]"], "");
     assert!(long.code == Some(2) && long.err.contains("5 bytes"), "{long:?}");
+}
+
+#[test]
+fn a_folder_or_a_file_in_the_place_of_a_socket_is_told_as_what_it_is() {
+    let folder = Folder::new();
+    let file = folder.write("file", "text");
+    let path = folder.path().to_str().expect("UTF-8");
+    for (path, told) in [
+        (path.to_owned(), "this is a folder"),
+        (file.clone(), "there is a file, and it is no socket"),
+        (format!("{file}/pond.sock"), "is no folder"),
+    ] {
+        let to = format!("unix://{path}");
+        for (command, code) in [
+            (&["call", "--to", &to, "1"][..], 3),
+            (&["bench", "--to", &to], 3),
+            (&["doctor", "--to", &to, "connect"], 1),
+        ] {
+            let run = run(command, "");
+            assert_eq!(run.code, Some(code), "{run:?}");
+            // The doctor's lines are wrapped.
+            let said = format!("{}{}", run.out, run.err)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            assert!(said.contains(told), "{run:?}");
+        }
+    }
 }

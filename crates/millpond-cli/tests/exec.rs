@@ -68,7 +68,7 @@ fn failures_are_error_replies_that_say_why() {
         "{message}"
     );
     let served = exec("sh -c 'yes 1'", &["--max-frame", "1000"]);
-    assert!(error(&served, "1").1.contains("longer than 1000 bytes"));
+    assert!(error(&served, "1").1.contains("longer than 1,000 bytes"));
 }
 
 #[test]
@@ -111,6 +111,69 @@ fn a_program_that_has_left_something_behind_still_answers_at_once() {
     // The background process holds stderr, and not stdout.
     let served = exec("sh -c 'sleep 2 > /dev/null & echo 1'", &["--deadline", "1s"]);
     assert_eq!(served.call(&["1"]).out, "1\n");
+}
+
+/// A JSON string that no pipe holds.
+fn long_request() -> String {
+    format!("\"{}\"\n", "x".repeat(900_000))
+}
+
+/// The replies to these lines.
+fn replies(served: &Served, requests: &str, flags: &[&str]) -> String {
+    let to = ["call", "--to", &served.endpoint, "--deadline", "30s", "-"];
+    let called = common::run(&[&to, flags].concat(), requests);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    called.out
+}
+
+#[test]
+fn a_program_that_has_left_a_process_with_its_input_has_answered() {
+    // Nobody reads the request, and the pipe stays open in the background.
+    let served = exec(
+        "sh -c 'exec 3<&0; sleep 1000 <&3 > /dev/null 2>&1 & echo 1'",
+        &["--deadline", "20s"],
+    );
+    assert_eq!(replies(&served, &long_request(), &[]), "1\n");
+}
+
+#[test]
+fn a_program_that_has_left_a_process_with_its_output_has_answered() {
+    let served = exec("sh -c 'sleep 1000 & echo 1'", &["--deadline", "20s"]);
+    assert_eq!(served.call(&["1"]).out, "1\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_that_has_left_its_output_to_a_process_of_another_group_has_answered() {
+    let served = exec("sh -c 'setsid sleep 12 & echo 1'", &["--deadline", "10s"]);
+    assert_eq!(served.call(&["1"]).out, "1\n");
+}
+
+#[test]
+fn what_a_program_has_left_in_its_group_is_gone_when_it_has_ended() {
+    let served = exec("sh -c 'sleep 1000 > /dev/null 2>&1 & echo $!'", &[]);
+    let left = served.call(&["1"]).out;
+    let left = left.trim();
+    assert!(left.parse::<u32>().is_ok(), "{left:?}");
+    until("it is gone", || {
+        state(left).is_none_or(|state| state.starts_with('Z'))
+    });
+}
+
+#[test]
+fn programs_wait_for_descriptors() {
+    for flags in [&[][..], &["--max-connections", "1000"]] {
+        let handler = [
+            "--handler",
+            "exec:sh -c 'sleep 0.1; cat'",
+            "--max-processes",
+            "64",
+        ];
+        let served = Served::start_with_descriptors(256, &[&handler[..], flags].concat());
+        let requests: String = (0..128).map(|number| format!("{number}\n")).collect();
+        let at_once = ["--connections", "64", "--in-flight", "64"];
+        assert_eq!(replies(&served, &requests, &at_once), requests, "{flags:?}");
+    }
 }
 
 #[test]

@@ -3,12 +3,35 @@
 mod common;
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write, pipe},
     net::TcpStream,
+    os::fd::AsFd,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
-use common::{Served, millpond, run};
-use nix::sys::signal::Signal;
+use common::{Folder, Served, ended, millpond, run, signal, until};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::signal::Signal,
+};
+
+/// A pipe that takes no byte more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().expect("a pipe");
+    let blocking = |flag| fcntl(writer.as_fd(), FcntlArg::F_SETFL(flag)).expect("a flag");
+    blocking(OFlag::O_NONBLOCK);
+    let full = loop {
+        if let Err(error) = (&writer).write(&[b'\n'; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    blocking(OFlag::empty());
+    writer.flush().expect("nothing to do");
+    (reader, writer)
+}
 
 #[test]
 fn a_normal_run_logs_nothing() {
@@ -70,6 +93,11 @@ fn what_was_asked_for_is_logged_and_no_payload_even_at_trace() {
         "{said}"
     );
     assert!(!said.contains('\x1b'), "{said}");
+    // Addresses and times, not how Rust debugs them.
+    for log in [&called.err, &said] {
+        assert!(!log.contains("Some(") && !log.contains("=None"), "{log}");
+    }
+    assert!(said.contains(" peer=127.0.0.1:"), "{said}");
 }
 
 #[test]
@@ -101,4 +129,50 @@ fn the_flag_beats_the_environment() {
         .expect("the program");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(said.lines().count(), 1, "the error alone: {said}");
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_answers_and_ends_and_what_it_dropped_is_counted() {
+    let (reader, writer) = full_pipe();
+    // Each connection is logged, and what the program says is passed on.
+    let handler = "exec:sh -c 'yes trouble | head -c 1000000 >&2; echo 1'";
+    let mut served = Served::start_with_stderr(writer, &["--log", "trace", "--handler", handler]);
+    for _ in 0..3 {
+        let called = served.call(&["--deadline", "20s", "1"]);
+        assert_eq!((called.code, called.out.as_str()), (Some(0), "1\n"), "{called:?}");
+    }
+    // Somebody reads now.
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(reader).lines();
+        lines.map_while(Result::ok).try_for_each(|line| tell.send(line))
+    });
+    let mut lines = std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(30)).ok());
+    let dropped = lines.find(|line| line.contains("dropped")).expect("it is told");
+    assert!(
+        dropped.contains(" lines of the log were dropped here: nobody read stderr"),
+        "{dropped}"
+    );
+    served.signal(Signal::SIGTERM);
+    assert_eq!(served.wait().code(), Some(0));
+    let last = lines.last().expect("it goes on");
+    assert!(last.contains("millpond::server"), "{last}");
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_ends_when_it_is_told_to() {
+    let folder = Folder::new();
+    let endpoint = format!("unix://{}", folder.file("pond.sock"));
+    let ((_out, stdout), (_err, stderr)) = (full_pipe(), full_pipe());
+    let mut command = millpond(&["serve", "--listen", &endpoint, "--log", "trace"]);
+    let mut child = command
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .expect("the program");
+    until("it answers", || {
+        run(&["call", "--to", &endpoint, "--deadline", "1s", "1"], "").code == Some(0)
+    });
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(ended(&mut child).code(), Some(0));
 }

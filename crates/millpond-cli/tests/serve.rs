@@ -83,6 +83,14 @@ fn there_are_no_more_connections_than_files_may_be_opened() {
         "max_connections": 500, "descriptors_needed": 564, "descriptors_limit": 200,
     });
     assert_eq!(event(&told[1]), warned);
+    // Programs have half of them at most.
+    let told = told_with_few_descriptors(&["--handler", "exec:cat", "--max-processes", "64"], 2);
+    assert_eq!(event(&told[0])["max_connections"], 68);
+    let warned = json!({
+        "version": 1, "event": "few_descriptors", "max_connections": 68, "max_processes": 64,
+        "descriptors_needed": 388, "descriptors_limit": 200,
+    });
+    assert_eq!(event(&told[1]), warned);
 }
 
 #[test]

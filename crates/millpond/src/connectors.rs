@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     pool::{Address, Closing, Connector, Ends, Eviction, Transmission, dial_phase},
+    span::Span,
     transport::{
         ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream, Timings, system,
     },
@@ -192,13 +193,14 @@ impl Connector for StreamConnector {
             dial: dialled.timings,
             hook,
         };
+        let shown = |time| tracing::field::display(Span(time));
         tracing::debug!(
             target: "millpond::transport",
             endpoint = %self.dialer.endpoint_text(),
-            resolve = ?timings.dial.resolve,
-            connect = ?timings.dial.connect,
-            tls = ?timings.dial.tls,
-            hook = ?timings.hook,
+            resolve = timings.dial.resolve.map(shown),
+            connect = shown(timings.dial.connect),
+            tls = timings.dial.tls.map(shown),
+            hook = timings.hook.map(shown),
             sockets = timings.dial.sockets,
             "dialled"
         );

@@ -18,6 +18,18 @@ impl fmt::Display for Span {
     }
 }
 
+/// How long ago something was: `2 s ago`, `just now`.
+pub(crate) struct Ago(pub(crate) Duration);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 < Duration::from_millis(1) {
+            true => f.write_str("just now"),
+            false => write!(f, "{} ago", Span(self.0)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +46,7 @@ mod tests {
         ] {
             assert_eq!(Span(span).to_string(), text);
         }
+        assert_eq!(Ago(Duration::from_secs(2)).to_string(), "2 s ago");
+        assert_eq!(Ago(Duration::from_micros(999)).to_string(), "just now");
     }
 }

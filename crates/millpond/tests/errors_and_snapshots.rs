@@ -123,7 +123,7 @@ async fn unavailable_keeps_the_chain_of_its_causes() {
     endpoint.script().dial = Dial::Fail("connection refused");
     let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
     let error = pool.acquire().await.unwrap_err();
-    let text = "the endpoint is unavailable: dials have failed, 1 in a row, the last 0 µs ago";
+    let text = "the endpoint is unavailable: dials have failed, 1 in a row, the last just now";
     assert_eq!(error.to_string(), text);
     let cause = error.source().expect("the dial's error");
     assert!(matches!(cause.downcast_ref(), Some(DialError::Failed(_))));

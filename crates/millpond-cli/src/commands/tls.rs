@@ -1,10 +1,23 @@
 //! The flags that say whom to trust and who we are, for every command that connects by `tls://`.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, time::Duration};
 
-use millpond::transport::{Endpoint, tls::ClientTls};
+use millpond::transport::{
+    Endpoint, Stream,
+    tls::{ClientTls, Side, TlsError},
+};
+use tokio::{io::AsyncReadExt, time::timeout};
 
 use crate::complaint::Complaint;
+
+/// What a server has to say right after a handshake, session tickets or a refusal, is here after this long.
+const AFTERWARDS: Duration = Duration::from_millis(300);
+
+/// Why the server refuses us, if it does: by TLS 1.3 it says so only after the handshake has ended here. What else comes is lost.
+pub(super) async fn refusal(stream: &mut Stream) -> Option<TlsError> {
+    let read = timeout(AFTERWARDS, stream.read(&mut [0; 1024])).await.ok()?;
+    TlsError::of_stream(&read.err()?, Side::Client).filter(|error| !matches!(error, TlsError::Truncated))
+}
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TlsFlags {
@@ -61,7 +74,9 @@ impl TlsFlags {
         if let Some(name) = &self.server_name {
             tls = tls.server_name(name);
         }
-        let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+        let tls = tls
+            .build()
+            .map_err(|error| Complaint::usage(super::in_flags(&error.to_string())))?;
         Ok(Some(tls))
     }
 }

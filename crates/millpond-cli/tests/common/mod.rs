@@ -161,12 +161,36 @@ impl Served {
 
     pub(crate) fn start_at(endpoint: &str, arguments: &[&str]) -> Served {
         let mut command = millpond(&["serve", "--json", "--listen", endpoint]);
-        let child = command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("the program");
+        command.args(arguments).stderr(Stdio::piped());
+        Served::begin(command)
+    }
+
+    /// With this for its stderr.
+    pub(crate) fn start_with_stderr(stderr: impl Into<Stdio>, arguments: &[&str]) -> Served {
+        let mut command = millpond(&["serve", "--json", "--listen", "tcp://127.0.0.1:0"]);
+        command.args(arguments).stderr(stderr);
+        Served::begin(command)
+    }
+
+    /// Where no more than so many files may be open.
+    pub(crate) fn start_with_descriptors(limit: u32, arguments: &[&str]) -> Served {
+        let program = millpond(&["serve", "--json", "--listen", "tcp://127.0.0.1:0"]);
+        let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited]).arg(program.get_program());
+        command.args(program.get_args()).args(arguments);
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stderr(Stdio::piped());
+        Served::begin(command)
+    }
+
+    fn begin(mut command: Command) -> Served {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program");
         let events = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut served = Served {
             child,
@@ -206,9 +230,13 @@ impl Served {
         run(&[&["call", "--to", &self.endpoint], arguments].concat(), "")
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        let number = i32::try_from(self.child.id()).expect("a small number");
-        kill(Pid::from_raw(number), signal).expect("it runs");
+    pub(crate) fn signal(&self, number: Signal) {
+        signal(&self.child, number);
+    }
+
+    /// How it ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        ended(&mut self.child)
     }
 
     /// How it ended, and what it wrote to stderr.
@@ -224,6 +252,27 @@ impl Drop for Served {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a program that runs.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    let number = i32::try_from(child.id()).expect("a small number");
+    kill(Pid::from_raw(number), signal).expect("it runs");
+}
+
+/// How a program ended. One that doesn't is killed.
+pub(crate) fn ended(child: &mut Child) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            return status;
+        }
+        if began.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("it doesn't end");
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

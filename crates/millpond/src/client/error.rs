@@ -3,6 +3,8 @@
 use std::{io, time::Duration};
 
 use super::failure::{ExchangeError, ExchangeFailure, Progress};
+#[cfg(feature = "tls")]
+use crate::transport::tls::{Side, TlsError};
 use crate::{
     framing::{
         FrameError,
@@ -90,6 +92,11 @@ pub enum Loss {
     /// The runtime on which the pool was built has ended.
     #[error("the runtime that drove it has ended")]
     RuntimeEnded,
+    /// The server refused this side in the TLS handshake. By TLS 1.3 that is told only after the handshake has ended here, when the
+    /// request has been sent; no server reads it then.
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Refused(Box<TlsError>),
     /// The system says so.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -98,7 +105,8 @@ pub enum Loss {
 /// Whether a request without a reply may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Execution {
-    /// Nobody has executed it, and it can be sent again: nothing of it was sent, or the server said that it didn't take it.
+    /// Nobody has executed it, and it can be sent again: nothing of it was sent, or the server said that it didn't take it, or refused this
+    /// side in the TLS handshake.
     Impossible,
     /// At least a part of it was sent.
     Possible,
@@ -109,7 +117,7 @@ struct Executed(Execution);
 impl std::fmt::Display for Executed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Execution::Impossible => f.write_str("; it was not sent"),
+            Execution::Impossible => f.write_str("; it was not executed"),
             Execution::Possible => f.write_str("; it may have been executed"),
         }
     }
@@ -141,6 +149,16 @@ impl RequestError {
             Progress::Unsent => Execution::Impossible,
             Progress::Unanswered | Progress::Answered => Execution::Possible,
         };
+        #[cfg(feature = "tls")]
+        if let (ExchangeFailure::Io(cause), Progress::Unsent | Progress::Unanswered) =
+            (&error.cause, error.progress)
+            && let Some(cause) = TlsError::of_stream(cause, Side::Client).filter(TlsError::is_refusal)
+        {
+            return RequestError::Lost {
+                cause: Loss::Refused(Box::new(cause)),
+                execution: Execution::Impossible,
+            };
+        }
         match error.cause {
             ExchangeFailure::Unframeable(error) => RequestError::Unframeable(error),
             ExchangeFailure::NoFrame(error) => RequestError::NoFrame(error),

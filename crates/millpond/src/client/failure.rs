@@ -79,10 +79,7 @@ impl ExchangeFailure {
             ExchangeFailure::Unframeable(error) => ExchangeFailure::Unframeable(error.clone()),
             ExchangeFailure::NoFrame(error) => ExchangeFailure::NoFrame(error.clone()),
             ExchangeFailure::Closed => ExchangeFailure::Closed,
-            ExchangeFailure::Io(error) => ExchangeFailure::Io(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
+            ExchangeFailure::Io(error) => ExchangeFailure::Io(repeated(error)),
             ExchangeFailure::HeartbeatMissed => ExchangeFailure::HeartbeatMissed,
             ExchangeFailure::HeartbeatFlood => ExchangeFailure::HeartbeatFlood,
             ExchangeFailure::TimedOut => ExchangeFailure::TimedOut,
@@ -110,5 +107,17 @@ impl ExchangeFailure {
             | ExchangeFailure::Abandoned
             | ExchangeFailure::NotPipelining { .. } => Eviction::UnfinishedExchange,
         }
+    }
+}
+
+/// The same error once more, as far as anybody tells errors apart.
+fn repeated(error: &io::Error) -> io::Error {
+    #[cfg(feature = "tls")]
+    if let Some(error) = crate::transport::tls::repeated(error) {
+        return error;
+    }
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }

@@ -6,7 +6,10 @@
 use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
 
 use super::{Eviction, state::DialCause};
-use crate::{chain::Chain, span::Span};
+use crate::{
+    chain::Chain,
+    span::{Ago, Span},
+};
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,8 +38,8 @@ pub enum AcquireError {
     TimedOut(Box<Circumstances>),
     /// No connection is live, and dials have been failing for longer than `outage_grace`.
     #[error(
-        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {} ago",
-        Span(*.ago)
+        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {}",
+        Ago(*.ago)
     )]
     Unavailable {
         /// How many dials in a row have failed, early deaths included.
@@ -312,9 +315,7 @@ struct LastFailed<'e>(&'e Option<(Duration, DialError)>);
 impl fmt::Display for LastFailed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((ago, error)) => {
-                write!(f, ", last dial failed {} ago: {}", Span(*ago), error.cause())
-            }
+            Some((ago, error)) => write!(f, ", last dial failed {}: {}", Ago(*ago), error.cause()),
             None => Ok(()),
         }
     }

@@ -22,6 +22,8 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
+use crate::span::Span;
+
 use super::{
     AfterRelease, Closing, Connector, Ends, Eviction, LastExchange,
     boxed::Boxed,
@@ -387,7 +389,7 @@ impl<C: Connector> Lender<C> {
             pool = self.name,
             connection = leak.number,
             acquired_at = %leak.tag.place,
-            lent_for = ?leak.lent_for,
+            lent_for = %Span(leak.lent_for),
             "a connection has been lent for longer than the leak threshold"
         );
     }

@@ -8,7 +8,7 @@ use super::{
     lender::{Lender, Pooled},
     state::{Checking, Phase, Slot, Stage, StageName, State},
 };
-use crate::span::Span;
+use crate::span::Ago;
 
 /// A pool at one instant.
 ///
@@ -314,12 +314,7 @@ impl fmt::Display for Snapshot {
             self.waiting,
         )?;
         if let Some(failure) = self.last_failure.as_ref().filter(|_| self.failing) {
-            write!(
-                f,
-                "; last dial failed {} ago: {}",
-                Span(failure.ago),
-                failure.cause
-            )?;
+            write!(f, "; last dial failed {}: {}", Ago(failure.ago), failure.cause)?;
         }
         Ok(())
     }

@@ -178,7 +178,7 @@ async fn serve<F: Framing, H: Handler>(
     match Box::pin(handshake(&service.ledger, accepted, peer)).await {
         Ok(stream) => connection::run(&service, stream, peer, &mut place).await,
         Err(closed) => {
-            tracing::debug!(target: "millpond::server", ?peer, ?closed, "connection ended");
+            tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), ?closed, "connection ended");
             place.ended(closed);
         }
     }
@@ -195,7 +195,7 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
             return Poll::Ready(match shaken {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => {
-                    tracing::info!(target: "millpond::server", ?peer, %error, "TLS handshake failed");
+                    tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), %error, "TLS handshake failed");
                     Err(Closed::HandshakeFailed)
                 }
                 Err(_) => Err(Closed::HandshakeTimeout),
@@ -229,6 +229,6 @@ impl Warnings {
             Refusal::PerAddress => "max_connections_per_address",
         };
         let others = std::mem::take(&mut self.silent);
-        tracing::warn!(target: "millpond::server", ?peer, setting, others, "connection refused: the limit is reached");
+        tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, others, "connection refused: the limit is reached");
     }
 }

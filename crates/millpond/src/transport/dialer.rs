@@ -315,7 +315,7 @@ impl Dialer {
             let is_full = error.kind() == io::ErrorKind::WouldBlock;
             if !is_full || timings.connect + pause > self.limits.connect {
                 return Err(ConnectFailure::Unreachable {
-                    attempts: self.explanations.of_unix(error).await,
+                    attempts: self.explanations.of_unix(error, path).await,
                     stale: None,
                 });
             }

@@ -4,6 +4,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Attempt,
-    system::{Facts, explain},
+    system::{Facts, NoSocket, explain},
 };
 
 /// How long gathered facts serve: while ports are used up every dial fails for the same reason.
@@ -74,9 +75,24 @@ impl Explanations {
         attempts
     }
 
-    /// Of an attempt to connect to a Unix socket.
-    pub(super) async fn of_unix(&self, error: io::Error) -> Vec<Attempt> {
-        vec![self.of(error, None, None, Instant::now() + WORTH_WAITING).await]
+    /// Of an attempt to connect to the Unix socket at this path.
+    pub(super) async fn of_unix(&self, error: io::Error, path: &Path) -> Vec<Attempt> {
+        let deadline = Instant::now() + WORTH_WAITING;
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            let path = path.to_owned();
+            let looking = tokio::task::spawn_blocking(move || NoSocket::at(&path));
+            if let Ok(Ok(found @ Some(_))) = timeout_at(deadline, looking).await {
+                let mut facts = Facts::of(None);
+                facts.no_socket = found;
+                let explanation = explain(&error, &facts);
+                return vec![Attempt {
+                    address: None,
+                    error,
+                    explanation,
+                }];
+            }
+        }
+        vec![self.of(error, None, None, deadline).await]
     }
 
     async fn of(

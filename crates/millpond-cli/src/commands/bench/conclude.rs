@@ -36,6 +36,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         callers: plan.callers,
         connections: plan.connections,
         body_bytes: plan.request.body.len(),
+        expected: plan.expected,
         rate: plan.rate,
         threads: plan.threads,
         interrupted,
@@ -50,15 +51,14 @@ pub(super) fn results_of(measured: Measured, rate: Option<f64>) -> ModeResults {
     let requests = tally.requests();
     let sent = requests - tally.errors.get(&ErrorKind::NotSent).copied().unwrap_or(0);
     let per_request = |cpu: Duration| rounded(cpu.as_secs_f64() * 1e6 / sent as f64, 3);
-    let seconds = measured.rounds.iter().fold(0.0, |sum, round| sum + round.seconds);
-    let throughput = match rate {
-        // What a bad round has lost a good one can't make up for.
-        Some(_) if seconds > 0.0 => tally.replies_ok as f64 / seconds,
-        _ => median(measured.rounds.iter().map(|round| round.throughput)),
+    let seconds = rounded(measured.rounds.iter().map(|round| round.seconds).sum(), 3);
+    let throughput = match seconds > 0.0 {
+        true => tally.replies_ok as f64 / seconds,
+        false => 0.0,
     };
     ModeResults {
         mode: measured.mode,
-        seconds: rounded(seconds, 3),
+        seconds,
         requests,
         replies_ok: tally.replies_ok,
         errors: tally.errors.clone(),
@@ -162,24 +162,25 @@ fn bars(histogram: &Histogram<u64>) -> Vec<Bar> {
     bars
 }
 
-/// The fastest mode with each of the others, faster ones first; those without a right reply are left out.
+/// Each mode with every slower one, faster ones first; those without a right reply are left out.
 fn comparisons(modes: &[ModeResults]) -> Vec<Comparison> {
     let mut order: Vec<&ModeResults> = modes.iter().filter(|mode| mode.throughput > 0.0).collect();
     order.sort_by(|one, other| other.throughput.total_cmp(&one.throughput));
-    let Some((fastest, others)) = order.split_first() else {
-        return Vec::new();
-    };
-    let comparison = |other: &&ModeResults| {
-        let ratios = ratios(&fastest.rounds, &other.rounds);
+    let pairs = order
+        .iter()
+        .enumerate()
+        .flat_map(|(at, faster)| order[at + 1..].iter().map(move |slower| (*faster, *slower)));
+    let comparison = |(faster, slower): (&ModeResults, &ModeResults)| {
+        let ratios = ratios(&faster.rounds, &slower.rounds);
         let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
         (!ratios.is_empty()).then(|| Comparison {
-            mode: fastest.mode,
-            than: other.mode,
+            mode: faster.mode,
+            than: slower.mode,
             ratio: rounded(mean, 3),
             deviation: deviation(&ratios, mean).map(|deviation| rounded(deviation, 3)),
         })
     };
-    others.iter().filter_map(comparison).collect()
+    pairs.filter_map(comparison).collect()
 }
 
 /// Round by round: what changed on the machine between rounds met both.
@@ -267,11 +268,40 @@ mod tests {
         });
         let mut measured = Measured::empty(mode);
         measured.rounds = rounds.collect();
+        measured.tally.replies_ok = measured.rounds.iter().map(|round| round.replies_ok).sum();
         results_of(measured, None)
     }
 
     #[test]
-    fn the_fastest_is_compared_with_each_other_by_the_ratios_within_rounds() {
+    fn the_throughput_is_the_right_replies_by_the_time() {
+        let uneven = mode(Mode::Short, &[10.0, 20.0, 60.0]);
+        assert_eq!((uneven.replies_ok, uneven.seconds), (90, 3.0));
+        assert_eq!(uneven.throughput, 30.0);
+    }
+
+    #[test]
+    fn every_two_modes_are_compared() {
+        let modes = [
+            mode(Mode::Short, &[10.0]),
+            mode(Mode::Exclusive, &[40.0]),
+            mode(Mode::Pipelined, &[80.0]),
+        ];
+        let told: Vec<_> = comparisons(&modes)
+            .iter()
+            .map(|told| (told.mode, told.than, told.ratio))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Mode::Pipelined, Mode::Exclusive, 2.0),
+                (Mode::Pipelined, Mode::Short, 8.0),
+                (Mode::Exclusive, Mode::Short, 4.0)
+            ]
+        );
+    }
+
+    #[test]
+    fn modes_are_compared_by_the_ratios_within_rounds() {
         let modes = [
             mode(Mode::Short, &[10.0, 20.0, 10.0]),
             mode(Mode::Exclusive, &[40.0, 80.0, 70.0]),

@@ -16,10 +16,13 @@ use std::{
 use bytes::Bytes;
 use millpond::{
     Chain,
-    client::{Client, ErrorReplies, Pipelining, RequestError},
+    client::{Client, ErrorReplies, Loss, Pipelining, RequestError},
     framing::{Direction, FrameError, Framing, Scan, Step, json},
     pool::{AcquireError, BuildError},
-    transport::{ConnectError, Dialer, Stream, TcpOptions},
+    transport::{
+        ConnectError, Dialer, Stream, TcpOptions,
+        tls::{Side, TlsError},
+    },
 };
 use nix::errno::Errno;
 use tokio::{
@@ -33,7 +36,7 @@ use super::{
     tally::Miss,
     wire::Wire,
 };
-use crate::{numbers::counted, text::span};
+use crate::{commands::in_flags, numbers::counted, text::span};
 
 /// Room for a reply at first; it grows.
 const REPLY: usize = 1024;
@@ -233,6 +236,10 @@ async fn exchange_over(stream: &mut Stream, wire: &Wire, body: &[u8]) -> Result<
 }
 
 fn lost(error: io::Error) -> Miss {
+    let refusal = TlsError::of_stream(&error, Side::Client).filter(TlsError::is_refusal);
+    if let Some(refusal) = refusal {
+        return Miss::of_connecting(&refusal, format!("the server refused the connection: {refusal}"));
+    }
     Miss {
         kind: ErrorKind::Lost,
         said: format!("the connection was lost before the reply came: {error}"),
@@ -321,6 +328,10 @@ impl Miss {
                 kind: ErrorKind::TimedOut,
                 said,
             },
+            RequestError::Lost {
+                cause: Loss::Refused(refusal),
+                ..
+            } => Miss::of_connecting(error, format!("the server refused the connection: {refusal}")),
             RequestError::Lost { .. } => Miss {
                 kind: ErrorKind::Lost,
                 said,
@@ -351,6 +362,7 @@ impl Miss {
             Some(Errno::EMFILE | Errno::ENFILE) => ErrorKind::DescriptorsUsedUp,
             _ => ErrorKind::Connect,
         };
+        let said = in_flags(&said);
         Miss { kind, said }
     }
 }

@@ -34,7 +34,7 @@ use self::{
     plan::Plan,
     results::{ErrorKind, Mode, ModeResults, Results},
 };
-use super::tls::TlsFlags;
+use super::{in_flags, tls::TlsFlags};
 use crate::{
     complaint::Complaint,
     exit::Exit,
@@ -113,7 +113,7 @@ pub(crate) struct Arguments {
     /// The request, as it is in this file
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
-    /// What each reply must be
+    /// What each reply must be; without it any reply counts as right that is no error
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["expect_end", "expect_length"])]
     expect: Option<String>,
     /// With raw: a reply ends with the first of these bytes
@@ -241,7 +241,7 @@ async fn measure(plan: &Plan, screen: &mut Screen, stop: &Stop) -> Result<Result
 /// Why there is nothing to measure.
 fn complaint(error: FirstContact) -> Complaint {
     match error {
-        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &error),
+        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &in_flags(&error.to_string())),
         FirstContact::TimedOut { within } => Complaint::of(
             Exit::Timeout,
             &format!(
@@ -251,6 +251,7 @@ fn complaint(error: FirstContact) -> Complaint {
         ),
         FirstContact::NoReply(miss) => {
             let exit = match miss.kind {
+                ErrorKind::Connect => Exit::Connect,
                 ErrorKind::Protocol | ErrorKind::ErrorReply | ErrorKind::Lost => Exit::Protocol,
                 _ => Exit::Failure,
             };

@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) rounds: u32,
     /// Of all rounds of one mode together.
     limit: Limit,
+    /// It was said what each reply must be.
+    pub(super) expected: bool,
     pub(super) rate: Option<f64>,
     pub(super) warm_up: Duration,
     pub(super) heartbeat: Duration,
@@ -89,6 +91,7 @@ impl Plan {
             connections: arguments.connections,
             rounds,
             limit,
+            expected: arguments.expect.is_some(),
             rate: arguments.rate,
             warm_up: arguments.warm_up,
             heartbeat: arguments.heartbeat,

@@ -18,6 +18,8 @@ pub(super) struct Results {
     pub(super) connections: u32,
     /// A request's body, without its frame.
     pub(super) body_bytes: usize,
+    /// Whether it was said what each reply must be. If not, any counts as right that is no error.
+    pub(super) expected: bool,
     /// In an open loop: how many requests a second were to be sent. None: a closed loop, each caller sends when it has its reply.
     pub(super) rate: Option<f64>,
     /// Threads of this program that carry the callers.
@@ -68,7 +70,7 @@ pub(super) struct ModeResults {
     pub(super) errors: BTreeMap<ErrorKind, u64>,
     /// What the first error of each kind said.
     pub(super) error_examples: BTreeMap<ErrorKind, String>,
-    /// Right replies a second: the median of the rounds, and in an open loop the mean.
+    /// Right replies by seconds, over all rounds.
     pub(super) throughput: f64,
     /// From the intended start in an open loop, from the real one in a closed loop; of right replies.
     pub(super) latency_us: Latency,

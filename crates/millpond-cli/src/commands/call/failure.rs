@@ -3,16 +3,17 @@
 use bytes::Bytes;
 use millpond::{
     Chain,
-    client::{ErrorReplies, RequestError},
+    client::{ErrorReplies, Loss, RequestError},
     framing::{
         FailureKind,
         json::{self, ErrorObject},
     },
     pool::AcquireError,
+    transport::tls::TlsError,
 };
 
 use super::{Bodies, Plan};
-use crate::exit::Exit;
+use crate::{commands::in_flags, exit::Exit};
 
 /// A request that has failed.
 #[derive(Debug)]
@@ -38,10 +39,16 @@ impl Failure {
             exit,
             error: ErrorObject {
                 code: json::code(kind),
-                message,
+                message: in_flags(&message),
             },
             origin: Origin::Client,
         }
+    }
+
+    /// The server let nobody in.
+    pub(super) fn refused(refusal: &TlsError) -> Self {
+        let message = format!("the server refused the connection: {refusal}");
+        Failure::ours(Exit::Connect, FailureKind::Unavailable, message)
     }
 
     /// As the body of an error reply.
@@ -71,6 +78,10 @@ impl From<RequestError> for Failure {
                 Failure::ours(Exit::Timeout, FailureKind::TimedOut, message)
             }
             RequestError::Acquire(_) => Failure::ours(Exit::Connect, FailureKind::Unavailable, message),
+            RequestError::Lost {
+                cause: Loss::Refused(refusal),
+                ..
+            } => Failure::refused(&refusal),
             RequestError::NoFrame(_) | RequestError::Reply(_) => {
                 Failure::ours(Exit::Protocol, FailureKind::Unavailable, message)
             }

@@ -19,13 +19,20 @@ use millpond::{
         LengthJson,
         json::{self, JsonError},
     },
-    transport::{Dialer, Endpoint, tls::ClientTls},
+    pool::{AcquireError, DialError},
+    transport::{
+        Dialer, Endpoint,
+        tls::{ClientTls, TlsError},
+    },
 };
+use tokio::sync::OnceCell;
 
-use super::tls::TlsFlags;
+use self::failure::Failure;
+use super::tls::{self, TlsFlags};
 use crate::{
     complaint::Complaint,
     exit::Exit,
+    numbers::{counted, thousands},
     text::{parse_span, parse_span_above_zero},
 };
 
@@ -99,6 +106,8 @@ struct Plan {
     error_replies: ErrorReplies,
     heartbeat: Duration,
     max_frame: usize,
+    /// Asked for once, when it is needed.
+    refusal: OnceCell<Option<TlsError>>,
 }
 
 enum Request {
@@ -167,6 +176,7 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         },
         heartbeat: arguments.heartbeat,
         max_frame,
+        refusal: OnceCell::new(),
     })
 }
 
@@ -174,8 +184,9 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
 fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint> {
     if body.len() > max_frame {
         return Err(Complaint::usage(format!(
-            "the request has {} bytes, and --max-frame is {max_frame}",
-            body.len()
+            "the request has {}, and --max-frame is {}",
+            counted(body.len() as u64, "byte", "bytes"),
+            thousands(max_frame as u64)
         )));
     }
     if bodies == Bodies::Raw {
@@ -233,11 +244,7 @@ impl Plan {
         outage_grace: Option<Duration>,
         pipelining: Option<Pipelining>,
     ) -> Result<Client, Complaint> {
-        let mut dialer = Dialer::new(self.endpoint.clone());
-        if let Some(tls) = &self.tls {
-            dialer = dialer.tls(tls.clone());
-        }
-        let built = Client::dialled_by(dialer)
+        let built = Client::dialled_by(self.dialer())
             .framing(LengthJson::with_max_body(self.max_frame))
             .deadline(self.deadline)
             .heartbeat_interval(self.heartbeat)
@@ -257,11 +264,37 @@ impl Plan {
     }
 
     /// One exchange.
-    async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, RequestError> {
+    async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, Failure> {
         let requests: Requests<'_> = client.within(self.deadline);
-        match self.idempotent {
+        let replied = match self.idempotent {
             true => requests.idempotent().exchange(body).await,
             false => requests.exchange(body).await,
+        };
+        if let Err(RequestError::Acquire(AcquireError::Unavailable {
+            cause: DialError::DiedEarly(_),
+            ..
+        })) = &replied
+            && let Some(refusal) = self.refusal().await
+        {
+            return Err(Failure::refused(refusal));
+        }
+        replied.map_err(Failure::from)
+    }
+
+    /// Why a server that closes what it has accepted does so, as far as it says. The pool has only seen that it did.
+    async fn refusal(&self) -> Option<&TlsError> {
+        let asked = self.refusal.get_or_init(|| async {
+            let mut dialled = self.dialer().dial().await.ok()?;
+            tls::refusal(&mut dialled.stream).await
+        });
+        asked.await.as_ref()
+    }
+
+    fn dialer(&self) -> Dialer {
+        let dialer = Dialer::new(self.endpoint.clone());
+        match &self.tls {
+            Some(tls) => dialer.tls(tls.clone()),
+            None => dialer,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     complaint::{Complaint, say},
     exit::Exit,
     lines::{Line, Lines},
+    numbers::{counted, thousands},
     output,
     text::{escaped, escaped_json, span},
 };
@@ -85,12 +86,21 @@ impl Sum {
         let all = replies + failures;
         if settings.verbose {
             say(&format!(
-                "{replies} replies and {failures} failures in {}",
+                "{} and {} in {}",
+                counted(*replies, "reply", "replies"),
+                counted(*failures, "failure", "failures"),
                 span(took)
             ));
         } else if *failures > 0 {
             say(&format!(
-                "{failures} of {all} requests failed: their lines are {{\"error\":…}}"
+                "{} of {} failed: {} {{\"error\":…}}",
+                thousands(*failures),
+                counted(all, "request", "requests"),
+                if *failures == 1 {
+                    "its line is"
+                } else {
+                    "their lines are"
+                },
             ));
         }
     }
@@ -127,8 +137,9 @@ async fn send_lines(
 async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Failure> {
     if !line.is_whole() {
         let message = format!(
-            "the line has {} bytes, and --max-frame is {}",
-            line.length, plan.max_frame
+            "the line has {}, and --max-frame is {}",
+            counted(line.length, "byte", "bytes"),
+            thousands(plan.max_frame as u64)
         );
         return Err(Failure::ours(Exit::Usage, FailureKind::Refused, message));
     }

@@ -80,9 +80,7 @@ pub(super) async fn run(plan: &Plan, form: Form, body: &[u8]) -> Result<Exit, Co
     let total = began.elapsed();
     let dialled = client.pool().connector().streams().last_timings();
     let answer = Answer {
-        reply: reply
-            .map_err(Failure::from)
-            .and_then(|reply| failure::judge(plan, reply)),
+        reply: reply.and_then(|reply| failure::judge(plan, reply)),
         timings: Took::new(dialled.map(|timings| timings.dial), total),
     };
     show(&answer, form)

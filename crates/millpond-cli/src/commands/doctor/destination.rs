@@ -1,7 +1,6 @@
 //! A destination, looked at from here: its name, each of its addresses, the path, the TLS handshake, the ports that are left towards it. The
 //! facts are gathered by `facts` and `handshake`, and judged by `judge` and `certificate`.
 
-mod certificate;
 mod facts;
 mod handshake;
 mod judge;

@@ -1,8 +1,7 @@
 //! What a server tells of itself while it runs: each event is a struct, and its text and its JSON are made from that.
 
 use std::{
-    fmt,
-    io::{self, Write},
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     time::Duration,
@@ -14,9 +13,10 @@ use millpond::{
 };
 use serde::Serialize;
 
-use super::{hangup::Files, plan::Plan};
+use super::{fitness, hangup::Files, plan::Plan};
 use crate::{
-    descriptors::Shortage,
+    descriptors::{Shortage, for_programs},
+    lossy::Lossy,
     numbers::{counted, thousands},
     text::{escaped, span},
 };
@@ -24,24 +24,72 @@ use crate::{
 /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
 const VERSION: u32 = 1;
 
-/// In which form events are told, on stdout.
+/// In which form events are told.
 #[derive(Clone, Copy)]
-pub(super) enum Events {
+pub(super) enum Form {
     /// A line for people.
     Text,
     /// A JSON object on a line.
     Json,
 }
 
+/// Tells events on stdout. That nobody may be reading it is no reason to stop serving, nor to wait.
+pub(super) struct Events {
+    form: Form,
+    stdout: Lossy,
+}
+
 impl Events {
-    /// That nobody may be reading it is no reason to stop serving.
-    pub(super) fn tell(&self, event: &(impl fmt::Display + Serialize)) {
-        let line = match self {
-            Events::Text => event.to_string(),
-            Events::Json => serde_json::to_string(event).expect("strings and numbers are JSON"),
+    pub(super) fn new(form: Form) -> io::Result<Self> {
+        let missing = match form {
+            Form::Text => |events| Form::Text.line(&Dropped::new(events)),
+            Form::Json => |events| Form::Json.line(&Dropped::new(events)),
         };
-        let mut stdout = io::stdout().lock();
-        let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        let stdout = Lossy::to(io::stdout(), missing)?;
+        Ok(Events { form, stdout })
+    }
+
+    pub(super) fn tell(&self, event: &(impl fmt::Display + Serialize)) {
+        self.stdout
+            .push(format!("{}\n", self.form.line(event)).as_bytes());
+    }
+
+    /// At the end: what hasn't been read yet has a second to be.
+    pub(super) fn finish(&self) {
+        self.stdout.finish();
+    }
+}
+
+impl Form {
+    fn line(self, event: &(impl fmt::Display + Serialize)) -> String {
+        match self {
+            Form::Text => event.to_string(),
+            Form::Json => serde_json::to_string(event).expect("strings and numbers are JSON"),
+        }
+    }
+}
+
+/// Nobody read stdout, and so many events are missing there.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "dropped")]
+struct Dropped {
+    version: u32,
+    events: u64,
+}
+
+impl Dropped {
+    fn new(events: u64) -> Self {
+        Dropped {
+            version: VERSION,
+            events,
+        }
+    }
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events = counted(self.events, "event", "events");
+        write!(f, "{events} dropped here: nobody read stdout")
     }
 }
 
@@ -93,22 +141,27 @@ impl fmt::Display for Listening {
     }
 }
 
-/// There can't be as many connections as were asked for.
+/// There can't be as many connections and programs as were asked for.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "few_descriptors")]
 pub(super) struct FewDescriptors {
     version: u32,
     max_connections: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_processes: Option<usize>,
     descriptors_needed: u64,
     descriptors_limit: u64,
 }
 
 impl FewDescriptors {
     pub(super) fn of(plan: &Plan) -> Option<Self> {
-        let Shortage { needed, limit } = Shortage::of(plan.max_connections as u64)?;
+        let for_programs = plan.programs.map_or(0, for_programs);
+        let wanted = for_programs.saturating_add(plan.max_connections as u64);
+        let Shortage { needed, limit } = Shortage::of(wanted)?;
         Some(FewDescriptors {
             version: VERSION,
             max_connections: plan.max_connections,
+            max_processes: plan.programs,
             descriptors_needed: needed,
             descriptors_limit: limit,
         })
@@ -119,12 +172,40 @@ impl fmt::Display for FewDescriptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (needed, limit) = (self.descriptors_needed, self.descriptors_limit);
         let shortage = Shortage { needed, limit };
+        let programs = self.max_processes.map_or_else(String::new, |programs| {
+            format!(" and {}", counted(programs as u64, "program", "programs"))
+        });
         write!(
             f,
-            "{} need {} descriptors, and {shortage}: until then, those beyond wait until others have gone",
+            "{}{programs} need {} descriptors, and {shortage}: until then, those beyond wait until others have gone",
             counted(self.max_connections as u64, "connection", "connections"),
             thousands(needed),
         )
+    }
+}
+
+/// Clients will refuse the certificate.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "doubtful_certificate")]
+pub(super) struct DoubtfulCertificate {
+    version: u32,
+    certificate: String,
+    reason: String,
+}
+
+impl DoubtfulCertificate {
+    pub(super) fn of(files: &Files) -> Option<Self> {
+        Some(DoubtfulCertificate {
+            version: VERSION,
+            certificate: files.certificate.to_string_lossy().into_owned(),
+            reason: fitness::doubt(files)?,
+        })
+    }
+}
+
+impl fmt::Display for DoubtfulCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escaped(&self.reason))
     }
 }
 
@@ -249,10 +330,7 @@ impl fmt::Display for Drained {
             "ended after {}: {}, {}, {} told",
             span(self.server.up),
             counted(totals.requests, "request", "requests"),
-            match totals.replies {
-                1 => String::from("1 reply"),
-                replies => format!("{replies} replies"),
-            },
+            counted(totals.replies, "reply", "replies"),
             counted(told(&totals.failures), "failure", "failures"),
         )?;
         if (self.forced, self.unanswered) == (0, 0) {

@@ -9,7 +9,7 @@ use std::{
 use millpond::transport::tls::ServerTls;
 use tokio::task::spawn_blocking;
 
-use super::events::{Events, NotReloaded, Reloaded};
+use super::events::{DoubtfulCertificate, Events, NotReloaded, Reloaded};
 
 /// The TLS that is served, and the files that it is from.
 #[derive(Clone)]
@@ -36,7 +36,12 @@ pub(super) async fn reload(certificates: Option<&Certificates>, events: &Events)
     let tls = tls.clone();
     // The disk may take its time.
     match spawn_blocking(move || tls.reload()).await {
-        Ok(Ok(())) => events.tell(&Reloaded::new(files)),
+        Ok(Ok(())) => {
+            events.tell(&Reloaded::new(files));
+            if let Some(doubtful) = DoubtfulCertificate::of(files) {
+                events.tell(&doubtful);
+            }
+        }
         Ok(Err(error)) => events.tell(&NotReloaded::new(&format!(
             "{error}; the old certificates stay in use"
         ))),

@@ -3,6 +3,7 @@
 mod answering;
 mod events;
 mod exec;
+mod fitness;
 mod hangup;
 mod plan;
 
@@ -20,13 +21,14 @@ use millpond::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
-    events::{Drained, Draining, Events, FewDescriptors, Listening},
+    events::{DoubtfulCertificate, Drained, Draining, Events, FewDescriptors, Listening},
     hangup::Terminal,
     plan::Plan,
 };
 use crate::{
     complaint::Complaint,
     exit::Exit,
+    stderr,
     text::{parse_span, parse_span_above_zero},
 };
 
@@ -56,10 +58,10 @@ pub(crate) struct Arguments {
         env = "MILLPOND_LISTEN"
     )]
     listen: String,
-    /// Who answers: echo, reference (as the article's server does), or exec:PROGRAM ARGS…
+    /// Who answers: echo, reference (a fixed sentence in Chinese and the request), or exec:PROGRAM ARGS…
     ///
-    /// `echo` answers with the request. `reference` answers as the server of the article that the protocol is from. `exec:PROGRAM ARGS…` starts the program
-    /// for each request, without a shell: the request is its input, its output the reply. Quotes keep words together. A program that fails, or whose output
+    /// `echo` answers with the request. `reference` answers as the server of the article in which this protocol was first published, a Node.js tutorial in
+    /// Chinese: a JSON string of "服务端的数据数据:" ("the server's data:") and the request's text. `exec:PROGRAM ARGS…` starts the program for each request, without a shell: the request is its input, its output the reply. Quotes keep words together. A program that fails, or whose output
     /// isn't JSON, makes an error reply (-32603); what it writes to stderr goes to ours.
     #[arg(
         long,
@@ -83,7 +85,7 @@ pub(crate) struct Arguments {
     /// After how long without sending anything a heartbeat is sent; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
-    /// How many connections at once [default: 10000, or what the limit of open files leaves]
+    /// How many connections at once [default: 10,000, or what the limit of open files leaves]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<NonZeroU32>,
     /// How many of them from one address; 0: no such limit
@@ -127,19 +129,25 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    carry_out(arguments).unwrap_or_else(Complaint::report)
+    let exit = carry_out(arguments).unwrap_or_else(Complaint::report);
+    stderr::finish();
+    exit
 }
 
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let plan = plan::parse(arguments)?;
+    let no_thread = |error| Complaint::of(Exit::Failure, &format!("no thread could be started: {error}"));
+    stderr::never_wait().map_err(no_thread)?;
+    let events = Events::new(plan.form).map_err(no_thread)?;
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(serve(plan));
+    let ended = runtime.block_on(serve(plan, &events));
     // Programs that still run are killed when their requests are dropped.
     runtime.shutdown_timeout(LAST_MOMENTS);
+    events.finish();
     ended
 }
 
-async fn serve(plan: Plan) -> Result<Exit, Complaint> {
+async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
     let mut signals = Signals::new().map_err(cant_hear)?;
     let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
@@ -149,26 +157,32 @@ async fn serve(plan: Plan) -> Result<Exit, Complaint> {
         .map_err(|error| Complaint::of(Exit::Failure, &error))?;
     check_exposure(&endpoint, &plan)?;
 
-    let (events, certificates) = (plan.events, plan.certificates.clone());
+    let certificates = plan.certificates.clone();
     let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
     let few_descriptors = FewDescriptors::of(&plan);
+    let doubtful = certificates
+        .as_ref()
+        .and_then(|certificates| DoubtfulCertificate::of(&certificates.files));
     let server = start(plan, listener)?;
     events.tell(&listening);
     if let Some(few_descriptors) = few_descriptors {
         events.tell(&few_descriptors);
     }
+    if let Some(doubtful) = doubtful {
+        events.tell(&doubtful);
+    }
     let early_end = loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::End => break None,
-                Asked::Reload => hangup::reload(certificates.as_ref(), &events).await,
+                Asked::Reload => hangup::reload(certificates.as_ref(), events).await,
             },
             ended = server.ended() => break Some(ended),
         }
     };
     let ended = match early_end {
         Some(ended) => ended,
-        None => drain(&server, within, &mut signals, &events).await,
+        None => drain(&server, within, &mut signals, events).await,
     };
     events.tell(&Drained::new(&ended, server.snapshot()));
     match &ended.failure {

@@ -20,11 +20,14 @@ use millpond::{
 use super::{
     Arguments,
     answering::Answering,
-    events::Events,
+    events::Form,
     exec::Exec,
     hangup::{Certificates, Files},
 };
-use crate::{complaint::Complaint, descriptors};
+use crate::{
+    complaint::Complaint,
+    descriptors::{self, PER_PROGRAM, for_programs},
+};
 
 /// How many connections there are at once where nobody says how many.
 const CONNECTIONS: usize = 10_000;
@@ -38,6 +41,8 @@ pub(super) struct Plan {
     pub(super) insecure_bind: bool,
     pub(super) handler: Answering,
     pub(super) max_handled: Option<usize>,
+    /// How many programs were to run at once, if any; it may be more than there are descriptors for.
+    pub(super) programs: Option<usize>,
     pub(super) deadline: Option<Duration>,
     pub(super) heartbeat: Duration,
     pub(super) max_connections: usize,
@@ -47,7 +52,7 @@ pub(super) struct Plan {
     pub(super) max_bytes_per_connection: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) drain: Duration,
-    pub(super) events: Events,
+    pub(super) form: Form,
 }
 
 pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
@@ -57,7 +62,12 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     if let Some(Certificates { tls, .. }) = &certificates {
         listen_options = listen_options.tls(tls.clone());
     }
-    let (handler, max_handled) = handler(arguments)?;
+    let room = descriptors::room();
+    let processes = processes(arguments.max_processes, room);
+    let (handler, max_handled) = handler(arguments, processes)?;
+    // What each of the two has isn't there for the other.
+    let programs = matches!(handler, Answering::Exec(_)).then_some(processes);
+    let room = room.map(|room| room.saturating_sub(programs.map_or(0, for_programs)));
     let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
     let per_address = to_usize(arguments.max_connections_per_address);
     Ok(Plan {
@@ -68,18 +78,19 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         insecure_bind: arguments.insecure_bind,
         handler,
         max_handled,
+        programs: programs.map(|programs| arguments.max_processes.map_or(programs, NonZeroUsize::get)),
         deadline: unless_zero(arguments.deadline),
         heartbeat: arguments.heartbeat,
-        max_connections: max_connections(arguments.max_connections, descriptors::room()),
+        max_connections: max_connections(arguments.max_connections, room),
         max_connections_per_address: (per_address > 0).then_some(per_address),
         max_frame: to_usize(arguments.max_frame.get()),
         max_bytes: arguments.max_bytes.get(),
         max_bytes_per_connection: arguments.max_bytes_per_connection.get(),
         idle_timeout: unless_zero(arguments.idle_timeout),
         drain: arguments.drain,
-        events: match arguments.json {
-            true => Events::Json,
-            false => Events::Text,
+        form: match arguments.json {
+            true => Form::Json,
+            false => Form::Text,
         },
     })
 }
@@ -111,7 +122,7 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
 }
 
 /// The handler, and how many requests it may have at once where the default isn't right.
-fn handler(arguments: &Arguments) -> Result<(Answering, Option<usize>), Complaint> {
+fn handler(arguments: &Arguments, processes: usize) -> Result<(Answering, Option<usize>), Complaint> {
     let bodies = match arguments.raw {
         true => Bodies::Opaque,
         false => Bodies::Json,
@@ -124,9 +135,6 @@ fn handler(arguments: &Arguments) -> Result<(Answering, Option<usize>), Complain
         "reference" => Ok((Answering::Reference, None)),
         other => match other.strip_prefix("exec:") {
             Some(command) => {
-                let processes = arguments
-                    .max_processes
-                    .map_or_else(default_processes, NonZeroUsize::get);
                 let exec = exec(command, processes, bodies, to_usize(arguments.max_frame.get()))?;
                 let at_once = processes.saturating_add(arguments.max_waiting);
                 Ok((Answering::Exec(exec), Some(at_once)))
@@ -138,9 +146,17 @@ fn handler(arguments: &Arguments) -> Result<(Answering, Option<usize>), Complain
     }
 }
 
-fn default_processes() -> usize {
-    let processors = thread::available_parallelism().map_or(2, NonZeroUsize::get);
-    (2 * processors).max(4)
+/// How many programs run at once: what was asked for, and no more than half of the descriptors last for. The others are for connections.
+fn processes(asked: Option<NonZeroUsize>, room: Option<u64>) -> usize {
+    let by_default = || {
+        let processors = thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        (2 * processors).max(4)
+    };
+    let can_be = room.map_or(usize::MAX, |room| {
+        usize::try_from(room / 2 / PER_PROGRAM).unwrap_or(usize::MAX)
+    });
+    let asked = asked.map_or_else(by_default, NonZeroUsize::get);
+    asked.min(can_be).max(1)
 }
 
 fn exec(command: &str, processes: usize, bodies: Bodies, max_reply: usize) -> Result<Exec, Complaint> {
@@ -200,5 +216,14 @@ mod tests {
         assert_eq!(max_connections(None, Some(0)), 1);
         assert_eq!(max_connections(None, None), 10_000);
         assert_eq!(max_connections(NonZeroU32::new(20_000), Some(960)), 20_000);
+    }
+
+    #[test]
+    fn programs_have_half_of_the_descriptors_at_most() {
+        assert_eq!(processes(NonZeroUsize::new(64), Some(192)), 24);
+        assert_eq!(processes(NonZeroUsize::new(64), Some(960)), 64);
+        assert_eq!(processes(NonZeroUsize::new(64), Some(0)), 1);
+        assert_eq!(processes(NonZeroUsize::new(3), None), 3);
+        assert!(processes(None, None) >= 4);
     }
 }

@@ -33,10 +33,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         {
             self.ending = Some(due.reason());
         }
-        if self.listens() {
-            if self.pulse.is_dead(now) {
-                return Err(Closed::HeartbeatMissed);
-            }
+        if self.listens() && self.pulse.is_dead(now) {
+            return Err(Closed::HeartbeatMissed);
         }
         if passed(self.idle_due()) {
             return Err(Closed::IdleTimeout);

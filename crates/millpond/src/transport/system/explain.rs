@@ -2,8 +2,10 @@
 //! blocks; then a pure function makes a sentence of them.
 
 use std::{
-    io,
+    fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    os::unix::fs::FileTypeExt,
+    path::Path,
 };
 
 use nix::errno::Errno;
@@ -27,6 +29,30 @@ pub struct Facts {
     pub time_wait_reuse: Option<u8>,
     /// How many files may be open.
     pub descriptors: Option<DescriptorLimits>,
+    /// What is at the path of a Unix socket, if that is none: to dial it is refused like a socket that nobody listens on.
+    pub no_socket: Option<NoSocket>,
+}
+
+/// What is found where a Unix socket was to be dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoSocket {
+    /// A folder.
+    Folder,
+    /// A file, a device, a pipe.
+    File,
+}
+
+impl NoSocket {
+    /// `None` if there is a socket, or nothing that can be looked at. It asks the file system, and so it may block.
+    pub fn at(path: &Path) -> Option<NoSocket> {
+        let kind = fs::metadata(path).ok()?.file_type();
+        match kind.is_socket() {
+            true => None,
+            false if kind.is_dir() => Some(NoSocket::Folder),
+            false => Some(NoSocket::File),
+        }
+    }
 }
 
 impl Facts {
@@ -83,6 +109,13 @@ pub fn explain(error: &io::Error, facts: &Facts) -> Option<String> {
         Errno::ENOBUFS | Errno::ENOMEM => {
             "the kernel has no memory left for another socket; see the machine's free memory, and net.ipv4.tcp_mem"
         }
+        Errno::ECONNREFUSED if facts.no_socket == Some(NoSocket::Folder) => {
+            "this is a folder: give the path of a socket in it"
+        }
+        Errno::ECONNREFUSED if facts.no_socket == Some(NoSocket::File) => {
+            "there is a file, and it is no socket"
+        }
+        Errno::ENOTDIR if unix => "a part of the path before its last is no folder",
         Errno::ECONNREFUSED if unix => "the socket file is there, but nobody listens on it",
         Errno::ECONNREFUSED => "nothing listens there",
         Errno::ENOENT if unix => "there is no such socket file; has the listener been started?",
@@ -393,6 +426,10 @@ mod tests {
     fn every_other_error_has_its_phrase() {
         let tcp = Facts::of(Some(address("10.0.0.1:80")));
         let unix = Facts::of(None);
+        let at = |no_socket| Facts {
+            no_socket: Some(no_socket),
+            ..Facts::of(None)
+        };
         let memory = "the kernel has no memory left for another socket; see the machine's free memory, and net.ipv4.tcp_mem";
         for (errno, facts, phrase) in [
             (Errno::ENOBUFS, &tcp, Some(memory)),
@@ -402,6 +439,21 @@ mod tests {
                 Errno::ECONNREFUSED,
                 &unix,
                 Some("the socket file is there, but nobody listens on it"),
+            ),
+            (
+                Errno::ECONNREFUSED,
+                &at(NoSocket::Folder),
+                Some("this is a folder: give the path of a socket in it"),
+            ),
+            (
+                Errno::ECONNREFUSED,
+                &at(NoSocket::File),
+                Some("there is a file, and it is no socket"),
+            ),
+            (
+                Errno::ENOTDIR,
+                &unix,
+                Some("a part of the path before its last is no folder"),
             ),
             (
                 Errno::ENOENT,

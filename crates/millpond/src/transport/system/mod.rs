@@ -20,7 +20,7 @@ mod transmission;
 use std::{fmt, io};
 
 pub use self::{
-    explain::{Facts, explain},
+    explain::{Facts, NoSocket, explain},
     limits::{DescriptorLimits, SystemFiles, descriptor_limits},
     ports::{PortUse, port_use, port_use_from},
     sockets::{SocketQueue, SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},

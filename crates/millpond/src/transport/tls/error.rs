@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use rustls::{
-    AlertDescription, CertificateError, Error, InvalidMessage,
+    AlertDescription, CertificateError, Error, InvalidMessage, OtherError,
     pki_types::{InvalidDnsNameError, ServerName, UnixTime, pem},
 };
 
@@ -174,8 +174,20 @@ pub enum TlsError {
         /// What rustls says.
         source: Error,
     },
+    /// The peer shows the certificate of a CA as its own.
+    #[error(
+        "the peer's certificate is that of a CA, which can't be a peer's own as well: `openssl req -x509` makes such ones unless it \
+         is told -addext basicConstraints=critical,CA:FALSE; it has to be replaced there"
+    )]
+    CaUsedAsEndEntity {
+        /// What rustls says.
+        source: Error,
+    },
     /// The peer's certificate is unfit in another way: revoked, forged, for another purpose. Whoever runs the peer has to act.
-    #[error("the peer's certificate can't be accepted, and has to be replaced there: {source}")]
+    #[error(
+        "the peer's certificate can't be accepted, and has to be replaced there: {}",
+        fault(source)
+    )]
     CertificateRejected {
         /// What rustls says.
         source: Error,
@@ -287,6 +299,15 @@ impl TlsError {
         }
     }
 
+    /// Whether the server has refused the client, for it showed no certificate or not the right one: nobody has read what the client sent after
+    /// the handshake, if it has sent anything.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            TlsError::CertificateRequired { .. } | TlsError::OwnCertificateRefused { .. }
+        )
+    }
+
     fn explain(source: Error, side: Side) -> TlsError {
         match &source {
             Error::InvalidCertificate(fault) => {
@@ -327,6 +348,9 @@ impl TlsError {
                 source,
             },
             CertificateError::UnknownIssuer => TlsError::UnknownIssuer { side, source },
+            CertificateError::Other(OtherError(error)) if error.to_string() == "CaUsedAsEndEntity" => {
+                TlsError::CaUsedAsEndEntity { source }
+            }
             _ => TlsError::CertificateRejected { source },
         }
     }
@@ -351,6 +375,11 @@ impl TlsError {
             _ => TlsError::Protocol(source),
         }
     }
+}
+
+/// The same error once more, if it is one of rustls: as [`TlsError::of_stream`] tells it.
+pub(crate) fn repeated(error: &io::Error) -> Option<io::Error> {
+    Some(io::Error::new(error.kind(), rustls_error(error)?.clone()))
 }
 
 /// The error of rustls that tokio-rustls wrapped, if it is one.
@@ -384,6 +413,22 @@ fn plain(presented: &str) -> String {
         Some((_, name)) => name.trim_matches('"').to_owned(),
         None => presented.to_owned(),
     }
+}
+
+/// What is wrong with a certificate. What rustls has no variant for is named by webpki, as `UnsupportedCriticalExtension`.
+fn fault(source: &Error) -> String {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(error))) = source else {
+        return source.to_string();
+    };
+    let mut words = String::new();
+    for character in error.to_string().chars() {
+        match character.is_ascii_uppercase() {
+            true if words.is_empty() => words.push(character.to_ascii_lowercase()),
+            true => words.extend([' ', character.to_ascii_lowercase()]),
+            false => words.push(character),
+        }
+    }
+    words
 }
 
 /// A certificate's names, escaped: they come from the network.

@@ -38,6 +38,7 @@ mod server;
 
 pub use client::{ClientTls, ClientTlsBuilder};
 pub use credentials::TlsVersion;
+pub(crate) use error::repeated;
 pub use error::{Side, TlsConfigError, TlsError};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 pub use server::{ClientCertificates, ServerTls, ServerTlsBuilder};

@@ -37,10 +37,10 @@ pub(in super::super) fn html(results: &Results) -> Result<String, NotDrawn> {
                     h1 { (title) }
                     p { (words::settings(results)) }
                     @if let Some(ending) = words::ending(results) { p { strong { (ending) } } }
-                    (warnings(results))
                     @if !results.modes.is_empty() { (figures(results)) }
                     (factors(results))
                     (failures(results))
+                    (warnings(results))
                     figure {
                         div.wide { (PreEscaped(wide)) }
                         div.narrow { (PreEscaped(narrow)) }

@@ -40,6 +40,18 @@ fn as_csv() {
 }
 
 #[test]
+fn figures_come_before_what_casts_doubt_on_them() {
+    let page = html(&fixture::closed()).expect("drawn");
+    let figures = page.find("right replies a second").expect("figures");
+    let doubts = page.find("role=\"note\"").expect("warnings");
+    assert!(figures < doubts);
+    assert!(page.contains("--expect says what it must be"));
+    let mut expected = fixture::closed();
+    expected.expected = true;
+    assert!(!html(&expected).expect("drawn").contains("--expect says"));
+}
+
+#[test]
 fn as_markdown() {
     insta::assert_snapshot!(markdown(&fixture::closed()));
 }

@@ -21,8 +21,12 @@ pub(super) fn settings(results: &Results) -> String {
         ),
         None => String::from("closed loop: each caller sends when it has its reply"),
     };
+    let judged = match results.expected {
+        true => "",
+        false => " Any reply counts as right that is no error: --expect says what it must be.",
+    };
     format!(
-        "{}, at most {} from a pool, bodies of {} in {} frames; {paced}. {} here for the callers.",
+        "{}, at most {} from a pool, bodies of {} in {} frames; {paced}. {} here for the callers.{judged}",
         counted(results.callers.into(), "caller", "callers"),
         counted(results.connections.into(), "connection", "connections"),
         counted(results.body_bytes as u64, "byte", "bytes"),

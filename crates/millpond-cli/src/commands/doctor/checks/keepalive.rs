@@ -20,6 +20,9 @@ const FORGETTING: [(u64, &str); 4] = [
     (600, "Google Cloud's firewall (10 minutes)"),
 ];
 
+/// After how many seconds the first probe goes out where nobody has set anything.
+const DEFAULT: u64 = 7_200;
+
 pub(super) const KEEPALIVE: Check = Check {
     name: "keepalive",
     about: "whether idle connections outlive the NAT and the load balancers between",
@@ -28,7 +31,7 @@ pub(super) const KEEPALIVE: Check = Check {
           for keepalive without saying when; millpond's do say: after 30 s.",
     systems: Systems::Linux,
     watches: &[],
-    // Never bad: whether there is such a machine between isn't known.
+    // The kernel's default is no fault: whether there is such a machine between isn't known, and programs may say when. Later is one.
     examine,
 };
 
@@ -47,10 +50,14 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         long_span(Duration::from_secs(time)),
         long_span(Duration::from_secs(noticed))
     );
+    let mark = match time > DEFAULT {
+        true => Mark::Warning,
+        false => Mark::Good,
+    };
     let finding = match sooner.is_empty() {
-        true => check.finding(Mark::Good, found),
+        true => check.finding(mark, found),
         false => check
-            .finding(Mark::Warning, format!("{found} Before that an idle connection is forgotten by {}.", listed(&sooner)))
+            .finding(mark, format!("{found} Before that an idle connection is forgotten by {}.", listed(&sooner)))
             .advice(
                 "Let programs set keepalive on their sockets (TCP_KEEPIDLE) or send heartbeats; for those that can't, set \
                  net.ipv4.tcp_keepalive_time=120, net.ipv4.tcp_keepalive_intvl=30 and net.ipv4.tcp_keepalive_probes=4.",
@@ -96,18 +103,21 @@ mod tests {
     #[test]
     fn those_who_forget_sooner_are_named() {
         let finding = keepalive("350");
-        assert_eq!(finding.mark, Mark::Warning);
+        assert_eq!(finding.mark, Mark::Good);
         assert!(
             finding.found.contains("(5 minutes) and AWS") && !finding.found.contains("Google"),
             "{finding:?}"
         );
         let finding = keepalive("7200");
+        assert_eq!(finding.mark, Mark::Good, "the kernel's default");
+        assert!(finding.advice.is_some(), "{finding:?}");
         assert!(
             finding
                 .found
                 .contains("after 2 h, a dead peer is noticed after 2 h 11 min."),
             "{finding:?}"
         );
+        assert_eq!(keepalive("7201").mark, Mark::Warning);
         assert_eq!(keepalive("18446744073709551615").mark, Mark::Warning);
     }
 }

@@ -3,17 +3,10 @@
 
 use std::time::Duration;
 
-use millpond::transport::{
-    ConnectError, ConnectFailure, Dialer, Stream,
-    tls::{Side, TlsError},
-};
+use millpond::transport::{ConnectError, ConnectFailure, Dialer, Stream, tls::TlsError};
 use rustls::HandshakeKind;
-use tokio::{io::AsyncReadExt, time::timeout};
 
-use super::certificate::Certificate;
-
-/// What a server has to say right after a handshake, session tickets or a refusal, is here after this long.
-const AFTERWARDS: Duration = Duration::from_millis(300);
+use crate::{certificate::Certificate, commands::tls::refusal};
 
 /// A handshake that succeeded.
 #[derive(Debug)]
@@ -66,7 +59,7 @@ pub(super) async fn shake(dialer: &Dialer) -> (Result<Shaken, Broken>, Option<St
         Err(error) => return (Err(broken(&error)), None),
     };
     if let Some(refused) = refusal(&mut dialled.stream).await {
-        return (Err(refused), Some(dialled.stream));
+        return (Err(of_tls(&refused)), Some(dialled.stream));
     }
     let mut shaken = match shaken(&dialled.stream, dialled.timings.tls.unwrap_or_default()) {
         Some(shaken) => shaken,
@@ -89,18 +82,6 @@ pub(super) async fn shake(dialer: &Dialer) -> (Result<Shaken, Broken>, Option<St
         took: again.timings.tls.unwrap_or_default(),
     });
     (Ok(shaken), Some(dialled.stream))
-}
-
-/// Takes in what the server says by itself. By TLS 1.3 it is only now that it refuses a client's certificate.
-async fn refusal(stream: &mut Stream) -> Option<Broken> {
-    let error = timeout(AFTERWARDS, stream.read(&mut [0; 1024]))
-        .await
-        .ok()?
-        .err()?;
-    match TlsError::of_stream(&error, Side::Client)? {
-        TlsError::Truncated => None,
-        error => Some(of_tls(&error)),
-    }
 }
 
 fn shaken(stream: &Stream, took: Duration) -> Option<Shaken> {

@@ -7,11 +7,11 @@ use rustls::pki_types::UnixTime;
 
 use super::{
     Destination,
-    certificate::{Certificate, RENEWED_BEFORE, long},
     facts::{Attempt, Came, Facts, Lookup, Path},
     handshake::{Broken, Cure, Shaken},
 };
 use crate::{
+    certificate::{Certificate, RENEWED_BEFORE, long},
     commands::doctor::{
         finding::{Finding, Mark, NETLINK, ONLY_ON_LINUX},
         towards,

@@ -19,14 +19,16 @@ use tokio::{io::AsyncReadExt, task::JoinHandle};
 
 use super::{
     Destination, DestinationFlags,
-    certificate::Certificate,
     facts::{Attempt, Came, Lookup, Path},
     handshake::{Broken, Cure, Second, Shaken},
     judge::{connect, no_session, path, resolve, session},
 };
-use crate::commands::doctor::{
-    asked::Asked,
-    finding::{Finding, Mark},
+use crate::{
+    certificate::Certificate,
+    commands::doctor::{
+        asked::Asked,
+        finding::{Finding, Mark},
+    },
 };
 
 const DAY: u64 = 24 * 60 * 60;
@@ -187,6 +189,7 @@ fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_bad() {
                     issuer: String::from("CN=R11"),
                     ends_at: String::from("2033-05-18"),
                     ends: Duration::from_secs(ends),
+                    is_ca: false,
                 }),
                 took: Duration::from_millis(3),
                 second: Some(Second {

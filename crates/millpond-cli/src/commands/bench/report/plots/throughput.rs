@@ -42,7 +42,7 @@ fn draw(area: &Area<'_>, size: Size, results: &Results) -> Drawn {
             title: "Throughput",
             legend: Vec::new(),
             x: Axis {
-                name: "bar: median; points: each round, in order",
+                name: "bar: all rounds; points: each, in order",
                 scale: Scale {
                     range: 0.0..modes.len() as f64,
                     ticks: middles.clone(),

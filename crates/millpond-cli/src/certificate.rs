@@ -1,10 +1,11 @@
-//! What a server's certificate says of itself: for which names, from when until when, by whom. All of it is the network's, and may be anything.
+//! What a certificate says of itself: for which names, from when until when, by whom, and whether it is a CA's. All of it is the network's, or
+//! a file's, and may be anything.
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use x509_cert::{
     der::Decode,
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    ext::pkix::{BasicConstraints, SubjectAltName, name::GeneralName},
     name::Name,
     time::Time,
 };
@@ -13,45 +14,51 @@ use x509_cert::{
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Renewing takes its time, and a dozen machines may have to be told: from so many days before the end on somebody should know.
-pub(super) const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+pub(crate) const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Certificate {
-    pub(super) names: Vec<String>,
-    pub(super) issuer: String,
+pub(crate) struct Certificate {
+    pub(crate) names: Vec<String>,
+    pub(crate) issuer: String,
     /// As the certificate writes it.
-    pub(super) ends_at: String,
+    pub(crate) ends_at: String,
     /// Since 1970.
-    pub(super) ends: Duration,
+    pub(crate) ends: Duration,
+    /// It may issue others.
+    pub(crate) is_ca: bool,
 }
 
 impl Certificate {
     /// From its DER.
-    pub(super) fn read(der: &[u8]) -> Result<Certificate, String> {
+    pub(crate) fn read(der: &[u8]) -> Result<Certificate, String> {
         let certificate = x509_cert::Certificate::from_der(der).map_err(|error| error.to_string())?;
         let told = certificate.tbs_certificate;
         let (_, names) = told
             .get::<SubjectAltName>()
             .map_err(|error| error.to_string())?
             .unwrap_or((false, SubjectAltName(Vec::new())));
+        let constraints = told
+            .get::<BasicConstraints>()
+            .map_err(|error| error.to_string())?;
         let ends = told.validity.not_after;
         Ok(Certificate {
             names: names.0.iter().filter_map(name).collect(),
             issuer: distinguished(&told.issuer),
             ends_at: date(&ends),
             ends: ends.to_unix_duration(),
+            is_ca: constraints.is_some_and(|(_, constraints)| constraints.ca),
         })
     }
 
     /// How long it goes on, `now` being the time since 1970; `None` if it has ended.
-    pub(super) fn left(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn left(&self, now: Duration) -> Option<Duration> {
         self.ends.checked_sub(now).filter(|left| !left.is_zero())
     }
 }
 
 /// `3 days`, `5 hours`.
-pub(super) fn long(time: Duration) -> String {
+pub(crate) fn long(time: Duration) -> String {
     let (count, unit) = match time.as_secs() / DAY.as_secs() {
         0 => (time.as_secs() / 3600, "hour"),
         days => (days, "day"),
