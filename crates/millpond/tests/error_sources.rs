@@ -72,7 +72,7 @@ async fn the_connectors_own_error_is_found_by_its_type() {
     says_each_once(&error);
     assert_eq!(
         Chain(&error).to_string(),
-        "the endpoint is unavailable: dials have failed, 1 in a row, the last 0 µs ago: the dial failed: \
+        "the endpoint is unavailable: dials have failed, 1 in a row, the last just now: the dial failed: \
          login refused with 530: the disk is full"
     );
 

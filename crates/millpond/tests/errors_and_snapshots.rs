@@ -92,9 +92,10 @@ async fn who_waits_for_itself_outside_of_tasks_is_told_so() {
     let mine = pool.acquire().await.unwrap().detach();
     drop(mine);
     drop(by_task);
+    // Both are idle, so that the other thread waits for nothing while this one's clock stands.
+    drop([pool.acquire().await.unwrap(), pool.acquire().await.unwrap()]);
     let other = pool.clone();
-    let elsewhere =
-        std::thread::spawn(move || [other.try_acquire().unwrap(), other.blocking_acquire().unwrap()]);
+    let elsewhere = std::thread::spawn(move || [other.try_acquire().unwrap(), other.try_acquire().unwrap()]);
     let elsewhere = tokio::task::spawn_blocking(|| elsewhere.join().unwrap())
         .await
         .unwrap();

@@ -67,8 +67,7 @@ use crate::{
 /// A reply is that of its request, or none: a connection with an unfinished exchange on it is reset, so that the kernel doesn't go on
 /// delivering a request that nobody waits for. A request is sent a second time only
 /// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
-/// that had served before, or if the server answered that it didn't take it, as one that drains does
-/// ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN), of [`request`](Client::request) only); only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+/// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
 ///
 /// # What a server can spoil
 ///
@@ -184,12 +183,6 @@ impl<F: Framing> Client<F> {
     /// Requests that are served before all that are less urgent, where callers wait.
     pub fn priority(&self, priority: Priority) -> Requests<'_, F> {
         self.requests().priority(priority)
-    }
-
-    /// Requests that wait for a connection until their own deadline while the server can't be reached: see
-    /// [`Requests::wait_through_outage`].
-    pub fn wait_through_outage(&self) -> Requests<'_, F> {
-        self.requests().wait_through_outage()
     }
 
     fn requests(&self) -> Requests<'_, F> {

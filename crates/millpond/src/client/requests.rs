@@ -40,11 +40,7 @@ pub struct Requests<'c, F: Framing = LengthJson> {
     deadline: Duration,
     repetition: Repetition,
     priority: Priority,
-    waits_through_outage: bool,
 }
-
-/// Whether a reply says that the request was not taken, and so not executed.
-type IsNotTaken = fn(&[u8]) -> bool;
 
 /// The times of a request.
 struct Times {
@@ -64,15 +60,6 @@ impl Times {
     }
 }
 
-/// What became of the first attempt, where there is a second.
-enum First {
-    /// This is the first.
-    None,
-    /// The server answered that it didn't take the request.
-    NotTaken(Bytes),
-    Failed(ExchangeError),
-}
-
 /// An attempt that brought no reply.
 enum Attempt {
     /// There was no connection.
@@ -84,15 +71,6 @@ enum Attempt {
     },
 }
 
-impl Attempt {
-    fn cannot_have_executed(&self) -> bool {
-        match self {
-            Attempt::Refused(_) => true,
-            Attempt::Exchanged { error, .. } => error.progress == Progress::Unsent,
-        }
-    }
-}
-
 impl<'c, F: Framing> Requests<'c, F> {
     pub(super) fn new(client: &'c Client<F>, deadline: Duration) -> Self {
         Requests {
@@ -100,7 +78,6 @@ impl<'c, F: Framing> Requests<'c, F> {
             deadline,
             repetition: Repetition::default(),
             priority: Priority::NORMAL,
-            waits_through_outage: false,
         }
     }
 
@@ -122,14 +99,6 @@ impl<'c, F: Framing> Requests<'c, F> {
         self
     }
 
-    /// As [`Acquire::wait_through_outage`](crate::pool::Acquire::wait_through_outage): while the server can't be reached the request waits until
-    /// its own deadline, whatever the pool's [`outage_grace`](crate::pool::Builder::outage_grace) and
-    /// [`acquire_timeout`](crate::pool::Builder::acquire_timeout) are.
-    pub fn wait_through_outage(mut self) -> Self {
-        self.waits_through_outage = true;
-        self
-    }
-
     /// As [`Client::exchange`].
     ///
     /// # Errors
@@ -141,7 +110,7 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::request`].
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        self.exchange_from(Location::caller(), body, |_| false)
+        self.exchange_from(Location::caller(), body)
     }
 
     /// `place` is where the caller's code asks.
@@ -149,35 +118,20 @@ impl<'c, F: Framing> Requests<'c, F> {
         self,
         place: &'static Location<'static>,
         body: &[u8],
-        is_not_taken: IsNotTaken,
     ) -> Result<Bytes, RequestError> {
         let client = self.client;
         client.retries.pay_in();
         let mut times = Times::within(self.deadline);
-        let mut first = First::None;
+        let mut first = None;
         loop {
             let attempt = match &client.pipelines {
-                Some(pipelines) => {
-                    self.attempt_pipelined(pipelines, place, body, &mut times, is_not_taken)
-                        .await
-                }
-                None => self.attempt(place, body, &mut times, is_not_taken).await,
+                Some(pipelines) => self.attempt_pipelined(pipelines, body, &mut times.due).await,
+                None => self.attempt(place, body, &mut times).await,
             };
-            first = match attempt {
-                Ok(reply) if is_not_taken(&reply) => match first {
-                    First::None if self.pays_another(&mut times) => First::NotTaken(reply),
-                    // What may have been executed must be told.
-                    First::Failed(error) if error.progress > Progress::Unsent => {
-                        return Err(RequestError::of(error, self.deadline));
-                    }
-                    _ => return Ok(reply),
-                },
+            match attempt {
                 Ok(reply) => return Ok(reply),
-                Err(attempt) => match (first, *attempt) {
-                    (First::NotTaken(reply), attempt) if attempt.cannot_have_executed() => return Ok(reply),
-                    (first, attempt) => First::Failed(self.gives_up(attempt, first, &mut times)?),
-                },
-            };
+                Err(attempt) => first = Some(self.gives_up(*attempt, first, &mut times)?),
+            }
         }
     }
 
@@ -186,17 +140,15 @@ impl<'c, F: Framing> Requests<'c, F> {
     fn gives_up(
         &self,
         attempt: Attempt,
-        first: First,
+        first: Option<ExchangeError>,
         times: &mut Times,
     ) -> Result<ExchangeError, RequestError> {
         let (mut error, had_served) = match attempt {
             Attempt::Exchanged { error, had_served } => (error, had_served),
             // What may have been executed must be told.
             Attempt::Refused(error) => {
-                return Err(match first {
-                    First::Failed(first) => RequestError::of(first, self.deadline),
-                    First::None | First::NotTaken(_) => RequestError::Acquire(error),
-                });
+                let first = first.map(|first| RequestError::of(first, self.deadline));
+                return Err(first.unwrap_or(RequestError::Acquire(error)));
             }
         };
         let harmless = match error.progress {
@@ -209,25 +161,17 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Progress::Unsent => error.cause.ended_connection(),
                 _ => error.cause.ended_by_peer(),
             };
-        let may_repeat = harmless && is_old_news && matches!(first, First::None);
-        if may_repeat && self.pays_another(times) {
-            return Ok(error);
-        }
-        if let First::Failed(first) = first {
-            error.progress = first.progress.max(error.progress);
-        }
-        Err(RequestError::of(error, self.deadline))
-    }
-
-    /// Whether the budget has another attempt for a request that may be sent again. If nobody has looked at the clock, it has only just begun.
-    fn pays_another(&self, times: &mut Times) -> bool {
         let now = Instant::now();
-        if self.client.retries.withdraw(now) == Withdrawal::Refused {
-            return false;
+        if !(harmless && is_old_news && first.is_none())
+            || self.client.retries.withdraw(now) == Withdrawal::Refused
+        {
+            error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
+            return Err(RequestError::of(error, self.deadline));
         }
+        // If nobody has looked at the clock, it has only just begun.
         times.due.settle(now);
         times.began = Some(now);
-        true
+        Ok(error)
     }
 
     /// One exchange alone on a connection.
@@ -236,7 +180,6 @@ impl<'c, F: Framing> Requests<'c, F> {
         place: &'static Location<'static>,
         body: &[u8],
         times: &mut Times,
-        is_not_taken: IsNotTaken,
     ) -> Result<Bytes, Box<Attempt>> {
         let pool = &self.client.pool;
         let mut session = self.acquire(place, times).await?;
@@ -251,9 +194,6 @@ impl<'c, F: Framing> Requests<'c, F> {
             Ok(reply) => {
                 if session.is_flooded() {
                     session.discard_because(Eviction::UnsolicitedBytes);
-                } else if is_not_taken(&reply) {
-                    // Its server drains, and will close it.
-                    session.discard_because(Eviction::Discarded);
                 }
                 return Ok(reply);
             }
@@ -273,14 +213,9 @@ impl<'c, F: Framing> Requests<'c, F> {
         place: &'static Location<'static>,
         times: &mut Times,
     ) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
-        let limit = self.client.pool.lender().acquire_timeout;
-        let limit = limit
-            .filter(|_| !self.waits_through_outage)
-            .unwrap_or(Duration::MAX);
-        let mut acquire = self.client.pool.acquire_from(place).priority(self.priority);
-        if self.waits_through_outage {
-            acquire = acquire.wait_through_outage();
-        }
+        let limit = self.client.pool.lender().acquire_timeout.unwrap_or(Duration::MAX);
+        let acquire = self.client.pool.acquire_from(place);
+        let acquire = acquire.priority(self.priority);
         // What is left for the exchange when the time for waiting is up.
         let mut left = Duration::ZERO;
         let mut acquire = pin!(match times.due {
@@ -316,29 +251,12 @@ impl<'c, F: Framing> Requests<'c, F> {
     async fn attempt_pipelined(
         &self,
         pipelines: &Pipelines<F>,
-        place: &'static Location<'static>,
         body: &[u8],
-        times: &mut Times,
-        is_not_taken: IsNotTaken,
+        due: &mut Due,
     ) -> Result<Bytes, Box<Attempt>> {
-        loop {
-            let exchanged = pipelines.exchange(body, times.due, self.priority).await;
-            let failed = match exchanged {
-                Ok(reply) => {
-                    if is_not_taken(&reply.body) {
-                        // Its server drains, and will close it.
-                        pipelines.retire(&reply);
-                    }
-                    return Ok(reply.body);
-                }
-                Err(failed) => *failed,
-            };
-            return Err(Box::new(match failed {
-                Failed::Acquire(AcquireError::Unavailable { .. }) if self.waits_through_outage => {
-                    // Until there is a connection at all, which is given back unused.
-                    drop(self.acquire(place, times).await?);
-                    continue;
-                }
+        let exchanged = pipelines.exchange(body, *due, self.priority).await;
+        exchanged.map_err(|failed| {
+            Box::new(match *failed {
                 Failed::Acquire(error) => Attempt::Refused(error),
                 Failed::Exchange {
                     cause,
@@ -346,12 +264,12 @@ impl<'c, F: Framing> Requests<'c, F> {
                     had_served,
                     deadline,
                 } => {
-                    times.due = deadline.map_or(times.due, Due::At);
+                    *due = deadline.map_or(*due, Due::At);
                     let error = ExchangeError { progress, cause };
                     Attempt::Exchanged { error, had_served }
                 }
-            }));
-        }
+            })
+        })
     }
 }
 
@@ -377,13 +295,7 @@ impl<'c> Requests<'c, LengthJson> {
         let place = Location::caller();
         let body = json::write(value).map_err(RequestError::Unserializable);
         async move {
-            let is_not_taken: IsNotTaken = match self.client.settings.error_replies {
-                ErrorReplies::AreErrors => {
-                    |reply| json::as_error_reply(reply).is_some_and(|error| error.code == json::NOT_TAKEN)
-                }
-                ErrorReplies::AreReplies => |_| false,
-            };
-            let reply = self.exchange_from(place, &body?, is_not_taken).await?;
+            let reply = self.exchange_from(place, &body?).await?;
             if self.client.settings.error_replies == ErrorReplies::AreErrors
                 && let Some(error) = json::as_error_reply(&reply)
             {

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Failed, LOOK, Reply, Shared,
+    Failed, LOOK, Shared,
     state::{Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
@@ -306,9 +306,8 @@ impl<F: Framing> Driver<F> {
             return;
         }
         self.shared.unread.fetch_add(self.tell.len(), Ordering::Relaxed);
-        let came_on = self.id.expect("it has been read on");
         for (reply, body) in self.tell.drain(..) {
-            if reply.send(Ok(Reply { body, came_on })).is_err() {
+            if reply.send(Ok(body)).is_err() {
                 self.shared.unread.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -418,10 +417,9 @@ impl<F: Framing> Driver<F> {
     fn tick(&mut self, id: Id) -> bool {
         self.shared.reconsider();
         let mut wire = self.wire.lock();
-        let (retired, quiet, leases) = {
+        let (quiet, leases) = {
             let mut state = self.shared.state.lock();
             (
-                state.is_retired(id),
                 wire.is_done() && state.end_if_quiet(id),
                 state.lease_for_waiting(),
             )
@@ -433,8 +431,6 @@ impl<F: Framing> Driver<F> {
             connection.rest(self.shared.lender.connector.framing());
             if connection.is_dirty() {
                 connection.discard_because(Eviction::UnsolicitedBytes);
-            } else if retired {
-                connection.discard_because(Eviction::Discarded);
             }
         }
         self.shared.lease(leases);

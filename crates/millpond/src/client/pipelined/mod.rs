@@ -74,15 +74,8 @@ impl Default for Pipelining {
 /// How often a pipeline's driver looks at the clock.
 pub(super) const LOOK: Duration = Duration::from_millis(25);
 
-/// A reply, and on which pipeline it came.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) body: Bytes,
-    came_on: state::Id,
-}
-
 /// What a caller is told.
-type Answer = Result<Reply, Box<Failed>>;
+type Answer = Result<Bytes, Box<Failed>>;
 
 type Sender = oneshot::Sender<Answer>;
 
@@ -256,14 +249,6 @@ impl<F: Framing> Pipelines<F> {
                 Some(error) => Err(error),
                 None => awaited.last_word().await,
             },
-        }
-    }
-
-    /// Begins nothing more on the pipeline that brought this reply; it ends when all that is in flight on it has been answered.
-    pub(super) fn retire(&self, reply: &Reply) {
-        let driver = self.shared.state.lock().retire(reply.came_on);
-        if let Some(driver) = driver {
-            driver.wake();
         }
     }
 

@@ -214,7 +214,6 @@ impl<K: Kinds> State<K> {
             driver,
             looks_at: Some(now),
             recall: Recall::No,
-            retired: false,
             expected: VecDeque::new(),
             bytes: 0,
             outgoing: Vec::new(),
@@ -341,18 +340,6 @@ impl<K: Kinds> State<K> {
         quiet
     }
 
-    /// Nothing more is to be begun on a pipeline. Its driver is to be woken.
-    pub(super) fn retire(&mut self, id: Id) -> Option<Waker> {
-        let pipeline = of(&mut self.pipelines, id)?;
-        pipeline.retired = true;
-        pipeline.recall = Recall::Now;
-        Some(pipeline.driver.clone())
-    }
-
-    pub(super) fn is_retired(&mut self, id: Id) -> bool {
-        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.retired)
-    }
-
     /// Connections to lease for those who wait, after a pipeline has ended, or when they have waited for long.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
         let impatient = !self.proven && self.leasing == 0 && self.live() < self.max_pipelines;
@@ -422,10 +409,7 @@ impl<K: Kinds> State<K> {
         self.max_pipelines = max_pipelines;
         let mut wakes = Vec::new();
         for pipeline in self.pipelines.iter_mut().flatten() {
-            let recall = match pipeline.retired {
-                true => Recall::Now,
-                false => recall(pipeline.slot),
-            };
+            let recall = recall(pipeline.slot);
             if std::mem::replace(&mut pipeline.recall, recall) != recall {
                 wakes.push(pipeline.driver.clone());
             }

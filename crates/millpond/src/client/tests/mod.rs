@@ -3,7 +3,6 @@
 
 mod beats;
 mod cancelling;
-mod draining;
 mod exchanges;
 mod floods;
 mod pipelined;

@@ -17,8 +17,6 @@ pub(super) struct Pipeline<K: Kinds> {
     /// When the driver will look by itself. Nothing from when it has looked until it has said so: whoever comes in between asks it to look again.
     pub(super) looks_at: Option<Instant>,
     pub(super) recall: Recall,
-    /// Its server takes no more requests on it.
-    pub(super) retired: bool,
     pub(super) expected: VecDeque<Expected<K>>,
     /// The requests' bytes that have not been answered.
     pub(super) bytes: usize,
