@@ -185,6 +185,38 @@ async fn whoever_was_refused_is_listened_to_until_it_is_silent_but_not_for_long(
     }
 }
 
+/// Its request may be on its way already: one that crossed the end would be lost.
+#[tokio::test(start_paused = true)]
+async fn who_has_just_connected_or_had_a_reply_may_ask_once_more() {
+    for (had_a_reply, pause, reply) in [
+        (false, 90, Some("[2]")),
+        (true, 90, Some("[2]")),
+        (false, 110, None),
+        (true, 110, None),
+    ] {
+        let site = serve_with(Server::builder(raw(async |body: Bytes| Ok(body)))).await;
+        let mut client = site.connect().await;
+        if had_a_reply {
+            client.write(frame("[1]")).await;
+            assert_eq!(client.reply().await, "[1]");
+        }
+        until(|| (site.snapshot().open == 1).then_some(())).await;
+        let clients = async {
+            draining(&site.running).await;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            client.write(frame("[2]")).await;
+            assert_eq!(
+                client.next_reply().await.as_deref(),
+                reply,
+                "{had_a_reply}, after {pause} ms"
+            );
+            drop(client);
+        };
+        let (ended, ()) = tokio::join!(site.running.drain(60 * SECOND), clients);
+        assert_eq!((ended.forced, ended.unanswered), (0, 0));
+    }
+}
+
 /// The bodies of the frames.
 fn replies(bytes: &[u8]) -> Vec<Bytes> {
     let (framing, mut rest, mut bodies) = (LengthJson::default(), bytes, Vec::new());

@@ -201,7 +201,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         if self.draining.is_none() && self.service.ledger.is_draining() {
             self.draining = Some(Box::new(Draining::begin(
                 self.settings().max_in_flight,
-                Instant::now(),
+                self.used,
+                self.owes_nothing(),
             )));
         }
         loop {

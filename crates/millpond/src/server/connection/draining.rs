@@ -24,8 +24,8 @@ const MOST_REFUSALS: usize = 4_096;
 /// How long the rest of a request that has begun to arrive may pause: a lost packet is sent again after 200 ms at the earliest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a client must be silent that has been refused something: it had more in flight than was taken, and the rest may be on its way. A
-/// round trip across a continent.
+/// How long a client must be silent that has been refused something: it had more in flight than was taken, and the rest may be on its way. So
+/// long must one have been as well that has connected, or had its last reply, shortly before the drain began. A round trip across a continent.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// How long that silence is waited for: a client that goes on asking is better off with another server.
@@ -47,6 +47,8 @@ pub(super) struct Draining {
     heard: Instant,
     /// When for the first time nothing was owed.
     settled: Option<Instant>,
+    /// Nothing was owed as the drain began: the last reply, or the connection itself, came without the end, and a request may be on its way.
+    expects_one: bool,
     /// What is written is held back until it is clear whether the end goes with it.
     holds_back: bool,
     /// Requests that were told of their failure by closing, and those behind them.
@@ -54,13 +56,15 @@ pub(super) struct Draining {
 }
 
 impl Draining {
-    pub(super) fn begin(takes: usize, now: Instant) -> Self {
+    /// `used` is when the connection began, or last had a request or a reply; `is_at_rest`: nothing is owed on it.
+    pub(super) fn begin(takes: usize, used: Instant, is_at_rest: bool) -> Self {
         Draining {
             takes,
             refuses: MOST_REFUSALS,
             partial: 0,
-            heard: now,
+            heard: used,
             settled: None,
+            expects_one: is_at_rest,
             holds_back: false,
             unanswered: 0,
         }
@@ -68,7 +72,7 @@ impl Draining {
 
     /// Whether the request that has arrived is taken.
     pub(super) fn takes(&mut self, now: Instant) -> bool {
-        (self.partial, self.heard) = (0, now);
+        (self.partial, self.heard, self.expects_one) = (0, now, false);
         let takes = self.takes > 0;
         match takes {
             true => self.takes -= 1,
@@ -82,7 +86,8 @@ impl Draining {
         if self.partial > 0 {
             return Some(self.heard + LONGEST_PAUSE);
         }
-        let settled = self.settled.filter(|_| self.refuses < MOST_REFUSALS)?;
+        let expects_more = self.expects_one || self.refuses < MOST_REFUSALS;
+        let settled = self.settled.filter(|_| expects_more)?;
         Some((self.heard + SILENCE).min(settled + LONGEST_WAIT))
     }
 
