@@ -6,7 +6,9 @@ mod common;
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
-use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass, settle};
+use common::{
+    Act, Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass, paused_runtime, settle,
+};
 use millpond::pool::{Acquire, Backoff, Connection, Eviction, Pool, Probe};
 
 /// What the callers meet.
@@ -301,11 +303,7 @@ async fn a_cancelled_waiter_hands_its_grant_to_the_next_in_line_at_once() {
 fn upkeep_sleeps_until_the_time_that_it_has_planned() {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = paused_runtime();
         runtime.block_on(async {
             let endpoint = Endpoint::new();
             endpoint.script().dial = Dial::Fail("refused");

@@ -3,7 +3,7 @@
 mod common;
 mod warnings;
 
-use common::{Dial, Endpoint, SECOND};
+use common::{Dial, Endpoint, SECOND, paused_runtime};
 use tokio::time::sleep;
 use warnings::Warnings;
 
@@ -11,11 +11,7 @@ use warnings::Warnings;
 fn an_outage_is_told_once_summed_up_ever_more_rarely_and_its_end_is_told() {
     let heard = Warnings::default();
     tracing::subscriber::set_global_default(heard.clone()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = paused_runtime();
     runtime.block_on(async {
         let endpoint = Endpoint::new();
         endpoint.script().dial = Dial::Fail("connection refused");

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Dial, Endpoint, Hand, MS, SECOND, pass, settle};
+use common::{Dial, Endpoint, Hand, MS, SECOND, pass, paused_runtime, settle};
 use millpond::pool::{AcquireError, Connector, Ends, Eviction, Pool, Status, connect_with};
 use tokio::time::Instant;
 
@@ -61,11 +61,7 @@ async fn a_connector_that_knows_nothing_of_exchanges_never_lends_an_open_one() {
 /// Time that passes without anybody running: the pool's clock is as old as that.
 #[test]
 fn who_comes_after_a_long_standstill_waits_all_the_same() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = paused_runtime();
     runtime.block_on(async {
         let endpoint = Endpoint::new();
         let pool = endpoint
@@ -289,11 +285,7 @@ fn an_errors_code_may_use_the_pool() {
     let (tell, told) = mpsc::channel();
     // In a thread of its own, for a deadlock would never end.
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = paused_runtime();
         let error = runtime.block_on(async {
             let pool = Pool::builder(FailsCuriously).build().unwrap();
             let pool = CURIOUS.get_or_init(|| pool);
@@ -396,13 +388,7 @@ async fn an_endpoint_is_followed_on_after_a_panic() {
 
 #[test]
 fn nothing_is_left_of_a_pool_whatever_ends_first() {
-    let start = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
+    let start = || paused_runtime();
     let endpoint = Endpoint::new();
     let build = async || {
         let pool = endpoint.pool().min_idle(2).build().unwrap();

@@ -20,10 +20,16 @@ use std::{
 use millpond::pool::{
     AfterRelease, Builder, Closing, Connector, Ends, Eviction, LastExchange, Pool, Snapshot,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{runtime::Runtime, sync::Semaphore, time::Instant};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// A runtime for tests that set something up before it: one thread, and a clock that stands until all wait.
+pub(crate) fn paused_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
 
 /// How a dial goes.
 #[derive(Clone, Copy, Debug)]
