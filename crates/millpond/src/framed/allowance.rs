@@ -84,6 +84,7 @@ mod tests {
         now += Duration::from_secs(3_600);
         assert_eq!(taken(now), 10, "no more than a burst is saved up");
     }
+
     #[test]
     fn what_was_sent_while_nobody_read_has_had_that_time() {
         let limit = HeartbeatLimit {

@@ -18,8 +18,9 @@ use tokio::{
 
 use super::{
     AcquireError, Connection, Connector, Priority,
+    asker::Asker,
     boxed::Boxed,
-    lender::{Asker, Borrower, EVERY_WAIT_IS_MEASURED, Lender},
+    lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
     state::{Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };

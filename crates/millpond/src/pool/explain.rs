@@ -4,7 +4,8 @@ use std::{panic::Location, time::Duration};
 
 use super::{
     AcquireError, Circumstances, Connector, DialError,
-    lender::{Asker, Lender, Pooled},
+    asker::Asker,
+    lender::{Lender, Pooled},
     state::{Moment, Refusal, Stage, StageName, State},
 };
 

@@ -6,9 +6,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    hash::{Hash, Hasher},
     marker::PhantomData,
-    num::NonZeroU64,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     pin::pin,
@@ -22,10 +20,9 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::span::Span;
-
 use super::{
     AfterRelease, Closing, Connector, Ends, Eviction, LastExchange,
+    asker::Asker,
     boxed::Boxed,
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
@@ -37,7 +34,7 @@ use super::{
     },
     sync::{Mutex, MutexGuard},
 };
-use crate::chain::Chain;
+use crate::{chain::Chain, span::Span};
 
 /// What the state machine carries for the pool of a connector.
 pub(crate) struct Pooled<C>(PhantomData<fn() -> C>);
@@ -62,53 +59,6 @@ pub(crate) struct Borrower {
     /// The call that acquired it.
     pub(crate) place: &'static Location<'static>,
     pub(crate) asker: Asker,
-}
-
-/// Who acquires, for what it holds already is what it may be waiting for in vain: a task, or outside of tasks a thread. What a runtime blocks
-/// on, the body of `#[tokio::main]` for one, stays on its thread, and so does blocking code.
-///
-/// The number of either, with a bit that says which: a word, for each connection has one. It is only told to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asker(NonZeroU64);
-
-impl Asker {
-    #[inline]
-    pub(crate) fn here() -> Self {
-        let (number, is_thread) = match tokio::task::try_id() {
-            Some(task) => (Number::of(task), 0),
-            None => (Number::of(std::thread::current().id()), 1),
-        };
-        Asker(NonZeroU64::new(number << 1 | is_thread).unwrap_or(NonZeroU64::MIN))
-    }
-
-    pub(crate) fn is_thread(self) -> bool {
-        self.0.get() & 1 == 1
-    }
-}
-
-/// The number in an id, of which only its `Hash` tells. Should that come to be more than one number, another may seem the same.
-struct Number(u64);
-
-impl Number {
-    fn of(id: impl Hash) -> u64 {
-        let mut number = Number(0);
-        id.hash(&mut number);
-        number.0
-    }
-}
-
-impl Hasher for Number {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 /// Reads the monotonic clock as the time since the pool was built.

@@ -61,6 +61,7 @@
 #![doc = include_str!("generic_pool.md")]
 
 mod acquire;
+mod asker;
 mod boxed;
 mod builder;
 mod closures;
@@ -217,7 +218,7 @@ impl<C: Connector> Pool<C> {
         let lender = self.lender();
         let borrower = lender::Borrower {
             place: Location::caller(),
-            asker: lender::Asker::here(),
+            asker: asker::Asker::here(),
         };
         loop {
             let mut fx = Effects::none();

@@ -19,15 +19,15 @@
 //! the first of them makes the next wait longer; dials that began before it was counted say the same thing again.
 //!
 //! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers wait, and the endpoint is dialled at least
-//! every fifth of it: a dial that gives no answer for so long keeps no other from being started beside it. When it is over the endpoint is dialled once more before anybody is told: an endpoint that is back within the
-//! grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
+//! every fifth of it: a dial that gives no answer for so long keeps no other from being started beside it. When it is over the endpoint is
+//! dialled once more before anybody is told: an endpoint that is back within the grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
 
 use std::time::Duration;
 
 use super::{DialCause, OutageNews, moment::Moment, slots::ConnectionNumber};
 use crate::pool::config::Backoff;
 
-/// After how long an outage is first told of again; each time after that it is twice as long.
+/// After how long an outage is told of again; after that each time when it has lasted three times as long.
 const FIRST_SUM_AFTER: Duration = Duration::from_secs(10);
 
 /// The last thing that went wrong with the endpoint.
