@@ -119,6 +119,11 @@ impl<'m> Share<'m> {
         }
     }
 
+    /// Whether nothing of it is left: neither bytes nor a place in line.
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken == 0 && self.number == 0 && !self.is_paused
+    }
+
     /// Whether it waits for room, and isn't read.
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused
