@@ -119,8 +119,8 @@ struct Connection<'s, F, H, A> {
     framed: Framed,
     exchanges: Exchanges<A>,
     outgoing: Outgoing,
-    /// What all of that takes up of the server's bytes.
-    share: Share<'s>,
+    /// What all of that takes up of the server's bytes. Boxed, for most connections never hold more than what isn't counted.
+    share: Option<Box<Share<'s>>>,
     /// How long what has arrived of a request may get before more room is asked for.
     room: usize,
     /// How many replies are in the batch that is leaving.
@@ -129,10 +129,8 @@ struct Connection<'s, F, H, A> {
     heartbeats: Allowance,
     /// The last request, or the last reply.
     used: Instant,
-    /// How much of an unfinished frame had arrived when it was last looked at.
-    partial: usize,
-    /// By when what it lacks must have come.
-    frame_due: Option<FrameDue>,
+    /// The frame that has arrived in part; boxed, for most arrive as a whole.
+    unfinished: Option<Box<Unfinished>>,
     /// By when what is left of a batch must have been taken.
     write_due: Option<Instant>,
     /// When to ask the kernel whether the client is still there, while nothing is read that would tell.
@@ -143,6 +141,15 @@ struct Connection<'s, F, H, A> {
     draining: Option<Box<Draining>>,
     /// Why nothing is read any more: what is owed is answered, and then it is over.
     ending: Option<Closed>,
+}
+
+/// What is known of a frame that hasn't arrived as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Unfinished {
+    /// How much of it had arrived when it was last looked at.
+    arrived: usize,
+    /// By when what it lacks must have come.
+    due: FrameDue,
 }
 
 /// Why reading has stopped.
@@ -172,14 +179,13 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
             outgoing: Outgoing::default(),
-            share: Share::new(&service.ledger.memory),
+            share: None,
             room: HEAD,
             leaving: 0,
             pulse: Pulse::new(interval, fastrand::f64(), now),
             heartbeats: Allowance::full(now),
             used: now,
-            partial: 0,
-            frame_due: None,
+            unfinished: None,
             write_due: None,
             look_due: None,
             caught_up: false,
@@ -278,7 +284,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             if !self.has_room() {
                 // While it is us who don't read, the client's silence means nothing.
                 self.caught_up = false;
-                (self.partial, self.frame_due) = (0, None);
+                self.unfinished = None;
                 return Ok(Stop::Full);
             }
             if *taken >= TURN {
@@ -303,8 +309,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 Poll::Ready(Ok(Some(item))) => {
                     *taken += weight(&item);
                     self.room = HEAD;
-                    self.frame_due = None;
-                    self.partial = 0;
+                    self.unfinished = None;
                     self.take(item, now, answer)?;
                 }
                 Poll::Ready(Ok(None)) => {
@@ -349,17 +354,24 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// A part of a frame has arrived: the rest has its time.
     fn note_progress(&mut self, now: Instant) {
         let arrived = self.framed.left_over().len();
-        if arrived == self.partial {
+        let earlier = self.unfinished.as_deref().copied();
+        let before = earlier.map_or(0, |earlier| earlier.arrived);
+        if arrived == before {
             return;
         }
         let partial = Partial {
             announced: self.framed.announced(),
             arrived,
-            before: std::mem::replace(&mut self.partial, arrived),
+            before,
         };
         self.pulse.heard(now);
         self.acknowledge();
-        self.frame_due = Some(FrameDue::of(partial, self.frame_due, self.settings(), now));
+        let due = FrameDue::of(partial, earlier.map(|earlier| earlier.due), self.settings(), now);
+        let unfinished = Unfinished { arrived, due };
+        match &mut self.unfinished {
+            Some(before) => **before = unfinished,
+            None => self.unfinished = Some(Box::new(unfinished)),
+        }
     }
 
     /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the first is acknowledged, and the kernel likes to

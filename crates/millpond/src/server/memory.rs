@@ -75,7 +75,8 @@ impl Memory {
             let after = held.checked_add(more)?;
             (after <= self.max || alone == Some(held)).then_some(after)
         };
-        self.held.fetch_update(SeqCst, Relaxed, within).is_ok()
+        // The look is ordered as well, even one that finds no room: whoever gets in line and then looks sees what was given back, or is seen there.
+        self.held.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
     /// Calls whoever is the first in line.
@@ -118,6 +119,11 @@ impl<'m> Share<'m> {
         }
     }
 
+    /// Whether nothing of it is left: neither bytes nor a place in line.
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken == 0 && self.number == 0 && !self.is_paused
+    }
+
     /// Whether it waits for room, and isn't read.
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused
@@ -127,9 +133,10 @@ impl<'m> Share<'m> {
     /// turn if nothing is owed. Otherwise it asks again when something it owes is done.
     pub(super) fn cover(&mut self, need: usize, owed: usize, ends: Ends, cx: &mut Context<'_>) -> bool {
         let more = blocks(need).saturating_sub(self.taken);
-        let is_covered = match (more, owed) {
-            (0, _) => true,
-            (_, 0) => self.take_in_turn(more, ends, cx),
+        let is_covered = match more {
+            0 => true,
+            // Who is in line stays there, though a heartbeat may have got stuck since: else it would wait for itself, and all behind it.
+            _ if owed == 0 || self.number != 0 => self.take_in_turn(more, ends, cx),
             _ => self.take_beside_what_is_owed(need, more),
         };
         self.is_paused = !is_covered;
@@ -212,4 +219,207 @@ impl Drop for Share<'_> {
 /// What is counted of so many bytes.
 fn blocks(bytes: usize) -> usize {
     bytes.saturating_sub(FREE).div_ceil(FREE).saturating_mul(FREE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        task::{Context, Wake, Waker},
+    };
+
+    use super::*;
+
+    const BLOCK: usize = FREE;
+
+    /// Counts how often it is called.
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A connection, and what the reference knows of it.
+    struct Client<'m> {
+        share: Share<'m>,
+        calls: Arc<Calls>,
+        name: usize,
+        blocks: usize,
+    }
+
+    impl<'m> Client<'m> {
+        fn new(memory: &'m Memory, name: usize) -> Self {
+            Client {
+                share: Share::new(memory),
+                calls: Arc::default(),
+                name,
+                blocks: 0,
+            }
+        }
+
+        fn cover(&mut self, need: usize, owed: usize, ends: Ends) -> bool {
+            let waker = Waker::from(Arc::clone(&self.calls));
+            self.share
+                .cover(need, owed, ends, &mut Context::from_waker(&waker))
+        }
+
+        /// Whether it has been called since it was last asked.
+        fn is_called(&self) -> bool {
+            self.calls.0.swap(0, Relaxed) > 0
+        }
+    }
+
+    /// In blocks, counted one by one.
+    fn slow_blocks(bytes: usize) -> usize {
+        (1..).take_while(|block| block * BLOCK < bytes).count()
+    }
+
+    /// What is decided, said slowly: all that is held is added up each time, and the line is a list of names.
+    struct Reference {
+        max: usize,
+        max_each: usize,
+        line: Vec<usize>,
+    }
+
+    impl Reference {
+        fn covers(
+            &mut self,
+            clients: &[Client<'_>],
+            at: usize,
+            need: usize,
+            owed: usize,
+            ends: Ends,
+        ) -> bool {
+            let client = &clients[at];
+            let all: usize = clients.iter().map(|client| client.blocks * BLOCK).sum();
+            let more = slow_blocks(need).saturating_sub(client.blocks) * BLOCK;
+            let fits = all + more <= self.max;
+            let is_alone = all == client.blocks * BLOCK && ends == Ends::Known;
+            let is_in_line = self.line.contains(&client.name);
+            let is_covered = match more {
+                0 => true,
+                _ if owed > 0 && !is_in_line => {
+                    let left = self.max.saturating_sub(all);
+                    self.line.is_empty() && fits && need <= self.max_each && need <= left / 8
+                }
+                _ => {
+                    if !is_in_line {
+                        self.line.push(client.name);
+                    }
+                    self.line[0] == client.name && (fits || is_alone)
+                }
+            };
+            if is_covered {
+                self.line.retain(|&name| name != client.name);
+            }
+            is_covered
+        }
+    }
+
+    #[test]
+    fn it_decides_as_the_slow_reference_and_calls_whoever_is_first_when_there_is_room() {
+        let (mut refused, mut in_line) = (0, 0);
+        for seed in 0..2_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let max = random.usize(1..40) * BLOCK + random.usize(0..BLOCK);
+            let memory = Memory::new(max, random.usize(1..max));
+            let mut reference = Reference {
+                max,
+                max_each: memory.max_each,
+                line: Vec::new(),
+            };
+            let mut clients: Vec<Client<'_>> = (0..6).map(|name| Client::new(&memory, name)).collect();
+            for step in 0..100 {
+                let at = random.usize(0..clients.len());
+                let bytes = random.usize(0..max + 2 * BLOCK);
+                let before = (memory.held(), reference.line.first().copied());
+                clients.iter().for_each(|client| {
+                    client.is_called();
+                });
+                match random.u8(0..10) {
+                    0..6 => {
+                        let owed = random.usize(0..2) * random.usize(0..=bytes);
+                        let ends = [Ends::Known, Ends::Unknown][random.usize(0..2)];
+                        let expected = reference.covers(&clients, at, bytes, owed, ends);
+                        assert_eq!(
+                            clients[at].cover(bytes, owed, ends),
+                            expected,
+                            "seed {seed}, step {step}"
+                        );
+                        assert_eq!(clients[at].share.is_paused(), !expected);
+                        if expected {
+                            clients[at].blocks = clients[at].blocks.max(slow_blocks(bytes));
+                        }
+                        refused += usize::from(!expected);
+                    }
+                    6..9 => {
+                        clients[at].share.settle(bytes);
+                        clients[at].blocks = slow_blocks(bytes);
+                    }
+                    _ => {
+                        let gone = clients[at].name;
+                        reference.line.retain(|&name| name != gone);
+                        clients[at] = Client::new(&memory, 100 + step);
+                    }
+                }
+                let all: usize = clients.iter().map(|client| client.blocks * BLOCK).sum();
+                assert_eq!(memory.held(), all, "seed {seed}, step {step}");
+                assert_eq!(memory.waiting(), reference.line.len(), "seed {seed}, step {step}");
+                in_line += reference.line.len();
+                let after = (all, reference.line.first().copied());
+                let may_go_on = after.0 < before.0 || before.1.is_some_and(|_| after.1 != before.1);
+                if let Some(first) = after.1.filter(|_| may_go_on) {
+                    let first = clients
+                        .iter()
+                        .find(|client| client.name == first)
+                        .expect("in line");
+                    assert!(
+                        first.is_called(),
+                        "seed {seed}, step {step}: nobody calls the first"
+                    );
+                }
+            }
+            drop(clients);
+            assert_eq!((memory.held(), memory.waiting()), (0, 0), "seed {seed}");
+        }
+        assert!(
+            refused > 10_000 && in_line > 10_000,
+            "{refused}, {in_line}: too little happens"
+        );
+    }
+
+    /// Where a heartbeat gets stuck, for instance: it owed nothing when it got in line.
+    #[test]
+    fn who_is_in_line_keeps_its_turn_when_it_comes_to_owe_something() {
+        let memory = Memory::new(4 * BLOCK, 4 * BLOCK);
+        let mut holder = Client::new(&memory, 0);
+        assert!(holder.cover(5 * BLOCK, 0, Ends::Known));
+        let (mut first, mut second) = (Client::new(&memory, 1), Client::new(&memory, 2));
+        assert!(!first.cover(3 * BLOCK, 0, Ends::Known) && !second.cover(3 * BLOCK, 0, Ends::Known));
+        drop(holder);
+        assert!(first.is_called() && !second.is_called());
+        assert!(
+            first.cover(3 * BLOCK, 9, Ends::Known),
+            "it is its turn, and there is room"
+        );
+        assert!(second.is_called() && second.cover(3 * BLOCK, 0, Ends::Known));
+    }
+
+    #[test]
+    fn small_requests_touch_nothing_that_is_shared() {
+        let memory = Memory::new(BLOCK, BLOCK);
+        let mut holder = Client::new(&memory, 0);
+        let mut waits = Client::new(&memory, 1);
+        assert!(holder.cover(2 * BLOCK, 0, Ends::Known) && !waits.cover(2 * BLOCK, 0, Ends::Known));
+        let mut small = Client::new(&memory, 2);
+        assert!(small.cover(FREE, 0, Ends::Known) && small.cover(FREE, FREE, Ends::Unknown));
+        small.share.settle(FREE);
+        assert_eq!((memory.held(), memory.waiting()), (BLOCK, 1));
+    }
 }

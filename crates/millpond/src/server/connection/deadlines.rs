@@ -28,7 +28,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             }
         }
         if let Some(due) = self
-            .frame_due
+            .frame_due()
             .filter(|due| self.waits_for_frame() && due.at() <= now)
         {
             self.ending = Some(due.reason());
@@ -59,7 +59,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     /// The next moment at which something is due: each of these is dealt with by [`Connection::overdue`], the exchanges, or the timer's end.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let frame = self.frame_due.filter(|_| self.waits_for_frame());
+        let frame = self.frame_due().filter(|_| self.waits_for_frame());
         let dead = self.pulse.dead_at().filter(|_| self.listens());
         let deadline = self.exchanges.next_deadline();
         let due = [
@@ -78,13 +78,17 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     /// While handlers run, or room is waited for, and nothing is read: else the next read, or the next write, finds out.
     fn look_due(&self) -> Option<Instant> {
-        let reads_and_writes = self.exchanges.are_answered() && !self.share.is_paused();
+        let reads_and_writes = self.exchanges.are_answered() && !self.is_paused();
         self.look_due.filter(|_| !reads_and_writes)
     }
 
     /// Whether the rest of a request is missing through its client's fault; or ours, but what has come takes others' room.
     fn waits_for_frame(&self) -> bool {
-        self.listens() || self.share.is_paused() && self.ending.is_none()
+        self.listens() || self.is_paused() && self.ending.is_none()
+    }
+
+    fn frame_due(&self) -> Option<FrameDue> {
+        self.unfinished.as_ref().map(|unfinished| unfinished.due)
     }
 
     /// At the boundary of a frame of ours only.
@@ -99,7 +103,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     fn idle_due(&self) -> Option<Instant> {
         let limit = self.settings().idle_timeout?;
-        (self.owes_nothing() && self.partial == 0).then(|| self.used + limit)
+        (self.owes_nothing() && self.unfinished.is_none()).then(|| self.used + limit)
     }
 
     /// Whether silence means something: all that has come was read, and more would be.

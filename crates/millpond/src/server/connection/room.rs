@@ -5,10 +5,14 @@ use std::{future::Future, task::Context};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Connection, HEAD, Stop};
+use super::{Connection, HEAD, Share, Stop};
 use crate::{
     framing::{Failure, Framing},
-    server::{handler::Handler, memory::Ends, snapshot::count},
+    server::{
+        handler::Handler,
+        memory::{Ends, FREE},
+        snapshot::count,
+    },
 };
 
 impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
@@ -30,9 +34,15 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             None => (step, Ends::Unknown),
         };
         let owed = self.owed();
-        let (room, was_paused) = (room.max(self.room), self.share.is_paused());
+        let (room, was_paused) = (room.max(self.room), self.is_paused());
         let need = owed.saturating_add(room.max(self.framed.held()));
-        let is_covered = self.share.cover(need, owed, ends, cx);
+        let is_covered = match &mut self.share {
+            None if need <= FREE => true,
+            share => {
+                let new = || Box::new(Share::new(&self.service.ledger.memory));
+                share.get_or_insert_with(new).cover(need, owed, ends, cx)
+            }
+        };
         match is_covered {
             true => self.room = room,
             false if !was_paused => count(&self.service.ledger.counters.paused_for_bytes),
@@ -47,9 +57,14 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         self.caught_up = false;
         match self.room > HEAD {
             true => self.note_progress(now),
-            false => (self.partial, self.frame_due) = (0, None),
+            false => self.unfinished = None,
         }
         Stop::NoRoom
+    }
+
+    /// Whether it waits for room, and isn't read.
+    pub(super) fn is_paused(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| share.is_paused())
     }
 
     /// Gives back what it doesn't hold any more, and counts what it holds beyond what it asked for.
@@ -58,6 +73,15 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             true => self.room,
             false => 0,
         };
-        self.share.settle(self.owed() + room.max(self.framed.held()));
+        let held = self.owed() + room.max(self.framed.held());
+        if held > FREE && self.share.is_none() {
+            self.share = Some(Box::new(Share::new(&self.service.ledger.memory)));
+        }
+        if let Some(share) = &mut self.share {
+            share.settle(held);
+            if share.is_empty() {
+                self.share = None;
+            }
+        }
     }
 }
