@@ -22,7 +22,9 @@ use tokio::{
 
 use crate::{
     allocations,
-    contestants::{Bb8, Contestant, Deadpool, DeadpoolTimeouts, Millpond, Mobc, SemaphoreAndVec, Who},
+    contestants::{
+        Bb8, Contestant, Deadpool, DeadpoolTimeouts, Millpond, Mobc, Nothing, SemaphoreAndVec, Who,
+    },
 };
 
 /// A case that all contestants go through.
@@ -35,12 +37,13 @@ pub enum Case {
     CrowdMulti,
     Throng,
     ThrongMulti,
+    HastyMulti,
     Cancel,
     CancelCrowd,
 }
 
 impl Case {
-    pub const ALL: [Case; 9] = [
+    pub const ALL: [Case; 10] = [
         Case::OneTask,
         Case::OneTaskMulti,
         Case::TwoTasks,
@@ -48,6 +51,7 @@ impl Case {
         Case::CrowdMulti,
         Case::Throng,
         Case::ThrongMulti,
+        Case::HastyMulti,
         Case::Cancel,
         Case::CancelCrowd,
     ];
@@ -61,6 +65,7 @@ impl Case {
             Case::CrowdMulti => "64-over-8-multi",
             Case::Throng => "256-over-2",
             Case::ThrongMulti => "256-over-2-multi",
+            Case::HastyMulti => "64-over-8-hasty-multi",
             Case::Cancel => "cancel",
             Case::CancelCrowd => "cancel-crowd",
         }
@@ -78,6 +83,7 @@ impl Case {
             Case::CrowdMulti => "64 tasks over 8 connections, each held across one yield_now, 2 workers",
             Case::Throng => "256 tasks over 2 connections, each held across one yield_now, current_thread",
             Case::ThrongMulti => "256 tasks over 2 connections, each held across one yield_now, 2 workers",
+            Case::HastyMulti => "64 tasks over 8 connections, nothing awaited while one is held, 2 workers",
             Case::Cancel => {
                 "one task over 1 connection: acquire, begin to wait for a second and drop that, release; CPU time per attempt (two a turn)"
             }
@@ -90,7 +96,7 @@ impl Case {
     fn is_multi_thread(self) -> bool {
         matches!(
             self,
-            Case::OneTaskMulti | Case::TwoTasks | Case::CrowdMulti | Case::ThrongMulti
+            Case::OneTaskMulti | Case::TwoTasks | Case::CrowdMulti | Case::ThrongMulti | Case::HastyMulti
         )
     }
 
@@ -99,19 +105,24 @@ impl Case {
         match self {
             Case::OneTask | Case::OneTaskMulti => (1, 4),
             Case::TwoTasks => (2, 4),
-            Case::Crowd | Case::CrowdMulti => (64, 8),
+            Case::Crowd | Case::CrowdMulti | Case::HastyMulti => (64, 8),
             Case::Throng | Case::ThrongMulti => (256, 2),
             Case::Cancel => (1, 1),
             Case::CancelCrowd => (16, 4),
         }
     }
 
-    /// Whether callers wait for each other, so that waits and fairness mean something.
+    /// Whether there are more callers than connections, so that waits and fairness mean something.
     pub fn is_contended(self) -> bool {
         matches!(
             self,
-            Case::Crowd | Case::CrowdMulti | Case::Throng | Case::ThrongMulti
+            Case::Crowd | Case::CrowdMulti | Case::Throng | Case::ThrongMulti | Case::HastyMulti
         )
+    }
+
+    /// Whether this contestant tells something here: without a pool nobody waits, so all that is left is how a scheduler shares out turns.
+    pub fn has(self, who: Who) -> bool {
+        who != Who::Nothing || self == Case::HastyMulti
     }
 
     pub fn is_cancelling(self) -> bool {
@@ -165,6 +176,7 @@ pub fn run(case: Case, who: Who, slice: Duration) -> Figures {
         Who::Bb8 => run_with::<Bb8>(case, slice),
         Who::Mobc => run_with::<Mobc>(case, slice),
         Who::Semaphore => run_with::<SemaphoreAndVec>(case, slice),
+        Who::Nothing => run_with::<Nothing>(case, slice),
     }
 }
 
@@ -185,7 +197,10 @@ fn run_with<P: Contestant>(case: Case, slice: Duration) -> Figures {
                     running.spawn(async move { back_to_back(&*pool, &start, window).await });
                 }
                 Case::Crowd | Case::CrowdMulti | Case::Throng | Case::ThrongMulti => {
-                    running.spawn(async move { crowded(&*pool, &start, window).await });
+                    running.spawn(async move { crowded(&*pool, &start, window, true).await });
+                }
+                Case::HastyMulti => {
+                    running.spawn(async move { crowded(&*pool, &start, window, false).await });
                 }
                 Case::Cancel => {
                     running.spawn(async move { cancelling(&*pool, &start, window).await });
@@ -334,8 +349,8 @@ async fn back_to_back<P: Contestant>(pool: &P, start: &Start, window: Window) ->
     }
 }
 
-/// Acquires, holds across one `yield_now` (else nobody would ever wait on one thread), releases, and asks again at once.
-async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window) -> Tally {
+/// Acquires, releases, and asks again at once. `holds`: across one `yield_now`, without which nobody would ever wait on one thread.
+async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window, holds: bool) -> Tally {
     let mut waits = Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("bounds in order");
     let begun = start.line_up(false).await;
     let from = begun + window.warm_up;
@@ -346,7 +361,9 @@ async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window) -> Tall
         let mut lent = pool.acquire().await;
         let got = Instant::now();
         touch(&mut lent);
-        yield_now().await;
+        if holds {
+            yield_now().await;
+        }
         drop(lent);
         // Every wait that lies in the window at least in part: one who starves would otherwise record nothing.
         if got >= from && asked < until {

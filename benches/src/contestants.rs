@@ -23,16 +23,19 @@ pub enum Who {
     Bb8,
     Mobc,
     Semaphore,
+    Nothing,
 }
 
 impl Who {
-    pub const ALL: [Who; 6] = [
+    /// The last is no pool, and beside them only where it tells something: see `Case::has`.
+    pub const ALL: [Who; 7] = [
         Who::Millpond,
         Who::Deadpool,
         Who::DeadpoolTimeouts,
         Who::Bb8,
         Who::Mobc,
         Who::Semaphore,
+        Who::Nothing,
     ];
 
     pub fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Who {
             Who::Bb8 => "bb8",
             Who::Mobc => "mobc",
             Who::Semaphore => "semaphore",
+            Who::Nothing => "nothing",
         }
     }
 
@@ -59,6 +63,9 @@ impl Who {
                 "0.9, its defaults, but max_idle = max_open, without which it would dial all the time"
             }
             Who::Semaphore => "tokio Semaphore + parking_lot Mutex<Vec>: no timeouts, no checks, no states",
+            Who::Nothing => {
+                "no pool: nobody shares anything or waits; 100 ns of work that use up tokio's budget as an acquire does"
+            }
         }
     }
 }
@@ -224,6 +231,28 @@ impl Contestant for SemaphoreAndVec {
     }
     fn future_size(&self) -> usize {
         size_of_val(&self.get())
+    }
+}
+
+/// No pool: what tokio's scheduler does to tasks that never wait for each other.
+pub struct Nothing;
+
+impl Contestant for Nothing {
+    type Lent<'p> = Box<u64>;
+
+    async fn build(_: u32) -> Self {
+        Nothing
+    }
+    async fn acquire(&self) -> Box<u64> {
+        tokio::task::coop::consume_budget().await;
+        let mut work = Box::new(0);
+        for _ in 0..100 {
+            *work = std::hint::black_box(*work + 1);
+        }
+        work
+    }
+    fn future_size(&self) -> usize {
+        size_of_val(&self.acquire())
     }
 }
 

@@ -221,7 +221,7 @@ fn run(
 ) -> anyhow::Result<Vec<Row>> {
     let progress = std::io::stderr().is_terminal();
     let mut rows = Vec::new();
-    let mut order = contestants.to_vec();
+    let mut order: Vec<Who> = contestants.iter().copied().filter(|&who| case.has(who)).collect();
     for round in 0..rounds as usize {
         random.shuffle(&mut order);
         if progress {
@@ -251,7 +251,8 @@ fn run(
 fn measure_sizes(contestants: &[Who], lines: &mut JsonLines) -> anyhow::Result<Vec<Comparison>> {
     const MOST: Target = Target::AtMost(256.0);
 
-    let sizes: Vec<_> = contestants.iter().map(|&who| sizes::of(who)).collect();
+    let pools = contestants.iter().filter(|&&who| who != Who::Nothing);
+    let sizes: Vec<_> = pools.map(|&who| sizes::of(who)).collect();
     let ours = sizes.iter().find(|sizes| sizes.contestant == Who::Millpond);
     let watched = ours.map(|_| sizes::watched());
     let mut comparisons = Vec::new();

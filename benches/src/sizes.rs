@@ -50,6 +50,7 @@ pub fn of(who: Who) -> Sizes {
         Who::Bb8 => measure::<Bb8>(),
         Who::Mobc => measure::<Mobc>(),
         Who::Semaphore => measure::<SemaphoreAndVec>(),
+        Who::Nothing => unreachable!("it is no pool"),
     };
     Sizes {
         contestant: who,

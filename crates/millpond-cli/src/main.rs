@@ -28,6 +28,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use exit::Exit;
 
+/// See Cargo.toml.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Where the flags that every command has stand in its help: behind its own.
 const GLOBAL: usize = 900;
 

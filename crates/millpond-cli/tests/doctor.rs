@@ -94,7 +94,7 @@ fn a_narrow_terminal_gets_narrow_lines_and_colour() {
 
 #[test]
 fn a_soft_limit_of_few_files_is_told() {
-    for (limit, mark, code) in [("1024", "warning", 0), ("100", "bad", 1)] {
+    for (limit, mark, code) in [("512", "warning", 0), ("100", "bad", 1)] {
         let mut shell = std::process::Command::new("sh");
         let script = "ulimit -Sn \"$1\" && exec \"$2\" doctor --json file-descriptors";
         shell.args(["-c", script, "sh", limit, env!("CARGO_BIN_EXE_millpond")]);

@@ -29,7 +29,7 @@ fn a_thousand_lines_are_answered_in_their_order() {
     assert_eq!(called.code, Some(0), "{}", called.err);
     assert_eq!(called.out, lines);
     assert!(
-        called.err.contains("1000 replies and 0 failures"),
+        called.err.contains("1,000 replies and 0 failures"),
         "{}",
         called.err
     );

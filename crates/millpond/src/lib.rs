@@ -34,6 +34,7 @@
 //!
 //! 1.88 and later; raising that is a minor release.
 
+mod chain;
 #[cfg(unix)]
 pub mod client;
 #[cfg(unix)]
@@ -47,3 +48,5 @@ pub mod server;
 mod span;
 #[cfg(unix)]
 pub mod transport;
+
+pub use chain::Chain;

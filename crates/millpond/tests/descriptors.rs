@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use loopback::*;
 use millpond::{
+    Chain,
     connectors::StreamConnector,
     pool::{AcquireError, Pool},
     server::{Server, Status, raw},
@@ -274,7 +275,7 @@ fn a_pool_without_descriptors_tells_its_callers_and_recovers() {
         let error = within(pool.acquire()).await.expect_err("there is no descriptor");
         used_up.give_back(4);
         assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains("ulimit -n"), "{error}");
+        assert!(Chain(&error).to_string().contains("ulimit -n"), "{error}");
         let retrying = async {
             loop {
                 if let Ok(lent) = pool.acquire().await {

@@ -6,7 +6,10 @@ mod common;
 use std::{error::Error, sync::Arc, time::Duration};
 
 use common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
-use millpond::pool::{AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status};
+use millpond::{
+    Chain,
+    pool::{AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_tells_counts_the_longest_with_its_place_this_task_and_the_last_failure() {
@@ -61,6 +64,49 @@ async fn a_timeout_tells_counts_the_longest_with_its_place_this_task_and_the_las
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_itself_outside_of_tasks_is_told_so() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint
+        .pool()
+        .max_size(2)
+        .acquire_timeout(SECOND)
+        .build()
+        .unwrap();
+    let (own, line) = (pool.acquire().await.unwrap(), line!());
+    let by_task = pool.clone();
+    let by_task = tokio::spawn(async move { by_task.acquire().await.unwrap() });
+    let by_task = by_task.await.unwrap();
+    // This body is no task: its runtime blocks on it.
+    let error = pool.acquire().await.unwrap_err();
+    let text = error.to_string();
+    let AcquireError::TimedOut(why) = &error else {
+        panic!("{text}")
+    };
+    assert_eq!((why.by_this_thread, why.by_this_task), (1, 0), "{text}");
+    assert!(
+        text.contains(&format!("errors_and_snapshots.rs:{line}:")),
+        "{text}"
+    );
+    assert!(text.contains("; 1 on this thread, outside of tasks)"), "{text}");
+    drop(own);
+    let mine = pool.acquire().await.unwrap().detach();
+    drop(mine);
+    drop(by_task);
+    // Both are idle, so that the other thread waits for nothing while this one's clock stands.
+    drop([pool.acquire().await.unwrap(), pool.acquire().await.unwrap()]);
+    let other = pool.clone();
+    let elsewhere = std::thread::spawn(move || [other.try_acquire().unwrap(), other.try_acquire().unwrap()]);
+    let elsewhere = tokio::task::spawn_blocking(|| elsewhere.join().unwrap())
+        .await
+        .unwrap();
+    let AcquireError::TimedOut(why) = pool.acquire().await.unwrap_err() else {
+        panic!("all are lent");
+    };
+    assert_eq!(why.by_this_thread, 0, "another thread has them");
+    drop(elsewhere);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_timeout_during_a_slow_dial_says_that_it_was_connecting() {
     let endpoint = Endpoint::new();
     endpoint.script().dial = Dial::Hang;
@@ -78,13 +124,17 @@ async fn unavailable_keeps_the_chain_of_its_causes() {
     endpoint.script().dial = Dial::Fail("connection refused");
     let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
     let error = pool.acquire().await.unwrap_err();
-    let text =
-        "the endpoint is unavailable: dials have failed, 1 in a row, the last just now: connection refused";
+    let text = "the endpoint is unavailable: dials have failed, 1 in a row, the last just now";
     assert_eq!(error.to_string(), text);
     let cause = error.source().expect("the dial's error");
     assert!(matches!(cause.downcast_ref(), Some(DialError::Failed(_))));
+    assert_eq!(cause.to_string(), "the dial failed");
     let root = cause.source().expect("the connector's error");
     assert_eq!(root.to_string(), "connection refused");
+    assert_eq!(
+        Chain(&error).to_string(),
+        format!("{text}: the dial failed: connection refused")
+    );
 
     for (dial, text) in [
         (Dial::Hang, "no answer within 3 s"),
@@ -218,7 +268,7 @@ type Ending = (
 async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
     let nothing: fn(&mut Script) = |_| {};
     let release: fn(&Pool<Scripted>, &Endpoint, Connection<Scripted>) = |_, _, lent| drop(lent);
-    let endings: [Ending; 15] = [
+    let endings: [Ending; 16] = [
         (Eviction::IdleTimeout, nothing, release),
         (Eviction::Lifetime, nothing, release),
         (Eviction::PeerClosed, nothing, |_, endpoint, lent| {
@@ -235,6 +285,9 @@ async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
         }),
         (Eviction::UnfinishedExchange, nothing, |_, _, mut lent| {
             lent.dirty = true
+        }),
+        (Eviction::Broken, nothing, |_, _, lent| {
+            lent.discard_because(Eviction::Broken)
         }),
         (Eviction::HeartbeatMissed, nothing, |_, _, lent| {
             lent.discard_because(Eviction::HeartbeatMissed)
@@ -288,6 +341,39 @@ async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
         assert!(snapshot.totals.evicted(reason) >= 1);
         assert_eq!(reason.name().replace('_', " "), reason.to_string());
     }
+}
+
+/// Its connections break without anybody's doing, and only `is_clean` tells.
+struct Breaking;
+
+impl millpond::pool::Connector for Breaking {
+    type Connection = bool;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> std::io::Result<bool> {
+        Ok(false)
+    }
+    fn is_clean(&self, broken: &bool, _: millpond::pool::LastExchange) -> bool {
+        !broken
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_its_connector_calls_broken_is_not_told_as_in_the_middle_of_an_exchange() {
+    let pool = Pool::builder(Breaking).max_size(1).build().unwrap();
+    let reason = || pool.snapshot().evictions.last().unwrap().reason;
+    let mut lent = pool.acquire().await.unwrap();
+    *lent = true;
+    lent.release();
+    assert_eq!(
+        reason(),
+        Eviction::Broken,
+        "its borrower says that the exchange is complete"
+    );
+    let mut lent = pool.acquire().await.unwrap();
+    *lent = true;
+    drop(lent);
+    assert_eq!(reason(), Eviction::UnfinishedExchange, "nobody says so");
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,7 +436,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         "last_failure": { "ago_seconds": null, "cause": "connection refused" },
         "totals": {
             "dials": 3, "dials_failed": 1, "dials_abandoned": 0, "opened": 2, "closed": 1, "detached": 0,
-            "lent": 2, "released": 1, "unreleased": 0, "cancelled": 0, "revoked": 0, "timed_out": 0,
+            "lent": 2, "waited": 2, "released": 1, "unreleased": 0, "cancelled": 0, "revoked": 0, "timed_out": 0,
             "turned_away_full": 0, "turned_away_unavailable": 0, "evicted": null,
         },
         "connections": [{
@@ -368,6 +454,55 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         (&config["order"], &config["probe"]),
         (&"lifo".into(), &"never".into())
     );
+}
+
+/// An overload is told by what callers met: how many waited, how many of them in vain, how many were turned away.
+#[cfg(all(feature = "metrics", feature = "serde"))]
+#[tokio::test(start_paused = true)]
+async fn metrics_tell_an_overload_in_the_names_of_the_snapshot() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let endpoint = Endpoint::new();
+    endpoint.script().dials.push_back(Dial::Fail("refused"));
+    let pool = metrics::with_local_recorder(&recorder, || {
+        endpoint.pool().max_size(1).max_waiting(1).build().unwrap()
+    });
+    drop(pool.acquire().await.unwrap());
+    let lent = pool.acquire().await.unwrap();
+    let late = Hand::begun(pool.acquire().timeout(SECOND));
+    assert!(matches!(pool.acquire().await, Err(AcquireError::Full { .. })));
+    tokio::time::sleep(2 * SECOND).await;
+    drop(late);
+    drop(lent);
+    tokio::time::sleep(SECOND).await;
+    let recorded = snapshotter.snapshot().into_vec();
+    let told = |name: &str| {
+        let found = recorded.iter().find(|(key, ..)| key.key().name() == name);
+        match found.unwrap_or_else(|| panic!("{name}")).3 {
+            DebugValue::Counter(count) => count,
+            DebugValue::Gauge(value) => value.0 as u64,
+            DebugValue::Histogram(_) => panic!("{name} is a histogram"),
+        }
+    };
+    assert_eq!(told("millpond_pool_max_size"), 1);
+    let totals = serde_json::to_value(pool.snapshot().totals).unwrap();
+    let mut compared = 0;
+    for (field, total) in totals.as_object().unwrap() {
+        if field != "evicted" {
+            assert_eq!(
+                Some(told(&format!("millpond_pool_{field}_total"))),
+                total.as_u64(),
+                "{field}"
+            );
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 15, "each is told");
+    let [waited, lent, timed_out, full, failed] =
+        ["waited", "lent", "timed_out", "turned_away_full", "dials_failed"]
+            .map(|name| told(&format!("millpond_pool_{name}_total")));
+    assert_eq!((waited, lent, timed_out, full, failed), (2, 2, 1, 1, 1));
 }
 
 #[cfg(feature = "metrics")]

@@ -10,9 +10,10 @@ use std::{
 use syn::{UseTree, visit::Visit};
 
 /// The top-level modules of the library, and which of the others each may name.
-const MAY_NAME: [(&str, &[&str]); 9] = [
+const MAY_NAME: [(&str, &[&str]); 10] = [
     ("span", &[]),
-    ("pool", &["span"]),
+    ("chain", &[]),
+    ("pool", &["span", "chain"]),
     ("transport", &["span"]),
     ("framing", &[]),
     ("framed", &["transport", "framing", "span"]),

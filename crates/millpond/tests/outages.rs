@@ -227,7 +227,7 @@ async fn who_waits_through_an_outage_is_served_after_it_or_told_of_it_at_its_dea
         Err(AcquireError::TimedOut(circumstances)) => {
             assert!(circumstances.waited >= 3 * SECOND);
             let (_, cause) = circumstances.last_failure.expect("dials have failed");
-            assert_eq!(cause.to_string(), "the login was refused");
+            assert_eq!(cause.cause().to_string(), "the login was refused");
         }
         other => panic!("{other:?}"),
     }

@@ -6,6 +6,7 @@ use std::{pin::pin, time::Duration};
 
 use loopback::*;
 use millpond::{
+    Chain,
     connectors::StreamConnector,
     pool::{AcquireError, ConnectionState, Connector, DialError, Pool},
     transport::{ConnectError, ConnectFailure, Dialer, Phase, PhaseLimits},
@@ -42,7 +43,7 @@ async fn a_hook_that_fails_fails_the_dial_and_keeps_no_connection() {
         let pool = impatient(connector);
         let (error, mut peer) = tokio::join!(within(pool.acquire()), site.accept());
         let error = error.expect_err("nobody logs in");
-        assert!(error.to_string().contains("the login was refused"), "{error}");
+        assert!(said(&error).contains("the login was refused"), "{error}");
         assert!(
             matches!(connect_error(&error).cause, ConnectFailure::Hook(_)),
             "{error}"
@@ -70,17 +71,14 @@ async fn a_hook_that_hangs_ends_at_its_limit_and_one_that_panics_costs_its_dial(
         ),
         "{error}"
     );
-    assert!(
-        error.to_string().contains("while preparing the connection"),
-        "{error}"
-    );
+    assert!(said(&error).contains("while preparing the connection"), "{error}");
     closed(&mut peer).await;
 
     let connector = StreamConnector::new(site.dialer());
     let pool = impatient(connector.prepare(SECOND, |_| Box::pin(async { panic!("as scripted") })));
     let (error, mut peer) = tokio::join!(within(pool.acquire()), site.accept());
     let error = error.expect_err("it panics");
-    assert!(error.to_string().contains("panicked"), "{error}");
+    assert!(said(&error).contains("panicked"), "{error}");
     closed(&mut peer).await;
     assert_eq!(pool.snapshot().connections.len(), 0);
 }
@@ -231,9 +229,14 @@ async fn the_error_of_a_dial_that_timed_out_names_its_phase() {
             matches!(cause, DialError::TimedOut { phase: Some(phase), .. } if *phase == doing),
             "{doing}: {error}"
         );
-        assert!(error.to_string().contains(doing), "{error}");
+        assert!(said(&error).contains(doing), "{error}");
         assert_eq!(pool.snapshot().active, 0);
     }
+}
+
+/// With its causes.
+fn said(error: &AcquireError) -> String {
+    Chain(error).to_string()
 }
 
 fn is_refused(pool: &Pool<StreamConnector>, cause: &DialError) -> bool {
@@ -261,7 +264,7 @@ async fn a_refused_dial_is_an_outage_with_its_cause() {
         Dialer::new(itself.into()).tcp_options(options),
     ));
     let error = within(pool.acquire()).await.expect_err("it is itself");
-    assert!(error.to_string().contains("connected to itself"), "{error}");
+    assert!(said(&error).contains("connected to itself"), "{error}");
     let AcquireError::Unavailable { cause, .. } = &error else {
         panic!("{error}");
     };
@@ -284,7 +287,7 @@ async fn dials_towards_silence_are_bounded_by_the_pool_however_many_wait() {
     }
     for told in within(callers.join_all()).await {
         let error = told.expect_err("nobody answers");
-        assert!(error.to_string().contains(": no answer within"), "{error}");
+        assert!(said(&error).contains(": no answer within"), "{error}");
     }
     assert!(pool.snapshot().totals.dials <= 8, "{:?}", pool.snapshot().totals);
     let connecting = || {

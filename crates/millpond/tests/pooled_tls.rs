@@ -12,6 +12,7 @@ use loopback::{
     *,
 };
 use millpond::{
+    Chain,
     connectors::StreamConnector,
     pool::{AcquireError, Connection, DialError, Eviction, Pool},
     transport::{
@@ -287,7 +288,10 @@ async fn a_stalled_handshake_ends_at_its_limit_and_closes_its_socket() {
     let pool = impatient(server.dialer().limits(limits));
     let (error, mut accepted) = tokio::join!(within(pool.acquire()), server.accept_tcp());
     let error = error.expect_err("it stalls");
-    assert!(error.to_string().contains("in the TLS handshake"), "{error}");
+    assert!(
+        Chain(&error).to_string().contains("in the TLS handshake"),
+        "{error}"
+    );
     let mut hello = Vec::new();
     let _ = within(accepted.read_to_end(&mut hello)).await;
     assert!(!hello.is_empty(), "it has said hello, and closed");

@@ -297,7 +297,7 @@ fn an_errors_code_may_use_the_pool() {
         let error = runtime.block_on(async {
             let pool = Pool::builder(FailsCuriously).build().unwrap();
             let pool = CURIOUS.get_or_init(|| pool);
-            let error = pool.acquire().await.unwrap_err().to_string();
+            let error = millpond::Chain(&pool.acquire().await.unwrap_err()).to_string();
             let _ = pool.snapshot().to_string();
             error
         });

@@ -239,7 +239,8 @@ async fn what_a_pool_tells_of_a_dial_that_took_too_long_has_every_address() {
     let pool = millpond::pool::Pool::builder(StreamConnector::new(dialer))
         .build()
         .unwrap();
-    let error = pool.acquire().await.unwrap_err().to_string();
+    let error = pool.acquire().await.unwrap_err();
+    let error = millpond::Chain(&error).to_string();
     for address in [dead, silent] {
         assert!(error.contains(&address.to_string()), "{error}");
     }

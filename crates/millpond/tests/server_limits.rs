@@ -216,6 +216,31 @@ async fn a_flood_of_tiny_frames_keeps_no_neighbour_waiting() {
     assert_eq!(replies, wire);
 }
 
+#[tokio::test]
+async fn a_flood_of_long_frames_keeps_no_neighbour_waiting() {
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
+    let handler = raw(async |body: Bytes| {
+        HANDLED.fetch_add(body.len() / 100_000, SeqCst);
+        Ok(Bytes::from_static(b"1"))
+    });
+    let (_running, port) = serve_tcp(Server::builder(handler)).await;
+    let mut flood = connect_tcp(port).await;
+    let mut honest = connect_tcp(port).await;
+    flood.ask("1").await;
+    honest.ask("1").await;
+    // Nobody else has a turn before both have sent: this thread is the only one.
+    let wire = frame(vec![b'1'; 100_000]).repeat(100);
+    let mut sent = 0;
+    while let Ok(more) = flood.stream.try_write(&wire[sent..]) {
+        sent += more;
+    }
+    assert!(sent > 1_000_000, "{sent} bytes");
+    honest.stream.try_write(&frame("2")).expect("room");
+    assert_eq!(honest.reply().await, "1");
+    let before = HANDLED.load(SeqCst);
+    assert!(before <= 6, "{before} requests of 100 kB came first");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_no_frame_closes_the_connection_after_the_replies_owed() {
     for wrong in [

@@ -51,7 +51,8 @@ async fn an_idle_connection_keeps_no_buffer() {
     sleep(Duration::from_secs(12)).await;
     let rested = (held() - before) / CONNECTIONS;
     println!("an idle connection holds {fresh} bytes, and {rested} after an exchange");
-    assert!(fresh <= 1_200 + STREAM, "{fresh} bytes");
+    // 48 of them are its share of the bytes that the server may hold.
+    assert!(fresh <= 1_250 + STREAM, "{fresh} bytes");
     assert!(
         rested <= fresh + 100,
         "{rested} bytes, and {fresh} before the exchange"

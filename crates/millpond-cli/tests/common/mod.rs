@@ -221,6 +221,11 @@ impl Served {
         event
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn call(&self, arguments: &[&str]) -> Finished {
         run(&[&["call", "--to", &self.endpoint], arguments].concat(), "")
     }

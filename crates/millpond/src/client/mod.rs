@@ -74,7 +74,8 @@ use crate::{
 /// A protocol without ids tells by their order alone which reply is whose, so a server that breaks the order can have one taken for
 /// another's. What can be told is: a connection on which something but heartbeats has arrived while no reply was owed ends, as soon as
 /// that is seen and before another request is written to it; so does one on which more came than was asked for, and what came together
-/// with that is delivered to nobody, for any of it may be what nobody asked for. Such connections are counted as evicted for
+/// with that is delivered to nobody, for any of it may be what nobody asked for. A reply may come before its request has been written as a whole, as from a server that refuses
+/// what is too long: it is delivered if nothing came with it, and its connection ends. All these are counted as evicted for
 /// [unsolicited bytes](crate::pool::Eviction::UnsolicitedBytes).
 ///
 /// What can't be told: a server that answers out of order, or that sends what nobody asked for while requests are in flight, looks

@@ -32,7 +32,7 @@ use super::{
     timer::Timer,
 };
 use crate::{
-    framed::{Allowance, Frame, Framed, HeartbeatLimit, Item, Outgoing, Pulse, READ_AT_ONCE, ReadError},
+    framed::{Allowance, Frame, Framed, HeartbeatLimit, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, FrameError, Framing},
     pool::{Eviction, Runtime},
     transport::Stream,
@@ -253,6 +253,7 @@ impl Session {
             }
         }
         let now = Instant::now();
+        self.allowance.caught_up(now);
         self.timer.release();
         self.mark = None;
         self.pulse.told(now);
@@ -293,6 +294,11 @@ impl Session {
         self.pulse.beat(now);
         self.flooded |= !self.allowance.take(self.counts.limit, now);
         !self.flooded
+    }
+
+    /// By then all heartbeats had been read that had arrived.
+    pub(super) fn caught_up(&mut self, by: Instant) {
+        self.allowance.caught_up(by);
     }
 
     /// When it must be asked again although nothing has arrived.
@@ -357,7 +363,7 @@ struct Exchange<'s> {
     /// Something came back that is no frame. What came of one is left over.
     answered: bool,
     write_error: Option<io::Error>,
-    /// The peer seemed dead, and the reactor has had a turn since.
+    /// The peer seemed dead after all that there was had been read, and the reactor has had a turn since.
     looked_again: bool,
     /// Writing has failed, and the reactor has had a turn since: what the peer said before that has been seen.
     last_words: bool,
@@ -381,7 +387,8 @@ impl Exchange<'_> {
             if let Poll::Ready(ended) = self.read(framing, cx) {
                 return Poll::Ready(ended.map_err(|cause| self.failed(cause)));
             }
-            if self.write_error.is_some() {
+            // A read that was cut off may have left the peer's last words behind.
+            if self.write_error.is_some() && !self.is_cut {
                 if let Some(error) = self.write_error.take_if(|_| self.last_words) {
                     return Poll::Ready(Err(self.failed(ExchangeFailure::Io(error))));
                 }
@@ -399,9 +406,15 @@ impl Exchange<'_> {
             if !is_past {
                 ready!(self.session.timer.poll_at(due, self.clock.runtime, cx));
             }
-            if self.session.pulse.is_dead(Instant::now()) && !self.looked_again {
-                // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
-                self.looked_again = true;
+            let now = Instant::now();
+            let looks_again = match self.is_cut {
+                true => now < deadline,
+                false => !self.looked_again,
+            };
+            if self.session.pulse.is_dead(now) && looks_again {
+                // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet. A read that was
+                // cut off hasn't seen them.
+                self.looked_again |= !self.is_cut;
                 return after_the_reactor(cx);
             }
             if let Err(cause) = self.on_time(deadline, framing, cx) {
@@ -456,6 +469,7 @@ impl Exchange<'_> {
 
     fn read(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Result<Frame, ExchangeFailure>> {
         let mut beats = 0;
+        let mut last_beat = None;
         self.is_cut = false;
         loop {
             if beats == BEATS_AT_ONCE {
@@ -470,12 +484,16 @@ impl Exchange<'_> {
                     ExchangeFailure::TimedOut
                 }
                 Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
-                Poll::Ready(Ok(Item::Heartbeat)) if self.session.heard_beat(Instant::now()) => {
-                    beats += 1;
-                    self.looked_again = false;
-                    continue;
+                Poll::Ready(Ok(Item::Heartbeat)) => {
+                    let now = Instant::now();
+                    if self.session.heard_beat(now) {
+                        beats += 1;
+                        last_beat = Some(now);
+                        self.looked_again = false;
+                        continue;
+                    }
+                    ExchangeFailure::HeartbeatFlood
                 }
-                Poll::Ready(Ok(Item::Heartbeat)) => ExchangeFailure::HeartbeatFlood,
                 Poll::Ready(Err(ReadError::Frame(error))) => {
                     self.answered = true;
                     ExchangeFailure::NoFrame(error)
@@ -484,9 +502,10 @@ impl Exchange<'_> {
                 Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
                 Poll::Pending => {
                     let arrived = self.session.framed.left_over().len().saturating_sub(before);
-                    // A read that was refused by the budget shows nothing of what has arrived.
-                    if arrived >= READ_AT_ONCE || !tokio::task::coop::has_budget_remaining() {
+                    if !self.session.framed.is_caught_up() {
                         self.cut();
+                    } else if let Some(last) = last_beat {
+                        self.session.caught_up(last);
                     }
                     if arrived > 0 {
                         // Who sends a long reply can't send heartbeats meanwhile.

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatLimit {
     /// How many at once, at least 1. Default 100: as many as an honest peer sends in a quarter of an hour, should the network deliver
-    /// them together.
+    /// them together. What may have come since the connection was last looked at, by the rate, is allowed as well: heartbeats pile up while a
+    /// process stands still.
     pub burst: u32,
     /// How many a second, at least 1. Default 20: two hundred times as many as a peer sends that keeps to the interval, and still
     /// nothing to read.
@@ -25,9 +26,12 @@ impl Default for HeartbeatLimit {
 }
 
 /// What a peer has left of a [`HeartbeatLimit`]: GCRA, the token bucket that needs a single moment.
+///
+/// The bucket fills for as long as nobody has looked, and overflows only when somebody has found nothing more. What was sent while the reader
+/// stood still is there all at once when it goes on, and has had that time: on average it is no more than the rate allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
-    /// When the bucket will be full again.
+    /// When the bucket will be full again, or has been since.
     full_at: Instant,
 }
 
@@ -39,12 +43,18 @@ impl Allowance {
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self, limit: HeartbeatLimit, now: Instant) -> bool {
         let each = Duration::from_secs(1) / limit.per_second;
-        let full_at = self.full_at.max(now) + each;
+        let full_at = self.full_at + each;
         if full_at.saturating_duration_since(now) > each * limit.burst {
             return false;
         }
         self.full_at = full_at;
         true
+    }
+
+    /// By then all had been taken that had arrived.
+    #[inline]
+    pub(crate) fn caught_up(&mut self, by: Instant) {
+        self.full_at = self.full_at.max(by);
     }
 }
 
@@ -60,7 +70,10 @@ mod tests {
         };
         let mut now = Instant::now();
         let mut allowance = Allowance::full(now);
-        let mut taken = |now: Instant| (0..100).take_while(|_| allowance.take(limit, now)).count();
+        let mut taken = |now: Instant| {
+            allowance.caught_up(now);
+            (0..100).take_while(|_| allowance.take(limit, now)).count()
+        };
         assert_eq!(taken(now), 10);
         now += Duration::from_millis(499);
         assert_eq!(taken(now), 0);
@@ -70,5 +83,22 @@ mod tests {
         assert_eq!(taken(now), 4);
         now += Duration::from_secs(3_600);
         assert_eq!(taken(now), 10, "no more than a burst is saved up");
+    }
+    #[test]
+    fn what_was_sent_while_nobody_read_has_had_that_time() {
+        let limit = HeartbeatLimit {
+            burst: 10,
+            per_second: 2,
+        };
+        let began = Instant::now();
+        let now = began + Duration::from_secs(30);
+        let mut allowance = Allowance::full(began);
+        let mut taken = |now: Instant| (0..100).take_while(|_| allowance.take(limit, now)).count();
+        assert_eq!(taken(now), 10 + 60);
+        assert_eq!(taken(now + Duration::from_secs(1)), 2, "it is spent");
+        // The next half minute isn't over before somebody has looked and found nothing.
+        allowance.caught_up(now + Duration::from_secs(11));
+        let mut taken = |now: Instant| (0..100).take_while(|_| allowance.take(limit, now)).count();
+        assert_eq!(taken(now + Duration::from_secs(41)), 10 + 60);
     }
 }

@@ -81,6 +81,12 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// All of its bytes.
+    #[inline]
+    pub(crate) fn length(&self) -> usize {
+        self.whole.len()
+    }
+
     /// What is in it: without a second owner, which would cost an allocation.
     #[inline]
     pub(crate) fn into_body(mut self) -> Bytes {
@@ -131,6 +137,12 @@ impl Framed {
     #[inline]
     pub(crate) fn left_over(&self) -> &[u8] {
         self.received.as_slice()
+    }
+
+    /// How many bytes the buffer of what has been received takes up.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        self.received.capacity()
     }
 
     /// The length of the frame that is on its way, once its head has told.
@@ -194,10 +206,26 @@ impl Framed {
         way: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Item, ReadError>> {
+        let next = ready!(self.poll_next_within(framing, way, usize::MAX, cx))?;
+        Poll::Ready(Ok(next.expect("no buffer is so long")))
+    }
+
+    /// The next item, as [`poll_next`](Framed::poll_next) has it, if no more than `most` bytes have to be kept for it: nothing, when so many have come and
+    /// more are missing. What one read brings may go beyond it.
+    pub(crate) fn poll_next_within(
+        &mut self,
+        framing: &impl Framing,
+        way: Direction,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Item>, ReadError>> {
         let before = self.received.len();
         loop {
             if let Some(item) = self.take(framing, way).map_err(ReadError::Frame)? {
-                return Poll::Ready(Ok(item));
+                return Poll::Ready(Ok(Some(item)));
+            }
+            if self.received.len() >= most {
+                return Poll::Ready(Ok(None));
             }
             if self.received.len() - before >= READ_AT_ONCE {
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
@@ -205,10 +233,10 @@ impl Framed {
             }
             let arrived = match self.received.is_empty() {
                 true => ready!(self.poll_first(framing, way, cx))?,
-                false => ready!(self.poll_more(cx))?,
+                false => ready!(self.poll_more(most, cx))?,
             };
             match arrived {
-                Arrived::Item(item) => return Poll::Ready(Ok(item)),
+                Arrived::Item(item) => return Poll::Ready(Ok(Some(item))),
                 Arrived::Bytes => {}
                 Arrived::End if self.received.is_empty() => return Poll::Ready(Err(ReadError::Closed)),
                 Arrived::End => return Poll::Ready(Err(ReadError::Truncated)),
@@ -239,10 +267,11 @@ impl Framed {
         })
     }
 
-    /// Reads the rest of what has begun.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arrived, ReadError>> {
+    /// Reads the rest of what has begun, as far as that makes it `most` bytes.
+    fn poll_more(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<Arrived, ReadError>> {
+        let room = most - self.received.len();
         let arrived = match self.lacks_much() {
-            Some(lacking) => ready!(self.poll_fill(cx, lacking)),
+            Some(lacking) => ready!(self.poll_fill(cx, lacking.min(room))),
             // Whatever has come with the rest is read at once, and none of it costs room before it is there.
             None => ready!(READ_BUFFER.with_borrow_mut(|buffer| {
                 let arrived = ready!(self.poll_read(cx, buffer))?;
@@ -258,14 +287,16 @@ impl Framed {
 
     /// How much of a frame is to be read straight into the connection's buffer, if that pays: not while
     /// little has come of it, for then little may be given to it, and not for its end, for the thread's
-    /// buffer takes up what is behind that as well.
+    /// buffer takes up what is behind that as well. A long frame's end is read alone: what is behind it would
+    /// make a long buffer longer.
     fn lacks_much(&self) -> Option<usize> {
         let received = self.received.len();
         let lacking = match self.announced() {
             Some(whole) => whole.saturating_sub(received),
             None => usize::MAX,
         };
-        (received >= THREAD_BUFFER && lacking >= THREAD_BUFFER).then_some(lacking)
+        let is_long = received >= 4 * THREAD_BUFFER;
+        (is_long || received >= THREAD_BUFFER && lacking >= THREAD_BUFFER).then_some(lacking)
     }
 
     /// Reads once, into a buffer of the thread.
@@ -419,6 +450,11 @@ impl Outgoing {
     #[inline]
     pub(crate) fn taken(&self) -> usize {
         self.taken
+    }
+
+    /// How many bytes the buffer of what is left takes up.
+    pub(crate) fn held(&self) -> usize {
+        self.rest.capacity()
     }
 
     /// How many bytes are left that the stream hasn't taken.

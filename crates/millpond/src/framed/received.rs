@@ -49,6 +49,12 @@ impl Received {
         self.buffer.len() - self.start
     }
 
+    /// How many bytes its buffer takes up.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
@@ -123,11 +129,6 @@ impl Received {
                 start: 0,
             };
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.buffer.capacity()
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     AcquireError, Connection, Connector, Priority,
     boxed::Boxed,
-    lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
+    lender::{Asker, Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
     state::{Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket},
 };
@@ -36,7 +36,8 @@ use super::{
 /// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop or of a `buffered` stream may, holds others up
 /// by 10 ms at most, however many such callers there are. A grant that isn't picked up in that time is taken back, and all who wait are
 /// woken: the first that is polled has the connection, and those that come after it are in line again in the order in which they first
-/// came. So does this caller once it is polled again.
+/// came. So does this caller once it is polled again. Nobody is woken a second time until 5 ms after the last of them has come; a grant
+/// that is taken back meanwhile goes to the next in line.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
     lender: &'p Arc<Lender<C>>,
@@ -48,8 +49,8 @@ pub struct Acquire<'p, C: Connector> {
     progress: Progress,
     /// When this began to wait, if somebody looked.
     began: Option<Moment>,
-    /// The task that polled this first.
-    task: Option<tokio::task::Id>,
+    /// Who polled this first.
+    asker: Option<Asker>,
     /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
     needs_backstop: Option<bool>,
     /// Ends this wait if it does.
@@ -111,7 +112,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             in_the_dark: InTheDark::IsTold,
             progress: Progress::New,
             began: None,
-            task: None,
+            asker: None,
             needs_backstop: None,
             backstop: None,
         }
@@ -244,7 +245,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                         (place, connection, Some(arrival))
                     }
                     Polled::Refused(refusal) => {
-                        let error = self.lender.explain(refusal, self.waited(), self.task);
+                        let error = self.lender.explain(refusal, self.waited(), self.asker);
                         return Poll::Ready(Err(error));
                     }
                     Polled::Waiting(ticket) => {
@@ -265,7 +266,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Asks for an idle connection, unless the hint says that there is none.
     fn ask(&mut self) -> Result<Option<Handed<C>>, AcquireError> {
-        self.task = tokio::task::try_id();
+        self.asker = Some(Asker::here());
         if self.lender.exhausted.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -406,7 +407,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     fn borrower(&self) -> Borrower {
         Borrower {
             place: self.place,
-            task: self.task,
+            asker: self.asker.unwrap_or_else(Asker::here),
         }
     }
 }

@@ -57,7 +57,8 @@ impl<C: Connector> Builder<C> {
         self
     }
 
-    /// The most dials at once. Default 4: a restarted server isn't met by a stampede. While dials fail it is 1.
+    /// The most dials at once. Default 4: a restarted server isn't met by a stampede. While dials fail it is 1, beside those that hang
+    /// within [`outage_grace`](Builder::outage_grace).
     pub fn max_connecting(mut self, dials: u32) -> Self {
         self.config.max_connecting = dials;
         self
@@ -109,7 +110,8 @@ impl<C: Connector> Builder<C> {
     /// How long callers wait while no connection is live and dials fail, before they are told the cause at once. Default 1 s: a
     /// server's restart fails nobody. 0: every failed dial is told at once.
     ///
-    /// While it lasts and somebody waits, the endpoint is dialled at least every fifth of it. At its end it is dialled once more,
+    /// While it lasts and somebody waits, the endpoint is dialled at least every fifth of it, also beside dials that hang, within `max_size`
+    /// and `max_connecting`. At its end it is dialled once more,
     /// and callers are told when that dial fails, or gives no answer for a fifth of the grace: an endpoint that is back within the
     /// grace, and answers dials in less than that fifth, refuses nobody. A caller that would rather wait until its own deadline says so with
     /// [`Acquire::wait_through_outage`](super::Acquire::wait_through_outage).

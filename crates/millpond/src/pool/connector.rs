@@ -80,7 +80,8 @@ pub trait Connector: Send + Sync + 'static {
     }
 
     /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
-    /// next borrower would be given the rest of somebody else's reply.
+    /// next borrower would be given the rest of somebody else's reply; after [`LastExchange::None`] and
+    /// [`LastExchange::Completed`] the eviction's reason is [`Eviction::Broken`], unless [`check`](Connector::check) knows another.
     ///
     /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed (through `&`
     /// or `&mut`) and then merely dropped is closed; [`Connection::release`](super::Connection::release) and

@@ -17,6 +17,7 @@ use super::{
     lender::Lender,
     state::{Phase, Place},
 };
+use crate::chain::Chain;
 
 tokio::task_local! {
     /// What the dial in this task is doing.
@@ -90,8 +91,8 @@ impl<C: Connector> DialToken<C> {
             refused: matches!(&error, DialError::Failed(cause) if connector.refused(&**cause)),
             error,
         });
-        if let Err(Judged { error: cause, .. }) = &outcome {
-            tracing::warn!(target: "millpond::pool", %cause, "dial failed");
+        if let Err(Judged { error, .. }) = &outcome {
+            tracing::debug!(target: "millpond::pool", pool = self.lender.name, cause = %error.cause(), "dial failed");
         }
         let place = self.place.take().expect("a dial finishes once");
         let now = self.lender.clock.now();
@@ -168,7 +169,7 @@ impl<C: Connector> CheckToken<C> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-                tracing::debug!(target: "millpond::pool", %error, reason = reason.name(), "check failed");
+                tracing::debug!(target: "millpond::pool", pool = self.lender.name, error = %Chain(&*error), reason = reason.name(), "check failed");
                 Err(reason)
             }
             Err(_) => Err(reason),
@@ -218,7 +219,7 @@ impl<C: Connector> CloseToken<C> {
         let limit = self.lender.lock().config().close_timeout;
         let ended = timeout(limit, farewell).await;
         if ended.is_err() {
-            tracing::debug!(target: "millpond::pool", "closed by force: the farewell took longer than close_timeout");
+            tracing::debug!(target: "millpond::pool", pool = self.lender.name, "closed by force: the farewell took longer than close_timeout");
         }
     }
 }

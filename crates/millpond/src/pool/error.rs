@@ -1,9 +1,15 @@
 //! Errors: what was attempted, for how long, in what circumstances, and what the cause is.
+//!
+//! An error that has a source leaves the source's text to it; [`Chain`] puts them together for people. What an error holds
+//! without being caused by it (the last failed dial of a caller who waited too long) is in its text, causes included.
 
 use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
 
 use super::{Eviction, state::DialCause};
-use crate::span::{Ago, Span};
+use crate::{
+    chain::Chain,
+    span::{Ago, Span},
+};
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,7 +38,7 @@ pub enum AcquireError {
     TimedOut(Box<Circumstances>),
     /// No connection is live, and dials have been failing for longer than `outage_grace`.
     #[error(
-        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {}: {cause}",
+        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {}",
         Ago(*.ago)
     )]
     Unavailable {
@@ -77,6 +83,9 @@ pub struct Circumstances {
     pub longest: Option<(Duration, &'static Location<'static>)>,
     /// How many of the lent ones were acquired by the task that waits: if all are, it waits for itself.
     pub by_this_task: usize,
+    /// The same where an acquire outside of any task waits, as in the body of `#[tokio::main]`: how many were acquired on its thread, outside
+    /// of any task as well.
+    pub by_this_thread: usize,
     /// Callers that still wait, without this one.
     pub waiting: usize,
     /// The pool is paused: nobody is served.
@@ -99,6 +108,9 @@ impl fmt::Display for Circumstances {
             if self.by_this_task > 0 {
                 write!(f, "; {} by this task", self.by_this_task)?;
             }
+            if self.by_this_thread > 0 {
+                write!(f, "; {} on this thread, outside of tasks", self.by_this_thread)?;
+            }
             f.write_str(")")?;
         }
         for (count, what) in [
@@ -115,22 +127,18 @@ impl fmt::Display for Circumstances {
         if self.paused {
             f.write_str(", the pool is paused")?;
         }
-        if let Some((ago, cause)) = &self.last_failure {
-            write!(f, ", last dial failed {}: {cause}", Ago(*ago))?;
-        }
-        Ok(())
+        LastFailed(&self.last_failure).fmt(f)
     }
 }
 
 /// Why there is no connection: a dial that failed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DialError {
-    /// [`Connector::connect`](super::Connector::connect) or [`on_connect`](super::Connector::on_connect) said so.
-    #[error("{0}")]
-    Failed(#[source] Arc<dyn Error + Send + Sync>),
+    /// [`Connector::connect`](super::Connector::connect) or [`on_connect`](super::Connector::on_connect) said so: the
+    /// [`source`](Error::source) is the connector's own error.
+    Failed(Arc<dyn Error + Send + Sync>),
     /// It took longer than `connect_timeout`.
-    #[error("no answer within {}{}", Span(*.limit), During(*.phase))]
     TimedOut {
         /// The setting.
         limit: Duration,
@@ -138,20 +146,49 @@ pub enum DialError {
         phase: Option<&'static str>,
     },
     /// The connector panicked.
-    #[error("the connector panicked")]
     Panicked,
     /// Dials succeed, but what they open dies before it has served once: a listener that accepts and hangs up.
-    #[error("connected, but the connection died before it first served: {0}")]
     DiedEarly(Eviction),
 }
 
-struct During(Option<&'static str>);
-
-impl fmt::Display for During {
+impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(phase) => write!(f, ", while {phase}"),
-            None => Ok(()),
+        match self {
+            DialError::Failed(_) => f.write_str("the dial failed"),
+            DialError::TimedOut { limit, phase } => {
+                write!(f, "no answer within {}", Span(*limit))?;
+                match phase {
+                    Some(phase) => write!(f, ", while {phase}"),
+                    None => Ok(()),
+                }
+            }
+            DialError::Panicked => f.write_str("the connector panicked"),
+            DialError::DiedEarly(reason) => {
+                write!(
+                    f,
+                    "connected, but the connection died before it first served: {reason}"
+                )
+            }
+        }
+    }
+}
+
+impl Error for DialError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // What is in the `Arc`: an `Arc` is an error as well, and of no type that anybody looks for.
+            DialError::Failed(error) => Some(&**error),
+            DialError::TimedOut { .. } | DialError::Panicked | DialError::DiedEarly(_) => None,
+        }
+    }
+}
+
+impl DialError {
+    /// For people who know that it was a dial: the connector's own error with its causes, or why there is none.
+    pub fn cause(&self) -> Chain<'_> {
+        match self {
+            DialError::Failed(error) => Chain(&**error),
+            other => Chain(other),
         }
     }
 }
@@ -219,6 +256,9 @@ impl InvalidSetting {
 }
 
 /// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
+///
+/// It says what the error in it says, and has that one's sources. What holds an error without being one, as `Box<dyn Error>` and
+/// `anyhow::Error`, has no sources to pass on: see [`flatten`](WithError::flatten).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WithError<E> {
@@ -226,8 +266,26 @@ pub enum WithError<E> {
     #[error(transparent)]
     Acquire(#[from] AcquireError),
     /// The closure failed; its connection has been discarded.
-    #[error("{0}")]
+    #[error(transparent)]
     Exchange(E),
+}
+
+impl<E: From<AcquireError>> WithError<E> {
+    /// The closure's error, or that there was no connection as an error of the same type.
+    ///
+    /// ```
+    /// # use millpond::pool::{AcquireError, WithError};
+    /// # type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+    /// let failed: Result<(), WithError<BoxedError>> = Err(WithError::Acquire(AcquireError::Closed));
+    /// let failed: Result<(), BoxedError> = failed.map_err(WithError::flatten);
+    /// assert_eq!(failed.unwrap_err().to_string(), "the pool is closed");
+    /// ```
+    pub fn flatten(self) -> E {
+        match self {
+            WithError::Acquire(error) => error.into(),
+            WithError::Exchange(error) => error,
+        }
+    }
 }
 
 /// Why [`Pool::ready`](super::Pool::ready) gave up.
@@ -257,7 +315,7 @@ struct LastFailed<'e>(&'e Option<(Duration, DialError)>);
 impl fmt::Display for LastFailed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((ago, cause)) => write!(f, ", last dial failed {}: {cause}", Ago(*ago)),
+            Some((ago, error)) => write!(f, ", last dial failed {}: {}", Ago(*ago), error.cause()),
             None => Ok(()),
         }
     }
@@ -320,6 +378,7 @@ mod tests {
             closing: 0,
             longest: Some((Duration::from_millis(4_900), here)),
             by_this_task: 1,
+            by_this_thread: 0,
             waiting: 37,
             paused: false,
             last_failure: Some((

@@ -22,6 +22,9 @@ pub enum Eviction {
     /// It came back in the middle of an exchange: of one that it knows of, or its borrower used it and didn't
     /// say that it had ended.
     UnfinishedExchange,
+    /// Its connector says that it is of no more use, though no exchange is open: its borrower had said that the last one is complete, or
+    /// hadn't used it at all. Where [`check`](crate::pool::Connector::check) knows why, the reason is that.
+    Broken,
     /// The peer stopped sending heartbeats.
     HeartbeatMissed,
     /// The probe failed or took longer than `check_timeout`.
@@ -43,7 +46,7 @@ pub enum Eviction {
 }
 
 impl Eviction {
-    pub(crate) const COUNT: usize = 15;
+    pub(crate) const COUNT: usize = 16;
 
     /// All reasons, in the order of their declaration.
     pub const ALL: &'static [Eviction] = &[
@@ -53,6 +56,7 @@ impl Eviction {
         Eviction::PeerReset,
         Eviction::UnsolicitedBytes,
         Eviction::UnfinishedExchange,
+        Eviction::Broken,
         Eviction::HeartbeatMissed,
         Eviction::ProbeFailed,
         Eviction::ResetFailed,
@@ -73,6 +77,7 @@ impl Eviction {
             Eviction::PeerReset => "peer_reset",
             Eviction::UnsolicitedBytes => "unsolicited_bytes",
             Eviction::UnfinishedExchange => "unfinished_exchange",
+            Eviction::Broken => "broken",
             Eviction::HeartbeatMissed => "heartbeat_missed",
             Eviction::ProbeFailed => "probe_failed",
             Eviction::ResetFailed => "reset_failed",
@@ -108,6 +113,7 @@ impl std::fmt::Display for Eviction {
             Eviction::PeerReset => "peer reset",
             Eviction::UnsolicitedBytes => "unsolicited bytes",
             Eviction::UnfinishedExchange => "unfinished exchange",
+            Eviction::Broken => "broken",
             Eviction::HeartbeatMissed => "heartbeat missed",
             Eviction::ProbeFailed => "probe failed",
             Eviction::ResetFailed => "reset failed",
@@ -140,6 +146,8 @@ pub struct Totals {
     pub detached: u64,
     /// Acquires that succeeded: one whose connection doesn't pass its check is counted when it gets another.
     pub lent: u64,
+    /// Callers that got in line, whatever came of it: the others found a connection idle, or were told at once that they get none.
+    pub waited: u64,
     /// Lent connections that came back, clean or not. Detached ones don't.
     pub released: u64,
     /// Lent connections that were used and then merely dropped, without
@@ -167,6 +175,28 @@ impl Totals {
     /// How many connections were evicted for this reason.
     pub fn evicted(&self, reason: Eviction) -> u64 {
         self.evicted[reason as usize]
+    }
+
+    /// What is counted besides evictions, by the name of its field.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn named(&self) -> [(&'static str, u64); 15] {
+        [
+            ("dials", self.dials),
+            ("dials_failed", self.dials_failed),
+            ("dials_abandoned", self.dials_abandoned),
+            ("opened", self.opened),
+            ("closed", self.closed),
+            ("detached", self.detached),
+            ("lent", self.lent),
+            ("waited", self.waited),
+            ("released", self.released),
+            ("unreleased", self.unreleased),
+            ("cancelled", self.cancelled),
+            ("revoked", self.revoked),
+            ("timed_out", self.timed_out),
+            ("turned_away_full", self.turned_away_full),
+            ("turned_away_unavailable", self.turned_away_unavailable),
+        ]
     }
 
     pub(crate) fn count_eviction(&mut self, reason: Eviction) {

@@ -4,18 +4,13 @@ use std::{panic::Location, time::Duration};
 
 use super::{
     AcquireError, Circumstances, Connector, DialError,
-    lender::{Lender, Pooled},
+    lender::{Asker, Lender, Pooled},
     state::{Moment, Refusal, Stage, StageName, State},
 };
 
 impl<C: Connector> Lender<C> {
-    /// The error that a refused caller gets. `waited` and `task` are the caller's own.
-    pub(crate) fn explain(
-        &self,
-        refusal: Refusal,
-        waited: Duration,
-        task: Option<tokio::task::Id>,
-    ) -> AcquireError {
+    /// The error that a refused caller gets. `waited` and `asker` are the caller's own.
+    pub(crate) fn explain(&self, refusal: Refusal, waited: Duration, asker: Option<Asker>) -> AcquireError {
         let now = self.clock.now();
         let state = self.lock();
         match refusal {
@@ -26,7 +21,7 @@ impl<C: Connector> Lender<C> {
                 waiting: state.waiters().waiting(),
                 max_waiting: state.config().max_waiting,
             },
-            Refusal::TimedOut => AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, task))),
+            Refusal::TimedOut => AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, asker))),
             Refusal::Unavailable => {
                 let (ago, cause) = last_failure(&state, now).expect("unavailable because dials have failed");
                 AcquireError::Unavailable {
@@ -66,16 +61,17 @@ fn circumstances<C: Connector>(
     state: &State<Pooled<C>>,
     now: Moment,
     waited: Duration,
-    task: Option<tokio::task::Id>,
+    asker: Option<Asker>,
 ) -> Circumstances {
     let slots = state.slots();
-    let by_this_task = slots
+    let by_this_asker = slots
         .in_stage(StageName::Active)
-        .filter(|slot| match slot.stage {
-            Stage::Active { tag, .. } => task.is_some() && tag.task == task,
-            _ => false,
-        })
+        .filter(|slot| matches!(slot.stage, Stage::Active { tag, .. } if Some(tag.asker) == asker))
         .count();
+    let (by_this_task, by_this_thread) = match asker {
+        Some(asker) if asker.is_thread() => (0, by_this_asker),
+        _ => (by_this_asker, 0),
+    };
     Circumstances {
         waited,
         max_size: state.config().max_size,
@@ -86,6 +82,7 @@ fn circumstances<C: Connector>(
         closing: slots.count(StageName::Closing),
         longest: longest_lent(state, now),
         by_this_task,
+        by_this_thread,
         waiting: state.waiters().waiting(),
         paused: state.paused(),
         last_failure: last_failure(state, now),

@@ -6,7 +6,9 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    hash::{Hash, Hasher},
     marker::PhantomData,
+    num::NonZeroU64,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, Location, catch_unwind},
     pin::pin,
@@ -28,10 +30,14 @@ use super::{
     config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     error::Judged,
+    explain::last_failure,
     runtime::{Bell, Runtime},
-    state::{Effects, Evicted, Kinds, Leak, Moment, Phase, Place, Returned, State, TICK, Unreleased},
+    state::{
+        Effects, Evicted, Kinds, Leak, Moment, OutageNews, Phase, Place, Returned, State, TICK, Unreleased,
+    },
     sync::{Mutex, MutexGuard},
 };
+use crate::chain::Chain;
 
 /// What the state machine carries for the pool of a connector.
 pub(crate) struct Pooled<C>(PhantomData<fn() -> C>);
@@ -55,8 +61,54 @@ impl<C: Connector> Kinds for Pooled<C> {
 pub(crate) struct Borrower {
     /// The call that acquired it.
     pub(crate) place: &'static Location<'static>,
-    /// The task in which that was, if it was in one.
-    pub(crate) task: Option<tokio::task::Id>,
+    pub(crate) asker: Asker,
+}
+
+/// Who acquires, for what it holds already is what it may be waiting for in vain: a task, or outside of tasks a thread. What a runtime blocks
+/// on, the body of `#[tokio::main]` for one, stays on its thread, and so does blocking code.
+///
+/// The number of either, with a bit that says which: a word, for each connection has one. It is only told to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asker(NonZeroU64);
+
+impl Asker {
+    #[inline]
+    pub(crate) fn here() -> Self {
+        let (number, is_thread) = match tokio::task::try_id() {
+            Some(task) => (Number::of(task), 0),
+            None => (Number::of(std::thread::current().id()), 1),
+        };
+        Asker(NonZeroU64::new(number << 1 | is_thread).unwrap_or(NonZeroU64::MIN))
+    }
+
+    pub(crate) fn is_thread(self) -> bool {
+        self.0.get() & 1 == 1
+    }
+}
+
+/// The number in an id, of which only its `Hash` tells. Should that come to be more than one number, another may seem the same.
+struct Number(u64);
+
+impl Number {
+    fn of(id: impl Hash) -> u64 {
+        let mut number = Number(0);
+        id.hash(&mut number);
+        number.0
+    }
+}
+
+impl Hasher for Number {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Reads the monotonic clock as the time since the pool was built.
@@ -114,6 +166,8 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) clock: Clock,
     pub(crate) runtime: Runtime,
     pub(crate) bell: Arc<Bell>,
+    /// What events call the pool.
+    pub(crate) name: String,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
     /// `acquire_timeout`, where it is so long that nobody minds 25 ms more.
@@ -145,6 +199,7 @@ impl<C: Connector> Lender<C> {
             clock: Clock::start(),
             runtime,
             bell: Arc::new(Bell::new()),
+            name: config.name.clone(),
             acquire_timeout: config.acquire_timeout,
             long_patience: config
                 .acquire_timeout
@@ -238,10 +293,13 @@ impl<C: Connector> Lender<C> {
             for leak in fx.leaks.drain(..) {
                 self.report(&leak);
             }
+            for news in fx.outage.drain(..) {
+                self.report_outage(news);
+            }
             for waker in fx.wakes.take() {
                 // Foreign code as well: one that panics must not keep upkeep from its work, nor the others from theirs.
                 if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                    tracing::error!(target: "millpond::pool", "a waker panicked");
+                    tracing::error!(target: "millpond::pool", pool = self.name, "a waker panicked");
                 }
             }
             let mut next = Effects::none();
@@ -273,7 +331,7 @@ impl<C: Connector> Lender<C> {
             number,
             reason,
         } = evicted;
-        tracing::debug!(target: "millpond::pool", connection = number, reason = reason.name(), "evicted");
+        tracing::debug!(target: "millpond::pool", pool = self.name, connection = number, reason = reason.name(), "evicted");
         #[cfg(feature = "metrics")]
         self.metrics.evicted(reason);
         let ended = self.lock().phase() == Phase::RuntimeEnded;
@@ -292,7 +350,7 @@ impl<C: Connector> Lender<C> {
             }
             Ok(_) => self.lock().closed(place, fx),
             Err(_) => {
-                tracing::error!(target: "millpond::pool", connection = number, "the connector panicked in close");
+                tracing::error!(target: "millpond::pool", pool = self.name, connection = number, "the connector panicked in close");
                 self.lock().closed(place, fx);
             }
         }
@@ -306,9 +364,29 @@ impl<C: Connector> Lender<C> {
         }
     }
 
+    #[cold]
+    fn report_outage(&self, news: OutageNews) {
+        let last = last_failure(&self.lock(), self.clock.now());
+        let cause = last
+            .as_ref()
+            .map(|(_, error)| error.cause())
+            .map(tracing::field::display);
+        let pool = &self.name;
+        match news {
+            OutageNews::Began => tracing::warn!(target: "millpond::pool", pool, cause, "dials fail"),
+            OutageNews::Lasts { since, failures } => {
+                tracing::warn!(target: "millpond::pool", pool, ?since, failures, cause, "dials still fail");
+            }
+            OutageNews::Ended { lasted, failures } => {
+                tracing::info!(target: "millpond::pool", pool, ?lasted, failures, "dials succeed again, and what they open serves");
+            }
+        }
+    }
+
     fn report(&self, leak: &Leak<Borrower>) {
         tracing::warn!(
             target: "millpond::pool",
+            pool = self.name,
             connection = leak.number,
             acquired_at = %leak.tag.place,
             lent_for = %Span(leak.lent_for),
@@ -319,10 +397,9 @@ impl<C: Connector> Lender<C> {
     /// Says where connections are dropped without a word, and what to write there.
     #[cold]
     fn report_unreleased(&self, habit: &Unreleased<Borrower>) {
-        let pool = self.lock().config().name.clone();
         tracing::warn!(
             target: "millpond::pool",
-            pool,
+            pool = self.name,
             acquired_at = %habit.tag.place,
             unreleased = habit.unreleased,
             released = habit.released,
@@ -352,12 +429,14 @@ impl<C: Connector> Lender<C> {
             if let Some(reason) = self.died_of(connection) {
                 return returning.discard(reason);
             }
-            // A connection that knows itself where it stands says the same whatever its borrower says.
-            let was_a_word_missing = exchange == LastExchange::Open
-                && self.connector.is_clean(connection, LastExchange::Completed);
-            return match was_a_word_missing {
-                true => returning.drop_unreleased(),
-                false => returning.discard(Eviction::UnfinishedExchange),
+            return match exchange {
+                // No exchange of its borrower's is open, so it must be something else.
+                LastExchange::None | LastExchange::Completed => returning.discard(Eviction::Broken),
+                LastExchange::Open if self.connector.is_clean(connection, LastExchange::Completed) => {
+                    returning.drop_unreleased();
+                }
+                // It knows itself where it stands, and says the same whatever its borrower says.
+                LastExchange::Open => returning.discard(Eviction::UnfinishedExchange),
             };
         }
         match self.connector.on_release(connection) {
@@ -379,7 +458,7 @@ impl<C: Connector> Lender<C> {
             }
             Err(error) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-                tracing::debug!(target: "millpond::pool", %error, "the release hook refused a connection");
+                tracing::debug!(target: "millpond::pool", pool = self.name, error = %Chain(&*error), "the release hook refused a connection");
                 returning.discard(Eviction::HookFailed);
             }
         }
@@ -467,12 +546,11 @@ impl<C: Connector> Lender<C> {
             let pause = match caught(changed).await {
                 Some(0) => TICK,
                 Some(retired) => {
-                    let pool = self.lock().config().name.clone();
-                    tracing::info!(target: "millpond::pool", pool, retired, "connections lead where none would be dialled now");
+                    tracing::info!(target: "millpond::pool", pool = self.name, retired, "connections lead where none would be dialled now");
                     TICK
                 }
                 None => {
-                    tracing::error!(target: "millpond::pool", "the connector panicked in endpoint_changed or is_current");
+                    tracing::error!(target: "millpond::pool", pool = self.name, "the connector panicked in endpoint_changed or is_current");
                     10 * TICK
                 }
             };

@@ -9,7 +9,7 @@ use ::metrics::{
 };
 
 use super::{
-    Connector, Eviction,
+    Connector, Eviction, Totals,
     lender::Pooled,
     state::{Moment, StageName, State},
 };
@@ -22,6 +22,9 @@ pub(crate) struct Metrics {
     active: Gauge,
     closing: Gauge,
     waiting: Gauge,
+    max_size: Gauge,
+    /// In the order of [`Totals::named`].
+    totals: [Counter; 15],
     wait: Histogram,
     hold: Histogram,
     dial_ok: Histogram,
@@ -41,6 +44,10 @@ impl Metrics {
             active: connections("active"),
             closing: connections("closing"),
             waiting: gauge!("millpond_pool_waiting", "pool" => pool.to_owned()),
+            max_size: gauge!("millpond_pool_max_size", "pool" => pool.to_owned()),
+            totals: Totals::default()
+                .named()
+                .map(|(name, _)| counter!(format!("millpond_pool_{name}_total"), "pool" => pool.to_owned())),
             wait: histogram!("millpond_pool_wait_seconds", "pool" => pool.to_owned()),
             hold: histogram!("millpond_pool_hold_seconds", "pool" => pool.to_owned()),
             dial_ok: dial("ok"),
@@ -76,10 +83,14 @@ impl Metrics {
         self.active.set(f64::from(counts.active));
         self.closing.set(f64::from(counts.closing));
         self.waiting.set(f64::from(counts.waiting));
+        self.max_size.set(f64::from(counts.max_size));
+        for (counter, (_, total)) in self.totals.iter().zip(counts.totals.named()) {
+            counter.absolute(total);
+        }
     }
 }
 
-/// What the gauges show, read under the lock and recorded after it.
+/// What the gauges and the counters of totals show, read under the lock and recorded after it.
 pub(crate) struct Counts {
     connecting: u32,
     idle: u32,
@@ -87,6 +98,8 @@ pub(crate) struct Counts {
     active: u32,
     closing: u32,
     waiting: u32,
+    max_size: u32,
+    totals: Totals,
 }
 
 impl Counts {
@@ -99,6 +112,8 @@ impl Counts {
             active: count(StageName::Active) + count(StageName::Granted),
             closing: count(StageName::Closing),
             waiting: u32::try_from(state.waiters().waiting()).unwrap_or(u32::MAX),
+            max_size: state.config().max_size,
+            totals: *state.totals(),
         }
     }
 }
@@ -106,6 +121,13 @@ impl Counts {
 fn describe() {
     describe_gauge!("millpond_pool_connections", "Connections by state");
     describe_gauge!("millpond_pool_waiting", "Callers that wait for a connection");
+    describe_gauge!("millpond_pool_max_size", "The most connections there may be");
+    for (name, _) in Totals::default().named() {
+        describe_counter!(
+            format!("millpond_pool_{name}_total"),
+            "As the field of this name in the totals of a snapshot"
+        );
+    }
     describe_histogram!(
         "millpond_pool_wait_seconds",
         ::metrics::Unit::Seconds,

@@ -22,14 +22,20 @@
 //!
 //! # Events
 //!
-//! Through `tracing`, target `millpond::pool`. Nothing is emitted when a connection is lent or released.
+//! Through `tracing`, target `millpond::pool`, each with the field `pool`, the pool's name. Nothing is emitted when a connection is lent or
+//! released. An outage is told of when the first dial fails, again by a failure 10 s later and then each time that it has lasted three times as
+//! long, and when a connection has served again: so an endpoint that is down for a day is a dozen lines.
 //!
 //! | level | message | fields |
 //! |---|---|---|
-//! | warn | dial failed | `cause` |
-//! | info | connections lead where none would be dialled now | `pool`, `retired` |
+//! | warn | dials fail | `cause` |
+//! | warn | dials still fail | `since` (for how long), `failures` (in a row), `cause` of the last |
+//! | info | dials succeed again, and what they open serves | `lasted`, `failures` |
+//! | debug | dial failed | `cause` |
+//! | info | connections lead where none would be dialled now | `retired` |
+//! | error | a waker panicked | |
 //! | error | the connector panicked in endpoint_changed or is_current | |
-//! | warn | used connections are dropped without a word, and closed for it; once per pool | `pool`, `acquired_at`, `unreleased`, `released` |
+//! | warn | used connections are dropped without a word, and closed for it; once per pool | `acquired_at`, `unreleased`, `released` |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
 //! | debug | evicted | `connection`, `reason` |
@@ -45,6 +51,8 @@
 //! |---|---|---|
 //! | `millpond_pool_connections` | gauge | by `state`: `connecting`, `idle`, `checking`, `active`, `closing`; set by upkeep, every 100 ms |
 //! | `millpond_pool_waiting` | gauge, callers | set by upkeep |
+//! | `millpond_pool_max_size` | gauge, connections | the setting, as last resized; set by upkeep |
+//! | `millpond_pool_`*name*`_total` | counter | each of [`Totals`] by its field's name (`dials_failed`, `timed_out`, `turned_away_full`, `waited`, `lent`, …); set by upkeep |
 //! | `millpond_pool_wait_seconds` | histogram, seconds | how long each caller waited that had to wait and was served |
 //! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
@@ -209,7 +217,7 @@ impl<C: Connector> Pool<C> {
         let lender = self.lender();
         let borrower = lender::Borrower {
             place: Location::caller(),
-            task: tokio::task::try_id(),
+            asker: lender::Asker::here(),
         };
         loop {
             let mut fx = Effects::none();

@@ -247,7 +247,7 @@ impl Snapshot {
             drop(state);
             snapshot.last_failure = failure.map(|(ago, cause)| Failure {
                 ago,
-                cause: cause.to_string(),
+                cause: cause.cause().to_string(),
             });
             snapshot.connections.sort_unstable_by_key(|one| one.number);
             return snapshot;

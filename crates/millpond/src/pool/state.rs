@@ -28,7 +28,9 @@
 //!
 //! 1. A dial starts only while connecting + idle + checking + active + closing < `max_size`.
 //! 2. If somebody in line could be served, nothing is idle (one that needs a probe may be, while as many checks run as wait).
-//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once, one while failing.
+//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once, one while failing. One exception, within
+//!    1 and `max_connecting`: while an outage's grace lasts and somebody waits, another starts beside those that have given no answer for
+//!    a fifth of the grace, and at its end beside any that began before.
 //! 4. Every connection has exactly one owner: the machine, or whoever holds the [`Place`].
 //! 5. After close no dial starts, nothing is idle, and whatever arrives late is closed.
 //! 6. Only a clean release, a passed check or a finished dial makes a connection idle.
@@ -52,7 +54,7 @@ mod tests;
 use std::{collections::VecDeque, time::Duration};
 
 pub(crate) use self::{
-    effects::{Attempt, Effects, Evicted, Leak, Look, Polled, Returned, Unreleased},
+    effects::{Attempt, Effects, Evicted, Leak, Look, OutageNews, Polled, Returned, Unreleased},
     moment::Moment,
     outage::Outage,
     slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
@@ -154,6 +156,8 @@ pub(crate) struct State<K: Kinds> {
     outage: Outage<K::Cause>,
     /// As long a drain waits for the answers of those who were last called.
     answers_until: Moment,
+    /// Nobody is called before this: those who were called last may still answer, and each who does gives the others more time.
+    next_call: Moment,
     /// The latest time that anybody told: the coarse clock.
     now: Moment,
     /// When upkeep will come by itself.
@@ -188,6 +192,7 @@ impl<K: Kinds> State<K> {
             waiters: Waiters::new(ServingOrder::Arrival),
             outage: Outage::new(config.backoff, config.outage_grace),
             answers_until: Moment::default(),
+            next_call: Moment::default(),
             now: Moment::default(),
             planned_wake: Moment::default(),
             next_expiry: Moment::NEVER,
@@ -269,7 +274,7 @@ impl<K: Kinds> State<K> {
             self.count_refusal(refusal);
             return Err(refusal);
         }
-        let ticket = self.waiters.enqueue(request, seniority, waker);
+        let ticket = self.enqueue(request, seniority, waker);
         self.settle(fx);
         Ok(ticket)
     }
@@ -294,7 +299,7 @@ impl<K: Kinds> State<K> {
                 self.waiters.leave_answered(ticket);
                 Ok(Polled::Refused(refusal))
             }
-            Standing::Queued | Standing::Parked => Err(ticket),
+            Standing::Queued | Standing::Parked | Standing::Called => Err(ticket),
             Standing::Vacant => unreachable!("a ticket's waiter has not left"),
         }
     }
@@ -308,9 +313,10 @@ impl<K: Kinds> State<K> {
         waker: K::Waker,
         fx: &mut Effects<K>,
     ) -> Polled<K> {
-        if let Standing::Parked = self.waiters.at(ticket.index()).standing {
-            self.waiters.requeue(ticket.index());
-            self.settle(fx);
+        match self.waiters.at(ticket.index()).standing {
+            Standing::Called => self.answer_call(ticket.index(), now, fx),
+            Standing::Parked => self.get_back_in_line(ticket.index(), fx),
+            Standing::Queued | Standing::Granted(_) | Standing::Refused(_) | Standing::Vacant => {}
         }
         let ticket = match self.pick_up(ticket) {
             Ok(answer) => {
@@ -373,7 +379,7 @@ impl<K: Kinds> State<K> {
         };
         let at = place.index();
         self.totals.released += 1;
-        let endpoint_is_back = self.prove(at);
+        let endpoint_is_back = self.prove(at, fx);
         self.return_to_service(at, connection, fx);
         if endpoint_is_back || self.phase == Phase::Draining {
             self.settle(fx);
@@ -542,7 +548,7 @@ impl<K: Kinds> State<K> {
         let at = place.index();
         match verdict {
             Ok(()) => {
-                self.prove(at);
+                self.prove(at, fx);
                 self.return_to_service(at, connection, fx);
             }
             Err(reason) => self.evict_unfit(at, connection, reason, random, fx),
@@ -552,7 +558,7 @@ impl<K: Kinds> State<K> {
 
     /// A lent connection has served, though it isn't given back yet: what ends it from now on is no failed dial.
     pub(crate) fn served(&mut self, place: &Place, fx: &mut Effects<K>) {
-        if self.prove(place.index()) {
+        if self.prove(place.index(), fx) {
             self.settle(fx);
         }
     }

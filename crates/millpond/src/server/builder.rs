@@ -19,8 +19,9 @@ use crate::{
 
 /// Puts a server together: [`Server::builder`](super::Server::builder).
 ///
-/// What a client can make the server hold is bounded: `max_in_flight` requests and their replies, one frame that is arriving, and one batch
-/// that is leaving; no connection buffers anything while nothing is under way.
+/// What clients can make the server hold is bounded: in bytes by [`max_bytes`](Builder::max_bytes) and
+/// [`max_bytes_per_connection`](Builder::max_bytes_per_connection), in number by [`max_in_flight`](Builder::max_in_flight) and
+/// [`max_handled`](Builder::max_handled). No connection buffers anything while nothing is under way.
 pub struct Builder<H, F = LengthJson> {
     handler: H,
     framing: F,
@@ -83,6 +84,27 @@ impl<H: Handler, F: Framing> Builder<H, F> {
     /// that size costs mostly its copying.
     pub fn max_batch(mut self, bytes: usize) -> Self {
         self.settings.max_batch = bytes;
+        self
+    }
+
+    /// How many bytes are held for all clients together: what has arrived of their requests, requests that are handled, and replies that aren't
+    /// written yet. Default 256 MiB: what a small machine can spare, and as many of the longest requests (1 MiB) as there are at once on a
+    /// server that is far too slow. Where it is used up, connections aren't read until there is room, and their clients wait.
+    ///
+    /// The first 16 KiB of each connection aren't counted, so small requests get through whatever others hold. A connection that owes nothing
+    /// gets room for a whole request, each in its turn; a request that is longer than all of it is received when nothing else is held. Replies are
+    /// counted once they are there, so those of requests that are handled already can go beyond it. Not counted is what a handler allocates
+    /// for itself, and what TLS and the kernel hold.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_bytes = bytes;
+        self
+    }
+
+    /// How many of them are held for one connection, beside its first request, which may be longer. Default 4 MiB: one of the longest requests
+    /// arrives while one is handled and a reply is written, with one to spare; 64 clients that send and never read are needed to use
+    /// [`max_bytes`](Builder::max_bytes) up. A connection with replies owed never holds more than an eighth of what is left of that.
+    pub fn max_bytes_per_connection(mut self, bytes: usize) -> Self {
+        self.settings.max_bytes_per_connection = bytes;
         self
     }
 

@@ -14,6 +14,7 @@
 mod deadlines;
 mod draining;
 mod frame_due;
+mod room;
 
 use std::{
     convert::Infallible,
@@ -41,6 +42,7 @@ use super::{
     handler::{self, Bodies, Handler, Request},
     ledger::{Place, Service, Ticket},
     limits::{Allowance, shorten, transfer_time},
+    memory::Share,
     settings::Settings,
     snapshot::{Closed, count},
 };
@@ -52,6 +54,13 @@ use crate::{
 
 /// How many items are taken in one turn: as many as four connections may have in flight.
 const TURN: usize = 64;
+
+/// How many bytes of requests and replies one turn is for; the item that goes beyond it is the last one. To receive, check and write as much takes a
+/// fraction of a millisecond, so that dozens of clients with large requests keep another waiting for some milliseconds.
+const TURN_BYTES: usize = 128 << 10;
+
+/// How many bytes are received before room is asked for: what a small request needs, so that it doesn't ask.
+const HEAD: usize = 4 << 10;
 
 /// After how long without a request the room for exchanges is given back.
 const REST: Duration = Duration::from_secs(10);
@@ -110,6 +119,10 @@ struct Connection<'s, F, H, A> {
     framed: Framed,
     exchanges: Exchanges<A>,
     outgoing: Outgoing,
+    /// What all of that takes up of the server's bytes.
+    share: Share<'s>,
+    /// How long what has arrived of a request may get before more room is asked for.
+    room: usize,
     /// How many replies are in the batch that is leaving.
     leaving: u32,
     pulse: Pulse,
@@ -138,6 +151,8 @@ enum Stop {
     Nothing,
     /// `max_in_flight`.
     Full,
+    /// `max_bytes` or `max_bytes_per_connection`.
+    NoRoom,
     /// The turn was long enough.
     Turn,
     /// Nothing is read any more.
@@ -157,6 +172,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
             outgoing: Outgoing::default(),
+            share: Share::new(&service.ledger.memory),
+            room: HEAD,
             leaving: 0,
             pulse: Pulse::new(interval, fastrand::f64(), now),
             heartbeats: Allowance::full(now),
@@ -219,19 +236,21 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         loop {
             let stop = self.read(cx, now, &mut taken, answer)?;
             self.look_due = match stop {
-                Stop::Full | Stop::Ending => self.look_due.or(Some(now + BETWEEN_LOOKS)),
+                Stop::Full | Stop::NoRoom | Stop::Ending => self.look_due.or(Some(now + BETWEEN_LOOKS)),
                 Stop::Nothing | Stop::Turn => None,
             };
             self.exchanges.poll(cx, now, limit);
             self.write(cx, now)?;
+            self.settle();
             match stop {
                 Stop::Full if self.has_room() => {}
+                Stop::NoRoom if self.make_room(cx) => {}
                 Stop::Turn => {
                     // Not a mere wake: the others' sockets are looked at before this task's next turn.
                     let _ = pin!(yield_now()).poll(cx);
                     return Ok(());
                 }
-                Stop::Nothing | Stop::Full | Stop::Ending => return Ok(()),
+                Stop::Nothing | Stop::Full | Stop::NoRoom | Stop::Ending => return Ok(()),
             }
         }
     }
@@ -265,9 +284,13 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 self.caught_up = false;
                 return Ok(Stop::Turn);
             }
+            if self.owed() > HEAD && !self.make_room(cx) {
+                return Ok(self.no_room(now));
+            }
+            let framing = &self.service.framing;
             match self
                 .framed
-                .poll_next(&self.service.framing, Direction::Request, cx)
+                .poll_next_within(framing, Direction::Request, self.room, cx)
             {
                 Poll::Pending => {
                     self.wait_for_more(now);
@@ -276,11 +299,17 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                         None => Stop::Nothing,
                     });
                 }
-                Poll::Ready(Ok(item)) => {
-                    *taken += 1;
+                Poll::Ready(Ok(Some(item))) => {
+                    *taken += weight(&item);
+                    self.room = HEAD;
                     self.frame_due = None;
                     self.partial = 0;
                     self.take(item, now, answer)?;
+                }
+                Poll::Ready(Ok(None)) => {
+                    if !self.make_room(cx) {
+                        return Ok(self.no_room(now));
+                    }
                 }
                 Poll::Ready(Err(ReadError::Closed)) => self.ending = Some(Closed::ByPeer),
                 Poll::Ready(Err(ReadError::Truncated)) => self.ending = Some(Closed::Truncated),
@@ -312,6 +341,12 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             // arrived.
             return;
         }
+        self.heartbeats.caught_up(now);
+        self.note_progress(now);
+    }
+
+    /// A part of a frame has arrived: the rest has its time.
+    fn note_progress(&mut self, now: Instant) {
         let arrived = self.framed.left_over().len();
         if arrived == self.partial {
             return;
@@ -368,7 +403,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// Lets a request be answered, if it is acceptable and not one too many.
     fn begin(&mut self, body: Bytes, now: Instant, answer: &impl Fn(Ticket<F, H>, Request) -> A) {
-        let service = self.service;
+        let (service, length) = (self.service, body.len());
         let request = service.framing.failure_needs_request().then(|| body.clone());
         let checked = match service.handler.bodies() {
             Bodies::Json => handler::check(&body),
@@ -385,6 +420,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 State::Running {
                     answer: Box::pin(answer(ticket, request)),
                     deadline,
+                    body: length,
                 }
             }
             Ok(None) => State::Answered(Err(Failure {
@@ -401,6 +437,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// Writes what is left, and then the replies that are ready, as far as the client takes them.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {
+        let before = self.outgoing.taken();
         loop {
             if !self.outgoing.is_empty() {
                 let rest = self.outgoing.poll_rest(self.framed.stream_mut(), cx);
@@ -432,6 +469,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             }
             self.used = now;
             self.written(now);
+            let is_long = self.outgoing.taken() - before >= TURN_BYTES;
             if told == Told::ByClosing {
                 self.ending = Some(Closed::ToldFailure);
                 // That one, and those behind it, get no answer.
@@ -440,6 +478,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 }
                 self.leaving = self.leaving.saturating_sub(1);
                 self.exchanges.clear();
+            }
+            if is_long && self.exchanges.has_answer() {
+                let _ = pin!(yield_now()).poll(cx);
+                return Ok(());
             }
         }
     }
@@ -468,6 +510,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     fn owes_nothing(&self) -> bool {
         self.exchanges.is_empty() && self.outgoing.is_empty()
+    }
+}
+
+/// How many items of a turn it counts for.
+fn weight(item: &Item) -> usize {
+    match item {
+        Item::Heartbeat => 1,
+        Item::Frame(frame) => 1 + frame.length() / (TURN_BYTES / TURN),
     }
 }
 

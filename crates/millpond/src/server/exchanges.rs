@@ -28,6 +28,8 @@ use crate::{
 pub(super) struct Exchanges<A> {
     queue: VecDeque<Exchange<A>>,
     running: usize,
+    /// What all of them hold.
+    bytes: usize,
 }
 
 /// One of them.
@@ -41,6 +43,8 @@ pub(super) enum State<A> {
     Running {
         answer: Pin<Box<A>>,
         deadline: Option<Instant>,
+        /// The length of the request's body, which the handler holds.
+        body: usize,
     },
     Answered(Result<Bytes, Failure>),
 }
@@ -51,12 +55,30 @@ pub(super) struct Answered {
     pub(super) answer: Result<Bytes, Failure>,
 }
 
+impl<A> Exchange<A> {
+    /// How many bytes it holds. A request that is kept and handled is one and the same.
+    fn bytes(&self) -> usize {
+        let kept = self.request.as_ref().map_or(0, Bytes::len);
+        match &self.state {
+            State::Running { body, .. } => *body,
+            State::Answered(Ok(reply)) => kept + reply.len(),
+            State::Answered(Err(failure)) => kept + failure.message.len(),
+        }
+    }
+}
+
 impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
     pub(super) fn new() -> Self {
         Exchanges {
             queue: VecDeque::new(),
             running: 0,
+            bytes: 0,
         }
+    }
+
+    /// How many bytes of requests and replies they hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -69,6 +91,7 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
 
     pub(super) fn push(&mut self, exchange: Exchange<A>) {
         self.running += usize::from(matches!(exchange.state, State::Running { .. }));
+        self.bytes += exchange.bytes();
         self.queue.push_back(exchange);
     }
 
@@ -79,9 +102,15 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
             return;
         }
         for exchange in &mut self.queue {
-            let State::Running { answer, deadline } = &mut exchange.state else {
+            let State::Running {
+                answer,
+                deadline,
+                body,
+            } = &mut exchange.state
+            else {
                 continue;
             };
+            let body = *body;
             // What a handler shares with others is its own to keep whole when it panics; its future isn't polled again.
             let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
             let answer = match polled {
@@ -98,6 +127,7 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
             };
             exchange.state = State::Answered(answer);
             self.running -= 1;
+            self.bytes = self.bytes - body + exchange.bytes();
         }
     }
 
@@ -122,7 +152,9 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         if !self.has_answer() {
             return None;
         }
-        let Exchange { request, state } = self.queue.pop_front()?;
+        let exchange = self.queue.pop_front()?;
+        self.bytes -= exchange.bytes();
+        let Exchange { request, state } = exchange;
         match state {
             State::Answered(answer) => Some(Answered { request, answer }),
             State::Running { .. } => None,
@@ -173,6 +205,7 @@ mod tests {
             request: None,
             state: State::Running {
                 answer: Box::pin(Box::pin(answer)),
+                body: 0,
                 deadline: Some(now + LIMIT),
             },
         }

@@ -29,7 +29,8 @@ use crate::framing::{
 /// # Cancel safety
 ///
 /// A handler's future is dropped at its deadline, when its client has gone, and when the server closes. That a client has gone is noticed a
-/// quarter of a second later at most; one that has closed only its sending side still gets its replies. A panic costs that request alone.
+/// quarter of a second later at most; one that has closed only its sending side still gets its replies. Over TCP a client that closes its socket
+/// looks like that until a reply reaches it; over a Unix socket it is known to have gone. A panic costs that request alone.
 ///
 /// # Who polls it
 ///

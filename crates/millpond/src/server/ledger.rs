@@ -15,6 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     limits::origin,
+    memory::Memory,
     settings::Settings,
     snapshot::{Closed, Counters, Snapshot, Status, count},
 };
@@ -33,6 +34,7 @@ pub(super) struct Ledger {
     pub(super) settings: Settings,
     pub(super) endpoint: Endpoint,
     pub(super) counters: Counters,
+    pub(super) memory: Memory,
     since: Instant,
     open: AtomicUsize,
     handled: AtomicUsize,
@@ -65,6 +67,7 @@ pub(super) enum Refusal {
 impl Ledger {
     pub(super) fn new(settings: Settings, endpoint: Endpoint) -> Self {
         Ledger {
+            memory: Memory::new(settings.max_bytes, settings.max_bytes_per_connection),
             settings,
             endpoint,
             counters: Counters::default(),
@@ -154,6 +157,9 @@ impl Ledger {
             max_connections: self.settings.max_connections,
             open: self.open.load(Relaxed),
             handled: self.handled.load(Relaxed),
+            bytes: self.memory.held(),
+            max_bytes: self.settings.max_bytes,
+            waiting_for_bytes: self.memory.waiting(),
             totals: self.counters.totals(),
         }
     }

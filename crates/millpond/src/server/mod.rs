@@ -42,6 +42,7 @@ mod farewell;
 mod handler;
 mod ledger;
 mod limits;
+mod memory;
 mod running;
 mod settings;
 mod snapshot;

@@ -31,6 +31,12 @@ pub struct Snapshot {
     pub open: usize,
     /// Requests being handled.
     pub handled: usize,
+    /// Bytes held for clients, in blocks of 16 KiB; the first of each connection isn't counted.
+    pub bytes: usize,
+    /// The setting.
+    pub max_bytes: usize,
+    /// Connections that owe nothing and whose next request waits for room within `max_bytes`.
+    pub waiting_for_bytes: usize,
     /// What has happened since it began to serve.
     pub totals: Totals,
 }
@@ -65,6 +71,8 @@ pub struct Totals {
     pub refused_max_connections: u64,
     /// Connections turned away since there were `max_connections_per_address` from there.
     pub refused_per_address: u64,
+    /// How often a connection wasn't read since there was no room within `max_bytes` or `max_bytes_per_connection`.
+    pub paused_for_bytes: u64,
     /// Whole frames received.
     pub requests: u64,
     /// Replies that tell of no failure.
@@ -178,6 +186,7 @@ pub(super) struct Counters {
     pub(super) accepted: AtomicU64,
     pub(super) refused_max_connections: AtomicU64,
     pub(super) refused_per_address: AtomicU64,
+    pub(super) paused_for_bytes: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) replies: AtomicU64,
     pub(super) unanswered: AtomicU64,
@@ -229,6 +238,7 @@ impl Counters {
             accepted: of(&self.accepted),
             refused_max_connections: of(&self.refused_max_connections),
             refused_per_address: of(&self.refused_per_address),
+            paused_for_bytes: of(&self.paused_for_bytes),
             requests: of(&self.requests),
             replies: of(&self.replies),
             unanswered: of(&self.unanswered),

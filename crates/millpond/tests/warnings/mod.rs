@@ -1,4 +1,4 @@
-//! Hears what pools warn of through `tracing`.
+//! Hears what pools warn and inform of through `tracing`.
 //!
 //! A test that uses this is the only one of its process: `tracing` caches for all threads who is interested
 //! in an event, as seen by whichever thread meets it first, and other tests' threads hear nothing.
@@ -33,7 +33,7 @@ impl Visit for Fields {
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN && metadata.target() == "millpond::pool"
+        *metadata.level() <= Level::INFO && metadata.target() == "millpond::pool"
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)

@@ -15,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     client::{Client, ErrorReplies, Loss, Pipelining, RequestError},
     framing::{Direction, FrameError, Framing, Scan, Step, json},
     pool::{AcquireError, BuildError},
@@ -320,7 +321,7 @@ impl Drop for Open<'_> {
 
 impl Miss {
     fn of_request(error: &RequestError) -> Miss {
-        let said = error.to_string();
+        let said = Chain(error).to_string();
         match error {
             RequestError::Acquire(AcquireError::Unavailable { .. }) => Miss::of_connecting(error, said),
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => Miss {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     client::{ErrorReplies, Loss, RequestError},
     framing::{
         FailureKind,
@@ -62,7 +63,7 @@ impl Failure {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        let message = error.to_string();
+        let message = Chain(&error).to_string();
         match error {
             RequestError::Refused(error) => Failure {
                 exit: Exit::Failure,
@@ -71,7 +72,7 @@ impl From<RequestError> for Failure {
             },
             // How often it was dialled in vain says nothing here.
             RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => {
-                Failure::ours(Exit::Connect, FailureKind::Unavailable, cause.to_string())
+                Failure::ours(Exit::Connect, FailureKind::Unavailable, cause.cause().to_string())
             }
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
                 Failure::ours(Exit::Timeout, FailureKind::TimedOut, message)

@@ -13,6 +13,7 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     client::{Client, RequestError},
     framing::json,
 };
@@ -165,7 +166,8 @@ async fn ask(
         Repetition::Harmless => requests.idempotent(),
         Repetition::Harmful => requests,
     };
-    let failed = |error: &RequestError| Outcome::Failed(Failing::of(error, repetition), error.to_string());
+    let failed =
+        |error: &RequestError| Outcome::Failed(Failing::of(error, repetition), Chain(error).to_string());
     let body = question.body();
     let began = Instant::now();
     match patience.wait_for(requests.exchange(&body)).await {

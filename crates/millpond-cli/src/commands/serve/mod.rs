@@ -95,6 +95,12 @@ pub(crate) struct Arguments {
     /// The longest body, in bytes, in either direction
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     max_frame: NonZeroU32,
+    /// How many bytes of requests and replies are held for all clients together; beyond it they aren't read
+    #[arg(long, value_name = "BYTES", default_value = "268435456")]
+    max_bytes: NonZeroUsize,
+    /// How many of them for one connection, beside its first request
+    #[arg(long, value_name = "BYTES", default_value = "4194304")]
+    max_bytes_per_connection: NonZeroUsize,
     /// How long a connection may be without a request; 0: for ever
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_span)]
     idle_timeout: Duration,
@@ -196,6 +202,8 @@ fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
         .framing(LengthJson::with_max_body(max_frame))
         .max_connections(plan.max_connections)
         .max_connections_per_address(plan.max_connections_per_address)
+        .max_bytes(plan.max_bytes)
+        .max_bytes_per_connection(plan.max_bytes_per_connection)
         .idle_timeout(plan.idle_timeout)
         .handler_deadline(plan.deadline)
         .heartbeat_interval(plan.heartbeat);

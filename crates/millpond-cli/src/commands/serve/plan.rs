@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub(super) max_connections: usize,
     pub(super) max_connections_per_address: Option<usize>,
     pub(super) max_frame: usize,
+    pub(super) max_bytes: usize,
+    pub(super) max_bytes_per_connection: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) drain: Duration,
     pub(super) form: Form,
@@ -82,6 +84,8 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         max_connections: max_connections(arguments.max_connections, room),
         max_connections_per_address: (per_address > 0).then_some(per_address),
         max_frame: to_usize(arguments.max_frame.get()),
+        max_bytes: arguments.max_bytes.get(),
+        max_bytes_per_connection: arguments.max_bytes_per_connection.get(),
         idle_timeout: unless_zero(arguments.idle_timeout),
         drain: arguments.drain,
         form: match arguments.json {

@@ -275,8 +275,7 @@ impl<F: Framing> Driver<F> {
             }
             match read {
                 Poll::Pending => {
-                    // A read that was refused by the budget shows nothing of what has arrived.
-                    self.is_cut = !tokio::task::coop::has_budget_remaining();
+                    self.is_cut = !connection.framed.is_caught_up();
                     return Ok(());
                 }
                 Poll::Ready(Ok(())) => {
@@ -370,6 +369,9 @@ impl<F: Framing> Driver<F> {
         if std::mem::take(&mut self.received) {
             session.pulse.heard(now);
         }
+        if !self.is_cut {
+            session.caught_up(now);
+        }
         if session.pulse.is_dead(now) {
             if self.looked_again {
                 return Look::Over(ExchangeFailure::HeartbeatMissed);
@@ -454,10 +456,13 @@ impl<F: Framing> Shared<F> {
         tell: &mut Vec<(super::Sender, Bytes)>,
     ) -> Came {
         let mut state = self.state.lock();
-        for body in bodies {
-            let came = state.came(id, body, unwritten, tell);
-            if came != Came::Expected {
-                return came;
+        let mut bodies = bodies.into_iter();
+        while let Some(body) = bodies.next() {
+            match state.came(id, body, unwritten, tell) {
+                Came::Expected => {}
+                // Nobody could have been asked for what is behind it.
+                Came::Early if breaks_off || bodies.len() > 0 => return Came::Unasked,
+                came => return came,
             }
         }
         match breaks_off && !state.owes(id, unwritten) {

@@ -63,6 +63,72 @@ async fn it_beats_while_it_waits_for_a_reply() {
     assert_eq!(reply.unwrap(), &b"1"[..]);
 }
 
+/// A read that is refused to a task without budget has seen nothing of what has arrived.
+#[tokio::test(start_paused = true)]
+async fn a_refused_read_does_not_make_a_peer_silent() {
+    let (client, mut port) = beating();
+    let mut far = warm(&client, &mut port).await;
+    let starved = Arc::new(AtomicBool::new(false));
+    let asking = client.clone();
+    let asked = spawn_starved(&starved, async move { asking.exchange(b"1").await });
+    assert_eq!(far.request().await, b"1");
+    far.send(HEARTBEAT).await;
+    settle().await;
+    starved.store(true, Ordering::Relaxed);
+    far.send(HEARTBEAT).await;
+    for _ in 0..10 {
+        tokio::time::advance(10 * SECOND).await;
+        settle().await;
+    }
+    assert!(!asked.is_finished(), "{:?}", asked.await.unwrap());
+    starved.store(false, Ordering::Relaxed);
+    settle().await;
+    far.reply(b"1").await;
+    assert_eq!(asked.await.unwrap().unwrap(), &b"1"[..]);
+}
+
+/// Nor has it read the peer's last words.
+#[tokio::test(start_paused = true)]
+async fn a_refused_read_does_not_lose_the_reply_of_a_peer_that_has_gone() {
+    let (client, mut port) = client();
+    let mut far = warm(&client, &mut port).await;
+    let starved = Arc::new(AtomicBool::new(false));
+    let asking = client.clone();
+    let long = vec![b'x'; 2 * CAPACITY];
+    let asked = spawn_starved(&starved, async move { asking.exchange(&long).await });
+    settle().await;
+    starved.store(true, Ordering::Relaxed);
+    far.reply(b"refused").await;
+    drop(far);
+    settle().await;
+    assert!(!asked.is_finished(), "{:?}", asked.await.unwrap());
+    starved.store(false, Ordering::Relaxed);
+    assert_eq!(asked.await.unwrap().unwrap(), &b"refused"[..]);
+}
+
+/// Yet the deadline holds.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_holds_while_every_read_is_refused() {
+    let (client, mut port) = beating();
+    let mut far = warm(&client, &mut port).await;
+    let starved = Arc::new(AtomicBool::new(false));
+    let asked = spawn_starved(&starved, async move {
+        client.within(100 * SECOND).exchange(b"1").await
+    });
+    assert_eq!(far.request().await, b"1");
+    far.send(HEARTBEAT).await;
+    settle().await;
+    starved.store(true, Ordering::Relaxed);
+    for _ in 0..11 {
+        assert!(!asked.is_finished());
+        tokio::time::advance(10 * SECOND).await;
+        settle().await;
+    }
+    assert!(asked.is_finished(), "the deadline has passed");
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_never_beats_within_a_frame() {
     let (client, mut port) = beating();

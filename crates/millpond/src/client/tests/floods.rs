@@ -213,6 +213,47 @@ async fn more_heartbeats_than_the_limit_allows_evict_what_is_idle() {
     );
 }
 
+/// What an honest peer has sent while we stood still isn't a flood, however fast it beats within the limit.
+#[tokio::test(start_paused = true)]
+async fn heartbeats_that_have_piled_up_while_we_stood_still_are_no_flood() {
+    for (pipelined, idle) in [(false, true), (false, false), (true, false)] {
+        for (beats, is_flood) in [(500, false), (750, true)] {
+            let (builder, mut port) = builder(Pace::AtOnce);
+            let mut builder = builder.heartbeat_limit(HeartbeatLimit::default());
+            if pipelined {
+                builder = builder.pipelined(Pipelining::default());
+            }
+            let client = builder.build().unwrap();
+            let mut far = warm(&client, &mut port).await;
+            let asked = (!idle).then(|| exchange(&client, 1_000 * SECOND));
+            if !idle {
+                far.request().await;
+            }
+            far.send(HEARTBEAT).await;
+            settle().await;
+            // Nobody has a turn before the half minute has passed: twenty a second, and a hundred at once.
+            far.send(&HEARTBEAT.repeat(beats)).await;
+            tokio::time::advance(30 * SECOND).await;
+            settle().await;
+            assert_eq!(
+                evicted(&client, Eviction::UnsolicitedBytes),
+                u64::from(is_flood),
+                "{pipelined} {idle} {beats}"
+            );
+            if is_flood {
+                continue;
+            }
+            // What comes now has had no time.
+            far.send(&HEARTBEAT.repeat(101)).await;
+            settle().await;
+            assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
+            if let Some(asked) = asked {
+                asked.await.unwrap().unwrap_err();
+            }
+        }
+    }
+}
+
 /// Behind a reply too many heartbeats are nothing against the reply.
 #[tokio::test(start_paused = true)]
 async fn more_heartbeats_than_the_limit_allows_behind_a_reply_end_the_connection() {

@@ -10,11 +10,21 @@ mod places;
 mod retrying;
 mod timing;
 
-use std::{future::Future, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
+    task::{consume_budget, coop::has_budget_remaining},
     time::timeout,
 };
 
@@ -186,6 +196,24 @@ async fn settle() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Runs a future in a task that has used up tokio's budget before it is polled, while `starved` says so: then it may read nothing.
+fn spawn_starved<F>(starved: &Arc<AtomicBool>, future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let starved = Arc::clone(starved);
+    tokio::spawn(async move {
+        let mut future = Box::pin(future);
+        std::future::poll_fn(move |cx| {
+            while starved.load(Ordering::Relaxed) && has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            future.as_mut().poll(cx)
+        })
+        .await
+    })
 }
 
 /// Oracle C: nothing is under way, as many connections are idle, and as many streams are open.

@@ -165,7 +165,7 @@ impl<K: Kinds> State<K> {
                 if since.after(TICK) <= self.now {
                     // Idle for a tick, and found alive: the endpoint serves. Not before the look, or a listener that accepts and
                     // hangs up would be proven by whatever nobody has looked at yet.
-                    self.prove(at);
+                    self.prove(at, fx);
                 }
                 self.slots.at_mut(at).watched = true;
                 let next = self.idle_successor(since, before);

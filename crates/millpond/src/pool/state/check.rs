@@ -64,7 +64,8 @@ impl<K: Kinds> State<K> {
             }
         }
         for &at in &parked {
-            assert!(matches!(self.waiters.at(at).standing, Standing::Parked));
+            let standing = &self.waiters.at(at).standing;
+            assert!(matches!(standing, Standing::Parked | Standing::Called));
         }
         for &at in &answered {
             match self.waiters.at(at).standing {
@@ -93,7 +94,10 @@ impl<K: Kinds> State<K> {
             .waiters
             .all()
             .iter()
-            .filter(|waiter| matches!(waiter.standing, Standing::Queued | Standing::Parked))
+            .filter(|waiter| {
+                let standing = &waiter.standing;
+                matches!(standing, Standing::Queued | Standing::Parked | Standing::Called)
+            })
             .map(|waiter| waiter.request.deadline)
             .min();
         assert!(

@@ -33,6 +33,14 @@ pub(crate) struct Unreleased<T> {
     pub(crate) released: u64,
 }
 
+/// What an operator is told of an endpoint that fails: once when it begins, now and then while it lasts, and when it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutageNews {
+    Began,
+    Lasts { since: Duration, failures: u32 },
+    Ended { lasted: Duration, failures: u32 },
+}
+
 /// What the caller of a transition must do once it has released the lock.
 ///
 /// One is made and dropped for every acquire and every release, so what these may bring about (a wake, a waker to drop) lies in
@@ -53,6 +61,8 @@ pub(crate) struct Effects<K: Kinds> {
     pub(crate) causes_to_drop: Vec<K::Cause>,
     /// Report each.
     pub(crate) leaks: Vec<Leak<K::Tag>>,
+    /// Report each.
+    pub(crate) outage: Vec<OutageNews>,
     /// Upkeep sleeps for too long: tell it to look at [`State::planned_wake`] again.
     pub(crate) kick: bool,
     /// The number of connections or the phase changed: those who watch for that should look again.
@@ -70,6 +80,7 @@ impl<K: Kinds> Effects<K> {
             wakers_to_drop: Few::none(),
             causes_to_drop: Vec::new(),
             leaks: Vec::new(),
+            outage: Vec::new(),
             kick: false,
             changed: false,
         }
@@ -85,6 +96,7 @@ impl<K: Kinds> Effects<K> {
             || !self.probes.is_empty()
             || !self.evicted.is_empty()
             || !self.leaks.is_empty()
+            || !self.outage.is_empty()
     }
 
     pub(crate) fn is_nothing(&self) -> bool {

@@ -13,17 +13,22 @@
 //! nobody anything, than where something accepts and then fails. A successful dial alone doesn't end that, for a listener that accepts and hangs up also
 //! makes dials succeed: a connection must be *proven*, by its first clean release or by a tick spent idle.
 //!
+//! What is told of all that in the log is decided here as well: the first failure, then sums at intervals that grow, then the end.
+//!
 //! What happens in one instant is told by several dials: four that are refused together, sixteen connections that die together. Only
 //! the first of them makes the next wait longer; dials that began before it was counted say the same thing again.
 //!
 //! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers wait, and the endpoint is dialled at least
-//! every fifth of it. When it is over the endpoint is dialled once more before anybody is told: an endpoint that is back within the
+//! every fifth of it: a dial that gives no answer for so long keeps no other from being started beside it. When it is over the endpoint is dialled once more before anybody is told: an endpoint that is back within the
 //! grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
 
 use std::time::Duration;
 
-use super::{DialCause, moment::Moment, slots::ConnectionNumber};
+use super::{DialCause, OutageNews, moment::Moment, slots::ConnectionNumber};
 use crate::pool::config::Backoff;
+
+/// After how long an outage is first told of again; each time after that it is twice as long.
+const FIRST_SUM_AFTER: Duration = Duration::from_secs(10);
 
 /// The last thing that went wrong with the endpoint.
 #[derive(Clone, Debug)]
@@ -63,6 +68,10 @@ pub(crate) struct Outage<C> {
     interrupted: Option<(Moment, Moment)>,
     /// The grace has run out and those who waited have been told.
     dark: bool,
+    /// When the first of `failures` was.
+    failing_since: Moment,
+    /// When a failure is next told of, with the sum of those before it.
+    next_sum: Moment,
 }
 
 impl<C: DialCause> Outage<C> {
@@ -80,7 +89,25 @@ impl<C: DialCause> Outage<C> {
             lightless_since: None,
             interrupted: None,
             dark: false,
+            failing_since: Moment::default(),
+            next_sum: Moment::default(),
         }
+    }
+
+    /// What is to be told of the failure that has just been counted.
+    pub(super) fn news(&mut self, now: Moment) -> Option<OutageNews> {
+        if self.failures == 1 {
+            self.failing_since = now;
+            self.next_sum = now.after(FIRST_SUM_AFTER);
+            return Some(OutageNews::Began);
+        }
+        if now < self.next_sum {
+            return None;
+        }
+        let since = now.since(self.failing_since);
+        self.next_sum = now.after(2 * since);
+        let failures = self.failures;
+        Some(OutageNews::Lasts { since, failures })
     }
 
     /// Dials have failed, and no connection has been proven since.
@@ -166,12 +193,14 @@ impl<C: DialCause> Outage<C> {
     }
 
     /// A connection has shown that the endpoint serves.
-    pub(super) fn proven(&mut self) {
-        self.failures = 0;
+    pub(super) fn proven(&mut self, now: Moment) -> OutageNews {
+        let lasted = now.since(self.failing_since);
+        let failures = std::mem::take(&mut self.failures);
         self.doublings = 0;
         self.lightless_since = None;
         self.interrupted = None;
         self.dark = false;
+        OutageNews::Ended { lasted, failures }
     }
 
     /// When the next dial may start: at once unless failing.
@@ -200,6 +229,13 @@ impl<C: DialCause> Outage<C> {
     pub(super) fn dark_from(&self, began: Moment) -> Option<Moment> {
         self.grace_ends()
             .map(|ends| ends.max(began).after(self.last_part()))
+    }
+
+    /// From when on a dial that began then, and hasn't ended, doesn't keep others from being started; `None`: as long as it lasts. The one
+    /// that is waited for at the end began after it.
+    pub(super) fn given_up_from(&self, began: Moment) -> Option<Moment> {
+        let ends = self.grace_ends().filter(|&ends| began < ends)?;
+        Some(began.after(self.last_part()).min(ends))
     }
 
     /// The last dial has been waited for long enough, and nothing is live.

@@ -69,25 +69,44 @@ impl<K: Kinds> State<K> {
     /// For callers in line whom nothing under way will serve, and for `min_idle`.
     #[inline]
     fn dials_wanted(&self) -> usize {
-        let waiting = self.waiters.queued();
-        let under_way = self.slots.count(StageName::Connecting);
+        let under_way = match self.given_up_from() {
+            Some(from) if from <= self.now => 0,
+            _ => self.slots.count(StageName::Connecting),
+        };
+        self.connections_wanted().saturating_sub(under_way)
+    }
+
+    /// As [`State::dials_wanted`] if nothing were under way.
+    #[inline]
+    fn connections_wanted(&self) -> usize {
         let being_checked = self.slots.count(StageName::Checking);
-        (waiting.saturating_sub(being_checked) + self.shortfall()).saturating_sub(under_way)
+        self.waiters.queued().saturating_sub(being_checked) + self.shortfall()
     }
 
     /// From when on one more dial may start; `None` while no lapse of time alone will allow it.
     #[inline]
     fn dial_allowed_from(&self) -> Option<Moment> {
-        let at_once = if self.outage.failing() {
-            1
-        } else {
-            self.config.max_connecting as usize
-        };
-        let busy = self.slots.count(StageName::Connecting) >= at_once;
-        if self.is_closed() || self.paused || busy || self.room() == 0 {
+        let under_way = self.slots.count(StageName::Connecting);
+        let at_limit = under_way >= self.config.max_connecting as usize;
+        if self.is_closed() || self.paused || at_limit || self.room() == 0 {
             return None;
         }
-        Some(self.outage.dial_from(self.somebody_waits()))
+        let from = self.outage.dial_from(self.somebody_waits());
+        if self.outage.failing() && under_way > 0 {
+            return self.given_up_from().map(|given_up| given_up.max(from));
+        }
+        Some(from)
+    }
+
+    /// From when on nobody counts on the dials under way any more, though one of them may still succeed: somebody waits, and within the
+    /// grace of an outage the last of them has given no answer for too long. `None`: they are counted on.
+    #[inline]
+    fn given_up_from(&self) -> Option<Moment> {
+        if !self.outage.failing() || !self.somebody_waits() {
+            return None;
+        }
+        let latest = self.slots.back(StageName::Connecting)?;
+        self.outage.given_up_from(self.slots.at(latest).dialled)
     }
 
     /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't bring that.
@@ -113,7 +132,8 @@ impl<K: Kinds> State<K> {
         if self.phase == Phase::Draining && self.answers_are_due() {
             wake = wake.min(self.answers_until);
         }
-        if self.outage.failing() && self.dials_wanted() > 0 {
+        // The next dial while failing starts when there is none to be counted on.
+        if self.outage.failing() && self.connections_wanted() > 0 {
             wake = wake.min(self.dial_allowed_from().unwrap_or(Moment::NEVER));
         }
         fx.kick |= self.wake_by(wake);
@@ -333,7 +353,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and all who are in line
-    /// are called. Says whether there were any.
+    /// may be called. Says whether there were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
@@ -358,11 +378,30 @@ impl<K: Kinds> State<K> {
 
     /// Somebody who was in line sleeps, and who else does can't be seen. So nobody is granted the connection: all are woken and out of
     /// line until they are polled, and the first who is gets it. Granted it in turn, each who sleeps would hold up all behind him.
+    ///
+    /// Where many are awake it may take a thread longer to poll them all than a grant lives, and then grants are overdue because of the
+    /// call. So nobody is called while the answers to the last call come in: the connection is granted to the next in line.
     fn call_the_line(&mut self, fx: &mut Effects<K>) {
-        if !self.waiters.none_queued() {
+        if !self.waiters.none_queued() && self.next_call <= self.now {
             self.answers_until = self.now.after(super::GRANT_LIFETIME);
-            fx.wakes.extend(self.waiters.park_all(self.now));
+            self.next_call = self.answers_until;
+            fx.wakes.extend(self.waiters.call_all(self.now));
         }
+    }
+
+    /// A waiter that was called is polled.
+    pub(super) fn answer_call(&mut self, waiter: WaiterIndex, now: Moment, fx: &mut Effects<K>) {
+        let now = now.max(self.now);
+        if now < self.next_call {
+            self.next_call = now.after(super::GRANT_LIFETIME);
+        }
+        self.get_back_in_line(waiter, fx);
+    }
+
+    /// A waiter that was out of line is polled.
+    pub(super) fn get_back_in_line(&mut self, waiter: WaiterIndex, fx: &mut Effects<K>) {
+        self.waiters.requeue(waiter);
+        self.settle(fx);
     }
 
     /// New grants begin to age now.
@@ -401,7 +440,19 @@ impl<K: Kinds> State<K> {
             return Err(waker);
         }
         let kick = self.wake_by(request.deadline.min(oldest));
-        Ok((self.waiters.enqueue(request, seniority, waker), kick))
+        Ok((self.enqueue(request, seniority, waker), kick))
+    }
+
+    /// Who was given an unfit connection has been counted.
+    #[inline]
+    pub(super) fn enqueue(
+        &mut self,
+        request: Request<K::Tag>,
+        seniority: Option<u64>,
+        waker: K::Waker,
+    ) -> Ticket {
+        self.totals.waited += u64::from(seniority.is_none());
+        self.waiters.enqueue(request, seniority, waker)
     }
 
     fn probe(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
@@ -489,6 +540,7 @@ impl<K: Kinds> State<K> {
         let next = self.slots.next_number();
         let earlier = self.outage.failed(dial, cause, next, self.now, any_live, random);
         fx.causes_to_drop.extend(earlier);
+        fx.outage.extend(self.outage.news(self.now));
         fx.changed = true;
         self.tell_of_the_dark(fx);
     }
@@ -505,12 +557,12 @@ impl<K: Kinds> State<K> {
 
     /// The connection in this slot has served: the endpoint is as good as it looks. Says whether that was news.
     #[inline]
-    pub(super) fn prove(&mut self, at: u32) -> bool {
+    pub(super) fn prove(&mut self, at: u32, fx: &mut Effects<K>) -> bool {
         let slot = self.slots.at_mut(at);
         let news = !slot.proven && self.outage.failing();
         slot.proven = true;
         if news {
-            self.outage.proven();
+            fx.outage.push(self.outage.proven(self.now));
         }
         news
     }

@@ -53,15 +53,16 @@ impl<T> Request<T> {
     }
 }
 
-/// How a waiter stands. Waiting is [`Standing::Queued`] and [`Standing::Parked`]; the others have been answered.
+/// How a waiter stands. Waiting is [`Standing::Queued`], [`Standing::Parked`] and [`Standing::Called`]; the others have been answered.
 #[derive(Debug)]
 pub(crate) enum Standing {
     Vacant,
     /// In line.
     Queued,
-    /// Had a grant and didn't pick it up in time, or was called because somebody else didn't: out of the line until it is polled
-    /// again, its seniority kept.
+    /// Had a grant and didn't pick it up in time: out of the line until it is polled again, its seniority kept.
     Parked,
+    /// As parked, because somebody else didn't pick a grant up in time: all who were in line have been woken.
+    Called,
     /// A connection lies ready in this slot.
     Granted(u32),
     /// Won't be served, and hasn't asked why yet.
@@ -161,6 +162,7 @@ pub(crate) struct Waiters<K: Kinds> {
     vacant: List,
     /// In line.
     queues: Queues,
+    /// Those who were called are here as well.
     parked: List,
     arrivals: u64,
     /// Who arrived later may have a patience that has not been counted yet.
@@ -302,7 +304,7 @@ impl<K: Kinds> Waiters<K> {
                 let level = waiter.request.priority.level();
                 self.queues.remove(&mut self.waiters, level, at);
             }
-            Standing::Parked => self.parked.remove(&mut self.waiters, at),
+            Standing::Parked | Standing::Called => self.parked.remove(&mut self.waiters, at),
             Standing::Granted(_) | Standing::Refused(_) => {}
         }
     }
@@ -325,11 +327,15 @@ impl<K: Kinds> Waiters<K> {
         self.answer(at, Standing::Refused(why))
     }
 
-    /// A waiter in line, or who loses its grant, is out of line until it is polled again.
+    /// A waiter loses its grant, and is out of line until it is polled again.
     pub(super) fn park(&mut self, at: WaiterIndex, now: Moment) {
+        self.leave_line(at, Standing::Parked, now);
+    }
+
+    fn leave_line(&mut self, at: WaiterIndex, standing: Standing, now: Moment) {
         self.unlink(at);
         self.waiters[at as usize].request.count_patience(now);
-        self.waiters[at as usize].standing = Standing::Parked;
+        self.waiters[at as usize].standing = standing;
         self.parked.push_back(&mut self.waiters, at);
         let deadline = self.waiters[at as usize].request.deadline;
         self.earliest_deadline = self.earliest_deadline.min(deadline);
@@ -337,16 +343,16 @@ impl<K: Kinds> Waiters<K> {
 
     /// Takes everybody out of the line until they are polled again; returns their wakers, to be called after unlocking, in the order of
     /// the line.
-    pub(super) fn park_all(&mut self, now: Moment) -> impl Iterator<Item = K::Waker> {
+    pub(super) fn call_all(&mut self, now: Moment) -> impl Iterator<Item = K::Waker> {
         std::iter::from_fn(move || {
             let at = self.queues.first()?;
-            self.park(at, now);
+            self.leave_line(at, Standing::Called, now);
             Some(self.waiters[at as usize].waker.take())
         })
         .flatten()
     }
 
-    /// A parked waiter gets back in line, ahead of all who came after it.
+    /// A waiter that is parked or was called gets back in line, ahead of all who came after it.
     pub(super) fn requeue(&mut self, at: WaiterIndex) {
         self.unlink(at);
         self.waiters[at as usize].standing = Standing::Queued;

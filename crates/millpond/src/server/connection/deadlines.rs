@@ -27,13 +27,14 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
                 return Err(Closed::Broken);
             }
         }
-        if self.listens() {
-            if let Some(due) = self.frame_due.filter(|due| due.at() <= now) {
-                self.ending = Some(due.reason());
-            }
-            if self.pulse.is_dead(now) {
-                return Err(Closed::HeartbeatMissed);
-            }
+        if let Some(due) = self
+            .frame_due
+            .filter(|due| self.waits_for_frame() && due.at() <= now)
+        {
+            self.ending = Some(due.reason());
+        }
+        if self.listens() && self.pulse.is_dead(now) {
+            return Err(Closed::HeartbeatMissed);
         }
         if passed(self.idle_due()) {
             return Err(Closed::IdleTimeout);
@@ -58,14 +59,12 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     /// The next moment at which something is due: each of these is dealt with by [`Connection::overdue`], the exchanges, or the timer's end.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let (frame, dead) = match self.listens() {
-            true => (self.frame_due.map(FrameDue::at), self.pulse.dead_at()),
-            false => (None, None),
-        };
+        let frame = self.frame_due.filter(|_| self.waits_for_frame());
+        let dead = self.pulse.dead_at().filter(|_| self.listens());
         let deadline = self.exchanges.next_deadline();
         let due = [
             deadline,
-            frame,
+            frame.map(FrameDue::at),
             dead,
             self.write_due,
             self.idle_due(),
@@ -77,9 +76,15 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         due.into_iter().flatten().min()
     }
 
-    /// While handlers run and nothing is read: else the next read, or the next write, finds out.
+    /// While handlers run, or room is waited for, and nothing is read: else the next read, or the next write, finds out.
     fn look_due(&self) -> Option<Instant> {
-        self.look_due.filter(|_| !self.exchanges.are_answered())
+        let reads_and_writes = self.exchanges.are_answered() && !self.share.is_paused();
+        self.look_due.filter(|_| !reads_and_writes)
+    }
+
+    /// Whether the rest of a request is missing through its client's fault; or ours, but what has come takes others' room.
+    fn waits_for_frame(&self) -> bool {
+        self.listens() || self.share.is_paused() && self.ending.is_none()
     }
 
     /// At the boundary of a frame of ours only.

@@ -108,7 +108,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     /// Called before replies are written. If these are the last ones, they leave with the end, in one packet: else a client that uses the
     /// connection again as soon as it has its reply would send a request that crosses the end.
     pub(super) fn hold_last_replies_back(&mut self) {
-        let may_end = self.listens() && self.exchanges.are_answered();
+        // That reading pauses for a full `max_in_flight` doesn't count: with the last reply it isn't full.
+        let may_end = self.ending.is_none() && self.exchanges.are_answered();
         if let Some(draining) = &mut self.draining
             && may_end
         {

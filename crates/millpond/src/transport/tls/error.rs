@@ -180,8 +180,8 @@ pub enum TlsError {
          is told -addext basicConstraints=critical,CA:FALSE; it has to be replaced there"
     )]
     CaUsedAsEndEntity {
-        /// What rustls says.
-        source: Error,
+        /// What rustls says, which tells people nothing more.
+        error: Error,
     },
     /// The peer's certificate is unfit in another way: revoked, forged, for another purpose. Whoever runs the peer has to act.
     #[error(
@@ -349,7 +349,7 @@ impl TlsError {
             },
             CertificateError::UnknownIssuer => TlsError::UnknownIssuer { side, source },
             CertificateError::Other(OtherError(error)) if error.to_string() == "CaUsedAsEndEntity" => {
-                TlsError::CaUsedAsEndEntity { source }
+                TlsError::CaUsedAsEndEntity { error: source }
             }
             _ => TlsError::CertificateRejected { source },
         }

@@ -30,7 +30,7 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
 pub(in crate::client::pipelined) enum Came {
     /// Somebody's.
     Expected,
-    /// Somebody's who hasn't been written as a whole: what follows can't be told.
+    /// That of a request that hasn't been written as a whole: it is delivered if it came alone, and its connection ends.
     Early,
     /// Nobody's.
     Unasked,

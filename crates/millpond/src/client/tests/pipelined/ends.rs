@@ -22,7 +22,7 @@ async fn without_a_connection_requests_fail_when_the_grace_is_over_and_tell_the_
             matches!(error, RequestError::Acquire(AcquireError::Unavailable { .. })),
             "{error:?}"
         );
-        let text = error.to_string();
+        let text = crate::Chain(&error).to_string();
         assert!(text.contains("unavailable") && text.contains("refused"), "{text}");
         assert_eq!(error.execution(), Execution::Impossible);
     }

@@ -185,23 +185,32 @@ async fn a_connection_that_was_closed_before_a_request_is_written_costs_it_nothi
     assert_eq!(evicted(&client, Eviction::PeerClosed), 1);
 }
 
-/// As a server may that refuses a request from its head: but what follows on that connection is nobody's.
+/// A server may refuse a request before it has read all of it. But if more comes with that reply, any of it may be what nobody asked for.
 #[tokio::test(start_paused = true)]
 async fn a_reply_to_what_was_not_written_yet_reaches_nobody() {
-    let (builder, mut port) = pipelined(8);
-    let client = builder.build().unwrap();
-    let mut far = proven(&client, &mut port).await;
-    let long = asked(&client, vec![b'x'; 2 * CAPACITY]);
-    settle().await;
-    let all = all_asked(&client, 10, 2).await;
-    far.replies(&["long".into(), "99".into(), "98".into()]).await;
-    assert_eq!(reply_of(long).await, "long", "that one had been begun");
-    // The others were never written, and are sent again.
-    let mut second = port.accept().await;
-    assert_eq!(second.arrived().await, ["10", "11"]);
-    second.replies(&numbers(10..12)).await;
-    assert_all_answered(all, 10).await;
-    assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
+    let behind = [
+        [frame(b"98"), frame(b"97")].concat(),
+        frame(b"98"),
+        frame(b"98")[..7].to_vec(),
+        b"?".to_vec(),
+    ];
+    for behind in behind {
+        let (builder, mut port) = pipelined(8);
+        let client = builder.build().unwrap();
+        let mut far = proven(&client, &mut port).await;
+        let long = asked(&client, vec![b'x'; 2 * CAPACITY]);
+        settle().await;
+        let all = all_asked(&client, 10, 2).await;
+        far.send(&[frame(b"99"), behind].concat()).await;
+        let error = error_of(long).await;
+        assert_lost(&error, |loss| matches!(loss, Loss::NoReply), Execution::Possible);
+        // The others were never written, and are sent again.
+        let mut second = port.accept().await;
+        assert_eq!(second.arrived().await, ["10", "11"]);
+        second.replies(&numbers(10..12)).await;
+        assert_all_answered(all, 10).await;
+        assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
+    }
 }
 
 /// Its caller is told that the connection was of no use, for no one can say where the next reply would begin.

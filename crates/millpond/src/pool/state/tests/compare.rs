@@ -98,6 +98,7 @@ fn callers(state: &State<Numbered>, model: &Model) {
             Standing::Vacant => continue,
             Standing::Queued => Stands::InLine,
             Standing::Parked => Stands::Parked,
+            Standing::Called => Stands::Called,
             Standing::Granted(at) => Stands::Granted(state.slots().at(at).number),
             Standing::Refused(why) => Stands::Refused(why),
         };
@@ -142,10 +143,10 @@ pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazil
         planned <= promised,
         "upkeep comes at {planned:?}, and is needed at {promised:?}"
     );
-    if lazily || model.dials_wanted() == 0 {
+    if lazily {
         return;
     }
-    if let Some(from) = model.dial_allowed_from() {
+    if let Some(from) = model.dial_due_from() {
         assert!(
             from > Moment::default(),
             "a dial is wanted and allowed, and wasn't started"
@@ -160,8 +161,8 @@ pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazil
 /// After a tick, upkeep sleeps until the next one, unless it has a reason to come earlier. A deadline may be that of a waiter
 /// who has left.
 pub(super) fn upkeep_comes_with_a_reason(state: &State<Numbered>, model: &Model) {
-    let dial = model.dial_allowed_from().filter(|_| model.dials_wanted() > 0);
-    let needed = model.next_event().min(dial.unwrap_or(Moment::NEVER));
+    let dial = model.dial_due_from().unwrap_or(Moment::NEVER);
+    let needed = model.next_event().min(dial);
     let step = if model.waiting() > 0 { WAITING_TICK } else { TICK };
     let regular = state.now().after(step);
     let planned = state.planned_wake();

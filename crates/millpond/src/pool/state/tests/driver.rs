@@ -134,6 +134,7 @@ impl<'t> Driver<'t> {
                 self.now = self.now.max(self.state.planned_wake());
                 self.tick();
             }
+            Choice::Rush => self.rush(draws),
             Choice::Pause => {
                 self.state.pause();
                 self.model.pause();
@@ -538,6 +539,23 @@ impl<'t> Driver<'t> {
     fn tick(&mut self) {
         let now = self.now;
         self.verb(Op::Tick, |state, fx| state.tick(now, fx), |model| model.tick(now));
+    }
+
+    fn rush(&mut self, draws: &Draws) {
+        for round in 0..8 {
+            let draws = &mut draws.anew(round);
+            self.tick();
+            if draws.one_in(3) {
+                self.wait(None, draws);
+            }
+            if !self.lent.is_empty() {
+                self.release(draws);
+            }
+            if !self.waiting.is_empty() && draws.one_in(2) {
+                self.poll(draws);
+            }
+            self.now = self.now.after(Duration::from_micros(2_500));
+        }
     }
 
     fn close(&mut self, phase: Phase) {

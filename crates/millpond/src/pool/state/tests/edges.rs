@@ -113,7 +113,7 @@ impl Whereabouts {
             let standing = match waiter.standing {
                 Standing::Vacant => W::Gone,
                 Standing::Queued => W::InLine,
-                Standing::Parked => W::Parked,
+                Standing::Parked | Standing::Called => W::Parked,
                 Standing::Granted(_) => W::Granted,
                 Standing::Refused(_) => W::Refused,
             };
@@ -167,10 +167,6 @@ impl Tally {
     /// The counts as a table, and what is wrong with them: edges seen that there aren't, or too seldom those that there are.
     pub(super) fn report(&self, least: u64) -> (String, Vec<String>) {
         let mut rows = counted("", &self.connections, CONNECTIONS);
-        for &op in HANDING_ON {
-            let name = format!("{op:?}: Granted -> Granted to the next");
-            rows.push((name, self.handed_on[op as usize]));
-        }
         rows.extend(counted("waiter ", &self.waiters, WAITERS));
         for (reason, seen) in Eviction::ALL.iter().zip(self.evictions) {
             rows.push((format!("evicted: {reason}"), seen));
@@ -178,9 +174,14 @@ impl Tally {
         for (refusal, seen) in REFUSALS.iter().zip(self.refusals) {
             rows.push((format!("refused: {refusal:?}"), seen));
         }
+        let mut rows: Vec<_> = rows.into_iter().map(|(name, seen)| (name, seen, least)).collect();
+        for &(op, rarer) in HANDING_ON {
+            let name = format!("{op:?}: Granted -> Granted to the next");
+            rows.push((name, self.handed_on[op as usize], least / rarer));
+        }
         let mut table = String::new();
         let mut faults = Vec::new();
-        for (name, seen) in rows {
+        for (name, seen, least) in rows {
             writeln!(table, "{seen:>10}  {name}").expect("a string takes everything");
             if seen < least {
                 faults.push(format!("{name}: {seen} times, at least {least} expected"));
@@ -195,7 +196,7 @@ impl Tally {
         faults.extend(unlisted("waiter ", &self.waiters, WAITERS));
         for op in ALL_OPS {
             let seen = self.handed_on[op as usize];
-            if seen > 0 && !HANDING_ON.contains(&op) {
+            if seen > 0 && HANDING_ON.iter().all(|&(other, _)| other != op) {
                 faults.push(format!("{op:?}: handed on {seen} times, and shouldn't be"));
             }
         }

@@ -53,9 +53,18 @@ pub(super) struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stands {
     InLine,
+    /// Its grant was revoked.
     Parked,
+    /// Somebody else's was.
+    Called,
     Granted(u64),
     Refused(Refusal),
+}
+
+impl Stands {
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Stands::InLine | Stands::Parked | Stands::Called)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +132,8 @@ pub(super) struct Model {
     dial_after_in_grace: Moment,
     /// Until when those who were last called may answer.
     answers_until: Moment,
+    /// The last call, or the last answer to it that came within 5 ms of the one before.
+    last_answer: Option<Moment>,
     /// How often the wait has doubled.
     doublings: u32,
     /// The last dial that had begun when the wait last doubled.
@@ -156,6 +167,7 @@ impl Model {
             dial_after_if_asked: Moment::default(),
             dial_after_in_grace: Moment::default(),
             answers_until: Moment::default(),
+            last_answer: None,
             doublings: 0,
             last_number_heard: 0,
             lightless_since: None,
@@ -188,8 +200,7 @@ impl Model {
     }
     /// In line or parked.
     pub(super) fn waiting(&self) -> usize {
-        let waits = |c: &&Caller| matches!(c.stands, Stands::InLine | Stands::Parked);
-        self.callers.iter().filter(waits).count()
+        self.callers.iter().filter(|c| c.stands.waits()).count()
     }
     fn is_closed(&self) -> bool {
         self.phase == Phase::Closed || self.phase == Phase::RuntimeEnded
@@ -339,9 +350,10 @@ impl Model {
         if self.paused {
             return;
         }
-        let told = self.callers.iter().filter(|c| {
-            matches!(c.stands, Stands::InLine | Stands::Parked) && c.in_the_dark == InTheDark::IsTold
-        });
+        let told = self
+            .callers
+            .iter()
+            .filter(|c| c.stands.waits() && c.in_the_dark == InTheDark::IsTold);
         for id in told.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::Unavailable);
         }
@@ -422,16 +434,26 @@ impl Model {
         }
     }
 
+    /// Not while the answers to the last call come in.
     fn call_all_in_line(&mut self) {
+        if self.in_line() == 0 || self.answers_come_in(self.now) {
+            return;
+        }
+        self.last_answer = Some(self.now);
         let in_line = self.callers.iter().filter(|c| c.stands == Stands::InLine);
         for id in in_line.map(|c| c.id).collect::<Vec<_>>() {
             let now = self.now;
             let caller = self.caller(id);
-            caller.stands = Stands::Parked;
+            caller.stands = Stands::Called;
             caller.count_patience(now);
             self.wake(id);
             self.answers_until = now.after(GRANT_LIFETIME);
         }
+    }
+
+    pub(super) fn answers_come_in(&self, now: Moment) -> bool {
+        self.last_answer
+            .is_some_and(|last| now < last.after(GRANT_LIFETIME))
     }
 
     // ---- coming to rest -----------------------------------------------------------------------------------------
@@ -460,20 +482,30 @@ impl Model {
         true
     }
 
-    pub(super) fn dials_wanted(&self) -> usize {
-        let unprovided = self.in_line().saturating_sub(self.checking());
-        (unprovided + self.shortfall()).saturating_sub(self.connecting())
+    /// From when on a dial is wanted and may start; `None` if something else than time forbids it.
+    pub(super) fn dial_due_from(&self) -> Option<Moment> {
+        let full = self.room() == 0 || self.connecting() >= self.config.max_connecting as usize;
+        if self.paused || self.is_closed() || full {
+            return None;
+        }
+        let wanted = self.in_line().saturating_sub(self.checking()) + self.shortfall();
+        if self.failures == 0 {
+            return (wanted > self.connecting()).then(Moment::default);
+        }
+        // One at a time: when those under way are over, or have been silent for too long.
+        let mut from = self.paced(self.in_line() > 0);
+        for dial in self.connections.iter().filter(|c| c.at == At::Connecting) {
+            from = from.max(self.silent_for_too_long_from(dial)?);
+        }
+        (wanted > 0).then_some(from)
     }
 
-    /// From when on a dial may start; `None` if something else than time forbids it.
-    pub(super) fn dial_allowed_from(&self) -> Option<Moment> {
-        let at_once = if self.failures > 0 {
-            1
-        } else {
-            self.config.max_connecting as usize
-        };
-        let forbidden = self.paused || self.is_closed() || self.room() == 0 || self.connecting() >= at_once;
-        (!forbidden).then(|| self.paced(self.in_line() > 0))
+    /// A fifth of the grace after the dial began, or at the grace's end; `None`: never.
+    fn silent_for_too_long_from(&self, dial: &Connection) -> Option<Moment> {
+        let end = self.end_of_grace()?;
+        let others_may_start = self.in_line() > 0 && dial.dialled < end;
+        let fifth = dial.dialled.after(self.config.outage_grace / 5);
+        others_may_start.then_some(fifth.min(end))
     }
 
     fn paced(&self, asked: bool) -> Moment {
@@ -507,7 +539,7 @@ impl Model {
     }
 
     pub(super) fn dial_is_due(&self) -> bool {
-        self.dials_wanted() > 0 && self.dial_allowed_from().is_some_and(|from| from <= self.now)
+        self.dial_due_from().is_some_and(|from| from <= self.now)
     }
 
     fn dial_one(&mut self) -> bool {
@@ -546,7 +578,7 @@ impl Model {
     pub(super) fn next_event(&self) -> Moment {
         let mut next = Moment::NEVER;
         for caller in &self.callers {
-            if matches!(caller.stands, Stands::InLine | Stands::Parked) {
+            if caller.stands.waits() {
                 let counted_from = caller.patience.map(|_| self.now.after(WAITING_TICK));
                 next = next
                     .min(caller.deadline)

@@ -16,6 +16,7 @@ use crate::pool::config::{Config, Priority};
 
 mod borrowing;
 mod outages;
+mod roll_calls;
 mod verbs;
 mod waiting;
 

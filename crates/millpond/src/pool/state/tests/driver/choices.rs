@@ -28,6 +28,8 @@ pub(super) enum Choice {
     FinishLook,
     Tick,
     Upkeep,
+    /// Some milliseconds in which upkeep comes again and again, for what happens before those who were called have all answered.
+    Rush,
     Pause,
     Resume,
     Resize,
@@ -39,7 +41,7 @@ pub(super) enum Choice {
 }
 
 /// How often each is chosen where it is possible.
-const WEIGHTS: [(Choice, u32); 27] = [
+const WEIGHTS: [(Choice, u32); 28] = [
     (Choice::Nothing, 1),
     (Choice::Acquire, 160),
     (Choice::Wait, 40),
@@ -59,6 +61,7 @@ const WEIGHTS: [(Choice, u32); 27] = [
     (Choice::FinishLook, 80),
     (Choice::Tick, 50),
     (Choice::Upkeep, 70),
+    (Choice::Rush, 12),
     (Choice::Pause, 8),
     (Choice::Resume, 40),
     (Choice::Resize, 20),
@@ -96,6 +99,18 @@ pub(super) struct Draws {
 impl Draws {
     pub(super) fn of(step: Step) -> Draws {
         Draws { step, left: step.0.3 }
+    }
+
+    /// As many numbers again, others in each round.
+    pub(super) fn anew(&self, round: u8) -> Draws {
+        let Step((choice, which, pass, chance)) = self.step;
+        let other = (chance ^ u64::from(round)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Draws::of(Step((
+            choice,
+            which.wrapping_add(round),
+            pass,
+            other.rotate_right(32),
+        )))
     }
 
     pub(super) fn pass(&self) -> Duration {

@@ -92,8 +92,10 @@ pub(super) const CONNECTIONS: Edges<C> = &[
     (&[Close], &[(Idle, Closing), (C::Granted, Closing)]),
 ];
 
-/// A grant that goes from one waiter straight to another. One that is revoked goes to nobody before somebody comes for it.
-pub(super) const HANDING_ON: &[Op] = &[Wait, Cancel];
+/// A grant that goes from one waiter straight to another. One that is revoked does while the answers to a call come in; else it goes to
+/// nobody before somebody comes for it.
+/// With each how many times more seldom than the others it is seen: a tick hands on only where two grants are overdue in a row.
+pub(super) const HANDING_ON: &[(Op, u64)] = &[(Wait, 1), (Cancel, 1), (Tick, 10)];
 
 pub(super) const WAITERS: Edges<W> = &[
     (COMING_TO_REST, &[(W::InLine, W::Granted)]),

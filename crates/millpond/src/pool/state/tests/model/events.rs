@@ -59,6 +59,9 @@ impl Model {
 
     /// A caller who may wait gets in line.
     pub(in super::super) fn queue(&mut self, request: Request<CallerId>, seniority: Option<u64>, waker: u64) {
+        if seniority.is_none() {
+            self.totals.waited += 1;
+        }
         let arrival = seniority.unwrap_or(self.last_arrival + 1);
         self.last_arrival = self.last_arrival.max(arrival);
         self.callers.push(Caller {
@@ -92,7 +95,12 @@ impl Model {
 
     /// `None`: it goes on waiting. Otherwise the caller is gone.
     pub(in super::super) fn poll(&mut self, id: CallerId, now: Moment, waker: u64) -> Option<Answer> {
-        if self.caller(id).stands == Stands::Parked {
+        let stands = self.caller(id).stands;
+        let when = now.max(self.now);
+        if stands == Stands::Called && self.answers_come_in(when) {
+            self.last_answer = Some(when);
+        }
+        if stands == Stands::Called || stands == Stands::Parked {
             self.caller(id).stands = Stands::InLine;
             self.rest();
         }
@@ -353,14 +361,14 @@ impl Model {
         self.revoke_overdue();
         let now = self.now;
         for caller in &mut self.callers {
-            if matches!(caller.stands, Stands::InLine | Stands::Parked) {
+            if caller.stands.waits() {
                 caller.count_patience(now);
             }
         }
         let overdue = self
             .callers
             .iter()
-            .filter(|c| matches!(c.stands, Stands::InLine | Stands::Parked) && c.deadline <= self.now);
+            .filter(|c| c.stands.waits() && c.deadline <= self.now);
         for id in overdue.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::TimedOut);
         }

@@ -458,3 +458,87 @@ fn serving_at_a_tick_plans_nothing_for_a_dial_that_starts_in_it() {
     );
     assert!(scene.state.planned_wake() > scene.now);
 }
+
+#[test]
+fn a_dial_that_hangs_keeps_nobody_from_dialling_within_the_grace() {
+    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (4, 4));
+    let only = scene.try_wait(60_000).expect("may wait");
+    scene.dial_fails();
+    let mut begun = Vec::new();
+    for _ in 0..1_300 {
+        if scene.dials.len() > begun.len() {
+            begun.push(scene.now.since_built().as_millis());
+        }
+        assert!(
+            scene.count(StageName::Connecting) <= 4,
+            "max_connecting and max_size hold"
+        );
+        if scene.state.outage().dark() {
+            break;
+        }
+        scene.tick_after(1);
+    }
+    assert_eq!(begun, [50, 250, 450, 650]);
+    // The endpoint is back, and answers the last of them.
+    let last = scene.dials.pop().expect("the fourth");
+    let number = scene.state.slots().of(&last).number;
+    assert_eq!(scene.is_told(only), Refusal::Unavailable);
+    scene.does(|state, now, fx| state.dial_finished(last, Ok((number, number)), now, 0, fx));
+    assert_eq!(scene.count(StageName::Idle), 1);
+}
+
+#[test]
+fn an_endpoint_that_is_back_within_the_grace_serves_who_waits_though_an_earlier_dial_hangs() {
+    let mut scene = Scene::new(|_| {});
+    let only = scene.try_wait(60_000).expect("may wait");
+    scene.dial_fails();
+    scene.tick_until(1, |scene| scene.dials.len() == 1);
+    scene.tick_after(199);
+    assert_eq!(scene.dials.len(), 1, "it has a fifth of the grace to answer");
+    assert_eq!(
+        scene.state.planned_wake(),
+        scene.now.after(Duration::from_millis(1))
+    );
+    scene.tick_after(1);
+    assert_eq!(scene.dials.len(), 2);
+    let _hangs = scene.dials.remove(0);
+    scene.dial_succeeds();
+    scene.picks_up(only);
+}
+
+#[test]
+fn at_the_end_of_the_grace_one_more_dial_decides_whatever_hangs() {
+    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (9, 9));
+    let only = scene.try_wait(60_000).expect("may wait");
+    scene.dial_fails();
+    scene.tick_until(2, |scene| scene.state.outage().dark());
+    assert_eq!(scene.dials.len(), 6, "at 50, 250, … 850 ms, and at the end");
+    assert_eq!(scene.now.since_built(), Duration::from_millis(1_200));
+    assert_eq!(scene.is_told(only), Refusal::Unavailable);
+    assert_eq!(
+        scene.try_wait(5_000),
+        Err(Refusal::Unavailable),
+        "in the dark one at a time"
+    );
+    assert_eq!(scene.dials.len(), 6);
+}
+
+#[test]
+fn nothing_is_dialled_beside_a_dial_that_hangs_where_nobody_waits_or_something_is_live() {
+    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (4, 4));
+    for _ in 0..4 {
+        scene.dial_fails();
+    }
+    scene.tick_after(1_000);
+    assert_eq!(scene.dials.len(), 1, "nobody waits");
+
+    let (mut scene, _lent) = Scene::with_lent(1, |config| config.max_size = 4);
+    let _waits = [scene.wait(), scene.wait()];
+    scene.dial_fails();
+    scene.tick_after(1_000);
+    assert_eq!(
+        scene.dials.len(),
+        1,
+        "something is live, so nobody is about to be told"
+    );
+}
