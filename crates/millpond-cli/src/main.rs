@@ -7,6 +7,7 @@ mod commands;
 mod complaint;
 mod descriptors;
 mod exit;
+mod help;
 mod lines;
 mod log;
 mod lossy;
@@ -67,8 +68,9 @@ impl Arguments {
 
     fn read() -> Arguments {
         color::settle(color::asked(env::args_os()).unwrap_or(color::When::Auto));
-        let matches = Arguments::command_line().get_matches();
-        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let read = help::held_together(Arguments::command_line()).try_get_matches();
+        let read = read.and_then(|matches| Arguments::from_arg_matches(&matches));
+        let arguments = read.unwrap_or_else(|error| help::print_and_exit(&error));
         color::settle(arguments.color);
         arguments
     }

@@ -8,8 +8,10 @@ use crate::{complaint::Complaint, exit::Exit, output};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  millpond completions bash > ~/.local/share/bash-completion/completions/millpond
-  millpond completions fish > ~/.config/fish/completions/millpond.fish")]
+  millpond completions bash \\
+    > ~/.local/share/bash-completion/completions/millpond
+  millpond completions fish \\
+    > ~/.config/fish/completions/millpond.fish")]
 pub(crate) struct Arguments {
     /// The shell
     shell: Shell,

@@ -51,7 +51,9 @@ use crate::{
     after_help = "\
 Examples:
   millpond bench --to 127.0.0.1:7070
-  millpond bench --to 127.0.0.1:6379 --framing raw --body 'PING\\r\\n' --expect '+PONG\\r\\n' --rate 20000 --html bench.html
+  millpond bench --to 127.0.0.1:6379 --framing raw \\
+    --body 'PING\\r\\n' --expect '+PONG\\r\\n' \\
+    --rate 20000 --html bench.html
 
 The callers send over connections of their own (short), over a pool with one exchange on a connection at a time (exclusive), \
 or over a pool with many in flight (pipelined), in turns. Without --rate each sends as soon as it has its reply: a server \

@@ -44,7 +44,8 @@ const SHOWN: usize = 70;
 #[command(after_help = "\
 Examples:
   millpond call --to 127.0.0.1:7070 '{\"a\":1}' -v
-  millpond call --to tls://db.example.com:7070 --ca ca.pem - < requests.jsonl > replies.jsonl
+  millpond call --to tls://db.example.com:7070 \\
+    --ca ca.pem - < requests.jsonl > replies.jsonl
 
 Exit codes: 0 there was a reply; 1 an error reply, the connection was lost, or a line of many failed; 2 wrong flags or no JSON; \
 3 nobody could be connected to; 4 it took too long; 5 what came was not of the protocol.")]

@@ -39,7 +39,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   millpond demo
-  millpond demo --pipelined --seconds 20 --callers 256 --connections 4 --json > demo.json
+  millpond demo --pipelined --seconds 20 --callers 256 \\
+    --connections 4 --json > demo.json
 
 Ctrl-C ends it early, with what was found until then; a second one at once.
 

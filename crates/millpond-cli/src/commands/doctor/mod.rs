@@ -55,7 +55,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 #[command(after_help = "\
 Examples:
   millpond doctor
-  millpond doctor --to tls://db.example.com:5432 --idle-test 5m ephemeral-ports
+  millpond doctor --to tls://db.example.com:5432 \\
+    --idle-test 5m ephemeral-ports
 
 Nothing is changed, and no privileges are needed; what can't be read is told. Most checks exist only on Linux.
 

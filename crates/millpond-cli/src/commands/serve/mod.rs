@@ -40,7 +40,8 @@ const LAST_MOMENTS: Duration = Duration::from_secs(2);
 #[command(after_help = "\
 Examples:
   millpond serve
-  millpond serve --listen unix:///tmp/pond.sock --handler 'exec:jq -c .name' --deadline 5s
+  millpond serve --listen unix:///tmp/pond.sock \\
+    --handler 'exec:jq -c .name' --deadline 5s
 
 SIGTERM or Ctrl-C drains: what was begun is finished, within --drain; what isn't begun any more is refused as not executed \
 (-32003); a second one closes at once.
@@ -85,7 +86,7 @@ pub(crate) struct Arguments {
     /// After how long without sending anything a heartbeat is sent; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
-    /// How many connections at once [default: 10,000, or what the limit of open files leaves]
+    /// How many connections at once [default: 10000, or what the limit of open files leaves]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<NonZeroU32>,
     /// How many of them from one address; 0: no such limit

@@ -5,7 +5,10 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -83,10 +86,14 @@ fn of_this_process_a_connection_that_it_does_not_close_is_found() {
 fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnants() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let stop = AtomicBool::new(false);
+    let (stop, begun) = (AtomicBool::new(false), Barrier::new(2));
     let seen = thread::scope(|scope| {
         scope.spawn(|| {
-            let mut last = None;
+            let mut last = Some((
+                TcpStream::connect(address).expect("connects"),
+                listener.accept().expect("accepts").0,
+            ));
+            begun.wait();
             while !stop.load(Relaxed) {
                 // The next is open before the last is closed, by this side first.
                 let near = TcpStream::connect(address).expect("connects");
@@ -95,6 +102,7 @@ fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnan
                 thread::sleep(Duration::from_millis(1));
             }
         });
+        begun.wait();
         let seen = seen_of_us();
         stop.store(true, Relaxed);
         seen
