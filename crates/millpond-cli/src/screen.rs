@@ -66,8 +66,14 @@ impl Drawing {
 
 impl Screen {
     pub(crate) fn new(drawing: Drawing, stop: Stop) -> Self {
-        let columns = terminal_size::terminal_size_of(io::stdout())
-            .map_or(WIDEST, |(terminal_size::Width(columns), _)| columns.into());
+        let columns = match terminal_size::terminal_size_of(io::stdout()) {
+            Some((terminal_size::Width(columns), _)) => columns.into(),
+            // As help does it.
+            None => env::var("COLUMNS")
+                .ok()
+                .and_then(|columns| columns.parse().ok())
+                .unwrap_or(WIDEST),
+        };
         Screen {
             drawing,
             columns: columns.clamp(NARROWEST, WIDEST_TABLE),

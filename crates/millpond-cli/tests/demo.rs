@@ -158,6 +158,37 @@ fn numbers_that_make_no_sense_are_refused_before_anything_starts() {
 }
 
 #[test]
+fn one_of_something_is_one_and_a_narrow_output_is_heeded_without_a_terminal() {
+    let output = common::millpond(&[
+        "demo",
+        "--seconds",
+        "500ms",
+        "--callers",
+        "1",
+        "--connections",
+        "1",
+    ])
+    .env("COLUMNS", "44")
+    .output()
+    .expect("the program runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 44, "too wide: {line}");
+    }
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains(" by 1 caller over at most 1 socket at once, one on each"),
+        "{text}"
+    );
+    // However short it was, its counts are seen once.
+    assert!(
+        words.contains("s active ") && words.contains("s opened "),
+        "{text}"
+    );
+}
+
+#[test]
 fn more_sockets_than_descriptors_are_refused_with_what_to_do() {
     let output = Command::new("sh")
         .args(["-c", "ulimit -n 100 && exec \"$0\" demo --connections 50"])

@@ -14,7 +14,7 @@ use super::{
     scene::Scene,
     tally::{Failing, Tally},
 };
-use crate::numbers::rounded;
+use crate::numbers::{counted, rounded};
 
 /// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load with bad manners.
 #[derive(Clone, Debug, Serialize)]
@@ -202,8 +202,10 @@ impl Summary {
     fn judge(&mut self, act: &str, tally: &Tally, panicked: u64, is_expected: fn(Failing) -> bool) {
         self.replies_wrong += tally.wrong;
         if tally.wrong > 0 {
-            self.unexpected
-                .push(format!("{} wrong replies {act}", tally.wrong));
+            self.unexpected.push(format!(
+                "{} {act}",
+                counted(tally.wrong, "wrong reply", "wrong replies")
+            ));
         }
         for (&failing, &times) in &tally.failed {
             if times > 0 && !is_expected(failing) {
@@ -211,18 +213,26 @@ impl Summary {
                     Some(text) => format!("; the first: {text}"),
                     None => String::new(),
                 };
-                self.unexpected
-                    .push(format!("{times} requests {} {act}{said}", failing.words()));
+                self.unexpected.push(format!(
+                    "{} {} {act}{said}",
+                    counted(times, "request", "requests"),
+                    failing.words()
+                ));
             }
         }
         if panicked > 0 {
-            self.unexpected.push(format!("{panicked} callers panicked {act}"));
+            self.unexpected.push(format!(
+                "{} panicked {act}",
+                counted(panicked, "caller", "callers")
+            ));
         }
         let told = tally.right + tally.wrong + tally.failed.values().sum::<u64>();
         if told != tally.requests {
             let lost = tally.requests.abs_diff(told);
-            self.unexpected
-                .push(format!("{lost} requests unaccounted for {act}"));
+            self.unexpected.push(format!(
+                "{} unaccounted for {act}",
+                counted(lost, "request", "requests")
+            ));
         }
     }
 }
@@ -304,8 +314,8 @@ mod tests {
         assert_eq!(
             summary.unexpected,
             [
-                "1 wrong replies over the pool",
-                "1 wrong replies with a connection per request"
+                "1 wrong reply over the pool",
+                "1 wrong reply with a connection per request"
             ]
         );
     }
@@ -317,7 +327,7 @@ mod tests {
         summary.add_short(&side(&[refused]));
         assert_eq!(
             summary.unexpected,
-            ["1 requests failed otherwise with a connection per request; the first: connection refused"]
+            ["1 request failed otherwise with a connection per request; the first: connection refused"]
         );
         assert!(!Failing::TimedOut.is_part_of_the_load());
     }

@@ -78,9 +78,9 @@ impl Failing {
     /// In words.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Failing::Cancelled => "cancelled by their callers",
-            Failing::LostIdempotent => "lost with their socket (idempotent)",
-            Failing::LostNotIdempotent => "lost with their socket (not idempotent)",
+            Failing::Cancelled => "cancelled by the caller",
+            Failing::LostIdempotent => "lost with the socket (idempotent)",
+            Failing::LostNotIdempotent => "lost with the socket (not idempotent)",
             Failing::Unavailable => "told that nothing listens",
             Failing::TimedOut => "timed out",
             Failing::NotTaken => "turned away, not executed, by a server about to end",
