@@ -45,7 +45,7 @@ fn load(summary: &Summary, page: &mut Page) {
         &format!(
             "{} in {:.1} s, by {} over at most {} at once, {} on each at a time",
             thousands(summary.requests),
-            summary.load_seconds,
+            summary.seconds,
             counted(callers.into(), "caller", "callers"),
             counted(connections.into(), "socket", "sockets"),
             match summary.mode {
@@ -152,7 +152,7 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, page: &mut Page) {
         Some(ratio) => format!("The pool did {ratio:.1} times as many. "),
         None => String::new(),
     };
-    let stopped = match short.stopped_early {
+    let stopped = match short.ports_nearly_used_up {
         true => format!(
             " It was stopped after {:.1} s here, with four fifths of this machine's ports towards its server in use.",
             short.seconds
@@ -210,13 +210,13 @@ mod tests {
                 p99: 999_900,
             },
             time_wait: Some(22_585),
-            stopped_early: true,
+            ports_nearly_used_up: true,
         }
     }
 
     fn summary() -> Summary {
         let mut summary = Summary::new(1, Mode::Exclusive, 10_000, 10_000);
-        summary.load_seconds = 3_600.0;
+        summary.seconds = 3_600.0;
         summary.requests = 123_456_789;
         summary.replies_ok = 123_000_000;
         summary.errors = BTreeMap::from([

@@ -30,7 +30,7 @@ pub(super) struct Summary {
     pub(super) interrupted: bool,
     pub(super) scene: Option<Scene>,
     /// How long the load lasted.
-    pub(super) load_seconds: f64,
+    pub(super) seconds: f64,
     pub(super) requests: u64,
     pub(super) replies_ok: u64,
     /// In all acts.
@@ -83,7 +83,7 @@ pub(super) struct Side {
     /// Sockets left in TIME_WAIT towards the server; null where the system doesn't tell.
     pub(super) time_wait: Option<u32>,
     /// The machine's ports were nearly used up before the time was.
-    pub(super) stopped_early: bool,
+    pub(super) ports_nearly_used_up: bool,
 }
 
 /// How many exchanges the client keeps on a connection at a time.
@@ -109,7 +109,7 @@ impl Summary {
             max_connections,
             interrupted: false,
             scene: None,
-            load_seconds: 0.0,
+            seconds: 0.0,
             requests: 0,
             replies_ok: 0,
             replies_wrong: 0,
@@ -137,7 +137,7 @@ impl Summary {
         if !scene.reused {
             self.unexpected.push(format!(
                 "four requests, two at a time, took {} sockets instead of 2",
-                scene.opened
+                scene.connections_opened
             ));
         }
         self.add_heartbeats(scene.heartbeats);
@@ -146,7 +146,7 @@ impl Summary {
 
     pub(super) fn add_load(&mut self, load: &Unkindness) {
         let tally = &load.run.tally;
-        self.load_seconds = rounded(load.run.took.as_secs_f64(), 3);
+        self.seconds = rounded(load.run.took.as_secs_f64(), 3);
         self.requests = tally.requests;
         self.replies_ok = tally.right;
         self.errors = tally.failed.clone();
@@ -260,7 +260,7 @@ impl Side {
             throughput: rounded(tally.right as f64 / seconds.max(f64::MIN_POSITIVE), 1),
             latency_us: Latency::of(tally),
             time_wait: side.time_wait,
-            stopped_early: side.ports_used_up,
+            ports_nearly_used_up: side.ports_used_up,
         }
     }
 }

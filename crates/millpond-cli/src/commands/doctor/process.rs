@@ -31,6 +31,10 @@ impl ProcessFlags {
     pub(super) fn is_given(&self) -> bool {
         self.pid.is_some()
     }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
 }
 
 /// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees to that. A check that was asked for by its name
