@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use textwrap::Options;
+use textwrap::{Options, WordSplitter};
 
 use crate::{
     color::{Paint, Tone},
@@ -129,7 +129,8 @@ impl Screen {
         let later = " ".repeat(label.chars().count());
         let options = Options::new(self.width())
             .initial_indent(label)
-            .subsequent_indent(&later);
+            .subsequent_indent(&later)
+            .word_splitter(WordSplitter::NoHyphenation);
         for line in textwrap::wrap(text, options) {
             self.line(&shown(line.into_owned()));
         }
