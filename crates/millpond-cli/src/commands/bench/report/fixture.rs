@@ -88,7 +88,7 @@ pub(super) fn closed() -> Results {
     Results {
         version: Results::VERSION,
         endpoint: String::from("tcp://127.0.0.1:7000"),
-        framing: "length",
+        framing: "length-json",
         callers: 64,
         max_connections: 8,
         body_bytes: 1_024,
