@@ -25,6 +25,7 @@ use super::{
     hangup::{Certificates, Files},
 };
 use crate::{
+    commands::of_file,
     complaint::Complaint,
     descriptors::{self, PER_PROGRAM, for_programs},
 };
@@ -106,7 +107,14 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
             if let Some(authorities) = &arguments.tls_client_ca {
                 tls = tls.client_ca_file(authorities, ClientCertificates::Required);
             }
-            let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+            let files = [
+                ("--tls-cert", Some(certificates)),
+                ("--tls-key", Some(key)),
+                ("--tls-client-ca", arguments.tls_client_ca.as_ref()),
+            ];
+            let tls = tls
+                .build()
+                .map_err(|error| Complaint::usage(of_file(&error.to_string(), &files)))?;
             let files = Files {
                 certificate: certificates.clone(),
                 key: key.clone(),
