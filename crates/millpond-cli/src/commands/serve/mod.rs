@@ -26,6 +26,7 @@ use self::{
     plan::Plan,
 };
 use crate::{
+    allocator,
     complaint::Complaint,
     exit::Exit,
     stderr,
@@ -165,6 +166,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
         .as_ref()
         .and_then(|certificates| DoubtfulCertificate::of(&certificates.files));
     let server = start(plan, listener)?;
+    tokio::spawn(allocator::return_memory());
     events.tell(&listening);
     if let Some(few_descriptors) = few_descriptors {
         events.tell(&few_descriptors);
