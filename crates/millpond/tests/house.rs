@@ -14,15 +14,23 @@ const MAY_NAME: [(&str, &[&str]); 10] = [
     ("span", &[]),
     ("chain", &[]),
     ("pool", &["span", "chain"]),
-    ("transport", &["span"]),
+    ("transport", &["span", "chain"]),
     ("framing", &[]),
     ("framed", &["transport", "framing", "span"]),
     ("connectors", &["pool", "transport", "span"]),
     (
         "client",
-        &["pool", "transport", "framing", "framed", "connectors", "span"],
+        &[
+            "pool",
+            "transport",
+            "framing",
+            "framed",
+            "connectors",
+            "span",
+            "chain",
+        ],
     ),
-    ("server", &["transport", "framing", "framed", "span"]),
+    ("server", &["transport", "framing", "framed", "span", "chain"]),
     ("proxy", &["client", "server", "framing", "transport", "span"]),
 ];
 

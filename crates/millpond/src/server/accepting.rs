@@ -23,6 +23,7 @@ use super::{
     snapshot::Closed,
 };
 use crate::{
+    chain::Chain,
     framing::Framing,
     transport::{Accepted, Listener, Stream},
 };
@@ -195,7 +196,7 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
             return Poll::Ready(match shaken {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => {
-                    tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), %error, "TLS handshake failed");
+                    tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), error = %Chain(&error), "TLS handshake failed");
                     Err(Closed::HandshakeFailed)
                 }
                 Err(_) => Err(Closed::HandshakeTimeout),
