@@ -47,6 +47,8 @@ pub mod pool;
 pub mod server;
 mod span;
 #[cfg(unix)]
+mod storm;
+#[cfg(unix)]
 pub mod transport;
 
 pub use chain::Chain;

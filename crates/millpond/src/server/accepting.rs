@@ -21,6 +21,7 @@ use super::{
     ledger::{Ledger, Place, Refusal, Service},
     running::Ended,
     snapshot::Closed,
+    storms::Event,
 };
 use crate::{
     chain::Chain,
@@ -37,15 +38,25 @@ const STOPPING: Duration = Duration::from_secs(1);
 /// How many connections of the backlog are taken at most as the drain begins: as many as the listener lets the kernel keep.
 const BACKLOG: usize = 4_096;
 
-/// Refusals are logged at most that often.
-const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
-
-/// Serves until it is told to drain, drains, and tells how it has ended.
+/// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it sums up what strangers have caused to be logged.
 pub(super) async fn run<F: Framing, H: Handler>(
-    mut listener: Listener,
+    listener: Listener,
     service: Arc<Service<F, H>>,
     tell: watch::Sender<Option<Ended>>,
 ) {
+    let ledger = Arc::clone(&service.ledger);
+    let mut sums = pin!(ledger.storms.tell_sums(&ledger.endpoint));
+    let mut serving = pin!(serve_all(listener, service));
+    let ended = poll_fn(|cx| {
+        let ended = serving.as_mut().poll(cx);
+        let _ = sums.as_mut().poll(cx);
+        ended
+    })
+    .await;
+    tell.send_replace(Some(ended));
+}
+
+async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<Service<F, H>>) -> Ended {
     let ledger = Arc::clone(&service.ledger);
     let mut connections = JoinSet::new();
     let failure = accept(&mut listener, &service, &mut connections).await;
@@ -60,13 +71,14 @@ pub(super) async fn run<F: Framing, H: Handler>(
     }
     let forced = drain(&ledger, &mut connections).await;
     ledger.end();
+    ledger.storms.tell_rest(&ledger.endpoint);
     let unanswered = ledger.counters.totals().unanswered;
     tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
-    tell.send_replace(Some(Ended {
+    Ended {
         forced,
         unanswered,
         failure: failure.map(Arc::new),
-    }));
+    }
 }
 
 /// Accepts until the server drains, or the listener is broken.
@@ -78,7 +90,6 @@ async fn accept<F: Framing, H: Handler>(
     let ledger = &service.ledger;
     let mut bell = pin!(ledger.bell.notified());
     bell.as_mut().enable();
-    let mut warnings = Warnings::default();
     while !ledger.is_draining() {
         let mut accepting = pin!(listener.accept());
         let next = poll_fn(|cx| {
@@ -94,7 +105,7 @@ async fn accept<F: Framing, H: Handler>(
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => return Some(error),
         };
-        admit(service, connections, accepted, &mut warnings);
+        admit(service, connections, accepted);
     }
     None
 }
@@ -108,7 +119,6 @@ async fn accept_the_rest<F: Framing, H: Handler>(
 ) {
     // The reactor has a turn: it may not know yet who has come.
     yield_now().await;
-    let mut warnings = Warnings::default();
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
         // The task's budget is no reason to take the backlog for empty.
@@ -116,7 +126,7 @@ async fn accept_the_rest<F: Framing, H: Handler>(
         let Poll::Ready(Ok(accepted)) = accepting.poll(&mut cx) else {
             return;
         };
-        admit(service, connections, accepted, &mut warnings);
+        admit(service, connections, accepted);
     }
 }
 
@@ -125,7 +135,6 @@ fn admit<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
     accepted: Accepted,
-    warnings: &mut Warnings,
 ) {
     let peer = accepted.peer_addr();
     match service.ledger.admit(peer) {
@@ -134,7 +143,7 @@ fn admit<F: Framing, H: Handler>(
         }
         Err(refusal) => {
             accepted.refuse();
-            warnings.refused(refusal, peer);
+            warn_of(&service.ledger, refusal, peer);
         }
     }
 }
@@ -179,7 +188,7 @@ async fn serve<F: Framing, H: Handler>(
     match Box::pin(handshake(&service.ledger, accepted, peer)).await {
         Ok(stream) => connection::run(&service, stream, peer, &mut place).await,
         Err(closed) => {
-            tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), ?closed, "connection ended");
+            tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), %closed, "connection ended");
             place.ended(closed);
         }
     }
@@ -196,7 +205,9 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
             return Poll::Ready(match shaken {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => {
-                    tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), error = %Chain(&error), "TLS handshake failed");
+                    if ledger.storms.happened(Event::HandshakeFailed) {
+                        tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), error = %Chain(&error), "TLS handshake failed");
+                    }
                     Err(Closed::HandshakeFailed)
                 }
                 Err(_) => Err(Closed::HandshakeTimeout),
@@ -210,26 +221,12 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
     .await
 }
 
-/// Warns of refusals, but not of each: whoever is refused comes back.
-#[derive(Debug, Default)]
-struct Warnings {
-    last: Option<Instant>,
-    silent: u64,
-}
-
-impl Warnings {
-    fn refused(&mut self, refusal: Refusal, peer: Option<SocketAddr>) {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + BETWEEN_WARNINGS) {
-            self.silent += 1;
-            return;
-        }
-        self.last = Some(now);
-        let setting = match refusal {
-            Refusal::MaxConnections => "max_connections",
-            Refusal::PerAddress => "max_connections_per_address",
-        };
-        let others = std::mem::take(&mut self.silent);
-        tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, others, "connection refused: the limit is reached");
+fn warn_of(ledger: &Ledger, refusal: Refusal, peer: Option<SocketAddr>) {
+    let (event, setting) = match refusal {
+        Refusal::MaxConnections => (Event::MaxConnections, "max_connections"),
+        Refusal::PerAddress => (Event::PerAddress, "max_connections_per_address"),
+    };
+    if ledger.storms.happened(event) {
+        tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, "connection refused: the limit is reached");
     }
 }

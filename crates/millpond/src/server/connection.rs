@@ -45,6 +45,7 @@ use super::{
     memory::Share,
     settings::Settings,
     snapshot::{Closed, count},
+    storms::Event,
 };
 use crate::{
     framed::{Framed, Item, Outgoing, Pulse, ReadError},
@@ -96,7 +97,7 @@ pub(super) async fn run<F: Framing, H: Handler>(
         .await
     };
     // Here and not where this was called from: a future that keeps the address once more is larger by it.
-    tracing::debug!(target: "millpond::server", peer = connection.connection().peer.map(tracing::field::display), ?closed, "connection ended");
+    tracing::debug!(target: "millpond::server", peer = connection.connection().peer.map(tracing::field::display), %closed, "connection ended");
     let stream = connection.end(closed);
     place.ended(closed);
     let status = match service.ledger.is_draining() {
@@ -327,11 +328,16 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// What came is no frame.
     fn refuse(&self, error: &FrameError) -> Closed {
+        let storms = &self.service.ledger.storms;
         if let FrameError::WrongAnswer { .. } = error {
-            tracing::error!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: where its frames end isn't known");
+            if storms.happened(Event::WrongAnswer) {
+                tracing::error!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: where its frames end isn't known");
+            }
             return Closed::ProtocolError;
         }
-        tracing::info!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: it spoke another protocol");
+        if storms.happened(Event::OtherProtocol) {
+            tracing::info!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: it spoke another protocol");
+        }
         match error {
             FrameError::Http => Closed::Http,
             FrameError::Tls => Closed::Tls,
@@ -396,7 +402,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 count(&ledger.counters.heartbeats_received);
                 self.pulse.beat(now);
                 if !self.heartbeats.take(ledger.settings.heartbeat_limit, now) {
-                    tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), "connection closed: more heartbeats than heartbeat_limit allows");
+                    if ledger.storms.happened(Event::HeartbeatFlood) {
+                        tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), "connection closed: more heartbeats than heartbeat_limit allows");
+                    }
                     return Err(Closed::HeartbeatFlood);
                 }
             }

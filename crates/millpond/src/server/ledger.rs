@@ -18,6 +18,7 @@ use super::{
     memory::Memory,
     settings::Settings,
     snapshot::{Closed, Counters, Snapshot, Status, count},
+    storms::Storms,
 };
 use crate::transport::Endpoint;
 
@@ -35,6 +36,7 @@ pub(super) struct Ledger {
     pub(super) endpoint: Endpoint,
     pub(super) counters: Counters,
     pub(super) memory: Memory,
+    pub(super) storms: Storms,
     since: Instant,
     open: AtomicUsize,
     handled: AtomicUsize,
@@ -71,6 +73,7 @@ impl Ledger {
             settings,
             endpoint,
             counters: Counters::default(),
+            storms: Storms::default(),
             since: Instant::now(),
             open: AtomicUsize::new(0),
             handled: AtomicUsize::new(0),

@@ -46,6 +46,7 @@ mod memory;
 mod running;
 mod settings;
 mod snapshot;
+mod storms;
 
 pub use self::{
     builder::Builder,

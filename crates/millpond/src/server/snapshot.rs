@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -173,6 +174,31 @@ impl Closed {
         Closed::Drained,
         Closed::Forced,
     ];
+}
+
+/// In words that follow "closed": `by its client`, `by idle_timeout`.
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Closed::ByPeer => "by its client",
+            Closed::Truncated => "by its client, within a frame",
+            Closed::Broken => "since it broke",
+            Closed::ProtocolError => "since what came was no frame",
+            Closed::Http => "since what came was HTTP",
+            Closed::Tls => "since what came was a TLS handshake",
+            Closed::HandshakeFailed => "since the TLS handshake failed",
+            Closed::HandshakeTimeout => "by handshake_timeout",
+            Closed::HeaderTimeout => "by header_timeout",
+            Closed::BodyTimeout => "by body_timeout and least_rate",
+            Closed::WriteTimeout => "by write_timeout and least_rate",
+            Closed::IdleTimeout => "by idle_timeout",
+            Closed::HeartbeatMissed => "since its client's heartbeats have stopped",
+            Closed::HeartbeatFlood => "by heartbeat_limit",
+            Closed::ToldFailure => "to tell of a failure",
+            Closed::Drained => "since the server drains",
+            Closed::Forced => "by force",
+        })
+    }
 }
 
 #[cfg(feature = "serde")]

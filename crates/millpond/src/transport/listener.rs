@@ -15,12 +15,16 @@ use nix::{
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 #[cfg(feature = "tls")]
 use super::tls::{ServerTls, TlsError};
 use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
+use crate::{
+    span::Span,
+    storm::{Storm, Sum},
+};
 
 /// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this and `net.core.somaxconn`, 4096 by
 /// default.
@@ -83,6 +87,8 @@ pub struct Listener {
     tcp: TcpOptions,
     /// After how many failures in a row that only time mends: the pause doubles with each.
     pauses: u32,
+    /// How often that has begun.
+    paused: Storm,
 }
 
 #[derive(Debug)]
@@ -126,6 +132,7 @@ impl Listener {
             #[cfg(not(target_os = "linux"))]
             tcp: options.tcp,
             pauses: 0,
+            paused: Storm::default(),
         })
     }
 
@@ -192,7 +199,13 @@ impl Listener {
     async fn pause(&mut self, error: &io::Error) {
         let pause = FIRST_PAUSE * 2u32.saturating_pow(self.pauses.min(16));
         if self.pauses == 0 {
-            tracing::warn!(target: "millpond::transport", %error, "accepting pauses: connections wait in the backlog");
+            let now = Instant::now();
+            if let Some(Sum { events, within }) = self.paused.sum_up(now) {
+                tracing::warn!(target: "millpond::transport", others = events, within = %Span(within), "accepting has paused several times");
+            }
+            if self.paused.happened(now) {
+                tracing::warn!(target: "millpond::transport", %error, "accepting pauses: connections wait in the backlog");
+            }
         }
         self.pauses += 1;
         sleep(pause.min(LONGEST_PAUSE)).await;

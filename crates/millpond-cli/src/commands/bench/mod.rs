@@ -42,7 +42,7 @@ use crate::{
     output,
     screen::{Drawing, Screen},
     stop::Stop,
-    text::{parse_span, parse_span_above_zero},
+    text::{parse_size, parse_span, parse_span_above_zero},
 };
 
 /// See the command's help.
@@ -123,8 +123,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", conflicts_with = "expect_length")]
     expect_end: Option<String>,
     /// With raw: a reply has so many bytes
-    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=1 << 30))]
-    expect_length: Option<u32>,
+    #[arg(long, value_name = "BYTES", value_parser = parse_reply_length)]
+    expect_length: Option<NonZero<usize>>,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
     deadline: Duration,
@@ -318,6 +318,13 @@ fn within_a_day(time: Duration) -> Result<Duration, String> {
 
 fn parse_slice(text: &str) -> Result<Duration, String> {
     within_a_day(parse_span_above_zero(text)?)
+}
+
+fn parse_reply_length(text: &str) -> Result<NonZero<usize>, String> {
+    match parse_size(text)? {
+        length if length.get() > 1 << 30 => Err(String::from("it must be no longer than 1GiB")),
+        length => Ok(length),
+    }
 }
 
 fn parse_warm_up(text: &str) -> Result<Duration, String> {

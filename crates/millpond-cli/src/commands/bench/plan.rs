@@ -196,7 +196,7 @@ fn ending(arguments: &Arguments) -> Result<Option<Ending>, Complaint> {
         return Ok(Some(Ending::With(Box::new(Finder::new(&end).into_owned()))));
     }
     if let Some(length) = arguments.expect_length {
-        return Ok(Some(Ending::After(length as usize)));
+        return Ok(Some(Ending::After(length.get())));
     }
     match (&arguments.expect, arguments.framing) {
         (Some(expected), FramingName::Raw) => Ok(Some(Ending::Exactly(some("--expect", expected)?))),

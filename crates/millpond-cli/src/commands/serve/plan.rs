@@ -84,7 +84,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         heartbeat: arguments.heartbeat,
         max_connections: max_connections(arguments.max_connections, room),
         max_connections_per_address: (per_address > 0).then_some(per_address),
-        max_frame: to_usize(arguments.max_frame.get()),
+        max_frame: arguments.max_frame.get(),
         max_bytes: arguments.max_bytes.get(),
         max_bytes_per_connection: arguments.max_bytes_per_connection.get(),
         idle_timeout: unless_zero(arguments.idle_timeout),
@@ -138,7 +138,7 @@ fn handler(arguments: &Arguments, processes: usize) -> Result<(Answering, Option
         "reference" => Ok((Answering::Reference, None)),
         other => match other.strip_prefix("exec:") {
             Some(command) => {
-                let exec = exec(command, processes, bodies, to_usize(arguments.max_frame.get()))?;
+                let exec = exec(command, processes, bodies, arguments.max_frame.get())?;
                 let at_once = processes.saturating_add(arguments.max_waiting);
                 Ok((Answering::Exec(exec), Some(at_once)))
             }
