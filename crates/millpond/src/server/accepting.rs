@@ -24,6 +24,7 @@ use super::{
     storms::Event,
 };
 use crate::{
+    chain::Chain,
     framing::Framing,
     transport::{Accepted, Listener, Stream},
 };
@@ -206,7 +207,7 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => {
                     if ledger.storms.happened(Event::HandshakeFailed) {
-                        tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), %error, "TLS handshake failed");
+                        tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), error = %Chain(&error), "TLS handshake failed");
                     }
                     Err(Closed::HandshakeFailed)
                 }

@@ -14,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     client::{Client, ErrorReplies, Pipelining, RequestError, Requests},
     framing::{
         LengthJson,
@@ -196,7 +197,7 @@ fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint>
     json::check(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
         let (place, hint) = (place(&text, &error), hint(&text));
-        Complaint::usage(format!("the request isn't JSON: {error}{place}{hint}"))
+        Complaint::usage(format!("the request isn't JSON: {}{place}{hint}", Chain(&error)))
     })
 }
 
@@ -261,7 +262,7 @@ impl Plan {
             None => built,
         };
         let built = built.build();
-        built.map_err(|error| Complaint::usage(error.to_string()))
+        built.map_err(|error| Complaint::usage(Chain(&error).to_string()))
     }
 
     /// One exchange.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     framing::LengthJson,
     server::{Ended, Running, Server},
     transport::{Endpoint, Host, Listener},
@@ -153,10 +154,10 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
     let mut signals = Signals::new().map_err(cant_hear)?;
     let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
-    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &error))?;
+    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
     let endpoint = listener
         .endpoint()
-        .map_err(|error| Complaint::of(Exit::Failure, &error))?;
+        .map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
     check_exposure(&endpoint, &plan)?;
 
     let certificates = plan.certificates.clone();
@@ -191,7 +192,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     match &ended.failure {
         Some(error) => Err(Complaint::of(
             Exit::Failure,
-            &format!("the listener failed: {error}"),
+            &format!("the listener failed: {}", Chain(&**error)),
         )),
         None if ended.forced > 0 || ended.unanswered > 0 => Ok(Exit::Failure),
         None => Ok(Exit::Ok),
@@ -214,7 +215,7 @@ fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
     }
     builder
         .serve(listener)
-        .map_err(|error| Complaint::of(Exit::Usage, &error))
+        .map_err(|error| Complaint::of(Exit::Usage, &Chain(&error)))
 }
 
 /// Drains; a second signal closes what is left.

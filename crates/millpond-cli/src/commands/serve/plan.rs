@@ -10,6 +10,7 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     server::Bodies,
     transport::{
         Endpoint, ListenOptions,
@@ -106,7 +107,9 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
             if let Some(authorities) = &arguments.tls_client_ca {
                 tls = tls.client_ca_file(authorities, ClientCertificates::Required);
             }
-            let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+            let tls = tls
+                .build()
+                .map_err(|error| Complaint::usage(Chain(&error).to_string()))?;
             let files = Files {
                 certificate: certificates.clone(),
                 key: key.clone(),
