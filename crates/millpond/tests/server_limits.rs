@@ -14,7 +14,8 @@ use millpond::server::{Closed, Handler, HeartbeatLimit, Server, json, raw};
 use serving::{Client, closed, connect_tcp, frame, serve, serve_tcp, serve_with, until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
+    sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
@@ -216,29 +217,94 @@ async fn a_flood_of_tiny_frames_keeps_no_neighbour_waiting() {
     assert_eq!(replies, wire);
 }
 
-#[tokio::test]
-async fn a_flood_of_long_frames_keeps_no_neighbour_waiting() {
+/// How many send or get what is long, and how long it is: all of it is in the socket before the server comes by.
+const LONG_ONES: usize = 16;
+const LONG: usize = 100_000;
+
+#[tokio::test(start_paused = true)]
+async fn a_small_request_waits_for_one_long_request_and_not_for_those_of_all_others() {
     static HANDLED: AtomicUsize = AtomicUsize::new(0);
     let handler = raw(async |body: Bytes| {
-        HANDLED.fetch_add(body.len() / 100_000, SeqCst);
+        HANDLED.fetch_add(usize::from(body.len() == LONG), SeqCst);
         Ok(Bytes::from_static(b"1"))
     });
-    let (_running, port) = serve_tcp(Server::builder(handler)).await;
-    let mut flood = connect_tcp(port).await;
-    let mut honest = connect_tcp(port).await;
-    flood.ask("1").await;
+    let site = serve(handler).await;
+    let mut honest = site.connect().await;
     honest.ask("1").await;
-    // Nobody else has a turn before both have sent: this thread is the only one.
-    let wire = frame(vec![b'1'; 100_000]).repeat(100);
-    let mut sent = 0;
-    while let Ok(more) = flood.stream.try_write(&wire[sent..]) {
-        sent += more;
+    let mut others = Vec::new();
+    for _ in 0..LONG_ONES {
+        let mut other = site.connect().await;
+        other.ask("1").await;
+        others.push(other);
     }
-    assert!(sent > 1_000_000, "{sent} bytes");
+    // This thread is the only one: nobody has a turn before all have sent.
+    let wire = frame(vec![b'1'; LONG]);
+    for other in &others {
+        assert_eq!(other.stream.try_write(&wire).expect("room"), wire.len());
+    }
     honest.stream.try_write(&frame("2")).expect("room");
     assert_eq!(honest.reply().await, "1");
     let before = HANDLED.load(SeqCst);
-    assert!(before <= 6, "{before} requests of 100 kB came first");
+    assert!(before <= 2, "{before} long requests came first");
+    for other in &mut others {
+        assert_eq!(other.reply().await, "1");
+    }
+    assert_eq!(HANDLED.load(SeqCst), LONG_ONES, "all had their turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_request_waits_for_one_long_reply_and_not_for_those_of_all_others() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    static GATE: Notify = Notify::const_new();
+    let handler = raw(async |body: Bytes| {
+        if body == "1" {
+            return Ok(body);
+        }
+        let opened = GATE.notified();
+        ASKED.fetch_add(1, SeqCst);
+        opened.await;
+        Ok(Bytes::from(vec![b'1'; LONG]))
+    });
+    let site = serve(handler).await;
+    let mut honest = site.connect().await;
+    honest.ask("1").await;
+    let mut others = Vec::new();
+    for _ in 0..LONG_ONES {
+        let mut other = site.connect().await;
+        other.send("2").await;
+        others.push(other);
+    }
+    until(|| (ASKED.load(SeqCst) == LONG_ONES).then_some(())).await;
+    GATE.notify_waiters();
+    honest.stream.try_write(&frame("1")).expect("room");
+    assert_eq!(honest.reply().await, "1");
+    let mut first = [0; 1];
+    let has_some = |other: &&mut Client<UnixStream>| other.stream.try_read(&mut first).is_ok();
+    let before = others.iter_mut().filter(has_some).count();
+    assert!(before <= 2, "{before} long replies came first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_requests_that_come_together_are_all_answered_in_their_order() {
+    let site = serve(raw(async |body: Bytes| Ok(body.slice(..4)))).await;
+    let client = site.connect().await;
+    let (mut reader, mut writer) = client.stream.into_split();
+    let sending = tokio::spawn(async move {
+        for number in 1_000..1_100 {
+            let wire = frame(number.to_string().repeat(10_000));
+            writer.write_all(&wire).await.expect("a write");
+        }
+    });
+    let mut replies = vec![0; 100 * frame("1000").len()];
+    timeout(60 * SECOND, reader.read_exact(&mut replies))
+        .await
+        .expect("in time")
+        .expect("all replies");
+    let expected: Vec<_> = (1_000..1_100)
+        .flat_map(|number| frame(number.to_string()))
+        .collect();
+    assert_eq!(replies, expected);
+    sending.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]
