@@ -72,7 +72,7 @@ impl Stage {
             let mut servers = Vec::new();
             for (max_body, max_in_flight, max_batch) in SETTINGS {
                 let (path, listener) = stage::listener().await;
-                let server = Server::builder(raw(handle))
+                let server = Server::builder(raw(handle).only_json())
                     .framing(LengthJson::with_max_body(max_body))
                     .max_in_flight(max_in_flight)
                     .max_batch(max_batch)

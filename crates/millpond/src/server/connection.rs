@@ -510,10 +510,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             }
             self.hold_last_replies_back();
             let (service, exchanges) = (self.service, &mut self.exchanges);
-            let (mut told, mut leaving) = (Told::ByReply, 0);
+            let (mut told, mut leaving) = (Ok(()), 0);
             let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
                 while batch.len() < service.ledger.settings.max_batch
-                    && told == Told::ByReply
+                    && told.is_ok()
                     && let Some(answered) = exchanges.take_answer()
                 {
                     told = reply(service, answered, batch);
@@ -528,7 +528,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             self.used = now;
             self.written(now);
             let is_long = self.outgoing.taken() - before >= TURN_BYTES;
-            if told == Told::ByClosing {
+            if let Err(failure) = told {
+                self.warn_of(failure);
                 self.ending = Some(Closed::ToldFailure);
                 let is_one_waiting = self.take_waiting().is_some();
                 // That one, and those behind it, get no answer.
@@ -542,6 +543,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 let _ = pin!(yield_now()).poll(cx);
                 return Ok(());
             }
+        }
+    }
+
+    /// The client can be told of it only by closing. Its kind alone is logged: the message may quote the request.
+    fn warn_of(&self, failure: FailureKind) {
+        if self.service.ledger.storms.happened(Event::ToldFailure) {
+            let (reason, protocol) = (in_words(failure), self.service.framing.name());
+            tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), reason, protocol, "connection closed: the protocol has no reply for a failure");
         }
     }
 
@@ -577,15 +586,19 @@ fn weight(length: usize) -> usize {
     1 + length / (TURN_BYTES / TURN)
 }
 
-/// Adds a reply to a batch, or what tells of a failure.
-fn reply<F: Framing, H>(service: &Service<F, H>, answered: Answered, batch: &mut Vec<u8>) -> Told {
+/// Adds a reply to a batch, or what tells of a failure. A failure for which there is no reply is the error.
+fn reply<F: Framing, H>(
+    service: &Service<F, H>,
+    answered: Answered,
+    batch: &mut Vec<u8>,
+) -> Result<(), FailureKind> {
     let counters = &service.ledger.counters;
     let encoded = |body: &Bytes, batch: &mut Vec<u8>| service.framing.encode(Direction::Reply, body, batch);
     let failure = match answered.answer {
         Ok(body) => match encoded(&body, batch) {
             Ok(()) => {
                 count(&counters.replies);
-                return Told::ByReply;
+                return Ok(());
             }
             Err(error) => Failure {
                 kind: FailureKind::HandlerFailed,
@@ -600,7 +613,23 @@ fn reply<F: Framing, H>(service: &Service<F, H>, answered: Answered, batch: &mut
         message: shorten(failure.message),
     };
     let request = answered.request.as_deref().unwrap_or_default();
-    service.framing.encode_failure(request, &failure, batch)
+    match service.framing.encode_failure(request, &failure, batch) {
+        Told::ByReply => Ok(()),
+        Told::ByClosing => Err(failure.kind),
+    }
+}
+
+/// A failure for the log.
+fn in_words(failure: FailureKind) -> &'static str {
+    match failure {
+        FailureKind::Malformed => "the request's body is not what its handler reads",
+        FailureKind::Refused => "the request was refused",
+        FailureKind::HandlerFailed => "the handler failed, or its reply can't be sent",
+        FailureKind::Unavailable => "what the handler needs can't be reached",
+        FailureKind::Overloaded => "too many requests are being handled",
+        FailureKind::TimedOut => "the handler took too long",
+        FailureKind::Draining => "the server drains",
+    }
 }
 
 #[cfg(test)]

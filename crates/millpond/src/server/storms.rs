@@ -28,16 +28,18 @@ pub(super) enum Event {
     OtherProtocol,
     WrongAnswer,
     HeartbeatFlood,
+    ToldFailure,
 }
 
 impl Event {
-    const ALL: [Event; 6] = [
+    const ALL: [Event; 7] = [
         Event::MaxConnections,
         Event::PerAddress,
         Event::HandshakeFailed,
         Event::OtherProtocol,
         Event::WrongAnswer,
         Event::HeartbeatFlood,
+        Event::ToldFailure,
     ];
 
     /// What has happened several times, at the level of the line that each would be.
@@ -65,6 +67,12 @@ impl Event {
                 tell!(
                     warn,
                     "more connections closed: more heartbeats than heartbeat_limit allows"
+                );
+            }
+            Event::ToldFailure => {
+                tell!(
+                    warn,
+                    "more connections closed: the protocol has no reply for a failure"
                 );
             }
         }
