@@ -1,8 +1,19 @@
 //! Text for people: what came from the network can do nothing to a terminal, and times read as they are said.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use crate::numbers::thousands;
+
+/// The units that a number of bytes may have.
+const UNITS: [(&str, u64); 7] = [
+    ("", 1),
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+];
 
 /// A text without anything that a terminal acts upon or doesn't show: such characters are written as Rust escapes them, line ends too.
 pub(crate) fn escaped(text: &str) -> String {
@@ -90,9 +101,62 @@ pub(crate) fn parse_span_above_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a number of bytes: `1048576`, `64KiB`, `256 MiB`.
+pub(crate) fn parse_size(text: &str) -> Result<NonZeroUsize, String> {
+    let text = text.trim();
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim_start());
+    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let (Some((_, unit)), false) = (unit, number.is_empty()) else {
+        return Err(String::from(
+            "write a whole number of bytes, like 65536, 64KiB or 1MiB",
+        ));
+    };
+    let bytes = number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(*unit));
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = bytes.ok_or("it is too large for this machine")?;
+    NonZeroUsize::new(bytes).ok_or_else(|| String::from("it must be above zero"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_bytes_are_read_with_and_without_units() {
+        for (text, bytes) in [
+            ("1048576", 1 << 20),
+            ("64KiB", 64 << 10),
+            ("256 MiB", 256 << 20),
+            ("1gib", 1 << 30),
+            ("10 kB", 10_000),
+            ("2MB", 2_000_000),
+            ("7B", 7),
+        ] {
+            assert_eq!(parse_size(text).map(NonZeroUsize::get), Ok(bytes), "{text}");
+        }
+        for (bad, reason) in [
+            ("0", "above zero"),
+            ("0KiB", "above zero"),
+            ("-1", "whole number"),
+            ("1.5MiB", "whole number"),
+            ("MiB", "whole number"),
+            ("5 apples", "whole number"),
+            ("", "whole number"),
+            ("99999999999GiB", "too large"),
+            ("99999999999999999999999", "too large"),
+        ] {
+            assert!(
+                parse_size(bad).is_err_and(|error| error.contains(reason)),
+                "{bad}"
+            );
+        }
+    }
 
     #[test]
     fn nothing_that_a_terminal_acts_upon_is_left() {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::run;
+use common::{millpond, run};
 
 #[test]
 fn every_command_explains_itself_with_two_examples() {
@@ -51,4 +51,76 @@ fn there_are_completions_for_shells_and_a_manual() {
         unknown.code == Some(2) && unknown.err.contains("serve, call"),
         "{unknown:?}"
     );
+}
+
+#[test]
+fn every_time_and_every_number_of_bytes_is_read_alike() {
+    let help = |command| {
+        millpond(&[command, "--help"])
+            .output()
+            .expect("the program")
+            .stdout
+    };
+    let takes = |command, value: &str| -> Vec<String> {
+        let text = String::from_utf8(help(command)).expect("UTF-8");
+        let flags = text.lines().filter_map(|line| line.trim().split_once(' '));
+        let flags =
+            flags.filter(|(flag, rest)| flag.starts_with("--") && rest.trim_matches(['[', ']']) == value);
+        flags.map(|(flag, _)| flag.to_owned()).collect()
+    };
+    let mut seen = 0;
+    for command in ["demo", "serve", "call", "bench", "doctor"] {
+        for (value, right, wrong) in [
+            ("<TIME>", ["2", "1.5", "900ms", "1m 30s"], ["soon", "-1", "5x"]),
+            (
+                "<BYTES>",
+                ["4096", "64KiB", "1 MiB", "10kB"],
+                ["many", "-1", "5x"],
+            ),
+        ] {
+            for flag in takes(command, value) {
+                seen += 1;
+                // The last flag is wrong, and is complained about if the others are right.
+                let said = |text: &str| {
+                    let given = format!("{flag}={text}");
+                    let output = millpond(&[command, &given, "--no-such-flag"]).output();
+                    String::from_utf8(output.expect("the program").stderr).expect("UTF-8")
+                };
+                for text in right {
+                    let said = said(text);
+                    assert!(said.contains("--no-such-flag"), "{command} {flag} {text}: {said}");
+                }
+                for text in wrong {
+                    let said = said(text);
+                    assert!(
+                        said.contains(&flag) && said.contains(text),
+                        "{command} {flag} {text}: {said}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen >= 17, "{seen} flags");
+}
+
+#[test]
+fn the_page_about_the_program_tells_the_limits_of_serve_as_its_help_does() {
+    let page = include_str!("../../../docs/program.md");
+    let help = run(&["serve", "--help"], "").out;
+    let plain = |text: &str| text.replace([' ', ',', '\n'], "");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `--max-"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    for row in rows {
+        let (flag, default) = (row[1].trim_matches('`'), plain(row[3]));
+        let about = help.split(&format!("{flag} <")).nth(1).expect("a flag of serve");
+        let about = about.split("\n\n").next().expect("its words");
+        assert!(
+            plain(about).contains(&format!("[default:{default}]")),
+            "{flag}: {default} beside {about}"
+        );
+    }
 }

@@ -10,20 +10,29 @@ use std::{
 use syn::{UseTree, visit::Visit};
 
 /// The top-level modules of the library, and which of the others each may name.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     ("span", &[]),
     ("chain", &[]),
     ("storm", &[]),
+    ("thousands", &[]),
     ("pool", &["span", "chain"]),
-    ("transport", &["span", "storm"]),
-    ("framing", &[]),
+    ("transport", &["span", "chain", "storm", "thousands"]),
+    ("framing", &["thousands"]),
     ("framed", &["transport", "framing", "span"]),
     ("connectors", &["pool", "transport", "span"]),
     (
         "client",
-        &["pool", "transport", "framing", "framed", "connectors", "span"],
+        &[
+            "pool",
+            "transport",
+            "framing",
+            "framed",
+            "connectors",
+            "span",
+            "chain",
+        ],
     ),
-    ("server", &["transport", "framing", "framed", "span", "storm"]),
+    ("server", &["transport", "framing", "framed", "span", "chain", "storm"]),
     ("proxy", &["client", "server", "framing", "transport", "span"]),
 ];
 

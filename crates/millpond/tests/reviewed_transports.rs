@@ -147,7 +147,7 @@ async fn a_first_lookup_that_fails_is_repeated_after_a_second() {
     let service = Service::new([Err("temporary failure in name resolution"), Ok(vec![address])]);
     let dialer = service.dialer();
     for _ in 0..3 {
-        let error = dialer.dial().await.unwrap_err().to_string();
+        let error = millpond::Chain(&dialer.dial().await.unwrap_err()).to_string();
         assert!(error.contains("temporary failure in name resolution"), "{error}");
     }
     assert_eq!(service.asked(), 1, "the name service is spared");

@@ -141,7 +141,7 @@ async fn a_socket_that_connects_to_itself_is_refused() {
         ..TcpOptions::default()
     });
     let error = refused_dial(&dialer).await;
-    let said = error.to_string();
+    let said = millpond::Chain(&error).to_string();
     assert!(said.contains("connected to itself"), "{said}");
     assert_eq!(
         system_error(&error).kind(),
@@ -191,7 +191,10 @@ async fn a_swallowed_connection_is_told_with_its_address_and_the_time() {
     };
     assert_eq!(attempts[0].address, Some(swallowing.address()));
     assert_eq!(attempts[0].error.kind(), io::ErrorKind::TimedOut);
-    assert!(error.to_string().contains("no answer within"), "{error}");
+    assert!(
+        millpond::Chain(&error).to_string().contains("no answer within"),
+        "{error}"
+    );
 }
 
 /// A Unix listener with room for two connections that nobody accepts.
@@ -383,7 +386,9 @@ async fn a_listener_says_which_port_it_was_given_and_that_one_is_taken() {
     let error = Listener::bind(&at, ListenOptions::default()).await;
     let error = error.expect_err("it is taken");
     assert!(
-        error.to_string().contains("somebody listens there already"),
+        millpond::Chain(&error)
+            .to_string()
+            .contains("somebody listens there already"),
         "{error}"
     );
 }

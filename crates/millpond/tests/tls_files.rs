@@ -255,7 +255,7 @@ fn an_unfit_file_is_named_with_what_it_should_hold_and_what_it_holds() {
     let missing = folder.path("missing.pem");
     let said = |certificates, key| {
         let built = ServerTls::builder().identity_files(certificates, key).build();
-        built.expect_err("unfit").to_string()
+        millpond::Chain(&built.expect_err("unfit")).to_string()
     };
 
     for (certificates, key, words) in [
@@ -295,7 +295,7 @@ fn an_unfit_file_is_named_with_what_it_should_hold_and_what_it_holds() {
             &key,
             ["empty.pem should hold certificates", "it is empty"],
         ),
-        (&missing, &key, ["missing.pem can't be read", "No such file"]),
+        (&missing, &key, ["missing.pem can't be read", "no such file"]),
         (
             &certificates,
             &folder.path(""),

@@ -2,9 +2,12 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use millpond::transport::{
-    Endpoint, Stream,
-    tls::{ClientTls, Side, TlsError},
+use millpond::{
+    Chain,
+    transport::{
+        Endpoint, Stream,
+        tls::{ClientTls, Side, TlsError},
+    },
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
@@ -76,7 +79,7 @@ impl TlsFlags {
         }
         let tls = tls
             .build()
-            .map_err(|error| Complaint::usage(super::in_flags(&error.to_string())))?;
+            .map_err(|error| Complaint::usage(super::in_flags(&Chain(&error).to_string())))?;
         Ok(Some(tls))
     }
 }

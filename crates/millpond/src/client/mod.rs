@@ -195,15 +195,19 @@ impl<F: Framing> Client<F> {
         &self.pool
     }
 
-    /// The pool at this instant. Pipelined, its callers are counted as waiting, and each connection tells how many exchanges are in flight on it.
+    /// The pool at this instant. Pipelined, its callers are counted as waiting, with the bytes of their requests, and each connection tells how many exchanges are in flight on it.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.pool.snapshot();
         if let Some(pipelines) = &self.pipelines {
-            let (waiting, leasing, loads) = pipelines.load();
+            let load = pipelines.load();
             // The leases under way wait in the pool, for these callers.
-            snapshot.waiting = snapshot.waiting.saturating_sub(leasing) + waiting;
+            snapshot.waiting = snapshot.waiting.saturating_sub(load.leasing) + load.waiting;
+            snapshot.waiting_bytes = Some(load.waiting_bytes);
             for connection in &mut snapshot.connections {
-                let load = loads.iter().find(|(number, _)| *number == connection.number);
+                let load = load
+                    .in_flight
+                    .iter()
+                    .find(|(number, _)| *number == connection.number);
                 connection.in_flight = load.map(|(_, in_flight)| *in_flight);
             }
         }
@@ -368,7 +372,7 @@ impl<F: Framing> ClientBuilder<F> {
         if self.heartbeat_limit.per_second == 0 {
             return invalid("heartbeat_limit.per_second", "0".into(), "at least 1");
         }
-        Ok(())
+        self.pipelining.map_or(Ok(()), |pipelining| pipelining.validate())
     }
 }
 

@@ -18,10 +18,10 @@ pub enum JsonError {
     #[error("the body is empty, and should be a JSON value")]
     Empty,
     /// It isn't UTF-8.
-    #[error("the body isn't UTF-8: {0}")]
+    #[error("the body isn't UTF-8")]
     NotUtf8(#[from] std::str::Utf8Error),
     /// It is no JSON text, or isn't of the type that was asked for.
-    #[error("{0}")]
+    #[error(transparent)]
     Invalid(#[from] serde_json::Error),
     /// Its arrays and objects are nested too deep.
     #[error("the JSON value is nested deeper than {MAX_DEPTH} at byte {position}")]

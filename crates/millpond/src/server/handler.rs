@@ -6,9 +6,12 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use crate::framing::{
-    Failure, FailureKind,
-    json::{self, JsonError},
+use crate::{
+    chain::Chain,
+    framing::{
+        Failure, FailureKind,
+        json::{self, JsonError},
+    },
 };
 
 /// Answers requests.
@@ -188,7 +191,9 @@ where
         let answer = value_of::<T>(&request.body).map(&self.answer);
         async move {
             let reply = answer?.await.map_err(|error| failed(&error))?;
-            Ok(json::write(&reply).map_err(|error| failed(&error))?.into())
+            Ok(json::write(&reply)
+                .map_err(|error| failed(&Chain(&error)))?
+                .into())
         }
     }
 }
@@ -211,7 +216,7 @@ fn value_of<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         check(body)?;
         return Err(Failure {
             kind: FailureKind::Refused,
-            message: error.to_string(),
+            message: Chain(&error).to_string(),
         });
     }
     Err(malformed(&error))
@@ -225,7 +230,7 @@ pub(super) fn check(body: &[u8]) -> Result<(), Failure> {
 fn malformed(error: &JsonError) -> Failure {
     Failure {
         kind: FailureKind::Malformed,
-        message: error.to_string(),
+        message: Chain(error).to_string(),
     }
 }
 

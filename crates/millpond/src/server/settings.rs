@@ -75,7 +75,7 @@ pub enum ServeError {
     #[error("a server needs a tokio runtime to run on: call serve() inside one")]
     NoRuntime,
     /// The listener doesn't know where it listens.
-    #[error("the listener can't tell where it listens: {0}")]
+    #[error("the listener can't tell where it listens")]
     Listener(#[source] std::io::Error),
 }
 

@@ -207,7 +207,7 @@ impl Short {
             .dialer
             .dial()
             .await
-            .map_err(|error| Miss::of_connecting(&error, error.to_string()))?
+            .map_err(|error| Miss::of_connecting(&error, Chain(&error).to_string()))?
             .stream;
         self.opened.fetch_add(1, Ordering::Relaxed);
         let reply = exchange_over(&mut stream, &self.wire, body).await;
@@ -242,7 +242,7 @@ fn lost(error: io::Error) -> Miss {
     }
     Miss {
         kind: ErrorKind::Lost,
-        said: format!("the connection was lost before the reply came: {error}"),
+        said: format!("the connection was lost before the reply came: {}", Chain(&error)),
     }
 }
 

@@ -15,6 +15,7 @@ mod usage;
 mod warnings;
 mod wire;
 
+use millpond::Chain;
 use std::{
     fs, io,
     num::NonZero,
@@ -41,7 +42,7 @@ use crate::{
     output,
     screen::{Drawing, Screen},
     stop::Stop,
-    text::{parse_span, parse_span_above_zero},
+    text::{parse_size, parse_span, parse_span_above_zero},
 };
 
 /// See the command's help.
@@ -122,8 +123,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT", conflicts_with = "expect_length")]
     expect_end: Option<String>,
     /// With raw: a reply has so many bytes
-    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=1 << 30))]
-    expect_length: Option<u32>,
+    #[arg(long, value_name = "BYTES", value_parser = parse_reply_length)]
+    expect_length: Option<NonZero<usize>>,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
     deadline: Duration,
@@ -236,14 +237,16 @@ async fn measure(plan: &Plan, screen: &mut Screen, stop: &Stop) -> Result<Result
         }
     };
     let measured = run::run(plan, server, screen, stop).await;
-    let measured = measured.map_err(|error| Complaint::usage(error.to_string()))?;
+    let measured = measured.map_err(|error| Complaint::usage(Chain(&error).to_string()))?;
     Ok(conclude::conclude(plan, measured, stop.is_stopped()))
 }
 
 /// Why there is nothing to measure.
 fn complaint(error: FirstContact) -> Complaint {
     match error {
-        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &in_flags(&error.to_string())),
+        FirstContact::Unreachable(error) => {
+            Complaint::of(Exit::Connect, &in_flags(&Chain(&error).to_string()))
+        }
         FirstContact::TimedOut { within } => Complaint::of(
             Exit::Timeout,
             &format!(
@@ -263,7 +266,7 @@ fn complaint(error: FirstContact) -> Complaint {
 }
 
 fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result<(), Complaint> {
-    let not_drawn = |error: report::plots::NotDrawn| Complaint::of(Exit::Failure, &error);
+    let not_drawn = |error: report::plots::NotDrawn| Complaint::of(Exit::Failure, &Chain(&error));
     if let Some(file) = &arguments.html {
         write("--html", file, &report::html::html(results).map_err(not_drawn)?)?;
     }
@@ -315,6 +318,13 @@ fn within_a_day(time: Duration) -> Result<Duration, String> {
 
 fn parse_slice(text: &str) -> Result<Duration, String> {
     within_a_day(parse_span_above_zero(text)?)
+}
+
+fn parse_reply_length(text: &str) -> Result<NonZero<usize>, String> {
+    match parse_size(text)? {
+        length if length.get() > 1 << 30 => Err(String::from("it must be no longer than 1GiB")),
+        length => Ok(length),
+    }
 }
 
 fn parse_warm_up(text: &str) -> Result<Duration, String> {

@@ -14,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     client::{Client, ErrorReplies, Pipelining, RequestError, Requests},
     framing::{
         LengthJson,
@@ -33,7 +34,7 @@ use crate::{
     complaint::Complaint,
     exit::Exit,
     numbers::{counted, thousands},
-    text::{parse_span, parse_span_above_zero},
+    text::{parse_size, parse_span, parse_span_above_zero},
 };
 
 /// No more of a request that isn't JSON is shown.
@@ -86,8 +87,8 @@ pub(crate) struct Arguments {
     /// With -: keep many requests in flight on each connection, for servers that answer in order and look for frames in what they read
     #[arg(long)]
     pipelined: bool,
-    /// The longest body, in bytes, in either direction
-    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    /// The longest body, in either direction
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     max_frame: NonZeroUsize,
     /// After how long without sending anything a heartbeat is sent; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
@@ -196,7 +197,7 @@ fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint>
     json::check(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
         let (place, hint) = (place(&text, &error), hint(&text));
-        Complaint::usage(format!("the request isn't JSON: {error}{place}{hint}"))
+        Complaint::usage(format!("the request isn't JSON: {}{place}{hint}", Chain(&error)))
     })
 }
 
@@ -261,7 +262,7 @@ impl Plan {
             None => built,
         };
         let built = built.build();
-        built.map_err(|error| Complaint::usage(error.to_string()))
+        built.map_err(|error| Complaint::usage(Chain(&error).to_string()))
     }
 
     /// One exchange.

@@ -16,7 +16,7 @@ mod unkind;
 use std::{fmt, io, num::NonZero, thread, time::Duration};
 
 use clap::value_parser;
-use millpond::{client::RequestError, pool::BuildError};
+use millpond::{Chain, client::RequestError, pool::BuildError};
 use tokio::runtime::{self, Runtime};
 
 use self::{
@@ -32,6 +32,7 @@ use crate::{
     numbers::thousands,
     screen::{Drawing, Screen},
     stop::Stop,
+    text::parse_span,
 };
 
 /// See the command's help.
@@ -47,16 +48,16 @@ Ctrl-C ends it early, with what was found until then; a second one at once.
 Exit codes: 0 every reply was right; 1 something was found that should not be, or it failed; 2 wrong flags, \
 or too few descriptors.")]
 pub(crate) struct Arguments {
-    /// How long the load lasts, in seconds; all else takes about half as long again
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=3_600))]
-    seconds: u32,
+    /// How long the load lasts, in seconds or with a unit; all else takes about half as long again
+    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_load)]
+    seconds: Duration,
 
     /// How many callers send requests at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
     callers: u32,
 
     /// How many sockets the pool may have
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
     connections: u32,
 
     /// Keep many exchanges in flight on each socket, answered in order, instead of one at a time
@@ -67,8 +68,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Draw the same misfortunes again: who cancels when, which replies are cut (default: others each time)
-    #[arg(long, value_name = "N")]
+    /// Draw the same misfortunes again: who cancels when, which replies are cut [default: others each time]
+    #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }
 
@@ -84,11 +85,11 @@ impl Arguments {
 /// Why the demo couldn't go on.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
-    #[error("{0}")]
+    #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("the pool can't be built: {0}")]
+    #[error("the pool can't be built")]
     Pool(#[from] BuildError),
-    #[error("a request of the first scene failed: {0}")]
+    #[error("a request of the first scene failed")]
     Scene(#[from] RequestError),
 }
 
@@ -119,7 +120,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     );
     if let Err(error) = runtime.block_on(play(arguments, &mut summary, &mut screen, &stop)) {
         screen.keep();
-        return Err(failed("", &error));
+        return Err(failed("", &Chain(&error)));
     }
     summary.interrupted = stop.is_stopped();
     show(&summary, arguments, &mut screen)
@@ -144,7 +145,7 @@ async fn play(
     let mut load = Load {
         plan: Plan {
             callers: arguments.callers,
-            length: Duration::from_secs(arguments.seconds.into()),
+            length: arguments.seconds,
             seed: summary.seed,
         },
         connections: arguments.connections,
@@ -171,6 +172,15 @@ async fn play(
         summary.add_short(&acts::short(load, screen, stop).await?);
     }
     Ok(())
+}
+
+/// Shorter than that it has no restart that anything could come back from.
+fn parse_load(text: &str) -> Result<Duration, String> {
+    let limits = Duration::from_millis(500)..=Duration::from_secs(60 * 60);
+    match parse_span(text)? {
+        length if limits.contains(&length) => Ok(length),
+        _ => Err(String::from("it must be between 500ms and 1h")),
+    }
 }
 
 /// A fifth of the load's, but not so long that short connections would use all ports up.

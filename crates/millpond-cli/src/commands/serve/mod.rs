@@ -14,6 +14,7 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     framing::LengthJson,
     server::{Ended, Running, Server},
     transport::{Endpoint, Host, Listener},
@@ -26,10 +27,11 @@ use self::{
     plan::Plan,
 };
 use crate::{
+    allocator,
     complaint::Complaint,
     exit::Exit,
     stderr,
-    text::{parse_span, parse_span_above_zero},
+    text::{parse_size, parse_span, parse_span_above_zero},
 };
 
 /// How long what is left of a closed server, the programs that it runs above all, may take to end.
@@ -92,14 +94,14 @@ pub(crate) struct Arguments {
     /// How many of them from one address; 0: no such limit
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     max_connections_per_address: u32,
-    /// The longest body, in bytes, in either direction
-    #[arg(long, value_name = "BYTES", default_value = "1048576")]
-    max_frame: NonZeroU32,
-    /// How many bytes of requests and replies are held for all clients together; beyond it they aren't read
-    #[arg(long, value_name = "BYTES", default_value = "268435456")]
+    /// The longest body, in either direction
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
+    max_frame: NonZeroUsize,
+    /// How much of requests and replies is held for all clients together; beyond it clients aren't read, and wait
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
     max_bytes: NonZeroUsize,
-    /// How many of them for one connection, beside its first request
-    #[arg(long, value_name = "BYTES", default_value = "4194304")]
+    /// How much of it for one connection, beside its first request
+    #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = parse_size)]
     max_bytes_per_connection: NonZeroUsize,
     /// How long a connection may be without a request; 0: for ever
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_span)]
@@ -152,10 +154,10 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
     let mut signals = Signals::new().map_err(cant_hear)?;
     let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
-    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &error))?;
+    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
     let endpoint = listener
         .endpoint()
-        .map_err(|error| Complaint::of(Exit::Failure, &error))?;
+        .map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
     check_exposure(&endpoint, &plan)?;
 
     let certificates = plan.certificates.clone();
@@ -165,6 +167,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
         .as_ref()
         .and_then(|certificates| DoubtfulCertificate::of(&certificates.files));
     let server = start(plan, listener)?;
+    tokio::spawn(allocator::return_memory());
     events.tell(&listening);
     if let Some(few_descriptors) = few_descriptors {
         events.tell(&few_descriptors);
@@ -189,7 +192,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     match &ended.failure {
         Some(error) => Err(Complaint::of(
             Exit::Failure,
-            &format!("the listener failed: {error}"),
+            &format!("the listener failed: {}", Chain(&**error)),
         )),
         None if ended.forced > 0 || ended.unanswered > 0 => Ok(Exit::Failure),
         None => Ok(Exit::Ok),
@@ -212,7 +215,7 @@ fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
     }
     builder
         .serve(listener)
-        .map_err(|error| Complaint::of(Exit::Usage, &error))
+        .map_err(|error| Complaint::of(Exit::Usage, &Chain(&error)))
 }
 
 /// Drains; a second signal closes what is left.

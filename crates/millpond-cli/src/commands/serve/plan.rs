@@ -10,6 +10,7 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     server::Bodies,
     transport::{
         Endpoint, ListenOptions,
@@ -83,7 +84,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         heartbeat: arguments.heartbeat,
         max_connections: max_connections(arguments.max_connections, room),
         max_connections_per_address: (per_address > 0).then_some(per_address),
-        max_frame: to_usize(arguments.max_frame.get()),
+        max_frame: arguments.max_frame.get(),
         max_bytes: arguments.max_bytes.get(),
         max_bytes_per_connection: arguments.max_bytes_per_connection.get(),
         idle_timeout: unless_zero(arguments.idle_timeout),
@@ -106,7 +107,9 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
             if let Some(authorities) = &arguments.tls_client_ca {
                 tls = tls.client_ca_file(authorities, ClientCertificates::Required);
             }
-            let tls = tls.build().map_err(|error| Complaint::usage(error.to_string()))?;
+            let tls = tls
+                .build()
+                .map_err(|error| Complaint::usage(Chain(&error).to_string()))?;
             let files = Files {
                 certificate: certificates.clone(),
                 key: key.clone(),
@@ -135,7 +138,7 @@ fn handler(arguments: &Arguments, processes: usize) -> Result<(Answering, Option
         "reference" => Ok((Answering::Reference, None)),
         other => match other.strip_prefix("exec:") {
             Some(command) => {
-                let exec = exec(command, processes, bodies, to_usize(arguments.max_frame.get()))?;
+                let exec = exec(command, processes, bodies, arguments.max_frame.get())?;
                 let at_once = processes.saturating_add(arguments.max_waiting);
                 Ok((Answering::Exec(exec), Some(at_once)))
             }

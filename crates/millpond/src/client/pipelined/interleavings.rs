@@ -137,6 +137,7 @@ impl World {
             depth: 8,
             max_bytes: 1 << 10,
             max_waiting: 8,
+            max_waiting_bytes: usize::MAX,
         };
         let mut state = State::new(limits, 1);
         let bell = Arc::new(Bell::default());

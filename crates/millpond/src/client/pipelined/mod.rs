@@ -37,7 +37,7 @@ use super::{
 use crate::{
     framed::with_encoded,
     framing::{Direction, FrameError, Framing},
-    pool::{AcquireError, Connection, Lender, Pool, Priority, Recall, Refusal, sync::Mutex},
+    pool::{AcquireError, Connection, InvalidSetting, Lender, Pool, Priority, Recall, Refusal, sync::Mutex},
 };
 
 /// How many exchanges a client keeps in flight on one connection: see [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined).
@@ -45,6 +45,7 @@ use crate::{
 pub struct Pipelining {
     depth: usize,
     max_bytes: usize,
+    max_waiting_bytes: usize,
 }
 
 impl Pipelining {
@@ -60,6 +61,23 @@ impl Pipelining {
         self.max_bytes = bytes;
         self
     }
+
+    /// Bytes of the requests that wait for a place at most, at least 1. Default 64 MiB: the pool's
+    /// [`max_waiting`](crate::pool::Builder::max_waiting) bounds their number, and 1,024 of a MiB each would hold a GiB. `usize::MAX` is no bound.
+    ///
+    /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once. One that finds nobody waiting is taken however
+    /// long it is; so is the second of the two by which a server shows that it reads frames.
+    pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
+        self.max_waiting_bytes = bytes;
+        self
+    }
+
+    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
+        match self.max_waiting_bytes {
+            0 => Err(InvalidSetting::new("max_waiting_bytes", "0".into(), "at least 1")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Pipelining {
@@ -67,6 +85,7 @@ impl Default for Pipelining {
         Pipelining {
             depth: 128,
             max_bytes: 1 << 20,
+            max_waiting_bytes: 64 << 20,
         }
     }
 }
@@ -119,6 +138,17 @@ pub(super) struct Pipelines<F: Framing> {
     shared: Arc<Shared<F>>,
 }
 
+/// What all pipelines have to do.
+pub(super) struct Load {
+    /// How many callers wait, and the bytes of their requests.
+    pub(super) waiting: usize,
+    pub(super) waiting_bytes: usize,
+    /// How many leases are under way.
+    pub(super) leasing: usize,
+    /// On which connection of the pool how many exchanges are in flight.
+    pub(super) in_flight: Vec<(u64, usize)>,
+}
+
 /// What callers and drivers share.
 struct Shared<F: Framing> {
     lender: Arc<Lender<Sessions<F>>>,
@@ -127,6 +157,8 @@ struct Shared<F: Framing> {
     unread: AtomicUsize,
     /// The pool's verbs that have been taken into account.
     verbs: AtomicU64,
+    /// The setting.
+    max_waiting_bytes: usize,
     /// How long a reply is waited for whose caller has gone.
     patience: Duration,
     tasks: parking_lot::Mutex<Tasks>,
@@ -147,6 +179,7 @@ impl<F: Framing> Pipelines<F> {
             depth: settings.depth,
             max_bytes: settings.max_bytes,
             max_waiting: config.max_waiting as usize,
+            max_waiting_bytes: settings.max_waiting_bytes,
         };
         Pipelines {
             shared: Arc::new(Shared {
@@ -154,6 +187,7 @@ impl<F: Framing> Pipelines<F> {
                 state: Mutex::new(State::new(limits, config.max_size as usize)),
                 unread: AtomicUsize::new(0),
                 verbs: AtomicU64::new(pool.lender().verbs.load(Ordering::Acquire)),
+                max_waiting_bytes: settings.max_waiting_bytes,
                 patience: expressible(patience),
                 tasks: parking_lot::Mutex::default(),
             }),
@@ -218,6 +252,16 @@ impl<F: Framing> Pipelines<F> {
             Entry::Refused(refusal) => {
                 return Err(Box::new(Failed::Acquire(shared.explain(refusal, Duration::ZERO))));
             }
+            Entry::FullOfBytes {
+                waiting_bytes,
+                request,
+            } => {
+                return Err(Box::new(Failed::Acquire(AcquireError::FullOfBytes {
+                    waiting_bytes,
+                    request,
+                    max_waiting_bytes: shared.max_waiting_bytes,
+                })));
+            }
             Entry::NeedsTime(_) => unreachable!("it was told"),
         }
         let keeps_time = awaited.rank.is_some() || drivers_may_stand_still;
@@ -252,15 +296,15 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
-    /// How many callers wait, how many leases are under way, and how many exchanges are in flight on which connection of the pool.
-    pub(super) fn load(&self) -> (usize, usize, Vec<(u64, usize)>) {
+    pub(super) fn load(&self) -> Load {
         let state = self.shared.state.lock();
         let loads = state.loads().into_iter();
-        (
-            state.waiting(),
-            state.leasing(),
-            loads.map(|load| (load.slot.number, load.in_flight)).collect(),
-        )
+        Load {
+            waiting: state.waiting(),
+            waiting_bytes: state.waiting_bytes(),
+            leasing: state.leasing(),
+            in_flight: loads.map(|load| (load.slot.number, load.in_flight)).collect(),
+        }
     }
 }
 

@@ -16,11 +16,13 @@
 //! 2. While somebody waits nobody overtakes him, but for one who is more urgent.
 //! 3. What is outgoing is attended to: a caller is about to write it, or the driver has been told.
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for a longer one that is alone.
-//! 5. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
+//! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or two before the peer is known to read frames.
+//! 6. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
 
 #[cfg(test)]
 mod check;
 mod deadlines;
+mod line;
 mod outcomes;
 mod pipeline;
 #[cfg(test)]
@@ -28,15 +30,18 @@ mod tests;
 mod view;
 mod writing;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    task::Waker,
-};
+use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered};
-use self::pipeline::{AttendedBy, Pipeline, Trial};
+use self::{
+    line::Line,
+    pipeline::{AttendedBy, Pipeline, Trial},
+};
+pub(super) use self::{
+    line::{Rank, Request},
+    outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
+};
 use crate::{
     client::{due::Due, failure::Progress},
     pool::{Priority, Recall, Refusal, Slot},
@@ -58,6 +63,7 @@ pub(super) struct Limits {
     pub(super) depth: usize,
     pub(super) max_bytes: usize,
     pub(super) max_waiting: usize,
+    pub(super) max_waiting_bytes: usize,
 }
 
 /// A pipeline, also when another has taken its place.
@@ -65,20 +71,6 @@ pub(super) struct Limits {
 pub(super) struct Id {
     at: usize,
     serial: u64,
-}
-
-/// A caller's place among those who wait: the most urgent first, then the first to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    level: usize,
-    arrival: u64,
-}
-
-/// A request that waits.
-pub(super) struct Request<K: Kinds> {
-    frame: Vec<u8>,
-    deadline: Instant,
-    reply: K::Reply,
 }
 
 /// See the module.
@@ -90,8 +82,7 @@ pub(super) struct State<K: Kinds> {
     refusal: Option<Refusal>,
     pipelines: Vec<Option<Pipeline<K>>>,
     serials: u64,
-    waiting: BTreeMap<Rank, Request<K>>,
-    arrivals: u64,
+    waiting: Line<K>,
     /// Connections being leased.
     leasing: usize,
     /// The peer has answered two requests that came together: it reads frames.
@@ -106,8 +97,7 @@ impl<K: Kinds> State<K> {
             refusal: None,
             pipelines: Vec::new(),
             serials: 0,
-            waiting: BTreeMap::new(),
-            arrivals: 0,
+            waiting: Line::new(),
             leasing: 0,
             // Where nothing ever follows an unanswered exchange there is nothing to be proven.
             proven: limits.depth == 1,
@@ -142,17 +132,21 @@ impl<K: Kinds> State<K> {
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
-        let rank = Rank {
-            level: priority.level(),
-            arrival: self.arrivals,
-        };
-        self.arrivals += 1;
+        // One that finds nobody may be as long as it likes; so may the second of two with whom the peer can be tried.
+        let passes = self.waiting.len() < 1 + usize::from(!self.proven);
+        let waiting_bytes = self.waiting.bytes();
+        if !passes && waiting_bytes.saturating_add(frame.len()) > self.limits.max_waiting_bytes {
+            return Entry::FullOfBytes {
+                waiting_bytes,
+                request: frame.len(),
+            };
+        }
         let request = Request {
             frame: frame.to_vec(),
             deadline,
             reply,
         };
-        self.waiting.insert(rank, request);
+        let rank = self.waiting.push(priority, request);
         let leases = self.lease_more();
         Entry::Waits { rank, leases }
     }
@@ -187,12 +181,9 @@ impl<K: Kinds> State<K> {
 
     /// A caller who waits has given up. Nothing, if its request is under way already.
     pub(super) fn give_up(&mut self, rank: Rank) -> Option<GivenUp<K>> {
-        let request = self.waiting.remove(&rank)?;
+        let request = self.waiting.remove(rank)?;
         // It may have been too long for the room that there is, and the next isn't.
-        let was_first = self
-            .waiting
-            .first_key_value()
-            .is_some_and(|(&next, _)| rank < next);
+        let was_first = self.waiting.first().is_some_and(|(next, _)| rank < next);
         let pipelines = self.pipelines.iter().flatten().filter(|_| was_first);
         Some(GivenUp {
             request,
@@ -249,18 +240,18 @@ impl<K: Kinds> State<K> {
             return;
         };
         let was_empty = pipeline.expected.is_empty();
-        while let Some(first) = self.waiting.first_entry() {
-            if first.get().deadline <= now {
-                late.push(first.remove());
+        while let Some((_, first)) = self.waiting.first() {
+            if first.deadline <= now {
+                late.extend(self.waiting.pop());
                 continue;
             }
             // The peer is tried with two that are written together.
             let may_follow = proven || (was_empty && pipeline.expected.len() < 2);
-            let fits = may_follow && pipeline.has_room(first.get().frame.len(), &limits);
+            let fits = may_follow && pipeline.has_room(first.frame.len(), &limits);
             if !fits || pipeline.recall == Recall::Now {
                 break;
             }
-            let request = first.remove();
+            let request = self.waiting.pop().expect("it is first");
             let due = Due::At(request.deadline);
             pipeline.hurry |= !due.can_wait_until(pipeline.looks_at);
             pipeline.append(&request.frame, due, request.reply);
@@ -470,8 +461,7 @@ impl<K: Kinds> State<K> {
     }
 
     fn refuse_waiting(&mut self) -> Vec<K::Reply> {
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_values().map(|request| request.reply).collect()
+        self.waiting.take_all().map(|request| request.reply).collect()
     }
 }
 

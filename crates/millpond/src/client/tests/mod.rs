@@ -30,6 +30,7 @@ use tokio::{
 
 use super::{Client, ClientBuilder, HeartbeatLimit};
 use crate::{
+    Chain,
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
     pool::{AcquireError, Eviction, Priority, Snapshot},

@@ -29,7 +29,7 @@ pub use self::{
 
 /// Why the kernel couldn't be asked for its sockets.
 #[derive(Debug, thiserror::Error)]
-#[error("asking the kernel for its TCP sockets (netlink sock_diag) failed: {source}")]
+#[error("asking the kernel for its TCP sockets (netlink sock_diag) failed")]
 struct Asking {
     #[source]
     source: io::Error,

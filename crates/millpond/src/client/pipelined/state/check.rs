@@ -34,12 +34,19 @@ impl<K: Kinds> State<K> {
             let held = pipeline.trial.as_ref().map(|trial| trial.answered);
             if !self.proven {
                 let together = held.map_or(1, |answered| 2 - answered);
-                assert!(in_flight <= together, "5: {in_flight} follow each other");
+                assert!(in_flight <= together, "6: {in_flight} follow each other");
             }
             if let Some(answered) = held {
                 assert!(answered < 2 && answered + in_flight >= 2, "a trial of one");
             }
         }
+        let bytes: usize = self.waiting.all().map(|request| request.frame.len()).sum();
+        assert_eq!(bytes, self.waiting.bytes(), "the bytes of those who wait");
+        assert!(
+            bytes <= self.limits.max_waiting_bytes || self.waiting.len() <= 2,
+            "5: {} wait with {bytes} bytes",
+            self.waiting.len()
+        );
         assert!(
             self.waiting.is_empty() || self.leasing + self.live() > 0,
             "somebody waits for nothing"
@@ -57,7 +64,7 @@ impl<K: Kinds> State<K> {
 
     /// Everybody who hasn't been told.
     pub(super) fn replies(&self) -> Vec<&K::Reply> {
-        let waiting = self.waiting.values().map(|request| &request.reply);
+        let waiting = self.waiting.all().map(|request| &request.reply);
         let begun = self.pipelines.iter().flatten().flat_map(|pipeline| {
             let held = pipeline.trial.iter().filter_map(|trial| trial.held.as_ref());
             let expected = pipeline.expected.iter();

@@ -21,6 +21,8 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
     Waits { rank: Rank, leases: usize },
     /// Isn't taken.
     Refused(Refusal),
+    /// Isn't taken: those who wait hold too many bytes for this request to join them.
+    FullOfBytes { waiting_bytes: usize, request: usize },
     /// Would have to wait, and hasn't said until when.
     NeedsTime(K::Reply),
 }

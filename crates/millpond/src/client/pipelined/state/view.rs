@@ -9,6 +9,11 @@ impl<K: Kinds> State<K> {
         self.waiting.len()
     }
 
+    /// The bytes of the requests that wait.
+    pub(in crate::client::pipelined) fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes()
+    }
+
     pub(in crate::client::pipelined) fn leasing(&self) -> usize {
         self.leasing
     }

@@ -12,6 +12,8 @@ pub(super) enum Edge {
     Waits,
     WaitsForALease,
     RefusedFull,
+    RefusedFullOfBytes,
+    WaitsThoughTooLong,
     RefusedOtherwise,
     GaveUp,
     GaveUpTooLate,

@@ -75,6 +75,7 @@ pub(super) enum Fate {
     Begun { on: Serial, write: bool, wake: bool },
     Waits { leases: usize },
     Refused(Refusal),
+    FullOfBytes { waiting_bytes: usize, request: usize },
 }
 
 impl Model {
@@ -114,6 +115,11 @@ impl Model {
 
     pub(super) fn waiting(&self) -> usize {
         self.exchanges.iter().filter(|one| one.at == At::Waiting).count()
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
+        waiting.map(|one| one.length).sum()
     }
 
     /// The most urgent, then the first to come.
@@ -182,6 +188,16 @@ impl Model {
             let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
             if self.waiting() >= self.limits.max_waiting + soon * self.limits.depth {
                 return Fate::Refused(Refusal::Full);
+            }
+            let waiting_bytes = self.waiting_bytes();
+            let alone = self.waiting() == 0;
+            let tried_together = self.waiting() == 1 && !self.proven;
+            let fits = waiting_bytes + length <= self.limits.max_waiting_bytes;
+            if !(fits || alone || tried_together) {
+                return Fate::FullOfBytes {
+                    waiting_bytes,
+                    request: length,
+                };
             }
         }
         self.exchanges.push(Exchange {

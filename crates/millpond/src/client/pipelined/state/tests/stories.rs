@@ -17,6 +17,7 @@ fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> State<Plai
         depth,
         max_bytes: 100,
         max_waiting,
+        max_waiting_bytes: usize::MAX,
     };
     State::new(limits, max_pipelines)
 }
