@@ -18,7 +18,7 @@ const MIB: usize = 1 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn echo() -> impl Handler {
-    raw(async |body: Bytes| Ok(body)).opaque()
+    raw(async |body: Bytes| Ok(body))
 }
 
 /// With room for four of the longest requests.
@@ -130,7 +130,7 @@ async fn requests_that_have_half_arrived_do_not_block_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn one_connection_holds_its_share_and_a_request_longer_than_that() {
-    let handler = raw(async |_: Bytes| pending::<Result<Bytes, _>>().await).opaque();
+    let handler = raw(async |_: Bytes| pending::<Result<Bytes, _>>().await);
     let builder = Server::builder(handler).max_bytes_per_connection(MIB / 2);
     let site = serve_with(builder.handler_deadline(None)).await;
     let mut client = site.connect().await;
@@ -171,7 +171,7 @@ async fn a_request_longer_than_the_limit_is_received_when_nothing_else_is_held()
 
 #[tokio::test(start_paused = true)]
 async fn replies_that_wait_are_counted_however_long_they_are() {
-    let handler = raw(async |_: Bytes| Ok(Bytes::from(vec![b'1'; MIB / 2]))).opaque();
+    let handler = raw(async |_: Bytes| Ok(Bytes::from(vec![b'1'; MIB / 2])));
     let site = serve_with(small(handler).write_timeout(5 * SECOND)).await;
     let mut client = site.connect().await;
     client.write(frame("1").repeat(100)).await;
@@ -192,7 +192,7 @@ async fn however_a_connection_ends_its_bytes_are_given_back() {
             _ => Ok(body),
         }
     });
-    let builder = small(handler.opaque()).handler_deadline(Some(SECOND));
+    let builder = small(handler).handler_deadline(Some(SECOND));
     let site = serve_with(builder.body_timeout(SECOND).least_rate(u32::MAX)).await;
     let of = |first: u8| frame([vec![first], vec![b'1'; MIB / 2]].concat());
     let mut panics = site.connect().await;

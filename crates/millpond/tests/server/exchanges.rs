@@ -95,8 +95,9 @@ async fn frames_and_heartbeats_are_the_same_however_they_are_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_no_json_is_answered_and_the_connection_stays() {
-    let site = serve(echo()).await;
-    let mut client = site.connect().await;
+    let site = serve(raw(async |body: Bytes| Ok(body)).only_json()).await;
+    let reader = serve(json(async |_: serde::de::IgnoredAny| Ok::<_, String>(1))).await;
+    let (mut client, mut typed) = (site.connect().await, reader.connect().await);
     let bomb = "[".repeat(1_000_000);
     let keys: Vec<_> = (0..50_000).map(|key| format!("\"{key}\":0")).collect();
     let keys = format!("{{{}}}", keys.join(","));
@@ -111,6 +112,9 @@ async fn a_body_that_is_no_json_is_answered_and_the_connection_stays() {
         client.send(bad).await;
         assert_eq!(client.code().await, -32700);
         assert_eq!(client.ask("[1]").await, "[1]");
+        typed.send(bad).await;
+        assert_eq!(typed.code().await, -32700);
+        assert_eq!(typed.ask("[1]").await, "1");
     }
     assert_eq!(client.ask(&keys).await, keys);
     let failures = site.snapshot().totals.failures;
@@ -145,7 +149,7 @@ async fn typed_handlers_refuse_what_is_of_another_type() {
 
 #[tokio::test(start_paused = true)]
 async fn opaque_bodies_are_nobodys_business() {
-    let site = serve(raw(async |body: Bytes| Ok(body)).opaque()).await;
+    let site = serve(raw(async |body: Bytes| Ok(body))).await;
     assert_eq!(site.connect().await.ask("nonsense").await, "nonsense");
 }
 
@@ -284,7 +288,8 @@ async fn a_reply_that_is_too_long_to_be_sent_is_a_failure_of_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn where_not_even_an_error_reply_fits_the_connection_is_closed() {
-    let builder = Server::builder(echo()).framing(LengthJson::with_max_body(8));
+    let handler = raw(async |body: Bytes| Ok(body)).only_json();
+    let builder = Server::builder(handler).framing(LengthJson::with_max_body(8));
     let site = serve_with(builder).await;
     let mut client = site.connect().await;
     client.write([frame("1"), frame("x"), frame("2")].concat()).await;

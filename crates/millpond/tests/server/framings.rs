@@ -89,7 +89,7 @@ impl Framing for Stubborn {
 
 /// A body has a second, and a second for each 1,000 bytes; a head has 10 s.
 async fn site(framing: impl Framing) -> Site {
-    let builder = Server::builder(raw(async |body: Bytes| Ok(body)).opaque());
+    let builder = Server::builder(raw(async |body: Bytes| Ok(body)));
     serve_with(builder.framing(framing).body_timeout(SECOND).least_rate(1_000)).await
 }
 

@@ -7,10 +7,14 @@ use std::{
 
 use crate::serving::{Client, closed, connect_tcp, frame, serve, serve_tcp, serve_with, until};
 use bytes::Bytes;
-use millpond::server::{Closed, Handler, HeartbeatLimit, Server, json, raw};
+use millpond::{
+    framing::{LengthJson, json::as_error_reply},
+    server::{Closed, Handler, HeartbeatLimit, Server, json, raw},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
+    sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
@@ -212,29 +216,94 @@ async fn a_flood_of_tiny_frames_keeps_no_neighbour_waiting() {
     assert_eq!(replies, wire);
 }
 
-#[tokio::test]
-async fn a_flood_of_long_frames_keeps_no_neighbour_waiting() {
+/// How many send or get what is long, and how long it is: all of it is in the socket before the server comes by.
+const LONG_ONES: usize = 16;
+const LONG: usize = 100_000;
+
+#[tokio::test(start_paused = true)]
+async fn a_small_request_waits_for_one_long_request_and_not_for_those_of_all_others() {
     static HANDLED: AtomicUsize = AtomicUsize::new(0);
     let handler = raw(async |body: Bytes| {
-        HANDLED.fetch_add(body.len() / 100_000, SeqCst);
+        HANDLED.fetch_add(usize::from(body.len() == LONG), SeqCst);
         Ok(Bytes::from_static(b"1"))
     });
-    let (_running, port) = serve_tcp(Server::builder(handler)).await;
-    let mut flood = connect_tcp(port).await;
-    let mut honest = connect_tcp(port).await;
-    flood.ask("1").await;
+    let site = serve(handler).await;
+    let mut honest = site.connect().await;
     honest.ask("1").await;
-    // Nobody else has a turn before both have sent: this thread is the only one.
-    let wire = frame(vec![b'1'; 100_000]).repeat(100);
-    let mut sent = 0;
-    while let Ok(more) = flood.stream.try_write(&wire[sent..]) {
-        sent += more;
+    let mut others = Vec::new();
+    for _ in 0..LONG_ONES {
+        let mut other = site.connect().await;
+        other.ask("1").await;
+        others.push(other);
     }
-    assert!(sent > 1_000_000, "{sent} bytes");
+    // This thread is the only one: nobody has a turn before all have sent.
+    let wire = frame(vec![b'1'; LONG]);
+    for other in &others {
+        assert_eq!(other.stream.try_write(&wire).expect("room"), wire.len());
+    }
     honest.stream.try_write(&frame("2")).expect("room");
     assert_eq!(honest.reply().await, "1");
     let before = HANDLED.load(SeqCst);
-    assert!(before <= 6, "{before} requests of 100 kB came first");
+    assert!(before <= 2, "{before} long requests came first");
+    for other in &mut others {
+        assert_eq!(other.reply().await, "1");
+    }
+    assert_eq!(HANDLED.load(SeqCst), LONG_ONES, "all had their turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_request_waits_for_one_long_reply_and_not_for_those_of_all_others() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    static GATE: Notify = Notify::const_new();
+    let handler = raw(async |body: Bytes| {
+        if body == "1" {
+            return Ok(body);
+        }
+        let opened = GATE.notified();
+        ASKED.fetch_add(1, SeqCst);
+        opened.await;
+        Ok(Bytes::from(vec![b'1'; LONG]))
+    });
+    let site = serve(handler).await;
+    let mut honest = site.connect().await;
+    honest.ask("1").await;
+    let mut others = Vec::new();
+    for _ in 0..LONG_ONES {
+        let mut other = site.connect().await;
+        other.send("2").await;
+        others.push(other);
+    }
+    until(|| (ASKED.load(SeqCst) == LONG_ONES).then_some(())).await;
+    GATE.notify_waiters();
+    honest.stream.try_write(&frame("1")).expect("room");
+    assert_eq!(honest.reply().await, "1");
+    let mut first = [0; 1];
+    let has_some = |other: &&mut Client<UnixStream>| other.stream.try_read(&mut first).is_ok();
+    let before = others.iter_mut().filter(has_some).count();
+    assert!(before <= 2, "{before} long replies came first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_requests_that_come_together_are_all_answered_in_their_order() {
+    let site = serve(raw(async |body: Bytes| Ok(body.slice(..4)))).await;
+    let client = site.connect().await;
+    let (mut reader, mut writer) = client.stream.into_split();
+    let sending = tokio::spawn(async move {
+        for number in 1_000..1_100 {
+            let wire = frame(number.to_string().repeat(10_000));
+            writer.write_all(&wire).await.expect("a write");
+        }
+    });
+    let mut replies = vec![0; 100 * frame("1000").len()];
+    timeout(60 * SECOND, reader.read_exact(&mut replies))
+        .await
+        .expect("in time")
+        .expect("all replies");
+    let expected: Vec<_> = (1_000..1_100)
+        .flat_map(|number| frame(number.to_string()))
+        .collect();
+    assert_eq!(replies, expected);
+    sending.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,8 +314,6 @@ async fn what_is_no_frame_closes_the_connection_after_the_replies_owed() {
         "length:0x00000000009",
         "length:000000000009{",
         "length:00000000000009",
-        "length:9999999999999",
-        "length:0000001048577",
         "LENGTH:0000000000001",
         "HeartBear",
         "\u{1}\u{2}",
@@ -270,6 +337,52 @@ async fn what_is_no_frame_closes_the_connection_after_the_replies_owed() {
         }
         drop(client);
         assert_eq!(site.closed().await, Closed::ProtocolError, "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_too_long_is_told_as_such_after_the_replies_owed() {
+    for (long, length) in [
+        ("length:9999999999999", 9_999_999_999_999_u64),
+        ("length:0000001048577", 1_048_577),
+    ] {
+        let site = serve(sleeper()).await;
+        let mut client = site.connect().await;
+        let wire = [&frame("2")[..], &frame("1"), long.as_bytes(), b"and more"].concat();
+        client.write(wire).await;
+        assert_eq!(client.reply().await, "2");
+        assert_eq!(client.reply().await, "1");
+        let told = client.reply().await;
+        let expected = format!(
+            "a frame of {length} bytes was announced, and the limit is 1048576; it is set by LengthJson::with_max_body on the server"
+        );
+        let error = as_error_reply(told.as_bytes()).expect("an error reply");
+        assert_eq!((error.code, error.message), (-32600, expected));
+        assert_eq!(client.next_reply().await, None);
+        drop(client);
+        assert_eq!(site.closed().await, Closed::FrameTooLong);
+        let totals = site.snapshot().totals;
+        assert_eq!((totals.requests, totals.failures.refused), (2, 1));
+    }
+}
+
+/// Ten times as much as is allowed, on the real clock and with the kernel's own buffers: a reset would take the reply from the client's hands.
+#[tokio::test]
+async fn a_client_that_is_still_sending_what_is_too_long_reads_that_it_is() {
+    let wire = frame(vec![b'1'; 10 << 20]);
+    for _ in 0..20 {
+        let framing = LengthJson::default().limit_named("--max-frame");
+        let (running, port) = serve_tcp(Server::builder(echo()).framing(framing)).await;
+        let mut client = connect_tcp(port).await;
+        client.stream.write_all(&wire).await.expect("no reset");
+        let told = client.rest_or_reset().await.expect("no reset");
+        let told = String::from_utf8(told).expect("UTF-8");
+        assert!(
+            told.contains("a frame of 10485760 bytes was announced") && told.contains("set by --max-frame"),
+            "{told}"
+        );
+        drop(client);
+        assert_eq!(closed(&running).await, Closed::FrameTooLong);
     }
 }
 
