@@ -19,6 +19,7 @@ use millpond::{
     client::{Client, Execution, Pipelining, RequestError},
     framing::{Direction, FrameError, Framing, LengthJson, Scan, Step},
     server::{Closed, Handler, Running, Server, Status, raw},
+    transport::{Endpoint, ListenOptions, Listener},
 };
 use serving::{connect_tcp, frame, serve_tcp, serve_with, until};
 use tokio::{
@@ -128,7 +129,7 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
         let client = Client::to(&format!("tcp://127.0.0.1:{port}"))
             .expect("an endpoint")
             .pipelined(Pipelining::default())
-            .pool(|pool| pool.max_size(1))
+            .pool(|pool| pool.max_size(1).outage_grace(SECOND / 10))
             .build()
             .expect("a client");
         let client = Arc::new(client);
@@ -154,6 +155,57 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
         assert_eq!(gate.begun(), 64 + 32);
         assert_eq!(running.snapshot().totals.failures.draining, 96);
     }
+}
+
+/// Where a server is restarted, its successor listens while it drains. Clients notice nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_draining_server_does_not_take_its_successor_answers() {
+    for pipelined in [true, false].repeat(10) {
+        let gate = Gate::closed();
+        let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
+        let builder = Client::to(&format!("tcp://127.0.0.1:{port}")).expect("an endpoint");
+        let builder = match pipelined {
+            true => builder
+                .pipelined(Pipelining::default())
+                .pool(|pool| pool.max_size(1)),
+            false => builder.pool(|pool| pool.max_size(8)),
+        };
+        let client = Arc::new(builder.build().expect("a client"));
+        gate.opened.add_permits(64);
+        outcomes(ask(&client, 64)).await;
+        gate.opened.forget_permits(64);
+        let requests = ask(&client, 128);
+        let handled = if pipelined { 16 } else { 8 };
+        until(|| (running.snapshot().handled == handled).then_some(())).await;
+        let successor = async {
+            draining(&running).await;
+            let listener = until_bound(running.endpoint()).await;
+            let successor = Server::builder(raw(async |body: Bytes| Ok(body))).serve(listener);
+            gate.open();
+            successor.expect("a server")
+        };
+        let (ended, successor) = tokio::join!(running.drain(30 * SECOND), successor);
+        assert_eq!((ended.forced, ended.unanswered), (0, 0));
+        assert_eq!(outcomes(requests).await, (128, 0), "pipelined: {pipelined}");
+        let turned_away = client.retries().turned_away;
+        assert_eq!(turned_away > 0, pipelined, "{turned_away}");
+        drop(successor);
+    }
+}
+
+/// Listens there as soon as nobody else does.
+async fn until_bound(endpoint: &Endpoint) -> Listener {
+    let bound = async {
+        loop {
+            match Listener::bind(endpoint, ListenOptions::default()).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    timeout(60 * SECOND, bound)
+        .await
+        .expect("the drain stops listening")
 }
 
 #[tokio::test(start_paused = true)]

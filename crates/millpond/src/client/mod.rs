@@ -36,6 +36,7 @@ mod session;
 mod sessions;
 mod sweep;
 mod timer;
+mod turned_away;
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -68,6 +69,12 @@ use crate::{
 /// delivering a request that nobody waits for. A request is sent a second time only
 /// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
 /// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+///
+/// One that the server has turned away, as one that drains does ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), was certainly not executed:
+/// [`request`](Client::request) sends it again, up to four times, after 10, 20, 40 and 80 ms, within its deadline and without asking the budget. The
+/// connection that brought the refusal is given no more requests. If all that is of no avail the last attempt's error is told. Bodies that
+/// are [exchanged](Client::exchange) are not looked at, so their refusals are replies like any other; so are all error objects where
+/// [`ErrorReplies::AreReplies`] is set, as it has to be for a server that means something else by that code.
 ///
 /// # What a server can spoil
 ///
@@ -159,9 +166,12 @@ impl Client {
 impl<F: Framing> Client<F> {
     /// Sends a body as it is, and returns the reply's.
     ///
+    /// Nothing is asked of the bodies, so a reply by which a draining server turns the request away is returned as well, and the request isn't
+    /// sent again: [`json::as_error_reply`](crate::framing::json::as_error_reply) tells which replies are such.
+    ///
     /// # Errors
     ///
-    /// As [`request`](Client::request), but nothing is asked of the bodies.
+    /// As [`request`](Client::request), but none because of what a reply says.
     ///
     /// # Cancel safety
     ///
@@ -184,6 +194,14 @@ impl<F: Framing> Client<F> {
     /// Requests that are served before all that are less urgent, where callers wait.
     pub fn priority(&self, priority: Priority) -> Requests<'_, F> {
         self.requests().priority(priority)
+    }
+
+    /// Requests that wait for a connection until their own deadline while the server can't be reached, whatever the pool's
+    /// [`outage_grace`](Builder::outage_grace) and [`acquire_timeout`](Builder::acquire_timeout) are; when it passes they are told
+    /// [`TimedOut`](crate::pool::AcquireError::TimedOut), with the last failed dial. For work that would only be tried again: see
+    /// [`Acquire::wait_through_outage`](crate::pool::Acquire::wait_through_outage).
+    pub fn wait_through_outage(&self) -> Requests<'_, F> {
+        self.requests().wait_through_outage()
     }
 
     fn requests(&self) -> Requests<'_, F> {
@@ -304,7 +322,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// - A reply that isn't there within its request's deadline, when no other has to come before it, ends the connection; the others on it
     ///   fail as [`RequestError::Lost`], and tell whether they may have been executed. Those that can't have been, and idempotent ones, are
     ///   sent again under the budget.
-    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last request.
+    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last reply.
     pub fn pipelined(mut self, pipelining: Pipelining) -> Self {
         self.pipelining = Some(pipelining);
         self

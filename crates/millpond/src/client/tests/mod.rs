@@ -3,6 +3,7 @@
 
 mod beats;
 mod cancelling;
+mod draining;
 mod exchanges;
 mod floods;
 mod pipelined;
