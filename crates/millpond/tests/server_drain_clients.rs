@@ -157,9 +157,11 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
     }
 }
 
-/// Where a server is restarted, its successor listens while it drains. Clients notice nothing.
+/// Where a server is restarted, its successor listens while it drains. Clients notice nothing: what was turned away is sent again, and so
+/// is what was never written, for which the budget of retries has been filled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_draining_server_does_not_take_its_successor_answers() {
+    let mut turned_away = 0;
     for pipelined in [true, false].repeat(10) {
         let gate = Gate::closed();
         let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
@@ -171,10 +173,10 @@ async fn what_a_draining_server_does_not_take_its_successor_answers() {
             false => builder.pool(|pool| pool.max_size(8)),
         };
         let client = Arc::new(builder.build().expect("a client"));
-        gate.opened.add_permits(64);
-        outcomes(ask(&client, 64)).await;
-        gate.opened.forget_permits(64);
-        let requests = ask(&client, 128);
+        gate.opened.add_permits(150);
+        outcomes(ask(&client, 150)).await;
+        gate.opened.forget_permits(150);
+        let requests = ask(&client, 60);
         let handled = if pipelined { 16 } else { 8 };
         until(|| (running.snapshot().handled == handled).then_some(())).await;
         let successor = async {
@@ -186,11 +188,14 @@ async fn what_a_draining_server_does_not_take_its_successor_answers() {
         };
         let (ended, successor) = tokio::join!(running.drain(30 * SECOND), successor);
         assert_eq!((ended.forced, ended.unanswered), (0, 0));
-        assert_eq!(outcomes(requests).await, (128, 0), "pipelined: {pipelined}");
-        let turned_away = client.retries().turned_away;
-        assert_eq!(turned_away > 0, pipelined, "{turned_away}");
+        assert_eq!(outcomes(requests).await, (60, 0), "pipelined: {pipelined}");
+        turned_away += client.retries().turned_away;
         drop(successor);
     }
+    assert!(
+        turned_away > 0,
+        "a pipeline has more in flight than a server takes"
+    );
 }
 
 /// Listens there as soon as nobody else does.
