@@ -38,7 +38,7 @@ mod sweep;
 mod timer;
 mod turned_away;
 
-use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,6 +56,7 @@ use self::{pipelined::Pipelines, retry::Retries};
 pub use crate::framed::HeartbeatLimit;
 use crate::{
     connectors::StreamConnector,
+    framed::validate_heartbeats,
     framing::{Framing, LengthJson},
     pool::{BuildError, Builder, InvalidSetting, Pool, Priority, Snapshot},
     transport::{Dialer, Endpoint, EndpointError},
@@ -365,31 +366,13 @@ impl<F: Framing> ClientBuilder<F> {
     }
 }
 
-/// The shortest and the longest time between two heartbeats: with less a connection would do nothing else, and no middlebox waits for more.
-const INTERVALS: RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
-
 impl<F: Framing> ClientBuilder<F> {
     fn validate(&self) -> Result<(), InvalidSetting> {
-        let invalid =
-            |setting, value: String, allowed: &str| Err(InvalidSetting::new(setting, value, allowed));
-        let interval = self.heartbeat_interval;
         if self.settings.deadline.is_zero() {
-            return invalid("deadline", format!("{:?}", Duration::ZERO), "more than 0");
+            return Err(InvalidSetting::new("deadline", "0ns".into(), "more than 0"));
         }
-        if !interval.is_zero() && !INTERVALS.contains(&interval) {
-            return invalid(
-                "heartbeat_interval",
-                format!("{interval:?}"),
-                "0, or 1 ms to a year",
-            );
-        }
-        if self.heartbeat_limit.burst == 0 {
-            return invalid("heartbeat_limit.burst", "0".into(), "at least 1");
-        }
-        if self.heartbeat_limit.per_second == 0 {
-            return invalid("heartbeat_limit.per_second", "0".into(), "at least 1");
-        }
+        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)
+            .map_err(|refused| InvalidSetting::new(refused.setting, refused.value, refused.allowed))?;
         self.pipelining.map_or(Ok(()), |pipelining| pipelining.validate())
     }
 }
