@@ -279,14 +279,11 @@ impl<K: Kinds> State<K> {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return Came::Unasked;
         };
-        let written = pipeline.handed - unwritten as u64;
-        let expected = match pipeline.expected.front() {
-            Some(next) if next.begins < written => pipeline.expected.pop_front(),
-            _ => None,
-        };
-        let Some(expected) = expected else {
+        if !pipeline.owes(unwritten) {
             return Came::Unasked;
-        };
+        }
+        let written = pipeline.written(unwritten);
+        let expected = pipeline.expected.pop_front().expect("its reply is owed");
         pipeline.bytes -= expected.length;
         // Whoever is told has a tick to say that the server takes no more.
         pipeline.used = true;
@@ -316,6 +313,11 @@ impl<K: Kinds> State<K> {
             true => Came::Expected,
             false => Came::Early,
         }
+    }
+
+    /// Whether a reply may come, while so many bytes that were taken lie unwritten.
+    pub(super) fn owes(&mut self, id: Id, unwritten: usize) -> bool {
+        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.owes(unwritten))
     }
 
     /// Whether the pipeline may end, since nothing was begun on it nor answered since the last time; then it has.
@@ -372,7 +374,7 @@ impl<K: Kinds> State<K> {
             return ended;
         }
         let mut pipeline = self.pipelines[id.at].take().expect("just seen");
-        let written = pipeline.handed - unwritten as u64;
+        let written = pipeline.written(unwritten);
         if let Some(trial) = &mut pipeline.trial {
             // Only two that were written together say anything of how the peer reads.
             let second = pipeline.expected.get(1 - trial.answered);

@@ -75,6 +75,17 @@ impl<K: Kinds> Expected<K> {
 }
 
 impl<K: Kinds> Pipeline<K> {
+    /// How much of the stream has been written, while so many bytes that were taken lie unwritten.
+    pub(super) fn written(&self, unwritten: usize) -> u64 {
+        self.handed - unwritten as u64
+    }
+
+    /// Whether a reply may come: something was written of a request that isn't answered.
+    pub(super) fn owes(&self, unwritten: usize) -> bool {
+        let next = self.expected.front();
+        next.is_some_and(|next| next.begins < self.written(unwritten))
+    }
+
     pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
         self.expected.is_empty()
             || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)
