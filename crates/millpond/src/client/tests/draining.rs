@@ -3,18 +3,15 @@
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::*;
-use crate::client::{ErrorReplies, Execution, Pipelining, RequestError};
+use crate::client::{ErrorReplies, Execution, RequestError};
 
 const NOT_TAKEN: &[u8] = br#"{"error":{"code":-32003,"message":"this server drains"}}"#;
 
 const MODES: [bool; 2] = [false, true];
 
-fn in_mode(pipelined: bool) -> (ClientBuilder, Port) {
+fn with_port(pipelined: bool) -> (ClientBuilder, Port) {
     let (builder, port) = builder(Pace::AtOnce);
-    match pipelined {
-        true => (builder.pipelined(Pipelining::default()), port),
-        false => (builder, port),
-    }
+    (in_mode(pipelined, builder), port)
 }
 
 type Asked = JoinHandle<Result<u64, RequestError>>;
@@ -52,7 +49,7 @@ fn turns_away(mut port: Port) -> JoinHandle<u64> {
 #[tokio::test(start_paused = true)]
 async fn what_a_draining_server_turned_away_is_sent_again_on_another_connection() {
     for pipelined in MODES {
-        let (builder, mut port) = in_mode(pipelined);
+        let (builder, mut port) = with_port(pipelined);
         let client = builder.build().unwrap();
         let mut far = warm(&client, &mut port).await;
         let asked = ask(&client, 1);
@@ -71,7 +68,7 @@ async fn what_a_draining_server_turned_away_is_sent_again_on_another_connection(
 
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_whose_server_drains_is_given_nothing_more_and_keeps_what_it_has() {
-    let (builder, mut port) = in_mode(true);
+    let (builder, mut port) = with_port(true);
     let client = builder.pool(|pool| pool.max_size(2)).build().unwrap();
     // The server shows that it reads frames.
     let both = [ask(&client, 0), ask(&client, 1)];
@@ -105,7 +102,7 @@ async fn a_pipeline_whose_server_drains_is_given_nothing_more_and_keeps_what_it_
 #[tokio::test(start_paused = true)]
 async fn where_all_servers_drain_the_refusal_is_told_after_five_attempts_with_pauses() {
     for pipelined in MODES {
-        let (builder, port) = in_mode(pipelined);
+        let (builder, port) = with_port(pipelined);
         let client = builder.build().unwrap();
         let server = turns_away(port);
         for number in 1..=100 {
@@ -128,7 +125,7 @@ async fn where_all_servers_drain_the_refusal_is_told_after_five_attempts_with_pa
 #[tokio::test(start_paused = true)]
 async fn requests_that_are_turned_away_keep_to_their_deadline() {
     for pipelined in MODES {
-        let (builder, mut port) = in_mode(pipelined);
+        let (builder, mut port) = with_port(pipelined);
         let client = builder.build().unwrap();
         let mut far = warm(&client, &mut port).await;
         // Long enough for nobody to have looked at the clock as it began.
@@ -152,7 +149,7 @@ async fn requests_that_are_turned_away_keep_to_their_deadline() {
 #[tokio::test(start_paused = true)]
 async fn without_time_for_a_pause_the_refusal_is_told_at_once() {
     for pipelined in MODES {
-        let (builder, port) = in_mode(pipelined);
+        let (builder, port) = with_port(pipelined);
         let client = builder.build().unwrap();
         let server = turns_away(port);
         let error = ask_within(&client, 5 * MS, 1).await.unwrap().unwrap_err();
@@ -166,7 +163,7 @@ async fn without_time_for_a_pause_the_refusal_is_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn what_may_have_been_executed_before_it_was_turned_away_is_told() {
     for pipelined in MODES {
-        let (builder, mut port) = in_mode(pipelined);
+        let (builder, mut port) = with_port(pipelined);
         let client = builder.build().unwrap();
         let mut far = warm(&client, &mut port).await;
         let asking = client.clone();
@@ -184,7 +181,7 @@ async fn what_may_have_been_executed_before_it_was_turned_away_is_told() {
 #[tokio::test(start_paused = true)]
 async fn bodies_that_nothing_is_asked_of_are_not_sent_again() {
     for pipelined in MODES {
-        let (builder, port) = in_mode(pipelined);
+        let (builder, port) = with_port(pipelined);
         let client = builder.error_replies(ErrorReplies::AreReplies).build().unwrap();
         let server = turns_away(port);
         assert_eq!(client.exchange(b"1").await.unwrap(), NOT_TAKEN);
@@ -198,7 +195,7 @@ async fn bodies_that_nothing_is_asked_of_are_not_sent_again() {
 
 /// A client whose pool tells callers of an outage after a second.
 fn hasty(pipelined: bool) -> (Client, Port) {
-    let (builder, port) = in_mode(pipelined);
+    let (builder, port) = with_port(pipelined);
     let builder = builder.pool(|pool| pool.outage_grace(SECOND).acquire_timeout(20 * SECOND));
     (builder.build().unwrap(), port)
 }
