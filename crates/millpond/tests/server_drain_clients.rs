@@ -123,6 +123,7 @@ async fn outcomes(requests: Vec<Request>) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
+    let mut all_had_arrived = 0;
     for _ in 0..25 {
         let gate = Gate::closed();
         let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
@@ -151,10 +152,17 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
         let ended = drain(&running, &gate).await;
         assert_eq!((ended.forced, ended.unanswered), (0, 0));
         let (answered, not_executed) = outcomes(requests).await;
-        assert_eq!((answered, not_executed), (32, 96));
-        assert_eq!(gate.begun(), 64 + 32);
-        assert_eq!(running.snapshot().totals.failures.draining, 96);
+        assert_eq!(answered + not_executed, 128);
+        assert!((16..=32).contains(&answered), "{answered}");
+        assert_eq!(gate.begun(), 64 + answered, "what was executed was answered");
+        // A client whose thread stands still has taken some of them for in flight, and not written them.
+        let refused = running.snapshot().totals.failures.draining;
+        all_had_arrived += usize::from((answered, refused) == (32, 96));
     }
+    assert!(
+        all_had_arrived > 0,
+        "16 are answered, 16 more are taken, and 96 refused"
+    );
 }
 
 /// Where a server is restarted, its successor listens while it drains. Clients notice nothing: what was turned away is sent again, and so
