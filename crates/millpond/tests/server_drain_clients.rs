@@ -243,9 +243,9 @@ fn is_refusal(reply: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_exclusive_requests_none_is_lost() {
-    for _ in 0..50 {
+    for max_in_flight in [16, 1].repeat(25) {
         let gate = Gate::closed();
-        let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
+        let (running, port) = serve_tcp(Server::builder(gate.handler()).max_in_flight(max_in_flight)).await;
         let client = Client::to(&format!("tcp://127.0.0.1:{port}"))
             .expect("an endpoint")
             .pool(|pool| pool.max_size(8).outage_grace(SECOND / 10))
@@ -343,6 +343,26 @@ async fn whoever_has_the_last_reply_sees_the_end_as_well() {
         until(|| (running.snapshot().handled == 1).then_some(())).await;
         assert_eq!(drain(&running, &gate).await.unanswered, 0);
         client.await.expect("no panic");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_of_the_end_can_connect_no_more() {
+    // Else the kernel would reset the new connection, with the request that it brings, as the listener is closed.
+    for _ in 0..100 {
+        let gate = Gate::closed();
+        let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
+        let client = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            client.write_all(&frame("1")).expect("a write");
+            client.read_to_end(&mut Vec::new()).expect("a reply, and the end");
+            std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.kind())
+        });
+        until(|| (running.snapshot().handled == 1).then_some(())).await;
+        drain(&running, &gate).await;
+        let again = client.await.expect("no panic");
+        assert!(matches!(again, Err(ErrorKind::ConnectionRefused)), "{again:?}");
     }
 }
 

@@ -69,6 +69,7 @@ async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<
         tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, %error, "nothing can be accepted any more: the server drains");
         ledger.drain(AFTER_FAILURE);
     }
+    ledger.begin_draining();
     let forced = drain(&ledger, &mut connections).await;
     ledger.end();
     ledger.storms.tell_rest(&ledger.endpoint);
@@ -81,21 +82,21 @@ async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<
     }
 }
 
-/// Accepts until the server drains, or the listener is broken.
+/// Accepts until a drain is asked for, or the listener is broken.
 async fn accept<F: Framing, H: Handler>(
     listener: &mut Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
 ) -> Option<std::io::Error> {
     let ledger = &service.ledger;
-    let mut bell = pin!(ledger.bell.notified());
-    bell.as_mut().enable();
-    while !ledger.is_draining() {
+    let mut asked = pin!(ledger.asked.notified());
+    asked.as_mut().enable();
+    while ledger.drained_by().is_none() {
         let mut accepting = pin!(listener.accept());
         let next = poll_fn(|cx| {
             // Those that have ended leave their place in the set.
             while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
-            if bell.as_mut().poll(cx).is_ready() || ledger.is_draining() {
+            if asked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             accepting.as_mut().poll(cx).map(Some)
@@ -152,13 +153,13 @@ fn admit<F: Framing, H: Handler>(
 /// force.
 async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
     loop {
-        let mut bell = pin!(ledger.bell.notified());
-        bell.as_mut().enable();
+        let mut asked = pin!(ledger.asked.notified());
+        asked.as_mut().enable();
         let by = ledger.drained_by().unwrap_or_else(Instant::now);
         let mut timer = pin!(sleep_until(by));
         let deadline_passed = poll_fn(|cx| {
             while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
-            if connections.is_empty() || bell.as_mut().poll(cx).is_ready() {
+            if connections.is_empty() || asked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
             timer.as_mut().poll(cx).map(|()| true)

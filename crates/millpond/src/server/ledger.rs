@@ -42,7 +42,9 @@ pub(super) struct Ledger {
     handled: AtomicUsize,
     /// No entry is zero, so there are at most as many as connections.
     by_origin: Mutex<HashMap<IpAddr, usize>>,
-    /// Rung, by `notify_waiters`, after `ending` has changed.
+    /// Rung, by `notify_waiters`, after `ending` has changed: for the task that accepts.
+    pub(super) asked: Notify,
+    /// Rung, by `notify_waiters`, as the connections begin to drain.
     pub(super) bell: Notify,
     ending: Mutex<Ending>,
     /// `Status` as a number: read by every connection at every turn.
@@ -78,6 +80,7 @@ impl Ledger {
             open: AtomicUsize::new(0),
             handled: AtomicUsize::new(0),
             by_origin: Mutex::new(HashMap::new()),
+            asked: Notify::new(),
             bell: Notify::new(),
             ending: Mutex::new(Ending::default()),
             status: AtomicUsize::new(OPEN),
@@ -126,19 +129,25 @@ impl Ledger {
         self.status.load(Relaxed) != OPEN
     }
 
-    /// Begins to drain, or hurries a drain that is under way.
+    /// Asks for a drain, or hurries one that is under way.
     pub(super) fn drain(&self, within: Duration) {
         // A century from now is as good as never.
         let by = Instant::now() + within.min(Duration::from_secs(100 * 365 * 24 * 3_600));
         {
             let mut ending = self.ending.lock();
             ending.by = Some(ending.by.map_or(by, |before| before.min(by)));
-            let _ = self.status.compare_exchange(OPEN, DRAINING, Relaxed, Relaxed);
         }
+        self.asked.notify_waiters();
+    }
+
+    /// Has the connections drain, once the listener is closed. In this order: a client that is told of the end may connect again at once, and
+    /// the kernel would reset what it finds in the backlog as the listener is closed.
+    pub(super) fn begin_draining(&self) {
+        self.status.store(DRAINING, Relaxed);
         self.bell.notify_waiters();
     }
 
-    /// When what is left is closed by force, once it drains.
+    /// When what is left is closed by force, if a drain was asked for.
     pub(super) fn drained_by(&self) -> Option<Instant> {
         self.ending.lock().by
     }
