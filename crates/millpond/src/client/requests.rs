@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     framing::{Framing, LengthJson, json},
-    pool::{AcquireError, Connection, Eviction, Priority},
+    pool::{AcquireError, Connection, DialError, Eviction, Priority},
 };
 
 /// Whether a request may be executed twice without harm.
@@ -222,7 +222,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             // What may have been executed must be told.
             Attempt::Refused(error) => {
                 let first = first.map(|first| RequestError::of(first, self.deadline));
-                return Err(first.unwrap_or(RequestError::Acquire(error)));
+                return Err(first.unwrap_or_else(|| self.no_connection(error)));
             }
         };
         let harmless = match error.progress {
@@ -244,6 +244,21 @@ impl<'c, F: Framing> Requests<'c, F> {
         }
         times.begins(now);
         Ok(error)
+    }
+
+    /// There was no connection. If all that were opened have died by a stranger's words, those say why.
+    fn no_connection(&self, error: AcquireError) -> RequestError {
+        let by_words = matches!(
+            &error,
+            AcquireError::Unavailable {
+                cause: DialError::DiedEarly(Eviction::UnsolicitedBytes),
+                ..
+            }
+        );
+        match self.client.pool.connector().stranger().filter(|_| by_words) {
+            Some(stranger) => RequestError::NoFrame(stranger),
+            None => RequestError::Acquire(error),
+        }
     }
 
     /// One exchange alone on a connection.

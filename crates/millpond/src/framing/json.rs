@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Failure, FailureKind};
+use crate::thousands::Thousands;
 
 /// How deep arrays and objects may be nested: a reader that recurses must not be led to the end of its stack.
 pub const MAX_DEPTH: usize = 64;
@@ -24,7 +25,7 @@ pub enum JsonError {
     #[error(transparent)]
     Invalid(#[from] serde_json::Error),
     /// Its arrays and objects are nested too deep.
-    #[error("the JSON value is nested deeper than {MAX_DEPTH} at byte {position}")]
+    #[error("the JSON value is nested deeper than {MAX_DEPTH} at byte {}", Thousands(*.position as u64))]
     TooDeep {
         /// Where that was found out.
         position: usize,

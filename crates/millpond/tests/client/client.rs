@@ -10,8 +10,9 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     client::{Client, ClientBuilder, Execution, Loss, Pipelining, RequestError},
-    framing::LengthJson,
+    framing::{FrameError, LengthJson},
     pool::Eviction,
 };
 use tokio::{
@@ -266,5 +267,114 @@ fn start_at(listener: &TcpListener, pipelined: bool, interval: Duration) -> Clie
     match pipelined {
         true => client.pipelined(Pipelining::default().depth(1)),
         false => client,
+    }
+}
+
+/// Both modes of a client, of one connection each.
+async fn clients() -> [(TcpListener, Client); 2] {
+    let (exclusive, one) = start().await;
+    let (pipelined, other) = start().await;
+    let other = other.pipelined(Pipelining::default());
+    [
+        (exclusive, one.build().unwrap()),
+        (pipelined, other.build().unwrap()),
+    ]
+}
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_recognised_by_what_it_answers() {
+    for (answer, error) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], FrameError::HttpServer),
+        (b"\x15\x03\x03\x00\x02\x02\x46", FrameError::TlsServer),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", FrameError::SshServer),
+    ] {
+        for (listener, client) in clients().await {
+            let (replied, ()) = tokio::join!(client.request::<_, u64>(&1), async {
+                let mut stream = accept(&listener).await;
+                request(&mut stream).await;
+                stream.write_all(answer).await.expect("a reader");
+                assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "given up at once");
+            });
+            let Err(RequestError::NoFrame(told)) = replied else {
+                panic!("{error:?}: {replied:?}");
+            };
+            assert_eq!(told, error);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ssh_server_that_speaks_first_is_recognised_too() {
+    for (listener, client) in clients().await {
+        // However often it is tried.
+        let server = tokio::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let mut stream = accept(&listener).await;
+                let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await;
+                open.push(stream);
+            }
+        });
+        let error = client.request::<_, u64>(&1).await.unwrap_err();
+        assert!(
+            matches!(error, RequestError::NoFrame(FrameError::SshServer)),
+            "{error:?}"
+        );
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_is_too_long_names_its_length_the_limit_and_the_setting() {
+    for (listener, client) in clients().await {
+        let (replied, ()) = tokio::join!(client.request::<_, u64>(&1), async {
+            let mut stream = accept(&listener).await;
+            request(&mut stream).await;
+            stream
+                .write_all(b"length:0000002000000[")
+                .await
+                .expect("a reader");
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "given up at once");
+        });
+        let error = replied.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                RequestError::NoFrame(FrameError::TooLong {
+                    length: 2_000_000,
+                    ..
+                })
+            ),
+            "{error:?}"
+        );
+        assert_eq!(
+            Chain(&error).to_string(),
+            "the reply can't be read: a body of 2,000,000 bytes is longer than the limit of 1,048,576; \
+             LengthJson::with_max_body raises it"
+        );
+    }
+}
+
+/// The server reads the header, refuses, and closes with most of the request unread, which resets the connection: its words have arrived before.
+#[tokio::test]
+async fn a_server_that_refuses_a_request_for_its_length_is_heard_before_its_reset() {
+    const REFUSAL: &[u8] = br#"length:0000000000046{"error":{"code":-32600,"message":"too long"}}"#;
+    let text = "x".repeat(16 << 20);
+    for pipelined in [false, true] {
+        let (listener, client) = start().await;
+        let client = client.framing(LengthJson::with_max_body(32 << 20));
+        let client = match pipelined {
+            false => client.build().unwrap(),
+            true => client.pipelined(Pipelining::default()).build().unwrap(),
+        };
+        let (replied, ()) = tokio::join!(client.request::<_, u64>(&text), async {
+            let mut stream = accept(&listener).await;
+            stream.read_exact(&mut [0; 20]).await.expect("a header");
+            stream.write_all(REFUSAL).await.expect("a reader");
+        });
+        let Err(RequestError::Refused(refusal)) = replied else {
+            panic!("{replied:?}");
+        };
+        assert_eq!(refusal.message, "too long");
     }
 }

@@ -378,7 +378,7 @@ async fn a_client_that_is_still_sending_what_is_too_long_reads_that_it_is() {
         let told = client.rest_or_reset().await.expect("no reset");
         let told = String::from_utf8(told).expect("UTF-8");
         assert!(
-            told.contains("a frame of 10485760 bytes was announced") && told.contains("set by --max-frame"),
+            told.contains("10,485,760 bytes") && told.contains("set by --max-frame"),
             "{told}"
         );
         drop(client);

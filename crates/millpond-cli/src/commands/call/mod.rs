@@ -244,7 +244,7 @@ impl Plan {
         pipelining: Option<Pipelining>,
     ) -> Result<Client, Complaint> {
         let built = Client::dialled_by(self.dialer())
-            .framing(LengthJson::with_max_body(self.max_frame))
+            .framing(LengthJson::with_max_body(self.max_frame).limit_named("--max-frame"))
             .deadline(self.deadline)
             .heartbeat_interval(self.heartbeat)
             .pool(move |pool| {

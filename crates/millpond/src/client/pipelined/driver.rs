@@ -260,6 +260,13 @@ impl<F: Framing> Driver<F> {
             if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
                 *served = Some(connection.note_served());
             }
+            // Whose words these are says more than that nobody asked for them.
+            if let Poll::Ready(Err(ReadError::Frame(error))) = &read
+                && bodies.is_empty()
+                && error.is_stranger()
+            {
+                return Err(ExchangeFailure::NoFrame(error.clone()));
+            }
             if !bodies.is_empty() || breaks_off {
                 match shared.came(id, bodies, breaks_off, unwritten, &mut self.tell) {
                     Came::Expected => {}
