@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Failure, FailureKind, LengthJson, json},
+    framing::{Direction, Failure, FailureKind, LengthJson, json},
     server::{Closed, HeartbeatLimit, Running, Server, Totals, raw},
 };
 use serde_json::Value;
@@ -72,7 +72,7 @@ impl Stage {
             let mut servers = Vec::new();
             for (max_body, max_in_flight, max_batch) in SETTINGS {
                 let (path, listener) = stage::listener().await;
-                let server = Server::builder(raw(handle))
+                let server = Server::builder(raw(handle).only_json())
                     .framing(LengthJson::with_max_body(max_body))
                     .max_in_flight(max_in_flight)
                     .max_batch(max_batch)
@@ -117,7 +117,7 @@ fn answer(body: &[u8]) -> Outcome {
 
 /// What must come of these bytes.
 fn expect(max_body: usize, wire: &[u8]) -> Expected {
-    let (items, end) = reference::all(max_body, wire);
+    let (items, end) = reference::all(Direction::Request, max_body, wire);
     let mut expected = Expected {
         outcomes: Vec::new(),
         requests: 0,
@@ -127,6 +127,7 @@ fn expect(max_body: usize, wire: &[u8]) -> Expected {
             End::Open(_) => Closed::Truncated,
             End::Refused(Refusal::Http) => Closed::Http,
             End::Refused(Refusal::Tls) => Closed::Tls,
+            End::Refused(Refusal::TooLong { .. }) => Closed::FrameTooLong,
             End::Refused(_) => Closed::ProtocolError,
         },
     };
@@ -153,6 +154,10 @@ fn expect(max_body: usize, wire: &[u8]) -> Expected {
             break;
         }
         expected.outcomes.push(outcome);
+    }
+    // Told by a reply, where one in the library's words fits.
+    if expected.closed == Closed::FrameTooLong && max_body >= 1_000 {
+        expected.outcomes.push(Outcome::Failed(FailureKind::Refused));
     }
     expected
 }
@@ -314,7 +319,7 @@ fn judge(
 /// The replies' bodies, and what is behind them.
 fn frames(max_body: usize, received: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let (mut bodies, mut rest) = (Vec::new(), received);
-    while let First::Frame(body) = reference::first(max_body, rest) {
+    while let First::Frame(body) = reference::first(Direction::Reply, max_body, rest) {
         bodies.push(body);
         rest = &rest[20 + body.len()..];
     }

@@ -1,6 +1,7 @@
 //! millpond on the command line. What a command does is in a file of its own under `commands`; how what it found is shown stands apart from
 //! that, so that the text and the JSON say the same.
 
+mod allocator;
 mod certificate;
 mod color;
 mod commands;
@@ -27,10 +28,6 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use tracing_subscriber::filter::LevelFilter;
 
 use exit::Exit;
-
-/// See Cargo.toml.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Where the flags that every command has stand in its help: behind its own.
 const GLOBAL: usize = 900;

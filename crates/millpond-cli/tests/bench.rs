@@ -373,7 +373,7 @@ fn without_a_server_there_is_nothing_to_measure() {
 
     let (finished, _) = bench(&peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", Then::Close), &[]);
     assert!(
-        finished.code == Some(5) && finished.err.contains("none"),
+        finished.code == Some(5) && finished.err.contains("this is an HTTP server"),
         "{finished:?}"
     );
 

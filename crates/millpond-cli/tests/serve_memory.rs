@@ -33,6 +33,8 @@ fn memory(process: u32, name: &str) -> usize {
 fn a_flood_of_requests_whose_replies_nobody_reads_is_bounded_and_given_back() {
     let limit = 32;
     let served = Served::start(&["--raw", "--max-bytes", &(limit * MIB).to_string()]);
+    assert_eq!(served.call(&["1"]).out, "1\n");
+    let before = memory(served.id(), "VmRSS");
     let address = served.endpoint.trim_start_matches("tcp://");
     let wire = [format!("length:{MIB:013}").as_bytes(), &vec![b'1'; MIB]].concat();
     let mut flood: Vec<(TcpStream, usize)> = Vec::new();
@@ -58,16 +60,13 @@ fn a_flood_of_requests_whose_replies_nobody_reads_is_bounded_and_given_back() {
     assert!(sent > 3 * limit, "{sent} MiB don't show a limit of {limit}");
     assert_eq!(served.call(&["1"]).out, "1\n", "a small request gets through");
     let peak = memory(served.id(), "VmHWM");
-    // What is freed last is given back when more is allocated or freed: clients that go one by one are enough.
-    for (client, _) in flood {
-        drop(client);
-        thread::sleep(Duration::from_millis(20));
-    }
+    // Nobody asks for anything from now on: what was freed is returned by itself.
+    drop(flood);
     let mut now = 0;
     until("memory is given back", || {
         now = memory(served.id(), "VmRSS");
-        now < peak - limit / 2
+        now < before + limit * 3 / 2
     });
-    println!("{sent} MiB sent: {peak} MiB at most, {now} MiB after");
-    assert!(peak <= limit + 60, "{peak} MiB");
+    println!("{before} MiB before, {sent} MiB sent: {peak} MiB at most, {now} MiB after");
+    assert!(peak <= limit + 100, "{peak} MiB");
 }

@@ -47,6 +47,9 @@ pub mod pool;
 pub mod server;
 mod span;
 #[cfg(unix)]
+mod storm;
+mod thousands;
+#[cfg(unix)]
 pub mod transport;
 
 pub use chain::Chain;

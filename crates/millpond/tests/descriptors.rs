@@ -298,6 +298,6 @@ fn a_name_that_can_not_be_looked_up_without_a_descriptor_says_so() {
         let mut used_up = UsedUp::now();
         let error = within(dialer.dial()).await.expect_err("there is no descriptor");
         used_up.give_back(4);
-        assert!(error.to_string().contains("ulimit -n"), "{error}");
+        assert!(Chain(&error).to_string().contains("ulimit -n"), "{error}");
     });
 }

@@ -2,9 +2,12 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use millpond::transport::{
-    Endpoint, Stream,
-    tls::{ClientTls, Side, TlsError},
+use millpond::{
+    Chain,
+    transport::{
+        Endpoint, Stream,
+        tls::{ClientTls, Side, TlsError},
+    },
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
@@ -80,7 +83,7 @@ impl TlsFlags {
             ("--key", self.key.as_ref()),
         ];
         let tls = tls.build().map_err(|error| {
-            let error = super::of_file(&error.to_string(), &files);
+            let error = super::of_file(&Chain(&error).to_string(), &files);
             Complaint::usage(super::in_flags(&error))
         })?;
         Ok(Some(tls))

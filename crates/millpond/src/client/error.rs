@@ -1,6 +1,7 @@
-//! Why a request brought no reply, and whether it may have been executed all the same.
+//! Why a request brought no reply, and whether it may have been executed all the same. What caused an error is its source, and not in its
+//! text; [`Chain`](crate::Chain) puts them together for people.
 
-use std::{io, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use super::failure::{ExchangeError, ExchangeFailure, Progress};
 #[cfg(feature = "tls")]
@@ -22,10 +23,10 @@ pub enum RequestError {
     #[error(transparent)]
     Acquire(#[from] AcquireError),
     /// The request can't be written as JSON.
-    #[error("the request can't be written as JSON: {0}")]
+    #[error("the request can't be written as JSON")]
     Unserializable(#[source] JsonError),
     /// The request can't be sent by this protocol: it is too long.
-    #[error("the request can't be sent: {0}")]
+    #[error("the request can't be sent")]
     Unframeable(#[source] FrameError),
     /// The deadline passed before the reply came.
     #[error("no reply within {}{}", Span(*.within), Executed(*.execution))]
@@ -36,7 +37,7 @@ pub enum RequestError {
         execution: Execution,
     },
     /// The connection ended before the reply had come.
-    #[error("the connection was lost before the reply came: {cause}{}", Executed(*.execution))]
+    #[error("the connection was lost before the reply came{}", Executed(*.execution))]
     Lost {
         /// How it ended.
         #[source]
@@ -47,7 +48,7 @@ pub enum RequestError {
     /// Two requests were written together, and the server didn't answer both: it may take what it reads at once for one request. A client
     /// that isn't [pipelined](super::ClientBuilder::pipelined) works with such servers.
     #[error(
-        "of two requests that were sent together the server answered {answered}: {cause}{}; if it takes what it reads at once for one request, as a server that doesn't look for frames does, use a client that isn't pipelined",
+        "of two requests that were sent together the server answered {answered}{}; if it takes what it reads at once for one request, as a server that doesn't look for frames does, use a client that isn't pipelined",
         Executed(*.execution)
     )]
     NotPipelining {
@@ -59,11 +60,11 @@ pub enum RequestError {
         /// Whether the request may have been executed.
         execution: Execution,
     },
-    /// What came isn't of this protocol.
-    #[error("what came for a reply is none: {0}")]
+    /// What came isn't of this protocol, or is longer than its limit.
+    #[error("the reply can't be read")]
     NoFrame(#[source] FrameError),
     /// The reply isn't what was asked for.
-    #[error("the reply isn't what was asked for: {0}")]
+    #[error("the reply isn't what was asked for")]
     Reply(#[source] JsonError),
     /// The server answered with an error. What that says of the request's execution, [`execution`](RequestError::execution) tells.
     #[error("the server answered with an error: {0}")]
@@ -71,35 +72,63 @@ pub enum RequestError {
 }
 
 /// How a connection ended.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Loss {
     /// The peer closed it.
-    #[error("the peer closed it")]
     Closed,
     /// The peer has stopped sending heartbeats.
-    #[error("the peer has stopped sending heartbeats")]
     HeartbeatMissed,
     /// The peer sends more heartbeats than [`heartbeat_limit`](super::ClientBuilder::heartbeat_limit) allows.
-    #[error("it sends more heartbeats than heartbeat_limit allows")]
     HeartbeatFlood,
     /// What came is no frame, or no reply to anything; or more came for a reply than one frame, and which of them is the reply nobody knows.
-    #[error("it sent what is no reply")]
     NoReply,
     /// An exchange that had to be answered before had no reply within its deadline: see [pipelined](super::ClientBuilder::pipelined).
-    #[error("an exchange before it on the same connection had no reply within its deadline")]
     HeadTimedOut,
     /// The runtime on which the pool was built has ended.
-    #[error("the runtime that drove it has ended")]
     RuntimeEnded,
     /// The server refused this side in the TLS handshake. By TLS 1.3 that is told only after the handshake has ended here, when the
     /// request has been sent; no server reads it then.
     #[cfg(feature = "tls")]
-    #[error("{0}")]
     Refused(Box<TlsError>),
     /// The system says so.
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Loss::Closed => "the peer closed it",
+            Loss::HeartbeatMissed => "the peer has stopped sending heartbeats",
+            Loss::HeartbeatFlood => "it sends more heartbeats than heartbeat_limit allows",
+            Loss::NoReply => "it sent what is no reply",
+            Loss::HeadTimedOut => {
+                "an exchange before it on the same connection had no reply within its deadline"
+            }
+            Loss::RuntimeEnded => "the runtime that drove it has ended",
+            #[cfg(feature = "tls")]
+            Loss::Refused(_) => "the server refused this side in the TLS handshake",
+            Loss::Io(_) => "it broke",
+        })
+    }
+}
+
+impl Error for Loss {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // What is in the box: a box is an error as well, and of no type that anybody looks for.
+            #[cfg(feature = "tls")]
+            Loss::Refused(error) => Some(&**error),
+            Loss::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Loss {
+    fn from(error: io::Error) -> Self {
+        Loss::Io(error)
+    }
 }
 
 /// Whether a request without a reply may have been executed.
@@ -114,8 +143,8 @@ pub enum Execution {
 
 struct Executed(Execution);
 
-impl std::fmt::Display for Executed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Executed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Execution::Impossible => f.write_str("; it was not executed"),
             Execution::Possible => f.write_str("; it may have been executed"),

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::{framing::FrameError, pool::Eviction};
+use crate::{chain::Chain, framing::FrameError, pool::Eviction};
 
 /// How far an exchange had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +118,6 @@ fn repeated(error: &io::Error) -> io::Error {
     }
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
+        None => io::Error::new(error.kind(), Chain(error).to_string()),
     }
 }

@@ -33,6 +33,18 @@ pub enum AcquireError {
         /// How many may.
         max_waiting: u32,
     },
+    /// A pipelined client's waiting requests hold as many bytes as may.
+    #[error(
+        "the requests that wait for a place hold {waiting_bytes} bytes, this one has {request}, and max_waiting_bytes is {max_waiting_bytes}"
+    )]
+    FullOfBytes {
+        /// How many bytes those hold that wait.
+        waiting_bytes: usize,
+        /// How many this one has, framed.
+        request: usize,
+        /// How many may wait: [the setting](crate::client::Pipelining::max_waiting_bytes).
+        max_waiting_bytes: usize,
+    },
     /// The deadline passed. What the pool looked like at that moment says why.
     #[error("acquire timed out after {}", .0)]
     TimedOut(Box<Circumstances>),

@@ -45,6 +45,9 @@ pub struct Snapshot {
     pub closing: usize,
     /// Callers that wait.
     pub waiting: usize,
+    /// Bytes of the requests that wait, in the [snapshot](crate::client::Client::snapshot) of a pipelined client.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub waiting_bytes: Option<usize>,
     /// Dials are failing, and none has been made good since.
     pub failing: bool,
     /// The last dial that failed.
@@ -238,6 +241,7 @@ impl Snapshot {
                 active: slots.count(StageName::Active) + slots.count(StageName::Granted),
                 closing: slots.count(StageName::Closing),
                 waiting: state.waiters().waiting(),
+                waiting_bytes: None,
                 failing: state.outage().failing(),
                 last_failure: None,
                 totals: *state.totals(),

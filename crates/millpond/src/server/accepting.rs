@@ -5,13 +5,13 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::Poll,
     time::Duration,
 };
 
 use tokio::{
     sync::watch,
-    task::{JoinSet, coop::unconstrained, yield_now},
+    task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -21,8 +21,10 @@ use super::{
     ledger::{Ledger, Place, Refusal, Service},
     running::Ended,
     snapshot::Closed,
+    storms::Event,
 };
 use crate::{
+    chain::Chain,
     framing::Framing,
     transport::{Accepted, Listener, Stream},
 };
@@ -36,20 +38,30 @@ const STOPPING: Duration = Duration::from_secs(1);
 /// How many connections of the backlog are taken at most as the drain begins: as many as the listener lets the kernel keep.
 const BACKLOG: usize = 4_096;
 
-/// Refusals are logged at most that often.
-const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
-
-/// Serves until it is told to drain, drains, and tells how it has ended.
+/// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it sums up what strangers have caused to be logged.
 pub(super) async fn run<F: Framing, H: Handler>(
-    mut listener: Listener,
+    listener: Listener,
     service: Arc<Service<F, H>>,
     tell: watch::Sender<Option<Ended>>,
 ) {
     let ledger = Arc::clone(&service.ledger);
+    let mut sums = pin!(ledger.storms.tell_sums(&ledger.endpoint));
+    let mut serving = pin!(serve_all(listener, service));
+    let ended = poll_fn(|cx| {
+        let ended = serving.as_mut().poll(cx);
+        let _ = sums.as_mut().poll(cx);
+        ended
+    })
+    .await;
+    tell.send_replace(Some(ended));
+}
+
+async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<Service<F, H>>) -> Ended {
+    let ledger = Arc::clone(&service.ledger);
     let mut connections = JoinSet::new();
     let failure = accept(&mut listener, &service, &mut connections).await;
     if failure.is_none() {
-        accept_the_rest(&mut listener, &service, &mut connections).await;
+        accept_the_rest(&listener, &service, &mut connections);
     }
     // Whoever connects now is refused by the kernel.
     drop(listener);
@@ -57,33 +69,34 @@ pub(super) async fn run<F: Framing, H: Handler>(
         tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, %error, "nothing can be accepted any more: the server drains");
         ledger.drain(AFTER_FAILURE);
     }
+    ledger.begin_draining();
     let forced = drain(&ledger, &mut connections).await;
     ledger.end();
+    ledger.storms.tell_rest(&ledger.endpoint);
     let unanswered = ledger.counters.totals().unanswered;
     tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
-    tell.send_replace(Some(Ended {
+    Ended {
         forced,
         unanswered,
         failure: failure.map(Arc::new),
-    }));
+    }
 }
 
-/// Accepts until the server drains, or the listener is broken.
+/// Accepts until a drain is asked for, or the listener is broken.
 async fn accept<F: Framing, H: Handler>(
     listener: &mut Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
 ) -> Option<std::io::Error> {
     let ledger = &service.ledger;
-    let mut bell = pin!(ledger.bell.notified());
-    bell.as_mut().enable();
-    let mut warnings = Warnings::default();
-    while !ledger.is_draining() {
+    let mut asked = pin!(ledger.asked.notified());
+    asked.as_mut().enable();
+    while ledger.drained_by().is_none() {
         let mut accepting = pin!(listener.accept());
         let next = poll_fn(|cx| {
             // Those that have ended leave their place in the set.
             while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
-            if bell.as_mut().poll(cx).is_ready() || ledger.is_draining() {
+            if asked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             accepting.as_mut().poll(cx).map(Some)
@@ -93,29 +106,23 @@ async fn accept<F: Framing, H: Handler>(
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => return Some(error),
         };
-        admit(service, connections, accepted, &mut warnings);
+        admit(service, connections, accepted);
     }
     None
 }
 
 /// Accepts those that have connected already, as far as there are places: the kernel resets whom it finds in the backlog as the listener is
-/// closed, with the requests that they may have sent.
-async fn accept_the_rest<F: Framing, H: Handler>(
-    listener: &mut Listener,
+/// closed, with the requests that they may have sent. The kernel is asked, for the reactor may not know yet who has come.
+fn accept_the_rest<F: Framing, H: Handler>(
+    listener: &Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
 ) {
-    // The reactor has a turn: it may not know yet who has come.
-    yield_now().await;
-    let mut warnings = Warnings::default();
-    let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
-        // The task's budget is no reason to take the backlog for empty.
-        let accepting = pin!(unconstrained(listener.accept()));
-        let Poll::Ready(Ok(accepted)) = accepting.poll(&mut cx) else {
+        let Ok(accepted) = listener.accept_at_once() else {
             return;
         };
-        admit(service, connections, accepted, &mut warnings);
+        admit(service, connections, accepted);
     }
 }
 
@@ -124,7 +131,6 @@ fn admit<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
     accepted: Accepted,
-    warnings: &mut Warnings,
 ) {
     let peer = accepted.peer_addr();
     match service.ledger.admit(peer) {
@@ -133,7 +139,7 @@ fn admit<F: Framing, H: Handler>(
         }
         Err(refusal) => {
             accepted.refuse();
-            warnings.refused(refusal, peer);
+            warn_of(&service.ledger, refusal, peer);
         }
     }
 }
@@ -142,13 +148,13 @@ fn admit<F: Framing, H: Handler>(
 /// force.
 async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
     loop {
-        let mut bell = pin!(ledger.bell.notified());
-        bell.as_mut().enable();
+        let mut asked = pin!(ledger.asked.notified());
+        asked.as_mut().enable();
         let by = ledger.drained_by().unwrap_or_else(Instant::now);
         let mut timer = pin!(sleep_until(by));
         let deadline_passed = poll_fn(|cx| {
             while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
-            if connections.is_empty() || bell.as_mut().poll(cx).is_ready() {
+            if connections.is_empty() || asked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
             timer.as_mut().poll(cx).map(|()| true)
@@ -178,7 +184,7 @@ async fn serve<F: Framing, H: Handler>(
     match Box::pin(handshake(&service.ledger, accepted, peer)).await {
         Ok(stream) => connection::run(&service, stream, peer, &mut place).await,
         Err(closed) => {
-            tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), ?closed, "connection ended");
+            tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), %closed, "connection ended");
             place.ended(closed);
         }
     }
@@ -195,7 +201,9 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
             return Poll::Ready(match shaken {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => {
-                    tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), %error, "TLS handshake failed");
+                    if ledger.storms.happened(Event::HandshakeFailed) {
+                        tracing::info!(target: "millpond::server", peer = peer.map(tracing::field::display), error = %Chain(&error), "TLS handshake failed");
+                    }
                     Err(Closed::HandshakeFailed)
                 }
                 Err(_) => Err(Closed::HandshakeTimeout),
@@ -209,26 +217,12 @@ async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>
     .await
 }
 
-/// Warns of refusals, but not of each: whoever is refused comes back.
-#[derive(Debug, Default)]
-struct Warnings {
-    last: Option<Instant>,
-    silent: u64,
-}
-
-impl Warnings {
-    fn refused(&mut self, refusal: Refusal, peer: Option<SocketAddr>) {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + BETWEEN_WARNINGS) {
-            self.silent += 1;
-            return;
-        }
-        self.last = Some(now);
-        let setting = match refusal {
-            Refusal::MaxConnections => "max_connections",
-            Refusal::PerAddress => "max_connections_per_address",
-        };
-        let others = std::mem::take(&mut self.silent);
-        tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, others, "connection refused: the limit is reached");
+fn warn_of(ledger: &Ledger, refusal: Refusal, peer: Option<SocketAddr>) {
+    let (event, setting) = match refusal {
+        Refusal::MaxConnections => (Event::MaxConnections, "max_connections"),
+        Refusal::PerAddress => (Event::PerAddress, "max_connections_per_address"),
+    };
+    if ledger.storms.happened(event) {
+        tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, "connection refused: the limit is reached");
     }
 }

@@ -11,13 +11,17 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     limits::origin,
     memory::Memory,
     settings::Settings,
     snapshot::{Closed, Counters, Snapshot, Status, count},
+    storms::Storms,
 };
 use crate::transport::Endpoint;
 
@@ -35,12 +39,17 @@ pub(super) struct Ledger {
     pub(super) endpoint: Endpoint,
     pub(super) counters: Counters,
     pub(super) memory: Memory,
+    pub(super) storms: Storms,
+    /// For long requests and replies: as many as there are workers.
+    pub(super) long_turns: Semaphore,
     since: Instant,
     open: AtomicUsize,
     handled: AtomicUsize,
     /// No entry is zero, so there are at most as many as connections.
     by_origin: Mutex<HashMap<IpAddr, usize>>,
-    /// Rung, by `notify_waiters`, after `ending` has changed.
+    /// Rung, by `notify_waiters`, after `ending` has changed: for the task that accepts.
+    pub(super) asked: Notify,
+    /// Rung, by `notify_waiters`, as the connections begin to drain.
     pub(super) bell: Notify,
     ending: Mutex<Ending>,
     /// `Status` as a number: read by every connection at every turn.
@@ -65,16 +74,19 @@ pub(super) enum Refusal {
 }
 
 impl Ledger {
-    pub(super) fn new(settings: Settings, endpoint: Endpoint) -> Self {
+    pub(super) fn new(settings: Settings, endpoint: Endpoint, workers: usize) -> Self {
         Ledger {
             memory: Memory::new(settings.max_bytes, settings.max_bytes_per_connection),
             settings,
             endpoint,
             counters: Counters::default(),
+            storms: Storms::default(),
+            long_turns: Semaphore::new(workers),
             since: Instant::now(),
             open: AtomicUsize::new(0),
             handled: AtomicUsize::new(0),
             by_origin: Mutex::new(HashMap::new()),
+            asked: Notify::new(),
             bell: Notify::new(),
             ending: Mutex::new(Ending::default()),
             status: AtomicUsize::new(OPEN),
@@ -123,19 +135,25 @@ impl Ledger {
         self.status.load(Relaxed) != OPEN
     }
 
-    /// Begins to drain, or hurries a drain that is under way.
+    /// Asks for a drain, or hurries one that is under way.
     pub(super) fn drain(&self, within: Duration) {
         // A century from now is as good as never.
         let by = Instant::now() + within.min(Duration::from_secs(100 * 365 * 24 * 3_600));
         {
             let mut ending = self.ending.lock();
             ending.by = Some(ending.by.map_or(by, |before| before.min(by)));
-            let _ = self.status.compare_exchange(OPEN, DRAINING, Relaxed, Relaxed);
         }
+        self.asked.notify_waiters();
+    }
+
+    /// Has the connections drain, once the listener is closed. In this order: a client that is told of the end may connect again at once, and
+    /// the kernel would reset what it finds in the backlog as the listener is closed.
+    pub(super) fn begin_draining(&self) {
+        self.status.store(DRAINING, Relaxed);
         self.bell.notify_waiters();
     }
 
-    /// When what is left is closed by force, once it drains.
+    /// When what is left is closed by force, if a drain was asked for.
     pub(super) fn drained_by(&self) -> Option<Instant> {
         self.ending.lock().by
     }

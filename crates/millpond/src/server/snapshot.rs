@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -123,8 +124,10 @@ pub enum Closed {
     Truncated,
     /// It was reset, or broke otherwise.
     Broken,
-    /// What came was no frame, or one that is too long.
+    /// What came was no frame.
     ProtocolError,
+    /// A frame was longer than the framing allows.
+    FrameTooLong,
     /// What came was HTTP.
     Http,
     /// What came was a TLS handshake, and this port speaks none.
@@ -154,11 +157,12 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 17] = [
+    const ALL: [Closed; 18] = [
         Closed::ByPeer,
         Closed::Truncated,
         Closed::Broken,
         Closed::ProtocolError,
+        Closed::FrameTooLong,
         Closed::Http,
         Closed::Tls,
         Closed::HandshakeFailed,
@@ -173,6 +177,32 @@ impl Closed {
         Closed::Drained,
         Closed::Forced,
     ];
+}
+
+/// In words that follow "closed": `by its client`, `by idle_timeout`.
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Closed::ByPeer => "by its client",
+            Closed::Truncated => "by its client, within a frame",
+            Closed::Broken => "since it broke",
+            Closed::ProtocolError => "since what came was no frame",
+            Closed::FrameTooLong => "since a frame was too long",
+            Closed::Http => "since what came was HTTP",
+            Closed::Tls => "since what came was a TLS handshake",
+            Closed::HandshakeFailed => "since the TLS handshake failed",
+            Closed::HandshakeTimeout => "by handshake_timeout",
+            Closed::HeaderTimeout => "by header_timeout",
+            Closed::BodyTimeout => "by body_timeout and least_rate",
+            Closed::WriteTimeout => "by write_timeout and least_rate",
+            Closed::IdleTimeout => "by idle_timeout",
+            Closed::HeartbeatMissed => "since its client's heartbeats have stopped",
+            Closed::HeartbeatFlood => "by heartbeat_limit",
+            Closed::ToldFailure => "to tell of a failure",
+            Closed::Drained => "since the server drains",
+            Closed::Forced => "by force",
+        })
+    }
 }
 
 #[cfg(feature = "serde")]

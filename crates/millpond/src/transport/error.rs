@@ -1,8 +1,9 @@
-//! Why an endpoint could not be reached: in which phase, at which addresses, after how long, and what to do about it.
+//! Why an endpoint could not be reached: in which phase, at which addresses, after how long, and what to do about it. What the system, TLS or a
+//! hook said is the source; [`Chain`](crate::Chain) prints it behind the rest.
 
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::span::Span;
+use crate::{chain::Plain, span::Span};
 
 /// What a dial does, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +89,7 @@ pub enum ConnectFailure {
 
 /// An endpoint that could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {endpoint}: {cause}")]
+#[error("can't listen on {endpoint}")]
 #[non_exhaustive]
 pub struct ListenError {
     /// The endpoint, as text.
@@ -103,13 +104,13 @@ pub struct ListenError {
 #[non_exhaustive]
 pub enum ListenFailure {
     /// The name could not be looked up.
-    #[error("its name could not be looked up: {}", Plain(.0))]
+    #[error("its name could not be looked up")]
     Resolve(#[source] io::Error),
     /// The name has no address.
     #[error("its name has no address")]
     NoAddress,
     /// The system refused.
-    #[error("{}{}", Plain(.0), listening_hint(.0))]
+    #[error("{}", listening_hint(.0))]
     Socket(#[from] io::Error),
     /// There is a file at the socket's path that is no socket.
     #[error("there is a file or a folder at this path, and no socket: choose another path, or remove it")]
@@ -122,13 +123,13 @@ pub enum ListenFailure {
 
 fn listening_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => ": somebody listens there already; stop that, or choose another",
-        io::ErrorKind::AddrNotAvailable => ": that isn't an address of this machine",
+        io::ErrorKind::AddrInUse => "somebody listens there already; stop that, or choose another",
+        io::ErrorKind::AddrNotAvailable => "that isn't an address of this machine",
         io::ErrorKind::PermissionDenied => {
-            ": ports below 1024 and others' folders are not for everybody; choose another, or run it with that right"
+            "ports below 1024 and others' folders are not for everybody; choose another, or run it with that right"
         }
-        io::ErrorKind::NotFound => ": the folder doesn't exist",
-        _ => "",
+        io::ErrorKind::NotFound => "the folder doesn't exist",
+        _ => "the system refuses",
     }
 }
 
@@ -152,20 +153,6 @@ impl fmt::Display for Attempt {
         match &self.explanation {
             Some(explanation) => write!(f, "{} ({explanation})", Plain(&self.error)),
             None => Plain(&self.error).fmt(f),
-        }
-    }
-}
-
-/// A system's error as people write it: without its number.
-struct Plain<'e>(&'e io::Error);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        let number = self.0.raw_os_error().map(|code| format!(" (os error {code})"));
-        match number.and_then(|number| text.strip_suffix(number.as_str())) {
-            Some(words) => f.write_str(&words.to_lowercase()),
-            None => f.write_str(&text),
         }
     }
 }
@@ -196,49 +183,57 @@ impl ConnectError {
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConnectFailure::Resolve(error) => write!(f, "its name could not be looked up: {}", Plain(error)),
+            ConnectFailure::Resolve(_) => f.write_str("its name could not be looked up"),
             ConnectFailure::NoAddress => f.write_str("its name has no address"),
             ConnectFailure::Unreachable { attempts, stale } => {
-                write_attempts(f, attempts)?;
-                match stale {
-                    Some(error) => write!(
-                        f,
-                        "; and looking its name up again failed: {}",
-                        Plain(error)
-                    ),
-                    None => Ok(()),
+                if let Some(error) = stale {
+                    write!(f, "looking its name up again failed: {}; ", Plain(error))?;
                 }
+                write_attempts(f, attempts)
             }
             ConnectFailure::TimedOut { phase, limit } => {
                 write!(f, "no answer within {}, while {}", Span(*limit), phase.doing())
             }
             #[cfg(feature = "tls")]
-            ConnectFailure::Tls { address, error } => write!(f, "{address}: {error}"),
+            ConnectFailure::Tls { address, .. } => write!(f, "the TLS handshake with {address} failed"),
             #[cfg(feature = "tls")]
-            ConnectFailure::TlsSettings(error) => error.fmt(f),
+            ConnectFailure::TlsSettings(_) => f.write_str("there are no CA certificates to check its certificate by"),
             #[cfg(feature = "tls")]
             ConnectFailure::NoServerName => f.write_str(
                 "its name can be in no certificate: set the name that the server's certificate is for with server_name",
             ),
             ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
-            ConnectFailure::Hook(error) => write!(f, "preparing the connection failed: {error}"),
+            ConnectFailure::Hook(_) => f.write_str("preparing the connection failed"),
         }
     }
 }
 
+/// All attempts; what the last one failed by is the source.
 fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[Attempt]) -> fmt::Result {
-    for (index, attempt) in attempts.iter().enumerate() {
-        if index > 0 {
-            f.write_str("; ")?;
-        }
-        write!(f, "{attempt}")?;
+    let Some((last, before)) = attempts.split_last() else {
+        return f.write_str("no address was tried");
+    };
+    for attempt in before {
+        write!(f, "{attempt}; ")?;
     }
-    Ok(())
+    match (last.address, &last.explanation) {
+        (Some(address), Some(explanation)) => write!(f, "{address} ({explanation})"),
+        (Some(address), None) => write!(f, "{address}"),
+        (None, Some(explanation)) => f.write_str(explanation),
+        (None, None) => f.write_str("connecting failed"),
+    }
 }
 
+/// The text has the cause's in it; the source is the cause's.
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.cause {
+        self.cause.source()
+    }
+}
+
+impl Error for ConnectFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
             ConnectFailure::Resolve(error) => Some(error),
             ConnectFailure::Unreachable { attempts, .. } => Some(&attempts.last()?.error),
             ConnectFailure::TimedOut { .. } | ConnectFailure::NoAddress | ConnectFailure::PortZero => None,
@@ -301,7 +296,7 @@ mod tests {
             stale: None,
         });
         assert_eq!(
-            unreachable.to_string(),
+            crate::Chain(&unreachable).to_string(),
             "tcp://db:80 could not be reached, after 1.2 s: 10.0.0.1:80: connection refused (nothing listens there); \
              10.0.0.1:80: connection timed out"
         );
@@ -313,6 +308,34 @@ mod tests {
             slow.to_string(),
             "tcp://db:80 could not be reached, after 1.2 s: no answer within 1 s, while in the TLS handshake"
         );
+    }
+
+    #[test]
+    fn what_failed_last_is_the_source_and_not_in_the_text() {
+        let system = io::Error::from_raw_os_error;
+        let unreachable = |attempts, stale| ConnectFailure::Unreachable { attempts, stale };
+        for cause in [
+            ConnectFailure::Resolve(system(110)),
+            unreachable(vec![attempt(111, None)], None),
+            unreachable(vec![attempt(111, Some("nothing listens there"))], None),
+            unreachable(vec![attempt(113, None), attempt(111, None)], Some(system(5))),
+            ConnectFailure::Hook(Box::new(system(104))),
+            #[cfg(feature = "tls")]
+            ConnectFailure::Tls {
+                address: ([10, 0, 0, 1], 443).into(),
+                error: Box::new(crate::transport::tls::TlsError::Truncated),
+            },
+            #[cfg(feature = "tls")]
+            ConnectFailure::TlsSettings(Box::new(crate::transport::tls::TlsConfigError::NoIdentity)),
+        ] {
+            let error = error(cause);
+            let source = error.source().expect("a cause").to_string();
+            let plain = source.split(" (os error").next().expect("words").to_lowercase();
+            assert!(
+                !error.to_string().to_lowercase().contains(&plain),
+                "{error}: {source}"
+            );
+        }
     }
 
     #[test]

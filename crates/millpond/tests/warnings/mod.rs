@@ -1,4 +1,4 @@
-//! Hears what pools warn and inform of through `tracing`.
+//! Hears what pools, or others, warn and inform of through `tracing`.
 //!
 //! A test that uses this is the only one of its process: `tracing` caches for all threads who is interested
 //! in an event, as seen by whichever thread meets it first, and other tests' threads hear nothing.
@@ -14,12 +14,28 @@ use tracing::{
     span,
 };
 
-#[derive(Clone, Default)]
-pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
+#[derive(Clone)]
+pub(crate) struct Warnings {
+    target: &'static str,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for Warnings {
+    fn default() -> Self {
+        Warnings::of("millpond::pool")
+    }
+}
 
 impl Warnings {
+    pub(crate) fn of(target: &'static str) -> Self {
+        Warnings {
+            target,
+            heard: Arc::default(),
+        }
+    }
+
     pub(crate) fn heard(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.heard.lock().unwrap().clone()
     }
 }
 
@@ -33,7 +49,7 @@ impl Visit for Fields {
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target() == "millpond::pool"
+        *metadata.level() <= Level::INFO && metadata.target() == self.target
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
@@ -43,7 +59,7 @@ impl Subscriber for Warnings {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields(String::new());
         event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
+        self.heard.lock().unwrap().push(fields.0);
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}

@@ -208,7 +208,7 @@ impl Short {
             .dialer
             .dial()
             .await
-            .map_err(|error| Miss::of_connecting(&error, error.to_string()))?
+            .map_err(|error| Miss::of_connecting(&error, Chain(&error).to_string()))?
             .stream;
         self.opened.fetch_add(1, Ordering::Relaxed);
         let reply = exchange_over(&mut stream, &self.wire, body).await;
@@ -243,14 +243,22 @@ fn lost(error: io::Error) -> Miss {
     }
     Miss {
         kind: ErrorKind::Lost,
-        said: format!("the connection was lost before the reply came: {error}"),
+        said: format!("the connection was lost before the reply came: {}", Chain(&error)),
     }
+}
+
+/// What the library says of lengths: there is no flag for the longest reply.
+fn in_bench(text: &str) -> String {
+    text.replace(
+        "; LengthJson::with_max_body raises it",
+        ", and bench takes no longer ones",
+    )
 }
 
 fn no_frame(error: FrameError) -> Miss {
     Miss {
         kind: ErrorKind::Protocol,
-        said: format!("what came for a reply is none: {error}"),
+        said: in_bench(&format!("the reply can't be read: {error}")),
     }
 }
 
@@ -322,7 +330,7 @@ impl Drop for Open<'_> {
 
 impl Miss {
     fn of_request(error: &RequestError) -> Miss {
-        let said = Chain(error).to_string();
+        let said = in_bench(&Chain(error).to_string());
         match error {
             RequestError::Acquire(AcquireError::Unavailable { .. }) => Miss::of_connecting(error, said),
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => Miss {

@@ -15,6 +15,7 @@ mod usage;
 mod warnings;
 mod wire;
 
+use millpond::Chain;
 use std::{
     fs, io,
     num::NonZero,
@@ -236,14 +237,16 @@ async fn measure(plan: &Plan, screen: &mut Screen, stop: &Stop) -> Result<Result
         }
     };
     let measured = run::run(plan, server, screen, stop).await;
-    let measured = measured.map_err(|error| Complaint::usage(error.to_string()))?;
+    let measured = measured.map_err(|error| Complaint::usage(Chain(&error).to_string()))?;
     Ok(conclude::conclude(plan, measured, stop.is_stopped()))
 }
 
 /// Why there is nothing to measure.
 fn complaint(error: FirstContact) -> Complaint {
     match error {
-        FirstContact::Unreachable(error) => Complaint::of(Exit::Connect, &in_flags(&error.to_string())),
+        FirstContact::Unreachable(error) => {
+            Complaint::of(Exit::Connect, &in_flags(&Chain(&error).to_string()))
+        }
         FirstContact::TimedOut { within } => Complaint::of(
             Exit::Timeout,
             &format!(
@@ -263,7 +266,7 @@ fn complaint(error: FirstContact) -> Complaint {
 }
 
 fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result<(), Complaint> {
-    let not_drawn = |error: report::plots::NotDrawn| Complaint::of(Exit::Failure, &error);
+    let not_drawn = |error: report::plots::NotDrawn| Complaint::of(Exit::Failure, &Chain(&error));
     if let Some(file) = &arguments.html {
         write("--html", file, &report::html::html(results).map_err(not_drawn)?)?;
     }

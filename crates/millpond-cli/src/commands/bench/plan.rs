@@ -4,6 +4,7 @@ use std::{fs, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use memchr::memmem::Finder;
 use millpond::{
+    Chain,
     framing::{LengthJson, json},
     transport::{Endpoint, tls::ClientTls},
 };
@@ -153,7 +154,7 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
         (FramingName::LengthJson, None) => {
             let body = given.unwrap_or_else(|| BODY.into());
             json::check(&body)
-                .map_err(|error| Complaint::usage(format!("the request isn't JSON: {error}")))?;
+                .map_err(|error| Complaint::usage(format!("the request isn't JSON: {}", Chain(&error))))?;
             let longest = LengthJson::DEFAULT_MAX_BODY.max(body.len());
             (Wire::LengthJson(LengthJson::with_max_body(longest)), body)
         }

@@ -103,7 +103,10 @@ pub(super) fn judge(plan: &Plan, reply: Bytes) -> Result<Bytes, Failure> {
     if plan.bodies == Bodies::Json
         && let Err(error) = json::check(&reply)
     {
-        let message = format!("the reply isn't JSON: {error}; --raw prints it as it is");
+        let message = format!(
+            "the reply isn't JSON: {}; --raw prints it as it is",
+            Chain(&error)
+        );
         return Err(Failure::ours(Exit::Protocol, FailureKind::Unavailable, message));
     }
     Ok(reply)

@@ -8,6 +8,7 @@ use std::{ffi::OsString, num::NonZeroUsize, os::unix::ffi::OsStrExt, sync::Arc, 
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     client::{Client, ErrorReplies, Pipelining, RequestError, Requests},
     framing::{
         LengthJson,
@@ -193,7 +194,7 @@ fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint>
     json::check(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
         let (place, hint) = (place(&text, &error), hint(&text));
-        Complaint::usage(format!("the request isn't JSON: {error}{place}{hint}"))
+        Complaint::usage(format!("the request isn't JSON: {}{place}{hint}", Chain(&error)))
     })
 }
 
@@ -243,7 +244,7 @@ impl Plan {
         pipelining: Option<Pipelining>,
     ) -> Result<Client, Complaint> {
         let built = Client::dialled_by(self.dialer())
-            .framing(LengthJson::with_max_body(self.max_frame))
+            .framing(LengthJson::with_max_body(self.max_frame).limit_named("--max-frame"))
             .deadline(self.deadline)
             .heartbeat_interval(self.heartbeat)
             .pool(move |pool| {
@@ -258,7 +259,7 @@ impl Plan {
             None => built,
         };
         let built = built.build();
-        built.map_err(|error| Complaint::usage(error.to_string()))
+        built.map_err(|error| Complaint::usage(Chain(&error).to_string()))
     }
 
     /// One exchange.

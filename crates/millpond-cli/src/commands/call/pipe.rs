@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     client::{Client, Pipelining},
     framing::{FailureKind, json},
 };
@@ -169,7 +170,7 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Fai
     if plan.bodies == Bodies::Json
         && let Err(error) = json::check(&line.bytes)
     {
-        let message = format!("the line isn't JSON: {error}");
+        let message = format!("the line isn't JSON: {}", Chain(&error));
         return Err(Failure::ours(Exit::Usage, FailureKind::Malformed, message));
     }
     let reply = plan.exchange(client, &line.bytes).await?;

@@ -32,11 +32,11 @@ const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerError {
-    #[error("no thread for the server could be started: {0}")]
+    #[error("no thread for the server could be started")]
     Thread(#[source] io::Error),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("the server can't serve: {0}")]
+    #[error("the server can't serve")]
     Serve(#[from] ServeError),
     #[error("the server's thread has ended")]
     Ended,

@@ -15,7 +15,7 @@ mod unkind;
 
 use std::{fmt, io, num::NonZero, thread, time::Duration};
 
-use millpond::{client::RequestError, pool::BuildError};
+use millpond::{Chain, client::RequestError, pool::BuildError};
 use tokio::runtime::{self, Runtime};
 
 use self::{
@@ -84,11 +84,11 @@ impl Arguments {
 /// Why the demo couldn't go on.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
-    #[error("{0}")]
+    #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("the pool can't be built: {0}")]
+    #[error("the pool can't be built")]
     Pool(#[from] BuildError),
-    #[error("a request of the first scene failed: {0}")]
+    #[error("a request of the first scene failed")]
     Scene(#[from] RequestError),
 }
 
@@ -119,7 +119,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     );
     if let Err(error) = runtime.block_on(play(arguments, &mut summary, &mut screen, &stop)) {
         screen.keep();
-        return Err(failed("", &error));
+        return Err(failed("", &Chain(&error)));
     }
     summary.interrupted = stop.is_stopped();
     show(&summary, arguments, &mut screen)

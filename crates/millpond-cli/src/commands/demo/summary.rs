@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use millpond::{
+    Chain,
     client::{HeartbeatTotals, RetryTotals},
     pool::Eviction,
 };
@@ -165,7 +166,7 @@ impl Summary {
             Restart::Done => self.restarts += 1,
             Restart::Failed(error) => self
                 .unexpected
-                .push(format!("the server could not be restarted: {error}")),
+                .push(format!("the server could not be restarted: {}", Chain(error))),
         }
         self.judge(
             "under load",

@@ -6,7 +6,10 @@ use std::{
     io::{self, BufRead, BufReader, Read},
 };
 
-use millpond::transport::system::{TcpSocket, Telling, sockets};
+use millpond::{
+    Chain,
+    transport::system::{TcpSocket, Telling, sockets},
+};
 
 use crate::text::escaped;
 
@@ -58,7 +61,7 @@ impl Unread {
             io::ErrorKind::PermissionDenied => Unread::NotAllowed { path },
             _ => Unread::Failed {
                 path,
-                reason: escaped(&error.to_string()),
+                reason: escaped(&Chain(error).to_string()),
             },
         }
     }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use millpond::transport::{Endpoint, Keepalive, Stream};
+use millpond::{
+    Chain,
+    transport::{Endpoint, Keepalive, Stream},
+};
 use tokio::{
     io::AsyncReadExt,
     select,
@@ -88,7 +91,7 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
             return Waited {
                 limit,
                 took: Duration::ZERO,
-                end: End::NoConnection(error.cause.to_string()),
+                end: End::NoConnection(Chain(&error.cause).to_string()),
                 heard: 0,
                 over,
             };
@@ -144,7 +147,7 @@ fn ended(error: &io::Error) -> End {
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
             End::Reset
         }
-        _ => End::Lost(error.to_string()),
+        _ => End::Lost(Chain(error).to_string()),
     }
 }
 

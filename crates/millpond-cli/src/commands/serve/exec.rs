@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
+    Chain,
     framing::{Failure, FailureKind, json},
     server::Bodies,
 };
@@ -145,7 +146,8 @@ impl Exec {
         if self.bodies == Bodies::Opaque {
             return Ok(Bytes::copy_from_slice(output));
         }
-        json::check(output).map_err(|error| failed(format!("the program's output isn't JSON: {error}")))?;
+        json::check(output)
+            .map_err(|error| failed(format!("the program's output isn't JSON: {}", Chain(&error))))?;
         // Most programs end it with a line end, which is no part of a value.
         Ok(Bytes::copy_from_slice(output.trim_ascii()))
     }

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use millpond::transport::tls::ServerTls;
+use millpond::{Chain, transport::tls::ServerTls};
 use tokio::task::spawn_blocking;
 
 use super::events::{DoubtfulCertificate, Events, NotReloaded, Reloaded};
@@ -43,7 +43,8 @@ pub(super) async fn reload(certificates: Option<&Certificates>, events: &Events)
             }
         }
         Ok(Err(error)) => events.tell(&NotReloaded::new(&format!(
-            "{error}; the old certificates stay in use"
+            "{}; the old certificates stay in use",
+            Chain(&error)
         ))),
         Err(error) => events.tell(&NotReloaded::new(&error.to_string())),
     }

@@ -10,6 +10,7 @@ mod plan;
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use millpond::{
+    Chain,
     framing::LengthJson,
     server::{Ended, Running, Server},
     transport::{Endpoint, Host, Listener},
@@ -22,6 +23,7 @@ use self::{
     plan::Plan,
 };
 use crate::{
+    allocator,
     complaint::Complaint,
     exit::Exit,
     stderr,
@@ -151,10 +153,10 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
     let mut signals = Signals::new().map_err(cant_hear)?;
     let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
-    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &error))?;
+    let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
     let endpoint = listener
         .endpoint()
-        .map_err(|error| Complaint::of(Exit::Failure, &error))?;
+        .map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
     check_exposure(&endpoint, &plan)?;
 
     let certificates = plan.certificates.clone();
@@ -164,6 +166,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
         .as_ref()
         .and_then(|certificates| DoubtfulCertificate::of(&certificates.files));
     let server = start(plan, listener)?;
+    tokio::spawn(allocator::return_memory());
     events.tell(&listening);
     if let Some(few_descriptors) = few_descriptors {
         events.tell(&few_descriptors);
@@ -188,7 +191,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     match &ended.failure {
         Some(error) => Err(Complaint::of(
             Exit::Failure,
-            &format!("the listener failed: {error}"),
+            &format!("the listener failed: {}", Chain(&**error)),
         )),
         None if ended.forced > 0 || ended.unanswered > 0 => Ok(Exit::Failure),
         None => Ok(Exit::Ok),
@@ -198,7 +201,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
 fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
     let max_frame = plan.max_frame;
     let mut builder = Server::builder(plan.handler)
-        .framing(LengthJson::with_max_body(max_frame))
+        .framing(LengthJson::with_max_body(max_frame).limit_named("--max-frame"))
         .max_connections(plan.max_connections)
         .max_connections_per_address(plan.max_connections_per_address)
         .max_bytes(plan.max_bytes)
@@ -211,7 +214,7 @@ fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
     }
     builder
         .serve(listener)
-        .map_err(|error| Complaint::of(Exit::Usage, &error))
+        .map_err(|error| Complaint::of(Exit::Usage, &Chain(&error)))
 }
 
 /// Drains; a second signal closes what is left.

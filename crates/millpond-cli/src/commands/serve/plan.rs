@@ -10,6 +10,7 @@ use std::{
 };
 
 use millpond::{
+    Chain,
     server::Bodies,
     transport::{
         Endpoint, ListenOptions,
@@ -114,7 +115,7 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
             ];
             let tls = tls
                 .build()
-                .map_err(|error| Complaint::usage(of_file(&error.to_string(), &files)))?;
+                .map_err(|error| Complaint::usage(of_file(&Chain(&error).to_string(), &files)))?;
             let files = Files {
                 certificate: certificates.clone(),
                 key: key.clone(),

@@ -1,6 +1,6 @@
 //! Many exchanges in flight on one connection, answered in the order of their requests.
 //!
-//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when nothing was begun on it for a tick.
+//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when nothing was begun on it, nor answered, for a tick.
 //! All callers are in one queue (`state.rs`); who is first takes the next place on a pipeline, and his request is sent then, whether or not he is
 //! polled: nobody who sleeps holds a place. What is ready at the same time is written together (`wire.rs`, `driver.rs`), which is
 //! where the speed comes from: throughput follows the number of writes.
@@ -37,7 +37,7 @@ use super::{
 use crate::{
     framed::with_encoded,
     framing::{Direction, FrameError, Framing},
-    pool::{AcquireError, Connection, Lender, Pool, Priority, Recall, Refusal, sync::Mutex},
+    pool::{AcquireError, Connection, InvalidSetting, Lender, Pool, Priority, Recall, Refusal, sync::Mutex},
 };
 
 /// How many exchanges a client keeps in flight on one connection: see [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined).
@@ -45,6 +45,7 @@ use crate::{
 pub struct Pipelining {
     depth: usize,
     max_bytes: usize,
+    max_waiting_bytes: usize,
 }
 
 impl Pipelining {
@@ -60,6 +61,23 @@ impl Pipelining {
         self.max_bytes = bytes;
         self
     }
+
+    /// Bytes of the requests that wait for a place at most, at least 1. Default 64 MiB: the pool's
+    /// [`max_waiting`](crate::pool::Builder::max_waiting) bounds their number, and 1,024 of a MiB each would hold a GiB. `usize::MAX` is no bound.
+    ///
+    /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once. One that finds nobody waiting is taken however
+    /// long it is; so is the second of the two by which a server shows that it reads frames.
+    pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
+        self.max_waiting_bytes = bytes;
+        self
+    }
+
+    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
+        match self.max_waiting_bytes {
+            0 => Err(InvalidSetting::new("max_waiting_bytes", "0".into(), "at least 1")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Pipelining {
@@ -67,6 +85,7 @@ impl Default for Pipelining {
         Pipelining {
             depth: 128,
             max_bytes: 1 << 20,
+            max_waiting_bytes: 64 << 20,
         }
     }
 }
@@ -74,8 +93,17 @@ impl Default for Pipelining {
 /// How often a pipeline's driver looks at the clock.
 pub(super) const LOOK: Duration = Duration::from_millis(25);
 
+/// A reply, and on which pipeline it came.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) body: Bytes,
+    /// Until when it was due, if anybody has looked at the clock.
+    pub(super) deadline: Option<Instant>,
+    came_on: state::Id,
+}
+
 /// What a caller is told.
-type Answer = Result<Bytes, Box<Failed>>;
+type Answer = Result<Reply, Box<Failed>>;
 
 type Sender = oneshot::Sender<Answer>;
 
@@ -119,6 +147,17 @@ pub(super) struct Pipelines<F: Framing> {
     shared: Arc<Shared<F>>,
 }
 
+/// What all pipelines have to do.
+pub(super) struct Load {
+    /// How many callers wait, and the bytes of their requests.
+    pub(super) waiting: usize,
+    pub(super) waiting_bytes: usize,
+    /// How many leases are under way.
+    pub(super) leasing: usize,
+    /// On which connection of the pool how many exchanges are in flight.
+    pub(super) in_flight: Vec<(u64, usize)>,
+}
+
 /// What callers and drivers share.
 struct Shared<F: Framing> {
     lender: Arc<Lender<Sessions<F>>>,
@@ -127,6 +166,8 @@ struct Shared<F: Framing> {
     unread: AtomicUsize,
     /// The pool's verbs that have been taken into account.
     verbs: AtomicU64,
+    /// The setting.
+    max_waiting_bytes: usize,
     /// How long a reply is waited for whose caller has gone.
     patience: Duration,
     tasks: parking_lot::Mutex<Tasks>,
@@ -147,6 +188,7 @@ impl<F: Framing> Pipelines<F> {
             depth: settings.depth,
             max_bytes: settings.max_bytes,
             max_waiting: config.max_waiting as usize,
+            max_waiting_bytes: settings.max_waiting_bytes,
         };
         Pipelines {
             shared: Arc::new(Shared {
@@ -154,14 +196,22 @@ impl<F: Framing> Pipelines<F> {
                 state: Mutex::new(State::new(limits, config.max_size as usize)),
                 unread: AtomicUsize::new(0),
                 verbs: AtomicU64::new(pool.lender().verbs.load(Ordering::Acquire)),
+                max_waiting_bytes: settings.max_waiting_bytes,
                 patience: expressible(patience),
                 tasks: parking_lot::Mutex::default(),
             }),
         }
     }
 
-    /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
-    pub(super) async fn exchange(&self, body: &[u8], due: Due, priority: Priority) -> Answer {
+    /// One exchange, which waits for a place no longer than `limit`. Dropped, it costs nobody else anything: its request isn't sent if it
+    /// waits, and else its reply is dropped.
+    pub(super) async fn exchange(
+        &self,
+        body: &[u8],
+        due: Due,
+        limit: Option<Duration>,
+        priority: Priority,
+    ) -> Answer {
         let shared = &self.shared;
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
@@ -218,6 +268,16 @@ impl<F: Framing> Pipelines<F> {
             Entry::Refused(refusal) => {
                 return Err(Box::new(Failed::Acquire(shared.explain(refusal, Duration::ZERO))));
             }
+            Entry::FullOfBytes {
+                waiting_bytes,
+                request,
+            } => {
+                return Err(Box::new(Failed::Acquire(AcquireError::FullOfBytes {
+                    waiting_bytes,
+                    request,
+                    max_waiting_bytes: shared.max_waiting_bytes,
+                })));
+            }
             Entry::NeedsTime(_) => unreachable!("it was told"),
         }
         let keeps_time = awaited.rank.is_some() || drivers_may_stand_still;
@@ -229,7 +289,7 @@ impl<F: Framing> Pipelines<F> {
             }
         };
         let runtime = &shared.lender.runtime;
-        let limit = shared.lender.acquire_timeout.filter(|_| awaited.rank.is_some());
+        let limit = limit.filter(|_| awaited.rank.is_some());
         let waits_until = awaited
             .began
             .zip(limit)
@@ -252,15 +312,24 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
-    /// How many callers wait, how many leases are under way, and how many exchanges are in flight on which connection of the pool.
-    pub(super) fn load(&self) -> (usize, usize, Vec<(u64, usize)>) {
+    /// The server takes no more requests on the connection on which this reply came.
+    pub(super) fn retire(&self, reply: &Reply) {
+        let driver = self.shared.state.lock().retire(reply.came_on);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// What all pipelines have to do now.
+    pub(super) fn load(&self) -> Load {
         let state = self.shared.state.lock();
         let loads = state.loads().into_iter();
-        (
-            state.waiting(),
-            state.leasing(),
-            loads.map(|load| (load.slot.number, load.in_flight)).collect(),
-        )
+        Load {
+            waiting: state.waiting(),
+            waiting_bytes: state.waiting_bytes(),
+            leasing: state.leasing(),
+            in_flight: loads.map(|load| (load.slot.number, load.in_flight)).collect(),
+        }
     }
 }
 
@@ -290,9 +359,9 @@ struct Awaited<'s, F: Framing> {
 impl<F: Framing> Awaited<'_, F> {
     fn told(&self, told: Result<Answer, oneshot::error::RecvError>) -> Answer {
         match told {
-            Ok(Ok(body)) => {
+            Ok(Ok(reply)) => {
                 self.shared.unread.fetch_sub(1, Ordering::Relaxed);
-                Ok(body)
+                Ok(reply)
             }
             Ok(Err(failed)) => Err(failed),
             // It was left out as its time was up.

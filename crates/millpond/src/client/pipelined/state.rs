@@ -16,11 +16,14 @@
 //! 2. While somebody waits nobody overtakes him, but for one who is more urgent.
 //! 3. What is outgoing is attended to: a caller is about to write it, or the driver has been told.
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for a longer one that is alone.
-//! 5. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
+//! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or two before the peer is known to read frames.
+//! 6. Nothing is begun on a connection whose server takes no more requests.
+//! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
 
 #[cfg(test)]
 mod check;
 mod deadlines;
+mod line;
 mod outcomes;
 mod pipeline;
 #[cfg(test)]
@@ -28,15 +31,18 @@ mod tests;
 mod view;
 mod writing;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    task::Waker,
-};
+use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-pub(super) use self::outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered};
-use self::pipeline::{AttendedBy, Pipeline, Trial};
+use self::{
+    line::Line,
+    pipeline::{AttendedBy, Pipeline, Trial},
+};
+pub(super) use self::{
+    line::{Rank, Request},
+    outcomes::{Answered, Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
+};
 use crate::{
     client::{due::Due, failure::Progress},
     pool::{Priority, Recall, Refusal, Slot},
@@ -58,6 +64,7 @@ pub(super) struct Limits {
     pub(super) depth: usize,
     pub(super) max_bytes: usize,
     pub(super) max_waiting: usize,
+    pub(super) max_waiting_bytes: usize,
 }
 
 /// A pipeline, also when another has taken its place.
@@ -65,20 +72,6 @@ pub(super) struct Limits {
 pub(super) struct Id {
     at: usize,
     serial: u64,
-}
-
-/// A caller's place among those who wait: the most urgent first, then the first to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    level: usize,
-    arrival: u64,
-}
-
-/// A request that waits.
-pub(super) struct Request<K: Kinds> {
-    frame: Vec<u8>,
-    deadline: Instant,
-    reply: K::Reply,
 }
 
 /// See the module.
@@ -90,8 +83,7 @@ pub(super) struct State<K: Kinds> {
     refusal: Option<Refusal>,
     pipelines: Vec<Option<Pipeline<K>>>,
     serials: u64,
-    waiting: BTreeMap<Rank, Request<K>>,
-    arrivals: u64,
+    waiting: Line<K>,
     /// Connections being leased.
     leasing: usize,
     /// The peer has answered two requests that came together: it reads frames.
@@ -106,8 +98,7 @@ impl<K: Kinds> State<K> {
             refusal: None,
             pipelines: Vec::new(),
             serials: 0,
-            waiting: BTreeMap::new(),
-            arrivals: 0,
+            waiting: Line::new(),
             leasing: 0,
             // Where nothing ever follows an unanswered exchange there is nothing to be proven.
             proven: limits.depth == 1,
@@ -142,17 +133,21 @@ impl<K: Kinds> State<K> {
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
-        let rank = Rank {
-            level: priority.level(),
-            arrival: self.arrivals,
-        };
-        self.arrivals += 1;
+        // One that finds nobody may be as long as it likes; so may the second of two with whom the peer can be tried.
+        let passes = self.waiting.len() < 1 + usize::from(!self.proven);
+        let waiting_bytes = self.waiting.bytes();
+        if !passes && waiting_bytes.saturating_add(frame.len()) > self.limits.max_waiting_bytes {
+            return Entry::FullOfBytes {
+                waiting_bytes,
+                request: frame.len(),
+            };
+        }
         let request = Request {
             frame: frame.to_vec(),
             deadline,
             reply,
         };
-        self.waiting.insert(rank, request);
+        let rank = self.waiting.push(priority, request);
         let leases = self.lease_more();
         Entry::Waits { rank, leases }
     }
@@ -187,12 +182,9 @@ impl<K: Kinds> State<K> {
 
     /// A caller who waits has given up. Nothing, if its request is under way already.
     pub(super) fn give_up(&mut self, rank: Rank) -> Option<GivenUp<K>> {
-        let request = self.waiting.remove(&rank)?;
+        let request = self.waiting.remove(rank)?;
         // It may have been too long for the room that there is, and the next isn't.
-        let was_first = self
-            .waiting
-            .first_key_value()
-            .is_some_and(|(&next, _)| rank < next);
+        let was_first = self.waiting.first().is_some_and(|(next, _)| rank < next);
         let pipelines = self.pipelines.iter().flatten().filter(|_| was_first);
         Some(GivenUp {
             request,
@@ -214,6 +206,7 @@ impl<K: Kinds> State<K> {
             driver,
             looks_at: Some(now),
             recall: Recall::No,
+            retired: false,
             expected: VecDeque::new(),
             bytes: 0,
             outgoing: Vec::new(),
@@ -249,18 +242,18 @@ impl<K: Kinds> State<K> {
             return;
         };
         let was_empty = pipeline.expected.is_empty();
-        while let Some(first) = self.waiting.first_entry() {
-            if first.get().deadline <= now {
-                late.push(first.remove());
+        while let Some((_, first)) = self.waiting.first() {
+            if first.deadline <= now {
+                late.extend(self.waiting.pop());
                 continue;
             }
             // The peer is tried with two that are written together.
             let may_follow = proven || (was_empty && pipeline.expected.len() < 2);
-            let fits = may_follow && pipeline.has_room(first.get().frame.len(), &limits);
+            let fits = may_follow && pipeline.has_room(first.frame.len(), &limits);
             if !fits || pipeline.recall == Recall::Now {
                 break;
             }
-            let request = first.remove();
+            let request = self.waiting.pop().expect("it is first");
             let due = Due::At(request.deadline);
             pipeline.hurry |= !due.can_wait_until(pipeline.looks_at);
             pipeline.append(&request.frame, due, request.reply);
@@ -281,30 +274,31 @@ impl<K: Kinds> State<K> {
         id: Id,
         body: K::Body,
         unwritten: usize,
-        tell: &mut Vec<(K::Reply, K::Body)>,
+        tell: &mut Vec<Answered<K>>,
     ) -> Came {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return Came::Unasked;
         };
-        let written = pipeline.handed - unwritten as u64;
-        let expected = match pipeline.expected.front() {
-            Some(next) if next.begins < written => pipeline.expected.pop_front(),
-            _ => None,
-        };
-        let Some(expected) = expected else {
+        if !pipeline.owes(unwritten) {
             return Came::Unasked;
-        };
+        }
+        let written = pipeline.written(unwritten);
+        let expected = pipeline.expected.pop_front().expect("its reply is owed");
         pipeline.bytes -= expected.length;
+        // Whoever is told has a tick to say that the server takes no more.
+        pipeline.used = true;
         let ends = expected.begins + expected.length as u64;
-        let told = expected.reply.map(|reply| (reply, body));
+        let deadline = expected.deadline();
+        let told = expected.reply.map(|reply| Answered {
+            reply,
+            body,
+            deadline,
+        });
         match &mut pipeline.trial {
             Some(trial) if trial.answered == 0 => {
                 trial.answered = 1;
-                trial.until = match expected.due {
-                    Some(Due::At(deadline)) => Some(deadline),
-                    // Written together are only those who have waited.
-                    Some(Due::Within(_)) | None => None,
-                };
+                // Written together are only those who have waited, so somebody has looked at the clock.
+                trial.until = deadline;
                 trial.held = told;
             }
             Some(trial) => {
@@ -321,7 +315,12 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// Whether the pipeline may end, since nothing was begun on it since the last time; then it has.
+    /// Whether a reply may come, while so many bytes that were taken lie unwritten.
+    pub(super) fn owes(&mut self, id: Id, unwritten: usize) -> bool {
+        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.owes(unwritten))
+    }
+
+    /// Whether the pipeline may end, since nothing was begun on it nor answered since the last time; then it has.
     pub(super) fn end_if_quiet(&mut self, id: Id) -> bool {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return false;
@@ -338,6 +337,19 @@ impl<K: Kinds> State<K> {
             self.pipelines[id.at] = None;
         }
         quiet
+    }
+
+    /// The server takes no more requests on this connection: nothing more is begun on it, and it ends when all that is in flight has been
+    /// answered. The driver, who has to be woken.
+    pub(super) fn retire(&mut self, id: Id) -> Option<Waker> {
+        let pipeline = of(&mut self.pipelines, id)?;
+        pipeline.retired = true;
+        let is_news = std::mem::replace(&mut pipeline.recall, Recall::Now) != Recall::Now;
+        is_news.then(|| pipeline.driver.clone())
+    }
+
+    pub(super) fn is_retired(&mut self, id: Id) -> bool {
+        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.retired)
     }
 
     /// Connections to lease for those who wait, after a pipeline has ended, or when they have waited for long.
@@ -362,14 +374,14 @@ impl<K: Kinds> State<K> {
             return ended;
         }
         let mut pipeline = self.pipelines[id.at].take().expect("just seen");
-        let written = pipeline.handed - unwritten as u64;
+        let written = pipeline.written(unwritten);
         if let Some(trial) = &mut pipeline.trial {
             // Only two that were written together say anything of how the peer reads.
             let second = pipeline.expected.get(1 - trial.answered);
             let both = second.is_some_and(|second| second.begins < written);
             ended.trial = both.then_some(trial.answered);
-            let held = trial.held.take().map(|(reply, _)| Unanswered {
-                reply,
+            let held = trial.held.take().map(|held| Unanswered {
+                reply: held.reply,
                 progress: Progress::Answered,
                 deadline: trial.until,
             });
@@ -377,10 +389,7 @@ impl<K: Kinds> State<K> {
         }
         let mut next = true;
         for expected in pipeline.expected.drain(..) {
-            let deadline = match expected.due {
-                Some(Due::At(deadline)) => Some(deadline),
-                Some(Due::Within(_)) | None => None,
-            };
+            let deadline = expected.deadline();
             let progress = match expected.begins < written {
                 false => Progress::Unsent,
                 true if partial && next => Progress::Answered,
@@ -409,7 +418,10 @@ impl<K: Kinds> State<K> {
         self.max_pipelines = max_pipelines;
         let mut wakes = Vec::new();
         for pipeline in self.pipelines.iter_mut().flatten() {
-            let recall = recall(pipeline.slot);
+            let recall = match pipeline.retired {
+                true => Recall::Now,
+                false => recall(pipeline.slot),
+            };
             if std::mem::replace(&mut pipeline.recall, recall) != recall {
                 wakes.push(pipeline.driver.clone());
             }
@@ -470,8 +482,7 @@ impl<K: Kinds> State<K> {
     }
 
     fn refuse_waiting(&mut self) -> Vec<K::Reply> {
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_values().map(|request| request.reply).collect()
+        self.waiting.take_all().map(|request| request.reply).collect()
     }
 }
 

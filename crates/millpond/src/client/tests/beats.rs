@@ -237,8 +237,8 @@ async fn a_peer_that_stops_beating_within_an_exchange_is_dead_before_the_deadlin
     );
     assert_eq!(evicted(&client, Eviction::HeartbeatMissed), 1);
     assert_eq!(
-        error.to_string(),
-        "the connection was lost before the reply came: the peer has stopped sending heartbeats; it may have been executed"
+        Chain(&error).to_string(),
+        "the connection was lost before the reply came; it may have been executed: the peer has stopped sending heartbeats"
     );
 }
 

@@ -227,8 +227,8 @@ async fn a_connection_lost_within_a_reply_is_told_as_such() {
             panic!("closed after {at}: {error:?}");
         };
         assert_eq!(
-            error.to_string(),
-            "the connection was lost before the reply came: the peer closed it; it may have been executed"
+            Chain(&error).to_string(),
+            "the connection was lost before the reply came; it may have been executed: the peer closed it"
         );
 
         let reset = asked(&client, b"1");

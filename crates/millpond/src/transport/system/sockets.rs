@@ -4,6 +4,7 @@
 use std::{fmt, io, net::SocketAddr};
 
 use super::Transmission;
+use crate::chain::Chain;
 
 /// A TCP socket, as the kernel described it at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -296,7 +297,8 @@ mod platform {
             }),
             (Err(error), None) => Err(error),
             (Err(error), Some(refused)) => {
-                Err(io::Error::new(error.kind(), format!("{refused}; and {error}")))
+                let both = format!("{}; and {}", Chain(&refused), Chain(&error));
+                Err(io::Error::new(error.kind(), both))
             }
         }
     }

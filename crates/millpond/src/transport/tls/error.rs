@@ -1,5 +1,8 @@
 //! What can go wrong with TLS, sorted by who has to act: in the settings ([`TlsConfigError`]) and in handshakes and streams
 //! ([`TlsError`]). It is here that rustls's errors are told apart; nothing else looks into them.
+//!
+//! What rustls says is an error's source where it adds something for people, or tells it shorter than the text does; a field where the text
+//! has put all of it into words.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -16,7 +19,7 @@ const NAMED: usize = 8;
 #[non_exhaustive]
 pub enum TlsConfigError {
     /// A file can't be read.
-    #[error("{} can't be read for {wanted}: {source}", path.display())]
+    #[error("{} can't be read for {wanted}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -26,14 +29,14 @@ pub enum TlsConfigError {
         source: io::Error,
     },
     /// A file's PEM is broken: cut off, or damaged.
-    #[error("{} should hold {wanted}, but its PEM is broken: {}; was it written to the end?", path.display(), pem_words(source))]
+    #[error("{} should hold {wanted}, but its PEM is broken: {}; was it written to the end?", path.display(), pem_words(error))]
     Malformed {
         /// Which.
         path: PathBuf,
         /// What it should hold.
         wanted: &'static str,
-        /// What is wrong.
-        source: pem::Error,
+        /// What is wrong: told in the text, in words.
+        error: pem::Error,
     },
     /// A file holds something else.
     #[error("{} should hold {wanted}, and holds {found}", path.display())]
@@ -57,7 +60,7 @@ pub enum TlsConfigError {
         key: String,
     },
     /// A certificate can't be used to prove who we are.
-    #[error("the first certificate ({certificates}) can't be used: {source}")]
+    #[error("the first certificate ({certificates}) can't be used")]
     UnusableCertificate {
         /// Where it is from.
         certificates: String,
@@ -66,7 +69,7 @@ pub enum TlsConfigError {
     },
     /// A private key can't be used: an algorithm that isn't supported, or broken.
     #[error(
-        "the private key ({key}) can't be used: {source}; RSA of 2048 bits and more, ECDSA with P-256 or P-384, and Ed25519 can"
+        "the private key ({key}) can't be used; RSA of 2048 bits and more, ECDSA with P-256 or P-384, and Ed25519 can"
     )]
     UnusableKey {
         /// Where it is from.
@@ -84,8 +87,7 @@ pub enum TlsConfigError {
     },
     /// The system has no certificates that it trusts.
     #[error(
-        "no CA certificate was found, looking {looked_in}{}; install the package that brings them (ca-certificates), or name a file with ca_file",
-        source.as_ref().map(|error| format!(" ({error})")).unwrap_or_default()
+        "no CA certificate was found, looking {looked_in}; install the package that brings them (ca-certificates), or name a file with ca_file"
     )]
     NoSystemRoots {
         /// Where they were looked for.
@@ -111,7 +113,7 @@ pub enum TlsConfigError {
         length: usize,
     },
     /// rustls refuses the combination of settings.
-    #[error("rustls refuses these settings: {0}")]
+    #[error("rustls refuses these settings")]
     Refused(#[source] Error),
 }
 
@@ -186,11 +188,11 @@ pub enum TlsError {
     /// The peer's certificate is unfit in another way: revoked, forged, for another purpose. Whoever runs the peer has to act.
     #[error(
         "the peer's certificate can't be accepted, and has to be replaced there: {}",
-        fault(source)
+        fault(error)
     )]
     CertificateRejected {
-        /// What rustls says.
-        source: Error,
+        /// What rustls says: told in the text, in words.
+        error: Error,
     },
     /// The peer demands a certificate, and was given none.
     #[error("the peer demands a client certificate: give one with identity_files")]
@@ -220,7 +222,7 @@ pub enum TlsError {
     },
     /// The two sides share no version, cipher or key exchange; or the peer isn't willing to say what it misses.
     #[error(
-        "the two sides agree on no TLS version or cipher ({source}): look at min_version here and at the peer's settings; \
+        "the two sides agree on no TLS version or cipher: look at min_version here and at the peer's settings; \
          some servers say the same if they miss a client certificate"
     )]
     NothingInCommon {
@@ -259,10 +261,10 @@ pub enum TlsError {
     #[error("the peer closed without TLS's goodbye: what it sent last may be cut off")]
     Truncated,
     /// Anything else that rustls found.
-    #[error("TLS failed: {0}")]
+    #[error("TLS failed")]
     Protocol(#[source] Error),
     /// The connection under it failed.
-    #[error("the connection failed during the TLS handshake: {0}")]
+    #[error("the connection failed during the TLS handshake")]
     Io(#[source] io::Error),
 }
 
@@ -351,7 +353,7 @@ impl TlsError {
             CertificateError::Other(OtherError(error)) if error.to_string() == "CaUsedAsEndEntity" => {
                 TlsError::CaUsedAsEndEntity { error: source }
             }
-            _ => TlsError::CertificateRejected { source },
+            _ => TlsError::CertificateRejected { error: source },
         }
     }
 
@@ -416,12 +418,12 @@ fn plain(presented: &str) -> String {
 }
 
 /// What is wrong with a certificate. What rustls has no variant for is named by webpki, as `UnsupportedCriticalExtension`.
-fn fault(source: &Error) -> String {
-    let Error::InvalidCertificate(CertificateError::Other(OtherError(error))) = source else {
-        return source.to_string();
+fn fault(error: &Error) -> String {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else {
+        return error.to_string();
     };
     let mut words = String::new();
-    for character in error.to_string().chars() {
+    for character in other.to_string().chars() {
         match character.is_ascii_uppercase() {
             true if words.is_empty() => words.push(character.to_ascii_lowercase()),
             true => words.extend([' ', character.to_ascii_lowercase()]),

@@ -97,10 +97,10 @@ fn sections<'a>(
     text: &'a [u8],
 ) -> impl Iterator<Item = Result<Section, TlsConfigError>> + 'a {
     Section::pem_slice_iter(text).map(move |section| {
-        section.map_err(|source| TlsConfigError::Malformed {
+        section.map_err(|error| TlsConfigError::Malformed {
             path: path.to_owned(),
             wanted,
-            source,
+            error,
         })
     })
 }
@@ -181,7 +181,10 @@ mod tests {
     #[test]
     fn a_file_without_end_is_not_read_to_its_end() {
         let error = certificates(Path::new("/dev/zero")).expect_err("no certificates");
-        assert!(error.to_string().contains("longer than"), "{error}");
+        assert!(
+            crate::Chain(&error).to_string().contains("longer than"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::{
 use tracing::dispatcher;
 
 use super::{TlsConfigError, files::Stamp};
+use crate::chain::Chain;
 
 /// Files aren't looked at more often than this: a burst of handshakes costs one look.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -129,7 +130,7 @@ impl<S: Settings> Reloading<S> {
             watch.warned = true;
             tracing::warn!(
                 target: "millpond::transport",
-                %error,
+                error = %Chain(&error),
                 "certificate files have changed and can't be used; the old ones stay in use until they can"
             );
         }

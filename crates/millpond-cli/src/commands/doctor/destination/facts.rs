@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::transport::{
-    self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream,
-    system::{Transmission, transmissions},
+use millpond::{
+    Chain,
+    transport::{
+        self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream,
+        system::{Transmission, transmissions},
+    },
 };
 use tokio::{
     net::lookup_host,
@@ -70,7 +73,7 @@ pub(super) enum Came {
 
 impl Came {
     fn failed(error: &ConnectError) -> Came {
-        let told = error.cause.to_string();
+        let told = Chain(&error.cause).to_string();
         let is_no_route =
             |attempt: &transport::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
         match &error.cause {
@@ -136,7 +139,7 @@ impl Facts {
         let began = Instant::now();
         let answer = match timeout(LIMITS.resolve, lookup_host((name, to.port))).await {
             Ok(Ok(found)) => Ok(distinct(found)),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(Chain(&error).to_string()),
             Err(_) => Err(format!("no answer within {}", span(LIMITS.resolve))),
         };
         let found = answer.clone().unwrap_or_default();
@@ -198,14 +201,14 @@ async fn path(stream: &Stream) -> Option<Path> {
         seen: match asked.map(|answers| answers.into_iter().next().flatten()) {
             Ok(Some(seen)) => Ok(seen),
             Ok(None) => Err(String::from("the connection was closed by then")),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Chain(&error).to_string()),
         },
     })
 }
 
 async fn ports(address: SocketAddr) -> Result<Towards, String> {
     match spawn_blocking(move || Towards::ask(address)).await {
-        Ok(asked) => asked.map_err(|error| error.to_string()),
+        Ok(asked) => asked.map_err(|error| Chain(&error).to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

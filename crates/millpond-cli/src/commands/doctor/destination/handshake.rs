@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use millpond::transport::{ConnectError, ConnectFailure, Dialer, Stream, tls::TlsError};
+use millpond::{
+    Chain,
+    transport::{ConnectError, ConnectFailure, Dialer, Stream, tls::TlsError},
+};
 use rustls::HandshakeKind;
 
 use crate::{certificate::Certificate, commands::tls::refusal};
@@ -121,7 +124,7 @@ fn broken(error: &ConnectError) -> Broken {
     match &error.cause {
         ConnectFailure::Tls { error, .. } => of_tls(error),
         other => Broken {
-            error: other.to_string(),
+            error: Chain(other).to_string(),
             cure: Cure::Read,
         },
     }
@@ -139,7 +142,8 @@ fn of_tls(error: &TlsError) -> Broken {
     let (what, _) = told.split_once(": ").unwrap_or((&told, ""));
     let error = match (cure, error) {
         // Behind the colon is why the peer refused it.
-        (Cure::Read, _) | (_, TlsError::OwnCertificateRefused { .. }) => told,
+        (Cure::Read, _) => Chain(error).to_string(),
+        (_, TlsError::OwnCertificateRefused { .. }) => told,
         // Behind the colon is what to do in the library's terms, which the cure says in the program's.
         _ => what.to_owned(),
     };

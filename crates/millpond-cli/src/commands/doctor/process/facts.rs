@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::transport::system::{
-    SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside,
+use millpond::{
+    Chain,
+    transport::system::{SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},
 };
 
 use crate::commands::doctor::towards::Towards;
@@ -97,7 +98,7 @@ impl Facts {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Unseen::NotAllowed),
             // It has ended meanwhile.
             Err(_) if fs::metadata(format!("/proc/{pid}")).is_err() => return Err(Missing),
-            Err(error) => Err(Unseen::Failed(error.to_string())),
+            Err(error) => Err(Unseen::Failed(Chain(&error).to_string())),
         };
         Ok(Facts {
             pid,

@@ -21,6 +21,8 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
     Waits { rank: Rank, leases: usize },
     /// Isn't taken.
     Refused(Refusal),
+    /// Isn't taken: those who wait hold too many bytes for this request to join them.
+    FullOfBytes { waiting_bytes: usize, request: usize },
     /// Would have to wait, and hasn't said until when.
     NeedsTime(K::Reply),
 }
@@ -34,6 +36,14 @@ pub(in crate::client::pipelined) enum Came {
     Early,
     /// Nobody's.
     Unasked,
+}
+
+/// Who is told of a reply.
+pub(in crate::client::pipelined) struct Answered<K: Kinds> {
+    pub(in crate::client::pipelined) reply: K::Reply,
+    pub(in crate::client::pipelined) body: K::Body,
+    /// Until when it was due. Nothing, if nobody has looked at the clock since it began.
+    pub(in crate::client::pipelined) deadline: Option<Instant>,
 }
 
 /// What the driver finds when it looks by itself.

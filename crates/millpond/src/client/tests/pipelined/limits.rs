@@ -135,6 +135,107 @@ async fn who_finds_as_many_waiting_as_may_is_refused() {
     assert_eq!(reply_of(next).await, "6");
 }
 
+/// A pipelined client of depth 1 whose waiting requests may hold so many bytes.
+fn with_waiting_bytes(bytes: usize) -> (ClientBuilder, Port) {
+    let (builder, port) = builder(Pace::AtOnce);
+    let pipelining = Pipelining::default().depth(1).max_waiting_bytes(bytes);
+    (builder.pipelined(pipelining), port)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_as_many_bytes_waiting_as_may_is_refused() {
+    // A frame with a body of 30 bytes has 50.
+    let body = |number: usize| format!("{number:030}");
+    let length = frame(body(0).as_bytes()).len();
+    let (builder, mut port) = with_waiting_bytes(2 * length);
+    let client = builder.build().unwrap();
+    let mut all = Vec::new();
+    for number in 0..3 {
+        all.push(asked(&client, body(number)));
+        settle().await;
+    }
+    let mut far = port.accept().await;
+    assert_eq!(far.arrived().await, [body(0)]);
+    assert_eq!(client.snapshot().waiting_bytes, Some(2 * length));
+    let error = error_of(asked(&client, "3")).await;
+    assert!(
+        matches!(
+            error,
+            RequestError::Acquire(AcquireError::FullOfBytes {
+                waiting_bytes,
+                request: 21,
+                max_waiting_bytes,
+            }) if waiting_bytes == 2 * length && max_waiting_bytes == waiting_bytes
+        ),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("max_waiting_bytes is"), "{error}");
+    assert_eq!(error.execution(), Execution::Impossible);
+    // Whoever is served, or gives up, makes room.
+    far.reply(body(0).as_bytes()).await;
+    assert_eq!(far.arrived().await, [body(1)]);
+    let next = asked(&client, body(3));
+    settle().await;
+    next.abort();
+    settle().await;
+    assert_eq!(client.snapshot().waiting_bytes, Some(length));
+    all.push(asked(&client, body(3)));
+    for number in 1..4 {
+        far.reply(body(number).as_bytes()).await;
+        settle().await;
+    }
+    for (number, asked) in all.into_iter().enumerate() {
+        assert_eq!(reply_of(asked).await, body(number));
+    }
+    assert_eq!(client.snapshot().waiting_bytes, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_longer_than_may_wait_waits_if_nobody_else_does() {
+    let (builder, mut port) = with_waiting_bytes(1);
+    let client = builder.build().unwrap();
+    let first = asked(&client, "1");
+    let mut far = port.accept().await;
+    assert_eq!(far.arrived().await, ["1"]);
+    let second = asked(&client, "2".repeat(1_000));
+    settle().await;
+    let error = error_of(asked(&client, "3")).await;
+    assert!(
+        matches!(error, RequestError::Acquire(AcquireError::FullOfBytes { .. })),
+        "{error:?}"
+    );
+    far.reply(b"1").await;
+    assert_eq!(far.arrived().await, ["2".repeat(1_000)]);
+    far.reply(b"2").await;
+    assert_eq!(
+        (reply_of(first).await, reply_of(second).await),
+        ("1".into(), "2".into())
+    );
+}
+
+/// Two have to wait together for that.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_found_to_read_frames_however_few_bytes_may_wait() {
+    let (builder, mut port) = builder(Pace::AtOnce);
+    let pipelining = Pipelining::default().depth(3).max_waiting_bytes(1);
+    let client = builder.pipelined(pipelining).build().unwrap();
+    let mut far = proven(&client, &mut port).await;
+    let all = all_asked(&client, 0, 3).await;
+    assert_eq!(far.arrived().await, numbers(0..3));
+    far.replies(&numbers(0..3)).await;
+    assert_all_answered(all, 0).await;
+}
+
+#[test]
+fn that_no_bytes_may_wait_is_refused() {
+    let (builder, _port) = with_waiting_bytes(0);
+    let error = builder.build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "max_waiting_bytes is 0, and must be at least 1"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn connections_are_leased_as_load_asks_and_given_back_when_it_falls() {
     let (builder, mut port) = pipelined(4);

@@ -9,7 +9,7 @@ fn assert_not_pipelining(error: &RequestError, replies: usize, text: &str) {
     };
     assert_eq!(*answered, replies, "{error:?}");
     assert_eq!(error.execution(), Execution::Possible);
-    assert_eq!(error.to_string(), text);
+    assert_eq!(Chain(error).to_string(), text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,9 +67,9 @@ async fn a_server_that_takes_a_read_for_a_request_is_found_out() {
         assert_not_pipelining(
             &error_of(asked).await,
             1,
-            "of two requests that were sent together the server answered 1: an exchange before it on the same connection had no reply \
-             within its deadline; it may have been executed; if it takes what it reads at once for one request, as a server that doesn't \
-             look for frames does, use a client that isn't pipelined",
+            "of two requests that were sent together the server answered 1; it may have been executed; if it takes what it reads \
+             at once for one request, as a server that doesn't look for frames does, use a client that isn't pipelined: an exchange before it \
+             on the same connection had no reply within its deadline",
         );
     }
     assert_eq!(began.elapsed(), 30 * SECOND);
@@ -93,9 +93,9 @@ async fn so_is_one_that_answers_once_and_hangs_up() {
                 &error_of(asked).await,
                 answered,
                 &format!(
-                    "of two requests that were sent together the server answered {answered}: the peer closed it; it may have been executed; \
+                    "of two requests that were sent together the server answered {answered}; it may have been executed; \
                      if it takes what it reads at once for one request, as a server that doesn't look for frames does, use a client that \
-                     isn't pipelined"
+                     isn't pipelined: the peer closed it"
                 ),
             );
         }

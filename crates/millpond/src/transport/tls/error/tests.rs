@@ -92,11 +92,12 @@ fn every_error_of_a_handshake_names_its_cause_and_what_to_do() {
     for (error, side, expected, words) in cases() {
         let shown = TlsError::of_handshake(wrapped(error.clone()), side);
         assert_eq!(kind(&shown), expected, "{error:?}");
-        assert!(shown.to_string().contains(words), "{shown} has no {words:?}");
-        assert!(!shown.to_string().contains("Other("), "{shown}");
+        let said = crate::Chain(&shown).to_string();
+        assert!(said.contains(words), "{said} has no {words:?}");
+        assert!(!said.contains("Other("), "{said}");
         let source = match &shown {
-            // Its text would show what is only for programs.
-            TlsError::CaUsedAsEndEntity { error } => Some(error),
+            // Its text would show what is only for programs, or what the error's says already.
+            TlsError::CaUsedAsEndEntity { error } | TlsError::CertificateRejected { error } => Some(error),
             _ => std::error::Error::source(&shown).and_then(|source| source.downcast_ref::<Error>()),
         };
         // By their text, for errors of others aren't equal to themselves.

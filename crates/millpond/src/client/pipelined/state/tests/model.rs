@@ -24,7 +24,7 @@ pub(super) struct Exchange {
     level: u8,
     pub(super) length: usize,
     /// In milliseconds. Nothing: told, and its reply isn't next yet.
-    deadline: Option<u64>,
+    pub(super) deadline: Option<u64>,
     pub(super) at: At,
     /// Its caller has been told, whatever it was.
     pub(super) told: bool,
@@ -46,6 +46,8 @@ pub(super) struct Pipe {
     pub(super) taken: usize,
     pub(super) writer: Writer,
     pub(super) recall: Recall,
+    /// Its server takes no more.
+    pub(super) retired: bool,
     used: bool,
     /// When the driver looks; nothing while it decides.
     pub(super) looks_at: Option<u64>,
@@ -75,6 +77,7 @@ pub(super) enum Fate {
     Begun { on: Serial, write: bool, wake: bool },
     Waits { leases: usize },
     Refused(Refusal),
+    FullOfBytes { waiting_bytes: usize, request: usize },
 }
 
 impl Model {
@@ -114,6 +117,11 @@ impl Model {
 
     pub(super) fn waiting(&self) -> usize {
         self.exchanges.iter().filter(|one| one.at == At::Waiting).count()
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
+        waiting.map(|one| one.length).sum()
     }
 
     /// The most urgent, then the first to come.
@@ -183,6 +191,16 @@ impl Model {
             if self.waiting() >= self.limits.max_waiting + soon * self.limits.depth {
                 return Fate::Refused(Refusal::Full);
             }
+            let waiting_bytes = self.waiting_bytes();
+            let alone = self.waiting() == 0;
+            let tried_together = self.waiting() == 1 && !self.proven;
+            let fits = waiting_bytes + length <= self.limits.max_waiting_bytes;
+            if !(fits || alone || tried_together) {
+                return Fate::FullOfBytes {
+                    waiting_bytes,
+                    request: length,
+                };
+            }
         }
         self.exchanges.push(Exchange {
             caller,
@@ -236,6 +254,7 @@ impl Model {
             taken: 0,
             writer: Writer::Nobody,
             recall: Recall::No,
+            retired: false,
             used: true,
             looks_at: Some(now),
             hurried: true,
@@ -311,6 +330,7 @@ impl Model {
         };
         self.exchange(caller).at = At::Over;
         let pipe = self.pipe_mut(serial);
+        pipe.used = true;
         let mut told = Vec::new();
         match pipe.trial {
             Some((first, _)) if first == caller => {
@@ -450,6 +470,9 @@ impl Model {
         for pipe in self.pipes.iter_mut().flatten() {
             let before = pipe.recall;
             pipe.recall = recall(u64::from(pipe.serial));
+            if pipe.retired {
+                pipe.recall = Recall::Now;
+            }
             if pipe.recall != before {
                 woken.push(pipe.serial);
             }
@@ -460,6 +483,15 @@ impl Model {
         };
         let leases = self.lease();
         (refused, woken, leases)
+    }
+
+    /// Whether its driver is woken.
+    pub(super) fn retire(&mut self, serial: Serial) -> bool {
+        let pipe = self.pipe_mut(serial);
+        pipe.retired = true;
+        let before = pipe.recall;
+        pipe.recall = Recall::Now;
+        before != Recall::Now
     }
 
     pub(super) fn take(&mut self, serial: Serial) -> Vec<Option<Caller>> {

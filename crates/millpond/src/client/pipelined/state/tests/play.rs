@@ -83,6 +83,7 @@ impl<'t> Play<'t> {
             depth: rng.usize(1..=6),
             max_bytes: rng.usize(10..=100),
             max_waiting: rng.usize(0..=8),
+            max_waiting_bytes: [rng.usize(1..=150), usize::MAX][rng.usize(..2)],
         };
         let max_pipelines = rng.usize(1..=4);
         let patience = [30, 100, 1_000][rng.usize(..3)];
@@ -130,7 +131,8 @@ impl<'t> Play<'t> {
             111..116 => self.now += self.rng.u64(1..20),
             116..120 => self.tick(),
             120..121 => self.end(),
-            121..124 => self.reconsider(),
+            121..123 => self.reconsider(),
+            123..124 => self.retire(),
             124..132 => self.caller_comes_after_the_driver(),
             _ => self.asks_the_gone(),
         }
@@ -222,6 +224,8 @@ impl<'t> Play<'t> {
                 self.ranks.push((rank, caller));
                 self.tally.count(Edge::Waits);
                 self.tally.count_if(leases > 0, Edge::WaitsForALease);
+                let too_long = self.model.waiting_bytes() > self.model.limits.max_waiting_bytes;
+                self.tally.count_if(too_long, Edge::WaitsThoughTooLong);
                 self.why_it_waits(length);
             }
             (Entry::Refused(refusal), Fate::Refused(expected)) => {
@@ -232,6 +236,19 @@ impl<'t> Play<'t> {
                 } else {
                     Edge::RefusedOtherwise
                 });
+            }
+            (
+                Entry::FullOfBytes {
+                    waiting_bytes,
+                    request,
+                },
+                Fate::FullOfBytes {
+                    waiting_bytes: expected,
+                    request: of,
+                },
+            ) => {
+                assert_eq!((waiting_bytes, request), (expected, of));
+                self.tally.count(Edge::RefusedFullOfBytes);
             }
             (_, fate) => panic!("it should be {fate:?}"),
         }
@@ -334,6 +351,7 @@ impl<'t> Play<'t> {
         self.tally.transitions += 1;
         self.state.check();
         assert_eq!(self.state.waiting(), self.model.waiting(), "waiting");
+        assert_eq!(self.state.waiting_bytes(), self.model.waiting_bytes());
         let loads = self.state.loads().into_iter();
         let loads: Vec<_> = loads.map(|load| (load.slot.number, load.in_flight)).collect();
         let pipes = self.model.pipes.iter().flatten();
