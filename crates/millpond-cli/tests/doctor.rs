@@ -102,7 +102,7 @@ fn a_soft_limit_of_few_files_is_told() {
         assert_eq!(finished.code, Some(code), "{finished:?}");
         let finding = &document(&finished)["findings"][0];
         assert_eq!(finding["mark"], mark, "{finding}");
-        assert_eq!(finding["figures"]["soft"].to_string(), limit);
+        assert_eq!(finding["figures"]["soft_limit"].to_string(), limit);
     }
 }
 

@@ -91,3 +91,48 @@ fn errors_name_flags() {
         }
     }
 }
+
+#[test]
+fn a_file_that_cant_be_used_is_told_with_its_flag() {
+    let folder = Folder::new();
+    let authority = Authority::new();
+    let ca = authority.write(&folder, "ca.pem");
+    let (cert, key) = authority.issue(&folder, "localhost");
+    let missing = folder.file("missing.pem");
+    let to = ["call", "--to", "tls://127.0.0.1:1", "1"];
+    let listen = ["serve", "--listen", "tls://127.0.0.1:0"];
+    for (command, flags, said) in [
+        (&to[..], &["--ca", &missing][..], "error: --ca: "),
+        (
+            &to,
+            &["--ca", &ca, "--cert", &missing, "--key", &key],
+            "error: --cert: ",
+        ),
+        (&to, &["--cert", &cert, "--key", &ca], "error: --key: "),
+        (
+            &listen,
+            &["--tls-cert", &cert, "--tls-key", &missing],
+            "error: --tls-key: ",
+        ),
+        (
+            &listen,
+            &[
+                "--tls-cert",
+                &cert,
+                "--tls-key",
+                &key,
+                "--tls-client-ca",
+                &missing,
+            ],
+            "error: --tls-client-ca: ",
+        ),
+    ] {
+        let refused = run(&[command, flags].concat(), "");
+        assert_eq!(
+            (refused.code, refused.out.as_str()),
+            (Some(2), ""),
+            "{flags:?}: {refused:?}"
+        );
+        assert!(refused.err.starts_with(said), "{flags:?}: {}", refused.err);
+    }
+}

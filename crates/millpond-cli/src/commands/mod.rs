@@ -9,6 +9,8 @@ pub(crate) mod man;
 pub(crate) mod serve;
 mod tls;
 
+use std::path::PathBuf;
+
 use millpond::transport::Endpoint;
 
 use crate::{complaint::Complaint, exit::Exit};
@@ -29,6 +31,19 @@ fn in_flags(text: &str) -> String {
     })
 }
 
+/// An error about one of these files, with the flag that has named it, if a single one has.
+fn of_file(error: &str, files: &[(&str, Option<&PathBuf>)]) -> String {
+    let is_about = |path: &PathBuf| {
+        let rest = error.strip_prefix(&path.display().to_string());
+        rest.is_some_and(|rest| rest.starts_with(' '))
+    };
+    let mut named = files.iter().filter(|(_, path)| path.is_some_and(is_about));
+    match (named.next(), named.next()) {
+        (Some((flag, _)), None) => format!("{flag}: {error}"),
+        _ => error.to_owned(),
+    }
+}
+
 /// The endpoint that was given to a flag, or what is wrong with it and where.
 fn endpoint(flag: &str, text: &str) -> Result<Endpoint, Complaint> {
     text.parse()
@@ -44,6 +59,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_told_with_its_flag() {
+        let (short, long) = (PathBuf::from("ca"), PathBuf::from("ca.pem"));
+        let files = [("--ca", Some(&short)), ("--key", None), ("--cert", Some(&long))];
+        assert_eq!(of_file("ca.pem is empty", &files), "--cert: ca.pem is empty");
+        assert_eq!(of_file("ca is empty", &files), "--ca: ca is empty");
+        assert_eq!(of_file("there is no file", &files), "there is no file");
+        let twice = [("--ca", Some(&short)), ("--key", Some(&short))];
+        assert_eq!(of_file("ca is empty", &twice), "ca is empty");
+    }
 
     #[test]
     fn settings_are_named_by_their_flags() {

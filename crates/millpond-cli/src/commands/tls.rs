@@ -77,9 +77,15 @@ impl TlsFlags {
         if let Some(name) = &self.server_name {
             tls = tls.server_name(name);
         }
-        let tls = tls
-            .build()
-            .map_err(|error| Complaint::usage(super::in_flags(&Chain(&error).to_string())))?;
+        let files = [
+            ("--ca", self.ca.as_ref()),
+            ("--cert", self.cert.as_ref()),
+            ("--key", self.key.as_ref()),
+        ];
+        let tls = tls.build().map_err(|error| {
+            let error = super::of_file(&Chain(&error).to_string(), &files);
+            Complaint::usage(super::in_flags(&error))
+        })?;
         Ok(Some(tls))
     }
 }

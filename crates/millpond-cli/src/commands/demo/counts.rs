@@ -13,7 +13,9 @@ pub(super) fn pooled(at: Duration, pool: &Snapshot, per_second: f64, width: usiz
         .map(|&reason| pool.totals.evicted(reason))
         .sum();
     let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
-    let (idle, active, waiting, connecting) = (pool.idle, pool.active, pool.waiting, pool.connecting);
+    let [idle, active, waiting, connecting] =
+        [pool.idle, pool.active, pool.waiting, pool.connecting].map(|count| thousands(count as u64));
+    let evicted = thousands(evicted);
     if width < 60 {
         return format!("{at:.1} s active {active} wait {waiting} {rate}/s");
     }

@@ -26,6 +26,7 @@ use super::{
     hangup::{Certificates, Files},
 };
 use crate::{
+    commands::of_file,
     complaint::Complaint,
     descriptors::{self, PER_PROGRAM, for_programs},
 };
@@ -107,9 +108,14 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
             if let Some(authorities) = &arguments.tls_client_ca {
                 tls = tls.client_ca_file(authorities, ClientCertificates::Required);
             }
+            let files = [
+                ("--tls-cert", Some(certificates)),
+                ("--tls-key", Some(key)),
+                ("--tls-client-ca", arguments.tls_client_ca.as_ref()),
+            ];
             let tls = tls
                 .build()
-                .map_err(|error| Complaint::usage(Chain(&error).to_string()))?;
+                .map_err(|error| Complaint::usage(of_file(&Chain(&error).to_string(), &files)))?;
             let files = Files {
                 certificate: certificates.clone(),
                 key: key.clone(),
