@@ -32,7 +32,10 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
             "chain",
         ],
     ),
-    ("server", &["transport", "framing", "framed", "span", "chain", "storm"]),
+    (
+        "server",
+        &["transport", "framing", "framed", "span", "chain", "storm"],
+    ),
     ("proxy", &["client", "server", "framing", "transport", "span"]),
 ];
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use millpond::server::{Closed, Handler, HeartbeatLimit, Server, json, raw};
+use millpond::{
+    framing::{LengthJson, json::as_error_reply},
+    server::{Closed, Handler, HeartbeatLimit, Server, json, raw},
+};
 use serving::{Client, closed, connect_tcp, frame, serve, serve_tcp, serve_with, until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -315,8 +318,6 @@ async fn what_is_no_frame_closes_the_connection_after_the_replies_owed() {
         "length:0x00000000009",
         "length:000000000009{",
         "length:00000000000009",
-        "length:9999999999999",
-        "length:0000001048577",
         "LENGTH:0000000000001",
         "HeartBear",
         "\u{1}\u{2}",
@@ -340,6 +341,52 @@ async fn what_is_no_frame_closes_the_connection_after_the_replies_owed() {
         }
         drop(client);
         assert_eq!(site.closed().await, Closed::ProtocolError, "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_too_long_is_told_as_such_after_the_replies_owed() {
+    for (long, length) in [
+        ("length:9999999999999", 9_999_999_999_999_u64),
+        ("length:0000001048577", 1_048_577),
+    ] {
+        let site = serve(sleeper()).await;
+        let mut client = site.connect().await;
+        let wire = [&frame("2")[..], &frame("1"), long.as_bytes(), b"and more"].concat();
+        client.write(wire).await;
+        assert_eq!(client.reply().await, "2");
+        assert_eq!(client.reply().await, "1");
+        let told = client.reply().await;
+        let expected = format!(
+            "a frame of {length} bytes was announced, and the limit is 1048576; it is set by LengthJson::with_max_body on the server"
+        );
+        let error = as_error_reply(told.as_bytes()).expect("an error reply");
+        assert_eq!((error.code, error.message), (-32600, expected));
+        assert_eq!(client.next_reply().await, None);
+        drop(client);
+        assert_eq!(site.closed().await, Closed::FrameTooLong);
+        let totals = site.snapshot().totals;
+        assert_eq!((totals.requests, totals.failures.refused), (2, 1));
+    }
+}
+
+/// Ten times as much as is allowed, on the real clock and with the kernel's own buffers: a reset would take the reply from the client's hands.
+#[tokio::test]
+async fn a_client_that_is_still_sending_what_is_too_long_reads_that_it_is() {
+    let wire = frame(vec![b'1'; 10 << 20]);
+    for _ in 0..20 {
+        let framing = LengthJson::default().limit_named("--max-frame");
+        let (running, port) = serve_tcp(Server::builder(echo()).framing(framing)).await;
+        let mut client = connect_tcp(port).await;
+        client.stream.write_all(&wire).await.expect("no reset");
+        let told = client.rest_or_reset().await.expect("no reset");
+        let told = String::from_utf8(told).expect("UTF-8");
+        assert!(
+            told.contains("a frame of 10485760 bytes was announced") && told.contains("set by --max-frame"),
+            "{told}"
+        );
+        drop(client);
+        assert_eq!(closed(&running).await, Closed::FrameTooLong);
     }
 }
 

@@ -125,6 +125,16 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
     let more = "more connections closed: they spoke another";
     assert_told(site.running, &heard, "connection closed: it spoke another", more).await;
 
+    let site = serve_with(Server::builder(echo())).await;
+    for _ in 0..CLIENTS {
+        let mut client = site.connect().await;
+        client.write("length:0001234567890").await;
+        client.rest().await;
+    }
+    let more = "more connections closed: a frame was longer than the limit";
+    let first = "length=1234567890 limit=1048576 setting=\"LengthJson::with_max_body\"";
+    assert_told(site.running, &heard, first, more).await;
+
     let site = serve_with(Server::builder(echo()).framing(Wrong)).await;
     for _ in 0..CLIENTS {
         let mut client = site.connect().await;

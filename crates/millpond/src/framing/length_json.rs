@@ -52,6 +52,7 @@ const TLS: &[u8; 2] = &[0x16, 0x03];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthJson {
     max_body: usize,
+    limit_set_by: &'static str,
 }
 
 impl LengthJson {
@@ -67,7 +68,15 @@ impl LengthJson {
         let largest = usize::try_from(LengthJson::LARGEST_BODY).unwrap_or(usize::MAX);
         LengthJson {
             max_body: max_body.min(largest),
+            limit_set_by: "LengthJson::with_max_body",
         }
+    }
+
+    /// What a peer is told, and the log, of where the limit is set, for programs in which that is a setting of their own: `--max-frame`. Default:
+    /// `LengthJson::with_max_body`.
+    pub fn limit_named(mut self, setting: &'static str) -> Self {
+        self.limit_set_by = setting;
+        self
     }
 
     /// The longest body, in bytes.
@@ -140,6 +149,10 @@ impl Framing for LengthJson {
 
     fn name(&self) -> &'static str {
         "the length: protocol with JSON bodies"
+    }
+
+    fn limit_set_by(&self) -> &'static str {
+        self.limit_set_by
     }
 
     fn failure_needs_request(&self) -> bool {

@@ -63,6 +63,11 @@ pub trait Framing: Send + Sync + 'static {
         "a protocol of its own"
     }
 
+    /// What sets the limit on the length of frames, for whoever has to raise it: it completes "the limit is set by …".
+    fn limit_set_by(&self) -> &'static str {
+        "the framing"
+    }
+
     /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be kept for it then. Otherwise it is shown none.
     fn failure_needs_request(&self) -> bool {
         true

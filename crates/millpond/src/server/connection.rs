@@ -369,7 +369,11 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     }
 
     /// What came is no frame.
-    fn refuse(&self, error: &FrameError) -> Closed {
+    fn refuse(&mut self, error: &FrameError) -> Closed {
+        if let FrameError::TooLong { length, limit } = *error {
+            self.refuse_too_long(length, limit, error);
+            return Closed::FrameTooLong;
+        }
         let storms = &self.service.ledger.storms;
         if let FrameError::WrongAnswer { .. } = error {
             if storms.happened(Event::WrongAnswer) {
@@ -385,6 +389,25 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             FrameError::Tls => Closed::Tls,
             _ => Closed::ProtocolError,
         }
+    }
+
+    /// A frame is longer than allowed. Its client is told so in its turn, if the protocol has words for it that need no request.
+    fn refuse_too_long(&mut self, length: u64, limit: u64, error: &FrameError) {
+        let service = self.service;
+        let setting = service.framing.limit_set_by();
+        if service.ledger.storms.happened(Event::FrameTooLong) {
+            tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), length, limit, setting, "connection closed: a frame is longer than the limit");
+        }
+        if service.framing.failure_needs_request() {
+            return;
+        }
+        self.exchanges.push(Exchange {
+            request: None,
+            state: State::Answered(Err(Failure {
+                kind: FailureKind::Refused,
+                message: format!("{error}; it is set by {setting} on the server"),
+            })),
+        });
     }
 
     /// Nothing more can be read in this turn.
@@ -529,8 +552,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             self.written(now);
             let is_long = self.outgoing.taken() - before >= TURN_BYTES;
             if let Err(failure) = told {
-                self.warn_of(failure);
-                self.ending = Some(Closed::ToldFailure);
+                if self.ending != Some(Closed::FrameTooLong) {
+                    self.warn_of(failure);
+                    self.ending = Some(Closed::ToldFailure);
+                }
                 let is_one_waiting = self.take_waiting().is_some();
                 // That one, and those behind it, get no answer.
                 if let Some(draining) = &mut self.draining {

@@ -28,7 +28,8 @@
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
 //! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed by the server once nothing is owed |
-//! | what came is no frame, or too long a one | none: nobody knows where the next frame begins | is closed, after the replies owed |
+//! | a frame is longer than the framing allows | -32600, which names the length, the limit and what sets it | is closed, after the replies owed |
+//! | what came is no frame | none: nobody knows where the next frame begins | is closed, after the replies owed |
 //! | any failure, where the protocol has no error reply | none | is closed, after the replies owed; logged with the reason |
 //! | HTTP | an HTTP 400 that names the protocol | is closed |
 //!

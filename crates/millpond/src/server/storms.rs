@@ -26,17 +26,19 @@ pub(super) enum Event {
     PerAddress,
     HandshakeFailed,
     OtherProtocol,
+    FrameTooLong,
     WrongAnswer,
     HeartbeatFlood,
     ToldFailure,
 }
 
 impl Event {
-    const ALL: [Event; 7] = [
+    const ALL: [Event; 8] = [
         Event::MaxConnections,
         Event::PerAddress,
         Event::HandshakeFailed,
         Event::OtherProtocol,
+        Event::FrameTooLong,
         Event::WrongAnswer,
         Event::HeartbeatFlood,
         Event::ToldFailure,
@@ -59,6 +61,7 @@ impl Event {
             ),
             Event::HandshakeFailed => tell!(info, "more TLS handshakes failed"),
             Event::OtherProtocol => tell!(info, "more connections closed: they spoke another protocol"),
+            Event::FrameTooLong => tell!(warn, "more connections closed: a frame was longer than the limit"),
             Event::WrongAnswer => tell!(
                 error,
                 "more connections closed: where their frames end isn't known"

@@ -202,7 +202,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
 fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
     let max_frame = plan.max_frame;
     let mut builder = Server::builder(plan.handler)
-        .framing(LengthJson::with_max_body(max_frame))
+        .framing(LengthJson::with_max_body(max_frame).limit_named("--max-frame"))
         .max_connections(plan.max_connections)
         .max_connections_per_address(plan.max_connections_per_address)
         .max_bytes(plan.max_bytes)
