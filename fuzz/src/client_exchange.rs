@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use bytes::Bytes;
 use millpond::{
     client::{Client, HeartbeatLimit, Loss, RequestError},
-    framing::LengthJson,
+    framing::{Direction, LengthJson},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -74,7 +74,7 @@ fn expect(mut wire: &[u8]) -> Outcome {
     while let Some(rest) = wire.strip_prefix(HEARTBEAT) {
         wire = rest;
     }
-    let body = match reference::first(MAX_BODY, wire) {
+    let body = match reference::first(Direction::Reply, MAX_BODY, wire) {
         First::Frame(body) => body,
         First::Refused(refusal) => return Outcome::NoFrame(refusal),
         _ => return Outcome::Lost,

@@ -22,8 +22,8 @@ const LIMITS: [usize; 2] = [48, LengthJson::DEFAULT_MAX_BODY];
 pub fn run(bytes: &[u8]) {
     for limit in LIMITS {
         let protocol = LengthJson::with_max_body(limit);
-        let expected = reference::all(limit, bytes);
         for way in [Direction::Request, Direction::Reply] {
+            let expected = reference::all(way, limit, bytes);
             let decode = |pieces: &[&[u8]]| {
                 let found = in_pieces(&protocol, way, pieces);
                 assert_eq!(found, expected, "{way:?}, in {pieces:?}");
@@ -47,7 +47,7 @@ fn in_pieces(protocol: &LengthJson, way: Direction, pieces: &[&[u8]]) -> (Vec<It
         held.extend_from_slice(piece);
         loop {
             let step = protocol.next(way, &held, &mut scan);
-            agree(&step, reference::first(protocol.max_body(), &held));
+            agree(&step, reference::first(way, protocol.max_body(), &held));
             let taken = match step {
                 Ok(Step::More { .. }) => break,
                 Ok(Step::Frame(extent)) => {
@@ -90,7 +90,15 @@ fn encode(protocol: &LengthJson, way: Direction, body: &[u8]) {
     let behind = out.strip_prefix(b"before").expect("what was there stays");
     if body.len() > protocol.max_body() {
         let (length, limit) = (body.len() as u64, protocol.max_body() as u64);
-        assert_eq!(encoded, Err(FrameError::TooLong { length, limit }));
+        let setting = Some("LengthJson::with_max_body");
+        assert_eq!(
+            encoded,
+            Err(FrameError::TooLong {
+                length,
+                limit,
+                setting
+            })
+        );
         assert!(behind.is_empty(), "a body that is refused leaves nothing");
     } else {
         assert_eq!(encoded, Ok(()));

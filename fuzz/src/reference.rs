@@ -1,6 +1,6 @@
 //! The `length:` protocol as slowly as it can be said: what the first item of some bytes is, found by trying everything that it could be.
 
-use millpond::framing::FrameError;
+use millpond::framing::{Direction, FrameError};
 
 /// What tells visitors of HTTP.
 const METHODS: [&[u8]; 9] = [
@@ -9,6 +9,11 @@ const METHODS: [&[u8]; 9] = [
 
 /// What tells a TLS handshake.
 const TLS: &[u8] = &[0x16, 0x03];
+
+/// What tells servers of HTTP, TLS and SSH.
+const HTTP_SERVER: &[u8] = b"HTTP/";
+const TLS_SERVER: &[u8] = &[0x15, 0x03];
+const SSH_SERVER: &[u8] = b"SSH-";
 
 /// The heartbeat.
 pub const HEARTBEAT: &[u8] = b"HeartBeat";
@@ -55,6 +60,12 @@ pub enum Refusal {
     Http,
     /// It is a TLS handshake.
     Tls,
+    /// An HTTP server answers.
+    HttpServer,
+    /// A TLS server answers.
+    TlsServer,
+    /// An SSH server answers.
+    SshServer,
 }
 
 impl Refusal {
@@ -66,21 +77,37 @@ impl Refusal {
     pub fn of(error: &FrameError) -> Refusal {
         match *error {
             FrameError::Unexpected { position, found, .. } => Refusal::Unexpected { position, found },
-            FrameError::TooLong { length, limit } => Refusal::TooLong { length, limit },
+            FrameError::TooLong { length, limit, .. } => Refusal::TooLong { length, limit },
             FrameError::Http => Refusal::Http,
             FrameError::Tls => Refusal::Tls,
+            FrameError::HttpServer => Refusal::HttpServer,
+            FrameError::TlsServer => Refusal::TlsServer,
+            FrameError::SshServer => Refusal::SshServer,
             ref error => panic!("an error that the reference doesn't know: {error}"),
         }
     }
 }
 
-/// What these bytes begin with, if bodies may be `max_body` bytes long.
-pub fn first(max_body: usize, bytes: &[u8]) -> First<'_> {
-    if METHODS.iter().any(|method| bytes.starts_with(method)) {
-        return First::Refused(Refusal::Http);
+/// Everything that tells a stranger who sends this way.
+fn strangers(way: Direction) -> Vec<(&'static [u8], Refusal)> {
+    match way {
+        Direction::Request => {
+            let mut all: Vec<_> = METHODS.map(|method| (method, Refusal::Http)).into();
+            all.push((TLS, Refusal::Tls));
+            all
+        }
+        Direction::Reply => vec![
+            (HTTP_SERVER, Refusal::HttpServer),
+            (TLS_SERVER, Refusal::TlsServer),
+            (SSH_SERVER, Refusal::SshServer),
+        ],
     }
-    if bytes.starts_with(TLS) {
-        return First::Refused(Refusal::Tls);
+}
+
+/// What these bytes, sent this way, begin with, if bodies may be `max_body` bytes long.
+pub fn first(way: Direction, max_body: usize, bytes: &[u8]) -> First<'_> {
+    if let Some((_, refusal)) = strangers(way).iter().find(|(words, _)| bytes.starts_with(words)) {
+        return First::Refused(*refusal);
     }
     if bytes.starts_with(HEARTBEAT) {
         return First::Heartbeat;
@@ -105,11 +132,10 @@ pub fn first(max_body: usize, bytes: &[u8]) -> First<'_> {
     if begins_a_header(bytes) {
         return First::Begun { most: 20 - begun };
     }
-    if METHODS.iter().any(|method| method.starts_with(bytes)) {
-        return First::Begun { most: 4 - begun };
-    }
-    if TLS.starts_with(bytes) {
-        return First::Begun { most: 2 - begun };
+    if let Some((words, _)) = strangers(way).iter().find(|(words, _)| words.starts_with(bytes)) {
+        return First::Begun {
+            most: words.len() - begun,
+        };
     }
     // The first byte decides what it should have been, and the longest beginning that could still become that ends before the wrong byte.
     let position = match bytes[0] {
@@ -168,11 +194,11 @@ pub enum End {
     Refused(Refusal),
 }
 
-/// All that bytes hold.
-pub fn all(max_body: usize, mut bytes: &[u8]) -> (Vec<Item>, End) {
+/// All that bytes hold that are sent this way.
+pub fn all(way: Direction, max_body: usize, mut bytes: &[u8]) -> (Vec<Item>, End) {
     let mut items = Vec::new();
     loop {
-        let item = match first(max_body, bytes) {
+        let item = match first(way, max_body, bytes) {
             First::Frame(body) => Item::Frame(body.to_vec()),
             First::Heartbeat => Item::Heartbeat,
             First::Announced { .. } | First::Begun { .. } => return (items, End::Open(bytes.to_vec())),

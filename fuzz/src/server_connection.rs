@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Failure, FailureKind, LengthJson, json},
+    framing::{Direction, Failure, FailureKind, LengthJson, json},
     server::{Closed, HeartbeatLimit, Running, Server, Totals, raw},
 };
 use serde_json::Value;
@@ -117,7 +117,7 @@ fn answer(body: &[u8]) -> Outcome {
 
 /// What must come of these bytes.
 fn expect(max_body: usize, wire: &[u8]) -> Expected {
-    let (items, end) = reference::all(max_body, wire);
+    let (items, end) = reference::all(Direction::Request, max_body, wire);
     let mut expected = Expected {
         outcomes: Vec::new(),
         requests: 0,
@@ -319,7 +319,7 @@ fn judge(
 /// The replies' bodies, and what is behind them.
 fn frames(max_body: usize, received: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let (mut bodies, mut rest) = (Vec::new(), received);
-    while let First::Frame(body) = reference::first(max_body, rest) {
+    while let First::Frame(body) = reference::first(Direction::Reply, max_body, rest) {
         bodies.push(body);
         rest = &rest[20 + body.len()..];
     }

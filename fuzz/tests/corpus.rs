@@ -77,15 +77,20 @@ fn the_grammar_knows_json() {
 
 #[test]
 fn the_reference_knows_the_protocol() {
+    use millpond::framing::Direction::{Reply, Request};
     use reference::{End, Item, Refusal, all};
     let body = br#"{"a":"a"}"#;
     let wire = br#"length:0000000000009{"a":"a"}HeartBeatlength:00"#;
     let expected = vec![Item::Frame(body.to_vec()), Item::Heartbeat];
-    assert_eq!(all(9, wire), (expected, End::Open(b"length:00".to_vec())));
-    let refused = |bytes: &[u8]| match all(9, bytes).1 {
+    assert_eq!(
+        all(Request, 9, wire),
+        (expected, End::Open(b"length:00".to_vec()))
+    );
+    let refused_by = |way, bytes: &[u8]| match all(way, 9, bytes).1 {
         End::Refused(refusal) => Some(refusal),
         End::Open(_) => None,
     };
+    let refused = |bytes: &[u8]| refused_by(Request, bytes);
     let (length, limit) = (10, 9);
     assert_eq!(
         refused(b"length:0000000000010"),
@@ -103,4 +108,18 @@ fn the_reference_knows_the_protocol() {
     );
     assert_eq!(refused(b"HEAD"), Some(Refusal::Http));
     assert_eq!(refused(b"HEA"), None);
+    for (words, refusal) in [
+        (&b"HTTP/"[..], Refusal::HttpServer),
+        (b"\x15\x03", Refusal::TlsServer),
+        (b"SSH-", Refusal::SshServer),
+    ] {
+        assert_eq!(refused_by(Reply, words), Some(refusal));
+        assert_eq!(refused_by(Reply, &words[..words.len() - 1]), None);
+        assert_ne!(refused(words), Some(refusal));
+    }
+    let (position, found) = (1, b'E');
+    assert_eq!(
+        refused_by(Reply, b"HEAD"),
+        Some(Refusal::Unexpected { position, found })
+    );
 }

@@ -88,7 +88,7 @@ fn an_endpoint_that_is_none_is_shown_with_its_fault() {
 #[test]
 fn each_way_to_fail_has_its_exit_code() {
     let silent = peer(b"", Then::Wait);
-    let stranger = peer(b"SSH-2.0-OpenSSH_9.6\r\n", Then::Wait);
+    let stranger = peer(b"220 mail.example ESMTP\r\n", Then::Wait);
     let no_json = peer(b"length:0000000000003abc", Then::Wait);
     let hangs_up = peer(b"", Then::Close);
     for (endpoint, code, said) in [
@@ -98,7 +98,7 @@ fn each_way_to_fail_has_its_exit_code() {
             4,
             "no reply within 200 ms; it may have been executed",
         ),
-        (stranger.as_str(), 5, "byte 0 of a frame is 'S'"),
+        (stranger.as_str(), 5, "byte 0 of a frame is '2'"),
         (no_json.as_str(), 5, "the reply isn't JSON"),
         (hangs_up.as_str(), 1, "the connection was lost"),
     ] {
@@ -116,6 +116,76 @@ fn each_way_to_fail_has_its_exit_code() {
     }
     let raw = run(&["call", "--to", &no_json, "--raw", "1"], "");
     assert_eq!((raw.code, raw.out.as_str()), (Some(0), "abc\n"));
+}
+
+#[test]
+fn a_server_of_another_protocol_is_told_as_what_it_is() {
+    for (answer, said) in [
+        (
+            &b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..],
+            "this is an HTTP server",
+        ),
+        (
+            b"\x15\x03\x03\x00\x02\x02\x46",
+            "this is a TLS server: connect to it with tls://",
+        ),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "this is an SSH server"),
+    ] {
+        for then in [Then::Wait, Then::Close] {
+            let endpoint = peer(answer, then);
+            for (arguments, input) in [(&["1"][..], ""), (&["-"], "1\n"), (&["-", "--pipelined"], "1\n")] {
+                let called = run(&[&["call", "--to", &endpoint][..], arguments].concat(), input);
+                assert!(
+                    format!("{}{}", called.err, called.out).contains(said),
+                    "{called:?}"
+                );
+                assert_eq!(
+                    called.code,
+                    Some(if input.is_empty() { 5 } else { 1 }),
+                    "{called:?}"
+                );
+            }
+            let benched = run(&["bench", "--to", &endpoint, "--seconds", "1"], "");
+            assert!(
+                benched.code == Some(5) && benched.err.contains(said),
+                "{benched:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_is_too_long_names_its_length_the_limit_and_the_flag() {
+    let endpoint = peer(b"length:0000002000000[", Then::Wait);
+    let said = "a body of 2,000,000 bytes is longer than the limit of 1,048,576; --max-frame raises it";
+    for (arguments, input) in [(&["1"][..], ""), (&["-"], "1\n"), (&["-", "--pipelined"], "1\n")] {
+        let called = run(&[&["call", "--to", &endpoint][..], arguments].concat(), input);
+        assert!(
+            format!("{}{}", called.err, called.out).contains(said),
+            "{called:?}"
+        );
+    }
+    let raised = run(
+        &[
+            "call",
+            "--to",
+            &endpoint,
+            "--max-frame",
+            "2000000",
+            "--deadline",
+            "200ms",
+            "1",
+        ],
+        "",
+    );
+    assert_eq!(raised.code, Some(4), "it is waited for: {raised:?}");
+    let benched = run(&["bench", "--to", &endpoint, "--seconds", "1"], "");
+    assert!(
+        benched.err.contains(
+            "of 2,000,000 bytes is longer than the limit of 1,048,576, and bench takes no longer ones"
+        ),
+        "{benched:?}"
+    );
 }
 
 #[test]

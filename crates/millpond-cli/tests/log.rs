@@ -71,7 +71,7 @@ fn a_frame_that_is_too_long_is_told_with_the_flag_that_allows_it() {
     let mut told = String::new();
     client.read_to_string(&mut told).expect("a reply, and no reset");
     assert!(
-        told.contains("a frame of 2000000 bytes was announced") && told.contains("set by --max-frame"),
+        told.contains("2,000,000 bytes") && told.contains("set by --max-frame"),
         "{told}"
     );
     drop(client);

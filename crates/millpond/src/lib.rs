@@ -48,6 +48,7 @@ pub mod server;
 mod span;
 #[cfg(unix)]
 mod storm;
+mod thousands;
 #[cfg(unix)]
 pub mod transport;
 

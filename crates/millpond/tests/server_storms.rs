@@ -12,8 +12,7 @@ use millpond::{
     framing::{Direction, Extent, FrameError, Framing, Scan, Step},
     server::{Handler, HeartbeatLimit, Running, Server, json, raw},
 };
-use serving::{connect_tcp, frame, serve_tcp, serve_with, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serving::{connect_tcp, serve_tcp, serve_with, until};
 use warnings::Warnings;
 
 /// How many clients do the same.
@@ -183,6 +182,9 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
 
     #[cfg(feature = "tls")]
     {
+        use serving::frame;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
         let (running, port) = serve_tls().await;
         for _ in 0..CLIENTS {
             let mut client = connect_tcp(port).await;

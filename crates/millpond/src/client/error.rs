@@ -60,8 +60,8 @@ pub enum RequestError {
         /// Whether the request may have been executed.
         execution: Execution,
     },
-    /// What came isn't of this protocol.
-    #[error("what came for a reply is none")]
+    /// What came isn't of this protocol, or is longer than its limit.
+    #[error("the reply can't be read")]
     NoFrame(#[source] FrameError),
     /// The reply isn't what was asked for.
     #[error("the reply isn't what was asked for")]

@@ -22,6 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
@@ -77,6 +78,8 @@ pub(super) struct HeartbeatCounts {
     pub(super) received: AtomicU64,
     /// Writes of requests, by pipelines.
     pub(super) writes: AtomicU64,
+    /// What a peer of another protocol said last when nobody had asked.
+    pub(super) stranger: Mutex<Option<FrameError>>,
 }
 
 impl Session {
@@ -172,7 +175,7 @@ impl Session {
         self.pulse.heard_lately();
         self.partial_since = None;
         match self.behind(framing) {
-            Behind::Bytes => {
+            Behind::Bytes | Behind::Stranger(_) => {
                 return Err(Box::new(ExchangeError {
                     progress: Progress::Answered,
                     cause: ExchangeFailure::Unasked,
@@ -197,6 +200,7 @@ impl Session {
                     }
                 }
                 Ok(None) => break,
+                Err(error) if error.is_stranger() => return Behind::Stranger(error),
                 Ok(Some(Item::Frame(_))) | Err(_) => return Behind::Bytes,
             }
         }
@@ -233,7 +237,14 @@ impl Session {
                 // Behind heartbeats there may be something else.
                 Behind::Nothing => {}
                 Behind::TooManyHeartbeats => break,
-                Behind::Bytes => return Err(ExchangeFailure::Unasked),
+                Behind::Stranger(error) => {
+                    *self.counts.stranger.lock() = Some(error.clone());
+                    return Err(ExchangeFailure::NoFrame(error));
+                }
+                Behind::Bytes => {
+                    *self.counts.stranger.lock() = None;
+                    return Err(ExchangeFailure::Unasked);
+                }
             }
         }
         Err(ExchangeFailure::HeartbeatFlood)
@@ -331,12 +342,14 @@ impl Session {
 }
 
 /// What has been received and belongs to no exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Behind {
     /// Nothing, or heartbeats, the last of which may be incomplete.
     Nothing,
     /// More heartbeats than the limit allows.
     TooManyHeartbeats,
+    /// The first words of another protocol.
+    Stranger(FrameError),
     /// Something else.
     Bytes,
 }

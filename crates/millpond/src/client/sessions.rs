@@ -19,7 +19,7 @@ use super::{
 use crate::{
     connectors::StreamConnector,
     framed::HeartbeatLimit,
-    framing::{Framing, LengthJson},
+    framing::{FrameError, Framing, LengthJson},
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
     transport::ConnectError,
 };
@@ -84,6 +84,11 @@ impl<F: Framing> Sessions<F> {
     /// faster.
     pub fn pipelined_writes(&self) -> u64 {
         self.counts.writes.load(Ordering::Relaxed)
+    }
+
+    /// What a peer of another protocol said when nobody had asked, if that is what the last one said.
+    pub(super) fn stranger(&self) -> Option<FrameError> {
+        self.counts.stranger.lock().clone()
     }
 
     /// How many sessions are woken when something is due.

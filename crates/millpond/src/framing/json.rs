@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Failure, FailureKind};
+use crate::thousands::Thousands;
 
 /// How deep arrays and objects may be nested: a reader that recurses must not be led to the end of its stack.
 pub const MAX_DEPTH: usize = 64;
@@ -24,7 +25,7 @@ pub enum JsonError {
     #[error(transparent)]
     Invalid(#[from] serde_json::Error),
     /// Its arrays and objects are nested too deep.
-    #[error("the JSON value is nested deeper than {MAX_DEPTH} at byte {position}")]
+    #[error("the JSON value is nested deeper than {MAX_DEPTH} at byte {}", Thousands(*.position as u64))]
     TooDeep {
         /// Where that was found out.
         position: usize,
@@ -152,6 +153,11 @@ pub fn as_error_reply(body: &[u8]) -> Option<ErrorObject> {
     // JSON in all its parts, also in those that nothing is made of.
     let reply: ErrorReply = read(body).ok()?;
     Some(reply.error)
+}
+
+/// Whether a reply says by [`NOT_TAKEN`] that the server didn't take the request.
+pub(crate) fn is_not_taken(body: &[u8]) -> bool {
+    as_error_reply(body).is_some_and(|error| error.code == NOT_TAKEN)
 }
 
 #[cfg(test)]

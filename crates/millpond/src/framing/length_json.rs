@@ -27,13 +27,27 @@ const USUAL: [u8; HEADER - 8] = *b"length:00000";
 
 const HEARTBEAT: &[u8; 9] = b"HeartBeat";
 
-/// By four bytes the methods of HTTP can be told from everything of ours: HEAD begins as a heartbeat does.
-const HTTP: [&[u8; 4]; 9] = [
-    b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC",
+/// How the clients of other protocols begin. By four bytes the methods of HTTP can be told from everything of ours: HEAD begins as a heartbeat does.
+/// The last is a TLS record of the type handshake, of any version.
+const CLIENTS: [(&[u8], FrameError); 10] = [
+    (b"GET ", FrameError::Http),
+    (b"POST", FrameError::Http),
+    (b"HEAD", FrameError::Http),
+    (b"PUT ", FrameError::Http),
+    (b"DELE", FrameError::Http),
+    (b"OPTI", FrameError::Http),
+    (b"PATC", FrameError::Http),
+    (b"CONN", FrameError::Http),
+    (b"TRAC", FrameError::Http),
+    (&[0x16, 0x03], FrameError::Tls),
 ];
 
-/// A TLS record of the type handshake, of any version.
-const TLS: &[u8; 2] = &[0x16, 0x03];
+/// How their servers answer what they don't understand. Those of TLS send an alert.
+const SERVERS: [(&[u8], FrameError); 3] = [
+    (b"HTTP/", FrameError::HttpServer),
+    (b"SSH-", FrameError::SshServer),
+    (&[0x15, 0x03], FrameError::TlsServer),
+];
 
 /// The `length:` protocol with JSON bodies.
 ///
@@ -52,7 +66,7 @@ const TLS: &[u8; 2] = &[0x16, 0x03];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthJson {
     max_body: usize,
-    limit_set_by: &'static str,
+    limit_named: &'static str,
 }
 
 impl LengthJson {
@@ -68,14 +82,14 @@ impl LengthJson {
         let largest = usize::try_from(LengthJson::LARGEST_BODY).unwrap_or(usize::MAX);
         LengthJson {
             max_body: max_body.min(largest),
-            limit_set_by: "LengthJson::with_max_body",
+            limit_named: "LengthJson::with_max_body",
         }
     }
 
-    /// What a peer is told, and the log, of where the limit is set, for programs in which that is a setting of their own: `--max-frame`. Default:
+    /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own: `--max-frame`. Default:
     /// `LengthJson::with_max_body`.
     pub fn limit_named(mut self, setting: &'static str) -> Self {
-        self.limit_set_by = setting;
+        self.limit_named = setting;
         self
     }
 
@@ -108,6 +122,7 @@ impl LengthJson {
         FrameError::TooLong {
             length,
             limit: self.max_body as u64,
+            setting: Some(self.limit_named),
         }
     }
 }
@@ -120,15 +135,15 @@ impl Default for LengthJson {
 
 impl Framing for LengthJson {
     #[inline]
-    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, way: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         if let Some(extent) = scan.announced() {
             return Ok(extent.within(bytes.len()));
         }
         match bytes.first() {
             None => Ok(Step::More { missing: 1 }),
             Some(b'l') => self.header(bytes, scan),
-            Some(b'H') => heartbeat(bytes),
-            Some(_) => stranger(bytes),
+            Some(b'H') => heartbeat(way, bytes),
+            Some(_) => stranger(way, bytes, 0, "length: or HeartBeat"),
         }
     }
 
@@ -149,10 +164,6 @@ impl Framing for LengthJson {
 
     fn name(&self) -> &'static str {
         "the length: protocol with JSON bodies"
-    }
-
-    fn limit_set_by(&self) -> &'static str {
-        self.limit_set_by
     }
 
     fn failure_needs_request(&self) -> bool {
@@ -230,18 +241,13 @@ fn write_unusual(upper: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits::write(upper).to_le_bytes()[3..]);
 }
 
-fn heartbeat(bytes: &[u8]) -> Result<Step, FrameError> {
+fn heartbeat(way: Direction, bytes: &[u8]) -> Result<Step, FrameError> {
     let differs = bytes
         .iter()
         .zip(HEARTBEAT)
         .position(|(found, expected)| found != expected);
     match differs {
-        Some(position) if !begins_http(bytes) => Err(FrameError::Unexpected {
-            position,
-            found: bytes[position],
-            expected: "the text HeartBeat",
-        }),
-        Some(_) => stranger(bytes),
+        Some(position) => stranger(way, bytes, position, "the text HeartBeat"),
         None if bytes.len() < HEARTBEAT.len() => Ok(Step::More {
             missing: HEARTBEAT.len() - bytes.len(),
         }),
@@ -251,32 +257,32 @@ fn heartbeat(bytes: &[u8]) -> Result<Step, FrameError> {
     }
 }
 
-/// Bytes that are none of ours: whose they are is worth waiting for, but for no more than four of them.
-fn stranger(bytes: &[u8]) -> Result<Step, FrameError> {
-    if begins_http(bytes) {
-        return match bytes.len() {
-            arrived @ 0..4 => Ok(Step::More { missing: 4 - arrived }),
-            _ => Err(FrameError::Http),
-        };
-    }
-    if bytes[0] == TLS[0] {
-        match bytes.get(1) {
-            None => return Ok(Step::More { missing: 1 }),
-            Some(version) if *version == TLS[1] => return Err(FrameError::Tls),
-            Some(_) => {}
+/// Bytes that are none of ours, for at this position something else is expected. Whose they are is worth waiting for, but for no more of them than
+/// tell it.
+#[cold]
+fn stranger(
+    way: Direction,
+    bytes: &[u8],
+    position: usize,
+    expected: &'static str,
+) -> Result<Step, FrameError> {
+    let strangers = match way {
+        Direction::Request => &CLIENTS[..],
+        Direction::Reply => &SERVERS[..],
+    };
+    for (beginning, error) in strangers {
+        let missing = beginning.len().saturating_sub(bytes.len());
+        if bytes.starts_with(beginning) {
+            return Err(error.clone());
+        } else if missing > 0 && beginning.starts_with(bytes) {
+            return Ok(Step::More { missing });
         }
     }
     Err(FrameError::Unexpected {
-        position: 0,
-        found: bytes[0],
-        expected: "length: or HeartBeat",
+        position,
+        found: bytes[position],
+        expected,
     })
-}
-
-/// So far as they have arrived, these bytes are an HTTP request's.
-fn begins_http(bytes: &[u8]) -> bool {
-    let arrived = bytes.len().min(4);
-    HTTP.iter().any(|method| method[..arrived] == bytes[..arrived])
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use std::fmt;
 pub use length_json::LengthJson;
 pub use scan::Scan;
 
+use crate::thousands::Thousands;
+
 /// Which way bytes go: some protocols frame requests and replies differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -61,11 +63,6 @@ pub trait Framing: Send + Sync + 'static {
     /// The protocol's name, for strangers and logs: it completes "this port speaks …".
     fn name(&self) -> &'static str {
         "a protocol of its own"
-    }
-
-    /// What sets the limit on the length of frames, for whoever has to raise it: it completes "the limit is set by …".
-    fn limit_set_by(&self) -> &'static str {
-        "the framing"
     }
 
     /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be kept for it then. Otherwise it is shown none.
@@ -164,9 +161,19 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::More { missing } => write!(f, "that at least {missing} more are missing"),
-            Step::Frame(extent) => write!(f, "that they begin with a frame of {}", extent.length()),
-            Step::Heartbeat { length } => write!(f, "that they begin with a heartbeat of {length}"),
+            Step::More { missing } => {
+                write!(f, "that at least {} more are missing", Thousands(*missing as u64))
+            }
+            Step::Frame(extent) => write!(
+                f,
+                "that they begin with a frame of {}",
+                Thousands(extent.length() as u64)
+            ),
+            Step::Heartbeat { length } => write!(
+                f,
+                "that they begin with a heartbeat of {}",
+                Thousands(*length as u64)
+            ),
         }
     }
 }
@@ -206,7 +213,7 @@ pub enum FailureKind {
 #[non_exhaustive]
 pub enum FrameError {
     /// A byte that can't stand there.
-    #[error("byte {position} of a frame is {}, and {expected} was expected", Shown(*.found))]
+    #[error("byte {} of a frame is {}, and {expected} was expected", Thousands(*.position as u64), Shown(*.found))]
     Unexpected {
         /// Where, counted from 0 at the frame's beginning.
         position: usize,
@@ -215,13 +222,21 @@ pub enum FrameError {
         /// What should.
         expected: &'static str,
     },
-    /// The frame's body is longer than allowed.
-    #[error("a frame of {length} bytes was announced, and the limit is {limit}")]
+    /// The body of a frame that was announced, or is to be sent, is longer than allowed.
+    #[error(
+        "a body of {} bytes is longer than the limit of {}{}",
+        Thousands(*.length),
+        Thousands(*.limit),
+        .setting.map(|setting| format!("; {setting} raises it")).unwrap_or_default()
+    )]
     TooLong {
-        /// What its head says.
+        /// How long it is, in bytes: what its head says. Of a frame without a head, how much of it has come.
         length: u64,
-        /// What is allowed.
+        /// What is allowed, in bytes.
         limit: u64,
+        /// The setting that allows more, if there is one: [`LengthJson::with_max_body`], or what
+        /// [`LengthJson::limit_named`] says.
+        setting: Option<&'static str>,
     },
     /// The bytes are an HTTP request.
     #[error("this is an HTTP request, and this port doesn't speak HTTP")]
@@ -229,15 +244,32 @@ pub enum FrameError {
     /// The bytes are the beginning of a TLS handshake.
     #[error("this is a TLS handshake, and this port speaks no TLS")]
     Tls,
+    /// An HTTP server has answered.
+    #[error("this is an HTTP server, and no HTTP is spoken here: look at the host and the port")]
+    HttpServer,
+    /// A TLS server has answered, to whom no TLS was spoken.
+    #[error("this is a TLS server: connect to it with tls://")]
+    TlsServer,
+    /// An SSH server has answered.
+    #[error("this is an SSH server: look at the host and the port")]
+    SshServer,
     /// The framing has answered what can't be true of the bytes it was shown. This is a bug in the framing,
     /// not the peer's fault.
-    #[error("the framing is wrong: shown {received} bytes, it answered {answer}")]
+    #[error("the framing is wrong: shown {} bytes, it answered {answer}", Thousands(*.received as u64))]
     WrongAnswer {
         /// Its answer.
         answer: Step,
         /// How many bytes it was shown.
         received: usize,
     },
+}
+
+impl FrameError {
+    /// Whether the peer has shown which other protocol it speaks.
+    pub(crate) fn is_stranger(&self) -> bool {
+        use FrameError::{Http, HttpServer, SshServer, Tls, TlsServer};
+        matches!(self, Http | Tls | HttpServer | TlsServer | SshServer)
+    }
 }
 
 /// A byte as people read it.

@@ -36,7 +36,7 @@ use super::Extent;
 ///         }
 ///         if bytes.len() > self.longest {
 ///             let (length, limit) = (bytes.len() as u64, self.longest as u64);
-///             return Err(FrameError::TooLong { length, limit });
+///             return Err(FrameError::TooLong { length, limit, setting: None });
 ///         }
 ///         scan.set_searched(bytes.len());
 ///         Ok(Step::More { missing: 1 })

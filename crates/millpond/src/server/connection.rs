@@ -370,8 +370,13 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
 
     /// What came is no frame.
     fn refuse(&mut self, error: &FrameError) -> Closed {
-        if let FrameError::TooLong { length, limit } = *error {
-            self.refuse_too_long(length, limit, error);
+        if let FrameError::TooLong {
+            length,
+            limit,
+            setting,
+        } = *error
+        {
+            self.refuse_too_long(length, limit, setting.unwrap_or("the framing"));
             return Closed::FrameTooLong;
         }
         let storms = &self.service.ledger.storms;
@@ -392,20 +397,25 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     }
 
     /// A frame is longer than allowed. Its client is told so in its turn, if the protocol has words for it that need no request.
-    fn refuse_too_long(&mut self, length: u64, limit: u64, error: &FrameError) {
+    fn refuse_too_long(&mut self, length: u64, limit: u64, setting: &str) {
         let service = self.service;
-        let setting = service.framing.limit_set_by();
         if service.ledger.storms.happened(Event::FrameTooLong) {
             tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), length, limit, setting, "connection closed: a frame is longer than the limit");
         }
         if service.framing.failure_needs_request() {
             return;
         }
+        // The setting is the server's: its client has none of that name, or one that wouldn't help.
+        let error = FrameError::TooLong {
+            length,
+            limit,
+            setting: None,
+        };
         self.exchanges.push(Exchange {
             request: None,
             state: State::Answered(Err(Failure {
                 kind: FailureKind::Refused,
-                message: format!("{error}; it is set by {setting} on the server"),
+                message: format!("{error}; the limit is set by {setting} on the server"),
             })),
         });
     }

@@ -127,9 +127,10 @@ impl Request {
         }
         const SHOWN: usize = 60;
         let shown = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN)]);
+        let rest = if reply.len() > SHOWN { "…" } else { "" };
         Err(Miss {
             kind: ErrorKind::Protocol,
-            said: format!("the reply isn't what --expect says: {shown}"),
+            said: format!("the reply isn't what --expect says: {shown}{rest}"),
         })
     }
 }
@@ -246,10 +247,18 @@ fn lost(error: io::Error) -> Miss {
     }
 }
 
+/// What the library says of lengths: there is no flag for the longest reply.
+fn in_bench(text: &str) -> String {
+    text.replace(
+        "; LengthJson::with_max_body raises it",
+        ", and bench takes no longer ones",
+    )
+}
+
 fn no_frame(error: FrameError) -> Miss {
     Miss {
         kind: ErrorKind::Protocol,
-        said: format!("what came for a reply is none: {error}"),
+        said: in_bench(&format!("the reply can't be read: {error}")),
     }
 }
 
@@ -321,7 +330,7 @@ impl Drop for Open<'_> {
 
 impl Miss {
     fn of_request(error: &RequestError) -> Miss {
-        let said = Chain(error).to_string();
+        let said = in_bench(&Chain(error).to_string());
         match error {
             RequestError::Acquire(AcquireError::Unavailable { .. }) => Miss::of_connecting(error, said),
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => Miss {

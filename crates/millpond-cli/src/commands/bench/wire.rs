@@ -77,6 +77,7 @@ fn with(end: &Finder<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameEr
         return Err(FrameError::TooLong {
             length: bytes.len() as u64,
             limit: MAX_REPLY as u64,
+            setting: None,
         });
     }
     // All of the end but its last byte may be there.

@@ -32,10 +32,9 @@ fn reference(max_body: usize, mut bytes: &[u8]) -> (Vec<Item>, End) {
         }
         // Only the first bytes of something could become it.
         if HEARTBEAT.starts_with(bytes)
-            || HTTP
+            || CLIENTS
                 .iter()
-                .any(|method| bytes.len() < 4 && method.starts_with(bytes))
-            || bytes == [0x16]
+                .any(|(words, _)| bytes.len() < words.len() && words.starts_with(bytes))
         {
             return (items, End::Waiting);
         }
@@ -231,7 +230,7 @@ fn a_length_beyond_the_limit_is_refused_when_it_is_announced() {
     );
     assert_eq!(
         next(b"length:0000001048577").unwrap_err().to_string(),
-        "a frame of 1048577 bytes was announced, and the limit is 1048576"
+        "a body of 1,048,577 bytes is longer than the limit of 1,048,576; LengthJson::with_max_body raises it"
     );
     assert!(next(b"length:9999999999999").is_err());
     assert_eq!(
@@ -244,7 +243,7 @@ fn a_length_beyond_the_limit_is_refused_when_it_is_announced() {
     );
     let mut out = b"before".to_vec();
     let error = LengthJson::with_max_body(3).encode(Direction::Request, b"four", &mut out);
-    assert_eq!(error, Err(FrameError::TooLong { length: 4, limit: 3 }));
+    assert_eq!(error, Err(too_long(4, 3)));
     assert_eq!(out, b"before");
     assert_eq!(
         LengthJson::with_max_body(usize::MAX).max_body() as u64,
@@ -258,6 +257,58 @@ fn a_heartbeat_is_recognised_before_a_header_could_be_there() {
     assert_eq!(next(b"HeartBeatHeart").unwrap(), Step::Heartbeat { length: 9 });
     assert_eq!(next(b"HeartBea").unwrap(), Step::More { missing: 1 });
     assert_eq!(next(b"HeartBeatlength:").unwrap(), Step::Heartbeat { length: 9 });
+}
+
+fn too_long(length: u64, limit: u64) -> FrameError {
+    FrameError::TooLong {
+        length,
+        limit,
+        setting: Some("LengthJson::with_max_body"),
+    }
+}
+
+#[test]
+fn what_is_too_long_is_told_with_its_length_the_limit_and_the_setting() {
+    let announced = next(b"length:9999999999999").unwrap_err();
+    assert_eq!(
+        announced.to_string(),
+        "a body of 9,999,999,999,999 bytes is longer than the limit of 1,048,576; LengthJson::with_max_body raises it"
+    );
+    let error = FrameError::TooLong {
+        length: 2_000,
+        limit: 1_000,
+        setting: None,
+    };
+    assert_eq!(
+        error.to_string(),
+        "a body of 2,000 bytes is longer than the limit of 1,000"
+    );
+}
+
+#[test]
+fn servers_of_other_protocols_are_recognised_by_how_they_answer() {
+    let reply = |bytes: &[u8]| LengthJson::default().next(Direction::Reply, bytes, &mut Scan::default());
+    for (words, error, told) in [
+        (&b"HTTP/1.1 400 Bad Request"[..], FrameError::HttpServer, 5),
+        (b"SSH-2.0-OpenSSH_9.6", FrameError::SshServer, 4),
+        (&[0x15, 0x03, 0x03, 0, 2, 2, 70], FrameError::TlsServer, 2),
+    ] {
+        assert_eq!(reply(words), Err(error.clone()));
+        assert_eq!(reply(&words[..told]), Err(error.clone()));
+        for length in 1..told {
+            assert!(
+                matches!(reply(&words[..length]), Ok(Step::More { .. })),
+                "{error}"
+            );
+        }
+        assert!(
+            matches!(next(words), Err(FrameError::Unexpected { .. })),
+            "no client begins so: {error}"
+        );
+    }
+    for request in [&b"HEAD /"[..], b"GET /", &[0x16, 0x03, 0x01]] {
+        assert!(matches!(reply(request), Err(FrameError::Unexpected { .. })));
+    }
 }
 
 #[test]
@@ -293,7 +344,7 @@ fn a_body_of_the_limit_can_be_sent_and_one_byte_more_cannot() {
     let error = protocol
         .encode(Direction::Request, b"1234", &mut out)
         .unwrap_err();
-    assert_eq!(error, FrameError::TooLong { length: 4, limit: 3 });
+    assert_eq!(error, too_long(4, 3));
     assert_eq!(out.len(), 23, "as it was");
 }
 

@@ -11,9 +11,10 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    DescriptorLimits, PortUse, Thousands, descriptor_limits, port_use, port_use_from,
+    DescriptorLimits, PortUse, descriptor_limits, port_use, port_use_from,
     ports::{Count, Share},
 };
+use crate::thousands::Thousands;
 
 /// What an error's explanation is made of. What isn't known is left out of the sentence.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::Thousands;
+use crate::thousands::Thousands;
 
 /// How far the local ports for connections to one destination are used up. Each connection to the same address and port, from the same
 /// local address, needs a local port of its own, and keeps it for a minute after it was closed by this side (TIME_WAIT).
