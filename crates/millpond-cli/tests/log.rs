@@ -63,6 +63,27 @@ fn a_server_says_by_default_whom_it_had_to_refuse() {
 }
 
 #[test]
+fn a_frame_that_is_too_long_is_told_with_the_flag_that_allows_it() {
+    let mut served = Served::start(&[]);
+    let address = served.endpoint.strip_prefix("tcp://").expect("tcp");
+    let mut client = TcpStream::connect(address).expect("a connection");
+    client.write_all(b"length:0000002000000").expect("sent");
+    let mut told = String::new();
+    client.read_to_string(&mut told).expect("a reply, and no reset");
+    assert!(
+        told.contains("2,000,000 bytes") && told.contains("set by --max-frame"),
+        "{told}"
+    );
+    drop(client);
+    served.signal(Signal::SIGTERM);
+    let (_, said) = served.end();
+    assert!(
+        said.contains("length=2000000 limit=1048576 setting=\"--max-frame\""),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_was_asked_for_is_logged_and_no_payload_even_at_trace() {
     let mut served = Served::start(&["--log", "trace"]);
     let called = served.call(&["--log=millpond::transport=debug", "\"SECRET\""]);

@@ -114,7 +114,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     /// connection again as soon as it has its reply would send a request that crosses the end.
     pub(super) fn hold_last_replies_back(&mut self) {
         // That reading pauses for a full `max_in_flight` doesn't count: with the last reply it isn't full.
-        let may_end = self.ending.is_none() && self.exchanges.are_answered();
+        let may_end = self.exchanges.are_answered();
         if let Some(draining) = &mut self.draining
             && may_end
         {
