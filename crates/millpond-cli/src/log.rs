@@ -24,7 +24,12 @@ use crate::{
 
 /// Where events come from.
 const ALL: &str = "millpond";
-const PARTS: [&str; 3] = ["millpond::pool", "millpond::server", "millpond::transport"];
+const PARTS: [&str; 4] = [
+    "millpond::pool",
+    "millpond::client",
+    "millpond::server",
+    "millpond::transport",
+];
 
 /// Which events are shown.
 #[derive(Clone, Debug)]

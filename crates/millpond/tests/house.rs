@@ -30,6 +30,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
             "connectors",
             "span",
             "chain",
+            "storm",
         ],
     ),
     (

@@ -206,7 +206,7 @@ impl RequestError {
 }
 
 impl Loss {
-    fn of(cause: ExchangeFailure) -> Loss {
+    pub(super) fn of(cause: ExchangeFailure) -> Loss {
         match cause {
             ExchangeFailure::Closed => Loss::Closed,
             ExchangeFailure::HeartbeatMissed => Loss::HeartbeatMissed,

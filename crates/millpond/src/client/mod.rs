@@ -24,17 +24,48 @@
 //!
 //! Reading order: [`Client`]; [`Requests`], for a deadline of their own and requests that may be sent twice; [`RequestError`]; then
 //! [`Session`], which says when a connection is clean.
+//!
+//! # Events
+//!
+//! A client emits events through `tracing`, with the target `millpond::client`; each has the field `pool`, the name of its
+//! [pool](crate::pool#events), which tells of dials and outages. The first of each kind is told at once, those after it as sums, at intervals that
+//! grow from a second to five minutes.
+//!
+//! | level | message | further fields |
+//! |---|---|---|
+//! | warn | a connection was lost with requests on it | `cause` |
+//! | warn | more connections were lost with requests on them | `others`, `within` |
+//! | warn | a peer has stopped sending heartbeats | |
+//! | warn | more peers have stopped sending heartbeats | `others`, `within` |
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, beside those of the [pool](crate::pool#metrics) and like them: each has the label `pool`, the pool's name.
+//!
+//! | name | kind, unit | meaning, and further labels |
+//! |---|---|---|
+//! | `millpond_client_exchanges_total` | counter | exchanges that have ended, by `outcome`: `replied`; `failure_reply`, told by [`RequestError::Refused`]; `lost`, without a reply that can be read; `timed_out`, waiting for a connection included; `refused`, sent to nobody; `cancelled`, dropped by its caller |
+//! | `millpond_client_in_flight` | gauge, exchanges | those whose callers wait, for a connection or for the reply |
+//! | `millpond_client_waiting` | gauge, requests | those that wait for a place on a pipeline; pipelined only, and then they don't wait for the pool |
+//! | `millpond_client_waiting_bytes` | gauge, bytes | theirs |
+//! | `millpond_client_retries_total` | counter | requests that were to be sent again, by `outcome`: what the budget said, `granted` or `refused`; or `turned_away`, sent again at no cost, since a draining server hadn't taken them |
+//! | `millpond_client_heartbeats_sent_total` | counter | |
+//! | `millpond_client_heartbeats_received_total` | counter | |
+//! | `millpond_client_heartbeats_missed_total` | counter | connections whose peers have stopped sending them |
 
 mod due;
 mod error;
 mod failure;
 mod heartbeats;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pipelined;
 mod requests;
 mod retry;
 mod session;
 mod sessions;
 mod sweep;
+mod telling;
 mod timer;
 mod turned_away;
 
@@ -354,6 +385,7 @@ impl<F: Framing> ClientBuilder<F> {
         );
         let builder = Pool::builder(sessions).name("client");
         let pool = (self.configure)(builder).build()?;
+        pool.connector().telling().begin(&pool.config().name);
         let pipelines = self
             .pipelining
             .map(|pipelining| Arc::new(Pipelines::new(&pool, pipelining, self.settings.deadline)));

@@ -152,11 +152,16 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::request`].
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        self.ask(Question {
-            place: Location::caller(),
-            body,
-            is_not_taken: |_| false,
-        })
+        let place = Location::caller();
+        async move {
+            let counted = Counted::begin(self.client);
+            let question = Question {
+                place,
+                body,
+                is_not_taken: |_| false,
+            };
+            counted.ended(self.ask(question).await)
+        }
     }
 
     async fn ask(self, question: Question<'_>) -> Result<Bytes, RequestError> {
@@ -196,6 +201,10 @@ impl<'c, F: Framing> Requests<'c, F> {
             return false;
         };
         self.client.retries.count_turned_away();
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = self.client.pool.connector().telling().metrics() {
+            metrics.turned_away();
+        }
         self.client.pool.lender().runtime.sleep_until(until).await;
         times.begins(until);
         true
@@ -236,14 +245,22 @@ impl<'c, F: Framing> Requests<'c, F> {
                 _ => error.cause.ended_by_peer(),
             };
         let now = Instant::now();
-        if !(harmless && is_old_news && first.is_none())
-            || self.client.retries.withdraw(now) == Withdrawal::Refused
-        {
+        if !(harmless && is_old_news && first.is_none() && self.withdraw(now)) {
             error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
             return Err(RequestError::of(error, self.deadline));
         }
         times.begins(now);
         Ok(error)
+    }
+
+    /// Whether the budget pays for another attempt.
+    fn withdraw(&self, now: Instant) -> bool {
+        let is_granted = self.client.retries.withdraw(now) != Withdrawal::Refused;
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = self.client.pool.connector().telling().metrics() {
+            metrics.retry(is_granted);
+        }
+        is_granted
     }
 
     /// There was no connection. If all that were opened have died by a stranger's words, those say why.
@@ -289,6 +306,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             }
             Err(error) => *error,
         };
+        pool.connector().telling().ended(&error.cause);
         match session.is_dirty() {
             true => session.discard_because(error.cause.eviction()),
             false => drop(session),
@@ -392,6 +410,54 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 }
 
+/// An exchange as metrics count it, from its beginning to its end. Dropped before that, it was cancelled.
+struct Counted<'c> {
+    #[cfg(feature = "metrics")]
+    metrics: Option<&'c super::metrics::Metrics>,
+    #[cfg(not(feature = "metrics"))]
+    client: std::marker::PhantomData<&'c ()>,
+}
+
+impl<'c> Counted<'c> {
+    #[cfg(feature = "metrics")]
+    fn begin<F: Framing>(client: &'c Client<F>) -> Self {
+        let metrics = client.pool.connector().telling().metrics();
+        metrics.inspect(|metrics| metrics.began());
+        Counted { metrics }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    #[inline]
+    fn begin<F: Framing>(_: &'c Client<F>) -> Self {
+        Counted {
+            client: std::marker::PhantomData,
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn ended<T>(mut self, result: Result<T, RequestError>) -> Result<T, RequestError> {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.ended(super::metrics::Outcome::of(&result));
+        }
+        result
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    #[inline]
+    fn ended<T>(self, result: Result<T, RequestError>) -> Result<T, RequestError> {
+        result
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.ended(super::metrics::Outcome::Cancelled);
+        }
+    }
+}
+
 impl<'c> Requests<'c, LengthJson> {
     /// As [`Client::request`].
     ///
@@ -414,24 +480,33 @@ impl<'c> Requests<'c, LengthJson> {
         let place = Location::caller();
         let body = json::write(value).map_err(RequestError::Unserializable);
         async move {
-            let body = &*body?;
-            let is_not_taken: fn(&[u8]) -> bool = match self.client.settings.error_replies {
-                ErrorReplies::AreErrors => json::is_not_taken,
-                ErrorReplies::AreReplies => |_| false,
-            };
-            let question = Question {
-                place,
-                body,
-                is_not_taken,
-            };
-            let reply = self.ask(question).await?;
-            if self.client.settings.error_replies == ErrorReplies::AreErrors
-                && let Some(error) = json::as_error_reply(&reply)
-            {
-                return Err(RequestError::Refused(error));
-            }
-            json::read(&reply).map_err(RequestError::Reply)
+            let counted = Counted::begin(self.client);
+            counted.ended(self.request_from(place, body).await)
         }
+    }
+
+    async fn request_from<R: DeserializeOwned>(
+        self,
+        place: &'static Location<'static>,
+        body: Result<Vec<u8>, RequestError>,
+    ) -> Result<R, RequestError> {
+        let body = &*body?;
+        let is_not_taken: fn(&[u8]) -> bool = match self.client.settings.error_replies {
+            ErrorReplies::AreErrors => json::is_not_taken,
+            ErrorReplies::AreReplies => |_| false,
+        };
+        let question = Question {
+            place,
+            body,
+            is_not_taken,
+        };
+        let reply = self.ask(question).await?;
+        if self.client.settings.error_replies == ErrorReplies::AreErrors
+            && let Some(error) = json::as_error_reply(&reply)
+        {
+            return Err(RequestError::Refused(error));
+        }
+        json::read(&reply).map_err(RequestError::Reply)
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
     failure::{ExchangeError, ExchangeFailure, Progress},
     heartbeats::Alarm,
     sweep::{Mark, Sweep},
+    telling::Telling,
     timer::Timer,
 };
 use crate::{
@@ -80,6 +81,7 @@ pub(super) struct HeartbeatCounts {
     pub(super) writes: AtomicU64,
     /// What a peer of another protocol said last when nobody had asked.
     pub(super) stranger: Mutex<Option<FrameError>>,
+    pub(super) telling: Telling,
 }
 
 impl Session {
@@ -272,6 +274,7 @@ impl Session {
             .partial_since
             .is_some_and(|since| since + PARTIAL_HEARTBEAT <= now);
         if self.pulse.is_dead(now) || incomplete {
+            self.counts.telling.heartbeat_missed();
             return Poll::Ready(Eviction::HeartbeatMissed);
         }
         if self.pulse.beat_due().is_some_and(|due| due <= now)
@@ -302,6 +305,10 @@ impl Session {
     #[must_use]
     pub(super) fn heard_beat(&mut self, now: Instant) -> bool {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = self.counts.telling.metrics() {
+            metrics.heartbeat_received();
+        }
         self.pulse.beat(now);
         self.flooded |= !self.allowance.take(self.counts.limit, now);
         !self.flooded
@@ -320,6 +327,10 @@ impl Session {
 
     pub(super) fn sent_beat(&self) {
         self.counts.sent.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = self.counts.telling.metrics() {
+            metrics.heartbeat_sent();
+        }
     }
 
     /// Sends a heartbeat, between two exchanges. A socket that takes none now has too much in it already: its peer isn't reading, and what

@@ -15,6 +15,7 @@ use super::{
     heartbeats::Heartbeats,
     session::{HeartbeatCounts, Session},
     sweep::Sweep,
+    telling::Telling,
 };
 use crate::{
     connectors::StreamConnector,
@@ -86,6 +87,11 @@ impl<F: Framing> Sessions<F> {
         self.counts.writes.load(Ordering::Relaxed)
     }
 
+    /// What the client tells of itself.
+    pub(super) fn telling(&self) -> &Telling {
+        &self.counts.telling
+    }
+
     /// What a peer of another protocol said when nobody had asked, if that is what the last one said.
     pub(super) fn stranger(&self) -> Option<FrameError> {
         self.counts.stranger.lock().clone()
@@ -153,13 +159,19 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the time of exchanges.
+    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the time of exchanges, and sums up what happens.
     async fn endpoint_changed(&self) {
         let mut changed = pin!(self.streams.endpoint_changed());
         let mut heartbeats = pin!(self.heartbeats.run());
         let mut sweep = pin!(self.sweep.run());
+        let mut sums = pin!(self.counts.telling.tell_sums());
         poll_fn(|cx| {
-            if heartbeats.as_mut().poll(cx).is_ready() || sweep.as_mut().poll(cx).is_ready() {
+            let others = [
+                heartbeats.as_mut().poll(cx),
+                sweep.as_mut().poll(cx),
+                sums.as_mut().poll(cx),
+            ];
+            if others.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }
             changed.as_mut().poll(cx)

@@ -196,6 +196,7 @@ impl<F: Framing> Driver<F> {
         let told = state.told(id);
         drop(state);
         drop(late);
+        self.shared.tell_waiting();
         told
     }
 
@@ -208,6 +209,7 @@ impl<F: Framing> Driver<F> {
         let id = state.started(slot, Arc::clone(&self.wire), waker.clone(), now);
         state.serve(id, now, &mut late);
         drop(state);
+        self.shared.tell_waiting();
         self.id = Some(id);
         id
     }
@@ -429,6 +431,7 @@ impl<F: Framing> Driver<F> {
     /// Whether the pipeline has ended, for it is quiet or wanted back.
     fn tick(&mut self, id: Id) -> bool {
         self.shared.reconsider();
+        self.shared.tell_waiting();
         let mut wire = self.wire.lock();
         let (retired, quiet, leases) = {
             let mut state = self.shared.state.lock();

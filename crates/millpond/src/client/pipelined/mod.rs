@@ -261,6 +261,7 @@ impl<F: Framing> Pipelines<F> {
                 }
             }
             Entry::Waits { rank, leases } => {
+                shared.tell_waiting();
                 awaited.rank = Some(rank);
                 awaited.began = Some(Instant::now());
                 self.shared.lease(leases);
@@ -393,6 +394,7 @@ impl<F: Framing> Awaited<'_, F> {
             return false;
         };
         drop(request);
+        self.shared.tell_waiting();
         for waker in wakes {
             waker.wake();
         }
@@ -531,6 +533,16 @@ impl<F: Framing> Shared<F> {
         }
     }
 
+    /// How many requests wait for a place, as metrics show it.
+    fn tell_waiting(&self) {
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = self.lender.connector.telling().metrics() {
+            // Whoever tells it later tells what is so then.
+            let state = self.state.lock();
+            metrics.waiting(state.waiting(), state.waiting_bytes());
+        }
+    }
+
     /// A pipeline has broken off.
     fn end(
         self: &Arc<Self>,
@@ -538,6 +550,7 @@ impl<F: Framing> Shared<F> {
         wire: &SharedWire<Connection<Sessions<F>>>,
         cause: ExchangeFailure,
     ) {
+        self.lender.connector.telling().ended(&cause);
         let mut wire = wire.lock();
         let unwritten = wire.unwritten();
         let connection = wire.socket.take();

@@ -134,7 +134,7 @@ impl ToldBy {
         match source {
             SocketSource::Proc {
                 refused: Some(refused),
-            } => ToldBy::Proc(refused.to_string()),
+            } => ToldBy::Proc(Chain(&refused).to_string()),
             SocketSource::Proc { refused: None } => ToldBy::OtherNamespace,
             _ => ToldBy::Netlink,
         }
