@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Timeout,
     /// 5: what came was not of the protocol.
     Protocol,
+    /// 130: Ctrl-C or SIGTERM came, and something is missing. Shells say so of a program that SIGINT has ended.
+    Interrupted,
 }
 
 impl Termination for Exit {
@@ -28,6 +30,7 @@ impl Termination for Exit {
             Exit::Connect => 3,
             Exit::Timeout => 4,
             Exit::Protocol => 5,
+            Exit::Interrupted => 130,
         })
     }
 }

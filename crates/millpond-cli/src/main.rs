@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The command line: of the program, which reads it, and for those who write about it.
     pub(crate) fn command_line() -> clap::Command {
-        color::with_headings(Arguments::command())
+        color::with_headings(with_negative_numbers(Arguments::command()))
     }
 
     fn read() -> Arguments {
@@ -71,6 +71,15 @@ impl Arguments {
         color::settle(arguments.color);
         arguments
     }
+}
+
+/// A negative number is a wrong value of its flag, and no flag that isn't known.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 #[derive(Subcommand)]

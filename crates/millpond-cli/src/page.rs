@@ -1,7 +1,7 @@
 //! A page of text for people, in lines of a given width: headings, words broken between them, labels with words beside them, a verdict.
 //! Owns how these look; says nothing itself.
 
-use textwrap::Options;
+use textwrap::{Options, WordSplitter};
 
 use crate::color::{Paint, Tone};
 
@@ -92,7 +92,9 @@ impl Page {
     pub(crate) fn wrapped(&mut self, first: &str, later: &str, text: &str) {
         let options = Options::new(self.width)
             .initial_indent(first)
-            .subsequent_indent(later);
+            .subsequent_indent(later)
+            // A flag or a name with a hyphen is one word.
+            .word_splitter(WordSplitter::NoHyphenation);
         let lines = textwrap::wrap(text, options);
         self.lines.extend(lines.into_iter().map(|line| line.into_owned()));
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use textwrap::Options;
+use textwrap::{Options, WordSplitter};
 
 use crate::{
     color::{Paint, Tone},
@@ -66,8 +66,14 @@ impl Drawing {
 
 impl Screen {
     pub(crate) fn new(drawing: Drawing, stop: Stop) -> Self {
-        let columns = terminal_size::terminal_size_of(io::stdout())
-            .map_or(WIDEST, |(terminal_size::Width(columns), _)| columns.into());
+        let columns = match terminal_size::terminal_size_of(io::stdout()) {
+            Some((terminal_size::Width(columns), _)) => columns.into(),
+            // As help does it.
+            None => env::var("COLUMNS")
+                .ok()
+                .and_then(|columns| columns.parse().ok())
+                .unwrap_or(WIDEST),
+        };
         Screen {
             drawing,
             columns: columns.clamp(NARROWEST, WIDEST_TABLE),
@@ -123,7 +129,8 @@ impl Screen {
         let later = " ".repeat(label.chars().count());
         let options = Options::new(self.width())
             .initial_indent(label)
-            .subsequent_indent(&later);
+            .subsequent_indent(&later)
+            .word_splitter(WordSplitter::NoHyphenation);
         for line in textwrap::wrap(text, options) {
             self.line(&shown(line.into_owned()));
         }

@@ -1,8 +1,11 @@
 //! Text for people: what came from the network can do nothing to a terminal, and times read as they are said.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use crate::numbers::thousands;
+
+/// The longest time that clients and servers take.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The units that a number of bytes may have.
 const UNITS: [(&str, u64); 7] = [
@@ -87,9 +90,17 @@ pub(crate) fn long_span(time: Duration) -> String {
 
 /// Reads a time: `10s`, `500ms`, `1h 30m`; without a unit in seconds: `3`, `1.5`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    match text.trim().parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
-        Err(_) => humantime::parse_duration(text.trim()).map_err(|error| error.to_string()),
+    let text = text.trim();
+    let read = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    match read {
+        Some(span) if span > LONGEST => Err(String::from("it must be no longer than 365 days")),
+        Some(span) => Ok(span),
+        None => Err(String::from(
+            "write seconds, like 3 or 0.5, or time units, like 500ms or 1m 30s",
+        )),
     }
 }
 
@@ -98,6 +109,27 @@ pub(crate) fn parse_span_above_zero(text: &str) -> Result<Duration, String> {
     match parse_span(text)? {
         Duration::ZERO => Err(String::from("it must be above zero")),
         span => Ok(span),
+    }
+}
+
+/// Reads after how long heartbeats are sent; zero: never.
+pub(crate) fn parse_heartbeat(text: &str) -> Result<Duration, String> {
+    match parse_span(text)? {
+        span if span.is_zero() || span >= Duration::from_millis(1) => Ok(span),
+        _ => Err(String::from("it must be 0 (never), or 1ms at least")),
+    }
+}
+
+/// Reads how many there are to be, within limits.
+pub(crate) fn count<T: TryFrom<u64>>(
+    limits: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.trim().parse().ok().filter(|number| limits.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            let (least, most) = (thousands(*limits.start()), thousands(*limits.end()));
+            format!("write a whole number from {least} to {most}")
+        })
     }
 }
 
@@ -159,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn counts_are_read_within_their_limits_and_these_are_told() {
+        let read = count::<u32>(1..=10_000);
+        assert_eq!(read("10000"), Ok(10_000));
+        for bad in ["0", "10001", "-1", "1.5", "many", "", "99999999999999999999"] {
+            assert_eq!(
+                read(bad),
+                Err(String::from("write a whole number from 1 to 10,000")),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
     fn nothing_that_a_terminal_acts_upon_is_left() {
         assert_eq!(
             escaped("a\x1b[31mb\n\u{9b}\u{202e}ü"),
@@ -182,9 +227,14 @@ mod tests {
         assert_eq!(parse_span("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_span("10"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_span("1.5"), Ok(Duration::from_millis(1_500)));
-        for bad in ["-1", "NaN", "1e99", "5x", ""] {
-            assert!(parse_span(bad).is_err(), "{bad}");
+        for bad in ["-1", "NaN", "1e99", "5x", "soon", ""] {
+            let error = parse_span(bad).expect_err(bad);
+            assert!(error.contains("like 500ms or 1m 30s"), "{bad}: {error}");
         }
+        assert_eq!(parse_heartbeat("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_heartbeat("1ms"), Ok(Duration::from_millis(1)));
+        assert!(parse_heartbeat("0.0001").is_err_and(|error| error.contains("1ms at least")));
+        assert!(parse_span("366d").is_err_and(|error| error.contains("365 days")));
         assert!(parse_span_above_zero("0s").is_err());
         assert_eq!(span(Duration::from_micros(1_250)), "1.3 ms");
     }

@@ -107,6 +107,79 @@ fn the_throughput_shown_is_the_right_replies_by_the_time_and_every_two_modes_are
     assert_eq!(document["comparisons"].as_array().map(Vec::len), Some(3));
 }
 
+/// The figures of a table's row, without their units.
+fn row(text: &str, name: &str) -> Vec<f64> {
+    let line = text.lines().find(|line| line.trim_start().starts_with(name));
+    let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+    let words = line.trim_start()[name.len()..].split_whitespace();
+    words
+        .filter_map(|word| word.replace(',', "").parse().ok())
+        .collect()
+}
+
+#[test]
+fn the_figures_that_people_see_agree_and_what_was_written_is_named() {
+    let served = Served::start(&["--handler", "echo"]);
+    let folder = Folder::new();
+    let (html, svg) = (folder.file("bench.html"), folder.file("bench.svg"));
+    let flags = [
+        "--requests",
+        "300",
+        "--rounds",
+        "3",
+        "--html",
+        &html,
+        "--svg",
+        &svg,
+    ];
+    let finished = run(&[&["bench", "--to", &served.endpoint], &flags[..]].concat(), "");
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let text = finished.out;
+    for ((throughput, seconds), requests) in row(&text, "right replies a second")
+        .into_iter()
+        .zip(row(&text, "measured for"))
+        .zip(row(&text, "requests"))
+    {
+        let by_hand = requests / seconds;
+        // The time is told to the millisecond.
+        let rounding = 1.0 + throughput * 0.0005 / seconds;
+        assert!(
+            (throughput - by_hand).abs() <= rounding,
+            "{throughput}, {by_hand}:\n{text}"
+        );
+    }
+    assert_eq!(row(&text, "measured for").len(), 3, "{text}");
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("Any reply counts as right that is no error: --expect"),
+        "{text}"
+    );
+    // Each two modes, exclusive and short among them, whichever is the faster.
+    let compared = text
+        .lines()
+        .filter(|line| line.contains("times the throughput of"));
+    assert_eq!(compared.count(), 3, "{text}");
+    let unbroken: String = text.split('\n').collect();
+    for file in [html, svg] {
+        assert!(
+            unbroken.contains(&format!("Written to {file}.")),
+            "{file}:\n{text}"
+        );
+        assert!(
+            std::fs::metadata(&file).is_ok_and(|written| written.len() > 0),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn what_isnt_expected_is_shown_as_far_as_a_line_goes() {
+    let served = Served::start(&["--handler", "echo"]);
+    let body = format!("\"{}\"", "x".repeat(100));
+    let (finished, _) = bench(&served.endpoint, &["--body", &body, "--expect", "1"]);
+    assert!(finished.err.ends_with("xxx…\n"), "{finished:?}");
+}
+
 #[test]
 fn an_open_loop_sends_what_it_was_asked_for() {
     let served = Served::start(&["--handler", "echo"]);
@@ -324,6 +397,9 @@ fn what_the_command_line_has_wrong_is_named() {
     assert!(refused(&["--framing", "raw", "--body", r"\q", "--expect", "x"]).contains(r"\q is no escape"));
     assert!(refused(&["--expect-length", "3"]).contains("--framing raw"));
     assert!(refused(&["--body", "{a}"]).contains("JSON"));
+    assert!(refused(&["--expect", "a"]).contains("--expect isn't JSON"));
+    assert!(refused(&["--rate", "fast"]).contains("from 0.1 to 10,000,000"));
+    assert!(refused(&["--rounds", "0"]).contains("a whole number from 1 to 1,000"));
     assert!(refused(&["--body-file", "/nowhere/at/all"]).contains("/nowhere/at/all"));
     assert!(refused(&["--modes", "shorts"]).contains("short"));
     assert!(refused(&["--rate", "0"]).contains("--rate"));
@@ -331,10 +407,10 @@ fn what_the_command_line_has_wrong_is_named() {
     assert!(refused(&["--rate", "1e20"]).contains("10,000,000"));
     assert!(refused(&["--rate", "1", "--seconds", "1"]).contains("--rounds"));
     assert!(refused(&["--html", "/nowhere/at/all"]).contains("/nowhere/at/all"));
-    assert!(refused(&["--modes", "exclusive", "--callers", "16777216"]).contains("100000"));
-    assert!(refused(&["--threads", "100000"]).contains("1024"));
+    assert!(refused(&["--modes", "exclusive", "--callers", "16777216"]).contains("100,000"));
+    assert!(refused(&["--threads", "100000"]).contains("1,024"));
     assert!(refused(&["--seconds", "1e19"]).contains("day"));
-    assert!(refused(&["--callers", "4000000000"]).contains("100000"));
+    assert!(refused(&["--callers", "4000000000"]).contains("100,000"));
     assert!(refused(&["--csv"]).contains("--csv"), "together with --json");
     assert!(refused(&["--ca", "ca.pem"]).contains("tls://"));
     assert!(refused(&["--seconds", "0"]).contains("above zero"));

@@ -68,7 +68,7 @@ fn a_short_demo_has_right_replies_only_over_few_sockets() {
 
     assert_eq!(document["scene"]["reused"], true);
     assert_eq!(document["scene"]["first_ports"], document["scene"]["later_ports"]);
-    assert_eq!(number("/scene/opened"), 2.0);
+    assert_eq!(number("/scene/connections_opened"), 2.0);
     assert!(number("/heartbeats/sent") >= 1.0, "{document:#}");
     assert!(number("/heartbeats/received") >= 1.0, "{document:#}");
 
@@ -93,7 +93,7 @@ fn a_short_demo_has_right_replies_only_over_few_sockets() {
     let short = "/short_connections/requests";
     assert_eq!(number("/short_connections/connections_opened"), number(short));
     assert!(number("/pooled_connections/connections_opened") <= 8.0);
-    assert!(document["short_connections"]["stopped_early"].is_boolean());
+    assert!(document["short_connections"]["ports_nearly_used_up"].is_boolean());
     if cfg!(target_os = "linux") {
         assert!(number("/short_connections/time_wait") > number("/pooled_connections/time_wait"));
     }
@@ -155,6 +155,37 @@ fn numbers_that_make_no_sense_are_refused_before_anything_starts() {
         assert!(output.stdout.is_empty());
         assert!(error.contains(named), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn one_of_something_is_one_and_a_narrow_output_is_heeded_without_a_terminal() {
+    let output = common::millpond(&[
+        "demo",
+        "--seconds",
+        "500ms",
+        "--callers",
+        "1",
+        "--connections",
+        "1",
+    ])
+    .env("COLUMNS", "44")
+    .output()
+    .expect("the program runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 44, "too wide: {line}");
+    }
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains(" by 1 caller over at most 1 socket at once, one on each"),
+        "{text}"
+    );
+    // However short it was, its counts are seen once.
+    assert!(
+        words.contains("s active ") && words.contains("s opened "),
+        "{text}"
+    );
 }
 
 #[test]

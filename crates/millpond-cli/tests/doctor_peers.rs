@@ -117,6 +117,22 @@ fn a_socket_file_that_is_missing_is_named() {
 }
 
 #[test]
+fn a_folder_or_a_file_in_the_place_of_a_socket_is_told_as_what_it_is() {
+    let folder = Folder::new();
+    let file = folder.write("file", "no socket");
+    for (path, said) in [
+        (folder.path().display().to_string(), "this is a folder"),
+        (file, "there is a file, and it is no socket"),
+    ] {
+        let found = towards(&format!("unix://{path}"), &["keepalive"]);
+        let connect = marked(&found, "connect", "bad");
+        says(connect, "found", said);
+        says(connect, "why", "A Unix socket is a file");
+        says(connect, "advice", "not of its folder");
+    }
+}
+
+#[test]
 fn a_certificate_is_judged_by_its_issuer_its_dates_and_its_names() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let ca = authority.write(&folder, "ca.pem");
@@ -273,7 +289,7 @@ fn flags_that_have_nothing_to_be_about_are_wrong() {
         (&["process-sockets"], "give --pid as well"),
         (&["--to", "nonsense"], "host:port"),
         (&["--to", "tcp://127.0.0.1:1", "--ca", "ca.pem"], "speaks none"),
-        (&["--pid", "0"], "not in 1.."),
+        (&["--pid", "0"], "a whole number from 1 to"),
     ] {
         let finished = run(&[&["doctor"], line].concat(), "");
         assert_eq!((finished.code, finished.out.as_str()), (Some(2), ""), "{line:?}");

@@ -3,11 +3,12 @@
 mod common;
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     process::Stdio,
 };
 
-use common::{Served, millpond, run};
+use common::{Served, ended, millpond, run, signal};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 fn pipe(served: &Served, flags: &[&str], input: &str) -> common::Finished {
@@ -147,4 +148,36 @@ fn no_more_is_read_ahead_than_may_be_in_flight() {
     assert!(taken >= 4, "{taken}");
     child.kill().expect("it runs");
     child.wait().expect("its end");
+}
+
+#[test]
+fn ctrl_c_ends_it_with_whole_lines_a_sum_and_an_exit_code() {
+    let served = Served::start(&[
+        "--handler",
+        "exec:sh -c 'read n; [ $n = 2 ] && sleep 60; echo $n'",
+    ]);
+    let mut child = millpond(&["call", "--to", &served.endpoint, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(b"1\n2\n3\n").expect("it reads");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), "1");
+    signal(&child, Signal::SIGINT);
+    assert_eq!(lines.next().map(|line| line.expect("text")), None);
+    // It doesn't wait for the end of its input.
+    let status = ended(&mut child);
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("a pipe");
+    stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(
+        said.starts_with("stopped early: 1 reply and 0 failures in "),
+        "{said}"
+    );
+    assert!(said.contains(" without a reply\n"), "{said}");
+    drop(input);
 }

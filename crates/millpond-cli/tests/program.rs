@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::{fs, path::Path};
+
 use common::{millpond, run};
 
 #[test]
@@ -123,4 +125,88 @@ fn the_page_about_the_program_tells_the_limits_of_serve_as_its_help_does() {
             "{flag}: {default} beside {about}"
         );
     }
+}
+
+#[test]
+fn wrong_values_are_told_with_right_ones_and_with_their_flag() {
+    const TIME: &str = "like 500ms or 1m 30s";
+    for (command, flag, value, hint) in [
+        ("demo", "--seconds", "soon", TIME),
+        ("demo", "--seconds", "0.1", "between 500ms and 1h"),
+        ("demo", "--callers", "1e3", "a whole number from 1 to 10,000"),
+        ("demo", "--connections", "-1", "a whole number from 1 to 10,000"),
+        ("serve", "--max-connections", "0", "a whole number from 1 to"),
+        ("serve", "--max-waiting", "-1", "a whole number from 0 to"),
+        ("serve", "--max-processes", "many", "a whole number from 1 to"),
+        ("serve", "--max-bytes", "0", "above zero"),
+        ("serve", "--max-frame", "big", "like 65536, 64KiB or 1MiB"),
+        ("serve", "--heartbeat", "100us", "0 (never), or 1ms at least"),
+        ("serve", "--deadline", "2y", "no longer than 365 days"),
+        ("serve", "--drain", "-1", TIME),
+        ("call", "--connections", "0", "a whole number from 1 to 100,000"),
+        ("call", "--deadline", "0", "above zero"),
+        ("call", "--heartbeat", "400d", "no longer than 365 days"),
+        ("bench", "--callers", "100001", "a whole number from 1 to 100,000"),
+        ("bench", "--warm-up", "x", TIME),
+        ("doctor", "--pid", "0", "a whole number from 1 to"),
+        ("doctor", "--idle-test", "5x", TIME),
+    ] {
+        let refused = run(&[command, &format!("{flag}={value}")], "");
+        assert_eq!(refused.code, Some(2), "{command} {flag} {value}: {}", refused.err);
+        assert!(refused.out.is_empty(), "{}", refused.out);
+        for part in [format!("'{value}' for '{flag}"), hint.to_owned()] {
+            assert!(refused.err.contains(&part), "{part}: {}", refused.err);
+        }
+        // What a setting or a type is called inside says nothing to anybody.
+        for inside in [
+            "_",
+            "target type",
+            "non-zero type",
+            "digit found",
+            "float literal",
+        ] {
+            assert!(!refused.err.contains(inside), "{inside}: {}", refused.err);
+        }
+        // With a space between them it is the same.
+        let apart = run(&[command, flag, value], "");
+        assert_eq!(apart.err, refused.err, "{command} {flag} {value}");
+    }
+}
+
+/// A heading's name in a link, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase().replace(' ', "-");
+    kept.chars()
+        .filter(|&letter| letter.is_alphanumeric() || "-_".contains(letter))
+        .collect()
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let docs = fs::read_dir(root.join("docs")).expect("docs");
+    let docs = docs.map(|entry| entry.expect("a file").path());
+    let mut seen = 0;
+    for page in docs.chain(["README.md", "ARCHITECTURE.md"].map(|name| root.join(name))) {
+        let text = fs::read_to_string(&page).expect("a page");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            seen += 1;
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().expect("a folder").join(file),
+            };
+            let target = fs::read_to_string(&target);
+            let target = target.unwrap_or_else(|error| panic!("{}: {link}: {error}", page.display()));
+            let headings = target.lines().filter(|line| line.starts_with('#'));
+            let mut anchors = headings.map(|line| anchor(line.trim_start_matches('#')));
+            assert!(
+                place.is_empty() || anchors.any(|name| name == place),
+                "{}: {link}",
+                page.display()
+            );
+        }
+    }
+    assert!(seen > 15, "{seen} links");
 }

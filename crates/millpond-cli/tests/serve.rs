@@ -49,11 +49,42 @@ fn a_taken_port_is_a_failure_and_a_wrong_endpoint_wrong_usage() {
         refused.code == Some(1) && refused.err.contains("somebody listens there already"),
         "{refused:?}"
     );
+    let folder = Folder::new();
+    let refused = run(
+        &[
+            "serve",
+            "--listen",
+            &format!("unix://{}", folder.path().display()),
+        ],
+        "",
+    );
+    assert!(
+        refused.code == Some(1)
+            && refused
+                .err
+                .contains("a file or a folder at this path, and no socket"),
+        "{refused:?}"
+    );
+    assert!(folder.path().is_dir(), "nobody has removed it");
     let wrong = run(&["serve", "--listen", "tcp://::1:80"], "");
     assert!(
         wrong.code == Some(2) && wrong.err.contains("--listen: ") && wrong.err.contains("\n          ^"),
         "{wrong:?}"
     );
+}
+
+#[test]
+fn long_times_are_told_in_minutes() {
+    let mut child = common::millpond(&["serve", "--listen", "127.0.0.1:0", "--drain", "150s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    lines.next().expect("a line").expect("text");
+    common::signal(&child, Signal::SIGTERM);
+    let line = lines.next().expect("a line").expect("text");
+    assert!(line.starts_with("draining for 2 min 30 s at most: "), "{line}");
+    assert_eq!(common::ended(&mut child).code(), Some(0));
 }
 
 /// What it tells first, and second if there is that, where it may open 200 files.

@@ -27,6 +27,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use Refused::{Longest, NanosecondAndLongest, Nothing, NothingAndLongest};
+
 const NOTHING: Duration = Duration::ZERO;
 const NANOSECOND: Duration = Duration::from_nanos(1);
 const LONGEST: Duration = Duration::MAX;
@@ -74,6 +76,13 @@ where
         setting,
         refused,
         attempt: Box::new(move |value| Box::pin(attempt(value))),
+    }
+}
+
+impl Row {
+    /// Other values are refused than nothing and the longest.
+    fn refused(self, refused: Refused) -> Row {
+        Row { refused, ..self }
     }
 }
 
@@ -180,67 +189,47 @@ async fn nobody() -> std::net::SocketAddr {
     listener.local_addr().expect("an address")
 }
 
+fn of_pool(
+    setting: &'static str,
+    change: fn(pool::Builder<StreamConnector>, Duration) -> pool::Builder<StreamConnector>,
+) -> Row {
+    row(setting, NothingAndLongest, move |value| {
+        use_pool(move |pool| change(pool, value))
+    })
+}
+
 #[tokio::test]
 async fn of_the_pool() {
-    use Refused::{Longest, NothingAndLongest};
-    let backoff = |change: fn(&mut Backoff, Duration)| {
-        move |value| {
+    let of_backoff = |setting, change: fn(&mut Backoff, Duration)| {
+        row(setting, NothingAndLongest, move |value| {
             let mut backoff = Backoff::default();
             change(&mut backoff, value);
             use_pool(move |pool| pool.backoff(backoff))
-        }
+        })
     };
     hold(vec![
-        row("acquire_timeout", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.acquire_timeout(value))
+        of_pool("acquire_timeout", |pool, value| pool.acquire_timeout(value)),
+        of_pool("connect_timeout", |pool, value| pool.connect_timeout(value)),
+        of_pool("check_timeout", |pool, value| pool.check_timeout(value)),
+        of_pool("close_timeout", |pool, value| pool.close_timeout(value)),
+        of_pool("idle_timeout", |pool, value| pool.idle_timeout(value)),
+        of_pool("max_lifetime", |pool, value| pool.max_lifetime(value)),
+        of_pool("leak_threshold", |pool, value| pool.leak_threshold(value)),
+        of_pool("outage_grace", |pool, value| pool.outage_grace(value)).refused(Longest),
+        of_pool("probe (when idle for)", |pool, value| {
+            pool.probe(Probe::WhenIdleFor(value))
         }),
-        row("connect_timeout", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.connect_timeout(value))
+        of_backoff("backoff.max", |backoff, value| {
+            backoff.max = value;
+            backoff.base = backoff.base.min(value.max(NANOSECOND));
         }),
-        row("check_timeout", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.check_timeout(value))
+        of_backoff("backoff.base", |backoff, value| backoff.base = value),
+        of_backoff("backoff.max_while_waiting", |backoff, value| {
+            backoff.max_while_waiting = value
         }),
-        row("close_timeout", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.close_timeout(value))
+        of_backoff("backoff.max_when_reached", |backoff, value| {
+            backoff.max_when_reached = value
         }),
-        row("idle_timeout", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.idle_timeout(value))
-        }),
-        row("max_lifetime", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.max_lifetime(value))
-        }),
-        row("leak_threshold", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.leak_threshold(value))
-        }),
-        row("outage_grace", Longest, |value| {
-            use_pool(move |pool| pool.outage_grace(value))
-        }),
-        row("probe (when idle for)", NothingAndLongest, |value| {
-            use_pool(move |pool| pool.probe(Probe::WhenIdleFor(value)))
-        }),
-        row(
-            "backoff.max",
-            NothingAndLongest,
-            backoff(|backoff, value| {
-                backoff.max = value;
-                backoff.base = backoff.base.min(value.max(NANOSECOND));
-            }),
-        ),
-        row(
-            "backoff.base",
-            NothingAndLongest,
-            backoff(|backoff, value| backoff.base = value),
-        ),
-        row(
-            "backoff.max_while_waiting",
-            NothingAndLongest,
-            backoff(|backoff, value| backoff.max_while_waiting = value),
-        ),
-        row(
-            "backoff.max_when_reached",
-            NothingAndLongest,
-            backoff(|backoff, value| backoff.max_when_reached = value),
-        ),
         row("acquire().timeout", Refused::None, |value| async move {
             let pool = Pool::builder(StreamConnector::from(echo().await)).build();
             let pool = pool.map_err(|error| setting_of(&error))?;
@@ -300,18 +289,23 @@ async fn use_client(
     Ok(())
 }
 
+fn of_client(setting: &'static str, change: fn(ClientBuilder, Duration) -> ClientBuilder) -> Row {
+    row(setting, NothingAndLongest, move |value| {
+        use_client(move |client| change(client, value), None)
+    })
+}
+
 #[tokio::test]
 async fn of_the_client() {
     hold(vec![
-        row("deadline", Refused::Nothing, |value| {
-            use_client(move |client| client.deadline(value), None)
-        }),
+        of_client("deadline", |client, value| client.deadline(value)).refused(Nothing),
         row("within", Refused::None, |value| {
             use_client(|client| client, Some(value))
         }),
-        row("heartbeat_interval", Refused::NanosecondAndLongest, |value| {
-            use_client(move |client| client.heartbeat_interval(value), None)
-        }),
+        of_client("heartbeat_interval", |client, value| {
+            client.heartbeat_interval(value)
+        })
+        .refused(NanosecondAndLongest),
         row("acquire_timeout", Refused::NothingAndLongest, |value| {
             use_client(
                 move |client| client.pool(move |pool| pool.acquire_timeout(value)),
@@ -350,33 +344,28 @@ async fn use_server<H: server::Handler>(
 
 #[tokio::test]
 async fn of_the_server() {
-    use Refused::NothingAndLongest;
     const SOON: Duration = Duration::from_millis(200);
-    fn echo() -> server::Builder<impl server::Handler> {
-        Server::builder(server::raw(async |body: Bytes| Ok(body)))
-    }
+    let of_server = |setting, change: fn(_, Duration) -> _| {
+        row(setting, NothingAndLongest, move |value| {
+            let echo = Server::builder(server::raw(async |body: Bytes| Ok(body)));
+            use_server(change(echo, value), SOON)
+        })
+    };
     hold(vec![
-        row("handshake_timeout", NothingAndLongest, |value| {
-            use_server(echo().handshake_timeout(value), SOON)
+        of_server("handshake_timeout", |server, value| {
+            server.handshake_timeout(value)
         }),
-        row("header_timeout", NothingAndLongest, |value| {
-            use_server(echo().header_timeout(value), SOON)
+        of_server("header_timeout", |server, value| server.header_timeout(value)),
+        of_server("body_timeout", |server, value| server.body_timeout(value)),
+        of_server("write_timeout", |server, value| server.write_timeout(value)),
+        of_server("idle_timeout", |server, value| server.idle_timeout(Some(value))),
+        of_server("handler_deadline", |server, value| {
+            server.handler_deadline(Some(value))
         }),
-        row("body_timeout", NothingAndLongest, |value| {
-            use_server(echo().body_timeout(value), SOON)
-        }),
-        row("write_timeout", NothingAndLongest, |value| {
-            use_server(echo().write_timeout(value), SOON)
-        }),
-        row("idle_timeout", NothingAndLongest, |value| {
-            use_server(echo().idle_timeout(Some(value)), SOON)
-        }),
-        row("handler_deadline", NothingAndLongest, |value| {
-            use_server(echo().handler_deadline(Some(value)), SOON)
-        }),
-        row("heartbeat_interval", Refused::NanosecondAndLongest, |value| {
-            use_server(echo().heartbeat_interval(value), SOON)
-        }),
+        of_server("heartbeat_interval", |server, value| {
+            server.heartbeat_interval(value)
+        })
+        .refused(NanosecondAndLongest),
     ])
     .await;
 }

@@ -10,10 +10,9 @@ mod warnings;
 use bytes::Bytes;
 use millpond::{
     framing::{Direction, Extent, FrameError, Framing, Scan, Step},
-    server::{Handler, HeartbeatLimit, Running, Server, raw},
+    server::{Handler, HeartbeatLimit, Running, Server, json, raw},
 };
-use serving::{connect_tcp, frame, serve_tcp, serve_with, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serving::{connect_tcp, serve_tcp, serve_with, until};
 use warnings::Warnings;
 
 /// How many clients do the same.
@@ -39,6 +38,32 @@ impl Framing for Wrong {
 
     fn encode(&self, _: Direction, _: &[u8], _: &mut Vec<u8>) -> Result<(), FrameError> {
         Ok(())
+    }
+}
+
+/// Lines, with no reply for failures.
+struct Lines;
+
+impl Framing for Lines {
+    fn next(&self, _: Direction, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        Ok(end.map_or(Step::More { missing: 1 }, |body| {
+            Step::Frame(Extent {
+                head: 0,
+                body,
+                tail: 1,
+            })
+        }))
+    }
+
+    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        out.extend_from_slice(body);
+        out.push(b'\n');
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        "lines"
     }
 }
 
@@ -99,6 +124,16 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
     let more = "more connections closed: they spoke another";
     assert_told(site.running, &heard, "connection closed: it spoke another", more).await;
 
+    let site = serve_with(Server::builder(echo())).await;
+    for _ in 0..CLIENTS {
+        let mut client = site.connect().await;
+        client.write("length:0001234567890").await;
+        client.rest().await;
+    }
+    let more = "more connections closed: a frame was longer than the limit";
+    let first = "length=1234567890 limit=1048576 setting=\"LengthJson::with_max_body\"";
+    assert_told(site.running, &heard, first, more).await;
+
     let site = serve_with(Server::builder(echo()).framing(Wrong)).await;
     for _ in 0..CLIENTS {
         let mut client = site.connect().await;
@@ -113,6 +148,17 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
         more,
     )
     .await;
+
+    let double = json(async |number: i64| number.checked_mul(2).ok_or("too large"));
+    let site = serve_with(Server::builder(double).framing(Lines)).await;
+    for _ in 0..CLIENTS {
+        let mut client = site.connect().await;
+        client.write("2\nSECRET\n3\n").await;
+        assert_eq!(client.rest().await, b"4\n");
+    }
+    let more = "more connections closed: the protocol has no reply";
+    let reason = "reason=\"the request's body is not what its handler reads\" protocol=\"lines\"";
+    assert_told(site.running, &heard, reason, more).await;
 
     let site = serve_with(Server::builder(echo()).max_connections(1)).await;
     let mut first = site.connect().await;
@@ -136,6 +182,9 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
 
     #[cfg(feature = "tls")]
     {
+        use serving::frame;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
         let (running, port) = serve_tls().await;
         for _ in 0..CLIENTS {
             let mut client = connect_tcp(port).await;
@@ -151,6 +200,8 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
         )
         .await;
     }
+    let quotes = heard.heard().into_iter().find(|line| line.contains("SECRET"));
+    assert_eq!(quotes, None, "no payload is logged");
 }
 
 #[cfg(feature = "tls")]

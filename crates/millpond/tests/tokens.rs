@@ -303,7 +303,8 @@ async fn replies_are_right(mode: Mode) {
         .sum();
     assert_eq!(ended, each * CALLERS);
     let cancelled = counts.cancelled.load(Relaxed) as f64 / ended as f64;
-    assert!((0.2..0.45).contains(&cancelled), "{cancelled}");
+    // Of the load, not of the client: the busier the machine is, the more requests are overtaken by their cancellation.
+    assert!((0.2..0.7).contains(&cancelled), "{cancelled}");
     assert!(counts.beats_sent.load(Relaxed) > 0);
     assert!(mode == Mode::ExclusiveAndCalm || counts.beats_received.load(Relaxed) > 0);
     assert!(is_at_rest(&snapshot), "every place has come back: {snapshot}");

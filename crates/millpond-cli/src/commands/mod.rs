@@ -15,11 +15,10 @@ use crate::{complaint::Complaint, exit::Exit};
 
 /// An error of the library as those know it who connect by this program: it names flags, not the settings that they are for.
 fn in_flags(text: &str) -> String {
-    const FLAGS: [(&str, &str); 5] = [
+    const FLAGS: [(&str, &str); 4] = [
         ("identity_files", "--cert and --key"),
         ("server_name", "--server-name"),
         ("with ca_file", "with --ca"),
-        ("LengthJson::with_max_body raises", "--max-frame raises"),
         (
             "look at min_version here and at the peer's settings",
             "look at the peer's settings",
@@ -53,7 +52,6 @@ mod tests {
             ("give its CA with ca_file, or", "give its CA with --ca, or"),
             ("or set it with server_name", "or set it with --server-name"),
             ("or name a file with ca_file", "or name a file with --ca"),
-            ("; LengthJson::with_max_body raises it", "; --max-frame raises it"),
         ] {
             assert_eq!(in_flags(said), shown);
         }

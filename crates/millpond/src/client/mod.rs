@@ -67,8 +67,9 @@ mod sessions;
 mod sweep;
 mod telling;
 mod timer;
+mod turned_away;
 
-use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -86,6 +87,7 @@ use self::{pipelined::Pipelines, retry::Retries};
 pub use crate::framed::HeartbeatLimit;
 use crate::{
     connectors::StreamConnector,
+    framed::validate_heartbeats,
     framing::{Framing, LengthJson},
     pool::{BuildError, Builder, InvalidSetting, Pool, Priority, Snapshot},
     transport::{Dialer, Endpoint, EndpointError},
@@ -99,6 +101,12 @@ use crate::{
 /// delivering a request that nobody waits for. A request is sent a second time only
 /// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
 /// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+///
+/// One that the server has turned away, as one that drains does ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), was certainly not executed:
+/// [`request`](Client::request) sends it again, up to four times, after 10, 20, 40 and 80 ms, within its deadline and without asking the budget. The
+/// connection that brought the refusal is given no more requests. If all that is of no avail the last attempt's error is told. Bodies that
+/// are [exchanged](Client::exchange) are not looked at, so their refusals are replies like any other; so are all error objects where
+/// [`ErrorReplies::AreReplies`] is set, as it has to be for a server that means something else by that code.
 ///
 /// # What a server can spoil
 ///
@@ -190,9 +198,12 @@ impl Client {
 impl<F: Framing> Client<F> {
     /// Sends a body as it is, and returns the reply's.
     ///
+    /// Nothing is asked of the bodies, so a reply by which a draining server turns the request away is returned as well, and the request isn't
+    /// sent again: [`json::as_error_reply`](crate::framing::json::as_error_reply) tells which replies are such.
+    ///
     /// # Errors
     ///
-    /// As [`request`](Client::request), but nothing is asked of the bodies.
+    /// As [`request`](Client::request), but none because of what a reply says.
     ///
     /// # Cancel safety
     ///
@@ -215,6 +226,14 @@ impl<F: Framing> Client<F> {
     /// Requests that are served before all that are less urgent, where callers wait.
     pub fn priority(&self, priority: Priority) -> Requests<'_, F> {
         self.requests().priority(priority)
+    }
+
+    /// Requests that wait for a connection until their own deadline while the server can't be reached, whatever the pool's
+    /// [`outage_grace`](Builder::outage_grace) and [`acquire_timeout`](Builder::acquire_timeout) are; when it passes they are told
+    /// [`TimedOut`](crate::pool::AcquireError::TimedOut), with the last failed dial. For work that would only be tried again: see
+    /// [`Acquire::wait_through_outage`](crate::pool::Acquire::wait_through_outage).
+    pub fn wait_through_outage(&self) -> Requests<'_, F> {
+        self.requests().wait_through_outage()
     }
 
     fn requests(&self) -> Requests<'_, F> {
@@ -335,7 +354,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// - A reply that isn't there within its request's deadline, when no other has to come before it, ends the connection; the others on it
     ///   fail as [`RequestError::Lost`], and tell whether they may have been executed. Those that can't have been, and idempotent ones, are
     ///   sent again under the budget.
-    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last request.
+    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last reply.
     pub fn pipelined(mut self, pipelining: Pipelining) -> Self {
         self.pipelining = Some(pipelining);
         self
@@ -379,31 +398,13 @@ impl<F: Framing> ClientBuilder<F> {
     }
 }
 
-/// The shortest and the longest time between two heartbeats: with less a connection would do nothing else, and no middlebox waits for more.
-const INTERVALS: RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
-
 impl<F: Framing> ClientBuilder<F> {
     fn validate(&self) -> Result<(), InvalidSetting> {
-        let invalid =
-            |setting, value: String, allowed: &str| Err(InvalidSetting::new(setting, value, allowed));
-        let interval = self.heartbeat_interval;
         if self.settings.deadline.is_zero() {
-            return invalid("deadline", format!("{:?}", Duration::ZERO), "more than 0");
+            return Err(InvalidSetting::new("deadline", "0ns".into(), "more than 0"));
         }
-        if !interval.is_zero() && !INTERVALS.contains(&interval) {
-            return invalid(
-                "heartbeat_interval",
-                format!("{interval:?}"),
-                "0, or 1 ms to a year",
-            );
-        }
-        if self.heartbeat_limit.burst == 0 {
-            return invalid("heartbeat_limit.burst", "0".into(), "at least 1");
-        }
-        if self.heartbeat_limit.per_second == 0 {
-            return invalid("heartbeat_limit.per_second", "0".into(), "at least 1");
-        }
+        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)
+            .map_err(|refused| InvalidSetting::new(refused.setting, refused.value, refused.allowed))?;
         self.pipelining.map_or(Ok(()), |pipelining| pipelining.validate())
     }
 }

@@ -19,6 +19,7 @@ use super::{
     pipelined::{Failed, Pipelines},
     retry::Withdrawal,
     session::Clock,
+    turned_away::TurnedAway,
 };
 use crate::{
     framing::{Framing, LengthJson, json},
@@ -40,6 +41,34 @@ pub struct Requests<'c, F: Framing = LengthJson> {
     deadline: Duration,
     repetition: Repetition,
     priority: Priority,
+    in_an_outage: InAnOutage,
+}
+
+/// What becomes of a request while the server can't be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum InAnOutage {
+    /// It is told, as the pool's settings say.
+    #[default]
+    IsTold,
+    /// It waits until its own deadline.
+    Waits,
+}
+
+/// What is asked, and how its replies are read.
+#[derive(Clone, Copy)]
+struct Question<'b> {
+    /// Where the caller's code asks.
+    place: &'static Location<'static>,
+    body: &'b [u8],
+    /// Whether a reply says that the server didn't take the request, and so has not executed it.
+    is_not_taken: fn(&[u8]) -> bool,
+}
+
+/// What the server sent back.
+enum Answer {
+    Reply(Bytes),
+    /// It says that it doesn't take the request, and its connection is retired.
+    NotTaken(Bytes),
 }
 
 /// The times of a request.
@@ -57,6 +86,12 @@ impl Times {
             Due::Within(_) => None,
         };
         Times { due, began }
+    }
+
+    /// An attempt begins. If nobody has looked at the clock, the request itself has only just begun.
+    fn begins(&mut self, now: Instant) {
+        self.due.settle(now);
+        self.began = Some(now);
     }
 }
 
@@ -78,6 +113,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             deadline,
             repetition: Repetition::default(),
             priority: Priority::NORMAL,
+            in_an_outage: InAnOutage::default(),
         }
     }
 
@@ -99,6 +135,12 @@ impl<'c, F: Framing> Requests<'c, F> {
         self
     }
 
+    /// As [`Client::wait_through_outage`].
+    pub fn wait_through_outage(mut self) -> Self {
+        self.in_an_outage = InAnOutage::Waits;
+        self
+    }
+
     /// As [`Client::exchange`].
     ///
     /// # Errors
@@ -110,32 +152,64 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::request`].
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        let place = Location::caller();
+        let question = Question {
+            place: Location::caller(),
+            body,
+            is_not_taken: |_| false,
+        };
         async move {
             let counted = Counted::begin(self.client);
-            counted.ended(self.exchange_from(place, body).await)
+            counted.ended(self.ask(question).await)
         }
     }
 
-    /// `place` is where the caller's code asks.
-    async fn exchange_from(
-        self,
-        place: &'static Location<'static>,
-        body: &[u8],
-    ) -> Result<Bytes, RequestError> {
+    async fn ask(self, question: Question<'_>) -> Result<Bytes, RequestError> {
         let client = self.client;
         client.retries.pay_in();
         let mut times = Times::within(self.deadline);
+        if self.in_an_outage == InAnOutage::Waits {
+            // It may wait several times, and all of that counts.
+            times.begins(Instant::now());
+        }
         let mut first = None;
+        let mut turned_away = TurnedAway::default();
         loop {
             let attempt = match &client.pipelines {
-                Some(pipelines) => self.attempt_pipelined(pipelines, body, &mut times.due).await,
-                None => self.attempt(place, body, &mut times).await,
+                Some(pipelines) => self.attempt_pipelined(pipelines, question, &mut times).await,
+                None => self.attempt(question, &mut times).await,
             };
             match attempt {
-                Ok(reply) => return Ok(reply),
+                Ok(Answer::Reply(reply)) => return Ok(reply),
+                Ok(Answer::NotTaken(reply)) => {
+                    if !self.waits_to_ask_again(&mut turned_away, &mut times).await {
+                        return self.remains_turned_away(reply, first);
+                    }
+                }
                 Err(attempt) => first = Some(self.gives_up(*attempt, first, &mut times)?),
             }
+        }
+    }
+
+    /// A server didn't take the request. Whether it is to be sent again, now that a pause has passed.
+    #[cold]
+    async fn waits_to_ask_again(&self, turned_away: &mut TurnedAway, times: &mut Times) -> bool {
+        let now = Instant::now();
+        let deadline = times.due.settle(now);
+        let until = turned_away.pause().map(|pause| now + pause);
+        let Some(until) = until.filter(|until| *until < deadline) else {
+            return false;
+        };
+        self.client.retries.count_turned_away();
+        self.client.pool.lender().runtime.sleep_until(until).await;
+        times.begins(until);
+        true
+    }
+
+    /// What is told if no server took the request: that, unless an attempt before may have been executed.
+    fn remains_turned_away(&self, reply: Bytes, first: Option<ExchangeError>) -> Result<Bytes, RequestError> {
+        match first {
+            Some(first) if first.progress > Progress::Unsent => Err(RequestError::of(first, self.deadline)),
+            _ => Ok(reply),
         }
     }
 
@@ -170,9 +244,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
             return Err(RequestError::of(error, self.deadline));
         }
-        // If nobody has looked at the clock, it has only just begun.
-        times.due.settle(now);
-        times.began = Some(now);
+        times.begins(now);
         Ok(error)
     }
 
@@ -202,27 +274,30 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// One exchange alone on a connection.
-    async fn attempt(
-        &self,
-        place: &'static Location<'static>,
-        body: &[u8],
-        times: &mut Times,
-    ) -> Result<Bytes, Box<Attempt>> {
+    async fn attempt(&self, question: Question<'_>, times: &mut Times) -> Result<Answer, Box<Attempt>> {
         let pool = &self.client.pool;
-        let mut session = self.acquire(place, times).await?;
+        let mut session = self.acquire(question.place, times).await?;
         let had_served = session.has_served();
         let Sessions { framing, sweep, .. } = pool.connector();
         let clock = Clock {
             sweep,
             runtime: &pool.lender().runtime,
         };
-        let exchanged = session.exchange(framing, body, &mut times.due, clock).await;
+        let exchanged = session
+            .exchange(framing, question.body, &mut times.due, clock)
+            .await;
         let error = match exchanged {
             Ok(reply) => {
+                let is_not_taken = (question.is_not_taken)(&reply);
                 if session.is_flooded() {
                     session.discard_because(Eviction::UnsolicitedBytes);
+                } else if is_not_taken {
+                    session.discard_because(Eviction::Discarded);
                 }
-                return Ok(reply);
+                return Ok(match is_not_taken {
+                    true => Answer::NotTaken(reply),
+                    false => Answer::Reply(reply),
+                });
             }
             Err(error) => *error,
         };
@@ -234,6 +309,14 @@ impl<'c, F: Framing> Requests<'c, F> {
         Err(Box::new(Attempt::Exchanged { error, had_served }))
     }
 
+    /// How long to wait for a connection, or for a place on a pipeline, at most.
+    fn acquire_timeout(&self) -> Option<Duration> {
+        match self.in_an_outage {
+            InAnOutage::IsTold => self.client.pool.lender().acquire_timeout,
+            InAnOutage::Waits => None,
+        }
+    }
+
     /// Waits for as long as there is time for the reply, and no longer than the pool's `acquire_timeout`. If it has had to wait for long enough
     /// to look at the clock, there is a moment at which the reply is due.
     async fn acquire(
@@ -241,9 +324,12 @@ impl<'c, F: Framing> Requests<'c, F> {
         place: &'static Location<'static>,
         times: &mut Times,
     ) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
-        let limit = self.client.pool.lender().acquire_timeout.unwrap_or(Duration::MAX);
-        let acquire = self.client.pool.acquire_from(place);
-        let acquire = acquire.priority(self.priority);
+        let limit = self.acquire_timeout().unwrap_or(Duration::MAX);
+        let acquire = self.client.pool.acquire_from(place).priority(self.priority);
+        let acquire = match self.in_an_outage {
+            InAnOutage::IsTold => acquire,
+            InAnOutage::Waits => acquire.wait_through_outage(),
+        };
         // What is left for the exchange when the time for waiting is up.
         let mut left = Duration::ZERO;
         let mut acquire = pin!(match times.due {
@@ -279,12 +365,30 @@ impl<'c, F: Framing> Requests<'c, F> {
     async fn attempt_pipelined(
         &self,
         pipelines: &Pipelines<F>,
-        body: &[u8],
-        due: &mut Due,
-    ) -> Result<Bytes, Box<Attempt>> {
-        let exchanged = pipelines.exchange(body, *due, self.priority).await;
-        exchanged.map_err(|failed| {
-            Box::new(match *failed {
+        question: Question<'_>,
+        times: &mut Times,
+    ) -> Result<Answer, Box<Attempt>> {
+        loop {
+            let limit = self.acquire_timeout();
+            let exchanged = pipelines.exchange(question.body, times.due, limit, self.priority);
+            let failed = match exchanged.await {
+                Ok(reply) if (question.is_not_taken)(&reply.body) => {
+                    times.due = reply.deadline.map_or(times.due, Due::At);
+                    pipelines.retire(&reply);
+                    return Ok(Answer::NotTaken(reply.body));
+                }
+                Ok(reply) => return Ok(Answer::Reply(reply.body)),
+                Err(failed) => *failed,
+            };
+            return Err(Box::new(match failed {
+                Failed::Acquire(AcquireError::Unavailable { .. })
+                    if self.in_an_outage == InAnOutage::Waits =>
+                {
+                    // In the pool's line, until there is a connection: it is given back unused, for a pipeline to lease. Each turn of this loop takes
+                    // one that was dialled since the last, so it turns no faster than the pool's backoff allows.
+                    drop(self.acquire(question.place, times).await?);
+                    continue;
+                }
                 Failed::Acquire(error) => Attempt::Refused(error),
                 Failed::Exchange {
                     cause,
@@ -292,12 +396,12 @@ impl<'c, F: Framing> Requests<'c, F> {
                     had_served,
                     deadline,
                 } => {
-                    *due = deadline.map_or(*due, Due::At);
+                    times.due = deadline.map_or(times.due, Due::At);
                     let error = ExchangeError { progress, cause };
                     Attempt::Exchanged { error, had_served }
                 }
-            })
-        })
+            }));
+        }
     }
 }
 
@@ -381,7 +485,17 @@ impl<'c> Requests<'c, LengthJson> {
         place: &'static Location<'static>,
         body: Result<Vec<u8>, RequestError>,
     ) -> Result<R, RequestError> {
-        let reply = self.exchange_from(place, &body?).await?;
+        let body = &*body?;
+        let is_not_taken: fn(&[u8]) -> bool = match self.client.settings.error_replies {
+            ErrorReplies::AreErrors => json::is_not_taken,
+            ErrorReplies::AreReplies => |_| false,
+        };
+        let question = Question {
+            place,
+            body,
+            is_not_taken,
+        };
+        let reply = self.ask(question).await?;
         if self.client.settings.error_replies == ErrorReplies::AreErrors
             && let Some(error) = json::as_error_reply(&reply)
         {

@@ -35,12 +35,16 @@ pub struct RetryTotals {
     /// Those that failed though they might have been sent again: the budget was used up. Many of them mean that the server is in trouble,
     /// not single connections.
     pub refused: u64,
+    /// How often a request was sent again since a server had turned it away ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), as one that drains
+    /// does. The budget isn't asked for that.
+    pub turned_away: u64,
 }
 
 /// The budget of a client. Requests that need no second attempt take no lock: they are counted, and paid in when somebody asks.
 #[derive(Debug)]
 pub(super) struct Retries {
     requests: AtomicU64,
+    turned_away: AtomicU64,
     budget: Mutex<RetryBudget>,
 }
 
@@ -48,6 +52,7 @@ impl Retries {
     pub(super) fn new(now: Instant) -> Self {
         Retries {
             requests: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
             budget: Mutex::new(RetryBudget::new(now)),
         }
     }
@@ -65,9 +70,17 @@ impl Retries {
         budget.withdraw(now)
     }
 
+    /// A request is sent again that was turned away.
+    pub(super) fn count_turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What was asked so far.
     pub(super) fn totals(&self) -> RetryTotals {
-        self.budget.lock().totals()
+        RetryTotals {
+            turned_away: self.turned_away.load(Ordering::Relaxed),
+            ..self.budget.lock().totals()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How many heartbeats a peer may send: a rate with a burst. Pure: it is told the time.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -23,6 +23,43 @@ impl Default for HeartbeatLimit {
             per_second: 20,
         }
     }
+}
+
+/// A setting of heartbeats that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfRange {
+    pub(crate) setting: &'static str,
+    pub(crate) value: String,
+    pub(crate) allowed: &'static str,
+}
+
+/// The shortest and the longest time between two heartbeats: with less a connection would do nothing else, and no middlebox waits for more.
+const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What may be set of heartbeats, on both sides: how often they are sent, and how many are borne.
+pub(crate) fn validate_heartbeats(interval: Duration, limit: HeartbeatLimit) -> Result<(), OutOfRange> {
+    let refuse = |setting, value, allowed| {
+        Err(OutOfRange {
+            setting,
+            value,
+            allowed,
+        })
+    };
+    if !interval.is_zero() && !INTERVALS.contains(&interval) {
+        return refuse(
+            "heartbeat_interval",
+            format!("{interval:?}"),
+            "0, or 1 ms to a year",
+        );
+    }
+    if limit.burst == 0 {
+        return refuse("heartbeat_limit.burst", "0".into(), "at least 1");
+    }
+    if limit.per_second == 0 {
+        return refuse("heartbeat_limit.per_second", "0".into(), "at least 1");
+    }
+    Ok(())
 }
 
 /// What a peer has left of a [`HeartbeatLimit`]: GCRA, the token bucket that needs a single moment.

@@ -35,7 +35,10 @@ use tokio::{
 
 pub use self::allowance::HeartbeatLimit;
 use self::received::Received;
-pub(crate) use self::{allowance::Allowance, pulse::Pulse};
+pub(crate) use self::{
+    allowance::{Allowance, validate_heartbeats},
+    pulse::Pulse,
+};
 use crate::{
     framing::{Direction, Extent, FrameError, Framing, Scan, Step},
     transport::Stream,

@@ -155,6 +155,11 @@ pub fn as_error_reply(body: &[u8]) -> Option<ErrorObject> {
     Some(reply.error)
 }
 
+/// Whether a reply says by [`NOT_TAKEN`] that the server didn't take the request.
+pub(crate) fn is_not_taken(body: &[u8]) -> bool {
+    as_error_reply(body).is_some_and(|error| error.code == NOT_TAKEN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,6 +66,7 @@ const SERVERS: [(&[u8], FrameError); 3] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthJson {
     max_body: usize,
+    limit_named: &'static str,
 }
 
 impl LengthJson {
@@ -81,7 +82,15 @@ impl LengthJson {
         let largest = usize::try_from(LengthJson::LARGEST_BODY).unwrap_or(usize::MAX);
         LengthJson {
             max_body: max_body.min(largest),
+            limit_named: "LengthJson::with_max_body",
         }
+    }
+
+    /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own: `--max-frame`. Default:
+    /// `LengthJson::with_max_body`.
+    pub fn limit_named(mut self, setting: &'static str) -> Self {
+        self.limit_named = setting;
+        self
     }
 
     /// The longest body, in bytes.
@@ -113,7 +122,7 @@ impl LengthJson {
         FrameError::TooLong {
             length,
             limit: self.max_body as u64,
-            setting: Some("LengthJson::with_max_body"),
+            setting: Some(self.limit_named),
         }
     }
 }

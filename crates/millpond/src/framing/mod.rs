@@ -234,7 +234,8 @@ pub enum FrameError {
         length: u64,
         /// What is allowed, in bytes.
         limit: u64,
-        /// The setting that allows more, if there is one: [`LengthJson::with_max_body`].
+        /// The setting that allows more, if there is one: [`LengthJson::with_max_body`], or what
+        /// [`LengthJson::limit_named`] says.
         setting: Option<&'static str>,
     },
     /// The bytes are an HTTP request.

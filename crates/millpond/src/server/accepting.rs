@@ -5,13 +5,13 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::Poll,
     time::Duration,
 };
 
 use tokio::{
     sync::watch,
-    task::{JoinSet, coop::unconstrained, yield_now},
+    task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -61,7 +61,7 @@ async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<
     let mut connections = JoinSet::new();
     let failure = accept(&mut listener, &service, &mut connections).await;
     if failure.is_none() {
-        accept_the_rest(&mut listener, &service, &mut connections).await;
+        accept_the_rest(&listener, &service, &mut connections);
     }
     // Whoever connects now is refused by the kernel.
     drop(listener);
@@ -112,19 +112,14 @@ async fn accept<F: Framing, H: Handler>(
 }
 
 /// Accepts those that have connected already, as far as there are places: the kernel resets whom it finds in the backlog as the listener is
-/// closed, with the requests that they may have sent.
-async fn accept_the_rest<F: Framing, H: Handler>(
-    listener: &mut Listener,
+/// closed, with the requests that they may have sent. The kernel is asked, for the reactor may not know yet who has come.
+fn accept_the_rest<F: Framing, H: Handler>(
+    listener: &Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
 ) {
-    // The reactor has a turn: it may not know yet who has come.
-    yield_now().await;
-    let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
-        // The task's budget is no reason to take the backlog for empty.
-        let accepting = pin!(unconstrained(listener.accept()));
-        let Poll::Ready(Ok(accepted)) = accepting.poll(&mut cx) else {
+        let Ok(accepted) = listener.accept_at_once() else {
             return;
         };
         admit(service, connections, accepted);

@@ -187,7 +187,11 @@ impl<H: Handler, F: Framing> Builder<H, F> {
         self.settings.validate()?;
         let runtime = runtime::Handle::try_current().map_err(|_| ServeError::NoRuntime)?;
         let endpoint = listener.endpoint().map_err(ServeError::Listener)?;
-        let ledger = Arc::new(Ledger::new(self.settings, endpoint));
+        let ledger = Arc::new(Ledger::new(
+            self.settings,
+            endpoint,
+            runtime.metrics().num_workers(),
+        ));
         let service = Arc::new(Service {
             handler: self.handler,
             framing: self.framing,

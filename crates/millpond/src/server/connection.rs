@@ -4,7 +4,8 @@
 //! # A turn
 //!
 //! Whatever wakes the task, it reads what has arrived, asks the handlers that run, and writes the replies that are ready, as one batch; again, as long as that
-//! makes room for more requests. A turn takes a bounded number of items, so that a client that floods keeps nobody waiting but itself.
+//! makes room for more requests. A turn takes a bounded number of items and of bytes, so that a client that floods keeps nobody waiting but itself; a long
+//! request or reply has to wait for a long turn (`long.rs`).
 //!
 //! # What lies idle
 //!
@@ -14,6 +15,7 @@
 mod deadlines;
 mod draining;
 mod frame_due;
+mod long;
 mod room;
 
 use std::{
@@ -35,6 +37,8 @@ use tokio::{
 use self::{
     draining::{Counted, Draining},
     frame_due::{FrameDue, Partial},
+    long::LONG,
+    room::Much,
 };
 use super::{
     exchanges::{Answered, Exchange, Exchanges, State},
@@ -42,13 +46,12 @@ use super::{
     handler::{self, Bodies, Handler, Request},
     ledger::{Place, Service, Ticket},
     limits::{Allowance, shorten, transfer_time},
-    memory::Share,
     settings::Settings,
     snapshot::{Closed, count},
     storms::Event,
 };
 use crate::{
-    framed::{Framed, Item, Outgoing, Pulse, ReadError},
+    framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, Failure, FailureKind, FrameError, Framing, Told},
     transport::Stream,
 };
@@ -57,8 +60,8 @@ use crate::{
 const TURN: usize = 64;
 
 /// How many bytes of requests and replies one turn is for; the item that goes beyond it is the last one. To receive, check and write as much takes a
-/// fraction of a millisecond, so that dozens of clients with large requests keep another waiting for some milliseconds.
-const TURN_BYTES: usize = 128 << 10;
+/// fraction of a millisecond.
+const TURN_BYTES: usize = 64 << 10;
 
 /// How many bytes are received before room is asked for: what a small request needs, so that it doesn't ask.
 const HEAD: usize = 4 << 10;
@@ -120,8 +123,8 @@ struct Connection<'s, F, H, A> {
     framed: Framed,
     exchanges: Exchanges<A>,
     outgoing: Outgoing,
-    /// What all of that takes up of the server's bytes. Boxed, for most connections never hold more than what isn't counted.
-    share: Option<Box<Share<'s>>>,
+    /// Boxed, for most connections never hold more than what isn't counted.
+    much: Option<Box<Much<'s>>>,
     /// How long what has arrived of a request may get before more room is asked for.
     room: usize,
     /// How many replies are in the batch that is leaving.
@@ -163,6 +166,8 @@ enum Stop {
     NoRoom,
     /// The turn was long enough.
     Turn,
+    /// What comes next needs a long turn.
+    Long,
     /// Nothing is read any more.
     Ending,
 }
@@ -180,7 +185,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
             outgoing: Outgoing::default(),
-            share: None,
+            much: None,
             room: HEAD,
             leaving: 0,
             pulse: Pulse::new(interval, fastrand::f64(), now),
@@ -232,8 +237,20 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// Reads, lets be answered, writes: see the module.
     fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        answer: &impl Fn(Ticket<F, H>, Request) -> A,
+    ) -> Result<(), Closed> {
+        self.end_long_turn();
+        let done = self.exchange(cx, now, answer);
+        self.leave_long_turn(cx);
+        done
+    }
+
+    /// Reads, lets be answered, writes: see the module.
+    fn exchange(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -244,7 +261,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         loop {
             let stop = self.read(cx, now, &mut taken, answer)?;
             self.look_due = match stop {
-                Stop::Full | Stop::NoRoom | Stop::Ending => self.look_due.or(Some(now + BETWEEN_LOOKS)),
+                Stop::Full | Stop::NoRoom | Stop::Long | Stop::Ending => {
+                    self.look_due.or(Some(now + BETWEEN_LOOKS))
+                }
                 Stop::Nothing | Stop::Turn => None,
             };
             self.exchanges.poll(cx, now, limit);
@@ -258,7 +277,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                     let _ = pin!(yield_now()).poll(cx);
                     return Ok(());
                 }
-                Stop::Nothing | Stop::Full | Stop::NoRoom | Stop::Ending => return Ok(()),
+                Stop::Nothing | Stop::Full | Stop::NoRoom | Stop::Long | Stop::Ending => return Ok(()),
             }
         }
     }
@@ -280,6 +299,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 self.ending.get_or_insert(Closed::Drained);
             }
             if self.ending.is_some() {
+                self.take_waiting();
                 return Ok(Stop::Ending);
             }
             if !self.has_room() {
@@ -291,6 +311,16 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             if *taken >= TURN {
                 self.caught_up = false;
                 return Ok(Stop::Turn);
+            }
+            if self.waits_for_long_turn() {
+                if !self.has_long_turn(cx) {
+                    return Ok(Stop::Long);
+                }
+                if let Some(frame) = self.take_waiting() {
+                    *taken += weight(frame.length());
+                    self.accept(frame, now, answer);
+                }
+                continue;
             }
             if self.owed() > HEAD && !self.make_room(cx) {
                 return Ok(self.no_room(now));
@@ -308,10 +338,22 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                     });
                 }
                 Poll::Ready(Ok(Some(item))) => {
-                    *taken += weight(&item);
                     self.room = HEAD;
                     self.unfinished = None;
-                    self.take(item, now, answer)?;
+                    match item {
+                        Item::Heartbeat => {
+                            *taken += 1;
+                            self.heard_heartbeat(now)?;
+                        }
+                        Item::Frame(frame) if frame.length() > LONG => {
+                            self.caught_up = false;
+                            self.keep_for_long_turn(frame);
+                        }
+                        Item::Frame(frame) => {
+                            *taken += weight(frame.length());
+                            self.accept(frame, now, answer);
+                        }
+                    }
                 }
                 Poll::Ready(Ok(None)) => {
                     if !self.make_room(cx) {
@@ -327,7 +369,16 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     }
 
     /// What came is no frame.
-    fn refuse(&self, error: &FrameError) -> Closed {
+    fn refuse(&mut self, error: &FrameError) -> Closed {
+        if let FrameError::TooLong {
+            length,
+            limit,
+            setting,
+        } = *error
+        {
+            self.refuse_too_long(length, limit, setting.unwrap_or("the framing"));
+            return Closed::FrameTooLong;
+        }
         let storms = &self.service.ledger.storms;
         if let FrameError::WrongAnswer { .. } = error {
             if storms.happened(Event::WrongAnswer) {
@@ -343,6 +394,30 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             FrameError::Tls => Closed::Tls,
             _ => Closed::ProtocolError,
         }
+    }
+
+    /// A frame is longer than allowed. Its client is told so in its turn, if the protocol has words for it that need no request.
+    fn refuse_too_long(&mut self, length: u64, limit: u64, setting: &str) {
+        let service = self.service;
+        if service.ledger.storms.happened(Event::FrameTooLong) {
+            tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), length, limit, setting, "connection closed: a frame is longer than the limit");
+        }
+        if service.framing.failure_needs_request() {
+            return;
+        }
+        // The setting is the server's: its client has none of that name, or one that wouldn't help.
+        let error = FrameError::TooLong {
+            length,
+            limit,
+            setting: None,
+        };
+        self.exchanges.push(Exchange {
+            request: None,
+            state: State::Answered(Err(Failure {
+                kind: FailureKind::Refused,
+                message: format!("{error}; the limit is set by {setting} on the server"),
+            })),
+        });
     }
 
     /// Nothing more can be read in this turn.
@@ -390,36 +465,28 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    fn take(
-        &mut self,
-        item: Item,
-        now: Instant,
-        answer: &impl Fn(Ticket<F, H>, Request) -> A,
-    ) -> Result<(), Closed> {
+    fn heard_heartbeat(&mut self, now: Instant) -> Result<(), Closed> {
         let ledger = &self.service.ledger;
-        match item {
-            Item::Heartbeat => {
-                count(&ledger.counters.heartbeats_received);
-                self.pulse.beat(now);
-                if !self.heartbeats.take(ledger.settings.heartbeat_limit, now) {
-                    if ledger.storms.happened(Event::HeartbeatFlood) {
-                        tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), "connection closed: more heartbeats than heartbeat_limit allows");
-                    }
-                    return Err(Closed::HeartbeatFlood);
-                }
-            }
-            Item::Frame(frame) => {
-                count(&ledger.counters.requests);
-                self.pulse.heard(now);
-                self.used = now;
-                let draining = self.draining.as_mut();
-                match draining.is_none_or(|draining| draining.takes(now)) {
-                    true => self.begin(frame.into_body(), now, answer),
-                    false => self.turn_away(frame.into_body()),
-                }
-            }
+        count(&ledger.counters.heartbeats_received);
+        self.pulse.beat(now);
+        if self.heartbeats.take(ledger.settings.heartbeat_limit, now) {
+            return Ok(());
         }
-        Ok(())
+        if ledger.storms.happened(Event::HeartbeatFlood) {
+            tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), "connection closed: more heartbeats than heartbeat_limit allows");
+        }
+        Err(Closed::HeartbeatFlood)
+    }
+
+    fn accept(&mut self, frame: Frame, now: Instant, answer: &impl Fn(Ticket<F, H>, Request) -> A) {
+        count(&self.service.ledger.counters.requests);
+        self.pulse.heard(now);
+        self.used = now;
+        let draining = self.draining.as_mut();
+        match draining.is_none_or(|draining| draining.takes(now)) {
+            true => self.begin(frame.into_body(), now, answer),
+            false => self.turn_away(frame.into_body()),
+        }
     }
 
     /// Lets a request be answered, if it is acceptable and not one too many.
@@ -471,12 +538,15 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             if !self.exchanges.has_answer() {
                 return Ok(());
             }
+            if self.exchanges.next_length() > LONG && !self.has_long_turn(cx) {
+                return Ok(());
+            }
             self.hold_last_replies_back();
             let (service, exchanges) = (self.service, &mut self.exchanges);
-            let (mut told, mut leaving) = (Told::ByReply, 0);
+            let (mut told, mut leaving) = (Ok(()), 0);
             let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
                 while batch.len() < service.ledger.settings.max_batch
-                    && told == Told::ByReply
+                    && told.is_ok()
                     && let Some(answered) = exchanges.take_answer()
                 {
                     told = reply(service, answered, batch);
@@ -491,11 +561,15 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             self.used = now;
             self.written(now);
             let is_long = self.outgoing.taken() - before >= TURN_BYTES;
-            if told == Told::ByClosing {
-                self.ending = Some(Closed::ToldFailure);
+            if let Err(failure) = told {
+                if self.ending != Some(Closed::FrameTooLong) {
+                    self.warn_of(failure);
+                    self.ending = Some(Closed::ToldFailure);
+                }
+                let is_one_waiting = self.take_waiting().is_some();
                 // That one, and those behind it, get no answer.
                 if let Some(draining) = &mut self.draining {
-                    draining.unanswered += self.exchanges.len() + 1;
+                    draining.unanswered += self.exchanges.len() + 1 + usize::from(is_one_waiting);
                 }
                 self.leaving = self.leaving.saturating_sub(1);
                 self.exchanges.clear();
@@ -504,6 +578,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 let _ = pin!(yield_now()).poll(cx);
                 return Ok(());
             }
+        }
+    }
+
+    /// The client can be told of it only by closing. Its kind alone is logged: the message may quote the request.
+    fn warn_of(&self, failure: FailureKind) {
+        if self.service.ledger.storms.happened(Event::ToldFailure) {
+            let (reason, protocol) = (in_words(failure), self.service.framing.name());
+            tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), reason, protocol, "connection closed: the protocol has no reply for a failure");
         }
     }
 
@@ -530,27 +612,28 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     }
 
     fn owes_nothing(&self) -> bool {
-        self.exchanges.is_empty() && self.outgoing.is_empty()
+        self.exchanges.is_empty() && self.outgoing.is_empty() && !self.waits_for_long_turn()
     }
 }
 
-/// How many items of a turn it counts for.
-fn weight(item: &Item) -> usize {
-    match item {
-        Item::Heartbeat => 1,
-        Item::Frame(frame) => 1 + frame.length() / (TURN_BYTES / TURN),
-    }
+/// How many items of a turn a frame counts for.
+fn weight(length: usize) -> usize {
+    1 + length / (TURN_BYTES / TURN)
 }
 
-/// Adds a reply to a batch, or what tells of a failure.
-fn reply<F: Framing, H>(service: &Service<F, H>, answered: Answered, batch: &mut Vec<u8>) -> Told {
+/// Adds a reply to a batch, or what tells of a failure. A failure for which there is no reply is the error.
+fn reply<F: Framing, H>(
+    service: &Service<F, H>,
+    answered: Answered,
+    batch: &mut Vec<u8>,
+) -> Result<(), FailureKind> {
     let counters = &service.ledger.counters;
     let encoded = |body: &Bytes, batch: &mut Vec<u8>| service.framing.encode(Direction::Reply, body, batch);
     let failure = match answered.answer {
         Ok(body) => match encoded(&body, batch) {
             Ok(()) => {
                 count(&counters.replies);
-                return Told::ByReply;
+                return Ok(());
             }
             Err(error) => Failure {
                 kind: FailureKind::HandlerFailed,
@@ -565,7 +648,23 @@ fn reply<F: Framing, H>(service: &Service<F, H>, answered: Answered, batch: &mut
         message: shorten(failure.message),
     };
     let request = answered.request.as_deref().unwrap_or_default();
-    service.framing.encode_failure(request, &failure, batch)
+    match service.framing.encode_failure(request, &failure, batch) {
+        Told::ByReply => Ok(()),
+        Told::ByClosing => Err(failure.kind),
+    }
+}
+
+/// A failure for the log.
+fn in_words(failure: FailureKind) -> &'static str {
+    match failure {
+        FailureKind::Malformed => "the request's body is not what its handler reads",
+        FailureKind::Refused => "the request was refused",
+        FailureKind::HandlerFailed => "the handler failed, or its reply can't be sent",
+        FailureKind::Unavailable => "what the handler needs can't be reached",
+        FailureKind::Overloaded => "too many requests are being handled",
+        FailureKind::TimedOut => "the handler took too long",
+        FailureKind::Draining => "the server drains",
+    }
 }
 
 #[cfg(test)]

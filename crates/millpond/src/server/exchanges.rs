@@ -142,6 +142,14 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         )
     }
 
+    /// How long the answer of the first in line is; 0 while it has none.
+    pub(super) fn next_length(&self) -> usize {
+        match self.queue.front().map(|first| &first.state) {
+            Some(State::Answered(Ok(reply))) => reply.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether none runs any more.
     pub(super) fn are_answered(&self) -> bool {
         self.running == 0

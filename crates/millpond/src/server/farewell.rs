@@ -20,9 +20,12 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How much of what it still sends is read and forgotten.
 const LINGER_BYTES: usize = 256 << 10;
 
-/// The same as the server drains: more than the kernels of both sides hold by their defaults (6 and 4 MB), so that whoever goes beyond it has
+/// After a frame that is too long: its client is most often still sending it, and reads what it was told only then.
+const LINGER_TOO_LONG: Duration = Duration::from_secs(10);
+
+/// The same as the server drains, or after such a frame: more than the kernels of both sides hold by their defaults (6 and 4 MB), so that whoever goes beyond it has
 /// gone on sending after it could have seen the end.
-const LINGER_BYTES_DRAINING: usize = 16 << 20;
+const LINGER_BYTES_MOST: usize = 16 << 20;
 
 /// Whether the server drains.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +41,17 @@ pub(super) enum Draining {
 pub(super) async fn leave(mut stream: Stream, reason: Closed, status: Draining, speaks: &str) {
     let lingers = matches!(
         reason,
-        Closed::ProtocolError | Closed::Http | Closed::ToldFailure | Closed::Drained | Closed::IdleTimeout
+        Closed::ProtocolError
+            | Closed::FrameTooLong
+            | Closed::Http
+            | Closed::ToldFailure
+            | Closed::Drained
+            | Closed::IdleTimeout
     );
-    let (time, bytes) = match status {
-        Draining::No => (LINGER, LINGER_BYTES),
-        Draining::Yes => (FAR, LINGER_BYTES_DRAINING),
+    let (time, bytes) = match (status, reason) {
+        (Draining::Yes, _) => (FAR, LINGER_BYTES_MOST),
+        (Draining::No, Closed::FrameTooLong) => (LINGER_TOO_LONG, LINGER_BYTES_MOST),
+        (Draining::No, _) => (LINGER, LINGER_BYTES),
     };
     if lingers {
         let farewell = async {

@@ -47,16 +47,16 @@ pub trait Handler: Send + Sync + 'static {
     /// Whatever the client is to be told: an error reply where the protocol has one, else its connection is closed.
     fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send;
 
-    /// What bodies must be to get here. Default: JSON, as the `length:` protocol asks; any other is answered with an error reply.
+    /// What bodies must be to get here. Default: whatever they are, for most protocols carry something else than JSON, and only the handler knows what it takes.
     fn bodies(&self) -> Bodies {
-        Bodies::Json
+        Bodies::Opaque
     }
 }
 
 /// What is asked of a body before a handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bodies {
-    /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep.
+    /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep; any other is answered with the error -32700.
     Json,
     /// Nothing: the handler looks for itself, or passes it on.
     Opaque,
@@ -97,7 +97,8 @@ impl Request {
     }
 }
 
-/// A handler of a closure that takes bodies as they came, and answers in kind: `raw(async |body: Bytes| Ok(body))`.
+/// A handler of a closure that takes bodies as they came, whatever is in them, and answers in kind: `raw(async |body: Bytes| Ok(body))`. [`Raw::only_json`] has
+/// them checked.
 ///
 /// A closure that needs what it captures clones it for each request: `move |body| { let stock = stock.clone(); async move { … } }`.
 pub fn raw<F, Answer, Reply>(answer: F) -> Raw<F>
@@ -108,7 +109,7 @@ where
 {
     Raw {
         answer,
-        bodies: Bodies::Json,
+        bodies: Bodies::Opaque,
     }
 }
 
@@ -119,9 +120,9 @@ pub struct Raw<F> {
 }
 
 impl<F> Raw<F> {
-    /// Takes bodies that nobody has looked at: for framings whose bodies aren't JSON, and for those who look themselves.
-    pub fn opaque(mut self) -> Self {
-        self.bodies = Bodies::Opaque;
+    /// Takes JSON texts only, as they came: for those who pass them on, or read them in their own way. Any other body is answered with the error -32700.
+    pub fn only_json(mut self) -> Self {
+        self.bodies = Bodies::Json;
         self
     }
 }
@@ -186,7 +187,7 @@ where
     Answer: Future<Output = Result<R, E>> + Send,
 {
     fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send {
-        // The value needn't be `Send`: it has gone into the answer's future before anything is awaited.
+        // Reading it checks it. The value needn't be `Send`: it has gone into the answer's future before anything is awaited.
         let answer = value_of::<T>(&request.body).map(&self.answer);
         async move {
             let reply = answer?.await.map_err(|error| failed(&error))?;
@@ -194,11 +195,6 @@ where
                 .map_err(|error| failed(&Chain(&error)))?
                 .into())
         }
-    }
-
-    fn bodies(&self) -> Bodies {
-        // They are read here anyway.
-        Bodies::Opaque
     }
 }
 

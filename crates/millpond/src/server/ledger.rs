@@ -11,7 +11,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     limits::origin,
@@ -37,6 +40,8 @@ pub(super) struct Ledger {
     pub(super) counters: Counters,
     pub(super) memory: Memory,
     pub(super) storms: Storms,
+    /// For long requests and replies: as many as there are workers.
+    pub(super) long_turns: Semaphore,
     since: Instant,
     open: AtomicUsize,
     handled: AtomicUsize,
@@ -69,13 +74,14 @@ pub(super) enum Refusal {
 }
 
 impl Ledger {
-    pub(super) fn new(settings: Settings, endpoint: Endpoint) -> Self {
+    pub(super) fn new(settings: Settings, endpoint: Endpoint, workers: usize) -> Self {
         Ledger {
             memory: Memory::new(settings.max_bytes, settings.max_bytes_per_connection),
             settings,
             endpoint,
             counters: Counters::default(),
             storms: Storms::default(),
+            long_turns: Semaphore::new(workers),
             since: Instant::now(),
             open: AtomicUsize::new(0),
             handled: AtomicUsize::new(0),

@@ -22,13 +22,15 @@
 //!
 //! | what happened | error | the connection |
 //! |---|---|---|
-//! | the body isn't JSON, is nested too deep, or has bytes behind it | -32700 | stays |
+//! | the handler takes JSON ([`json()`], [`Raw::only_json`]), and the body isn't that, is nested too deep, or has bytes behind it | -32700 | stays |
 //! | it is JSON, and not what the handler takes | -32600 | stays |
 //! | the handler failed or panicked | -32603 | stays |
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
 //! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed by the server once nothing is owed |
-//! | what came is no frame, or too long a one | none: nobody knows where the next frame begins | is closed, after the replies owed |
+//! | a frame is longer than the framing allows | -32600, which names the length, the limit and what sets it | is closed, after the replies owed |
+//! | what came is no frame | none: nobody knows where the next frame begins | is closed, after the replies owed |
+//! | any failure, where the protocol has no error reply | none | is closed, after the replies owed; logged with the reason |
 //! | HTTP | an HTTP 400 that names the protocol | is closed |
 //!
 //! A client that closes its sending side gets the replies owed, and then the connection is closed. One that resets it: its handlers are

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::limits::{HeartbeatLimit, LONGEST};
-
-/// With less between two heartbeats a connection would do nothing else.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+use crate::framed::validate_heartbeats;
 
 /// A server's settings; the setters of [`Builder`](super::Builder) explain each.
 #[derive(Clone, Debug)]
@@ -93,11 +91,6 @@ impl Settings {
             ("max_bytes", self.max_bytes),
             ("max_bytes_per_connection", self.max_bytes_per_connection),
             ("least_rate", to_usize(self.least_rate)),
-            ("heartbeat_limit.burst", to_usize(self.heartbeat_limit.burst)),
-            (
-                "heartbeat_limit.per_second",
-                to_usize(self.heartbeat_limit.per_second),
-            ),
         ];
         for (setting, value) in counts {
             if value == 0 {
@@ -118,12 +111,8 @@ impl Settings {
                 return Err(invalid(setting, &value, "above zero, and a year at most"));
             }
         }
-        let interval = self.heartbeat_interval;
-        if !interval.is_zero() && !(SHORTEST_INTERVAL..=LONGEST).contains(&interval) {
-            let value = format!("{interval:?}");
-            return Err(invalid("heartbeat_interval", &value, "0, or 1 ms to a year"));
-        }
-        Ok(())
+        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)
+            .map_err(|refused| invalid(refused.setting, &refused.value, refused.allowed))
     }
 }
 

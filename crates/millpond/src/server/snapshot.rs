@@ -124,8 +124,10 @@ pub enum Closed {
     Truncated,
     /// It was reset, or broke otherwise.
     Broken,
-    /// What came was no frame, or one that is too long.
+    /// What came was no frame.
     ProtocolError,
+    /// A frame was longer than the framing allows.
+    FrameTooLong,
     /// What came was HTTP.
     Http,
     /// What came was a TLS handshake, and this port speaks none.
@@ -155,11 +157,12 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 17] = [
+    const ALL: [Closed; 18] = [
         Closed::ByPeer,
         Closed::Truncated,
         Closed::Broken,
         Closed::ProtocolError,
+        Closed::FrameTooLong,
         Closed::Http,
         Closed::Tls,
         Closed::HandshakeFailed,
@@ -184,6 +187,7 @@ impl fmt::Display for Closed {
             Closed::Truncated => "by its client, within a frame",
             Closed::Broken => "since it broke",
             Closed::ProtocolError => "since what came was no frame",
+            Closed::FrameTooLong => "since a frame was too long",
             Closed::Http => "since what came was HTTP",
             Closed::Tls => "since what came was a TLS handshake",
             Closed::HandshakeFailed => "since the TLS handshake failed",

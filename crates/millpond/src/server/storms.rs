@@ -26,18 +26,22 @@ pub(super) enum Event {
     PerAddress,
     HandshakeFailed,
     OtherProtocol,
+    FrameTooLong,
     WrongAnswer,
     HeartbeatFlood,
+    ToldFailure,
 }
 
 impl Event {
-    const ALL: [Event; 6] = [
+    const ALL: [Event; 8] = [
         Event::MaxConnections,
         Event::PerAddress,
         Event::HandshakeFailed,
         Event::OtherProtocol,
+        Event::FrameTooLong,
         Event::WrongAnswer,
         Event::HeartbeatFlood,
+        Event::ToldFailure,
     ];
 
     /// What has happened several times, at the level of the line that each would be.
@@ -57,6 +61,7 @@ impl Event {
             ),
             Event::HandshakeFailed => tell!(info, "more TLS handshakes failed"),
             Event::OtherProtocol => tell!(info, "more connections closed: they spoke another protocol"),
+            Event::FrameTooLong => tell!(warn, "more connections closed: a frame was longer than the limit"),
             Event::WrongAnswer => tell!(
                 error,
                 "more connections closed: where their frames end isn't known"
@@ -65,6 +70,12 @@ impl Event {
                 tell!(
                     warn,
                     "more connections closed: more heartbeats than heartbeat_limit allows"
+                );
+            }
+            Event::ToldFailure => {
+                tell!(
+                    warn,
+                    "more connections closed: the protocol has no reply for a failure"
                 );
             }
         }

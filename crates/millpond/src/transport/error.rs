@@ -113,7 +113,7 @@ pub enum ListenFailure {
     #[error("{}", listening_hint(.0))]
     Socket(#[from] io::Error),
     /// There is a file at the socket's path that is no socket.
-    #[error("there is a file at this path that is no socket: remove it, or choose another path")]
+    #[error("there is a file or a folder at this path, and no socket: choose another path, or remove it")]
     NotASocket,
     /// A TLS endpoint, and no certificate to show.
     #[cfg(feature = "tls")]

@@ -181,19 +181,45 @@ impl Listener {
             match accepted {
                 Ok(raw) => {
                     self.pauses = 0;
-                    // On Linux it has inherited all that from the listener.
-                    #[cfg(not(target_os = "linux"))]
-                    if let Some(socket) = raw.tcp() {
-                        // It may be closed by now; whoever reads from it will see.
-                        let _ = self.tcp.set_up(SockRef::from(socket));
-                    }
-                    return Ok(Accepted { raw });
+                    return Ok(self.accepted(raw));
                 }
                 Err(error) if has_gone(&error) => {}
                 Err(error) if only_time_mends(&error) => self.pause(&error).await,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The next of those that have connected already, as the kernel knows it: the reactor may not have heard of it yet.
+    ///
+    /// # Errors
+    ///
+    /// Nobody has (`WouldBlock`), or what accepting fails with.
+    pub(crate) fn accept_at_once(&self) -> io::Result<Accepted> {
+        loop {
+            let accepted = match &self.kind {
+                Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
+                #[cfg(feature = "tls")]
+                Kind::Tls(listener, tls) => accept_tcp(listener).map(|stream| Raw::Tls(stream, tls.clone())),
+                Kind::Unix(listener, _) => accept_from(SockRef::from(listener))
+                    .and_then(|socket| UnixStream::from_std(socket.into()))
+                    .map(Raw::Unix),
+            };
+            match accepted {
+                Err(error) if has_gone(&error) => {}
+                accepted => return accepted.map(|raw| self.accepted(raw)),
+            }
+        }
+    }
+
+    fn accepted(&self, raw: Raw) -> Accepted {
+        // On Linux it has inherited all that from the listener.
+        #[cfg(not(target_os = "linux"))]
+        if let Some(socket) = raw.tcp() {
+            // It may be closed by now; whoever reads from it will see.
+            let _ = self.tcp.set_up(SockRef::from(socket));
+        }
+        Accepted { raw }
     }
 
     async fn pause(&mut self, error: &io::Error) {
@@ -282,6 +308,16 @@ impl Accepted {
             Raw::Unix(stream) => Ok(stream.into()),
         }
     }
+}
+
+fn accept_from(listener: SockRef<'_>) -> io::Result<Socket> {
+    let (socket, _) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn accept_tcp(listener: &TcpListener) -> io::Result<TcpStream> {
+    TcpStream::from_std(accept_from(SockRef::from(listener))?.into())
 }
 
 async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, ListenFailure> {
@@ -432,4 +468,47 @@ fn only_time_mends(error: &io::Error) -> bool {
         errno,
         Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future,
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_just_connected_is_accepted_before_the_reactor_knows() {
+        let path = std::env::temp_dir().join(format!("millpond-backlog-{}", std::process::id()));
+        let tcp = Endpoint::Tcp(HostPort {
+            host: Host::Address(std::net::Ipv4Addr::LOCALHOST.into()),
+            port: 0,
+        });
+        for endpoint in [tcp, Endpoint::Unix(path)] {
+            let bound = Listener::bind(&endpoint, ListenOptions::default()).await;
+            let mut listener = bound.expect("a listener");
+            // From here on nothing is awaited, so the reactor has no turn.
+            let is_known = |listener: &mut Listener| {
+                pin!(listener.accept()).poll(&mut Context::from_waker(Waker::noop()))
+            };
+            assert!(is_known(&mut listener).is_pending(), "nobody is there");
+            let _client = match listener.endpoint().expect("an endpoint") {
+                Endpoint::Unix(path) => {
+                    Socket::from(std::os::unix::net::UnixStream::connect(path).expect("it listens"))
+                }
+                at => {
+                    let at = at.to_string();
+                    let address = at.trim_start_matches("tcp://");
+                    Socket::from(std::net::TcpStream::connect(address).expect("it listens"))
+                }
+            };
+            assert!(is_known(&mut listener).is_pending(), "the reactor hasn't heard");
+            assert!(listener.accept_at_once().is_ok());
+            let next = listener.accept_at_once().map_err(|error| error.kind());
+            assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
+        }
+    }
 }

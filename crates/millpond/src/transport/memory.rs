@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Tally {
     pub(crate) opened: AtomicUsize,
     /// The largest room cleared beforehand that a read was given.
     pub(crate) cleared: AtomicUsize,
+    /// Nobody listens: streams that would be opened are refused.
+    pub(crate) is_down: AtomicBool,
 }
 
 impl Tally {
@@ -85,6 +87,9 @@ impl Inlet {
 
     /// Opens a stream; its far end goes to the receiver.
     pub(crate) fn open(&self) -> io::Result<Stream> {
+        if self.tally.is_down.load(Relaxed) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let [there, back] = [(); 2].map(|()| Arc::new(Mutex::new(Pipe::new(self.capacity))));
         let far = MemoryStream::new(Arc::clone(&there), Arc::clone(&back), Pace::AtOnce, None);
         let near = MemoryStream::new(back, there, self.pace, Some(Arc::clone(&self.tally)));

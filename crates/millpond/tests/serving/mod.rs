@@ -176,6 +176,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         error.unwrap_or_else(|| panic!("no error reply: {reply}")).code
     }
 
+    /// All that comes until the end, which a reset isn't.
+    pub(crate) async fn rest_or_reset(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await?;
+        Ok(rest)
+    }
+
     /// All that comes until the end.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

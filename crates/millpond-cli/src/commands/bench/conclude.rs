@@ -34,7 +34,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         endpoint: plan.endpoint.to_string(),
         framing: plan.framing,
         callers: plan.callers,
-        connections: plan.connections,
+        max_connections: plan.connections,
         body_bytes: plan.request.body.len(),
         expected: plan.expected,
         rate: plan.rate,

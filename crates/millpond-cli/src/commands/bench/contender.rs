@@ -127,9 +127,10 @@ impl Request {
         }
         const SHOWN: usize = 60;
         let shown = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN)]);
+        let rest = if reply.len() > SHOWN { "…" } else { "" };
         Err(Miss {
             kind: ErrorKind::Protocol,
-            said: format!("the reply isn't what --expect says: {shown}"),
+            said: format!("the reply isn't what --expect says: {shown}{rest}"),
         })
     }
 }

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgGroup, ValueEnum, value_parser};
+use clap::{ArgGroup, ValueEnum};
 use tokio::{
     runtime::{self, Runtime},
     select,
@@ -42,7 +42,7 @@ use crate::{
     output,
     screen::{Drawing, Screen},
     stop::Stop,
-    text::{parse_size, parse_span, parse_span_above_zero},
+    text::{count, escaped, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
 };
 
 /// See the command's help.
@@ -81,25 +81,25 @@ pub(crate) struct Arguments {
     )]
     modes: Vec<Mode>,
     /// How many requests may be under way at once
-    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = count::<u32>(1..=100_000))]
     callers: u32,
     /// How many connections a pool may have
-    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = count::<u32>(1..=100_000))]
     connections: u32,
     /// How long each mode is measured, in seconds or with a unit, warm-up not included
     #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_slice, conflicts_with = "requests")]
     seconds: Duration,
     /// How many requests each mode sends, instead of for how long
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..=1_000_000_000_000))]
+    #[arg(long, value_name = "COUNT", value_parser = count::<u64>(1..=1_000_000_000_000))]
     requests: Option<u64>,
     /// In how many rounds, between which the modes take turns
-    #[arg(long, value_name = "COUNT", default_value = "5", value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "COUNT", default_value = "5", value_parser = count::<u32>(1..=1_000))]
     rounds: u32,
     /// How long each mode sends before anything counts; 0: not at all
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_warm_up)]
     warm_up: Duration,
     /// Send so many requests a second, whatever becomes of them
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = plan::parse_rate)]
     rate: Option<f64>,
     /// What the server speaks: length-json, or raw for bytes that you give
     #[arg(
@@ -129,13 +129,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
     deadline: Duration,
     /// How many threads carry the callers [default: half of the cores, for the server and the kernel need some]
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..=1_024))]
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..=1_024))]
     threads: Option<u32>,
     /// Go on with short connections until no local port is left, and see what that looks like
     #[arg(long)]
     exhaust: bool,
     /// After how long without sending anything a heartbeat is sent on an idle connection; 0: never
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
     /// Print what was found as one JSON document, and nothing else
     #[arg(long)]
@@ -282,6 +282,15 @@ fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result
     } else {
         for line in report::text::text(results, screen.table_width(), screen.paint()) {
             screen.line(&line);
+        }
+        if arguments.files().next().is_some() {
+            screen.line("");
+        }
+        for (_, file) in arguments.files() {
+            screen.wrapped(
+                "",
+                &format!("Written to {}.", escaped(&file.display().to_string())),
+            );
         }
         return screen.written().map_err(|error| output::cant_write(&error));
     };

@@ -16,7 +16,12 @@ use super::{
     results::Mode,
     wire::{Ending, Wire, parse_bytes},
 };
-use crate::{complaint::Complaint, descriptors::Shortage, numbers::thousands, text::span};
+use crate::{
+    complaint::Complaint,
+    descriptors::Shortage,
+    numbers::{counted, thousands},
+    text::span,
+};
 
 /// A JSON string of 64 bytes.
 const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
@@ -48,6 +53,15 @@ pub(super) struct Plan {
     pub(super) exhaust: bool,
 }
 
+/// Reads how many requests a second are to be sent.
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.trim().parse().ok().filter(|rate| RATES.contains(rate));
+    rate.ok_or_else(|| {
+        let (least, most) = (RATES.start(), thousands(*RATES.end() as u64));
+        format!("write requests a second, from {least} to {most}")
+    })
+}
+
 impl Plan {
     pub(super) fn of(arguments: &Arguments) -> Result<Plan, Complaint> {
         let endpoint = super::super::endpoint("--to", &arguments.to)?;
@@ -55,13 +69,6 @@ impl Plan {
         let mut modes = arguments.modes.clone();
         modes.sort();
         modes.dedup();
-        if arguments.rate.is_some_and(|rate| !RATES.contains(&rate)) {
-            return Err(Complaint::usage(format!(
-                "--rate is in requests a second, from {} to {}",
-                RATES.start(),
-                thousands(*RATES.end() as u64)
-            )));
-        }
         let (rounds, limit) = match arguments.requests {
             // No round without a request.
             Some(requests) => {
@@ -172,7 +179,12 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
         }
     };
     let expected = match (arguments.framing, &arguments.expect) {
-        (FramingName::LengthJson, Some(expected)) => Some(expected.clone().into_bytes()),
+        (FramingName::LengthJson, Some(expected)) => {
+            json::check(expected.as_bytes()).map_err(|error| {
+                Complaint::usage(format!("--expect isn't JSON, which replies must be: {error}"))
+            })?;
+            Some(expected.clone().into_bytes())
+        }
         // The framing sees to it.
         (FramingName::Raw, _) | (_, None) => None,
     };
@@ -220,9 +232,9 @@ fn enough_descriptors(callers: u32, connections: u32, modes: &[Mode]) -> Result<
     };
     match Shortage::of(modes.iter().map(needed).sum()) {
         Some(shortage) => Err(Complaint::usage(format!(
-            "{} callers and {} connections need up to {} descriptors, and {shortage}, or ask for fewer",
-            thousands(callers.into()),
-            thousands(connections.into()),
+            "{} and {} need up to {} descriptors, and {shortage}, or ask for fewer",
+            counted(callers.into(), "caller", "callers"),
+            counted(connections.into(), "connection", "connections"),
             thousands(shortage.needed),
         ))),
         None => Ok(()),

@@ -15,7 +15,7 @@ pub(super) struct Results {
     /// Requests that could be under way at once.
     pub(super) callers: u32,
     /// Connections that a pool could have.
-    pub(super) connections: u32,
+    pub(super) max_connections: u32,
     /// A request's body, without its frame.
     pub(super) body_bytes: usize,
     /// Whether it was said what each reply must be. If not, any counts as right that is no error.

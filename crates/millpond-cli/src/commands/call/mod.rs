@@ -4,13 +4,7 @@ mod failure;
 mod pipe;
 mod single;
 
-use std::{
-    ffi::OsString,
-    num::{NonZeroU32, NonZeroUsize},
-    os::unix::ffi::OsStrExt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, num::NonZeroUsize, os::unix::ffi::OsStrExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use millpond::{
@@ -34,7 +28,7 @@ use crate::{
     complaint::Complaint,
     exit::Exit,
     numbers::{counted, thousands},
-    text::{parse_size, parse_span, parse_span_above_zero},
+    text::{count, parse_heartbeat, parse_size, parse_span_above_zero},
 };
 
 /// No more of a request that isn't JSON is shown.
@@ -48,8 +42,11 @@ Examples:
   millpond call --to tls://db.example.com:7070 \\
     --ca ca.pem - < requests.jsonl > replies.jsonl
 
+With -, Ctrl-C ends it early: each reply that has come is a whole line, and stderr says how many are missing; a second one ends it at once.
+
 Exit codes: 0 there was a reply; 1 an error reply, the connection was lost, or a line of many failed; 2 wrong flags or no JSON; \
-3 nobody could be connected to; 4 it took too long; 5 what came was not of the protocol.")]
+3 nobody could be connected to; 4 it took too long; 5 what came was not of the protocol; \
+130 it was stopped before its end.")]
 pub(crate) struct Arguments {
     /// Where: host:port, tcp://host:port, tls://host:port or unix:///path
     #[arg(long, value_name = "ENDPOINT", env = "MILLPOND_TO")]
@@ -79,11 +76,11 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     verbose: bool,
     /// With -: over how many connections at most
-    #[arg(long, value_name = "COUNT", default_value = "8")]
-    connections: NonZeroU32,
+    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = count::<u32>(1..=100_000))]
+    connections: u32,
     /// With -: how many requests are read ahead of the reply that is printed next
-    #[arg(long, value_name = "COUNT", default_value = "64")]
-    in_flight: NonZeroU32,
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = count::<u32>(1..=100_000))]
+    in_flight: u32,
     /// With -: keep many requests in flight on each connection, for servers that answer in order and look for frames in what they read
     #[arg(long)]
     pipelined: bool,
@@ -91,7 +88,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     max_frame: NonZeroUsize,
     /// After how long without sending anything a heartbeat is sent; 0: never
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
     #[command(flatten)]
     tls: TlsFlags,
@@ -151,8 +148,8 @@ fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let max_frame = arguments.max_frame.get();
     let request = match arguments.request.as_bytes() {
         b"-" => Request::Lines(pipe::Settings {
-            connections: arguments.connections.get(),
-            in_flight: arguments.in_flight.get(),
+            connections: arguments.connections,
+            in_flight: arguments.in_flight,
             pipelining: arguments.pipelined.then(Pipelining::default),
             verbose: arguments.verbose,
         }),
@@ -247,7 +244,7 @@ impl Plan {
         pipelining: Option<Pipelining>,
     ) -> Result<Client, Complaint> {
         let built = Client::dialled_by(self.dialer())
-            .framing(LengthJson::with_max_body(self.max_frame))
+            .framing(LengthJson::with_max_body(self.max_frame).limit_named("--max-frame"))
             .deadline(self.deadline)
             .heartbeat_interval(self.heartbeat)
             .pool(move |pool| {

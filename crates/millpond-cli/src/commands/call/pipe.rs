@@ -15,6 +15,8 @@ use millpond::{
 };
 use tokio::{
     io::{AsyncWriteExt, BufReader, BufWriter, Stdout},
+    runtime::Handle,
+    select,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
 };
@@ -29,6 +31,7 @@ use crate::{
     lines::{Line, Lines},
     numbers::{counted, thousands},
     output,
+    stop::Stop,
     text::{escaped, escaped_json, span},
 };
 
@@ -45,6 +48,8 @@ pub(super) struct Settings {
 struct Sum {
     replies: u64,
     failures: u64,
+    /// Requests that were sent, or about to be, when it was stopped.
+    left: Option<u64>,
 }
 
 /// A request that is under way, and its place.
@@ -58,10 +63,12 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
         settings.pipelining,
     )?;
     let began = Instant::now();
+    let stop = Stop::new();
+    stop.raise_at_signals(&Handle::current());
     // Its length is bounded by the places of those that are in it.
     let (tell, told) = mpsc::unbounded_channel();
     let reading = tokio::spawn(send_lines(Arc::clone(plan), client, settings.in_flight, tell));
-    let sum = match print_replies(told).await {
+    let sum = match print_replies(told, &stop).await {
         Ok(sum) => sum,
         Err(error) => {
             reading.abort();
@@ -73,6 +80,10 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
         }
     };
     sum.tell(settings, began.elapsed());
+    if stop.is_stopped() {
+        reading.abort();
+        return Ok(Exit::Interrupted);
+    }
     let read = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
     read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {error}")))?;
     Ok(match sum.failures {
@@ -83,9 +94,21 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
 
 impl Sum {
     fn tell(&self, settings: &Settings, took: Duration) {
-        let Sum { replies, failures } = self;
+        let Sum {
+            replies,
+            failures,
+            left,
+        } = self;
         let all = replies + failures;
-        if settings.verbose {
+        if let Some(left) = left {
+            say(&format!(
+                "stopped early: {} and {} in {}, {} without a reply",
+                counted(*replies, "reply", "replies"),
+                counted(*failures, "failure", "failures"),
+                span(took),
+                counted(*left, "request", "requests"),
+            ));
+        } else if settings.verbose {
             say(&format!(
                 "{} and {} in {}",
                 counted(*replies, "reply", "replies"),
@@ -154,8 +177,8 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Fai
     failure::judge(plan, reply)
 }
 
-/// Prints the replies as they come, in the order of their requests.
-async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>) -> io::Result<Sum> {
+/// Prints the replies as they come, in the order of their requests; of those that have come when it is stopped all, each as a whole line.
+async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>, stop: &Stop) -> io::Result<Sum> {
     let mut stdout: BufWriter<Stdout> = BufWriter::new(tokio::io::stdout());
     let mut sum = Sum::default();
     let is_terminal = output::is_terminal();
@@ -164,7 +187,13 @@ async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>) -> io::Resul
             Ok(next) => Some(next),
             Err(_) => {
                 stdout.flush().await?;
-                told.recv().await
+                select! {
+                    next = told.recv() => next,
+                    () = stop.stopped() => {
+                        sum.left = Some(0);
+                        return Ok(sum);
+                    }
+                }
             }
         };
         let Some((mut request, place)) = next else {
@@ -174,7 +203,15 @@ async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>) -> io::Resul
         if !request.is_finished() {
             stdout.flush().await?;
         }
-        let reply = (&mut request).await.unwrap_or_else(|error| {
+        let reply = select! {
+            biased;
+            reply = &mut request => reply,
+            () = stop.stopped() => {
+                sum.left = Some(1 + told.len() as u64);
+                return Ok(sum);
+            }
+        };
+        let reply = reply.unwrap_or_else(|error| {
             Err(Failure::ours(
                 Exit::Failure,
                 FailureKind::Unavailable,

@@ -68,7 +68,8 @@ pub(super) struct Run {
     pub(super) panicked: u64,
 }
 
-/// Runs `callers`, told apart by their numbers, until all have ended; meanwhile `look` is shown, at this cadence, how many requests are over.
+/// Runs `callers`, told apart by their numbers, until all have ended; meanwhile `look` is shown, at this cadence and once
+/// at least, how many requests are over.
 pub(super) async fn run<F>(
     plan: Plan,
     cadence: Duration,
@@ -96,6 +97,7 @@ where
     let mut ticks = interval(cadence);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.reset();
+    let mut is_seen = false;
     loop {
         select! {
             ended = callers.join_next() => match ended {
@@ -103,10 +105,16 @@ where
                 Some(Err(_)) => run.panicked += 1,
                 None => break,
             },
-            _ = ticks.tick() => look(began.elapsed(), until.over.load(Ordering::Relaxed)),
+            _ = ticks.tick() => {
+                look(began.elapsed(), until.over.load(Ordering::Relaxed));
+                is_seen = true;
+            }
         }
     }
     run.took = began.elapsed();
+    if !is_seen {
+        look(run.took, until.over.load(Ordering::Relaxed));
+    }
     run
 }
 

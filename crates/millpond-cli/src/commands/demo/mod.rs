@@ -15,7 +15,6 @@ mod unkind;
 
 use std::{fmt, io, num::NonZero, thread, time::Duration};
 
-use clap::value_parser;
 use millpond::{Chain, client::RequestError, pool::BuildError};
 use tokio::runtime::{self, Runtime};
 
@@ -29,10 +28,10 @@ use crate::{
     complaint::Complaint,
     descriptors::Shortage,
     exit::Exit,
-    numbers::thousands,
+    numbers::{counted, thousands},
     screen::{Drawing, Screen},
     stop::Stop,
-    text::parse_span,
+    text::{count, parse_span},
 };
 
 /// See the command's help.
@@ -53,11 +52,11 @@ pub(crate) struct Arguments {
     seconds: Duration,
 
     /// How many callers send requests at once
-    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = count::<u32>(1..=10_000))]
     callers: u32,
 
     /// How many sockets the pool may have
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = count::<u32>(1..=10_000))]
     connections: u32,
 
     /// Keep many exchanges in flight on each socket, answered in order, instead of one at a time
@@ -69,7 +68,7 @@ pub(crate) struct Arguments {
     json: bool,
 
     /// Draw the same misfortunes again: who cancels when, which replies are cut [default: others each time]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = count::<u64>(0..=u64::MAX))]
     seed: Option<u64>,
 }
 
@@ -214,10 +213,9 @@ fn too_few_descriptors(arguments: &Arguments) -> Option<String> {
     let (connections, callers) = (u64::from(arguments.connections), u64::from(arguments.callers));
     Shortage::of((2 * connections).max(3 * callers)).map(|shortage| {
         format!(
-            "{} callers and {} connections need {} descriptors, since both ends of each socket are here, and {shortage}, or ask for \
-             fewer",
-            thousands(callers),
-            thousands(connections),
+            "{} and {} need {} descriptors, since both ends of each socket are here, and {shortage}, or ask for fewer",
+            counted(callers, "caller", "callers"),
+            counted(connections, "connection", "connections"),
             thousands(shortage.needed),
         )
     })

@@ -3,7 +3,7 @@
 use super::summary::{Mode, Side, Summary};
 use crate::{
     color::{Paint, Tone},
-    numbers::{rate, span, thousands},
+    numbers::{counted, rate, span, thousands},
     page::Page,
 };
 
@@ -43,11 +43,11 @@ fn load(summary: &Summary, page: &mut Page) {
     page.item(
         "requests",
         &format!(
-            "{} in {:.1} s, by {} callers over at most {} sockets at once, {} on each at a time",
+            "{} in {:.1} s, by {} over at most {} at once, {} on each at a time",
             thousands(summary.requests),
-            summary.load_seconds,
-            thousands(callers.into()),
-            thousands(connections.into()),
+            summary.seconds,
+            counted(callers.into(), "caller", "callers"),
+            counted(connections.into(), "socket", "sockets"),
             match summary.mode {
                 Mode::Exclusive => "one",
                 Mode::Pipelined => "many",
@@ -70,10 +70,13 @@ fn load(summary: &Summary, page: &mut Page) {
     page.item(
         "sockets",
         &format!(
-            "{} opened, {} replies over each on average; a socket with an unfinished exchange is closed, never \
+            "{} opened, {} over each on average; a socket with an unfinished exchange is closed, never \
              lent again",
             thousands(summary.connections_opened),
-            rate(summary.requests_per_connection)
+            match rate(summary.requests_per_connection).as_str() {
+                "1.0" => String::from("1 reply"),
+                many => format!("{many} replies"),
+            }
         ),
     );
     let evicted = summary
@@ -96,7 +99,11 @@ fn load(summary: &Summary, page: &mut Page) {
     let heartbeats = summary.heartbeats;
     page.item(
         "heartbeats",
-        &format!("{} sent, {} received", heartbeats.sent, heartbeats.received),
+        &format!(
+            "{} sent, {} received",
+            thousands(heartbeats.sent),
+            thousands(heartbeats.received)
+        ),
     );
     let latency = summary.latency_us;
     page.item(
@@ -145,7 +152,7 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, page: &mut Page) {
         Some(ratio) => format!("The pool did {ratio:.1} times as many. "),
         None => String::new(),
     };
-    let stopped = match short.stopped_early {
+    let stopped = match short.ports_nearly_used_up {
         true => format!(
             " It was stopped after {:.1} s here, with four fifths of this machine's ports towards its server in use.",
             short.seconds
@@ -203,13 +210,13 @@ mod tests {
                 p99: 999_900,
             },
             time_wait: Some(22_585),
-            stopped_early: true,
+            ports_nearly_used_up: true,
         }
     }
 
     fn summary() -> Summary {
         let mut summary = Summary::new(1, Mode::Exclusive, 10_000, 10_000);
-        summary.load_seconds = 3_600.0;
+        summary.seconds = 3_600.0;
         summary.requests = 123_456_789;
         summary.replies_ok = 123_000_000;
         summary.errors = BTreeMap::from([

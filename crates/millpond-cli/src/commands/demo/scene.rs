@@ -38,7 +38,7 @@ pub(super) struct Scene {
     /// And the two that followed.
     pub(super) later_ports: BTreeSet<u16>,
     /// How many sockets there were in all.
-    pub(super) opened: u64,
+    pub(super) connections_opened: u64,
     /// The later ones were carried by the same sockets, and no other was opened.
     pub(super) reused: bool,
     pub(super) heartbeats: HeartbeatTotals,
@@ -106,7 +106,7 @@ pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scen
     Ok(Some(Scene {
         first_ports,
         later_ports,
-        opened,
+        connections_opened: opened,
         reused,
         heartbeats: client.pool().connector().heartbeats(),
     }))

@@ -15,7 +15,7 @@ use super::{
     scene::Scene,
     tally::{Failing, Tally},
 };
-use crate::numbers::rounded;
+use crate::numbers::{counted, rounded};
 
 /// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load with bad manners.
 #[derive(Clone, Debug, Serialize)]
@@ -31,7 +31,7 @@ pub(super) struct Summary {
     pub(super) interrupted: bool,
     pub(super) scene: Option<Scene>,
     /// How long the load lasted.
-    pub(super) load_seconds: f64,
+    pub(super) seconds: f64,
     pub(super) requests: u64,
     pub(super) replies_ok: u64,
     /// In all acts.
@@ -84,7 +84,7 @@ pub(super) struct Side {
     /// Sockets left in TIME_WAIT towards the server; null where the system doesn't tell.
     pub(super) time_wait: Option<u32>,
     /// The machine's ports were nearly used up before the time was.
-    pub(super) stopped_early: bool,
+    pub(super) ports_nearly_used_up: bool,
 }
 
 /// How many exchanges the client keeps on a connection at a time.
@@ -110,7 +110,7 @@ impl Summary {
             max_connections,
             interrupted: false,
             scene: None,
-            load_seconds: 0.0,
+            seconds: 0.0,
             requests: 0,
             replies_ok: 0,
             replies_wrong: 0,
@@ -138,7 +138,7 @@ impl Summary {
         if !scene.reused {
             self.unexpected.push(format!(
                 "four requests, two at a time, took {} sockets instead of 2",
-                scene.opened
+                scene.connections_opened
             ));
         }
         self.add_heartbeats(scene.heartbeats);
@@ -147,7 +147,7 @@ impl Summary {
 
     pub(super) fn add_load(&mut self, load: &Unkindness) {
         let tally = &load.run.tally;
-        self.load_seconds = rounded(load.run.took.as_secs_f64(), 3);
+        self.seconds = rounded(load.run.took.as_secs_f64(), 3);
         self.requests = tally.requests;
         self.replies_ok = tally.right;
         self.errors = tally.failed.clone();
@@ -203,8 +203,10 @@ impl Summary {
     fn judge(&mut self, act: &str, tally: &Tally, panicked: u64, is_expected: fn(Failing) -> bool) {
         self.replies_wrong += tally.wrong;
         if tally.wrong > 0 {
-            self.unexpected
-                .push(format!("{} wrong replies {act}", tally.wrong));
+            self.unexpected.push(format!(
+                "{} {act}",
+                counted(tally.wrong, "wrong reply", "wrong replies")
+            ));
         }
         for (&failing, &times) in &tally.failed {
             if times > 0 && !is_expected(failing) {
@@ -212,18 +214,26 @@ impl Summary {
                     Some(text) => format!("; the first: {text}"),
                     None => String::new(),
                 };
-                self.unexpected
-                    .push(format!("{times} requests {} {act}{said}", failing.words()));
+                self.unexpected.push(format!(
+                    "{} {} {act}{said}",
+                    counted(times, "request", "requests"),
+                    failing.words()
+                ));
             }
         }
         if panicked > 0 {
-            self.unexpected.push(format!("{panicked} callers panicked {act}"));
+            self.unexpected.push(format!(
+                "{} panicked {act}",
+                counted(panicked, "caller", "callers")
+            ));
         }
         let told = tally.right + tally.wrong + tally.failed.values().sum::<u64>();
         if told != tally.requests {
             let lost = tally.requests.abs_diff(told);
-            self.unexpected
-                .push(format!("{lost} requests unaccounted for {act}"));
+            self.unexpected.push(format!(
+                "{} unaccounted for {act}",
+                counted(lost, "request", "requests")
+            ));
         }
     }
 }
@@ -251,7 +261,7 @@ impl Side {
             throughput: rounded(tally.right as f64 / seconds.max(f64::MIN_POSITIVE), 1),
             latency_us: Latency::of(tally),
             time_wait: side.time_wait,
-            stopped_early: side.ports_used_up,
+            ports_nearly_used_up: side.ports_used_up,
         }
     }
 }
@@ -305,8 +315,8 @@ mod tests {
         assert_eq!(
             summary.unexpected,
             [
-                "1 wrong replies over the pool",
-                "1 wrong replies with a connection per request"
+                "1 wrong reply over the pool",
+                "1 wrong reply with a connection per request"
             ]
         );
     }
@@ -318,7 +328,7 @@ mod tests {
         summary.add_short(&side(&[refused]));
         assert_eq!(
             summary.unexpected,
-            ["1 requests failed otherwise with a connection per request; the first: connection refused"]
+            ["1 request failed otherwise with a connection per request; the first: connection refused"]
         );
         assert!(!Failing::TimedOut.is_part_of_the_load());
     }

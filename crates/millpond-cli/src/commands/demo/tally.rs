@@ -30,13 +30,13 @@ pub(super) enum Failing {
     /// Its connection ended, and it may not be executed twice.
     LostNotIdempotent,
     /// Nothing listened for longer than a restart takes.
-    Unavailable,
+    Connect,
     /// No reply, or no connection, before the deadline.
     TimedOut,
     /// The server was about to end, and said that it hasn't executed the request.
     NotTaken,
     /// The server answered with an error.
-    Refused,
+    ErrorReply,
     /// Any other: what came was no frame, the pool was closed, …
     Other,
 }
@@ -53,12 +53,12 @@ impl Failing {
         match error {
             RequestError::Lost { .. } if repetition == Repetition::Harmless => Failing::LostIdempotent,
             RequestError::Lost { .. } => Failing::LostNotIdempotent,
-            RequestError::Acquire(AcquireError::Unavailable { .. }) => Failing::Unavailable,
+            RequestError::Acquire(AcquireError::Unavailable { .. }) => Failing::Connect,
             RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)) => {
                 Failing::TimedOut
             }
             RequestError::Refused(error) if error.code == NOT_TAKEN => Failing::NotTaken,
-            RequestError::Refused(_) => Failing::Refused,
+            RequestError::Refused(_) => Failing::ErrorReply,
             _ => Failing::Other,
         }
     }
@@ -71,20 +71,20 @@ impl Failing {
                 | Failing::LostIdempotent
                 | Failing::LostNotIdempotent
                 | Failing::NotTaken
-                | Failing::Unavailable
+                | Failing::Connect
         )
     }
 
     /// In words.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Failing::Cancelled => "cancelled by their callers",
-            Failing::LostIdempotent => "lost with their socket (idempotent)",
-            Failing::LostNotIdempotent => "lost with their socket (not idempotent)",
-            Failing::Unavailable => "told that nothing listens",
+            Failing::Cancelled => "cancelled by the caller",
+            Failing::LostIdempotent => "lost with the socket (idempotent)",
+            Failing::LostNotIdempotent => "lost with the socket (not idempotent)",
+            Failing::Connect => "told that nothing listens",
             Failing::TimedOut => "timed out",
             Failing::NotTaken => "turned away, not executed, by a server about to end",
-            Failing::Refused => "answered with an error",
+            Failing::ErrorReply => "answered with an error",
             Failing::Other => "failed otherwise",
         }
     }

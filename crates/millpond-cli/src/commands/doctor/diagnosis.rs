@@ -10,6 +10,12 @@ use crate::exit::Exit;
 pub(super) struct Diagnosis {
     /// [`Diagnosis::VERSION`].
     version: u32,
+    /// The destination that was looked at, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<String>,
+    /// The process that was looked at, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
     /// The worst mark; what couldn't be found out doesn't count.
     pub(super) verdict: Mark,
     /// In the order of the checks.
@@ -31,8 +37,19 @@ impl Diagnosis {
         };
         Diagnosis {
             version: Diagnosis::VERSION,
+            endpoint: None,
+            pid: None,
             verdict: worst.unwrap_or(nothing),
             findings,
+        }
+    }
+
+    /// What it is of, besides this machine.
+    pub(super) fn about(self, endpoint: Option<String>, pid: Option<u32>) -> Diagnosis {
+        Diagnosis {
+            endpoint,
+            pid,
+            ..self
         }
     }
 

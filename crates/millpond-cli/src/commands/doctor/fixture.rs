@@ -114,7 +114,8 @@ impl Fixture {
                 SocketAddr::from((peer, 80)),
             )
         });
-        self.sockets = Ok(told.collect());
+        let before = self.sockets.unwrap_or_default();
+        self.sockets = Ok(before.into_iter().chain(told).collect());
         self
     }
 

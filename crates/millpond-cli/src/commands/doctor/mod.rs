@@ -104,7 +104,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
         let lines = report::checks(asked::listed(), Systems::HERE, screen.width(), screen.paint());
         return output::write(lines.as_bytes(), Exit::Ok);
     }
-    let diagnosis = Diagnosis::of(findings(arguments)?);
+    let diagnosis = diagnose(arguments)?;
     let shown = match arguments.json {
         true => {
             let document = serde_json::to_string_pretty(&diagnosis).expect("numbers and texts are JSON");
@@ -122,7 +122,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
 }
 
 /// What all checks find that were asked for.
-fn findings(arguments: &Arguments) -> Result<Vec<Finding>, Complaint> {
+fn diagnose(arguments: &Arguments) -> Result<Diagnosis, Complaint> {
     let asked = Asked(&arguments.checks);
     let destination = arguments.destination.read()?;
     asked.check(Group::Destination, destination.is_some())?;
@@ -132,6 +132,9 @@ fn findings(arguments: &Arguments) -> Result<Vec<Finding>, Complaint> {
     }
     // First, for there may be no such process, and an idle test takes minutes.
     let of_the_process = process::check(&arguments.process, asked)?;
+    let endpoint = destination
+        .as_ref()
+        .map(|destination| destination.endpoint.to_string());
     let mut findings = match asked.wants_machine() {
         true => of_the_machine(&arguments.checks),
         false => Vec::new(),
@@ -146,7 +149,7 @@ fn findings(arguments: &Arguments) -> Result<Vec<Finding>, Complaint> {
     let place = |finding: &Finding| asked::listed().position(|check| check.name == finding.check);
     findings.sort_by_key(place);
     findings.retain(|finding| asked.wants(finding.check) || destination::is_unreached(finding));
-    Ok(findings)
+    Ok(Diagnosis::of(findings).about(endpoint, arguments.process.pid()))
 }
 
 fn of_the_machine(names: &[String]) -> Vec<Finding> {

@@ -14,7 +14,7 @@ use super::{
     asked::{Asked, Group},
     finding::{Finding, Mark, ONLY_ON_LINUX},
 };
-use crate::complaint::Complaint;
+use crate::{complaint::Complaint, text::count};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
@@ -23,13 +23,17 @@ pub(super) struct ProcessFlags {
     ///
     /// It takes half a second, for what lasts is told from what passes by looking more than once. A process of another user can only be looked at by that
     /// user and by root.
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(long, value_name = "PID", value_parser = count::<u32>(1..=0x7fff_ffff))]
     pid: Option<u32>,
 }
 
 impl ProcessFlags {
     pub(super) fn is_given(&self) -> bool {
         self.pid.is_some()
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.pid
     }
 }
 

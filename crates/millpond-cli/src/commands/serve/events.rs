@@ -18,7 +18,7 @@ use crate::{
     descriptors::{Shortage, for_programs},
     lossy::Lossy,
     numbers::{counted, thousands},
-    text::{escaped, span},
+    text::{escaped, long_span},
 };
 
 /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
@@ -292,7 +292,7 @@ impl fmt::Display for Draining {
         write!(
             f,
             "draining for {} at most: {}, {} under way; the same signal again closes at once",
-            span(Duration::from_secs_f64(self.within_seconds)),
+            long_span(Duration::from_secs_f64(self.within_seconds)),
             counted(self.connections as u64, "connection", "connections"),
             counted(self.handled as u64, "request", "requests"),
         )
@@ -328,7 +328,7 @@ impl fmt::Display for Drained {
         write!(
             f,
             "ended after {}: {}, {}, {} told",
-            span(self.server.up),
+            long_span(self.server.up),
             counted(totals.requests, "request", "requests"),
             counted(totals.replies, "reply", "replies"),
             counted(told(&totals.failures), "failure", "failures"),

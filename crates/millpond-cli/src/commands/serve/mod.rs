@@ -7,11 +7,7 @@ mod fitness;
 mod hangup;
 mod plan;
 
-use std::{
-    num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use millpond::{
     Chain,
@@ -31,11 +27,14 @@ use crate::{
     complaint::Complaint,
     exit::Exit,
     stderr,
-    text::{parse_size, parse_span, parse_span_above_zero},
+    text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
 };
 
 /// How long what is left of a closed server, the programs that it runs above all, may take to end.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
+
+/// More than that of anything is no limit: far beyond what a system has descriptors for.
+const MOST: u64 = 1_000_000_000;
 
 /// See the command's help.
 #[derive(clap::Args)]
@@ -80,20 +79,20 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span)]
     deadline: Duration,
     /// How many programs run at once [default: two per CPU, at least 4]
-    #[arg(long, value_name = "COUNT")]
-    max_processes: Option<NonZeroUsize>,
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..=MOST))]
+    max_processes: Option<usize>,
     /// How many requests wait for a program to end; more are told that the server is overloaded
-    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(0..=MOST))]
     max_waiting: usize,
     /// After how long without sending anything a heartbeat is sent; 0: never
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span, env = "MILLPOND_HEARTBEAT")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat, env = "MILLPOND_HEARTBEAT")]
     heartbeat: Duration,
     /// How many connections at once [default: 10000, or what the limit of open files leaves]
-    #[arg(long, value_name = "COUNT")]
-    max_connections: Option<NonZeroU32>,
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..=MOST))]
+    max_connections: Option<usize>,
     /// How many of them from one address; 0: no such limit
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
-    max_connections_per_address: u32,
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count::<usize>(0..=MOST))]
+    max_connections_per_address: usize,
     /// The longest body, in either direction
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     max_frame: NonZeroUsize,
@@ -202,7 +201,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
 fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
     let max_frame = plan.max_frame;
     let mut builder = Server::builder(plan.handler)
-        .framing(LengthJson::with_max_body(max_frame))
+        .framing(LengthJson::with_max_body(max_frame).limit_named("--max-frame"))
         .max_connections(plan.max_connections)
         .max_connections_per_address(plan.max_connections_per_address)
         .max_bytes(plan.max_bytes)

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    num::{NonZeroU32, NonZeroUsize},
+    num::NonZeroUsize,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     thread,
@@ -70,7 +70,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let programs = matches!(handler, Answering::Exec(_)).then_some(processes);
     let room = room.map(|room| room.saturating_sub(programs.map_or(0, for_programs)));
     let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
-    let per_address = to_usize(arguments.max_connections_per_address);
+    let per_address = arguments.max_connections_per_address;
     Ok(Plan {
         endpoint,
         listen_options,
@@ -79,7 +79,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         insecure_bind: arguments.insecure_bind,
         handler,
         max_handled,
-        programs: programs.map(|programs| arguments.max_processes.map_or(programs, NonZeroUsize::get)),
+        programs: programs.map(|programs| arguments.max_processes.unwrap_or(programs)),
         deadline: unless_zero(arguments.deadline),
         heartbeat: arguments.heartbeat,
         max_connections: max_connections(arguments.max_connections, room),
@@ -150,7 +150,7 @@ fn handler(arguments: &Arguments, processes: usize) -> Result<(Answering, Option
 }
 
 /// How many programs run at once: what was asked for, and no more than half of the descriptors last for. The others are for connections.
-fn processes(asked: Option<NonZeroUsize>, room: Option<u64>) -> usize {
+fn processes(asked: Option<usize>, room: Option<u64>) -> usize {
     let by_default = || {
         let processors = thread::available_parallelism().map_or(2, NonZeroUsize::get);
         (2 * processors).max(4)
@@ -158,7 +158,7 @@ fn processes(asked: Option<NonZeroUsize>, room: Option<u64>) -> usize {
     let can_be = room.map_or(usize::MAX, |room| {
         usize::try_from(room / 2 / PER_PROGRAM).unwrap_or(usize::MAX)
     });
-    let asked = asked.map_or_else(by_default, NonZeroUsize::get);
+    let asked = asked.unwrap_or_else(by_default);
     asked.min(can_be).max(1)
 }
 
@@ -199,13 +199,9 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// What nobody asked for isn't more than there can be: who is one too many is told so, instead of waiting until a file can be opened.
-fn max_connections(asked: Option<NonZeroU32>, room: Option<u64>) -> usize {
+fn max_connections(asked: Option<usize>, room: Option<u64>) -> usize {
     let can_be = || room.map_or(CONNECTIONS, |room| usize::try_from(room).unwrap_or(usize::MAX));
-    asked.map_or_else(|| CONNECTIONS.min(can_be()).max(1), |asked| to_usize(asked.get()))
-}
-
-fn to_usize(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+    asked.unwrap_or_else(|| CONNECTIONS.min(can_be()).max(1))
 }
 
 #[cfg(test)]
@@ -218,15 +214,15 @@ mod tests {
         assert_eq!(max_connections(None, Some(960)), 960);
         assert_eq!(max_connections(None, Some(0)), 1);
         assert_eq!(max_connections(None, None), 10_000);
-        assert_eq!(max_connections(NonZeroU32::new(20_000), Some(960)), 20_000);
+        assert_eq!(max_connections(Some(20_000), Some(960)), 20_000);
     }
 
     #[test]
     fn programs_have_half_of_the_descriptors_at_most() {
-        assert_eq!(processes(NonZeroUsize::new(64), Some(192)), 24);
-        assert_eq!(processes(NonZeroUsize::new(64), Some(960)), 64);
-        assert_eq!(processes(NonZeroUsize::new(64), Some(0)), 1);
-        assert_eq!(processes(NonZeroUsize::new(3), None), 3);
+        assert_eq!(processes(Some(64), Some(192)), 24);
+        assert_eq!(processes(Some(64), Some(960)), 64);
+        assert_eq!(processes(Some(64), Some(0)), 1);
+        assert_eq!(processes(Some(3), None), 3);
         assert!(processes(None, None) >= 4);
     }
 }

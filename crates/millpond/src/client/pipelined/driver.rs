@@ -1,5 +1,5 @@
 //! The task of one pipeline: it leases a connection, reads its replies, writes what callers leave to it, keeps its deadlines and
-//! heartbeats, and gives it back when nothing has been begun on it for a tick.
+//! heartbeats, and gives it back when nothing has been begun on it, nor answered, for a tick.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    Failed, LOOK, Shared,
-    state::{Came, Id, Told},
+    Failed, LOOK, Pipelined, Reply, Shared,
+    state::{Answered, Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
 use crate::{
@@ -107,7 +107,7 @@ struct Driver<F: Framing> {
     looked_again: bool,
     /// There may be more to read: it is woken for that, and looks at the clock first, whose timer may have been refused by the task's budget.
     is_cut: bool,
-    tell: Vec<(super::Sender, Bytes)>,
+    tell: Vec<Answered<Pipelined<F>>>,
     /// Callers whose replies have come together with something that nobody asked for: whose they are nobody knows.
     doubted: Vec<super::Sender>,
 }
@@ -274,7 +274,7 @@ impl<F: Framing> Driver<F> {
                     Came::Expected => {}
                     Came::Early => return Err(ExchangeFailure::Unasked),
                     Came::Unasked => {
-                        self.doubted.extend(self.tell.drain(..).map(|(reply, _)| reply));
+                        self.doubted.extend(self.tell.drain(..).map(|told| told.reply));
                         return Err(ExchangeFailure::Unasked);
                     }
                 }
@@ -315,8 +315,14 @@ impl<F: Framing> Driver<F> {
             return;
         }
         self.shared.unread.fetch_add(self.tell.len(), Ordering::Relaxed);
-        for (reply, body) in self.tell.drain(..) {
-            if reply.send(Ok(body)).is_err() {
+        let came_on = self.id.expect("it has been read on");
+        for told in self.tell.drain(..) {
+            let reply = Reply {
+                body: told.body,
+                deadline: told.deadline,
+                came_on,
+            };
+            if told.reply.send(Ok(reply)).is_err() {
                 self.shared.unread.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -427,9 +433,10 @@ impl<F: Framing> Driver<F> {
         self.shared.reconsider();
         self.shared.tell_waiting();
         let mut wire = self.wire.lock();
-        let (quiet, leases) = {
+        let (retired, quiet, leases) = {
             let mut state = self.shared.state.lock();
             (
+                state.is_retired(id),
                 wire.is_done() && state.end_if_quiet(id),
                 state.lease_for_waiting(),
             )
@@ -441,6 +448,8 @@ impl<F: Framing> Driver<F> {
             connection.rest(self.shared.lender.connector.framing());
             if connection.is_dirty() {
                 connection.discard_because(Eviction::UnsolicitedBytes);
+            } else if retired {
+                connection.discard_because(Eviction::Discarded);
             }
         }
         self.shared.lease(leases);
@@ -463,7 +472,7 @@ impl<F: Framing> Shared<F> {
         bodies: Vec<Bytes>,
         breaks_off: bool,
         unwritten: usize,
-        tell: &mut Vec<(super::Sender, Bytes)>,
+        tell: &mut Vec<Answered<Pipelined<F>>>,
     ) -> Came {
         let mut state = self.state.lock();
         let mut bodies = bodies.into_iter();

@@ -246,8 +246,8 @@ impl World {
             let came = state.came(self.id, frame[0], wire.unwritten(), &mut told);
             assert_eq!(came, Came::Expected, "a reply to a frame that was written");
             read.push(frame[0]);
-            for (reply, body) in told {
-                assert_eq!(reply, body, "a caller is told another's reply");
+            for told in told {
+                assert_eq!(told.reply, told.body, "a caller is told another's reply");
             }
         }
         state.serve(self.id, self.now, &mut Vec::new());
@@ -268,6 +268,7 @@ impl World {
         for &label in &labels {
             assert_eq!(state.came(self.id, label, 0, &mut told), Came::Expected);
         }
+        let told: Vec<_> = told.into_iter().map(|told| (told.reply, told.body)).collect();
         assert!(
             told.iter().all(|(reply, body)| reply == body),
             "the order on the wire isn't the order in which replies are expected: {told:?}"

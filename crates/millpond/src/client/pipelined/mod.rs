@@ -1,6 +1,6 @@
 //! Many exchanges in flight on one connection, answered in the order of their requests.
 //!
-//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when nothing was begun on it for a tick.
+//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when nothing was begun on it, nor answered, for a tick.
 //! All callers are in one queue (`state.rs`); who is first takes the next place on a pipeline, and his request is sent then, whether or not he is
 //! polled: nobody who sleeps holds a place. What is ready at the same time is written together (`wire.rs`, `driver.rs`), which is
 //! where the speed comes from: throughput follows the number of writes.
@@ -93,8 +93,17 @@ impl Default for Pipelining {
 /// How often a pipeline's driver looks at the clock.
 pub(super) const LOOK: Duration = Duration::from_millis(25);
 
+/// A reply, and on which pipeline it came.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) body: Bytes,
+    /// Until when it was due, if anybody has looked at the clock.
+    pub(super) deadline: Option<Instant>,
+    came_on: state::Id,
+}
+
 /// What a caller is told.
-type Answer = Result<Bytes, Box<Failed>>;
+type Answer = Result<Reply, Box<Failed>>;
 
 type Sender = oneshot::Sender<Answer>;
 
@@ -194,8 +203,15 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
-    /// One exchange. Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply is dropped.
-    pub(super) async fn exchange(&self, body: &[u8], due: Due, priority: Priority) -> Answer {
+    /// One exchange, which waits for a place no longer than `limit`. Dropped, it costs nobody else anything: its request isn't sent if it
+    /// waits, and else its reply is dropped.
+    pub(super) async fn exchange(
+        &self,
+        body: &[u8],
+        due: Due,
+        limit: Option<Duration>,
+        priority: Priority,
+    ) -> Answer {
         let shared = &self.shared;
         if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
@@ -274,7 +290,7 @@ impl<F: Framing> Pipelines<F> {
             }
         };
         let runtime = &shared.lender.runtime;
-        let limit = shared.lender.acquire_timeout.filter(|_| awaited.rank.is_some());
+        let limit = limit.filter(|_| awaited.rank.is_some());
         let waits_until = awaited
             .began
             .zip(limit)
@@ -297,6 +313,15 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
+    /// The server takes no more requests on the connection on which this reply came.
+    pub(super) fn retire(&self, reply: &Reply) {
+        let driver = self.shared.state.lock().retire(reply.came_on);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// What all pipelines have to do now.
     pub(super) fn load(&self) -> Load {
         let state = self.shared.state.lock();
         let loads = state.loads().into_iter();
@@ -335,9 +360,9 @@ struct Awaited<'s, F: Framing> {
 impl<F: Framing> Awaited<'_, F> {
     fn told(&self, told: Result<Answer, oneshot::error::RecvError>) -> Answer {
         match told {
-            Ok(Ok(body)) => {
+            Ok(Ok(reply)) => {
                 self.shared.unread.fetch_sub(1, Ordering::Relaxed);
-                Ok(body)
+                Ok(reply)
             }
             Ok(Err(failed)) => Err(failed),
             // It was left out as its time was up.

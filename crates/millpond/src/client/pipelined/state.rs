@@ -17,7 +17,8 @@
 //! 3. What is outgoing is attended to: a caller is about to write it, or the driver has been told.
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for a longer one that is alone.
 //! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or two before the peer is known to read frames.
-//! 6. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
+//! 6. Nothing is begun on a connection whose server takes no more requests.
+//! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
 
 #[cfg(test)]
 mod check;
@@ -40,7 +41,7 @@ use self::{
 };
 pub(super) use self::{
     line::{Rank, Request},
-    outcomes::{Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
+    outcomes::{Answered, Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
 };
 use crate::{
     client::{due::Due, failure::Progress},
@@ -205,6 +206,7 @@ impl<K: Kinds> State<K> {
             driver,
             looks_at: Some(now),
             recall: Recall::No,
+            retired: false,
             expected: VecDeque::new(),
             bytes: 0,
             outgoing: Vec::new(),
@@ -272,30 +274,31 @@ impl<K: Kinds> State<K> {
         id: Id,
         body: K::Body,
         unwritten: usize,
-        tell: &mut Vec<(K::Reply, K::Body)>,
+        tell: &mut Vec<Answered<K>>,
     ) -> Came {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return Came::Unasked;
         };
-        let written = pipeline.handed - unwritten as u64;
-        let expected = match pipeline.expected.front() {
-            Some(next) if next.begins < written => pipeline.expected.pop_front(),
-            _ => None,
-        };
-        let Some(expected) = expected else {
+        if !pipeline.owes(unwritten) {
             return Came::Unasked;
-        };
+        }
+        let written = pipeline.written(unwritten);
+        let expected = pipeline.expected.pop_front().expect("its reply is owed");
         pipeline.bytes -= expected.length;
+        // Whoever is told has a tick to say that the server takes no more.
+        pipeline.used = true;
         let ends = expected.begins + expected.length as u64;
-        let told = expected.reply.map(|reply| (reply, body));
+        let deadline = expected.deadline();
+        let told = expected.reply.map(|reply| Answered {
+            reply,
+            body,
+            deadline,
+        });
         match &mut pipeline.trial {
             Some(trial) if trial.answered == 0 => {
                 trial.answered = 1;
-                trial.until = match expected.due {
-                    Some(Due::At(deadline)) => Some(deadline),
-                    // Written together are only those who have waited.
-                    Some(Due::Within(_)) | None => None,
-                };
+                // Written together are only those who have waited, so somebody has looked at the clock.
+                trial.until = deadline;
                 trial.held = told;
             }
             Some(trial) => {
@@ -312,7 +315,12 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// Whether the pipeline may end, since nothing was begun on it since the last time; then it has.
+    /// Whether a reply may come, while so many bytes that were taken lie unwritten.
+    pub(super) fn owes(&mut self, id: Id, unwritten: usize) -> bool {
+        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.owes(unwritten))
+    }
+
+    /// Whether the pipeline may end, since nothing was begun on it nor answered since the last time; then it has.
     pub(super) fn end_if_quiet(&mut self, id: Id) -> bool {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return false;
@@ -329,6 +337,19 @@ impl<K: Kinds> State<K> {
             self.pipelines[id.at] = None;
         }
         quiet
+    }
+
+    /// The server takes no more requests on this connection: nothing more is begun on it, and it ends when all that is in flight has been
+    /// answered. The driver, who has to be woken.
+    pub(super) fn retire(&mut self, id: Id) -> Option<Waker> {
+        let pipeline = of(&mut self.pipelines, id)?;
+        pipeline.retired = true;
+        let is_news = std::mem::replace(&mut pipeline.recall, Recall::Now) != Recall::Now;
+        is_news.then(|| pipeline.driver.clone())
+    }
+
+    pub(super) fn is_retired(&mut self, id: Id) -> bool {
+        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.retired)
     }
 
     /// Connections to lease for those who wait, after a pipeline has ended, or when they have waited for long.
@@ -353,14 +374,14 @@ impl<K: Kinds> State<K> {
             return ended;
         }
         let mut pipeline = self.pipelines[id.at].take().expect("just seen");
-        let written = pipeline.handed - unwritten as u64;
+        let written = pipeline.written(unwritten);
         if let Some(trial) = &mut pipeline.trial {
             // Only two that were written together say anything of how the peer reads.
             let second = pipeline.expected.get(1 - trial.answered);
             let both = second.is_some_and(|second| second.begins < written);
             ended.trial = both.then_some(trial.answered);
-            let held = trial.held.take().map(|(reply, _)| Unanswered {
-                reply,
+            let held = trial.held.take().map(|held| Unanswered {
+                reply: held.reply,
                 progress: Progress::Answered,
                 deadline: trial.until,
             });
@@ -368,10 +389,7 @@ impl<K: Kinds> State<K> {
         }
         let mut next = true;
         for expected in pipeline.expected.drain(..) {
-            let deadline = match expected.due {
-                Some(Due::At(deadline)) => Some(deadline),
-                Some(Due::Within(_)) | None => None,
-            };
+            let deadline = expected.deadline();
             let progress = match expected.begins < written {
                 false => Progress::Unsent,
                 true if partial && next => Progress::Answered,
@@ -400,7 +418,10 @@ impl<K: Kinds> State<K> {
         self.max_pipelines = max_pipelines;
         let mut wakes = Vec::new();
         for pipeline in self.pipelines.iter_mut().flatten() {
-            let recall = recall(pipeline.slot);
+            let recall = match pipeline.retired {
+                true => Recall::Now,
+                false => recall(pipeline.slot),
+            };
             if std::mem::replace(&mut pipeline.recall, recall) != recall {
                 wakes.push(pipeline.driver.clone());
             }

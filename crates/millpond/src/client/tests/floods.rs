@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    client::{Execution, HeartbeatLimit, Loss, Pipelining, RequestError},
+    client::{Execution, HeartbeatLimit, Loss, RequestError},
     framing::LengthJson,
 };
 
@@ -18,9 +18,39 @@ const LARGE: usize = 16 << 20;
 fn large(pipelined: bool) -> (ClientBuilder, Port) {
     let framing = LengthJson::with_max_body(1 << 30);
     let (builder, port) = builder_with(framing, Pace::AtOnce, LARGE);
-    match pipelined {
-        true => (builder.pipelined(Pipelining::default()), port),
-        false => (builder, port),
+    (in_mode(pipelined, builder), port)
+}
+
+/// Exclusive or pipelined, with the default limit.
+fn limited(pipelined: bool) -> (ClientBuilder, Port) {
+    let (builder, port) = builder(Pace::AtOnce);
+    let builder = builder.heartbeat_limit(HeartbeatLimit::default());
+    (in_mode(pipelined, builder), port)
+}
+
+/// An exchange whose server has the request, and does what the test says.
+struct Asked {
+    client: Client,
+    port: Port,
+    far: Far,
+    began: Instant,
+    reply: tokio::task::JoinHandle<Result<Vec<u8>, RequestError>>,
+}
+
+impl Asked {
+    async fn by((builder, mut port): (ClientBuilder, Port), within: Duration) -> Asked {
+        let client = builder.build().unwrap();
+        let began = Instant::now();
+        let reply = exchange(&client, within);
+        let mut far = port.accept().await;
+        far.request().await;
+        Asked {
+            client,
+            port,
+            far,
+            began,
+            reply,
+        }
     }
 }
 
@@ -56,12 +86,12 @@ const EACH: [(bool, Duration); 4] = [
 #[tokio::test(start_paused = true)]
 async fn a_deadline_holds_while_heartbeats_never_stop() {
     for (pipelined, deadline) in EACH {
-        let (builder, mut port) = large(pipelined);
-        let client = builder.build().unwrap();
-        let began = Instant::now();
-        let asked = exchange(&client, deadline);
-        let mut far = port.accept().await;
-        far.request().await;
+        let Asked {
+            began,
+            mut far,
+            reply,
+            ..
+        } = Asked::by(large(pipelined), deadline).await;
         let feed = tokio::spawn(async move {
             let closed = flood(&mut far, HEARTBEAT, 100).await;
             if !closed {
@@ -69,7 +99,7 @@ async fn a_deadline_holds_while_heartbeats_never_stop() {
             }
             closed
         });
-        let error = asked.await.unwrap().expect_err("it comes after five seconds");
+        let error = reply.await.unwrap().expect_err("it comes after five seconds");
         assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
         let took = began.elapsed();
         assert!(
@@ -83,15 +113,15 @@ async fn a_deadline_holds_while_heartbeats_never_stop() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_holds_while_a_reply_never_ends() {
     for (pipelined, deadline) in EACH {
-        let (builder, mut port) = large(pipelined);
-        let client = builder.build().unwrap();
-        let began = Instant::now();
-        let asked = exchange(&client, deadline);
-        let mut far = port.accept().await;
-        far.request().await;
+        let Asked {
+            began,
+            mut far,
+            reply,
+            ..
+        } = Asked::by(large(pipelined), deadline).await;
         far.send(b"length:0001000000000").await;
         let feed = tokio::spawn(async move { flood(&mut far, b"7", 100).await });
-        let error = asked
+        let error = reply
             .await
             .unwrap()
             .expect_err("there are a thousand million bytes of it");
@@ -109,11 +139,9 @@ async fn a_deadline_holds_while_a_reply_never_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_has_passed_wins_over_a_reply_that_comes_later() {
     for pipelined in [false, true] {
-        let (builder, mut port) = large(pipelined);
-        let client = builder.build().unwrap();
-        let asked = exchange(&client, 500 * MS);
-        let mut far = port.accept().await;
-        far.request().await;
+        let Asked {
+            port, mut far, reply, ..
+        } = Asked::by(large(pipelined), 500 * MS).await;
         let beats = HEARTBEAT.repeat(LARGE / 2 / HEARTBEAT.len());
         far.send(&[&beats[..], &frame(b"1")].concat()).await;
         // It has read a part of that, and goes on when the others have had their turn.
@@ -123,7 +151,7 @@ async fn a_deadline_that_has_passed_wins_over_a_reply_that_comes_later() {
             "one poll doesn't take it all in"
         );
         tokio::time::advance(600 * MS).await;
-        let error = asked.await.unwrap().expect_err("too late");
+        let error = reply.await.unwrap().expect_err("too late");
         assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
     }
 }
@@ -131,19 +159,15 @@ async fn a_deadline_that_has_passed_wins_over_a_reply_that_comes_later() {
 #[tokio::test(start_paused = true)]
 async fn one_poll_reads_a_bounded_part_of_a_long_reply() {
     for pipelined in [false, true] {
-        let (builder, mut port) = large(pipelined);
-        let client = builder.build().unwrap();
-        let asked = exchange(&client, 10 * SECOND);
-        let mut far = port.accept().await;
-        far.request().await;
+        let Asked { mut far, reply, .. } = Asked::by(large(pipelined), 10 * SECOND).await;
         let body = vec![b'7'; LARGE / 2];
         far.reply(&body).await;
         let mut polls = 0;
-        while !asked.is_finished() {
+        while !reply.is_finished() {
             tokio::task::yield_now().await;
             polls += 1;
         }
-        assert!(asked.await.unwrap().unwrap() == body);
+        assert!(reply.await.unwrap().unwrap() == body);
         assert!(polls >= 4, "{pipelined}: 8 MiB were read in {polls} turns");
     }
 }
@@ -152,22 +176,20 @@ async fn one_poll_reads_a_bounded_part_of_a_long_reply() {
 async fn more_heartbeats_than_the_limit_allows_end_an_exchange() {
     for pipelined in [false, true] {
         for deadline in [500 * MS, 10 * SECOND] {
-            let (builder, mut port) = builder(Pace::AtOnce);
-            let mut builder = builder.heartbeat_limit(HeartbeatLimit::default());
-            if pipelined {
-                builder = builder.pipelined(Pipelining::default());
-            }
-            let client = builder.build().unwrap();
-            let began = Instant::now();
-            let asked = exchange(&client, deadline);
-            let mut far = port.accept().await;
-            far.request().await;
+            let Asked {
+                client,
+                port,
+                began,
+                mut far,
+                reply,
+                ..
+            } = Asked::by(limited(pipelined), deadline).await;
             // Twenty a second and a hundred at once are borne.
             far.send(&HEARTBEAT.repeat(100)).await;
             settle().await;
-            assert!(!asked.is_finished() && !port.accepted.is_closed());
+            assert!(!reply.is_finished() && !port.accepted.is_closed());
             far.send(HEARTBEAT).await;
-            let error = asked.await.unwrap().unwrap_err();
+            let error = reply.await.unwrap().unwrap_err();
             let RequestError::Lost {
                 cause: Loss::HeartbeatFlood,
                 execution: Execution::Possible,
@@ -218,11 +240,7 @@ async fn more_heartbeats_than_the_limit_allows_evict_what_is_idle() {
 async fn heartbeats_that_have_piled_up_while_we_stood_still_are_no_flood() {
     for (pipelined, idle) in [(false, true), (false, false), (true, false)] {
         for (beats, is_flood) in [(500, false), (750, true)] {
-            let (builder, mut port) = builder(Pace::AtOnce);
-            let mut builder = builder.heartbeat_limit(HeartbeatLimit::default());
-            if pipelined {
-                builder = builder.pipelined(Pipelining::default());
-            }
+            let (builder, mut port) = limited(pipelined);
             let client = builder.build().unwrap();
             let mut far = warm(&client, &mut port).await;
             let asked = (!idle).then(|| exchange(&client, 1_000 * SECOND));
@@ -257,16 +275,14 @@ async fn heartbeats_that_have_piled_up_while_we_stood_still_are_no_flood() {
 /// Behind a reply too many heartbeats are nothing against the reply.
 #[tokio::test(start_paused = true)]
 async fn more_heartbeats_than_the_limit_allows_behind_a_reply_end_the_connection() {
-    let (builder, mut port) = builder(Pace::AtOnce);
-    let client = builder
-        .heartbeat_limit(HeartbeatLimit::default())
-        .build()
-        .unwrap();
-    let asked = exchange(&client, SECOND);
-    let mut far = port.accept().await;
-    far.request().await;
+    let Asked {
+        client,
+        mut far,
+        reply,
+        ..
+    } = Asked::by(limited(false), SECOND).await;
     far.send(&[frame(b"1"), HEARTBEAT.repeat(200)].concat()).await;
-    assert_eq!(asked.await.unwrap().unwrap(), b"1");
+    assert_eq!(reply.await.unwrap().unwrap(), b"1");
     assert!(far.ended().await);
     assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
 }
@@ -275,18 +291,18 @@ async fn more_heartbeats_than_the_limit_allows_behind_a_reply_end_the_connection
 async fn heartbeats_within_the_limit_prolong_nothing() {
     for pipelined in [false, true] {
         for deadline in [500 * MS, 5 * SECOND] {
-            let (builder, mut port) = large(pipelined);
-            let client = builder.build().unwrap();
-            let began = Instant::now();
-            let asked = exchange(&client, deadline);
-            let mut far = port.accept().await;
-            far.request().await;
+            let Asked {
+                began,
+                mut far,
+                reply,
+                ..
+            } = Asked::by(large(pipelined), deadline).await;
             tokio::spawn(async move {
                 while far.0.write_all(HEARTBEAT).await.is_ok() {
                     tokio::time::sleep(60 * MS).await;
                 }
             });
-            let error = asked.await.unwrap().unwrap_err();
+            let error = reply.await.unwrap().unwrap_err();
             assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
             assert!(began.elapsed() <= deadline + 50 * MS);
         }
@@ -296,12 +312,12 @@ async fn heartbeats_within_the_limit_prolong_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_byte_a_second_prolongs_nothing() {
     for pipelined in [false, true] {
-        let (builder, mut port) = large(pipelined);
-        let client = builder.build().unwrap();
-        let began = Instant::now();
-        let asked = exchange(&client, 5 * SECOND);
-        let mut far = port.accept().await;
-        far.request().await;
+        let Asked {
+            began,
+            mut far,
+            reply,
+            ..
+        } = Asked::by(large(pipelined), 5 * SECOND).await;
         tokio::spawn(async move {
             for byte in frame(&[b'1'; 100]) {
                 if far.0.write_all(&[byte]).await.is_err() {
@@ -310,7 +326,7 @@ async fn a_byte_a_second_prolongs_nothing() {
                 tokio::time::sleep(SECOND).await;
             }
         });
-        let error = asked.await.unwrap().unwrap_err();
+        let error = reply.await.unwrap().unwrap_err();
         assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
         assert!(began.elapsed() <= 5 * SECOND + 50 * MS);
     }

@@ -3,6 +3,7 @@
 
 mod beats;
 mod cancelling;
+mod draining;
 mod exchanges;
 mod floods;
 mod pipelined;
@@ -28,7 +29,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Client, ClientBuilder, HeartbeatLimit};
+use super::{Client, ClientBuilder, HeartbeatLimit, Pipelining};
 use crate::{
     Chain,
     connectors::StreamConnector,
@@ -80,6 +81,13 @@ fn builder_with(framing: LengthJson, pace: Pace, capacity: usize) -> (ClientBuil
         .heartbeat_limit(UNLIMITED)
         .pool(|pool| pool.max_size(1).idle_timeout(None).max_lifetime(None));
     (builder, Port { accepted, tally })
+}
+
+fn in_mode(pipelined: bool, builder: ClientBuilder) -> ClientBuilder {
+    match pipelined {
+        true => builder.pipelined(Pipelining::default()),
+        false => builder,
+    }
 }
 
 /// A client whose streams carry as much as there is.

@@ -78,7 +78,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     /// While handlers run, or room is waited for, and nothing is read: else the next read, or the next write, finds out.
     fn look_due(&self) -> Option<Instant> {
-        let reads_and_writes = self.exchanges.are_answered() && !self.is_paused();
+        let waits = self.is_paused() || self.waits_for_long_turn();
+        let reads_and_writes = self.exchanges.are_answered() && !waits;
         self.look_due.filter(|_| !reads_and_writes)
     }
 

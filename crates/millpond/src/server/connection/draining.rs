@@ -179,7 +179,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             true => self.unread(),
             false => 0,
         };
-        let unanswered = told_by_closing + self.leaving as usize + self.exchanges.len() + unread;
+        let waiting = usize::from(self.waits_for_long_turn());
+        let unanswered = told_by_closing + self.leaving as usize + self.exchanges.len() + waiting + unread;
         ledger
             .counters
             .unanswered

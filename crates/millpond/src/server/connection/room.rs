@@ -5,20 +5,41 @@ use std::{future::Future, task::Context};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Connection, HEAD, Share, Stop};
+use super::{Connection, HEAD, Stop, long::Long};
 use crate::{
     framing::{Failure, Framing},
     server::{
         handler::Handler,
-        memory::{Ends, FREE},
+        ledger::Ledger,
+        memory::{Ends, FREE, Share},
         snapshot::count,
     },
 };
 
+/// What a connection has only while it holds much.
+pub(super) struct Much<'s> {
+    /// What all of it takes up of the server's bytes.
+    share: Share<'s>,
+    pub(super) long: Option<Long<'s>>,
+}
+
+impl<'s> Much<'s> {
+    pub(super) fn new(ledger: &'s Ledger) -> Box<Self> {
+        Box::new(Much {
+            share: Share::new(&ledger.memory),
+            long: None,
+        })
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.share.is_empty() && self.long.is_none()
+    }
+}
+
 impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
     /// How many bytes of requests and replies it holds, what is arriving left aside.
     pub(super) fn owed(&self) -> usize {
-        self.exchanges.bytes() + self.outgoing.held()
+        self.exchanges.bytes() + self.outgoing.held() + self.waiting_bytes()
     }
 
     /// Makes room for what is arriving: for all of it, as far as its length is known; otherwise for as much again as has come. Of a very long
@@ -36,11 +57,11 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         let owed = self.owed();
         let (room, was_paused) = (room.max(self.room), self.is_paused());
         let need = owed.saturating_add(room.max(self.framed.held()));
-        let is_covered = match &mut self.share {
+        let is_covered = match &mut self.much {
             None if need <= FREE => true,
-            share => {
-                let new = || Box::new(Share::new(&self.service.ledger.memory));
-                share.get_or_insert_with(new).cover(need, owed, ends, cx)
+            much => {
+                let much = much.get_or_insert_with(|| Much::new(&self.service.ledger));
+                much.share.cover(need, owed, ends, cx)
             }
         };
         match is_covered {
@@ -64,7 +85,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     /// Whether it waits for room, and isn't read.
     pub(super) fn is_paused(&self) -> bool {
-        self.share.as_ref().is_some_and(|share| share.is_paused())
+        self.much.as_ref().is_some_and(|much| much.share.is_paused())
     }
 
     /// Gives back what it doesn't hold any more, and counts what it holds beyond what it asked for.
@@ -74,14 +95,19 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             false => 0,
         };
         let held = self.owed() + room.max(self.framed.held());
-        if held > FREE && self.share.is_none() {
-            self.share = Some(Box::new(Share::new(&self.service.ledger.memory)));
+        if held > FREE {
+            self.much.get_or_insert_with(|| Much::new(&self.service.ledger));
         }
-        if let Some(share) = &mut self.share {
-            share.settle(held);
-            if share.is_empty() {
-                self.share = None;
-            }
+        if let Some(much) = &mut self.much {
+            much.share.settle(held);
+        }
+        self.forget_nothing();
+    }
+
+    /// Where there isn't much, nothing is kept for it.
+    pub(super) fn forget_nothing(&mut self) {
+        if self.much.as_ref().is_some_and(|much| much.is_nothing()) {
+            self.much = None;
         }
     }
 }

@@ -55,7 +55,7 @@ fn fields(results: &Results, mode: &ModeResults) -> Vec<Field> {
         named("endpoint", escaped(&results.endpoint)),
         named("framing", String::from(results.framing)),
         named("callers", results.callers.to_string()),
-        named("connections", results.connections.to_string()),
+        named("max_connections", results.max_connections.to_string()),
         named("body_bytes", results.body_bytes.to_string()),
         named("intended_requests_per_second", number(results.rate, 3)),
         named("threads", results.threads.to_string()),

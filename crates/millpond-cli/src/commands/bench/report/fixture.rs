@@ -88,9 +88,9 @@ pub(super) fn closed() -> Results {
     Results {
         version: Results::VERSION,
         endpoint: String::from("tcp://127.0.0.1:7000"),
-        framing: "length",
+        framing: "length-json",
         callers: 64,
-        connections: 8,
+        max_connections: 8,
         body_bytes: 1_024,
         expected: false,
         rate: None,
@@ -232,7 +232,7 @@ pub(super) fn hostile() -> Results {
 fn largest() -> Results {
     let mut results = open();
     results.callers = u32::MAX;
-    results.connections = u32::MAX;
+    results.max_connections = u32::MAX;
     results.body_bytes = usize::MAX;
     results.rate = Some(1e300);
     let latency = Latency {

@@ -35,7 +35,7 @@ pub(in super::super) fn html(results: &Results) -> Result<String, NotDrawn> {
             body {
                 main {
                     h1 { (title) }
-                    p { (words::settings(results)) }
+                    p { (with_whole_flags(&words::settings(results))) }
                     @if let Some(ending) = words::ending(results) { p { strong { (ending) } } }
                     @if !results.modes.is_empty() { (figures(results)) }
                     (factors(results))
@@ -108,9 +108,19 @@ fn warnings(results: &Results) -> Markup {
     html! {
         @for warning in &results.warnings {
             aside role="note" {
-                strong { "! " (escaped(&warning.text)) }
-                " " (escaped(&warning.advice))
+                strong { "! " (with_whole_flags(&escaped(&warning.text))) }
+                " " (with_whole_flags(&escaped(&warning.advice)))
             }
+        }
+    }
+}
+
+/// A text in which no flag is broken behind its hyphens, as browsers do.
+fn with_whole_flags(text: &str) -> Markup {
+    html! {
+        @for (nth, word) in text.split(' ').enumerate() {
+            @if nth > 0 { " " }
+            @if word.starts_with("--") { span.flag { (word) } } @else { (word) }
         }
     }
 }

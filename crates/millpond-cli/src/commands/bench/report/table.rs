@@ -141,6 +141,8 @@ fn percent(share: f64) -> String {
 
 fn seconds(seconds: f64) -> String {
     match seconds.is_finite() {
+        // So that the requests by the time are the throughput that is shown.
+        true if seconds < 100.0 => format!("{seconds:.3} s"),
         true => format!("{seconds:.1} s"),
         false => String::from(NOTHING),
     }

@@ -28,7 +28,7 @@ pub(super) fn settings(results: &Results) -> String {
     format!(
         "{}, at most {} from a pool, bodies of {} in {} frames; {paced}. {} here for the callers.{judged}",
         counted(results.callers.into(), "caller", "callers"),
-        counted(results.connections.into(), "connection", "connections"),
+        counted(results.max_connections.into(), "connection", "connections"),
         counted(results.body_bytes as u64, "byte", "bytes"),
         results.framing,
         counted(results.threads as u64, "thread", "threads"),

@@ -14,6 +14,9 @@ use crate::{
 /// The default before Linux 5.4, for both queues: a burst of more than that while the server is busy is dropped.
 const SMALL: u64 = 128;
 
+/// The default of `somaxconn` since Linux 5.4.
+const USUAL: u64 = 4_096;
+
 /// One overflow in so many accepted connections was a single bad moment; more often than that is a habit.
 const RARE: u64 = 1_000;
 
@@ -123,9 +126,12 @@ fn examine_listen(check: &Check, facts: &Facts) -> Reading<Finding> {
         .figure("drops", drops);
     Ok(match mark {
         Mark::Good => finding,
-        _ => finding.advice(
+        _ if limit < USUAL => finding.advice(
             "Let the server accept sooner and ask for a longer queue (the number given to listen); raise net.core.somaxconn to 4,096, the \
-             default since Linux 5.4, if it is lower. `ss -ltn` shows the queues.",
+             default since Linux 5.4. `ss -ltn` shows the queues.",
+        ),
+        _ => finding.advice(
+            "Let the server accept sooner and ask for a longer queue (the number given to listen). `ss -ltn` shows the queues.",
         ),
     })
 }
@@ -198,9 +204,21 @@ mod tests {
             facts.events_later = Some(events("ListenOverflows ListenDrops", &format!("{later} {later}")));
             let finding = found_in("listen-backlog", &facts);
             assert_eq!(finding.mark, mark, "{finding:?}");
+            let advice = finding.advice.unwrap_or_default();
+            assert!(
+                !advice.contains("somaxconn"),
+                "it is as high as it is by default: {advice}"
+            );
         }
         let finding = found("listen-backlog", &Fixture::machine().set("core/somaxconn", "128"));
         assert_eq!(finding.mark, Mark::Warning);
+        assert!(
+            finding
+                .advice
+                .as_ref()
+                .is_some_and(|advice| advice.contains("somaxconn to 4,096")),
+            "{finding:?}"
+        );
         let finding = found(
             "listen-backlog",
             &Fixture::machine().forbidden("/proc/net/netstat"),

@@ -74,8 +74,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     }
     let finding = check
         .finding(own.max(systems), found)
-        .figure("soft", limited(soft))
-        .figure("hard", limited(hard))
+        .figure("soft_limit", limited(soft))
+        .figure("hard_limit", limited(hard))
         .figure("room_for_connections", (soft != u64::MAX).then_some(room))
         .figure("system_open", system.map(|(open, _)| open))
         .figure("system_limit", system.map(|(_, limit)| limit));
@@ -130,7 +130,10 @@ mod tests {
             "A process may open 65,536 files (soft limit; hard 524,288): room for some 65,472 connections."
         );
         let finding = found(u64::MAX, u64::MAX, None);
-        assert_eq!((finding.mark, &finding.figures["soft"]), (Mark::Good, &().into()));
+        assert_eq!(
+            (finding.mark, &finding.figures["soft_limit"]),
+            (Mark::Good, &().into())
+        );
     }
 
     #[test]

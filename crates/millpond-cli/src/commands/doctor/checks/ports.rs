@@ -63,8 +63,12 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         (Err(unread), _) => format!(" How many are in use is not known: {unread}."),
         (Ok(_), None) => String::from(" None is in use."),
         (Ok(_), Some(Busiest { way, uses, held })) => {
+            let uncounted = match is_most(facts, *uses) {
+                true => "",
+                false => " Those in TIME_WAIT that may be taken again at once are left out of this.",
+            };
             format!(
-                " Most are in use towards {}: {}.",
+                " Most are in use towards {}: {}.{uncounted}",
                 way.to,
                 ports::in_use(*uses, *held)
             )
@@ -103,6 +107,12 @@ fn busiest(facts: &Facts) -> Option<Busiest> {
     });
     // The way itself comes last, so that the same machine is always told the same.
     measured.max_by_key(|busiest| (busiest.held, busiest.uses.ports, busiest.way))
+}
+
+/// That no destination has more sockets, whether or not their ports can be taken again.
+fn is_most(facts: &Facts, uses: Uses) -> bool {
+    let mut all = facts.sockets.iter().flat_map(|sockets| sockets.outgoing.values());
+    all.all(|other| other.ports <= uses.ports)
 }
 
 fn with_busiest(finding: Finding, busiest: Option<&Busiest>) -> Finding {
@@ -199,6 +209,20 @@ mod tests {
         let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &counts);
         assert_eq!(checked(&files).mark, Mark::Good);
         assert_eq!(checked(&files.set("ipv4/tcp_tw_reuse", "0")).mark, Mark::Bad);
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_where_another_destination_has_more() {
+        let taken = [(IN_TIME_WAIT, 500)];
+        let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &taken);
+        let said = "may be taken again at once are left out";
+        assert!(!checked(&files).found.contains(said), "{:?}", checked(&files));
+        let finding = checked(&files.with_sockets(Route::Network, 40_000, &[(ESTABLISHED, 1)]));
+        assert!(
+            finding.found.contains("towards 10.0.0.1:80: 1, none of them"),
+            "{finding:?}"
+        );
+        assert!(finding.found.contains(said), "{finding:?}");
     }
 
     #[test]

@@ -84,6 +84,12 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
     const CHECK: &str = "connect";
     const WHY: &str = "A new connection waits for this handshake, a round trip at least. A dead address costs some of the dials their \
                        first attempt.";
+    const WHY_A_PATH: &str = "A Unix socket is a file that its server makes when it begins to listen. The kernel connects at once, without a \
+                              network.";
+    let why = match attempts {
+        [Attempt { address: None, .. }] => WHY_A_PATH,
+        _ => WHY,
+    };
     if attempts.is_empty() {
         return None;
     }
@@ -107,7 +113,7 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
         (reached, count) if reached == count => format!("All {count} addresses reached"),
         (reached, count) => format!("{reached} of {count} addresses reached"),
     };
-    let mut finding = Finding::new(CHECK, mark, format!("{how}: {}.", told.join("; ")), WHY)
+    let mut finding = Finding::new(CHECK, mark, format!("{how}: {}.", told.join("; ")), why)
         .figure("addresses", attempts.len())
         .figure("reached", times.len());
     if let Some(fastest) = times.iter().min() {
@@ -129,7 +135,9 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
 fn reaching(attempts: &[Attempt]) -> &'static str {
     let is_no_route = |attempt: &Attempt| matches!(attempt.came, Came::NoRoute(_));
     match attempts {
-        [Attempt { address: None, .. }] => "Look whether the server runs, and listens at this path.",
+        [Attempt { address: None, .. }] => {
+            "Look whether the server runs, and listens at this path: it is that of the socket itself, not of its folder."
+        }
         attempts if attempts.iter().all(is_no_route) => {
             "Give this machine a route to there (`ip route`, and `ip -6 route` for IPv6)."
         }

@@ -1,7 +1,7 @@
 //! The invariants, as assertions that a test calls after every transition.
 
 use super::{Kinds, State, pipeline::AttendedBy};
-use crate::pool::Refusal;
+use crate::pool::{Recall, Refusal};
 
 impl<K: Kinds> State<K> {
     /// Panics when an invariant of the machine (listed at its top) doesn't hold.
@@ -31,10 +31,15 @@ impl<K: Kinds> State<K> {
                 bytes <= self.limits.max_bytes || in_flight == 1,
                 "4: {bytes} bytes in flight"
             );
+            assert!(
+                !pipeline.retired || pipeline.recall == Recall::Now,
+                "6: retired, and {:?}",
+                pipeline.recall
+            );
             let held = pipeline.trial.as_ref().map(|trial| trial.answered);
             if !self.proven {
                 let together = held.map_or(1, |answered| 2 - answered);
-                assert!(in_flight <= together, "6: {in_flight} follow each other");
+                assert!(in_flight <= together, "7: {in_flight} follow each other");
             }
             if let Some(answered) = held {
                 assert!(answered < 2 && answered + in_flight >= 2, "a trial of one");
@@ -68,7 +73,7 @@ impl<K: Kinds> State<K> {
         let begun = self.pipelines.iter().flatten().flat_map(|pipeline| {
             let held = pipeline.trial.iter().filter_map(|trial| trial.held.as_ref());
             let expected = pipeline.expected.iter();
-            held.map(|(reply, _)| reply)
+            held.map(|held| &held.reply)
                 .chain(expected.filter_map(|expected| expected.reply.as_ref()))
         });
         waiting.chain(begun).collect()

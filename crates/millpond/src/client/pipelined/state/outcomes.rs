@@ -38,6 +38,14 @@ pub(in crate::client::pipelined) enum Came {
     Unasked,
 }
 
+/// Who is told of a reply.
+pub(in crate::client::pipelined) struct Answered<K: Kinds> {
+    pub(in crate::client::pipelined) reply: K::Reply,
+    pub(in crate::client::pipelined) body: K::Body,
+    /// Until when it was due. Nothing, if nobody has looked at the clock since it began.
+    pub(in crate::client::pipelined) deadline: Option<Instant>,
+}
+
 /// What the driver finds when it looks by itself.
 pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
     /// Who must be told that the time is up.

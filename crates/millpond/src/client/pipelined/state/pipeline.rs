@@ -5,7 +5,7 @@ use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-use super::{Due, Kinds, Limits};
+use super::{Due, Kinds, Limits, outcomes::Answered};
 use crate::pool::{Recall, Slot};
 
 /// See the module.
@@ -17,6 +17,8 @@ pub(super) struct Pipeline<K: Kinds> {
     /// When the driver will look by itself. Nothing from when it has looked until it has said so: whoever comes in between asks it to look again.
     pub(super) looks_at: Option<Instant>,
     pub(super) recall: Recall,
+    /// Its server takes no more requests on it: it stays recalled, whatever the pool says.
+    pub(super) retired: bool,
     pub(super) expected: VecDeque<Expected<K>>,
     /// The requests' bytes that have not been answered.
     pub(super) bytes: usize,
@@ -29,7 +31,7 @@ pub(super) struct Pipeline<K: Kinds> {
     pub(super) attended: AttendedBy,
     /// The driver has been asked to look at the clock.
     pub(super) hurry: bool,
-    /// Something was begun since the last tick.
+    /// Something was begun, or answered, since the last tick.
     pub(super) used: bool,
     pub(super) trial: Option<Trial<K>>,
 }
@@ -56,13 +58,34 @@ pub(super) struct Expected<K: Kinds> {
 /// Two requests that were written together. The first one's reply is held back until the second's is there: a peer that takes a read for a
 /// request answers once, with something that is no reply to either.
 pub(super) struct Trial<K: Kinds> {
-    pub(super) held: Option<(K::Reply, K::Body)>,
+    pub(super) held: Option<Answered<K>>,
     /// Until when the first one's caller can be kept waiting.
     pub(super) until: Option<Instant>,
     pub(super) answered: usize,
 }
 
+impl<K: Kinds> Expected<K> {
+    /// Nothing, if nobody has looked at the clock since it began.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.due {
+            Some(Due::At(deadline)) => Some(deadline),
+            Some(Due::Within(_)) | None => None,
+        }
+    }
+}
+
 impl<K: Kinds> Pipeline<K> {
+    /// How much of the stream has been written, while so many bytes that were taken lie unwritten.
+    pub(super) fn written(&self, unwritten: usize) -> u64 {
+        self.handed - unwritten as u64
+    }
+
+    /// Whether a reply may come: something was written of a request that isn't answered.
+    pub(super) fn owes(&self, unwritten: usize) -> bool {
+        let next = self.expected.front();
+        next.is_some_and(|next| next.begins < self.written(unwritten))
+    }
+
     pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
         self.expected.is_empty()
             || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Id, Kinds, State, outcomes::Load};
+use super::{Kinds, State, outcomes::Load};
 
 impl<K: Kinds> State<K> {
     pub(in crate::client::pipelined) fn waiting(&self) -> usize {
@@ -20,20 +20,6 @@ impl<K: Kinds> State<K> {
 
     pub(in crate::client::pipelined) fn max_waiting(&self) -> usize {
         self.limits.max_waiting
-    }
-
-    /// Whether a reply may come, while so many bytes that were taken lie unwritten: something was written of a request that isn't answered.
-    pub(in crate::client::pipelined) fn owes(&self, id: Id, unwritten: usize) -> bool {
-        let pipeline = self.pipelines.get(id.at).and_then(Option::as_ref);
-        pipeline
-            .filter(|one| one.serial == id.serial)
-            .is_some_and(|pipeline| {
-                let written = pipeline.handed - unwritten as u64;
-                pipeline
-                    .expected
-                    .front()
-                    .is_some_and(|next| next.begins < written)
-            })
     }
 
     pub(in crate::client::pipelined) fn loads(&self) -> Vec<Load> {

@@ -187,7 +187,7 @@ async fn a_connection_that_was_closed_before_a_request_is_written_costs_it_nothi
 
 /// A server may refuse a request before it has read all of it. But if more comes with that reply, any of it may be what nobody asked for.
 #[tokio::test(start_paused = true)]
-async fn a_reply_to_what_was_not_written_yet_reaches_nobody() {
+async fn a_reply_to_what_was_not_written_yet_reaches_nobody_if_more_comes_with_it() {
     let behind = [
         [frame(b"98"), frame(b"97")].concat(),
         frame(b"98"),

@@ -57,6 +57,10 @@ pub(super) enum Edge {
     ReconsideredAndRefused,
     ReconsideredAndLeased,
     Recalled,
+    Retired,
+    RetiredAndRecalledBefore,
+    RetiredStaysSo,
+    RetiredEnded,
     Shrunk,
     AskedOfTheGone,
 }

@@ -24,7 +24,7 @@ pub(super) struct Exchange {
     level: u8,
     pub(super) length: usize,
     /// In milliseconds. Nothing: told, and its reply isn't next yet.
-    deadline: Option<u64>,
+    pub(super) deadline: Option<u64>,
     pub(super) at: At,
     /// Its caller has been told, whatever it was.
     pub(super) told: bool,
@@ -46,6 +46,8 @@ pub(super) struct Pipe {
     pub(super) taken: usize,
     pub(super) writer: Writer,
     pub(super) recall: Recall,
+    /// Its server takes no more.
+    pub(super) retired: bool,
     used: bool,
     /// When the driver looks; nothing while it decides.
     pub(super) looks_at: Option<u64>,
@@ -252,6 +254,7 @@ impl Model {
             taken: 0,
             writer: Writer::Nobody,
             recall: Recall::No,
+            retired: false,
             used: true,
             looks_at: Some(now),
             hurried: true,
@@ -327,6 +330,7 @@ impl Model {
         };
         self.exchange(caller).at = At::Over;
         let pipe = self.pipe_mut(serial);
+        pipe.used = true;
         let mut told = Vec::new();
         match pipe.trial {
             Some((first, _)) if first == caller => {
@@ -466,6 +470,9 @@ impl Model {
         for pipe in self.pipes.iter_mut().flatten() {
             let before = pipe.recall;
             pipe.recall = recall(u64::from(pipe.serial));
+            if pipe.retired {
+                pipe.recall = Recall::Now;
+            }
             if pipe.recall != before {
                 woken.push(pipe.serial);
             }
@@ -476,6 +483,15 @@ impl Model {
         };
         let leases = self.lease();
         (refused, woken, leases)
+    }
+
+    /// Whether its driver is woken.
+    pub(super) fn retire(&mut self, serial: Serial) -> bool {
+        let pipe = self.pipe_mut(serial);
+        pipe.retired = true;
+        let before = pipe.recall;
+        pipe.recall = Recall::Now;
+        before != Recall::Now
     }
 
     pub(super) fn take(&mut self, serial: Serial) -> Vec<Option<Caller>> {

@@ -131,7 +131,8 @@ impl<'t> Play<'t> {
             111..116 => self.now += self.rng.u64(1..20),
             116..120 => self.tick(),
             120..121 => self.end(),
-            121..124 => self.reconsider(),
+            121..123 => self.reconsider(),
+            123..124 => self.retire(),
             124..132 => self.caller_comes_after_the_driver(),
             _ => self.asks_the_gone(),
         }

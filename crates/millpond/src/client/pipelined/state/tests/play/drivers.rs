@@ -123,9 +123,15 @@ impl Play<'_> {
         assert_eq!(came, expected);
         let told: Vec<_> = told
             .into_iter()
-            .map(|(reply, body)| {
-                self.leaves(&reply);
-                (reply.0, body)
+            .map(|told| {
+                self.leaves(&told.reply);
+                let due = self.model.exchange(told.reply.0).deadline;
+                assert_eq!(
+                    told.deadline,
+                    due.map(|due| self.at(due)),
+                    "until when it was due"
+                );
+                (told.reply.0, told.body)
             })
             .collect();
         assert_eq!(told, who, "who is told, and what");
@@ -250,8 +256,11 @@ impl Play<'_> {
         }
         let id = driver.id;
         let recall = self.model.pipe(serial).recall;
+        let retired = self.model.pipe(serial).retired;
+        assert_eq!(self.state.is_retired(id), retired);
         let quiet = self.state.end_if_quiet(id);
         assert_eq!(quiet, self.model.end_if_quiet(serial));
+        self.tally.count_if(retired && quiet, Edge::RetiredEnded);
         if quiet {
             self.forget(serial);
         }
@@ -323,6 +332,9 @@ impl Play<'_> {
         let closed = matches!(refusal, Some(Refusal::Closed));
         let recall = |number| if closed { Recall::Now } else { recall(number) };
         self.tally.count_if(max_pipelines < self.held, Edge::Shrunk);
+        let mut pipes = self.model.pipes.iter().flatten();
+        let stays = pipes.any(|pipe| pipe.retired && recall(u64::from(pipe.serial)) != Recall::Now);
+        self.tally.count_if(stays, Edge::RetiredStaysSo);
         let (refused, woken, leases) = self.model.reconsider(refusal, max_pipelines, recall);
         let reconsidered = self
             .state
@@ -335,6 +347,24 @@ impl Play<'_> {
         let wakes: Vec<_> = reconsidered.wakes.iter().map(|waker| self.wake(waker)).collect();
         assert_eq!(wakes, woken);
         assert_eq!(reconsidered.leases, leases);
+    }
+
+    /// A server has said that it takes no more requests on a connection.
+    pub(super) fn retire(&mut self) {
+        let Some(serial) = self.any_driver() else {
+            return;
+        };
+        let id = self.driver(serial).id;
+        let woken = self.model.retire(serial);
+        let waker = self.state.retire(id);
+        assert_eq!(waker.is_some(), woken);
+        if let Some(waker) = waker {
+            assert_eq!(self.wake(&waker), serial);
+        }
+        self.tally.count(match woken {
+            true => Edge::Retired,
+            false => Edge::RetiredAndRecalledBefore,
+        });
     }
 
     /// Who comes late to a pipeline that has ended changes nothing.
@@ -352,6 +382,7 @@ impl Play<'_> {
         assert_eq!(self.state.came(id, 0, 0, &mut told), Came::Unasked);
         assert!(self.state.overdue(id, now, now, |_| false).expired.is_empty() && told.is_empty());
         self.state.will_look(id, now);
+        assert!(self.state.retire(id).is_none() && !self.state.is_retired(id));
         assert!(!self.state.end_if_quiet(id) && !self.state.beat(id, &HEARTBEAT));
         assert!(!self.state.take(id, &mut Vec::new()) && self.state.leave_to_driver(id).is_none());
         let told = self.state.told(id);

@@ -1,0 +1,12 @@
+//! The client as its users see it: over real sockets, against servers that are right and servers that lie.
+
+#![cfg(unix)]
+
+#[cfg(feature = "tls")]
+#[path = "../certificates/mod.rs"]
+mod certificates;
+
+mod client;
+mod lying_servers;
+#[cfg(feature = "tls")]
+mod pipelined_tls;

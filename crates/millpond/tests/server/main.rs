@@ -1,0 +1,19 @@
+//! The server as its clients see it, over real sockets.
+
+#![cfg(unix)]
+
+#[cfg(feature = "tls")]
+#[path = "../certificates/mod.rs"]
+mod certificates;
+#[path = "../serving/mod.rs"]
+mod serving;
+
+mod bytes;
+mod departures;
+mod drain;
+mod drain_clients;
+mod exchanges;
+mod framings;
+mod limits;
+#[cfg(feature = "tls")]
+mod tls;
