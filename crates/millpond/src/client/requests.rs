@@ -152,14 +152,13 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::request`].
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        let place = Location::caller();
+        let question = Question {
+            place: Location::caller(),
+            body,
+            is_not_taken: |_| false,
+        };
         async move {
             let counted = Counted::begin(self.client);
-            let question = Question {
-                place,
-                body,
-                is_not_taken: |_| false,
-            };
             counted.ended(self.ask(question).await)
         }
     }
