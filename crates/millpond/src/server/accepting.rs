@@ -118,6 +118,8 @@ fn accept_the_rest<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
 ) {
+    #[cfg(target_os = "linux")]
+    listener.lets_nobody_connect();
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
         let Ok(accepted) = listener.accept_at_once() else {
             return;

@@ -12,6 +12,8 @@ use nix::{
     errno::Errno,
     sys::stat::{Mode, fchmod},
 };
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
@@ -37,6 +39,20 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How often, and at which intervals, a socket's file is asked whether anybody listens, before it is taken for abandoned.
 const TRIALS: u32 = 4;
 const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
+
+/// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a connection. Accepted sockets inherit it, on which there
+/// are none.
+#[cfg(target_os = "linux")]
+const WITHOUT_SYN: [SockFilter; 4] = [
+    // Load the byte of a TCP header that holds the flags.
+    SockFilter::new(0x30, 0, 0, 13),
+    // If SYN is among them go on at the next, else one further.
+    SockFilter::new(0x45, 0, 1, 0x02),
+    // Keep nothing of it.
+    SockFilter::new(0x06, 0, 0, 0),
+    // Keep all of it.
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// How to listen.
 #[derive(Clone, Debug)]
@@ -188,6 +204,20 @@ impl Listener {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// From now on nobody connects who hasn't begun to, so that all the others can be accepted before this is dropped: the kernel resets whom it
+    /// finds in the backlog then. Who would connect is dropped by the kernel, and asks again after a second, when nobody listens any more.
+    /// Where the system can't do that nothing changes: Linux can, for TCP.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn lets_nobody_connect(&self) {
+        let listener = match &self.kind {
+            Kind::Tcp(listener) => listener,
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, _) => listener,
+            Kind::Unix(..) => return,
+        };
+        let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
 
     /// The next of those that have connected already, as the kernel knows it: the reactor may not have heard of it yet.
@@ -510,5 +540,39 @@ mod tests {
             let next = listener.accept_at_once().map_err(|error| error.kind());
             assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn whoever_has_connected_is_accepted_when_nobody_connects_any_more() {
+        use std::{
+            io::{Read, Write},
+            net::TcpStream,
+        };
+
+        let any = "127.0.0.1:0".parse().expect("an endpoint");
+        let bound = Listener::bind(&any, ListenOptions::default()).await;
+        let listener = bound.expect("a listener");
+        let Ok(Endpoint::Tcp(at)) = listener.endpoint() else {
+            panic!("it has a port");
+        };
+        let address = ([127, 0, 0, 1], at.port).into();
+        let mut early = TcpStream::connect(address).expect("it listens");
+        listener.lets_nobody_connect();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        let late = late.map_err(|error| error.kind());
+        assert_eq!(late.unwrap_err(), io::ErrorKind::TimedOut, "it isn't answered");
+        let accepted = listener.accept_at_once().expect("the early one");
+        assert!(listener.accept_at_once().is_err(), "and no other");
+        drop(listener);
+        // What is accepted isn't reset, and carries bytes.
+        early.write_all(b"1").expect("it is open");
+        let mut stream = accepted.into_stream().await.expect("no TLS");
+        let mut byte = [0];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte)
+            .await
+            .expect("a byte");
+        drop(stream);
+        assert_eq!((byte, early.read(&mut [0]).expect("an end")), (*b"1", 0));
     }
 }
