@@ -542,11 +542,13 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 return Ok(());
             }
             self.hold_last_replies_back();
+            let may_be_long = self.is_long_turn();
             let (service, exchanges) = (self.service, &mut self.exchanges);
             let (mut told, mut leaving) = (Ok(()), 0);
             let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
                 while batch.len() < service.ledger.settings.max_batch
                     && told.is_ok()
+                    && (may_be_long || exchanges.next_length() <= LONG)
                     && let Some(answered) = exchanges.take_answer()
                 {
                     told = reply(service, answered, batch);

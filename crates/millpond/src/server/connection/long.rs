@@ -92,6 +92,12 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         self.much.as_mut()?.long.as_mut()
     }
 
+    /// Whether this is a long turn.
+    pub(super) fn is_long_turn(&self) -> bool {
+        self.long()
+            .is_some_and(|long| matches!(long.turn, Turn::Given(_)))
+    }
+
     /// The length of the request that waits for its long turn.
     pub(super) fn waiting_bytes(&self) -> usize {
         let frame = self.long().and_then(|long| long.frame.as_ref());
@@ -115,11 +121,13 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             *is_wanted = false;
             return;
         }
-        debug_assert!(long.frame.is_none(), "it was taken as its turn came");
-        self.forget_long_turn();
+        // The turn may have come after reading had stopped for it: then it is that request's, now.
+        if long.frame.is_none() {
+            self.forget_long_turn();
+        }
     }
 
-    /// The end of a turn of the task. Was it a long one, the next one only ends it; a long turn that isn't wanted any more isn't waited for.
+    /// The end of a turn of the task. After a long one the task comes again, to give it back. A long turn that isn't wanted any more isn't waited for.
     pub(super) fn leave_long_turn(&mut self, cx: &mut Context<'_>) {
         match self.long().map(|long| &long.turn) {
             Some(Turn::Given(_)) => {
