@@ -140,7 +140,7 @@ async fn every_end_of_an_exchange_is_counted_by_its_name() {
         assert_eq!(ends(), once("lost"));
 
         let late = client
-            .within(Duration::from_millis(20))
+            .within(Duration::from_millis(300))
             .request::<_, u64>(&1)
             .await;
         assert!(matches!(late, Err(RequestError::TimedOut { .. })), "{late:?}");
@@ -174,6 +174,18 @@ async fn every_end_of_an_exchange_is_counted_by_its_name() {
     }
 }
 
+#[tokio::test]
+async fn nobody_waits_any_more_once_all_were_told_that_there_is_no_connection() {
+    let (listener, builder) = start().await;
+    drop(listener);
+    let refused_soon = builder.pool(|pool| pool.outage_grace(Duration::from_millis(10)));
+    let (client, snapshotter) = recorded(refused_soon.pipelined(Pipelining::default()));
+    let told = ask(&client).await;
+    assert!(matches!(told, Err(RequestError::Acquire(_))), "{told:?}");
+    let told = Told::by(&snapshotter);
+    assert_eq!((told.of("waiting", ""), told.of("waiting_bytes", "")), (0, 0));
+}
+
 /// Looks, after everybody has had a turn, until it is so.
 async fn until(client: &Client, is_so: impl Fn(&Snapshot) -> bool) {
     loop {
@@ -187,7 +199,7 @@ async fn until(client: &Client, is_so: impl Fn(&Snapshot) -> bool) {
 #[tokio::test]
 async fn requests_that_are_sent_again_and_heartbeats_are_counted() {
     let (listener, builder) = start().await;
-    let (client, snapshotter) = recorded(builder.heartbeat_interval(Duration::from_millis(20)));
+    let (client, snapshotter) = recorded(builder.heartbeat_interval(Duration::from_millis(150)));
     let (replied, mut stream) = tokio::join!(ask(&client), async {
         let mut stream = accept(&listener).await;
         answer(&mut stream, "1").await;

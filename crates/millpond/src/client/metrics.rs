@@ -2,6 +2,7 @@
 //! Names and units are documented in the parent module.
 
 use ::metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use parking_lot::Mutex;
 
 use super::error::RequestError;
 use crate::pool::AcquireError;
@@ -11,8 +12,8 @@ pub(super) struct Metrics {
     /// In the order of [`Outcome`].
     exchanges: [Counter; Outcome::ALL.len()],
     in_flight: Gauge,
-    waiting: Gauge,
-    waiting_bytes: Gauge,
+    /// Requests that wait, and their bytes. Locked from reading them until they are told, so that an older figure never follows a newer one.
+    waiting: Mutex<(Gauge, Gauge)>,
     retries_granted: Counter,
     retries_refused: Counter,
     retries_turned_away: Counter,
@@ -80,8 +81,10 @@ impl Metrics {
                 counter!("millpond_client_exchanges_total", "pool" => pool.to_owned(), "outcome" => outcome.name())
             }),
             in_flight: gauge!("millpond_client_in_flight", "pool" => pool.to_owned()),
-            waiting: gauge!("millpond_client_waiting", "pool" => pool.to_owned()),
-            waiting_bytes: gauge!("millpond_client_waiting_bytes", "pool" => pool.to_owned()),
+            waiting: Mutex::new((
+                gauge!("millpond_client_waiting", "pool" => pool.to_owned()),
+                gauge!("millpond_client_waiting_bytes", "pool" => pool.to_owned()),
+            )),
             retries_granted: retries("granted"),
             retries_refused: retries("refused"),
             retries_turned_away: retries("turned_away"),
@@ -100,9 +103,12 @@ impl Metrics {
         self.exchanges[outcome as usize].increment(1);
     }
 
-    pub(super) fn waiting(&self, requests: usize, bytes: usize) {
-        self.waiting.set(requests as f64);
-        self.waiting_bytes.set(bytes as f64);
+    /// `now` answers how many requests wait, and their bytes.
+    pub(super) fn waiting(&self, now: impl FnOnce() -> (usize, usize)) {
+        let gauges = self.waiting.lock();
+        let (requests, bytes) = now();
+        gauges.0.set(requests as f64);
+        gauges.1.set(bytes as f64);
     }
 
     /// A draining server hadn't taken the request, which is sent again.

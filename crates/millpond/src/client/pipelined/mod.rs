@@ -501,6 +501,7 @@ impl<F: Framing> Shared<F> {
             let error = self.explain(refusal.unwrap_or(Refusal::Closed), Duration::ZERO);
             drop(reply.send(Err(Box::new(Failed::Acquire(error)))));
         }
+        self.tell_waiting();
         for waker in reconsidered.wakes {
             waker.wake();
         }
@@ -531,15 +532,17 @@ impl<F: Framing> Shared<F> {
         for reply in refused {
             drop(reply.send(Err(Box::new(Failed::Acquire(error.clone())))));
         }
+        self.tell_waiting();
     }
 
     /// How many requests wait for a place, as metrics show it.
     fn tell_waiting(&self) {
         #[cfg(feature = "metrics")]
         if let Some(metrics) = self.lender.connector.telling().metrics() {
-            // Whoever tells it later tells what is so then.
-            let state = self.state.lock();
-            metrics.waiting(state.waiting(), state.waiting_bytes());
+            metrics.waiting(|| {
+                let state = self.state.lock();
+                (state.waiting(), state.waiting_bytes())
+            });
         }
     }
 
@@ -550,7 +553,6 @@ impl<F: Framing> Shared<F> {
         wire: &SharedWire<Connection<Sessions<F>>>,
         cause: ExchangeFailure,
     ) {
-        self.lender.connector.telling().ended(&cause);
         let mut wire = wire.lock();
         let unwritten = wire.unwritten();
         let connection = wire.socket.take();
@@ -561,6 +563,10 @@ impl<F: Framing> Shared<F> {
             self.state.lock().end(id, unwritten, partial)
         };
         drop(wire);
+        // That a connection without exchanges ends is no loss.
+        if !ended.unanswered.is_empty() || matches!(cause, ExchangeFailure::HeartbeatMissed) {
+            self.lender.connector.telling().ended(&cause);
+        }
         let had_served = connection.as_ref().is_some_and(|one| one.has_served());
         let died = match &cause {
             // Not the endpoint's doing.
