@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
     pin::pin,
     sync::Arc,
@@ -87,7 +88,7 @@ async fn accept<F: Framing, H: Handler>(
     listener: &mut Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
-) -> Option<std::io::Error> {
+) -> Option<io::Error> {
     let ledger = &service.ledger;
     let mut asked = pin!(ledger.asked.notified());
     asked.as_mut().enable();
@@ -121,10 +122,12 @@ fn accept_the_rest<F: Framing, H: Handler>(
     #[cfg(target_os = "linux")]
     listener.lets_nobody_connect();
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
-        let Ok(accepted) = listener.accept_at_once() else {
-            return;
-        };
-        admit(service, connections, accepted);
+        match listener.accept_at_once() {
+            Ok(accepted) => admit(service, connections, accepted),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // The next one may be sound. If it is the listener that fails, the count ends this.
+            Err(_) => {}
+        }
     }
 }
 
@@ -226,5 +229,19 @@ fn warn_of(ledger: &Ledger, refusal: Refusal, peer: Option<SocketAddr>) {
     };
     if ledger.storms.happened(event) {
         tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, "connection refused: the limit is reached");
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::server::{Server, raw};
+
+    #[tokio::test]
+    async fn a_drain_ends_when_accepting_only_fails() {
+        let handler = raw(async |body: bytes::Bytes| Ok(body));
+        let running = Server::builder(handler).serve(Listener::that_only_fails());
+        let ended = running.expect("a server").drain(Duration::from_secs(60)).await;
+        assert!(ended.failure.is_none(), "{ended:?}");
     }
 }
