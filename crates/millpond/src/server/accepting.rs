@@ -67,7 +67,7 @@ async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<
     // Whoever connects now is refused by the kernel.
     drop(listener);
     if let Some(error) = &failure {
-        tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, %error, "nothing can be accepted any more: the server drains");
+        tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, error = %Chain(error), "nothing can be accepted any more: the server drains");
         ledger.drain(AFTER_FAILURE);
     }
     ledger.begin_draining();

@@ -24,6 +24,7 @@ use tokio::{
 use super::tls::{ServerTls, TlsError};
 use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
 use crate::{
+    chain::Chain,
     span::Span,
     storm::{Storm, Sum},
 };
@@ -256,7 +257,7 @@ impl Listener {
                 tracing::warn!(target: "millpond::transport", others = events, within = %Span(within), "accepting has paused several times");
             }
             if self.paused.happened(now) {
-                tracing::warn!(target: "millpond::transport", %error, "accepting pauses: connections wait in the backlog");
+                tracing::warn!(target: "millpond::transport", error = %Chain(error), "accepting pauses: connections wait in the backlog");
             }
         }
         self.pauses += 1;
