@@ -46,14 +46,22 @@ pub(super) async fn run<F: Framing, H: Handler>(
     tell: watch::Sender<Option<Ended>>,
 ) {
     let ledger = Arc::clone(&service.ledger);
-    let mut sums = pin!(ledger.storms.tell_sums(&ledger.endpoint));
-    let mut serving = pin!(serve_all(listener, service));
-    let ended = poll_fn(|cx| {
-        let ended = serving.as_mut().poll(cx);
-        let _ = sums.as_mut().poll(cx);
-        ended
-    })
-    .await;
+    let ended = {
+        let tell_sum = |event: Event, sum| event.tell(&ledger.endpoint, sum);
+        let mut sums = pin!(ledger.storms.tell_sums(tell_sum));
+        let mut serving = pin!(serve_all(listener, service));
+        poll_fn(|cx| {
+            let ended = serving.as_mut().poll(cx);
+            let _ = sums.as_mut().poll(cx);
+            ended
+        })
+        .await
+        // The last sums are told here, or as this task is aborted.
+    };
+    let Ended {
+        forced, unanswered, ..
+    } = ended;
+    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
     tell.send_replace(Some(ended));
 }
 
@@ -73,12 +81,9 @@ async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<
     ledger.begin_draining();
     let forced = drain(&ledger, &mut connections).await;
     ledger.end();
-    ledger.storms.tell_rest(&ledger.endpoint);
-    let unanswered = ledger.counters.totals().unanswered;
-    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
     Ended {
         forced,
-        unanswered,
+        unanswered: ledger.counters.totals().unanswered,
         failure: failure.map(Arc::new),
     }
 }
