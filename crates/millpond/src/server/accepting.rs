@@ -119,6 +119,9 @@ async fn accept<F: Framing, H: Handler>(
 
 /// Accepts those that have connected already, as far as there are places: the kernel resets whom it finds in the backlog as the listener is
 /// closed, with the requests that they may have sent. The kernel is asked, for the reactor may not know yet who has come.
+///
+/// Without TLS, that is. A drain waits for no handshake: who has still to shake hands ends as soon as the connections drain, and is reset. It has
+/// sent no request that could be read.
 fn accept_the_rest<F: Framing, H: Handler>(
     listener: &Listener,
     service: &Arc<Service<F, H>>,
