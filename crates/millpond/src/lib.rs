@@ -48,6 +48,8 @@ pub mod server;
 mod span;
 #[cfg(unix)]
 mod storm;
+#[cfg(unix)]
+mod storms;
 mod thousands;
 #[cfg(unix)]
 pub mod transport;

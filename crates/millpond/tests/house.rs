@@ -10,10 +10,11 @@ use std::{
 use syn::{UseTree, visit::Visit};
 
 /// The top-level modules of the library, and which of the others each may name.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 13] = [
     ("span", &[]),
     ("chain", &[]),
     ("storm", &[]),
+    ("storms", &["storm"]),
     ("thousands", &[]),
     ("pool", &["span", "chain"]),
     ("transport", &["span", "chain", "storm", "thousands"]),
@@ -31,11 +32,20 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
             "span",
             "chain",
             "storm",
+            "storms",
         ],
     ),
     (
         "server",
-        &["transport", "framing", "framed", "span", "chain", "storm"],
+        &[
+            "transport",
+            "framing",
+            "framed",
+            "span",
+            "chain",
+            "storm",
+            "storms",
+        ],
     ),
     ("proxy", &["client", "server", "framing", "transport", "span"]),
 ];

@@ -200,6 +200,22 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
         )
         .await;
     }
+    // A server that is dropped tells what is left as well.
+    let site = serve_with(Server::builder(echo()).max_connections(1)).await;
+    let mut first = site.connect().await;
+    first.ask("1").await;
+    for _ in 0..CLIENTS {
+        site.connect().await.rest().await;
+    }
+    drop(site);
+    let more = "more connections refused: max_connections is reached";
+    // With those of the server before that.
+    until(|| {
+        let (_, events) = told(&heard.heard(), "setting=\"max_connections\"", more);
+        (events == 2 * CLIENTS).then_some(())
+    })
+    .await;
+
     let quotes = heard.heard().into_iter().find(|line| line.contains("SECRET"));
     assert_eq!(quotes, None, "no payload is logged");
 }

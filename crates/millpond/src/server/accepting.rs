@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
     pin::pin,
     sync::Arc,
@@ -45,14 +46,22 @@ pub(super) async fn run<F: Framing, H: Handler>(
     tell: watch::Sender<Option<Ended>>,
 ) {
     let ledger = Arc::clone(&service.ledger);
-    let mut sums = pin!(ledger.storms.tell_sums(&ledger.endpoint));
-    let mut serving = pin!(serve_all(listener, service));
-    let ended = poll_fn(|cx| {
-        let ended = serving.as_mut().poll(cx);
-        let _ = sums.as_mut().poll(cx);
-        ended
-    })
-    .await;
+    let ended = {
+        let tell_sum = |event: Event, sum| event.tell(&ledger.endpoint, sum);
+        let mut sums = pin!(ledger.storms.tell_sums(tell_sum));
+        let mut serving = pin!(serve_all(listener, service));
+        poll_fn(|cx| {
+            let ended = serving.as_mut().poll(cx);
+            let _ = sums.as_mut().poll(cx);
+            ended
+        })
+        .await
+        // The last sums are told here, or as this task is aborted.
+    };
+    let Ended {
+        forced, unanswered, ..
+    } = ended;
+    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
     tell.send_replace(Some(ended));
 }
 
@@ -66,18 +75,15 @@ async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<
     // Whoever connects now is refused by the kernel.
     drop(listener);
     if let Some(error) = &failure {
-        tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, %error, "nothing can be accepted any more: the server drains");
+        tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, error = %Chain(error), "nothing can be accepted any more: the server drains");
         ledger.drain(AFTER_FAILURE);
     }
     ledger.begin_draining();
     let forced = drain(&ledger, &mut connections).await;
     ledger.end();
-    ledger.storms.tell_rest(&ledger.endpoint);
-    let unanswered = ledger.counters.totals().unanswered;
-    tracing::info!(target: "millpond::server", endpoint = %ledger.endpoint, forced, unanswered, "the server has ended");
     Ended {
         forced,
-        unanswered,
+        unanswered: ledger.counters.totals().unanswered,
         failure: failure.map(Arc::new),
     }
 }
@@ -87,7 +93,7 @@ async fn accept<F: Framing, H: Handler>(
     listener: &mut Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
-) -> Option<std::io::Error> {
+) -> Option<io::Error> {
     let ledger = &service.ledger;
     let mut asked = pin!(ledger.asked.notified());
     asked.as_mut().enable();
@@ -113,6 +119,9 @@ async fn accept<F: Framing, H: Handler>(
 
 /// Accepts those that have connected already, as far as there are places: the kernel resets whom it finds in the backlog as the listener is
 /// closed, with the requests that they may have sent. The kernel is asked, for the reactor may not know yet who has come.
+///
+/// Without TLS, that is. A drain waits for no handshake: who has still to shake hands ends as soon as the connections drain, and is reset. It has
+/// sent no request that could be read.
 fn accept_the_rest<F: Framing, H: Handler>(
     listener: &Listener,
     service: &Arc<Service<F, H>>,
@@ -121,10 +130,12 @@ fn accept_the_rest<F: Framing, H: Handler>(
     #[cfg(target_os = "linux")]
     listener.lets_nobody_connect();
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
-        let Ok(accepted) = listener.accept_at_once() else {
-            return;
-        };
-        admit(service, connections, accepted);
+        match listener.accept_at_once() {
+            Ok(accepted) => admit(service, connections, accepted),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // The next one may be sound. If it is the listener that fails, the count ends this.
+            Err(_) => {}
+        }
     }
 }
 
@@ -226,5 +237,19 @@ fn warn_of(ledger: &Ledger, refusal: Refusal, peer: Option<SocketAddr>) {
     };
     if ledger.storms.happened(event) {
         tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, "connection refused: the limit is reached");
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::server::{Server, raw};
+
+    #[tokio::test]
+    async fn a_drain_ends_when_accepting_only_fails() {
+        let handler = raw(async |body: bytes::Bytes| Ok(body));
+        let running = Server::builder(handler).serve(Listener::that_only_fails());
+        let ended = running.expect("a server").drain(Duration::from_secs(60)).await;
+        assert!(ended.failure.is_none(), "{ended:?}");
     }
 }

@@ -21,7 +21,7 @@ use super::{
     memory::Memory,
     settings::Settings,
     snapshot::{Closed, Counters, Snapshot, Status, count},
-    storms::Storms,
+    storms::{Event, Storms},
 };
 use crate::transport::Endpoint;
 
@@ -80,7 +80,7 @@ impl Ledger {
             settings,
             endpoint,
             counters: Counters::default(),
-            storms: Storms::default(),
+            storms: Storms::new(Event::ALL),
             long_turns: Semaphore::new(workers),
             since: Instant::now(),
             open: AtomicUsize::new(0),

@@ -70,6 +70,9 @@ impl Running {
     /// 4. What still comes then is read and forgotten until the client has closed its side, so that no reset takes a reply from a client that
     ///    hasn't read it yet. A request that crosses the close is never executed. A client that sends on and on is reset after 16 MiB.
     ///
+    /// A TLS handshake that is under way isn't waited for: the connection is closed at once, so the client may see a reset instead of the end of a
+    /// handshake. Nothing that it asks for has been executed.
+    ///
     /// What is left after `within` is closed by force. A connection on which nothing was owed, and which its client hadn't closed yet, doesn't
     /// count as forced. [`Ended::unanswered`] tells what was lost.
     ///

@@ -1,23 +1,7 @@
 //! Log lines that strangers can cause: whoever causes thousands of the same kind gets a line and then sums. What is told when, each kind's
-//! [`Storm`] decides; here are the kinds, and the lines of their sums.
+//! [`Storm`](crate::storm::Storm) decides; here are the kinds, and the lines of their sums.
 
-use std::{
-    future::{Future, pending, poll_fn},
-    pin::pin,
-    task::Poll,
-};
-
-use parking_lot::Mutex;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
-
-use crate::{
-    span::Span,
-    storm::{Storm, Sum},
-    transport::Endpoint,
-};
+use crate::{span::Span, storm::Sum, transport::Endpoint};
 
 /// What strangers can cause to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +17,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    const ALL: [Event; 8] = [
+    pub(super) const ALL: [Event; 8] = [
         Event::MaxConnections,
         Event::PerAddress,
         Event::HandshakeFailed,
@@ -45,7 +29,7 @@ impl Event {
     ];
 
     /// What has happened several times, at the level of the line that each would be.
-    fn tell(self, endpoint: &Endpoint, sum: Sum) {
+    pub(super) fn tell(self, endpoint: &Endpoint, sum: Sum) {
         let Sum { events, within } = sum;
         let within = Span(within);
         macro_rules! tell {
@@ -82,68 +66,8 @@ impl Event {
     }
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Storms {
-    storms: Mutex<[Storm; Event::ALL.len()]>,
-    began: Notify,
-}
-
-impl Storms {
-    /// One more has happened. Answers whether it gets a line of its own.
-    pub(super) fn happened(&self, event: Event) -> bool {
-        let is_told = self.storms.lock()[event as usize].happened(Instant::now());
-        if is_told {
-            self.began.notify_one();
-        }
-        is_told
-    }
-
-    /// Tells the sums as they are due. Never ends.
-    pub(super) async fn tell_sums(&self, endpoint: &Endpoint) {
-        loop {
-            let due = self.storms.lock().iter().filter_map(Storm::due).min();
-            let due = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => pending().await,
-                }
-            };
-            // A storm that begins may have its first sum before that of one that lasts.
-            either(due, self.began.notified()).await;
-            self.tell(endpoint, Storm::sum_up);
-        }
-    }
-
-    /// Tells what is left: there will be no later sum.
-    pub(super) fn tell_rest(&self, endpoint: &Endpoint) {
-        self.tell(endpoint, Storm::rest);
-    }
-
-    fn tell(&self, endpoint: &Endpoint, sum: fn(&mut Storm, Instant) -> Option<Sum>) {
-        let now = Instant::now();
-        // Who logs may take its time: the lock is free by then.
-        let mut sums = [None; Event::ALL.len()];
-        for (storm, told) in self.storms.lock().iter_mut().zip(&mut sums) {
-            *told = sum(storm, now);
-        }
-        for (event, sum) in Event::ALL.into_iter().zip(sums) {
-            if let Some(sum) = sum {
-                event.tell(endpoint, sum);
-            }
-        }
-    }
-}
-
-/// Waits for either.
-async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    poll_fn(|cx| match one.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => other.as_mut().poll(cx),
-    })
-    .await;
-}
+/// One storm for each of them.
+pub(super) type Storms = crate::storms::Storms<Event, { Event::ALL.len() }>;
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +75,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_a_storm_of_its_own() {
-        let storms = Storms::default();
+        let storms = Storms::new(Event::ALL);
         for event in Event::ALL {
             assert!(storms.happened(event), "{event:?}");
             assert!(!storms.happened(event), "{event:?}");

@@ -60,3 +60,40 @@ fn a_day_of_it_is_a_line_each_five_minutes_and_every_event_is_counted_once() {
         "it is told once"
     );
 }
+
+#[test]
+fn a_storm_that_nobody_asked_about_for_hours_is_over_and_the_next_event_is_told_at_once() {
+    let start = Instant::now();
+    let hours = Duration::from_secs(5 * 3_600);
+    for (untold, summed) in [(0, None), (3, Some(3))] {
+        let mut storm = Storm::default();
+        assert!(storm.happened(start));
+        for _ in 0..untold {
+            assert!(!storm.happened(start));
+        }
+        let sum = storm.sum_up(start + hours);
+        assert_eq!(sum.map(|sum| sum.events), summed);
+        assert_eq!(storm.due(), None, "all is quiet");
+        assert!(storm.happened(start + hours), "a new storm");
+        // It begins like any other.
+        assert!(!storm.happened(start + hours));
+        let sum = storm.sum_up(start + hours + FIRST_INTERVAL);
+        assert_eq!(sum.map(|sum| sum.events), Some(1));
+    }
+}
+
+#[test]
+fn a_sum_that_is_asked_for_somewhat_late_does_not_end_the_storm() {
+    let start = Instant::now();
+    for (late, ends) in [
+        (FIRST_INTERVAL, false),
+        (FIRST_INTERVAL + Duration::from_nanos(1), true),
+    ] {
+        let mut storm = Storm::default();
+        storm.happened(start);
+        storm.happened(start);
+        let now = start + FIRST_INTERVAL + late;
+        assert!(storm.sum_up(now).is_some());
+        assert_eq!(storm.happened(now), ends, "{late:?} late");
+    }
+}

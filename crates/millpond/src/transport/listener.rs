@@ -24,6 +24,7 @@ use tokio::{
 use super::tls::{ServerTls, TlsError};
 use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
 use crate::{
+    chain::Chain,
     span::Span,
     storm::{Storm, Sum},
 };
@@ -220,26 +221,22 @@ impl Listener {
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
 
-    /// The next of those that have connected already, as the kernel knows it: the reactor may not have heard of it yet.
+    /// The next of those that have connected already, as the kernel knows it: the reactor may not have heard of it yet. The kernel is asked once.
     ///
     /// # Errors
     ///
-    /// Nobody has (`WouldBlock`), or what accepting fails with.
+    /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure, which is out of the backlog then; or it takes
+    /// none out, and comes again. Errors don't tell which: ask on, and not for ever.
     pub(crate) fn accept_at_once(&self) -> io::Result<Accepted> {
-        loop {
-            let accepted = match &self.kind {
-                Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
-                #[cfg(feature = "tls")]
-                Kind::Tls(listener, tls) => accept_tcp(listener).map(|stream| Raw::Tls(stream, tls.clone())),
-                Kind::Unix(listener, _) => accept_from(SockRef::from(listener))
-                    .and_then(|socket| UnixStream::from_std(socket.into()))
-                    .map(Raw::Unix),
-            };
-            match accepted {
-                Err(error) if has_gone(&error) => {}
-                accepted => return accepted.map(|raw| self.accepted(raw)),
-            }
-        }
+        let accepted = match &self.kind {
+            Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, tls) => accept_tcp(listener).map(|stream| Raw::Tls(stream, tls.clone())),
+            Kind::Unix(listener, _) => accept_from(SockRef::from(listener))
+                .and_then(|socket| UnixStream::from_std(socket.into()))
+                .map(Raw::Unix),
+        };
+        accepted.map(|raw| self.accepted(raw))
     }
 
     fn accepted(&self, raw: Raw) -> Accepted {
@@ -260,11 +257,26 @@ impl Listener {
                 tracing::warn!(target: "millpond::transport", others = events, within = %Span(within), "accepting has paused several times");
             }
             if self.paused.happened(now) {
-                tracing::warn!(target: "millpond::transport", %error, "accepting pauses: connections wait in the backlog");
+                tracing::warn!(target: "millpond::transport", error = %Chain(error), "accepting pauses: connections wait in the backlog");
             }
         }
         self.pauses += 1;
         sleep(pause.min(LONGEST_PAUSE)).await;
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+impl Listener {
+    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket is one of UDP.
+    pub(crate) fn that_only_fails() -> Self {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_nonblocking(true).expect("a socket that can");
+        let socket = std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket));
+        Listener {
+            kind: Kind::Tcp(TcpListener::from_std(socket).expect("a runtime")),
+            pauses: 0,
+            paused: Storm::default(),
+        }
     }
 }
 
@@ -539,6 +551,16 @@ mod tests {
             assert!(listener.accept_at_once().is_ok());
             let next = listener.accept_at_once().map_err(|error| error.kind());
             assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_error_that_takes_nobody_out_of_the_backlog_is_answered_each_time() {
+        let listener = Listener::that_only_fails();
+        for _ in 0..3 {
+            let error = listener.accept_at_once().expect_err("it can't accept");
+            assert!(has_gone(&error), "{error}");
         }
     }
 
