@@ -3,7 +3,7 @@
 mod common;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     process::Stdio,
 };
@@ -126,6 +126,21 @@ fn it_ends_quietly_when_nobody_reads_and_stdin_never_ends() {
         (Some(0), &b""[..])
     );
     drop(stdin);
+}
+
+#[test]
+fn an_input_that_cant_be_read_is_told_in_words() {
+    let served = Served::start(&[]);
+    let folder = Folder::new();
+    let called = millpond(&["call", "--to", &served.endpoint, "-"])
+        .stdin(File::open(folder.path()).expect("the folder"))
+        .output()
+        .expect("the program");
+    assert_eq!(called.status.code(), Some(1), "{called:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&called.stderr),
+        "error: stdin can't be read: is a directory\n"
+    );
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     built.map_err(|error| {
         Complaint::of(
             Exit::Failure,
-            &format!("no runtime could be started: {error}"),
+            &format!("no runtime could be started: {}", Chain(&error)),
         )
     })
 }

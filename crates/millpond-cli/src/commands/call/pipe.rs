@@ -84,7 +84,7 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
         return Ok(Exit::Interrupted);
     }
     let read = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {error}")))?;
+    read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {}", Chain(&error))))?;
     Ok(match sum.failures {
         0 => Exit::Ok,
         _ => Exit::Failure,
