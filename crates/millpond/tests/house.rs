@@ -15,7 +15,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
     ("chain", &[]),
     ("storm", &[]),
     ("thousands", &[]),
-    ("pool", &["span", "chain"]),
+    ("pool", &["span", "chain", "thousands"]),
     ("transport", &["span", "chain", "storm", "thousands"]),
     ("framing", &["thousands"]),
     ("framed", &["transport", "framing", "span"]),
