@@ -52,6 +52,7 @@ fn demo_has_these_names() {
         &demo["scene"],
         "first_ports later_ports connections_opened reused heartbeats",
     );
+    has_told(&demo["retries"], "granted refused turned_away");
     has(
         &demo["short_connections"],
         "seconds requests replies_ok replies_wrong errors connections_opened throughput latency_us time_wait ports_nearly_used_up",

@@ -3,13 +3,18 @@
 mod common;
 
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     process::Stdio,
 };
 
-use common::{Served, ended, millpond, run, signal};
+use common::{Folder, Served, ended, millpond, run, signal, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+
+/// What is printed in place of a reply that hadn't come when it was stopped.
+const STOPPED: &str =
+    r#"{"error":{"code":-32000,"message":"stopped before the reply came; it may have been executed"}}"#;
 
 fn pipe(served: &Served, flags: &[&str], input: &str) -> common::Finished {
     run(
@@ -124,6 +129,21 @@ fn it_ends_quietly_when_nobody_reads_and_stdin_never_ends() {
 }
 
 #[test]
+fn an_input_that_cant_be_read_is_told_in_words() {
+    let served = Served::start(&[]);
+    let folder = Folder::new();
+    let called = millpond(&["call", "--to", &served.endpoint, "-"])
+        .stdin(File::open(folder.path()).expect("the folder"))
+        .output()
+        .expect("the program");
+    assert_eq!(called.status.code(), Some(1), "{called:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&called.stderr),
+        "error: stdin can't be read: is a directory\n"
+    );
+}
+
+#[test]
 fn no_more_is_read_ahead_than_may_be_in_flight() {
     let silent = common::peer(b"", common::Then::Wait);
     let mut child = millpond(&["call", "--to", &silent, "--in-flight", "4", "-"])
@@ -167,17 +187,63 @@ fn ctrl_c_ends_it_with_whole_lines_a_sum_and_an_exit_code() {
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "1");
     signal(&child, Signal::SIGINT);
-    assert_eq!(lines.next().map(|line| line.expect("text")), None);
+    let rest: Vec<_> = lines.map(|line| line.expect("text")).collect();
+    assert_eq!(rest.len(), 2, "{rest:?}");
+    assert_eq!(rest[0], STOPPED);
+    assert!(rest[1] == "3" || rest[1] == STOPPED, "{rest:?}");
     // It doesn't wait for the end of its input.
     let status = ended(&mut child);
     let mut said = String::new();
     let mut stderr = child.stderr.take().expect("a pipe");
     stderr.read_to_string(&mut said).expect("text");
     assert_eq!(status.code(), Some(130), "{said}");
+    let whole = rest.iter().filter(|line| *line == "3").count();
+    let replies = ["1 reply", "2 replies"][whole];
     assert!(
-        said.starts_with("stopped early: 1 reply and 0 failures in "),
+        said.starts_with(&format!("stopped early: {replies} and 0 failures in ")),
         "{said}"
     );
     assert!(said.contains(" without a reply\n"), "{said}");
+    drop(input);
+}
+
+#[test]
+fn ctrl_c_prints_every_reply_that_has_come_behind_one_that_has_not() {
+    const LAST: usize = 12;
+    let folder = Folder::new();
+    let began = folder.file("began");
+    let handler =
+        format!("exec:sh -c 'read n; echo $n >> {began}; [ $n = 1 -o $n = {LAST} ] && sleep 60; echo $n'");
+    let begun = |count| fs::read_to_string(&began).is_ok_and(|lines| lines.lines().count() == count);
+    let served = Served::start(&["--handler", &handler]);
+    let mut child = millpond(&["call", "--to", &served.endpoint, "--connections", "2", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut input = child.stdin.take().expect("a pipe");
+    // Of two connections the first request keeps one. As the last one begins on the other, the replies to all others have come.
+    for number in 1..LAST {
+        writeln!(input, "{number}").expect("it reads");
+    }
+    until("all but the last one have begun", || begun(LAST - 1));
+    writeln!(input, "{LAST}").expect("it reads");
+    until("the last one has begun", || begun(LAST));
+    signal(&child, Signal::SIGINT);
+    let ended = child.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let lines = String::from_utf8_lossy(&ended.stdout);
+    let lines: Vec<_> = lines.lines().collect();
+    let mut wanted: Vec<_> = (1..=LAST).map(|number| number.to_string()).collect();
+    wanted[0] = STOPPED.to_owned();
+    wanted[LAST - 1] = STOPPED.to_owned();
+    assert_eq!(lines, wanted, "{said}");
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(
+        said.starts_with("stopped early: 10 replies and 0 failures in "),
+        "{said}"
+    );
+    assert!(said.ends_with(", 2 requests without a reply\n"), "{said}");
     drop(input);
 }

@@ -99,6 +99,15 @@ fn a_file_that_cant_be_used_is_told_with_its_flag() {
     let ca = authority.write(&folder, "ca.pem");
     let (cert, key) = authority.issue(&folder, "localhost");
     let missing = folder.file("missing.pem");
+    // Well-formed PEM with four bytes of nothing in it.
+    let no_certificate = folder.write(
+        "no-certificate.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAAAA==\n-----END CERTIFICATE-----\n",
+    );
+    let no_key = folder.write(
+        "no-key.pem",
+        "-----BEGIN PRIVATE KEY-----\nAAAAAA==\n-----END PRIVATE KEY-----\n",
+    );
     let to = ["call", "--to", "tls://127.0.0.1:1", "1"];
     let listen = ["serve", "--listen", "tls://127.0.0.1:0"];
     for (command, flags, said) in [
@@ -109,6 +118,31 @@ fn a_file_that_cant_be_used_is_told_with_its_flag() {
             "error: --cert: ",
         ),
         (&to, &["--cert", &cert, "--key", &ca], "error: --key: "),
+        (
+            &to,
+            &["--ca", &no_certificate, "--cert", &cert, "--key", &key],
+            "error: --ca: no CA certificate",
+        ),
+        (
+            &to,
+            &["--cert", &no_certificate, "--key", &key],
+            "error: --cert: the first certificate (",
+        ),
+        (
+            &to,
+            &["--cert", &cert, "--key", &no_key],
+            "error: --key: the private key (",
+        ),
+        (
+            &listen,
+            &["--tls-cert", &no_certificate, "--tls-key", &key],
+            "error: --tls-cert: the first certificate (",
+        ),
+        (
+            &listen,
+            &["--tls-cert", &cert, "--tls-key", &no_key],
+            "error: --tls-key: the private key (",
+        ),
         (
             &listen,
             &["--tls-cert", &cert, "--tls-key", &missing],

@@ -16,7 +16,7 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("storm", &[]),
     ("storms", &["storm"]),
     ("thousands", &[]),
-    ("pool", &["span", "chain"]),
+    ("pool", &["span", "chain", "thousands"]),
     ("transport", &["span", "chain", "storm", "thousands"]),
     ("framing", &["thousands"]),
     ("framed", &["transport", "framing", "span"]),

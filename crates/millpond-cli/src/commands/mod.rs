@@ -9,9 +9,12 @@ pub(crate) mod man;
 pub(crate) mod serve;
 mod tls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use millpond::transport::Endpoint;
+use millpond::{
+    Chain,
+    transport::{Endpoint, tls::TlsConfigError},
+};
 
 use crate::{complaint::Complaint, exit::Exit};
 
@@ -31,16 +34,44 @@ fn in_flags(text: &str) -> String {
     })
 }
 
-/// An error about one of these files, with the flag that has named it, if a single one has.
-fn of_file(error: &str, files: &[(&str, Option<&PathBuf>)]) -> String {
-    let is_about = |path: &PathBuf| {
-        let rest = error.strip_prefix(&path.display().to_string());
-        rest.is_some_and(|rest| rest.starts_with(' '))
-    };
-    let mut named = files.iter().filter(|(_, path)| path.is_some_and(is_about));
-    match (named.next(), named.next()) {
-        (Some((flag, _)), None) => format!("{flag}: {error}"),
-        _ => error.to_owned(),
+/// A flag that names a file, and the file if it was given.
+type FileFlag<'f> = (&'f str, Option<&'f PathBuf>);
+
+/// The flags that name the files of one side of TLS.
+struct TlsFiles<'f> {
+    authorities: FileFlag<'f>,
+    certificates: FileFlag<'f>,
+    key: FileFlag<'f>,
+}
+
+impl TlsFiles<'_> {
+    /// An error about one of them, with the flag that has named it, if a single one has.
+    fn tell(&self, error: &TlsConfigError) -> String {
+        let flag = match error {
+            TlsConfigError::Unreadable { path, .. }
+            | TlsConfigError::Malformed { path, .. }
+            | TlsConfigError::Unfit { path, .. } => self.naming(path),
+            TlsConfigError::UnusableCertificate { .. } => Some(self.certificates.0),
+            TlsConfigError::UnusableKey { .. } => Some(self.key.0),
+            // Without a file they are those of the system.
+            TlsConfigError::NoUsableRoot { .. } => self.authorities.1.map(|_| self.authorities.0),
+            _ => None,
+        };
+        match flag {
+            Some(flag) => format!("{flag}: {}", Chain(error)),
+            None => Chain(error).to_string(),
+        }
+    }
+
+    fn naming(&self, file: &Path) -> Option<&str> {
+        let all = [self.authorities, self.certificates, self.key];
+        let mut naming = all
+            .into_iter()
+            .filter(|(_, path)| path.is_some_and(|path| path == file));
+        match (naming.next(), naming.next()) {
+            (Some((flag, _)), None) => Some(flag),
+            _ => None,
+        }
     }
 }
 
@@ -53,22 +84,55 @@ fn endpoint(flag: &str, text: &str) -> Result<Endpoint, Complaint> {
 /// The runtime that a command runs on.
 fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    built.map_err(|error| Complaint::of(Exit::Failure, &format!("no runtime could be started: {error}")))
+    built.map_err(|error| {
+        Complaint::of(
+            Exit::Failure,
+            &format!("no runtime could be started: {}", Chain(&error)),
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn unfit(path: &str) -> TlsConfigError {
+        TlsConfigError::Unfit {
+            path: PathBuf::from(path),
+            wanted: "a certificate",
+            found: String::from("nothing"),
+        }
+    }
+
     #[test]
     fn a_file_is_told_with_its_flag() {
         let (short, long) = (PathBuf::from("ca"), PathBuf::from("ca.pem"));
-        let files = [("--ca", Some(&short)), ("--key", None), ("--cert", Some(&long))];
-        assert_eq!(of_file("ca.pem is empty", &files), "--cert: ca.pem is empty");
-        assert_eq!(of_file("ca is empty", &files), "--ca: ca is empty");
-        assert_eq!(of_file("there is no file", &files), "there is no file");
-        let twice = [("--ca", Some(&short)), ("--key", Some(&short))];
-        assert_eq!(of_file("ca is empty", &twice), "ca is empty");
+        let files = TlsFiles {
+            authorities: ("--ca", Some(&short)),
+            certificates: ("--cert", Some(&long)),
+            key: ("--key", None),
+        };
+        let told = |path, files: &TlsFiles<'_>| files.tell(&unfit(path));
+        assert_eq!(
+            told("ca.pem", &files),
+            "--cert: ca.pem should hold a certificate, and holds nothing"
+        );
+        assert_eq!(
+            told("ca", &files),
+            "--ca: ca should hold a certificate, and holds nothing"
+        );
+        assert_eq!(
+            told("another", &files),
+            "another should hold a certificate, and holds nothing"
+        );
+        let twice = TlsFiles {
+            key: ("--key", Some(&short)),
+            ..files
+        };
+        assert_eq!(
+            told("ca", &twice),
+            "ca should hold a certificate, and holds nothing"
+        );
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use millpond::{
-    Chain,
-    transport::{
-        Endpoint, Stream,
-        tls::{ClientTls, Side, TlsError},
-    },
+use millpond::transport::{
+    Endpoint, Stream,
+    tls::{ClientTls, Side, TlsError},
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
+use super::{TlsFiles, in_flags};
 use crate::complaint::Complaint;
 
 /// What a server has to say right after a handshake, session tickets or a refusal, is here after this long.
@@ -77,15 +75,14 @@ impl TlsFlags {
         if let Some(name) = &self.server_name {
             tls = tls.server_name(name);
         }
-        let files = [
-            ("--ca", self.ca.as_ref()),
-            ("--cert", self.cert.as_ref()),
-            ("--key", self.key.as_ref()),
-        ];
-        let tls = tls.build().map_err(|error| {
-            let error = super::of_file(&Chain(&error).to_string(), &files);
-            Complaint::usage(super::in_flags(&error))
-        })?;
+        let files = TlsFiles {
+            authorities: ("--ca", self.ca.as_ref()),
+            certificates: ("--cert", self.cert.as_ref()),
+            key: ("--key", self.key.as_ref()),
+        };
+        let tls = tls
+            .build()
+            .map_err(|error| Complaint::usage(in_flags(&files.tell(&error))))?;
         Ok(Some(tls))
     }
 }

@@ -9,6 +9,7 @@ use super::{Eviction, state::DialCause};
 use crate::{
     chain::Chain,
     span::{Ago, Span},
+    thousands::Thousands,
 };
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
@@ -35,7 +36,11 @@ pub enum AcquireError {
     },
     /// A pipelined client's waiting requests hold as many bytes as may.
     #[error(
-        "the requests that wait for a place hold {waiting_bytes} bytes, this one has {request}, and max_waiting_bytes is {max_waiting_bytes}"
+        "the requests that wait for a place hold {} bytes, this one has {}, and max_waiting_bytes is {}; raise max_waiting_bytes, or send \
+         less at once",
+        Thousands(*.waiting_bytes as u64),
+        Thousands(*.request as u64),
+        Thousands(*.max_waiting_bytes as u64)
     )]
     FullOfBytes {
         /// How many bytes those hold that wait.
@@ -376,6 +381,20 @@ impl fmt::Display for Longest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_many_waiting_bytes_are_told_with_what_to_try() {
+        let full = AcquireError::FullOfBytes {
+            waiting_bytes: 67_108_000,
+            request: 1_500,
+            max_waiting_bytes: 67_108_864,
+        };
+        assert_eq!(
+            full.to_string(),
+            "the requests that wait for a place hold 67,108,000 bytes, this one has 1,500, and max_waiting_bytes is 67,108,864; \
+             raise max_waiting_bytes, or send less at once"
+        );
+    }
 
     #[test]
     fn a_timeout_says_why() {

@@ -247,18 +247,18 @@ fn lost(error: io::Error) -> Miss {
     }
 }
 
-/// What the library says of lengths: there is no flag for the longest reply.
-fn in_bench(text: &str) -> String {
-    text.replace(
-        "; LengthJson::with_max_body raises it",
-        ", and bench takes no longer ones",
-    )
+/// What is added where a reply was too long: no flag raises the limit.
+fn in_bench(error: &FrameError) -> &'static str {
+    match error {
+        FrameError::TooLong { .. } => ", and bench takes no longer ones",
+        _ => "",
+    }
 }
 
 fn no_frame(error: FrameError) -> Miss {
     Miss {
         kind: ErrorKind::Protocol,
-        said: in_bench(&format!("the reply can't be read: {error}")),
+        said: format!("the reply can't be read: {error}{}", in_bench(&error)),
     }
 }
 
@@ -330,7 +330,7 @@ impl Drop for Open<'_> {
 
 impl Miss {
     fn of_request(error: &RequestError) -> Miss {
-        let said = in_bench(&Chain(error).to_string());
+        let said = Chain(error).to_string();
         match error {
             RequestError::Acquire(AcquireError::Unavailable { .. }) => Miss::of_connecting(error, said),
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => Miss {
@@ -345,7 +345,11 @@ impl Miss {
                 kind: ErrorKind::Lost,
                 said,
             },
-            RequestError::NoFrame(_) | RequestError::Reply(_) | RequestError::NotPipelining { .. } => Miss {
+            RequestError::NoFrame(frame) => Miss {
+                kind: ErrorKind::Protocol,
+                said: said + in_bench(frame),
+            },
+            RequestError::Reply(_) | RequestError::NotPipelining { .. } => Miss {
                 kind: ErrorKind::Protocol,
                 said,
             },
@@ -399,4 +403,25 @@ pub(super) enum FirstContact {
     Unreachable(ConnectError),
     NoReply(Miss),
     TimedOut { within: Duration },
+}
+
+#[cfg(test)]
+mod tests {
+    use millpond::framing::LengthJson;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_that_is_too_long_is_told_without_a_setting_that_bench_does_not_have() {
+        let wire = Wire::LengthJson(LengthJson::default().limit_named("a setting of whatever name"));
+        let step = wire.next(Direction::Reply, b"length:0000002000000", &mut Scan::default());
+        let error = step.expect_err("2,000,000 bytes are too many");
+        for miss in [
+            no_frame(error.clone()),
+            Miss::of_request(&RequestError::NoFrame(error)),
+        ] {
+            let told = "a body of 2,000,000 bytes is longer than the limit of 1,048,576, and bench takes no longer ones";
+            assert!(miss.said.ends_with(told), "{}", miss.said);
+        }
+    }
 }

@@ -85,10 +85,22 @@ fn with(end: &Finder<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameEr
     Ok(Step::More { missing: 1 })
 }
 
+/// No flag raises the longest reply, so no setting is named.
+fn unnamed(error: FrameError) -> FrameError {
+    match error {
+        FrameError::TooLong { length, limit, .. } => FrameError::TooLong {
+            length,
+            limit,
+            setting: None,
+        },
+        other => other,
+    }
+}
+
 impl Framing for Wire {
     fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         match self {
-            Wire::LengthJson(framing) => framing.next(direction, bytes, scan),
+            Wire::LengthJson(framing) => framing.next(direction, bytes, scan).map_err(unnamed),
             // A boundary with nothing behind it.
             Wire::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
             Wire::Raw(ending) => ending.reply(bytes, scan),

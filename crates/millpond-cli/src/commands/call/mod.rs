@@ -42,7 +42,8 @@ Examples:
   millpond call --to tls://db.example.com:7070 \\
     --ca ca.pem - < requests.jsonl > replies.jsonl
 
-With -, Ctrl-C ends it early: each reply that has come is a whole line, and stderr says how many are missing; a second one ends it at once.
+With -, Ctrl-C ends it early: each reply that has come is a whole line, an error is in place of each that hasn't, and stderr says how many \
+are missing; a second one ends it at once.
 
 Exit codes: 0 there was a reply; 1 an error reply, the connection was lost, or a line of many failed; 2 wrong flags or no JSON; \
 3 nobody could be connected to; 4 it took too long; 5 what came was not of the protocol; \

@@ -18,7 +18,7 @@ use tokio::{
     runtime::Handle,
     select,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
 use super::{
@@ -68,7 +68,7 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
     // Its length is bounded by the places of those that are in it.
     let (tell, told) = mpsc::unbounded_channel();
     let reading = tokio::spawn(send_lines(Arc::clone(plan), client, settings.in_flight, tell));
-    let sum = match print_replies(told, &stop).await {
+    let sum = match print_replies(told, &stop, &reading.abort_handle()).await {
         Ok(sum) => sum,
         Err(error) => {
             reading.abort();
@@ -81,11 +81,10 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
     };
     sum.tell(settings, began.elapsed());
     if stop.is_stopped() {
-        reading.abort();
         return Ok(Exit::Interrupted);
     }
     let read = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {error}")))?;
+    read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {}", Chain(&error))))?;
     Ok(match sum.failures {
         0 => Exit::Ok,
         _ => Exit::Failure,
@@ -177,22 +176,29 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Fai
     failure::judge(plan, reply)
 }
 
-/// Prints the replies as they come, in the order of their requests; of those that have come when it is stopped all, each as a whole line.
-async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>, stop: &Stop) -> io::Result<Sum> {
+/// Prints the replies as they come, in the order of their requests. When it is stopped it ends the reading, prints all replies that have come,
+/// wherever their requests stood, and in place of the others says that they haven't.
+async fn print_replies(
+    mut told: mpsc::UnboundedReceiver<UnderWay>,
+    stop: &Stop,
+    reading: &AbortHandle,
+) -> io::Result<Sum> {
     let mut stdout: BufWriter<Stdout> = BufWriter::new(tokio::io::stdout());
     let mut sum = Sum::default();
     let is_terminal = output::is_terminal();
     loop {
+        if stop.is_stopped() {
+            // What it has told until then still comes, and then the end.
+            reading.abort();
+            sum.left.get_or_insert(0);
+        }
         let next = match told.try_recv() {
             Ok(next) => Some(next),
             Err(_) => {
                 stdout.flush().await?;
                 select! {
                     next = told.recv() => next,
-                    () = stop.stopped() => {
-                        sum.left = Some(0);
-                        return Ok(sum);
-                    }
+                    () = stop.stopped(), if sum.left.is_none() => continue,
                 }
             }
         };
@@ -203,28 +209,34 @@ async fn print_replies(mut told: mpsc::UnboundedReceiver<UnderWay>, stop: &Stop)
         if !request.is_finished() {
             stdout.flush().await?;
         }
+        let is_here = request.is_finished();
         let reply = select! {
             biased;
-            reply = &mut request => reply,
-            () = stop.stopped() => {
-                sum.left = Some(1 + told.len() as u64);
-                return Ok(sum);
+            reply = &mut request => Some(reply.unwrap_or_else(|error| Err(unavailable(error.to_string())))),
+            () = stop.stopped(), if !is_here => None,
+        };
+        let reply = match reply {
+            Some(reply) => {
+                match &reply {
+                    Ok(_) => sum.replies += 1,
+                    Err(_) => sum.failures += 1,
+                }
+                reply
+            }
+            None => {
+                *sum.left.get_or_insert(0) += 1;
+                Err(unavailable(String::from(
+                    "stopped before the reply came; it may have been executed",
+                )))
             }
         };
-        let reply = reply.unwrap_or_else(|error| {
-            Err(Failure::ours(
-                Exit::Failure,
-                FailureKind::Unavailable,
-                error.to_string(),
-            ))
-        });
-        match &reply {
-            Ok(_) => sum.replies += 1,
-            Err(_) => sum.failures += 1,
-        }
         stdout.write_all(&line_of(&reply, is_terminal)).await?;
         drop(place);
     }
+}
+
+fn unavailable(message: String) -> Failure {
+    Failure::ours(Exit::Failure, FailureKind::Unavailable, message)
 }
 
 /// A reply on a line of its own: JSON has line ends only where they mean nothing.

@@ -96,6 +96,15 @@ fn load(summary: &Summary, page: &mut Page) {
             thousands(retries.refused)
         ),
     );
+    if retries.turned_away > 0 {
+        page.item(
+            "sent again",
+            &format!(
+                "{}: a server that was about to go had turned the request away",
+                counted(retries.turned_away, "time", "times")
+            ),
+        );
+    }
     let heartbeats = summary.heartbeats;
     page.item(
         "heartbeats",
@@ -228,6 +237,7 @@ mod tests {
         summary.requests_per_connection = 269.3;
         summary.evicted = BTreeMap::from([("peer_closed", 200_000), ("unfinished_exchange", 256_789)]);
         summary.restarts = 1;
+        summary.retries.turned_away = 123_456;
         summary.heartbeats = Heartbeats {
             sent: 1_000,
             received: 1_000,
@@ -257,6 +267,22 @@ mod tests {
         assert!(!text.contains("TIME_WAIT"), "{text}");
         let nothing = Summary::new(1, Mode::Exclusive, 64, 8);
         assert_eq!(report(&nothing, 80, Paint::Plain).len(), 1, "a verdict alone");
+    }
+
+    #[test]
+    fn what_was_turned_away_is_told_where_anything_was() {
+        let mut summary = summary();
+        let text = |summary: &Summary| report(summary, 100, Paint::Plain).join("\n");
+        let told = text(&summary);
+        assert!(
+            told.contains(
+                "  sent again 123,456 times: a server that was about to go had turned the request away"
+            ),
+            "{told}"
+        );
+        summary.retries.turned_away = 0;
+        let told = text(&summary);
+        assert!(!told.contains("sent again"), "{told}");
     }
 
     #[test]

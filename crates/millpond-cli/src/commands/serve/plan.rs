@@ -10,7 +10,6 @@ use std::{
 };
 
 use millpond::{
-    Chain,
     server::Bodies,
     transport::{
         Endpoint, ListenOptions,
@@ -26,7 +25,7 @@ use super::{
     hangup::{Certificates, Files},
 };
 use crate::{
-    commands::of_file,
+    commands::TlsFiles,
     complaint::Complaint,
     descriptors::{self, PER_PROGRAM, for_programs},
 };
@@ -108,14 +107,14 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
             if let Some(authorities) = &arguments.tls_client_ca {
                 tls = tls.client_ca_file(authorities, ClientCertificates::Required);
             }
-            let files = [
-                ("--tls-cert", Some(certificates)),
-                ("--tls-key", Some(key)),
-                ("--tls-client-ca", arguments.tls_client_ca.as_ref()),
-            ];
+            let flags = TlsFiles {
+                authorities: ("--tls-client-ca", arguments.tls_client_ca.as_ref()),
+                certificates: ("--tls-cert", Some(certificates)),
+                key: ("--tls-key", Some(key)),
+            };
             let tls = tls
                 .build()
-                .map_err(|error| Complaint::usage(of_file(&Chain(&error).to_string(), &files)))?;
+                .map_err(|error| Complaint::usage(flags.tell(&error)))?;
             let files = Files {
                 certificate: certificates.clone(),
                 key: key.clone(),
