@@ -1,6 +1,7 @@
 //! What is gathered of a process, seen at this very one.
 
 use std::{
+    collections::VecDeque,
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -89,16 +90,17 @@ fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnan
     let (stop, begun) = (AtomicBool::new(false), Barrier::new(2));
     let seen = thread::scope(|scope| {
         scope.spawn(|| {
-            let mut last = Some((
-                TcpStream::connect(address).expect("connects"),
-                listener.accept().expect("accepts").0,
-            ));
+            let connect = || {
+                let near = TcpStream::connect(address).expect("connects");
+                (near, listener.accept().expect("accepts").0)
+            };
+            // As many as are open at once: a look takes its time, and one of them must be there from its beginning to its end.
+            let mut open: VecDeque<_> = std::iter::repeat_with(connect).take(100).collect();
             begun.wait();
             while !stop.load(Relaxed) {
-                // The next is open before the last is closed, by this side first.
-                let near = TcpStream::connect(address).expect("connects");
-                let far = listener.accept().expect("accepts").0;
-                drop(last.replace((near, far)));
+                // This side closes first.
+                drop(open.pop_front());
+                open.push_back(connect());
                 thread::sleep(Duration::from_millis(1));
             }
         });
