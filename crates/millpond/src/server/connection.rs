@@ -564,7 +564,11 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             self.written(now);
             let is_long = self.outgoing.taken() - before >= TURN_BYTES;
             if let Err(failure) = told {
-                if self.ending != Some(Closed::FrameTooLong) {
+                // What a frame that is too long is told comes last.
+                let is_of_too_long = self.ending == Some(Closed::FrameTooLong)
+                    && !service.framing.failure_needs_request()
+                    && self.exchanges.is_empty();
+                if !is_of_too_long {
                     self.warn_of(failure);
                     self.ending = Some(Closed::ToldFailure);
                 }

@@ -459,6 +459,21 @@ async fn a_client_that_is_still_sending_what_is_too_long_reads_that_it_is() {
     }
 }
 
+/// Where bodies are short the reply in the library's words, which quotes, is too long to be one.
+#[tokio::test]
+async fn a_failure_that_cannot_be_told_ends_a_connection_before_a_frame_that_is_too_long() {
+    let (no_json, too_long) = (frame(b"\"\xff\xfe\""), frame(vec![b'1'; 65]));
+    for (wire, ended) in [
+        ([&no_json[..], &too_long].concat(), Closed::ToldFailure),
+        (too_long, Closed::FrameTooLong),
+    ] {
+        let server = Server::builder(raw(async |body: Bytes| Ok(body)).only_json());
+        let site = serve_with(server.framing(LengthJson::with_max_body(64))).await;
+        site.connect().await.write(wire).await;
+        assert_eq!(site.closed().await, ended);
+    }
+}
+
 #[tokio::test]
 async fn an_http_client_is_told_what_this_port_speaks() {
     for method in ["GET", "POST", "HEAD", "OPTIONS"] {
