@@ -17,14 +17,14 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Longer than any drain.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// How much of what it still sends is read and forgotten.
+/// How much of what it still sends is read and forgotten, most often.
 const LINGER_BYTES: usize = 256 << 10;
 
 /// After a frame that is too long: its client is most often still sending it, and reads what it was told only then.
 const LINGER_TOO_LONG: Duration = Duration::from_secs(10);
 
-/// The same as the server drains, or after such a frame: more than the kernels of both sides hold by their defaults (6 and 4 MB), so that whoever goes beyond it has
-/// gone on sending after it could have seen the end.
+/// How much, as the server drains or after a frame that is too long: more than the kernels of both sides hold by their defaults (6 and 4 MB),
+/// so that whoever goes beyond it has gone on sending after it could have seen the end.
 const LINGER_BYTES_MOST: usize = 16 << 20;
 
 /// Whether the server drains.

@@ -39,7 +39,10 @@ enum Turn<'s> {
         /// Whether it was asked for in this turn of the task.
         is_wanted: bool,
     },
-    Given(#[allow(dead_code, reason = "it is given back when it is dropped")] SemaphorePermit<'s>),
+    Given {
+        /// Dropped, it is given back.
+        _permit: SemaphorePermit<'s>,
+    },
 }
 
 impl<'s> Long<'s> {
@@ -58,7 +61,7 @@ impl<'s> Long<'s> {
         if let Turn::Awaited { permit, is_wanted } = &mut self.turn {
             *is_wanted = true;
             match permit.as_mut().poll(cx) {
-                Poll::Ready(Ok(permit)) => self.turn = Turn::Given(permit),
+                Poll::Ready(Ok(_permit)) => self.turn = Turn::Given { _permit },
                 // It is never closed.
                 Poll::Ready(Err(_)) | Poll::Pending => return false,
             }
@@ -95,7 +98,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// Whether this is a long turn.
     pub(super) fn is_long_turn(&self) -> bool {
         self.long()
-            .is_some_and(|long| matches!(long.turn, Turn::Given(_)))
+            .is_some_and(|long| matches!(long.turn, Turn::Given { .. }))
     }
 
     /// The length of the request that waits for its long turn.
@@ -130,7 +133,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// The end of a turn of the task. After a long one the task comes again, to give it back. A long turn that isn't wanted any more isn't waited for.
     pub(super) fn leave_long_turn(&mut self, cx: &mut Context<'_>) {
         match self.long().map(|long| &long.turn) {
-            Some(Turn::Given(_)) => {
+            Some(Turn::Given { .. }) => {
                 let _ = pin!(yield_now()).poll(cx);
             }
             Some(Turn::Awaited { is_wanted: false, .. }) => {
