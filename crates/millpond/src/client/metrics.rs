@@ -4,8 +4,7 @@
 use ::metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 
-use super::error::RequestError;
-use crate::pool::AcquireError;
+use super::ongoing::Outcome;
 
 /// The handles of one client.
 pub(super) struct Metrics {
@@ -20,55 +19,6 @@ pub(super) struct Metrics {
     heartbeats_sent: Counter,
     heartbeats_received: Counter,
     heartbeats_missed: Counter,
-}
-
-/// How an exchange has ended, for its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Replied,
-    FailureReply,
-    Lost,
-    TimedOut,
-    Refused,
-    Cancelled,
-}
-
-impl Outcome {
-    const ALL: [Outcome; 6] = [
-        Outcome::Replied,
-        Outcome::FailureReply,
-        Outcome::Lost,
-        Outcome::TimedOut,
-        Outcome::Refused,
-        Outcome::Cancelled,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Outcome::Replied => "replied",
-            Outcome::FailureReply => "failure_reply",
-            Outcome::Lost => "lost",
-            Outcome::TimedOut => "timed_out",
-            Outcome::Refused => "refused",
-            Outcome::Cancelled => "cancelled",
-        }
-    }
-
-    pub(super) fn of<T>(result: &Result<T, RequestError>) -> Outcome {
-        match result {
-            Ok(_) | Err(RequestError::Reply(_)) => Outcome::Replied,
-            Err(RequestError::Refused(_)) => Outcome::FailureReply,
-            Err(RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_))) => {
-                Outcome::TimedOut
-            }
-            Err(
-                RequestError::Lost { .. } | RequestError::NotPipelining { .. } | RequestError::NoFrame(_),
-            ) => Outcome::Lost,
-            Err(
-                RequestError::Acquire(_) | RequestError::Unserializable(_) | RequestError::Unframeable(_),
-            ) => Outcome::Refused,
-        }
-    }
 }
 
 impl Metrics {
@@ -162,7 +112,7 @@ fn describe() {
     );
     describe_counter!(
         "millpond_client_retries_total",
-        "Requests that were to be sent again, by what the budget said"
+        "Requests that were to be sent again, by what the budget said, or since a draining server had turned them away"
     );
     describe_counter!("millpond_client_heartbeats_sent_total", "Heartbeats sent");
     describe_counter!("millpond_client_heartbeats_received_total", "Heartbeats received");

@@ -57,8 +57,9 @@ mod due;
 mod error;
 mod failure;
 mod heartbeats;
-#[cfg(feature = "metrics")]
+#[cfg_attr(not(feature = "metrics"), path = "without_metrics.rs")]
 mod metrics;
+mod ongoing;
 mod pipelined;
 mod requests;
 mod retry;

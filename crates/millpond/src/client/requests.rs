@@ -16,6 +16,7 @@ use super::{
     Client, ErrorReplies, RequestError, Sessions,
     due::{Due, PATIENT, expressible},
     failure::{ExchangeError, Progress},
+    ongoing::Ongoing,
     pipelined::{Failed, Pipelines},
     retry::Withdrawal,
     session::Clock,
@@ -158,8 +159,8 @@ impl<'c, F: Framing> Requests<'c, F> {
             is_not_taken: |_| false,
         };
         async move {
-            let counted = Counted::begin(self.client);
-            counted.ended(self.ask(question).await)
+            let ongoing = Ongoing::begin(self.client.pool.connector().telling().metrics());
+            ongoing.ended(self.ask(question).await)
         }
     }
 
@@ -200,7 +201,6 @@ impl<'c, F: Framing> Requests<'c, F> {
             return false;
         };
         self.client.retries.count_turned_away();
-        #[cfg(feature = "metrics")]
         if let Some(metrics) = self.client.pool.connector().telling().metrics() {
             metrics.turned_away();
         }
@@ -255,7 +255,6 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// Whether the budget pays for another attempt.
     fn withdraw(&self, now: Instant) -> bool {
         let is_granted = self.client.retries.withdraw(now) != Withdrawal::Refused;
-        #[cfg(feature = "metrics")]
         if let Some(metrics) = self.client.pool.connector().telling().metrics() {
             metrics.retry(is_granted);
         }
@@ -409,54 +408,6 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 }
 
-/// An exchange as metrics count it, from its beginning to its end. Dropped before that, it was cancelled.
-struct Counted<'c> {
-    #[cfg(feature = "metrics")]
-    metrics: Option<&'c super::metrics::Metrics>,
-    #[cfg(not(feature = "metrics"))]
-    client: std::marker::PhantomData<&'c ()>,
-}
-
-impl<'c> Counted<'c> {
-    #[cfg(feature = "metrics")]
-    fn begin<F: Framing>(client: &'c Client<F>) -> Self {
-        let metrics = client.pool.connector().telling().metrics();
-        metrics.inspect(|metrics| metrics.began());
-        Counted { metrics }
-    }
-
-    #[cfg(not(feature = "metrics"))]
-    #[inline]
-    fn begin<F: Framing>(_: &'c Client<F>) -> Self {
-        Counted {
-            client: std::marker::PhantomData,
-        }
-    }
-
-    #[cfg(feature = "metrics")]
-    fn ended<T>(mut self, result: Result<T, RequestError>) -> Result<T, RequestError> {
-        if let Some(metrics) = self.metrics.take() {
-            metrics.ended(super::metrics::Outcome::of(&result));
-        }
-        result
-    }
-
-    #[cfg(not(feature = "metrics"))]
-    #[inline]
-    fn ended<T>(self, result: Result<T, RequestError>) -> Result<T, RequestError> {
-        result
-    }
-}
-
-#[cfg(feature = "metrics")]
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        if let Some(metrics) = self.metrics.take() {
-            metrics.ended(super::metrics::Outcome::Cancelled);
-        }
-    }
-}
-
 impl<'c> Requests<'c, LengthJson> {
     /// As [`Client::request`].
     ///
@@ -479,8 +430,8 @@ impl<'c> Requests<'c, LengthJson> {
         let place = Location::caller();
         let body = json::write(value).map_err(RequestError::Unserializable);
         async move {
-            let counted = Counted::begin(self.client);
-            counted.ended(self.request_from(place, body).await)
+            let ongoing = Ongoing::begin(self.client.pool.connector().telling().metrics());
+            ongoing.ended(self.request_from(place, body).await)
         }
     }
 

@@ -305,7 +305,6 @@ impl Session {
     #[must_use]
     pub(super) fn heard_beat(&mut self, now: Instant) -> bool {
         self.counts.received.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "metrics")]
         if let Some(metrics) = self.counts.telling.metrics() {
             metrics.heartbeat_received();
         }
@@ -327,7 +326,6 @@ impl Session {
 
     pub(super) fn sent_beat(&self) {
         self.counts.sent.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "metrics")]
         if let Some(metrics) = self.counts.telling.metrics() {
             metrics.heartbeat_sent();
         }

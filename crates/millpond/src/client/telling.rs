@@ -3,9 +3,7 @@
 
 use std::sync::OnceLock;
 
-#[cfg(feature = "metrics")]
-use super::metrics::Metrics;
-use super::{error::Loss, failure::ExchangeFailure};
+use super::{error::Loss, failure::ExchangeFailure, metrics::Metrics};
 use crate::{chain::Chain, span::Span, storm::Sum, storms::Storms};
 
 /// What happens to connections, and may happen to many at once.
@@ -57,9 +55,13 @@ impl Telling {
         self.told_as.get().map_or("", |told_as| &told_as.pool)
     }
 
-    #[cfg(feature = "metrics")]
+    /// None without the feature `metrics`.
+    #[inline]
     pub(super) fn metrics(&self) -> Option<&Metrics> {
-        self.told_as.get().map(|told_as| &told_as.metrics)
+        #[cfg(feature = "metrics")]
+        return self.told_as.get().map(|told_as| &told_as.metrics);
+        #[cfg(not(feature = "metrics"))]
+        None
     }
 
     /// A connection has ended with exchanges on it.
@@ -67,16 +69,11 @@ impl Telling {
         match cause {
             ExchangeFailure::HeartbeatMissed => self.heartbeat_missed(),
             cause if cause.ended_connection() && self.storms.happened(Event::Lost) => {
-                let (pool, cause) = (self.pool(), cause.of_another());
-                match &cause {
-                    ExchangeFailure::NoFrame(error) => {
-                        tracing::warn!(target: "millpond::client", pool, cause = %error, "a connection was lost with requests on it");
-                    }
-                    _ => {
-                        let cause = Loss::of(cause);
-                        tracing::warn!(target: "millpond::client", pool, cause = %Chain(&cause), "a connection was lost with requests on it");
-                    }
-                }
+                let cause = match cause.of_another() {
+                    ExchangeFailure::NoFrame(error) => error.to_string(),
+                    cause => Chain(&Loss::of(cause)).to_string(),
+                };
+                tracing::warn!(target: "millpond::client", pool = self.pool(), %cause, "a connection was lost with requests on it");
             }
             _ => {}
         }
@@ -84,7 +81,6 @@ impl Telling {
 
     /// A peer has stopped sending heartbeats, on a connection with exchanges on it or an idle one.
     pub(super) fn heartbeat_missed(&self) {
-        #[cfg(feature = "metrics")]
         if let Some(metrics) = self.metrics() {
             metrics.heartbeat_missed();
         }

@@ -166,8 +166,6 @@ struct Shared<F: Framing> {
     unread: AtomicUsize,
     /// The pool's verbs that have been taken into account.
     verbs: AtomicU64,
-    /// The setting.
-    max_waiting_bytes: usize,
     /// How long a reply is waited for whose caller has gone.
     patience: Duration,
     tasks: parking_lot::Mutex<Tasks>,
@@ -196,7 +194,6 @@ impl<F: Framing> Pipelines<F> {
                 state: Mutex::new(State::new(limits, config.max_size as usize)),
                 unread: AtomicUsize::new(0),
                 verbs: AtomicU64::new(pool.lender().verbs.load(Ordering::Acquire)),
-                max_waiting_bytes: settings.max_waiting_bytes,
                 patience: expressible(patience),
                 tasks: parking_lot::Mutex::default(),
             }),
@@ -272,11 +269,12 @@ impl<F: Framing> Pipelines<F> {
             Entry::FullOfBytes {
                 waiting_bytes,
                 request,
+                max_waiting_bytes,
             } => {
                 return Err(Box::new(Failed::Acquire(AcquireError::FullOfBytes {
                     waiting_bytes,
                     request,
-                    max_waiting_bytes: shared.max_waiting_bytes,
+                    max_waiting_bytes,
                 })));
             }
             Entry::NeedsTime(_) => unreachable!("it was told"),
@@ -537,7 +535,6 @@ impl<F: Framing> Shared<F> {
 
     /// How many requests wait for a place, as metrics show it.
     fn tell_waiting(&self) {
-        #[cfg(feature = "metrics")]
         if let Some(metrics) = self.lender.connector.telling().metrics() {
             metrics.waiting(|| {
                 let state = self.state.lock();

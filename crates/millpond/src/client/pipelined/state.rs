@@ -140,6 +140,7 @@ impl<K: Kinds> State<K> {
             return Entry::FullOfBytes {
                 waiting_bytes,
                 request: frame.len(),
+                max_waiting_bytes: self.limits.max_waiting_bytes,
             };
         }
         let request = Request {

@@ -22,7 +22,11 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
     /// Isn't taken.
     Refused(Refusal),
     /// Isn't taken: those who wait hold too many bytes for this request to join them.
-    FullOfBytes { waiting_bytes: usize, request: usize },
+    FullOfBytes {
+        waiting_bytes: usize,
+        request: usize,
+        max_waiting_bytes: usize,
+    },
     /// Would have to wait, and hasn't said until when.
     NeedsTime(K::Reply),
 }

@@ -241,6 +241,7 @@ impl<'t> Play<'t> {
                 Entry::FullOfBytes {
                     waiting_bytes,
                     request,
+                    max_waiting_bytes: _,
                 },
                 Fate::FullOfBytes {
                     waiting_bytes: expected,
