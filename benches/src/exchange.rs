@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use millpond::{
     client::Client,
     framing::{Direction, Framing, LengthJson, Scan, Step},
-    transport::Endpoint,
+    net::Endpoint,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;

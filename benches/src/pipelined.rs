@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millpond::{client::Client, transport::Endpoint};
+use millpond::{client::Client, net::Endpoint};
 use serde_json::json;
 use tokio::runtime::Runtime;
 

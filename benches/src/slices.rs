@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 use millpond::{
     client::{Client, Pipelining},
-    transport::Endpoint,
+    net::Endpoint,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -15,7 +15,7 @@ use millpond::{
     client::Client,
     connectors::StreamConnector,
     pool::{Builder, Connector, Pool},
-    transport::{Dialer, Endpoint},
+    net::{Dialer, Endpoint},
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

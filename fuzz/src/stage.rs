@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use millpond::transport::{Endpoint, ListenOptions, Listener};
+use millpond::net::{Endpoint, ListenOptions, Listener};
 use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,

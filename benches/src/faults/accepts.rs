@@ -12,7 +12,7 @@ use std::{
 };
 
 use cpu_time::ProcessTime;
-use millpond::transport::{Endpoint, ListenOptions, Listener};
+use millpond::net::{Endpoint, ListenOptions, Listener};
 use millpond_rig::{Console, Rig};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},

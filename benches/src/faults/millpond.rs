@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use millpond::{
     connectors::StreamConnector,
     pool::{Connection, Pool},
-    transport::{Dialer, tls::ClientTls},
+    net::{Dialer, tls::ClientTls},
 };
 
 use super::contestants::{Contestant, Lent, Task, exchange, in_full};

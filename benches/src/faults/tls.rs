@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::transport::tls::ClientTls;
+use millpond::net::tls::ClientTls;
 use millpond_rig::Rig;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use millpond::transport::tls::ServerTls;
+use millpond::net::tls::ServerTls;
 use millpond_rig::Console;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use millpond::transport::system::descriptor_limits;
+use millpond::kernel::descriptor_limits;
 
 use crate::numbers::thousands;
 

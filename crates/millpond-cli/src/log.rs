@@ -28,7 +28,7 @@ const PARTS: [&str; 4] = [
     "millpond::pool",
     "millpond::client",
     "millpond::server",
-    "millpond::transport",
+    "millpond::net",
 ];
 
 /// Which events are shown.
@@ -211,7 +211,7 @@ mod tests {
                 .to_string();
             let named = error.contains(&format!("'{}' is neither", escaped(wrong)));
             assert!(named && error.contains("trace"), "{error}");
-            assert!(error.contains("millpond::transport"), "{error}");
+            assert!(error.contains("millpond::net"), "{error}");
         }
     }
 }

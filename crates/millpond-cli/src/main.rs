@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     color: color::When,
     /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve, else off]
     ///
-    /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server and millpond::transport. No request and no reply is ever
+    /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server and millpond::net. No request and no reply is ever
     /// logged.
     #[arg(long, global = true, display_order = GLOBAL, value_name = "LEVEL", value_hint = ValueHint::Other, env = "MILLPOND_LOG")]
     log: Option<log::Filter>,

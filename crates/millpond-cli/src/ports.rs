@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use millpond::transport::system::{PortUse, port_use};
+use millpond::kernel::{PortUse, port_use};
 use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
 
 /// The share of the ports that may be in use.

@@ -86,10 +86,10 @@ fn a_frame_that_is_too_long_is_told_with_the_flag_that_allows_it() {
 #[test]
 fn what_was_asked_for_is_logged_and_no_payload_even_at_trace() {
     let mut served = Served::start(&["--log", "trace"]);
-    let called = served.call(&["--log=millpond::transport=debug", "\"SECRET\""]);
+    let called = served.call(&["--log=millpond::net=debug", "\"SECRET\""]);
     assert_eq!(called.out, "\"SECRET\"\n");
     assert!(
-        called.err.contains(" debug millpond::transport: dialled "),
+        called.err.contains(" debug millpond::net: dialled "),
         "{called:?}"
     );
     assert!(
@@ -130,11 +130,7 @@ fn a_filter_that_cannot_be_read_is_wrong_usage_with_what_can() {
         for wrong in [flag, variable] {
             assert_eq!(wrong.code, Some(2), "{wrong:?}");
             assert!(wrong.out.is_empty(), "{wrong:?}");
-            for part in [
-                "--log",
-                "off, error, warn, info, debug, trace",
-                "millpond::transport",
-            ] {
+            for part in ["--log", "off, error, warn, info, debug, trace", "millpond::net"] {
                 assert!(wrong.err.contains(part), "{part:?} is missing: {wrong:?}");
             }
         }

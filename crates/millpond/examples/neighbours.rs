@@ -18,8 +18,8 @@ use std::{
 use bytes::Bytes;
 use millpond::{
     framing::Failure,
+    net::{Endpoint, ListenOptions, Listener},
     server::{Bodies, Handler, Request, Running, Server},
-    transport::{Endpoint, ListenOptions, Listener},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

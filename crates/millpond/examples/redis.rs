@@ -3,7 +3,7 @@
 //! The pool knows nothing of Redis. Who borrows a connection says where its exchange ends, by returning from `with`: a connection whose
 //! exchange fails or is cancelled is closed, and nobody gets the rest of somebody else's reply.
 
-use millpond::{connectors::StreamConnector, pool::Pool, transport::Stream};
+use millpond::{connectors::StreamConnector, net::Stream, pool::Pool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Adds one to a counter, and returns it: `:42\r\n`.

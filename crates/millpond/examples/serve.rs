@@ -11,8 +11,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::time::Duration;
 
     use millpond::{
+        net::{ListenOptions, Listener},
         server::{Server, json},
-        transport::{ListenOptions, Listener},
     };
 
     #[derive(serde::Deserialize)]

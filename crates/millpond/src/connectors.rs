@@ -15,12 +15,12 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+use millpond_words::Span;
+
 use crate::{
+    kernel,
+    net::{ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream, Timings},
     pool::{Address, Closing, Connector, Ends, Eviction, Transmission, dial_phase},
-    span::Span,
-    transport::{
-        ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream, Timings, system,
-    },
 };
 
 /// A stream being prepared, by a hook.
@@ -66,7 +66,7 @@ pub struct StreamConnector {
     last_timings: Mutex<Option<PhaseTimings>>,
     /// Where its streams come from instead of sockets.
     #[cfg(test)]
-    inlet: Option<crate::transport::memory::Inlet>,
+    inlet: Option<crate::net::memory::Inlet>,
 }
 
 /// What the last successful dial took.
@@ -103,7 +103,7 @@ impl StreamConnector {
 
     /// Streams without sockets.
     #[cfg(test)]
-    pub(crate) fn in_memory(inlet: crate::transport::memory::Inlet) -> Self {
+    pub(crate) fn in_memory(inlet: crate::net::memory::Inlet) -> Self {
         let nowhere = "127.0.0.1:1".parse().expect("an endpoint");
         StreamConnector {
             inlet: Some(inlet),
@@ -195,7 +195,7 @@ impl Connector for StreamConnector {
         };
         let shown = |time| tracing::field::display(Span(time));
         tracing::debug!(
-            target: "millpond::transport",
+            target: "millpond::net",
             endpoint = %self.dialer.endpoint_text(),
             resolve = timings.dial.resolve.map(shown),
             connect = shown(timings.dial.connect),
@@ -254,7 +254,7 @@ impl Connector for StreamConnector {
             return Vec::new();
         }
         // Where the system doesn't say there is nothing to show.
-        let mut known = system::transmissions(&pairs).unwrap_or_default().into_iter();
+        let mut known = kernel::transmissions(&pairs).unwrap_or_default().into_iter();
         let of = |pair: Option<_>| pair.and_then(|_| known.next().flatten()).map(shown);
         addresses.into_iter().map(of).collect()
     }
@@ -281,7 +281,7 @@ fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
     }
 }
 
-fn shown(known: system::Transmission) -> Transmission {
+fn shown(known: kernel::Transmission) -> Transmission {
     Transmission {
         rtt: known.rtt,
         rtt_variance: known.rtt_variance,

@@ -34,7 +34,6 @@
 //!
 //! 1.88 and later; raising that is a minor release.
 
-mod chain;
 #[cfg(unix)]
 pub mod client;
 #[cfg(unix)]
@@ -42,16 +41,12 @@ pub mod connectors;
 #[cfg(unix)]
 mod framed;
 pub mod framing;
-pub mod pool;
 #[cfg(unix)]
 pub mod server;
-mod span;
-#[cfg(unix)]
-mod storm;
-#[cfg(unix)]
-mod storms;
-mod thousands;
-#[cfg(unix)]
-pub mod transport;
 
-pub use chain::Chain;
+#[cfg(unix)]
+pub use millpond_kernel as kernel;
+#[cfg(unix)]
+pub use millpond_net as net;
+pub use millpond_pool as pool;
+pub use millpond_words::Chain;

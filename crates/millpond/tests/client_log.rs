@@ -2,6 +2,7 @@
 
 #![cfg(unix)]
 
+#[path = "../../millpond-pool/tests/warnings/mod.rs"]
 mod warnings;
 
 use std::time::Duration;

@@ -3,7 +3,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../millpond-net/tests/loopback/mod.rs"]
 mod loopback;
+mod pools;
 
 use std::{
     fs::File,
@@ -19,11 +21,12 @@ use loopback::*;
 use millpond::{
     Chain,
     connectors::StreamConnector,
+    net::{ConnectFailure, Dialer, ListenOptions, Listener, Phase, PhaseLimits},
     pool::{AcquireError, Pool},
     server::{Server, Status, raw},
-    transport::{ConnectFailure, Dialer, ListenOptions, Listener, Phase, PhaseLimits},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pools::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -95,7 +98,7 @@ fn cancelled_and_failed_dials_leave_no_descriptor() {
             .resolver(book)
             .limits(limits);
         let refused = Dialer::new(refusing.address().into());
-        let unix = Dialer::new(millpond::transport::Endpoint::Unix(folder.path("missing")));
+        let unix = Dialer::new(millpond::net::Endpoint::Unix(folder.path("missing")));
         let before = open_descriptors();
         for polls in 0..10 {
             let connecting = std::sync::atomic::AtomicBool::new(false);

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use millpond::{
     client::{Client, ClientBuilder, Pipelining, RequestError},
     connectors::StreamConnector,
+    net::{Dialer, Endpoint, Keepalive, ListenOptions, Listener, PhaseLimits, TcpOptions},
     pool::{self, Backoff, BuildError, Pool, Probe},
     server::{self, ServeError, Server},
-    transport::{Dialer, Endpoint, Keepalive, ListenOptions, Listener, PhaseLimits, TcpOptions},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

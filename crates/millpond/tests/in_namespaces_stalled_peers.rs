@@ -21,9 +21,9 @@ use std::{
 use millpond::{
     client::{Client, RequestError},
     framing::LengthJson,
+    net::{ListenOptions, Listener, TcpOptions},
     pool::{AcquireError, Eviction},
     server::{Closed, Server, json},
-    transport::{ListenOptions, Listener, TcpOptions},
 };
 use millpond_rig::{Console, Flow, Result, Scene, Side, servers};
 use socket2::{Domain, SockRef, Socket, Type};

@@ -3,8 +3,10 @@
 #![cfg(unix)]
 
 #[cfg(feature = "tls")]
+#[path = "../../millpond-net/tests/certificates/mod.rs"]
 mod certificates;
 mod serving;
+#[path = "../../millpond-pool/tests/warnings/mod.rs"]
 mod warnings;
 
 use bytes::Bytes;
@@ -222,7 +224,7 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
 
 #[cfg(feature = "tls")]
 async fn serve_tls() -> (Running, u16) {
-    use millpond::transport::{Endpoint, ListenOptions, Listener};
+    use millpond::net::{Endpoint, ListenOptions, Listener};
 
     let authority = certificates::Authority::new("ca");
     let tls = authority

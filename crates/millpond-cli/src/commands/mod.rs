@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use millpond::{
     Chain,
-    transport::{Endpoint, tls::TlsConfigError},
+    net::{Endpoint, tls::TlsConfigError},
 };
 
 use crate::{complaint::Complaint, exit::Exit};

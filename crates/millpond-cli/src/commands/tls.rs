@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use millpond::transport::{
+use millpond::net::{
     Endpoint, Stream,
     tls::{ClientTls, Side, TlsError},
 };

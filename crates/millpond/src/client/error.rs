@@ -5,14 +5,15 @@ use std::{error::Error, fmt, io, time::Duration};
 
 use super::failure::{ExchangeError, ExchangeFailure, Progress};
 #[cfg(feature = "tls")]
-use crate::transport::tls::{Side, TlsError};
+use crate::net::tls::{Side, TlsError};
+use millpond_words::Span;
+
 use crate::{
     framing::{
         FrameError,
         json::{self, ErrorObject, JsonError},
     },
     pool::AcquireError,
-    span::Span,
 };
 
 /// Why a request brought no reply.

@@ -3,7 +3,9 @@
 
 use std::io;
 
-use crate::{chain::Chain, framing::FrameError, pool::Eviction};
+use millpond_words::Chain;
+
+use crate::{framing::FrameError, pool::Eviction};
 
 /// How far an exchange had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +115,7 @@ impl ExchangeFailure {
 /// The same error once more, as far as anybody tells errors apart.
 fn repeated(error: &io::Error) -> io::Error {
     #[cfg(feature = "tls")]
-    if let Some(error) = crate::transport::tls::repeated(error) {
+    if let Some(error) = crate::net::tls::repeated(error) {
         return error;
     }
     match error.raw_os_error() {

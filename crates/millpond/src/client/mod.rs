@@ -90,8 +90,8 @@ use crate::{
     connectors::StreamConnector,
     framed::validate_heartbeats,
     framing::{Framing, LengthJson},
+    net::{Dialer, Endpoint, EndpointError},
     pool::{BuildError, Builder, InvalidSetting, Pool, Priority, Snapshot},
-    transport::{Dialer, Endpoint, EndpointError},
 };
 
 /// Sends requests to one endpoint over pooled connections. Clones share the pool.

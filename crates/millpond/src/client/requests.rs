@@ -204,7 +204,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         if let Some(metrics) = self.client.pool.connector().telling().metrics() {
             metrics.turned_away();
         }
-        self.client.pool.lender().runtime.sleep_until(until).await;
+        self.client.pool.runtime().sleep_until(until).await;
         times.begins(until);
         true
     }
@@ -284,7 +284,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         let Sessions { framing, sweep, .. } = pool.connector();
         let clock = Clock {
             sweep,
-            runtime: &pool.lender().runtime,
+            runtime: pool.runtime(),
         };
         let exchanged = session
             .exchange(framing, question.body, &mut times.due, clock)
@@ -315,7 +315,7 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// How long to wait for a connection, or for a place on a pipeline, at most.
     fn acquire_timeout(&self) -> Option<Duration> {
         match self.in_an_outage {
-            InAnOutage::IsTold => self.client.pool.lender().acquire_timeout,
+            InAnOutage::IsTold => self.client.pool.acquire_timeout(),
             InAnOutage::Waits => None,
         }
     }

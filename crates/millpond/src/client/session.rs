@@ -36,8 +36,8 @@ use super::{
 use crate::{
     framed::{Allowance, Frame, Framed, HeartbeatLimit, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, FrameError, Framing},
-    pool::{Eviction, Runtime},
-    transport::Stream,
+    net::Stream,
+    pool::{Eviction, unstable::Runtime},
 };
 
 /// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.

@@ -21,8 +21,8 @@ use crate::{
     connectors::StreamConnector,
     framed::HeartbeatLimit,
     framing::{FrameError, Framing, LengthJson},
+    net::ConnectError,
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
-    transport::ConnectError,
 };
 
 /// Pools [`Session`]s: what a [`Client`](super::Client)'s pool is made with.

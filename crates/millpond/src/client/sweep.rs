@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use crate::pool::sync::{AtomicU8, Mutex};
+use crate::pool::unstable::{AtomicU8, Mutex};
 
 /// How long an exchange may be under way before it is told to look at the clock.
 const STEP: Duration = Duration::from_millis(25);

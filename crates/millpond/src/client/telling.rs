@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use super::{error::Loss, failure::ExchangeFailure, metrics::Metrics};
-use crate::{chain::Chain, span::Span, storm::Sum, storms::Storms};
+use millpond_words::{Chain, Span, Storms, Sum};
 
 /// What happens to connections, and may happen to many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

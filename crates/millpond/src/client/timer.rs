@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use crate::pool::Runtime;
+use crate::pool::unstable::Runtime;
 
 /// See the module. Until it is [released](Timer::release) it may hold the waker of the task that polled it last.
 #[derive(Default)]

@@ -41,7 +41,7 @@ pub(crate) use self::{
 };
 use crate::{
     framing::{Direction, Extent, FrameError, Framing, Scan, Step},
-    transport::Stream,
+    net::Stream,
 };
 
 /// The size of a thread's buffer: a read that doesn't fill it tells the reactor that nothing more has arrived, at no further system

@@ -19,7 +19,7 @@ use bytes::{Buf, BufMut, Bytes};
 use tokio::io::AsyncReadExt;
 
 use super::SMALL_FRAME;
-use crate::transport::Stream;
+use crate::net::Stream;
 
 /// A buffer that is longer than needed by less than this isn't exchanged for a shorter one.
 const SLACK: usize = 512;

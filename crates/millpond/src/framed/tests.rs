@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::{
     framing::LengthJson,
-    transport::memory::{Inlet, MemoryStream, Pace},
+    net::memory::{Inlet, MemoryStream, Pace},
 };
 
 fn pair(pace: Pace, capacity: usize) -> (Framed, MemoryStream) {

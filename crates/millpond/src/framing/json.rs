@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Failure, FailureKind};
-use crate::thousands::Thousands;
+use millpond_words::Thousands;
 
 /// How deep arrays and objects may be nested: a reader that recurses must not be led to the end of its stack.
 pub const MAX_DEPTH: usize = 64;

@@ -13,7 +13,7 @@ use std::fmt;
 pub use length_json::LengthJson;
 pub use scan::Scan;
 
-use crate::thousands::Thousands;
+use millpond_words::Thousands;
 
 /// Which way bytes go: some protocols frame requests and replies differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,10 +24,11 @@ use super::{
     snapshot::Closed,
     storms::Event,
 };
+use millpond_words::Chain;
+
 use crate::{
-    chain::Chain,
     framing::Framing,
-    transport::{Accepted, Listener, Stream},
+    net::{Accepted, Listener, Stream},
 };
 
 /// How long connections have to finish when the listener breaks.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     framing::{Framing, LengthJson},
-    transport::Listener,
+    net::Listener,
 };
 
 /// Puts a server together: [`Server::builder`](super::Server::builder).

@@ -53,7 +53,7 @@ use super::{
 use crate::{
     framed::{Frame, Framed, Item, Outgoing, Pulse, ReadError},
     framing::{Direction, Failure, FailureKind, FrameError, Framing, Told},
-    transport::Stream,
+    net::Stream,
 };
 
 /// How many items are taken in one turn: as many as four connections may have in flight.
@@ -458,11 +458,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the first is acknowledged, and the kernel likes to
     /// wait 40 ms with that. A system call, so only while a part is missing.
     fn acknowledge(&self) {
-        #[cfg(target_os = "linux")]
-        if let Some(socket) = self.framed.stream().tcp() {
-            // It is a help: without it the rest comes later.
-            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
-        }
+        self.framed.stream().acknowledge();
     }
 
     fn heard_heartbeat(&mut self, now: Instant) -> Result<(), Closed> {

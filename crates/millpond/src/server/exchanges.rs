@@ -19,10 +19,9 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    framing::{Failure, FailureKind},
-    span::Span,
-};
+use millpond_words::Span;
+
+use crate::framing::{Failure, FailureKind};
 
 /// See the module. `A` is the future of an answer.
 pub(super) struct Exchanges<A> {

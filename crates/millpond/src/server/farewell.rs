@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::snapshot::Closed;
-use crate::transport::Stream;
+use crate::net::Stream;
 
 /// How long a client has to close its side once ours is closed. As the server drains it has until the drain's deadline, at which this task is
 /// dropped.

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use crate::{
-    chain::Chain,
-    framing::{
-        Failure, FailureKind,
-        json::{self, JsonError},
-    },
+use millpond_words::Chain;
+
+use crate::framing::{
+    Failure, FailureKind,
+    json::{self, JsonError},
 };
 
 /// Answers requests.

@@ -23,7 +23,7 @@ use super::{
     snapshot::{Closed, Counters, Snapshot, Status, count},
     storms::{Event, Storms},
 };
-use crate::transport::Endpoint;
+use crate::net::Endpoint;
 
 /// A server's protocol and handler, and its ledger.
 pub(super) struct Service<F, H> {

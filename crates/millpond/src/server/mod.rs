@@ -2,7 +2,7 @@
 //! could make it hold or wait for, and drained without losing an exchange. Opens no connections.
 //!
 //! ```
-//! use millpond::{server::{Server, json}, transport::{ListenOptions, Listener}};
+//! use millpond::{server::{Server, json}, net::{ListenOptions, Listener}};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -8,7 +8,7 @@ use super::{
     ledger::Ledger,
     snapshot::{Snapshot, Status},
 };
-use crate::transport::Endpoint;
+use crate::net::Endpoint;
 
 /// A server that runs, and owns all its tasks: dropped, it closes.
 #[must_use = "dropped, it closes"]

@@ -1,7 +1,9 @@
 //! Log lines that strangers can cause: whoever causes thousands of the same kind gets a line and then sums. What is told when, each kind's
-//! [`Storm`](crate::storm::Storm) decides; here are the kinds, and the lines of their sums.
+//! [`Storm`](millpond_words::Storm) decides; here are the kinds, and the lines of their sums.
 
-use crate::{span::Span, storm::Sum, transport::Endpoint};
+use millpond_words::{Span, Sum};
+
+use crate::net::Endpoint;
 
 /// What strangers can cause to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Event {
 }
 
 /// One storm for each of them.
-pub(super) type Storms = crate::storms::Storms<Event, { Event::ALL.len() }>;
+pub(super) type Storms = millpond_words::Storms<Event, { Event::ALL.len() }>;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 #[cfg(feature = "tls")]
-#[path = "../certificates/mod.rs"]
+#[path = "../../../millpond-net/tests/certificates/mod.rs"]
 mod certificates;
 
 mod client;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::certificates::Authority;
 use millpond::{
     client::{Client, Pipelining},
+    net::{Dialer, Endpoint, ListenOptions, Listener},
     server::{Server, json},
-    transport::{Dialer, Endpoint, ListenOptions, Listener},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

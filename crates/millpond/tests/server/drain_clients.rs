@@ -15,8 +15,8 @@ use bytes::Bytes;
 use millpond::{
     client::{Client, Execution, Pipelining, RequestError},
     framing::{Direction, FrameError, Framing, LengthJson, Scan, Step},
+    net::{Endpoint, ListenOptions, Listener},
     server::{Closed, Handler, Running, Server, Status, raw},
-    transport::{Endpoint, ListenOptions, Listener},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},

@@ -664,7 +664,7 @@ async fn a_client_that_writes_head_and_body_apart_waits_for_no_delayed_acknowled
 #[tokio::test]
 async fn settings_out_of_their_range_are_named() {
     let any = "127.0.0.1:0".parse().expect("an endpoint");
-    let listener = millpond::transport::Listener::bind(&any, Default::default())
+    let listener = millpond::net::Listener::bind(&any, Default::default())
         .await
         .expect("a listener");
     let error = Server::builder(echo())

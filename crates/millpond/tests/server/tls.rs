@@ -6,8 +6,8 @@ use crate::certificates::{Authority, name, within};
 use crate::serving::{Client, closed, frame};
 use bytes::Bytes;
 use millpond::{
+    net::{Endpoint, ListenOptions, Listener, TcpOptions},
     server::{Builder, Closed, Handler, Running, Server, raw},
-    transport::{Endpoint, ListenOptions, Listener, TcpOptions},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

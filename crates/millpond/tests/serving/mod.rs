@@ -13,8 +13,8 @@ use std::{
 
 use millpond::{
     framing::{Framing, LengthJson},
+    net::{Endpoint, ListenOptions, Listener},
     server::{Builder, Closed, Handler, Running, Server, Snapshot},
-    transport::{Endpoint, ListenOptions, Listener},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},

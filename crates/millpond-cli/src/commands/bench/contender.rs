@@ -18,11 +18,11 @@ use millpond::{
     Chain,
     client::{Client, ErrorReplies, Loss, Pipelining, RequestError},
     framing::{Direction, FrameError, Framing, Scan, Step, json},
-    pool::{AcquireError, BuildError},
-    transport::{
+    net::{
         ConnectError, Dialer, Stream, TcpOptions,
         tls::{Side, TlsError},
     },
+    pool::{AcquireError, BuildError},
 };
 use nix::errno::Errno;
 use tokio::{

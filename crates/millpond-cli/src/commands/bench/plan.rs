@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 use millpond::{
     Chain,
     framing::{LengthJson, json},
-    transport::{Endpoint, tls::ClientTls},
+    net::{Endpoint, tls::ClientTls},
 };
 
 use super::{

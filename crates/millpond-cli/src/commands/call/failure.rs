@@ -8,8 +8,8 @@ use millpond::{
         FailureKind,
         json::{self, ErrorObject},
     },
+    net::tls::TlsError,
     pool::AcquireError,
-    transport::tls::TlsError,
 };
 
 use super::{Bodies, Plan};

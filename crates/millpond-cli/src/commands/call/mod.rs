@@ -14,11 +14,11 @@ use millpond::{
         LengthJson,
         json::{self, JsonError},
     },
-    pool::{AcquireError, DialError},
-    transport::{
+    net::{
         Dialer, Endpoint,
         tls::{ClientTls, TlsError},
     },
+    pool::{AcquireError, DialError},
 };
 use tokio::sync::OnceCell;
 

@@ -8,7 +8,7 @@ use millpond::{
         FailureKind,
         json::{self, ErrorObject},
     },
-    transport::Timings,
+    net::Timings,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;

@@ -10,8 +10,8 @@ use std::{
 
 use millpond::{
     framing::Framing,
+    net::{Endpoint, ListenError, ListenOptions, Listener},
     server::{Builder, Handler, Running, ServeError},
-    transport::{Endpoint, ListenError, ListenOptions, Listener},
 };
 use tokio::{
     runtime,

@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use millpond::transport::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
+use millpond::net::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
 
 use self::facts::Facts;
 use super::{

@@ -1,7 +1,7 @@
 //! What the checks go by: everything that is read of the machine, gathered once, each with the reason if it isn't known. Gathering is the only part
 //! of the checks that touches the machine; a test gathers from texts instead.
 
-use millpond::transport::system::{DescriptorLimits, SystemFiles};
+use millpond::kernel::{DescriptorLimits, SystemFiles};
 
 use super::{
     cgroups::Groups,

@@ -8,7 +8,7 @@ use std::{
 
 use millpond::{
     Chain,
-    transport::system::{TcpSocket, Telling, sockets},
+    kernel::{TcpSocket, Telling, sockets},
 };
 
 use crate::text::escaped;

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
 };
 
-use millpond::transport::system::{TcpSocket, TcpState};
+use millpond::kernel::{TcpSocket, TcpState};
 
 use super::{
     facts::{Descriptors, Facts},

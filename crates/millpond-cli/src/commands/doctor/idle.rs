@@ -8,7 +8,7 @@ use std::{
 
 use millpond::{
     Chain,
-    transport::{Endpoint, Keepalive, Stream},
+    net::{Endpoint, Keepalive, Stream},
 };
 use tokio::{
     io::AsyncReadExt,

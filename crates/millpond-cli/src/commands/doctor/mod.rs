@@ -24,7 +24,7 @@ mod towards;
 use std::{io, thread, time::Duration};
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use millpond::transport::system::descriptor_limits;
+use millpond::kernel::descriptor_limits;
 use tokio::runtime::Handle;
 
 use self::{

@@ -147,7 +147,7 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millpond::transport::system::TcpState;
+    use millpond::kernel::TcpState;
 
     use super::{
         super::{

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use millpond::transport::system::{TcpSocket, TcpState};
+use millpond::kernel::{TcpSocket, TcpState};
 
 /// Destinations that are counted one by one. A crawler may have more; each takes some 100 bytes.
 const MOST_DESTINATIONS: usize = 100_000;

@@ -3,7 +3,7 @@
 
 use std::{io, net::SocketAddr};
 
-use millpond::transport::system::port_use;
+use millpond::kernel::port_use;
 
 use super::{
     files::Machine,

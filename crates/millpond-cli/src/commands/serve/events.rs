@@ -8,8 +8,8 @@ use std::{
 };
 
 use millpond::{
+    net::{Endpoint, Host, HostPort},
     server::{Ended, Failures, Snapshot},
-    transport::{Endpoint, Host, HostPort},
 };
 use serde::Serialize;
 

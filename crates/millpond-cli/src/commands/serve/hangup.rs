@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use millpond::{Chain, transport::tls::ServerTls};
+use millpond::{Chain, net::tls::ServerTls};
 use tokio::task::spawn_blocking;
 
 use super::events::{DoubtfulCertificate, Events, NotReloaded, Reloaded};

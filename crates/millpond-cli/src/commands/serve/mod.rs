@@ -12,8 +12,8 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 use millpond::{
     Chain,
     framing::LengthJson,
+    net::{Endpoint, Host, Listener},
     server::{Ended, Running, Server},
-    transport::{Endpoint, Host, Listener},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

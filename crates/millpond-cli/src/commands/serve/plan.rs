@@ -10,11 +10,11 @@ use std::{
 };
 
 use millpond::{
-    server::Bodies,
-    transport::{
+    net::{
         Endpoint, ListenOptions,
         tls::{ClientCertificates, ServerTls},
     },
+    server::Bodies,
 };
 
 use super::{

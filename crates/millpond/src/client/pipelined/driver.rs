@@ -31,7 +31,10 @@ use crate::{
     },
     framed::{Item, READ_AT_ONCE, ReadError},
     framing::{Direction, Framing},
-    pool::{Acquire, AcquireError, Connection, Eviction, Served, sync::Mutex},
+    pool::{
+        AcquireError, Connection, Eviction,
+        unstable::{Mutex, Served},
+    },
 };
 
 /// How often a pipeline is looked at: whether it is quiet, whether the pool wants its connection back.
@@ -67,7 +70,7 @@ pub(super) fn run<F: Framing>(
     let mut leasing = Leasing { shared: Some(shared) };
     async move {
         let shared = leasing.shared.as_ref().expect("just begun");
-        let acquire = Acquire::new(&shared.lender, place).shared().timeout(FAR);
+        let acquire = shared.leases.acquire(place).shared().timeout(FAR);
         let leased = acquire.await;
         let shared = leasing.shared.take().expect("ends once");
         match leased {
@@ -244,7 +247,7 @@ impl<F: Framing> Driver<F> {
             };
             let mut bodies = Vec::new();
             let session = &mut **connection;
-            let framing = shared.lender.connector.framing();
+            let framing = shared.leases.connector().framing();
             let before = session.framed.left_over().len();
             let mut beats = 0;
             let read = session
@@ -397,7 +400,7 @@ impl<F: Framing> Driver<F> {
         }
         let mut state = self.shared.state.lock();
         if session.pulse.beat_due().is_some_and(|due| due <= now)
-            && let Some(heartbeat) = self.shared.lender.connector.framing().heartbeat()
+            && let Some(heartbeat) = self.shared.leases.connector().framing().heartbeat()
         {
             session.pulse.sent(now);
             if state.beat(id, heartbeat) {
@@ -445,7 +448,7 @@ impl<F: Framing> Driver<F> {
         drop(wire);
         if let Some(mut connection) = connection {
             self.id = None;
-            connection.rest(self.shared.lender.connector.framing());
+            connection.rest(self.shared.leases.connector().framing());
             if connection.is_dirty() {
                 connection.discard_because(Eviction::UnsolicitedBytes);
             } else if retired {

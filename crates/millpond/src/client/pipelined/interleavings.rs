@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     client::{due::Due, failure::ExchangeFailure},
-    pool::{Priority, Slot, sync::Mutex},
+    pool::{
+        Priority,
+        unstable::{Mutex, Slot},
+    },
 };
 
 /// Requests and their replies are labels; a frame is its label, twice.

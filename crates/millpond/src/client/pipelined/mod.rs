@@ -37,7 +37,10 @@ use super::{
 use crate::{
     framed::with_encoded,
     framing::{Direction, FrameError, Framing},
-    pool::{AcquireError, Connection, InvalidSetting, Lender, Pool, Priority, Recall, Refusal, sync::Mutex},
+    pool::{
+        AcquireError, Connection, InvalidSetting, Pool, Priority,
+        unstable::{Leases, Mutex, Recall, Refusal, Wants},
+    },
 };
 
 /// How many exchanges a client keeps in flight on one connection: see [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined).
@@ -160,7 +163,7 @@ pub(super) struct Load {
 
 /// What callers and drivers share.
 struct Shared<F: Framing> {
-    lender: Arc<Lender<Sessions<F>>>,
+    leases: Leases<Sessions<F>>,
     state: Mutex<State<Pipelined<F>>>,
     /// Replies that have been told and not been picked up: those callers are about to run, and may bring a request.
     unread: AtomicUsize,
@@ -190,10 +193,10 @@ impl<F: Framing> Pipelines<F> {
         };
         Pipelines {
             shared: Arc::new(Shared {
-                lender: Arc::clone(pool.lender()),
+                leases: pool.leases(),
                 state: Mutex::new(State::new(limits, config.max_size as usize)),
                 unread: AtomicUsize::new(0),
-                verbs: AtomicU64::new(pool.lender().verbs.load(Ordering::Acquire)),
+                verbs: AtomicU64::new(pool.leases().verbs()),
                 patience: expressible(patience),
                 tasks: parking_lot::Mutex::default(),
             }),
@@ -210,11 +213,11 @@ impl<F: Framing> Pipelines<F> {
         priority: Priority,
     ) -> Answer {
         let shared = &self.shared;
-        if shared.lender.verbs.load(Ordering::Acquire) != shared.verbs.load(Ordering::Relaxed) {
+        if shared.leases.verbs() != shared.verbs.load(Ordering::Relaxed) {
             shared.reconsider();
         }
         // Whose driver may stand still keeps its own time.
-        let drivers_may_stand_still = shared.lender.runtime.may_stand_still();
+        let drivers_may_stand_still = shared.leases.runtime().may_stand_still();
         let due = match due {
             Due::Within(patience) if drivers_may_stand_still => Due::At(Instant::now() + patience),
             due => due,
@@ -225,7 +228,7 @@ impl<F: Framing> Pipelines<F> {
             return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
         }
         let (reply, answer) = oneshot::channel();
-        let framing = shared.lender.connector.framing();
+        let framing = shared.leases.connector().framing();
         let alone = shared.unread.load(Ordering::Relaxed) == 0;
         let entry = with_encoded(
             |out| framing.encode(Direction::Request, body, out),
@@ -287,7 +290,7 @@ impl<F: Framing> Pipelines<F> {
                 return awaited.told(told);
             }
         };
-        let runtime = &shared.lender.runtime;
+        let runtime = shared.leases.runtime();
         let limit = limit.filter(|_| awaited.rank.is_some());
         let waits_until = awaited
             .began
@@ -446,7 +449,7 @@ impl<F: Framing> Shared<F> {
         let shared = Arc::clone(self);
         self.spawn(async move {
             loop {
-                let mut spoken = std::pin::pin!(shared.lender.verb_spoken.notified());
+                let mut spoken = std::pin::pin!(shared.leases.verb_spoken());
                 spoken.as_mut().enable();
                 shared.reconsider();
                 if shared.is_over() {
@@ -459,7 +462,7 @@ impl<F: Framing> Shared<F> {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the callers.
-        let handle = self.lender.runtime.spawn_owned(task);
+        let handle = self.leases.runtime().spawn_owned(task);
         let mut tasks = self.tasks.lock();
         if tasks.stopped {
             handle.abort();
@@ -474,26 +477,23 @@ impl<F: Framing> Shared<F> {
     }
 
     fn refusal(&self) -> Option<Refusal> {
-        self.lender.lock().refusal()
+        self.leases.refusal()
     }
 
     /// Takes into account what the pool has been told.
     fn reconsider(self: &Arc<Self>) {
-        let verbs = self.lender.verbs.load(Ordering::Acquire);
+        let verbs = self.leases.verbs();
         let loads = self.state.lock().loads();
-        let (refusal, max_size, recalls) = {
-            let pool = self.lender.lock();
-            let recalls: Vec<_> = loads
-                .iter()
-                .map(|load| (load.slot, pool.recall(load.slot.at, load.slot.number)))
-                .collect();
-            (pool.refusal(), pool.config().max_size as usize, recalls)
-        };
+        let Wants {
+            refusal,
+            max_size,
+            recalls,
+        } = self.leases.wants(loads.iter().map(|load| load.slot));
         let recall = |slot| {
-            let known = recalls.iter().find(|(of, _)| *of == slot);
-            known.map_or(Recall::No, |(_, recall)| *recall)
+            let at = loads.iter().position(|load| load.slot == slot);
+            at.map_or(Recall::No, |at| recalls[at])
         };
-        let reconsidered = self.state.lock().reconsider(refusal, max_size, recall);
+        let reconsidered = self.state.lock().reconsider(refusal, max_size as usize, recall);
         self.verbs.store(verbs, Ordering::Relaxed);
         for reply in reconsidered.refused {
             let error = self.explain(refusal.unwrap_or(Refusal::Closed), Duration::ZERO);
@@ -512,7 +512,7 @@ impl<F: Framing> Shared<F> {
             let state = self.state.lock();
             (state.waiting(), state.max_waiting())
         };
-        match self.lender.explain(refusal, waited, None) {
+        match self.leases.explain(refusal, waited) {
             AcquireError::Full { .. } => AcquireError::Full {
                 waiting,
                 max_waiting: u32::try_from(max_waiting).unwrap_or(u32::MAX),
@@ -535,7 +535,7 @@ impl<F: Framing> Shared<F> {
 
     /// How many requests wait for a place, as metrics show it.
     fn tell_waiting(&self) {
-        if let Some(metrics) = self.lender.connector.telling().metrics() {
+        if let Some(metrics) = self.leases.connector().telling().metrics() {
             metrics.waiting(|| {
                 let state = self.state.lock();
                 (state.waiting(), state.waiting_bytes())
@@ -562,7 +562,7 @@ impl<F: Framing> Shared<F> {
         drop(wire);
         // That a connection without exchanges ends is no loss.
         if !ended.unanswered.is_empty() || matches!(cause, ExchangeFailure::HeartbeatMissed) {
-            self.lender.connector.telling().ended(&cause);
+            self.leases.connector().telling().ended(&cause);
         }
         let had_served = connection.as_ref().is_some_and(|one| one.has_served());
         let died = match &cause {

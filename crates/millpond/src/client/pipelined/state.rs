@@ -45,7 +45,10 @@ pub(super) use self::{
 };
 use crate::{
     client::{due::Due, failure::Progress},
-    pool::{Priority, Recall, Refusal, Slot},
+    pool::{
+        Priority,
+        unstable::{Recall, Refusal, Slot},
+    },
 };
 
 /// What the machine carries.

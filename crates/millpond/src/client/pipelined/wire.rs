@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::state::{Id, Kinds, State};
-use crate::{client::failure::ExchangeFailure, pool::sync::Mutex};
+use crate::{client::failure::ExchangeFailure, pool::unstable::Mutex};
 
 /// What takes bytes.
 pub(super) trait Socket {

@@ -34,8 +34,8 @@ use crate::{
     Chain,
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
+    net::memory::{Inlet, MemoryStream, Pace, Tally},
     pool::{AcquireError, Eviction, Priority, Snapshot},
-    transport::memory::{Inlet, MemoryStream, Pace, Tally},
 };
 
 const MS: Duration = Duration::from_millis(1);

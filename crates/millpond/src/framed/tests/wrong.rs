@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 
 use super::{framings::Stubborn, *};
-use crate::transport::memory::Pace;
+use crate::net::memory::Pace;
 
 fn frame_of(body: usize) -> Extent {
     Extent {

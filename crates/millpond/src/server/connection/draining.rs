@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::Connection;
 use crate::{
     framing::{Direction, Failure, FailureKind, Framing, Scan, Step},
+    net::Stream,
     server::{
         exchanges::{Exchange, State},
         handler::Handler,
         snapshot::Closed,
     },
-    transport::Stream,
 };
 
 /// How many requests of one connection are refused at most: 32 times as many as a pipelined client of ours has in flight by default. Whoever

@@ -134,7 +134,7 @@ fn with_busiest(finding: Finding, busiest: Option<&Busiest>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use millpond::transport::system::TcpState;
+    use millpond::kernel::TcpState;
     use serde_json::Value;
 
     use super::{super::tests::found, *};

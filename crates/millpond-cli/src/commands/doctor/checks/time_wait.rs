@@ -265,7 +265,7 @@ fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use millpond::transport::system::TcpState;
+    use millpond::kernel::TcpState;
 
     use super::{
         super::tests::{found, found_in},

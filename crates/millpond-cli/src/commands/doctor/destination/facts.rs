@@ -8,10 +8,8 @@ use std::{
 
 use millpond::{
     Chain,
-    transport::{
-        self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream,
-        system::{Transmission, transmissions},
-    },
+    kernel::{Transmission, transmissions},
+    net::{self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream},
 };
 use tokio::{
     net::lookup_host,
@@ -74,8 +72,7 @@ pub(super) enum Came {
 impl Came {
     fn failed(error: &ConnectError) -> Came {
         let told = Chain(&error.cause).to_string();
-        let is_no_route =
-            |attempt: &transport::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
+        let is_no_route = |attempt: &net::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
         match &error.cause {
             ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(is_no_route) => {
                 Came::NoRoute(told)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millpond::{
     Chain,
-    transport::{ConnectError, ConnectFailure, Dialer, Stream, tls::TlsError},
+    net::{ConnectError, ConnectFailure, Dialer, Stream, tls::TlsError},
 };
 use rustls::HandshakeKind;
 

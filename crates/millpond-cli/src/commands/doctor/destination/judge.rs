@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::transport::Endpoint;
+use millpond::net::Endpoint;
 use rustls::pki_types::UnixTime;
 
 use super::{

@@ -9,9 +9,9 @@ use std::{
 };
 
 use clap::Parser;
-use millpond::transport::{
+use millpond::kernel::Transmission;
+use millpond::net::{
     Accepted, Endpoint, ListenOptions, Listener, Stream,
-    system::Transmission,
     tls::{ClientCertificates, ServerTls},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};

@@ -11,7 +11,7 @@ use std::{
 
 use millpond::{
     Chain,
-    transport::system::{SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},
+    kernel::{SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},
 };
 
 use crate::commands::doctor::towards::Towards;

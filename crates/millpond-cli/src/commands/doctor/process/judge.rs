@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use millpond::transport::system::{SocketQueue, TcpSocket, TcpState};
+use millpond::kernel::{SocketQueue, TcpSocket, TcpState};
 
 use super::{
     facts::{Facts, Seen, ToldBy, Unseen},

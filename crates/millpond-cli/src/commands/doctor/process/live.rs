@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::transport::system::{SocketQueue, TcpSocket, TcpState, Telling, sockets};
+use millpond::kernel::{SocketQueue, TcpSocket, TcpState, Telling, sockets};
 
 use super::facts::{Facts, Seen};
 

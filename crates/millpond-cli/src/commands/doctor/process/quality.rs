@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::transport::system::{TcpSocket, TcpState, Transmission};
+use millpond::kernel::{TcpSocket, TcpState, Transmission};
 
 use super::{
     facts::{Seen, ToldBy},

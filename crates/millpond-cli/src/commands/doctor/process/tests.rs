@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use millpond::transport::system::{SocketQueue, TcpSocket, TcpState, Transmission};
+use millpond::kernel::{SocketQueue, TcpSocket, TcpState, Transmission};
 
 use super::{
     facts::{Descriptors, Facts, Look, Seen, ToldBy, Unseen, inode, soft_limit},

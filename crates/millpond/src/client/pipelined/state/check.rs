@@ -1,7 +1,7 @@
 //! The invariants, as assertions that a test calls after every transition.
 
 use super::{Kinds, State, pipeline::AttendedBy};
-use crate::pool::{Recall, Refusal};
+use crate::pool::unstable::{Recall, Refusal};
 
 impl<K: Kinds> State<K> {
     /// Panics when an invariant of the machine (listed at its top) doesn't hold.

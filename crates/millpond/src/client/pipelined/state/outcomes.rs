@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Id, Kinds, Rank, Request};
 use crate::{
     client::failure::Progress,
-    pool::{Refusal, Slot},
+    pool::unstable::{Refusal, Slot},
 };
 
 /// What became of a caller who begins.

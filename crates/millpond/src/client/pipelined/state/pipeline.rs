@@ -6,7 +6,7 @@ use std::{collections::VecDeque, task::Waker};
 use tokio::time::Instant;
 
 use super::{Due, Kinds, Limits, outcomes::Answered};
-use crate::pool::{Recall, Slot};
+use crate::pool::unstable::{Recall, Slot};
 
 /// See the module.
 pub(super) struct Pipeline<K: Kinds> {

@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use super::{Id, Kinds, State, Told, of, pipeline::AttendedBy};
-use crate::pool::Recall;
+use crate::pool::unstable::Recall;
 
 impl<K: Kinds> State<K> {
     /// Swaps what is outgoing for the empty buffer `rest`. Whether there was anything.

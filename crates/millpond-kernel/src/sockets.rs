@@ -1,0 +1,467 @@
+//! All TCP sockets of a network namespace, as `ss` lists them: state, both addresses, owner, queues. By netlink sock_diag; where that is
+//! refused, from the tables in `/proc/net`. What they mean together is the caller's to say.
+
+use std::{fmt, io, net::SocketAddr};
+
+use super::Transmission;
+use millpond_words::Chain;
+
+/// A TCP socket, as the kernel described it at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TcpSocket {
+    /// Where it is in its life.
+    pub state: TcpState,
+    /// The address of this side. A v4-mapped one is told as the v4 address that it stands for.
+    pub local: SocketAddr,
+    /// The address of the other side; unspecified, with the port 0, for one that listens.
+    pub peer: SocketAddr,
+    /// Its number, as the links in `/proc/PID/fd` show it (`socket:[4711]`). `None` for one that no process has open: a remnant in
+    /// TIME_WAIT, a connection that isn't accepted yet, or a closed one whose last bytes are still to be acknowledged.
+    pub inode: Option<u64>,
+    /// The user that it belongs to. What a socket without an inode has here means nothing.
+    pub uid: u32,
+    /// What waits in it.
+    pub queue: SocketQueue,
+    /// How its transmission goes: if it was [asked for](Telling::Transmission), the kernel tells (netlink does, `/proc` doesn't), and it
+    /// is a connection, neither listening nor a remnant in TIME_WAIT.
+    pub transmission: Option<Transmission>,
+}
+
+impl TcpSocket {
+    /// One that is made up, with nothing waiting and nobody's: for tests of what judges sockets. Set its fields as needed.
+    pub fn new(state: TcpState, local: SocketAddr, peer: SocketAddr) -> TcpSocket {
+        TcpSocket {
+            state,
+            local,
+            peer,
+            inode: None,
+            uid: 0,
+            queue: match state {
+                TcpState::Listen => SocketQueue::Connections {
+                    waiting: 0,
+                    limit: None,
+                },
+                _ => SocketQueue::Bytes {
+                    received: 0,
+                    unacknowledged: 0,
+                },
+            },
+            transmission: None,
+        }
+    }
+}
+
+/// What waits in a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketQueue {
+    /// Bytes, of a connection.
+    Bytes {
+        /// Received, and not yet read by the process. The peer's end (FIN) counts as one byte until that is read.
+        received: u32,
+        /// Written, and not yet acknowledged by the peer.
+        unacknowledged: u32,
+    },
+    /// Connections, at a listener.
+    Connections {
+        /// How many wait to be accepted.
+        waiting: u32,
+        /// How many may wait: what was given to `listen`, and at most `net.core.somaxconn`. One more than that is let in. `None` if the
+        /// answer is from `/proc`, which doesn't tell.
+        limit: Option<u32>,
+    },
+}
+
+/// Where a TCP socket is in its life (RFC 9293, section 3.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TcpState {
+    /// Connected, open both ways.
+    Established,
+    /// It connects, and no answer has come yet.
+    SynSent,
+    /// Somebody connects to it, and hasn't confirmed yet.
+    SynReceived,
+    /// Closed here; the peer hasn't acknowledged that yet.
+    FinWait1,
+    /// Closed here, and the peer knows; it hasn't closed its own side yet.
+    FinWait2,
+    /// Closed by both, here first. For a minute late packets find it instead of a connection that follows.
+    TimeWait,
+    /// Not connected.
+    Closed,
+    /// Closed by the peer; the process here hasn't closed it yet.
+    CloseWait,
+    /// Closed by both, the peer first; it hasn't acknowledged yet.
+    LastAck,
+    /// It listens.
+    Listen,
+    /// Closed by both at once; the peer hasn't acknowledged yet.
+    Closing,
+    /// One that this version doesn't know: the kernel's number for it.
+    Other(u8),
+}
+
+impl fmt::Display for TcpState {
+    /// As `netstat` writes it: `ESTABLISHED`, `CLOSE_WAIT`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TcpState::Established => "ESTABLISHED",
+            TcpState::SynSent => "SYN_SENT",
+            TcpState::SynReceived => "SYN_RECV",
+            TcpState::FinWait1 => "FIN_WAIT1",
+            TcpState::FinWait2 => "FIN_WAIT2",
+            TcpState::TimeWait => "TIME_WAIT",
+            TcpState::Closed => "CLOSED",
+            TcpState::CloseWait => "CLOSE_WAIT",
+            TcpState::LastAck => "LAST_ACK",
+            TcpState::Listen => "LISTEN",
+            TcpState::Closing => "CLOSING",
+            TcpState::Other(number) => return write!(f, "state {number}"),
+        })
+    }
+}
+
+impl TcpState {
+    /// From the kernel's number, the same in netlink and in `/proc`.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of(number: u8) -> TcpState {
+        match number {
+            1 => TcpState::Established,
+            2 => TcpState::SynSent,
+            // 12 is a connection that a listener has not made a socket of yet.
+            3 | 12 => TcpState::SynReceived,
+            4 => TcpState::FinWait1,
+            5 => TcpState::FinWait2,
+            6 => TcpState::TimeWait,
+            7 => TcpState::Closed,
+            8 => TcpState::CloseWait,
+            9 => TcpState::LastAck,
+            10 => TcpState::Listen,
+            11 => TcpState::Closing,
+            other => TcpState::Other(other),
+        }
+    }
+}
+
+impl SocketQueue {
+    /// `limit` is what a listener's second queue stands for, where that is told.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of(state: TcpState, received: u32, unacknowledged: u32, limit: Option<u32>) -> SocketQueue {
+        match state {
+            TcpState::Listen => SocketQueue::Connections {
+                waiting: received,
+                limit,
+            },
+            _ => SocketQueue::Bytes {
+                received,
+                unacknowledged,
+            },
+        }
+    }
+}
+
+/// How much [`sockets`] tells of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// State, addresses, owner and queues.
+    Sockets,
+    /// How its transmission goes as well, which takes up to twice as long.
+    Transmission,
+}
+
+/// Sockets, and who told of them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Sockets {
+    /// The sockets that were kept, in the kernel's order, which means nothing.
+    pub sockets: Vec<TcpSocket>,
+    /// Who told.
+    pub source: SocketSource,
+}
+
+/// Who told of sockets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SocketSource {
+    /// The kernel, by netlink sock_diag.
+    Netlink,
+    /// The tables in `/proc`: no transmission, no limit of an accept queue.
+    Proc {
+        /// What came of asking by netlink; `None` if it wasn't asked, because another namespace's sockets were wanted.
+        refused: Option<io::Error>,
+    },
+}
+
+/// The TCP sockets of this network namespace, v4 and v6, that `keep` says yes to. It may be asked more than once about the same one.
+///
+/// It is no snapshot: a socket that changes meanwhile may be missing, and one that is closed meanwhile may come twice, open and in TIME_WAIT.
+///
+/// This blocks: by netlink for some 0.2 ms, and 1 to 2 µs for each socket that there is, kept or not; from `/proc`, where netlink is
+/// refused, for some 10 ms, in which the kernel walks through its whole table, and 3 µs for each. Never call it under a lock; in
+/// asynchronous code call it from a blocking thread. 208 bytes are held for each socket that is kept, and 64 KiB besides. It needs no
+/// privileges: every user may see all sockets of the namespace.
+///
+/// # Errors
+///
+/// When neither netlink nor `/proc` can be read, and on another system than Linux ([`Unsupported`](io::ErrorKind::Unsupported)).
+pub fn sockets(telling: Telling, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+    platform::sockets(telling, &keep)
+}
+
+/// As [`sockets`], of the network namespace that process `pid` is in, which may be another one (a container's). From its tables in `/proc`.
+///
+/// # Errors
+///
+/// [`NotFound`](io::ErrorKind::NotFound) if there is no such process,
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where `/proc` hides those of others; and those of [`sockets`].
+pub fn sockets_beside(pid: u32, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+    platform::sockets_beside(pid, &keep)
+}
+
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use super::*;
+
+    pub(super) fn sockets(_: Telling, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+        Err(crate::only_linux())
+    }
+
+    pub(super) fn sockets_beside(_: u32, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+        Err(crate::only_linux())
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod platform {
+    use std::collections::HashSet;
+
+    use netlink_packet_sock_diag::inet::{ExtensionFlags, StateFlags};
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::{
+        asking,
+        diag::{Diag, Family, Filter, Found},
+        tables,
+    };
+
+    type Keep<'k> = &'k dyn Fn(&TcpSocket) -> bool;
+
+    pub(super) fn sockets(telling: Telling, keep: Keep<'_>) -> io::Result<Sockets> {
+        or_tables(by_netlink(telling, keep), "/proc/net", keep)
+    }
+
+    /// What netlink has told, or else the tables in this folder.
+    pub(super) fn or_tables(
+        told: io::Result<Vec<TcpSocket>>,
+        folder: &str,
+        keep: Keep<'_>,
+    ) -> io::Result<Sockets> {
+        match told {
+            Ok(sockets) => Ok(Sockets {
+                sockets: once(sockets),
+                source: SocketSource::Netlink,
+            }),
+            Err(refused) => from_tables(folder, keep, Some(asking(refused))),
+        }
+    }
+
+    /// While others come and go the kernel may tell of a socket again. Listeners that share an address are told apart by their inodes.
+    pub(super) fn once(mut sockets: Vec<TcpSocket>) -> Vec<TcpSocket> {
+        let mut seen = HashSet::with_capacity(sockets.len());
+        sockets.retain(|socket| seen.insert((socket.inode, socket.local, socket.peer)));
+        sockets
+    }
+
+    pub(super) fn sockets_beside(pid: u32, keep: Keep<'_>) -> io::Result<Sockets> {
+        from_tables(&format!("/proc/{pid}/net"), keep, None)
+    }
+
+    pub(super) fn from_tables(
+        folder: &str,
+        keep: Keep<'_>,
+        refused: Option<io::Error>,
+    ) -> io::Result<Sockets> {
+        let mut sockets = Vec::new();
+        let read = tables::read(folder, |socket| {
+            if keep(&socket) {
+                sockets.push(socket);
+            }
+        });
+        match (read, refused) {
+            (Ok(()), refused) => Ok(Sockets {
+                sockets: once(sockets),
+                source: SocketSource::Proc { refused },
+            }),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(refused)) => {
+                let both = format!("{}; and {}", Chain(&refused), Chain(&error));
+                Err(io::Error::new(error.kind(), both))
+            }
+        }
+    }
+
+    pub(super) fn by_netlink(telling: Telling, keep: Keep<'_>) -> io::Result<Vec<TcpSocket>> {
+        let filter = Filter {
+            states: StateFlags::all(),
+            peer_port: 0,
+            extensions: match telling {
+                Telling::Sockets => ExtensionFlags::empty(),
+                Telling::Transmission => ExtensionFlags::INFO,
+            },
+        };
+        let mut sockets = Vec::new();
+        let mut diag = Diag::open()?;
+        for family in [Family::V4, Family::V6] {
+            let dumped = diag.dump(family, &filter, |found| {
+                let socket = socket(&found);
+                if keep(&socket) {
+                    sockets.push(socket);
+                }
+            });
+            match dumped {
+                // A kernel without IPv6.
+                Err(error) if family == Family::V6 && error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                dumped => dumped?,
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn socket(found: &Found) -> TcpSocket {
+        let state = TcpState::of(found.state);
+        let (received, unacknowledged) = (found.receive_queue, found.send_queue);
+        TcpSocket {
+            state,
+            local: found.ends.local_addr(),
+            peer: found.ends.peer_addr(),
+            inode: Some(u64::from(found.inode)).filter(|inode| *inode != 0),
+            uid: found.uid,
+            queue: SocketQueue::of(state, received, unacknowledged, Some(unacknowledged)),
+            // A listener's has its accept queue in the place of what is unacknowledged and lost.
+            transmission: found.transmission.filter(|_| state != TcpState::Listen),
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::{
+        platform::{by_netlink, from_tables, once, or_tables},
+        *,
+    };
+
+    /// Those of a kind, in one source and in the other.
+    fn both(keep: impl Fn(&TcpSocket) -> bool) -> [Vec<TcpSocket>; 2] {
+        let tables = from_tables("/proc/net", &keep, None).expect("/proc").sockets;
+        let netlink = by_netlink(Telling::Transmission, &keep).unwrap_or_else(|error| {
+            eprintln!("SKIPPED: netlink is refused here: {error}");
+            tables.clone()
+        });
+        [once(netlink), tables]
+    }
+
+    fn without_what_only_netlink_tells(socket: &TcpSocket) -> TcpSocket {
+        let queue = match socket.queue {
+            SocketQueue::Connections { waiting, .. } => SocketQueue::Connections { waiting, limit: None },
+            bytes => bytes,
+        };
+        TcpSocket {
+            transmission: None,
+            queue,
+            ..*socket
+        }
+    }
+
+    #[test]
+    fn a_connection_and_a_listener_are_the_same_in_both_sources() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                eprintln!("SKIPPED: {address} can't be bound");
+                continue;
+            };
+            let at = listener.local_addr().expect("an address");
+            let near = TcpStream::connect(at).expect("connects");
+            let from = near.local_addr().expect("an address");
+
+            // Another that had this port, towards somewhere else, may be in TIME_WAIT still.
+            let is_it = |socket: &TcpSocket| (socket.local, socket.peer) == (from, at);
+            let [netlink, tables] = both(is_it).map(|found| {
+                assert_eq!(found.len(), 1, "{found:?}");
+                found[0]
+            });
+            assert_eq!(netlink.state, TcpState::Established);
+            assert!(netlink.inode.is_some());
+            assert_eq!(without_what_only_netlink_tells(&netlink), tables);
+
+            let listens = |found: Vec<TcpSocket>| {
+                found
+                    .into_iter()
+                    .find(|socket| socket.state == TcpState::Listen)
+                    .expect("the listener")
+            };
+            let [netlink, tables] = both(|socket| socket.local == at).map(listens);
+            // The connection waits to be accepted.
+            assert!(matches!(
+                netlink.queue,
+                SocketQueue::Connections { waiting: 1, .. }
+            ));
+            assert_eq!((netlink.peer.port(), netlink.transmission), (0, None));
+            assert_eq!(without_what_only_netlink_tells(&netlink), tables);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_told_again_is_told_once_and_listeners_that_share_an_address_stay_two() {
+        let socket = |state, inode, port: u16| TcpSocket {
+            inode,
+            ..TcpSocket::new(state, ([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], port).into())
+        };
+        let told = [
+            socket(TcpState::Established, Some(1), 5),
+            socket(TcpState::Established, Some(1), 5),
+            socket(TcpState::CloseWait, Some(1), 5),
+            socket(TcpState::TimeWait, None, 5),
+            socket(TcpState::TimeWait, None, 6),
+            socket(TcpState::TimeWait, None, 5),
+            socket(TcpState::Listen, Some(2), 0),
+            socket(TcpState::Listen, Some(3), 0),
+        ];
+        let once = once(told.to_vec());
+        let kept: Vec<_> = [0, 3, 4, 6, 7].map(|index| told[index]).into();
+        assert_eq!(once, kept);
+    }
+
+    #[test]
+    fn what_cant_be_asked_is_read_from_the_tables_and_both_errors_are_told() {
+        let refused = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        let Sockets { source, .. } = or_tables(refused(), "/proc/net", &|_| false).expect("/proc");
+        let SocketSource::Proc { refused: Some(why) } = source else {
+            panic!("{source:?}")
+        };
+        assert!(why.to_string().contains("sock_diag"), "{why}");
+        let error = or_tables(refused(), "/proc/nowhere", &|_| true).expect_err("no tables");
+        let said = error.to_string();
+        assert!(
+            said.contains("denied") && said.contains("/proc/nowhere/tcp"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_states_have_the_names_that_people_know() {
+        for (number, name) in [
+            (1, "ESTABLISHED"),
+            (6, "TIME_WAIT"),
+            (8, "CLOSE_WAIT"),
+            (10, "LISTEN"),
+        ] {
+            assert_eq!(TcpState::of(number).to_string(), name);
+        }
+        assert_eq!(TcpState::of(200).to_string(), "state 200");
+    }
+}

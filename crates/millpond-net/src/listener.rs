@@ -1,0 +1,597 @@
+//! Listens on an endpoint and accepts streams, of any transport. Sets sockets up, survives what a full machine does to `accept`, and
+//! leaves everything else (limits, deadlines, what is said) to the server.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use millpond_words::{Chain, Span, Storm, Sum};
+use nix::{
+    errno::Errno,
+    sys::stat::{Mode, fchmod},
+};
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    time::{Instant, sleep},
+};
+
+#[cfg(feature = "tls")]
+use super::tls::{ServerTls, TlsError};
+use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
+
+/// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this and `net.core.somaxconn`, 4096 by
+/// default.
+const BACKLOG: u32 = 4096;
+
+/// How long to pause when this process or the machine has no descriptor or no memory left: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it is taken for abandoned.
+const TRIALS: u32 = 4;
+const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
+
+/// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a connection. Accepted sockets inherit it, on which there
+/// are none.
+#[cfg(target_os = "linux")]
+const WITHOUT_SYN: [SockFilter; 4] = [
+    // Load the byte of a TCP header that holds the flags.
+    SockFilter::new(0x30, 0, 0, 13),
+    // If SYN is among them go on at the next, else one further.
+    SockFilter::new(0x45, 0, 1, 0x02),
+    // Keep nothing of it.
+    SockFilter::new(0x06, 0, 0, 0),
+    // Keep all of it.
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
+/// How to listen.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    tcp: TcpOptions,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+    unix_mode: u32,
+}
+
+impl ListenOptions {
+    /// How accepted TCP sockets are set up; `bind` has no meaning here.
+    pub fn tcp_options(mut self, options: TcpOptions) -> Self {
+        self.tcp = options;
+        self
+    }
+
+    /// How TLS endpoints authenticate themselves and their clients. They need it.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The permissions of a Unix socket's file. Default 0600: only this user connects.
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.unix_mode = mode;
+        self
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions {
+            tcp: TcpOptions::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            unix_mode: 0o600,
+        }
+    }
+}
+
+/// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is still this one's.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    #[cfg(not(target_os = "linux"))]
+    tcp: TcpOptions,
+    /// After how many failures in a row that only time mends: the pause doubles with each.
+    pauses: u32,
+    /// How often that has begun.
+    paused: Storm,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    #[cfg(feature = "tls")]
+    Tls(TcpListener, ServerTls),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Listens on `endpoint`. A name must have one address at least; all of them are tried, and the first that can be bound is it.
+    ///
+    /// A Unix socket's file that nobody listens on any more (its server was killed) is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, isn't this machine's or not allowed; the path is in use or can't be written; the endpoint speaks TLS and
+    /// `options` have none.
+    pub async fn bind(endpoint: &Endpoint, options: ListenOptions) -> Result<Listener, ListenError> {
+        let bound = match endpoint {
+            Endpoint::Tcp(at) => bind_tcp(at, &options.tcp).await.map(Kind::Tcp),
+            #[cfg(feature = "tls")]
+            Endpoint::Tls(at) => match options.tls {
+                Some(tls) => bind_tcp(at, &options.tcp)
+                    .await
+                    .map(|listener| Kind::Tls(listener, tls)),
+                None => Err(ListenFailure::NoTlsSettings),
+            },
+            Endpoint::Unix(path) => {
+                let bound = bind_unix(path, options.unix_mode).await;
+                bound.map(|(listener, file)| Kind::Unix(listener, file))
+            }
+        };
+        let kind = bound.map_err(|cause| ListenError {
+            endpoint: endpoint.to_string().into(),
+            cause,
+        })?;
+        Ok(Listener {
+            kind,
+            #[cfg(not(target_os = "linux"))]
+            tcp: options.tcp,
+            pauses: 0,
+            paused: Storm::default(),
+        })
+    }
+
+    /// Where it listens: with the port that the system chose, where 0 was asked for, and the address that a name stood for. What clients
+    /// dial may be another: the name that the certificate is for, an address instead of `0.0.0.0`.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it can't tell.
+    pub fn endpoint(&self) -> io::Result<Endpoint> {
+        Ok(match &self.kind {
+            Kind::Tcp(listener) => Endpoint::from(listener.local_addr()?),
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, _) => {
+                let address = listener.local_addr()?;
+                Endpoint::Tls(HostPort {
+                    host: Host::Address(address.ip()),
+                    port: address.port(),
+                })
+            }
+            Kind::Unix(_, file) => Endpoint::Unix(file.path.clone()),
+        })
+    }
+
+    /// The next connection. Failures that pass are survived: a client that has gone again is skipped; when descriptors or memory are
+    /// used up this warns, pauses (10 ms, doubling to 500 ms), and tries again.
+    ///
+    /// # Errors
+    ///
+    /// Only what will not pass: the listener is broken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost.
+    pub async fn accept(&mut self) -> io::Result<Accepted> {
+        loop {
+            let accepted = match &self.kind {
+                Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Raw::Tcp(stream)),
+                #[cfg(feature = "tls")]
+                Kind::Tls(listener, tls) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(stream, _)| Raw::Tls(stream, tls.clone()))
+                }
+                Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Raw::Unix(stream)),
+            };
+            match accepted {
+                Ok(raw) => {
+                    self.pauses = 0;
+                    return Ok(self.accepted(raw));
+                }
+                Err(error) if has_gone(&error) => {}
+                Err(error) if only_time_mends(&error) => self.pause(&error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// From now on nobody connects who hasn't begun to, so that all the others can be accepted before this is dropped: the kernel resets whom it
+    /// finds in the backlog then. Who would connect is dropped by the kernel, and asks again after a second, when nobody listens any more.
+    /// Where the system can't do that nothing changes: Linux can, for TCP.
+    #[cfg(target_os = "linux")]
+    pub fn lets_nobody_connect(&self) {
+        let listener = match &self.kind {
+            Kind::Tcp(listener) => listener,
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, _) => listener,
+            Kind::Unix(..) => return,
+        };
+        let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
+    }
+
+    /// The next of those that have connected already, as the kernel knows it: the reactor may not have heard of it yet. The kernel is asked once.
+    ///
+    /// # Errors
+    ///
+    /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure, which is out of the backlog then; or it takes
+    /// none out, and comes again. Errors don't tell which: ask on, and not for ever.
+    pub fn accept_at_once(&self) -> io::Result<Accepted> {
+        let accepted = match &self.kind {
+            Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, tls) => accept_tcp(listener).map(|stream| Raw::Tls(stream, tls.clone())),
+            Kind::Unix(listener, _) => accept_from(SockRef::from(listener))
+                .and_then(|socket| UnixStream::from_std(socket.into()))
+                .map(Raw::Unix),
+        };
+        accepted.map(|raw| self.accepted(raw))
+    }
+
+    fn accepted(&self, raw: Raw) -> Accepted {
+        // On Linux it has inherited all that from the listener.
+        #[cfg(not(target_os = "linux"))]
+        if let Some(socket) = raw.tcp() {
+            // It may be closed by now; whoever reads from it will see.
+            let _ = self.tcp.set_up(SockRef::from(socket));
+        }
+        Accepted { raw }
+    }
+
+    async fn pause(&mut self, error: &io::Error) {
+        let pause = FIRST_PAUSE * 2u32.saturating_pow(self.pauses.min(16));
+        if self.pauses == 0 {
+            let now = Instant::now();
+            if let Some(Sum { events, within }) = self.paused.sum_up(now) {
+                tracing::warn!(target: "millpond::net", others = events, within = %Span(within), "accepting has paused several times");
+            }
+            if self.paused.happened(now) {
+                tracing::warn!(target: "millpond::net", error = %Chain(error), "accepting pauses: connections wait in the backlog");
+            }
+        }
+        self.pauses += 1;
+        sleep(pause.min(LONGEST_PAUSE)).await;
+    }
+}
+
+#[cfg(all(any(test, feature = "memory"), target_os = "linux"))]
+#[doc(hidden)]
+impl Listener {
+    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket is one of UDP.
+    pub fn that_only_fails() -> Self {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_nonblocking(true).expect("a socket that can");
+        let socket = std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket));
+        Listener {
+            kind: Kind::Tcp(TcpListener::from_std(socket).expect("a runtime")),
+            pauses: 0,
+            paused: Storm::default(),
+        }
+    }
+}
+
+/// A connection that was accepted; TLS has still to shake hands.
+#[derive(Debug)]
+pub struct Accepted {
+    raw: Raw,
+}
+
+#[derive(Debug)]
+enum Raw {
+    Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(TcpStream, ServerTls),
+    Unix(UnixStream),
+}
+
+impl Raw {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Raw::Tcp(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Raw::Tls(stream, _) => Some(stream),
+            Raw::Unix(_) => None,
+        }
+    }
+}
+
+/// Why a client's handshake failed. Without TLS none does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The TLS handshake failed.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] Box<TlsError>),
+}
+
+impl Accepted {
+    /// Who has connected, where that has an address.
+    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        self.raw.tcp()?.peer_addr().ok()
+    }
+
+    /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side, no TIME_WAIT either.
+    pub fn refuse(self) {
+        if let Some(socket) = self.raw.tcp() {
+            // It may have gone already.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a deadline, and don't await it
+    /// between two accepts: a client may take as long as it likes.
+    ///
+    /// # Errors
+    ///
+    /// The handshake failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it closes the connection.
+    pub async fn into_stream(self) -> Result<Stream, HandshakeError> {
+        match self.raw {
+            Raw::Tcp(stream) => Ok(stream.into()),
+            #[cfg(feature = "tls")]
+            Raw::Tls(stream, tls) => {
+                let stream = tls.accept(stream).await.map_err(Box::new)?;
+                Ok(tokio_rustls::TlsStream::Server(stream).into())
+            }
+            Raw::Unix(stream) => Ok(stream.into()),
+        }
+    }
+}
+
+fn accept_from(listener: SockRef<'_>) -> io::Result<Socket> {
+    let (socket, _) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn accept_tcp(listener: &TcpListener) -> io::Result<TcpStream> {
+    TcpStream::from_std(accept_from(SockRef::from(listener))?.into())
+}
+
+async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, ListenFailure> {
+    let addresses: Vec<_> = match &at.host {
+        Host::Address(address) => vec![(*address, at.port).into()],
+        Host::Name(name) => {
+            let found = tokio::net::lookup_host((name.as_str(), at.port)).await;
+            found.map_err(ListenFailure::Resolve)?.collect()
+        }
+    };
+    let mut failure = ListenFailure::NoAddress;
+    for address in addresses {
+        let listen = || {
+            let socket = match address {
+                std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // What lingers in TIME_WAIT from before a restart mustn't keep the port.
+            socket.set_reuseaddr(true)?;
+            options.set_buffers(SockRef::from(&socket))?;
+            options.set_up(SockRef::from(&socket))?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        match listen() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = ListenFailure::Socket(error),
+        }
+    }
+    Err(failure)
+}
+
+/// The file is made with its permissions, so that there is no moment at which somebody else could connect.
+async fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Linux takes the mode of the socket, less the umask, for its file.
+    fchmod(&socket, Mode::from_bits_truncate(mode)).map_err(io::Error::from)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error.into());
+        }
+        remove_abandoned(path, &address).await?;
+        socket.bind(&address)?;
+    }
+    let file = SocketFile::at(path)?;
+    if fs::symlink_metadata(path)?.permissions().mode() & 0o777 != mode & 0o777 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.listen(i32::try_from(BACKLOG).expect("a small number"))?;
+    let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?;
+    Ok((listener, file))
+}
+
+/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is somebody's.
+///
+/// One that is bound and is only just about to listen refuses as well, so it is asked several times, over some milliseconds; and it must be
+/// the same file all the time.
+async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(ListenFailure::NotASocket);
+    }
+    let taken = || ListenFailure::Socket(io::ErrorKind::AddrInUse.into());
+    // Its inode's number is free again as soon as it is removed; its age tells a new file from this one.
+    let identity =
+        || fs::symlink_metadata(path).map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()));
+    let found = identity()?;
+    for trial in 0..TRIALS {
+        if trial > 0 {
+            sleep(BETWEEN_TRIALS).await;
+        }
+        let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        caller.set_nonblocking(true)?;
+        match caller.connect(address) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            // Connected, or its backlog is full.
+            Ok(()) => return Err(taken()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(taken()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if identity()? != found {
+        return Err(taken());
+    }
+    Ok(fs::remove_file(path)?)
+}
+
+/// A Unix socket's file, removed with its listener.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another listener may have taken the path since.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(SocketFile {
+            path: path.to_owned(),
+            identity: SocketFile::identity_of(path)?,
+        })
+    }
+
+    fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if SocketFile::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The client gave up before it was accepted, a firewall forbids it, or the network says something about it (accept(2): treat like EAGAIN).
+fn has_gone(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    #[cfg(target_os = "linux")]
+    if errno == Some(Errno::ENONET) {
+        return true;
+    }
+    matches!(
+        errno,
+        Some(
+            Errno::ECONNABORTED
+                | Errno::ECONNRESET
+                | Errno::EINTR
+                | Errno::EPERM
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::ENETDOWN
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+        )
+    )
+}
+
+/// No descriptor or no memory is left.
+fn only_time_mends(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future,
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_just_connected_is_accepted_before_the_reactor_knows() {
+        let path = std::env::temp_dir().join(format!("millpond-backlog-{}", std::process::id()));
+        let tcp = Endpoint::Tcp(HostPort {
+            host: Host::Address(std::net::Ipv4Addr::LOCALHOST.into()),
+            port: 0,
+        });
+        for endpoint in [tcp, Endpoint::Unix(path)] {
+            let bound = Listener::bind(&endpoint, ListenOptions::default()).await;
+            let mut listener = bound.expect("a listener");
+            // From here on nothing is awaited, so the reactor has no turn.
+            let is_known = |listener: &mut Listener| {
+                pin!(listener.accept()).poll(&mut Context::from_waker(Waker::noop()))
+            };
+            assert!(is_known(&mut listener).is_pending(), "nobody is there");
+            let _client = match listener.endpoint().expect("an endpoint") {
+                Endpoint::Unix(path) => {
+                    Socket::from(std::os::unix::net::UnixStream::connect(path).expect("it listens"))
+                }
+                at => {
+                    let at = at.to_string();
+                    let address = at.trim_start_matches("tcp://");
+                    Socket::from(std::net::TcpStream::connect(address).expect("it listens"))
+                }
+            };
+            assert!(is_known(&mut listener).is_pending(), "the reactor hasn't heard");
+            assert!(listener.accept_at_once().is_ok());
+            let next = listener.accept_at_once().map_err(|error| error.kind());
+            assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_error_that_takes_nobody_out_of_the_backlog_is_answered_each_time() {
+        let listener = Listener::that_only_fails();
+        for _ in 0..3 {
+            let error = listener.accept_at_once().expect_err("it can't accept");
+            assert!(has_gone(&error), "{error}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn whoever_has_connected_is_accepted_when_nobody_connects_any_more() {
+        use std::{
+            io::{Read, Write},
+            net::TcpStream,
+        };
+
+        let any = "127.0.0.1:0".parse().expect("an endpoint");
+        let bound = Listener::bind(&any, ListenOptions::default()).await;
+        let listener = bound.expect("a listener");
+        let Ok(Endpoint::Tcp(at)) = listener.endpoint() else {
+            panic!("it has a port");
+        };
+        let address = ([127, 0, 0, 1], at.port).into();
+        let mut early = TcpStream::connect(address).expect("it listens");
+        listener.lets_nobody_connect();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        let late = late.map_err(|error| error.kind());
+        assert_eq!(late.unwrap_err(), io::ErrorKind::TimedOut, "it isn't answered");
+        let accepted = listener.accept_at_once().expect("the early one");
+        assert!(listener.accept_at_once().is_err(), "and no other");
+        drop(listener);
+        // What is accepted isn't reset, and carries bytes.
+        early.write_all(b"1").expect("it is open");
+        let mut stream = accepted.into_stream().await.expect("no TLS");
+        let mut byte = [0];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte)
+            .await
+            .expect("a byte");
+        drop(stream);
+        assert_eq!((byte, early.read(&mut [0]).expect("an end")), (*b"1", 0));
+    }
+}

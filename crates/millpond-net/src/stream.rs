@@ -1,0 +1,365 @@
+//! One type for the streams of all transports: read, written, and looked at while it lies idle. Knows nothing of what is sent on it.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+/// A connected TCP, TLS or Unix socket.
+///
+/// Reads and writes are unbuffered (but for what TLS must hold): each is a system call, so write a request in one piece.
+pub struct Stream(Kind);
+
+enum Kind {
+    Tcp(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    Unix(UnixStream),
+    #[cfg(any(test, feature = "memory"))]
+    Memory(super::memory::MemoryStream),
+}
+
+/// What an idle stream shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing has arrived.
+    Quiet,
+    /// Something has, and it has been read: the stream is of no use any more.
+    Bytes,
+    /// The peer has closed its side.
+    Closed,
+    /// The connection is broken: reset, given up by the kernel, or no TLS any more.
+    Broken,
+}
+
+impl Stream {
+    /// The address of this side, where it has one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    /// The address of the other side, where it has one.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    /// The TCP socket, also of a TLS stream, to set options on. Reading or writing it directly breaks a TLS stream.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            Kind::Tcp(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => Some(stream.get_ref().0),
+            Kind::Unix(_) => None,
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(_) => None,
+        }
+    }
+
+    /// The Unix socket, to ask who is at the other end ([`UnixStream::peer_cred`]).
+    pub fn unix(&self) -> Option<&UnixStream> {
+        match &self.0 {
+            Kind::Unix(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The TLS session, where there is one: its version, cipher, ALPN protocol and the peer's certificates.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&rustls::CommonState> {
+        match &self.0 {
+            Kind::Tls(stream) => Some(stream.get_ref().1),
+            _ => None,
+        }
+    }
+
+    /// Reads what has arrived already, without waiting. As long as the reactor has seen nothing arrive this makes no system call.
+    ///
+    /// On a TLS stream session tickets and key updates are digested on the way, and are no data.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has arrived; [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
+    /// into which nothing could be told from the end; else what broke the connection.
+    #[inline]
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match &mut self.0 {
+            Kind::Tcp(stream) => stream.try_read(buffer),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => match &mut **stream {
+                tokio_rustls::TlsStream::Client(stream) => {
+                    let (socket, session) = stream.get_mut();
+                    super::tls::idle::try_read(socket, session, buffer)
+                }
+                tokio_rustls::TlsStream::Server(stream) => {
+                    let (socket, session) = stream.get_mut();
+                    super::tls::idle::try_read(socket, session, buffer)
+                }
+            },
+            Kind::Unix(stream) => stream.try_read(buffer),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Waits until something has arrived on the socket or the connection has ended. It may be wrong: read, and if there is nothing wait
+    /// again. What TLS has deciphered already is no longer the socket's to report: read before waiting, as [`poll_look`](Stream::poll_look)
+    /// does.
+    ///
+    /// Only the waker of the last call is called.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Kind::Tcp(stream) => stream.poll_read_ready(cx),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+            Kind::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Looks at the stream while nothing should arrive on it. No system call unless the reactor has seen something arrive.
+    pub fn look(&mut self) -> Sight {
+        match self.try_read(&mut [0]) {
+            Ok(0) => Sight::Closed,
+            Ok(_) => Sight::Bytes,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Sight::Quiet,
+                // TLS, ended without a farewell: what was idle has lost nothing by that.
+                io::ErrorKind::UnexpectedEof => Sight::Closed,
+                _ => Sight::Broken,
+            },
+        }
+    }
+
+    /// Looks at the stream, and arranges to be woken when there is something to see. Never answers [`Sight::Quiet`].
+    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Sight> {
+        loop {
+            // What TLS has deciphered already is no longer the socket's to report.
+            match self.look() {
+                Sight::Quiet => {}
+                seen => return Poll::Ready(seen),
+            }
+            // The waker must be the last to be registered, for a look may leave another.
+            if ready!(self.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(Sight::Broken);
+            }
+        }
+    }
+
+    /// Whether the kernel holds bytes, or an end, that nobody has read: a system call, which asks the kernel itself and not the reactor.
+    pub fn has_unread(&self) -> bool {
+        self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
+    }
+
+    /// Whether the connection has ended in both directions: reset, given up by the kernel, or closed by a peer that takes nothing any more. A
+    /// peer that has only closed its sending side isn't gone. A system call; nothing is read, and nothing that a later read would tell is lost.
+    pub fn is_gone(&self) -> bool {
+        self.ask(PollFlags::empty())
+            .intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+    }
+
+    /// Whether what is written next waits for what follows it, the end above all, to leave in one packet with that; for 200 ms at most.
+    pub fn hold_back(&self, holds_back: bool) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.tcp() {
+            // It is a help: without it they leave one after the other.
+            let _ = socket2::SockRef::from(socket).set_tcp_cork(holds_back);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = holds_back;
+    }
+
+    /// Acknowledges what has arrived now, where the kernel would wait for up to 40 ms.
+    pub fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = self.tcp() {
+            // It is a help: without it the rest comes later.
+            let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
+        }
+    }
+
+    /// poll(2), without waiting.
+    fn ask(&self, events: PollFlags) -> PollFlags {
+        #[cfg(any(test, feature = "memory"))]
+        if let Kind::Memory(_) = &self.0 {
+            return PollFlags::empty();
+        }
+        let mut asked = [PollFd::new(self.as_fd(), events)];
+        match poll(&mut asked, PollTimeout::ZERO) {
+            Ok(_) => asked[0].revents().unwrap_or(PollFlags::empty()),
+            Err(_) => PollFlags::empty(),
+        }
+    }
+
+    /// Says farewell where the transport has one (TLS's close_notify), as far as the socket takes it at once; then closes.
+    pub fn close(self) {
+        #[cfg(feature = "tls")]
+        if let Kind::Tls(mut stream) = self.0 {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let farewell = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx));
+            // Whatever this task has done before, its budget is no reason to leave without a word; but if the socket's buffer is full
+            // the peer isn't reading, and will not miss it.
+            let farewell = std::pin::pin!(tokio::task::coop::unconstrained(farewell));
+            let _ = farewell.poll(&mut cx);
+        }
+    }
+
+    /// Closes at once. What the kernel hasn't delivered yet is forgotten, where it would go on trying for a minute, and the peer sees a reset.
+    pub fn abort(self) {
+        if let Some(socket) = self.tcp() {
+            // If the kernel can't be told, it will go on trying.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Stream(Kind::Tcp(stream))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Stream(Kind::Unix(stream))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<tokio_rustls::TlsStream<TcpStream>> for Stream {
+    fn from(stream: tokio_rustls::TlsStream<TcpStream>) -> Self {
+        Stream(Kind::Tls(Box::new(stream)))
+    }
+}
+
+#[cfg(any(test, feature = "memory"))]
+impl From<super::memory::MemoryStream> for Stream {
+    fn from(stream: super::memory::MemoryStream) -> Self {
+        Stream(Kind::Memory(stream))
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Tcp(stream) => stream.as_fd(),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => stream.get_ref().0.as_fd(),
+            Kind::Unix(stream) => stream.as_fd(),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(_) => unreachable!("a stream in memory has no descriptor"),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    #[inline]
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Kind::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.0 {
+            Kind::Tcp(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => stream.is_write_vectored(),
+            Kind::Unix(stream) => stream.is_write_vectored(),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match &self.0 {
+            Kind::Tcp(_) => "tcp",
+            #[cfg(feature = "tls")]
+            Kind::Tls(_) => "tls",
+            Kind::Unix(_) => "unix",
+            #[cfg(any(test, feature = "memory"))]
+            Kind::Memory(_) => "memory",
+        };
+        let mut shown = f.debug_struct("Stream");
+        shown.field("transport", &transport);
+        if let (Some(local), Some(peer)) = (self.local_addr(), self.peer_addr()) {
+            shown.field("local", &local).field("peer", &peer);
+        }
+        shown.finish()
+    }
+}

@@ -1,0 +1,427 @@
+//! Errors: what was attempted, for how long, in what circumstances, and what the cause is.
+//!
+//! An error that has a source leaves the source's text to it; [`Chain`] puts them together for people. What an error holds
+//! without being caused by it (the last failed dial of a caller who waited too long) is in its text, causes included.
+
+use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
+
+use super::{Eviction, state::DialCause};
+use millpond_words::{Ago, Chain, Span, Thousands};
+
+/// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// The pool has been closed, or its last handle dropped.
+    #[error("the pool is closed")]
+    Closed,
+    /// The pool is being drained: callers that wait are served, new ones are not.
+    #[error("the pool is being drained and takes no new callers")]
+    Draining,
+    /// The runtime on which the pool was built has ended, and with it all that dials and keeps time. Build the pool on a runtime that
+    /// lives as long as the pool is used.
+    #[error("the runtime that the pool was built on has ended; build the pool on one that outlives its use")]
+    RuntimeEnded,
+    /// As many callers wait as may.
+    #[error("as many callers wait as may: {waiting}, and max_waiting is {max_waiting}")]
+    Full {
+        /// How many wait.
+        waiting: usize,
+        /// How many may.
+        max_waiting: u32,
+    },
+    /// A pipelined client's waiting requests hold as many bytes as may.
+    #[error(
+        "the requests that wait for a place hold {} bytes, this one has {}, and max_waiting_bytes is {}; raise max_waiting_bytes, or send \
+         less at once",
+        Thousands(*.waiting_bytes as u64),
+        Thousands(*.request as u64),
+        Thousands(*.max_waiting_bytes as u64)
+    )]
+    FullOfBytes {
+        /// How many bytes those hold that wait.
+        waiting_bytes: usize,
+        /// How many this one has, framed.
+        request: usize,
+        /// How many may wait: [the setting](crate::client::Pipelining::max_waiting_bytes).
+        max_waiting_bytes: usize,
+    },
+    /// The deadline passed. What the pool looked like at that moment says why.
+    #[error("acquire timed out after {}", .0)]
+    TimedOut(Box<Circumstances>),
+    /// No connection is live, and dials have been failing for longer than `outage_grace`.
+    #[error(
+        "the endpoint is unavailable: dials have failed, {failures} in a row, the last {}",
+        Ago(*.ago)
+    )]
+    Unavailable {
+        /// How many dials in a row have failed, early deaths included.
+        failures: u32,
+        /// How long ago the last one failed.
+        ago: Duration,
+        /// Why.
+        #[source]
+        cause: DialError,
+    },
+    /// [`Pool::try_acquire`](super::Pool::try_acquire) found nothing that could be lent without waiting.
+    #[error("no connection is idle")]
+    NoneIdle,
+    /// A blocking acquire would have to wait on a thread that runs asynchronous tasks, and so would stop those that it waits for. Await
+    /// the acquire there, or move the blocking code to `spawn_blocking`.
+    #[error(
+        "a blocking acquire would stop the runtime whose thread this is; await it, or use spawn_blocking"
+    )]
+    WouldBlockRuntime,
+}
+
+/// A pool at the moment when a caller's deadline passed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Circumstances {
+    /// How long the caller has waited.
+    pub waited: Duration,
+    /// The setting.
+    pub max_size: u32,
+    /// Connections lent, or granted and not yet picked up.
+    pub active: usize,
+    /// Connections nobody has.
+    pub idle: usize,
+    /// Dials under way.
+    pub connecting: usize,
+    /// Connections being probed or reset.
+    pub checking: usize,
+    /// Connections being closed.
+    pub closing: usize,
+    /// The one lent for longest: for how long, and where it was acquired.
+    pub longest: Option<(Duration, &'static Location<'static>)>,
+    /// How many of the lent ones were acquired by the task that waits: if all are, it waits for itself.
+    pub by_this_task: usize,
+    /// The same where an acquire outside of any task waits, as in the body of `#[tokio::main]`: how many were acquired on its thread, outside
+    /// of any task as well.
+    pub by_this_thread: usize,
+    /// Callers that still wait, without this one.
+    pub waiting: usize,
+    /// The pool is paused: nobody is served.
+    pub paused: bool,
+    /// The last dial that failed: how long ago, and why.
+    pub last_failure: Option<(Duration, DialError)>,
+}
+
+impl fmt::Display for Circumstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} of {} active",
+            Span(self.waited),
+            self.active,
+            self.max_size
+        )?;
+        if let Some((lent_for, place)) = self.longest {
+            write!(f, " (longest {}, acquired at {place}", Span(lent_for))?;
+            if self.by_this_task > 0 {
+                write!(f, "; {} by this task", self.by_this_task)?;
+            }
+            if self.by_this_thread > 0 {
+                write!(f, "; {} on this thread, outside of tasks", self.by_this_thread)?;
+            }
+            f.write_str(")")?;
+        }
+        for (count, what) in [
+            (self.idle, "idle"),
+            (self.connecting, "connecting"),
+            (self.checking, "being checked"),
+            (self.closing, "closing"),
+            (self.waiting, "waiting"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        if self.paused {
+            f.write_str(", the pool is paused")?;
+        }
+        LastFailed(&self.last_failure).fmt(f)
+    }
+}
+
+/// Why there is no connection: a dial that failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DialError {
+    /// [`Connector::connect`](super::Connector::connect) or [`on_connect`](super::Connector::on_connect) said so: the
+    /// [`source`](Error::source) is the connector's own error.
+    Failed(Arc<dyn Error + Send + Sync>),
+    /// It took longer than `connect_timeout`.
+    TimedOut {
+        /// The setting.
+        limit: Duration,
+        /// What it was doing then, as it told [`dial_phase`](super::dial_phase).
+        phase: Option<&'static str>,
+    },
+    /// The connector panicked.
+    Panicked,
+    /// Dials succeed, but what they open dies before it has served once: a listener that accepts and hangs up.
+    DiedEarly(Eviction),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Failed(_) => f.write_str("the dial failed"),
+            DialError::TimedOut { limit, phase } => {
+                write!(f, "no answer within {}", Span(*limit))?;
+                match phase {
+                    Some(phase) => write!(f, ", while {phase}"),
+                    None => Ok(()),
+                }
+            }
+            DialError::Panicked => f.write_str("the connector panicked"),
+            DialError::DiedEarly(reason) => {
+                write!(
+                    f,
+                    "connected, but the connection died before it first served: {reason}"
+                )
+            }
+        }
+    }
+}
+
+impl Error for DialError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // What is in the `Arc`: an `Arc` is an error as well, and of no type that anybody looks for.
+            DialError::Failed(error) => Some(&**error),
+            DialError::TimedOut { .. } | DialError::Panicked | DialError::DiedEarly(_) => None,
+        }
+    }
+}
+
+impl DialError {
+    /// For people who know that it was a dial: the connector's own error with its causes, or why there is none.
+    pub fn cause(&self) -> Chain<'_> {
+        match self {
+            DialError::Failed(error) => Chain(&**error),
+            other => Chain(other),
+        }
+    }
+}
+
+/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken, for judging runs a connector's code.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub(crate) error: DialError,
+    pub(crate) refused: bool,
+}
+
+impl From<Eviction> for Judged {
+    fn from(reason: Eviction) -> Self {
+        Judged {
+            error: DialError::DiedEarly(reason),
+            refused: false,
+        }
+    }
+}
+
+impl DialCause for Judged {
+    fn refused(&self) -> bool {
+        self.refused
+    }
+}
+
+/// Why [`Builder::build`](super::Builder::build) made no pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// There is no runtime here for dials and upkeep.
+    #[error(
+        "a pool needs a tokio runtime to dial on: build it inside one, or name one with Builder::runtime"
+    )]
+    NoRuntime,
+    /// The runtime has no timer.
+    #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
+    NoTimer,
+}
+
+/// A setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}, and must be {allowed}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Its name.
+    pub setting: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl InvalidSetting {
+    /// Of this setting, which was given this value, and which values it may have.
+    pub fn new(setting: &'static str, value: String, allowed: impl Into<String>) -> Self {
+        InvalidSetting {
+            setting,
+            value,
+            allowed: allowed.into(),
+        }
+    }
+}
+
+/// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
+///
+/// It says what the error in it says, and has that one's sources. What holds an error without being one, as `Box<dyn Error>` and
+/// `anyhow::Error`, has no sources to pass on: see [`flatten`](WithError::flatten).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WithError<E> {
+    /// There was no connection.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The closure failed; its connection has been discarded.
+    #[error(transparent)]
+    Exchange(E),
+}
+
+impl<E: From<AcquireError>> WithError<E> {
+    /// The closure's error, or that there was no connection as an error of the same type.
+    ///
+    /// ```
+    /// # use millpond_pool::{AcquireError, WithError};
+    /// # type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+    /// let failed: Result<(), WithError<BoxedError>> = Err(WithError::Acquire(AcquireError::Closed));
+    /// let failed: Result<(), BoxedError> = failed.map_err(WithError::flatten);
+    /// assert_eq!(failed.unwrap_err().to_string(), "the pool is closed");
+    /// ```
+    pub fn flatten(self) -> E {
+        match self {
+            WithError::Acquire(error) => error.into(),
+            WithError::Exchange(error) => error,
+        }
+    }
+}
+
+/// Why [`Pool::ready`](super::Pool::ready) gave up.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "not ready after {}: {live} of {min_idle} connections{}{}",
+    Span(*.waited),
+    if *.closed { ", and the pool takes no callers any more" } else { "" },
+    LastFailed(.last_failure)
+)]
+#[non_exhaustive]
+pub struct NotReady {
+    /// How long it has waited.
+    pub waited: Duration,
+    /// How many connections there are.
+    pub live: usize,
+    /// How many there should be: `min_idle`, or `max_size` if that is smaller.
+    pub min_idle: usize,
+    /// The last dial that failed: how long ago, and why.
+    pub last_failure: Option<(Duration, DialError)>,
+    /// The pool doesn't take callers any more.
+    pub closed: bool,
+}
+
+struct LastFailed<'e>(&'e Option<(Duration, DialError)>);
+
+impl fmt::Display for LastFailed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((ago, error)) => write!(f, ", last dial failed {}: {}", Ago(*ago), error.cause()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What [`Pool::close`](super::Pool::close) and [`Pool::drain`](super::Pool::drain) had to leave behind at their deadline. What is
+/// still lent is closed when it comes back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{lent} still lent{} after {}{}", StillWaiting(*.waiting), Span(*.waited), Longest(.longest))]
+#[non_exhaustive]
+pub struct StillLent {
+    /// How long it has waited.
+    pub waited: Duration,
+    /// How many connections are still lent.
+    pub lent: usize,
+    /// How many callers were still waiting, and have been told that the pool is closed.
+    pub waiting: usize,
+    /// The one lent for longest: for how long, and where it was acquired.
+    pub longest: Option<(Duration, &'static Location<'static>)>,
+}
+
+struct StillWaiting(usize);
+
+impl fmt::Display for StillWaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            waiting => write!(f, ", {waiting} still waiting"),
+        }
+    }
+}
+
+struct Longest<'e>(&'e Option<(Duration, &'static Location<'static>)>);
+
+impl fmt::Display for Longest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((lent_for, place)) => {
+                write!(f, ", the longest for {}, acquired at {place}", Span(*lent_for))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_waiting_bytes_are_told_with_what_to_try() {
+        let full = AcquireError::FullOfBytes {
+            waiting_bytes: 67_108_000,
+            request: 1_500,
+            max_waiting_bytes: 67_108_864,
+        };
+        assert_eq!(
+            full.to_string(),
+            "the requests that wait for a place hold 67,108,000 bytes, this one has 1,500, and max_waiting_bytes is 67,108,864; \
+             raise max_waiting_bytes, or send less at once"
+        );
+    }
+
+    #[test]
+    fn a_timeout_says_why() {
+        let here = Location::caller();
+        let circumstances = Circumstances {
+            waited: Duration::from_secs(5),
+            max_size: 10,
+            active: 10,
+            idle: 0,
+            connecting: 0,
+            checking: 0,
+            closing: 0,
+            longest: Some((Duration::from_millis(4_900), here)),
+            by_this_task: 1,
+            by_this_thread: 0,
+            waiting: 37,
+            paused: false,
+            last_failure: Some((
+                Duration::from_secs(2),
+                DialError::Failed(Arc::from(Box::<dyn Error + Send + Sync>::from(
+                    "connection refused",
+                ))),
+            )),
+        };
+        assert_eq!(
+            AcquireError::TimedOut(Box::new(circumstances)).to_string(),
+            format!(
+                "acquire timed out after 5 s: 10 of 10 active (longest 4.9 s, acquired at {here}; 1 by this task), \
+                 37 waiting, last dial failed 2 s ago: connection refused"
+            )
+        );
+    }
+}

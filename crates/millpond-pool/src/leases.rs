@@ -1,0 +1,87 @@
+//! What millpond's own clients ask of a pool, beside what everybody may: to hold connections for long without being a handle that
+//! keeps the pool open, and to learn when the pool wants them back.
+
+use std::{panic::Location, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use tokio::sync::futures::Notified;
+
+use crate::{
+    Acquire, AcquireError, Connector, Slot,
+    lender::Lender,
+    runtime::Runtime,
+    state::{Recall, Refusal},
+};
+
+/// A way to lease connections that doesn't keep the pool open.
+pub struct Leases<C: Connector>(Arc<Lender<C>>);
+
+/// What the pool wants of those who hold its connections.
+#[derive(Debug)]
+pub struct Wants {
+    /// Why nobody new is served, if so.
+    pub refusal: Option<Refusal>,
+    /// The setting, as last resized.
+    pub max_size: u32,
+    /// Whether it wants each of the slots back, in their order.
+    pub recalls: Vec<Recall>,
+}
+
+impl<C: Connector> Leases<C> {
+    pub(crate) fn new(lender: &Arc<Lender<C>>) -> Self {
+        Leases(Arc::clone(lender))
+    }
+
+    /// The pool's connector.
+    #[inline]
+    pub fn connector(&self) -> &C {
+        &self.0.connector
+    }
+
+    /// Where the pool's tasks run.
+    #[inline]
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// An acquire on behalf of this place in the source.
+    pub fn acquire(&self, place: &'static Location<'static>) -> Acquire<'_, C> {
+        Acquire::new(&self.0, place)
+    }
+
+    /// How often a verb has been spoken: who holds connections for long compares it with what it was.
+    #[inline]
+    pub fn verbs(&self) -> u64 {
+        self.0.verbs.load(Ordering::Acquire)
+    }
+
+    /// Ends with the next verb.
+    pub fn verb_spoken(&self) -> Notified<'_> {
+        self.0.verb_spoken.notified()
+    }
+
+    /// Why nobody new is served, if so.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.0.lock().refusal()
+    }
+
+    /// What the pool wants, all of it at one moment.
+    pub fn wants(&self, slots: impl Iterator<Item = Slot>) -> Wants {
+        let pool = self.0.lock();
+        Wants {
+            refusal: pool.refusal(),
+            max_size: pool.config().max_size,
+            recalls: slots.map(|slot| pool.recall(slot.at, slot.number)).collect(),
+        }
+    }
+
+    /// The error of a caller who isn't served.
+    pub fn explain(&self, refusal: Refusal, waited: Duration) -> AcquireError {
+        self.0.explain(refusal, waited, None)
+    }
+}
+
+impl<C: Connector> std::fmt::Debug for Leases<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Leases").field(&self.0.name).finish()
+    }
+}

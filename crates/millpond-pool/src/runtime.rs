@@ -1,0 +1,186 @@
+//! The runtime that a pool lives on: where its tasks are spawned, who can stop them, and how upkeep is woken.
+
+use std::{
+    future::Future,
+    panic::catch_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, Sleep, Timeout},
+};
+
+use super::{state::ConnectionNumber, sync::Mutex};
+
+/// Spawns the pool's tasks and remembers those that closing the pool must stop.
+#[derive(Debug)]
+pub struct Runtime {
+    handle: tokio::runtime::Handle,
+    /// It has no threads of its own.
+    is_driven_by_callers: bool,
+    /// Dials and checks under way. Closers aren't here: they are bounded by `close_timeout`, and stopping them leaks nothing.
+    stoppable: Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+impl Runtime {
+    /// This runtime.
+    pub fn new(handle: tokio::runtime::Handle) -> Self {
+        let flavor = handle.runtime_flavor();
+        Runtime {
+            handle,
+            is_driven_by_callers: flavor == tokio::runtime::RuntimeFlavor::CurrentThread,
+            stoppable: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Spawns a task that ends by itself soon. On a runtime that is shutting down it is dropped at once.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle.spawn(task));
+    }
+
+    /// Spawns a task that its owner stops.
+    pub fn spawn_owned(&self, task: impl Future<Output = ()> + Send + 'static) -> tokio::task::AbortHandle {
+        self.handle.spawn(task).abort_handle()
+    }
+
+    /// Spawns a task that [`Runtime::stop`] stops.
+    pub(crate) fn spawn_stoppable(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the pool.
+        let handle = self.handle.spawn(task).abort_handle();
+        let mut stoppable = self.stoppable.lock();
+        stoppable.retain(|task| !task.is_finished());
+        stoppable.push(handle);
+    }
+
+    /// Stops dials and checks: their futures are dropped, soon.
+    pub(crate) fn stop(&self) {
+        let stoppable = std::mem::take(&mut *self.stoppable.lock());
+        for task in stoppable {
+            task.abort();
+        }
+    }
+
+    /// Whether this is called within a runtime, whichever.
+    pub(crate) fn is_here() -> bool {
+        tokio::runtime::Handle::try_current().is_ok()
+    }
+
+    /// Tokio's `timeout_at`, which outside a runtime takes the timer of the pool's own.
+    pub fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
+        let _entered = (!Runtime::is_here()).then(|| self.handle.enter());
+        tokio::time::timeout_at(deadline, future)
+    }
+
+    /// The runtime in this context; where there is none, the pool's own.
+    pub fn here(&self) -> tokio::runtime::Handle {
+        tokio::runtime::Handle::try_current().unwrap_or_else(|_| self.handle.clone())
+    }
+
+    /// A timer of the runtime in this context; where there is none, or it has no timers, of the pool's own, which has.
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        let here = Runtime::is_here().then(|| timer(deadline)).flatten();
+        here.unwrap_or_else(|| {
+            let _entered = self.handle.enter();
+            tokio::time::sleep_until(deadline)
+        })
+    }
+
+    /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody blocks on a runtime
+    /// that has no threads of its own, and that may not be this caller's.
+    #[inline]
+    pub fn may_stand_still(&self) -> bool {
+        self.is_driven_by_callers
+            && tokio::runtime::Handle::try_current().is_ok_and(|here| here.id() != self.handle.id())
+    }
+}
+
+/// What wakes upkeep before its tick: a plan that changed, or an idle connection that has something to say.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    rung: Notify,
+    /// Idle connections whose watch reported something: slot and number.
+    spoke: Mutex<Vec<(u32, ConnectionNumber)>>,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Bell {
+            rung: Notify::new(),
+            spoke: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        self.rung.notify_one();
+    }
+
+    pub(crate) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// A connection has something to say. While others do that haven't been asked yet, upkeep has been rung for already.
+    fn report(&self, at: u32, number: ConnectionNumber) {
+        let mut spoke = self.spoke.lock();
+        spoke.push((at, number));
+        let is_first = spoke.len() == 1;
+        drop(spoke);
+        if is_first {
+            self.ring();
+        }
+    }
+
+    /// The connections that have reported something since the last call.
+    pub(crate) fn take_spoken(&self) -> Vec<(u32, ConnectionNumber)> {
+        std::mem::take(&mut *self.spoke.lock())
+    }
+}
+
+/// The waker that an idle connection is given.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    bell: Arc<Bell>,
+    at: u32,
+    number: ConnectionNumber,
+    reported: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(bell: &Arc<Bell>, at: u32, number: ConnectionNumber) -> Self {
+        Watch {
+            bell: Arc::clone(bell),
+            at,
+            number,
+            reported: AtomicBool::new(false),
+        }
+    }
+
+    /// A look begins: from here on it reports again.
+    ///
+    /// What was called before this and went unreported has left its mark on the connection, and the look must see that: hence the ordering,
+    /// here and in the report.
+    pub(crate) fn listen(&self) {
+        self.reported.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl std::task::Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // One report until the next look: a connection that is lent meanwhile may wake this as often as it likes.
+        if !self.reported.swap(true, Ordering::AcqRel) {
+            self.bell.report(self.at, self.number);
+        }
+    }
+}
+
+/// A timer of the runtime in this context, if that has any. Tokio tells by a panic alone.
+pub(crate) fn timer(deadline: Instant) -> Option<tokio::time::Sleep> {
+    catch_unwind(|| tokio::time::sleep_until(deadline)).ok()
+}

@@ -1,0 +1,314 @@
+//! What failed dials mean: when the next one may start, and from when on callers are told instead of kept waiting.
+//!
+//! ```text
+//!              failed dial           a dial fails that began after the grace's end
+//!   reachable ─────────────▶ failing ─────────────────────────────────────────────▶ dark
+//!       ▲                     │  ▲                                                   │
+//!       └─────────────────────┘  └───────────────────────────────────────────────────┘
+//!        a connection is proven                      a dial succeeds
+//! ```
+//!
+//! While *failing*, one dial at a time, paced by the backoff: exponential, with full jitter (Brooker, "Exponential Backoff
+//! And Jitter", AWS Architecture Blog, 2015); while callers wait it is capped, by less where nothing listens, for such a dial costs
+//! nobody anything, than where something accepts and then fails. A successful dial alone doesn't end that, for a listener that accepts and hangs up also
+//! makes dials succeed: a connection must be *proven*, by its first clean release or by a tick spent idle.
+//!
+//! What is told of all that in the log is decided here as well: the first failure, then sums at intervals that grow, then the end.
+//!
+//! What happens in one instant is told by several dials: four that are refused together, sixteen connections that die together. Only
+//! the first of them makes the next wait longer; dials that began before it was counted say the same thing again.
+//!
+//! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers wait, and the endpoint is dialled at least
+//! every fifth of it: a dial that gives no answer for so long keeps no other from being started beside it. When it is over the endpoint is
+//! dialled once more before anybody is told: an endpoint that is back within the grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
+
+use std::time::Duration;
+
+use super::{DialCause, OutageNews, moment::Moment, slots::ConnectionNumber};
+use crate::config::Backoff;
+
+/// After how long an outage is told of again; after that each time when it has lasted three times as long.
+const FIRST_SUM_AFTER: Duration = Duration::from_secs(10);
+
+/// The last thing that went wrong with the endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct LastFailure<C> {
+    pub(crate) cause: C,
+    pub(crate) at: Moment,
+}
+
+/// The dial that has come to nothing: it failed, or what it opened died before it was proven.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LostDial {
+    pub(super) number: ConnectionNumber,
+    pub(super) began: Moment,
+}
+
+/// The endpoint as its failures show it.
+#[derive(Debug)]
+pub(crate) struct Outage<C> {
+    backoff: Backoff,
+    grace: Duration,
+    /// Failed dials and early deaths since a connection was last proven; 0 while reachable.
+    failures: u32,
+    /// How many of these were news: how often the wait has doubled.
+    doublings: u32,
+    /// Dials with smaller numbers had begun when the last failure that was news came.
+    next_news: ConnectionNumber,
+    last: Option<LastFailure<C>>,
+    /// No dial before this, while failing and nobody asks.
+    next_dial: Moment,
+    /// No dial before this, while failing and somebody waits.
+    next_dial_if_asked: Moment,
+    /// No dial before this, while somebody waits and the grace lasts.
+    next_dial_in_grace: Moment,
+    /// Since when dials have been failing with no live connection.
+    lightless_since: Option<Moment>,
+    /// When the last dial succeeded, and what `lightless_since` was then: it holds again should that connection die young.
+    interrupted: Option<(Moment, Moment)>,
+    /// The grace has run out and those who waited have been told.
+    dark: bool,
+    /// When the first of `failures` was.
+    failing_since: Moment,
+    /// When a failure is next told of, with the sum of those before it.
+    next_sum: Moment,
+}
+
+impl<C: DialCause> Outage<C> {
+    pub(super) fn new(backoff: Backoff, grace: Duration) -> Self {
+        Outage {
+            backoff,
+            grace,
+            failures: 0,
+            doublings: 0,
+            next_news: 0,
+            last: None,
+            next_dial: Moment::default(),
+            next_dial_if_asked: Moment::default(),
+            next_dial_in_grace: Moment::default(),
+            lightless_since: None,
+            interrupted: None,
+            dark: false,
+            failing_since: Moment::default(),
+            next_sum: Moment::default(),
+        }
+    }
+
+    /// What is to be told of the failure that has just been counted.
+    pub(super) fn news(&mut self, now: Moment) -> Option<OutageNews> {
+        if self.failures == 1 {
+            self.failing_since = now;
+            self.next_sum = now.after(FIRST_SUM_AFTER);
+            return Some(OutageNews::Began);
+        }
+        if now < self.next_sum {
+            return None;
+        }
+        let since = now.since(self.failing_since);
+        self.next_sum = now.after(2 * since);
+        let failures = self.failures;
+        Some(OutageNews::Lasts { since, failures })
+    }
+
+    /// Dials have failed, and no connection has been proven since.
+    pub(crate) fn failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Callers are told the last cause at once.
+    pub(crate) fn dark(&self) -> bool {
+        self.dark
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(crate) fn last(&self) -> Option<&LastFailure<C>> {
+        self.last.as_ref()
+    }
+
+    /// A dial failed, or a connection died before it was proven; the next dial will have the number `next`. Returns the cause that
+    /// this one replaces, to be dropped after unlocking.
+    pub(super) fn failed(
+        &mut self,
+        dial: LostDial,
+        cause: C,
+        next: ConnectionNumber,
+        now: Moment,
+        any_live: bool,
+        random: u64,
+    ) -> Option<C> {
+        if !self.failing() || dial.number >= self.next_news {
+            self.next_news = next;
+            self.back_off(cause.refused(), now, random);
+        }
+        self.failures = self.failures.saturating_add(1);
+        if !any_live {
+            self.lightless_since.get_or_insert(now);
+        }
+        // Without a grace there is nothing to wait for.
+        let is_told = |ends: Moment| dial.began >= ends || self.grace.is_zero();
+        self.dark |= self.grace_ends().is_some_and(is_told);
+        let failure = LastFailure { cause, at: now };
+        self.last.replace(failure).map(|earlier| earlier.cause)
+    }
+
+    /// Draws the next waits, from twice as much as the last time.
+    fn back_off(&mut self, refused: bool, now: Moment, random: u64) {
+        let longest_if_asked = match refused {
+            true => self.backoff.max_while_waiting,
+            false => self.backoff.max_when_reached,
+        };
+        let doubled = 1u32.checked_shl(self.doublings).unwrap_or(u32::MAX);
+        self.doublings = self.doublings.saturating_add(1);
+        let ceiling = self.backoff.base.saturating_mul(doubled);
+        let wait = |longest: Duration| now.after(jittered(ceiling.min(longest), random));
+        self.next_dial = wait(self.backoff.max);
+        self.next_dial_if_asked = wait(longest_if_asked);
+        // From the second half, for what answers is to be spared in the grace as well: dials half as many, and the longest wait the same.
+        let half = self.last_part() / 2;
+        self.next_dial_in_grace = now.after(half + jittered(half, random));
+    }
+
+    /// The part of the grace in which it is dialled at least once, and for which a last dial is waited for.
+    fn last_part(&self) -> Duration {
+        self.grace / 5
+    }
+
+    /// A dial succeeded: callers may wait again, but trust comes with proof.
+    pub(super) fn connected(&mut self, now: Moment) {
+        if let Some(since) = self.lightless_since.take() {
+            self.interrupted = Some((now, since));
+        }
+        self.dark = false;
+    }
+
+    /// The last connection has left, for whatever reason. One that lived no longer than the grace hasn't interrupted that.
+    pub(super) fn went_out(&mut self, now: Moment) {
+        let interrupted = self.interrupted.take();
+        if let Some((_, since)) = interrupted.filter(|&(lit, _)| now.since(lit) <= self.grace) {
+            self.lightless_since = Some(since);
+        }
+    }
+
+    /// A connection has shown that the endpoint serves.
+    pub(super) fn proven(&mut self, now: Moment) -> OutageNews {
+        let lasted = now.since(self.failing_since);
+        let failures = std::mem::take(&mut self.failures);
+        self.doublings = 0;
+        self.lightless_since = None;
+        self.interrupted = None;
+        self.dark = false;
+        OutageNews::Ended { lasted, failures }
+    }
+
+    /// When the next dial may start: at once unless failing.
+    pub(super) fn dial_from(&self, asked: bool) -> Moment {
+        match (self.failing(), asked) {
+            (false, _) => Moment::default(),
+            (true, false) => self.next_dial,
+            (true, true) => {
+                let at_the_latest = self.next_dial.min(self.next_dial_if_asked);
+                match self.grace_ends() {
+                    Some(ends) => at_the_latest.min(self.next_dial_in_grace).min(ends),
+                    None => at_the_latest,
+                }
+            }
+        }
+    }
+
+    /// When the grace is over, unless it is dark.
+    fn grace_ends(&self) -> Option<Moment> {
+        self.lightless_since
+            .filter(|_| !self.dark)
+            .map(|since| since.after(self.grace))
+    }
+
+    /// From when on a dial that began then, and hasn't ended, has been waited for long enough; `None` if it is dark, or not about to be.
+    pub(super) fn dark_from(&self, began: Moment) -> Option<Moment> {
+        self.grace_ends()
+            .map(|ends| ends.max(began).after(self.last_part()))
+    }
+
+    /// From when on a dial that began then, and hasn't ended, doesn't keep others from being started; `None`: as long as it lasts. The one
+    /// that is waited for at the end began after it.
+    pub(super) fn given_up_from(&self, began: Moment) -> Option<Moment> {
+        let ends = self.grace_ends().filter(|&ends| began < ends)?;
+        Some(began.after(self.last_part()).min(ends))
+    }
+
+    /// The last dial has been waited for long enough, and nothing is live.
+    pub(super) fn darken(&mut self) {
+        self.dark = true;
+    }
+}
+
+/// Full jitter: anything from 1 ms, so that nothing spins, to `ceiling`.
+fn jittered(ceiling: Duration, random: u64) -> Duration {
+    let floor = Duration::from_millis(1);
+    let span = u64::try_from(ceiling.saturating_sub(floor).as_nanos()).unwrap_or(u64::MAX);
+    floor + Duration::from_nanos(scaled(span, random))
+}
+
+/// `random`, taken from all of `u64`, scaled down to 0..=`span`.
+pub(super) fn scaled(span: u64, random: u64) -> u64 {
+    let product = u128::from(random) * (u128::from(span) + 1);
+    u64::try_from(product >> 64).expect("below span + 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Eviction;
+
+    #[derive(Debug)]
+    struct Refused(bool);
+
+    impl From<Eviction> for Refused {
+        fn from(_: Eviction) -> Self {
+            Refused(false)
+        }
+    }
+
+    impl DialCause for Refused {
+        fn refused(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[test]
+    fn full_jitter_covers_the_span_and_never_spins() {
+        let ceiling = Duration::from_millis(50);
+        assert_eq!(jittered(ceiling, 0), Duration::from_millis(1));
+        assert_eq!(jittered(ceiling, u64::MAX), ceiling);
+        assert_eq!(jittered(Duration::ZERO, u64::MAX), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_maximum_and_is_lower_while_somebody_waits() {
+        let backoff = Backoff::default();
+        let mut outage = Outage::new(backoff, Duration::ZERO);
+        let now = Moment::default();
+        let dial = LostDial {
+            number: 0,
+            began: now,
+        };
+        let (mut waits, mut asked) = (Vec::new(), Vec::new());
+        for _ in 0..40 {
+            outage.failed(dial, Refused(true), 0, now, true, u64::MAX);
+            waits.push(outage.dial_from(false).since(now));
+            assert!(outage.dial_from(true).since(now) <= backoff.max_while_waiting);
+            // The same failure again, but at something that listens.
+            outage.doublings -= 1;
+            outage.failed(dial, Refused(false), 0, now, true, u64::MAX);
+            asked.push(outage.dial_from(true).since(now));
+        }
+        let expected = [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000];
+        let expected = expected.map(Duration::from_millis);
+        assert_eq!(waits[..9], expected);
+        assert_eq!(waits[39], backoff.max);
+        let expected = [50, 100, 200, 400, 800, 1500, 1500].map(Duration::from_millis);
+        assert_eq!(asked[..7], expected);
+    }
+}
