@@ -1,4 +1,5 @@
-//! What is measured: each case is a short slice of the same work, done with one contestant on a runtime of its own.
+//! What is measured: each case is a short slice of the same work, done with one contestant on a
+//! runtime of its own.
 
 use std::{
     future::Future,
@@ -79,11 +80,21 @@ impl Case {
             Case::TwoTasks => {
                 "acquire + release, two tasks in parallel, 2 workers; ns are wall time per operation of one task"
             }
-            Case::Crowd => "64 tasks over 8 connections, each held across one yield_now, current_thread",
-            Case::CrowdMulti => "64 tasks over 8 connections, each held across one yield_now, 2 workers",
-            Case::Throng => "256 tasks over 2 connections, each held across one yield_now, current_thread",
-            Case::ThrongMulti => "256 tasks over 2 connections, each held across one yield_now, 2 workers",
-            Case::HastyMulti => "64 tasks over 8 connections, nothing awaited while one is held, 2 workers",
+            Case::Crowd => {
+                "64 tasks over 8 connections, each held across one yield_now, current_thread"
+            }
+            Case::CrowdMulti => {
+                "64 tasks over 8 connections, each held across one yield_now, 2 workers"
+            }
+            Case::Throng => {
+                "256 tasks over 2 connections, each held across one yield_now, current_thread"
+            }
+            Case::ThrongMulti => {
+                "256 tasks over 2 connections, each held across one yield_now, 2 workers"
+            }
+            Case::HastyMulti => {
+                "64 tasks over 8 connections, nothing awaited while one is held, 2 workers"
+            }
             Case::Cancel => {
                 "one task over 1 connection: acquire, begin to wait for a second and drop that, release; CPU time per attempt (two a turn)"
             }
@@ -96,7 +107,11 @@ impl Case {
     fn is_multi_thread(self) -> bool {
         matches!(
             self,
-            Case::OneTaskMulti | Case::TwoTasks | Case::CrowdMulti | Case::ThrongMulti | Case::HastyMulti
+            Case::OneTaskMulti
+                | Case::TwoTasks
+                | Case::CrowdMulti
+                | Case::ThrongMulti
+                | Case::HastyMulti
         )
     }
 
@@ -120,7 +135,8 @@ impl Case {
         )
     }
 
-    /// Whether this contestant tells something here: without a pool nobody waits, so all that is left is how a scheduler shares out turns.
+    /// Whether this contestant tells something here: without a pool nobody waits, so all that is
+    /// left is how a scheduler shares out turns.
     pub fn has(self, who: Who) -> bool {
         who != Who::Nothing || self == Case::HastyMulti
     }
@@ -137,7 +153,8 @@ pub struct Figures {
     pub operations: u64,
     pub window_ns: u64,
     pub cpu_ns: u64,
-    /// Wall time per operation (of one task where several run in parallel without waiting); CPU time where acquires are cancelled.
+    /// Wall time per operation (of one task where several run in parallel without waiting); CPU
+    /// time where acquires are cancelled.
     pub ns_per_operation: f64,
     pub operations_per_second: f64,
     pub allocations_per_operation: f64,
@@ -206,7 +223,8 @@ fn run_with<P: Contestant>(case: Case, slice: Duration) -> Figures {
                     running.spawn(async move { cancelling(&*pool, &start, window).await });
                 }
                 Case::CancelCrowd => {
-                    running.spawn(async move { cancelling_in_a_crowd(&*pool, &start, window).await });
+                    running
+                        .spawn(async move { cancelling_in_a_crowd(&*pool, &start, window).await });
                 }
             }
         }
@@ -293,7 +311,8 @@ impl Start {
         self.closed.get_or_init(Reading::now);
     }
 
-    /// Waits until all are there. Two tasks spin, so that the second is stolen by the second worker; a crowd yields.
+    /// Waits until all are there. Two tasks spin, so that the second is stolen by the second
+    /// worker; a crowd yields.
     async fn line_up(&self, spin: bool) -> Instant {
         self.missing.fetch_sub(1, Ordering::AcqRel);
         let patience = Instant::now() + Duration::from_millis(100);
@@ -312,13 +331,15 @@ impl Start {
 #[derive(Default)]
 struct Tally {
     operations: u64,
-    /// From its first counted operation to the end of its last, where each task has a window of its own.
+    /// From its first counted operation to the end of its last, where each task has a window of
+    /// its own.
     took: Duration,
     /// Nanoseconds.
     waits: Option<Histogram<u32>>,
 }
 
-/// Acquires and releases without a pause. The clock is read once in a while, not once per operation.
+/// Acquires and releases without a pause. The clock is read once in a while, not once per
+/// operation.
 async fn back_to_back<P: Contestant>(pool: &P, start: &Start, window: Window) -> Tally {
     const BATCH: u64 = 256;
     let begun = start.line_up(true).await;
@@ -349,7 +370,8 @@ async fn back_to_back<P: Contestant>(pool: &P, start: &Start, window: Window) ->
     }
 }
 
-/// Acquires, releases, and asks again at once. `holds`: across one `yield_now`, without which nobody would ever wait on one thread.
+/// Acquires, releases, and asks again at once. `holds`: across one `yield_now`, without which
+/// nobody would ever wait on one thread.
 async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window, holds: bool) -> Tally {
     let mut waits = Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("bounds in order");
     let begun = start.line_up(false).await;
@@ -365,7 +387,8 @@ async fn crowded<P: Contestant>(pool: &P, start: &Start, window: Window, holds: 
             yield_now().await;
         }
         drop(lent);
-        // Every wait that lies in the window at least in part: one who starves would otherwise record nothing.
+        // Every wait that lies in the window at least in part: one who starves would otherwise
+        // record nothing.
         if got >= from && asked < until {
             waits.saturating_record(nanos(got - asked).max(1));
         }
@@ -459,8 +482,14 @@ fn touch(lent: &mut u64) {
 }
 
 /// Waits for the tasks of a slice, and sums up.
-async fn measure(case: Case, mut running: JoinSet<Tally>, start: &Start, window: Window) -> Figures {
-    /// After the end of the window each task has at most one operation left; nobody needs this long for that.
+async fn measure(
+    case: Case,
+    mut running: JoinSet<Tally>,
+    start: &Start,
+    window: Window,
+) -> Figures {
+    /// After the end of the window each task has at most one operation left; nobody needs this long
+    /// for that.
     const PATIENCE: Duration = Duration::from_secs(3);
 
     let mut tallies = Vec::new();
@@ -482,14 +511,19 @@ async fn measure(case: Case, mut running: JoinSet<Tally>, start: &Start, window:
     let tasks = tallies.len().max(1) as f64;
     let each_ns = nanos(took) as f64 / operations as f64;
     let seconds = took.as_secs_f64() / tasks;
-    // Nobody opened or closed the window where everybody waited for ever, or for longer than it was.
+    // Nobody opened or closed the window where everybody waited for ever, or for longer than it
+    // was.
     let opened = start.opened.get().copied().unwrap_or_else(Reading::now);
     let closed = start.closed.get().copied().unwrap_or_else(Reading::now);
     let watched = closed.at.saturating_duration_since(opened.at);
     // Clocks of a process have been seen to go back a little on virtual machines.
-    let cpu = closed.cpu.as_duration().saturating_sub(opened.cpu.as_duration());
+    let cpu = closed
+        .cpu
+        .as_duration()
+        .saturating_sub(opened.cpu.as_duration());
     let allocated = closed.allocations.saturating_sub(opened.allocations);
-    // What the process used between the two readings is shared out among the operations between them.
+    // What the process used between the two readings is shared out among the operations between
+    // them.
     let operations_watched = operations as f64 * watched.as_secs_f64() / seconds;
     let cpu_ns = nanos(cpu) as f64 / operations_watched;
     Figures {
@@ -509,7 +543,8 @@ async fn measure(case: Case, mut running: JoinSet<Tally>, start: &Start, window:
 }
 
 fn crowd(tallies: &[Tally], never_ended: usize) -> CrowdFigures {
-    let mut waits = Histogram::<u32>::new_with_bounds(1, 60_000_000_000, 2).expect("bounds in order");
+    let mut waits =
+        Histogram::<u32>::new_with_bounds(1, 60_000_000_000, 2).expect("bounds in order");
     for tally in tallies {
         if let Some(own) = &tally.waits {
             waits.add(own).expect("of the same bounds");
@@ -528,7 +563,9 @@ fn crowd(tallies: &[Tally], never_ended: usize) -> CrowdFigures {
         wait_max_us: waits.max() as f64 / 1000.0,
         luckiest: counts().max().unwrap_or(0),
         unluckiest: counts().min().unwrap_or(0),
-        starved: counts().filter(|&count| (count as f64) < average / 10.0).count(),
+        starved: counts()
+            .filter(|&count| (count as f64) < average / 10.0)
+            .count(),
     }
 }
 

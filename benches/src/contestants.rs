@@ -1,6 +1,8 @@
-//! The pools that are compared, each behind the same few lines: build, acquire, and a guard that gives back when it is dropped.
+//! The pools that are compared, each behind the same few lines: build, acquire, and a guard that
+//! gives back when it is dropped.
 //!
-//! What is pooled is a `u64` that costs nothing to open and nothing to check, so that only the pool itself is measured.
+//! What is pooled is a `u64` that costs nothing to open and nothing to check, so that only the pool
+//! itself is measured.
 
 use std::{
     convert::Infallible,
@@ -58,11 +60,15 @@ impl Who {
             }
             Who::Deadpool => "0.13, managed, its defaults: no timeouts",
             Who::DeadpoolTimeouts => "the same with a wait timeout of 5 s; for information",
-            Who::Bb8 => "0.9, its defaults: get timeout 30 s, test_on_check_out (a check that is free)",
+            Who::Bb8 => {
+                "0.9, its defaults: get timeout 30 s, test_on_check_out (a check that is free)"
+            }
             Who::Mobc => {
                 "0.9, its defaults, but max_idle = max_open, without which it would dial all the time"
             }
-            Who::Semaphore => "tokio Semaphore + parking_lot Mutex<Vec>: no timeouts, no checks, no states",
+            Who::Semaphore => {
+                "tokio Semaphore + parking_lot Mutex<Vec>: no timeouts, no checks, no states"
+            }
             Who::Nothing => {
                 "no pool: nobody shares anything or waits; 100 ns of work that use up tokio's budget as an acquire does"
             }
@@ -91,7 +97,9 @@ impl Contestant for Millpond {
     type Lent<'p> = millpond::pool::Connection<InMemory>;
 
     async fn build(size: u32) -> Self {
-        let pool = millpond::pool::Pool::builder(InMemory).max_size(size).build();
+        let pool = millpond::pool::Pool::builder(InMemory)
+            .max_size(size)
+            .build();
         Millpond(pool.expect("a runtime is there"))
     }
     async fn acquire(&self) -> Self::Lent<'_> {
@@ -162,7 +170,9 @@ impl Contestant for Mobc {
     type Lent<'p> = mobc::Connection<InMemory>;
 
     async fn build(size: u32) -> Self {
-        let pool = mobc::Pool::builder().max_open(size.into()).max_idle(size.into());
+        let pool = mobc::Pool::builder()
+            .max_open(size.into())
+            .max_idle(size.into());
         Mobc(pool.build(InMemory))
     }
     async fn acquire(&self) -> Self::Lent<'_> {

@@ -1,5 +1,6 @@
-//! Exchanges over loopback, the server in a process of its own: the client beside sockets that each caller owns, and beside other pools with
-//! the framing written by hand. Every round runs each contestant once, in a new random order; ratios are taken within a round.
+//! Exchanges over loopback, the server in a process of its own: the client beside sockets that each
+//! caller owns, and beside other pools with the framing written by hand. Every round runs each
+//! contestant once, in a new random order; ratios are taken within a round.
 
 use std::{
     net::SocketAddr,
@@ -20,8 +21,8 @@ use crate::{
     node::{self, Node},
     peer::Peer,
     slices::{
-        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, append_frame, body_length, median_of,
-        one_thread, slice_of, two_workers,
+        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, append_frame, body_length,
+        median_of, one_thread, slice_of, two_workers,
     },
     verdict::Middle,
 };
@@ -87,7 +88,9 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
             Case::Idle => crate::streams::idle_sessions(arguments.rounds)?,
             Case::Node => match node::missing() {
                 // Named, it is wanted; else it is run where it can be.
-                Some(missing) if arguments.cases.is_empty() => println!("\nnot beside Node: {missing}"),
+                Some(missing) if arguments.cases.is_empty() => {
+                    println!("\nnot beside Node: {missing}")
+                }
                 _ => beside_node(arguments.rounds, slice)?,
             },
         }
@@ -102,7 +105,8 @@ enum Who {
     Bare,
     Millpond,
     Deadpool,
-    /// Deadpool with a deadline for waiting and one for the exchange, of 30 s each, as ours has one for both
+    /// Deadpool with a deadline for waiting and one for the exchange, of 30 s each, as ours has one
+    /// for both
     DeadpoolDeadlines,
     Bb8,
 }
@@ -197,7 +201,11 @@ struct FromBb8(bb8::Pool<BareManager>);
 
 impl Caller for FromBb8 {
     async fn exchange(&mut self, body: &[u8]) -> anyhow::Result<impl AsRef<[u8]> + Send> {
-        let mut lent = self.0.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut lent = self
+            .0
+            .get()
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
         Ok(lent.exchange(body).await?)
     }
 }
@@ -316,7 +324,8 @@ fn beside_node(rounds: u32, slice: Duration) -> anyhow::Result<()> {
         "Node, generic-pool",
     ];
     for (name, slices) in names.into_iter().zip(&seen) {
-        let rate = Middle::of(slices.iter().map(|(slice, _)| slice.per_second)).context("rounds")?;
+        let rate =
+            Middle::of(slices.iter().map(|(slice, _)| slice.per_second)).context("rounds")?;
         let cpu = Middle::of(slices.iter().map(cpu_per_exchange)).context("rounds")?;
         let pairs = || slices.iter().zip(theirs);
         let ratio = pairs().map(|(one, node)| one.0.per_second / node.0.per_second);
@@ -349,7 +358,10 @@ async fn ours_and_its_cpu(
     slice: Duration,
 ) -> anyhow::Result<(Slice, f64)> {
     let mut used = Vec::new();
-    let slice = slice_of(callers()?, slice, || used.push(cpu_time::ProcessTime::now())).await?;
+    let slice = slice_of(callers()?, slice, || {
+        used.push(cpu_time::ProcessTime::now())
+    })
+    .await?;
     let [began, ended] = used[..] else {
         anyhow::bail!("a slice has two edges");
     };
@@ -365,7 +377,10 @@ async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Resul
 
 fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
     let peer = Peer::start()?;
-    for (title, runtime) in [("one thread", one_thread()?), ("two workers", two_workers()?)] {
+    for (title, runtime) in [
+        ("one thread", one_thread()?),
+        ("two workers", two_workers()?),
+    ] {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let mut order = [Who::Millpond, Who::Bare];
@@ -373,14 +388,16 @@ fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
             for who in order {
                 // Within a worker, as in a program.
                 let one = p50_of(who, peer.address, slice);
-                let one = runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?;
+                let one =
+                    runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?;
                 match who {
                     Who::Millpond => ours.push(one),
                     _ => bare.push(one),
                 }
             }
         }
-        let ratio = Middle::of(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare)).context("rounds")?;
+        let ratio =
+            Middle::of(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare)).context("rounds")?;
         let (ours, bare) = (
             Middle::of(ours).context("rounds")?,
             Middle::of(bare).context("rounds")?,
@@ -431,7 +448,8 @@ fn codec(rounds: u32) -> anyhow::Result<()> {
         mine.push(time(&mut |body, out| ours(&protocol, body, out)));
         hand.push(time(&mut by_hand));
     }
-    let ratio = Middle::of(mine.iter().zip(&hand).map(|(mine, hand)| mine / hand)).context("rounds")?;
+    let ratio =
+        Middle::of(mine.iter().zip(&hand).map(|(mine, hand)| mine / hand)).context("rounds")?;
     let (mine, hand) = (
         Middle::of(mine).context("rounds")?,
         Middle::of(hand).context("rounds")?,

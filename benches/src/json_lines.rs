@@ -16,7 +16,8 @@ impl JsonLines {
         let Some(path) = path else {
             return Ok(JsonLines(None));
         };
-        let file = File::create(path).with_context(|| format!("can't create {}", path.display()))?;
+        let file =
+            File::create(path).with_context(|| format!("can't create {}", path.display()))?;
         Ok(JsonLines(Some(BufWriter::new(file))))
     }
 

@@ -1,7 +1,9 @@
-//! Measures millpond against its peers. `cargo run --release --manifest-path benches/Cargo.toml -- pool --help`, and `faults --help`.
+//! Measures millpond against its peers. `cargo run --release --manifest-path benches/Cargo.toml --
+//! pool --help`, and `faults --help`.
 //!
-//! For `pool`: a machine that does other things besides makes absolute figures worthless. So every round runs each contestant once, for a
-//! short slice, in a new random order; what is judged are the ratios within a round.
+//! For `pool`: a machine that does other things besides makes absolute figures worthless. So every
+//! round runs each contestant once, for a short slice, in a new random order; what is judged are
+//! the ratios within a round.
 
 #![forbid(unsafe_code)]
 
@@ -52,7 +54,8 @@ enum Command {
     Streams(streams::StreamsArguments),
     /// Exchanges over loopback: the client beside bare sockets and other pools
     Exchange(exchange::ExchangeArguments),
-    /// Several exchanges in flight per connection, over loopback: what a multiplexer written by hand reaches
+    /// Several exchanges in flight per connection, over loopback: what a multiplexer written by
+    /// hand reaches
     Pipelined(pipelined::PipelinedArguments),
     /// The program `millpond bench`, beside redis-benchmark, against redis-server, nginx and ours
     Program(program::ProgramArguments),
@@ -61,17 +64,19 @@ enum Command {
     Role(streams::Role),
     /// The pools against a network that fails, in network namespaces of their own
     ///
-    /// Each row plays one fault to millpond, deadpool and bb8 in network namespaces that it makes for itself; it needs the tools ip,
-    /// ss, nft and unshare, and root or user namespaces. A caller whose exchange fails drops its connection, as `?` does. Waits are
-    /// observed up to a limit; beyond it, "> 10 s" is printed. Row 31 (TLS) is played to millpond alone, since the others have no TLS of
-    /// their own; the second half of row 29 is played to servers. All rows take five to six minutes. The exit code is 0 whatever the
-    /// figures say.
+    /// Each row plays one fault to millpond, deadpool and bb8 in network namespaces that it makes
+    /// for itself; it needs the tools ip, ss, nft and unshare, and root or user namespaces. A
+    /// caller whose exchange fails drops its connection, as `?` does. Waits are observed up to
+    /// a limit; beyond it, "> 10 s" is printed. Row 31 (TLS) is played to millpond alone, since the
+    /// others have no TLS of their own; the second half of row 29 is played to servers. All
+    /// rows take five to six minutes. The exit code is 0 whatever the figures say.
     #[cfg(target_os = "linux")]
     Faults(faults::Arguments),
 }
 
-/// Every round runs each contestant once, in a new random order. Ratios are taken within a round; a target is met if the
-/// interquartile range of its ratios touches it. The exit code is 0 whether targets are met or missed.
+/// Every round runs each contestant once, in a new random order. Ratios are taken within a round; a
+/// target is met if the interquartile range of its ratios touches it. The exit code is 0 whether
+/// targets are met or missed.
 #[derive(clap::Args)]
 struct PoolArguments {
     /// How many rounds; fewer than 15 say little
@@ -199,8 +204,9 @@ fn pool(arguments: &PoolArguments) -> anyhow::Result<()> {
                 let rows = run(case, &contestants, rounds, slice, &mut random, &mut lines)?;
                 let comparisons = verdict::compare(case, &rows);
                 table::case(case, &rows, &comparisons);
-                lines
-                    .write(&json!({ "kind": "summary", "case": case.name(), "comparisons": comparisons }))?;
+                lines.write(
+                    &json!({ "kind": "summary", "case": case.name(), "comparisons": comparisons }),
+                )?;
                 comparisons
             }
             Wanted::Sizes => measure_sizes(&contestants, &mut lines)?,
@@ -221,7 +227,11 @@ fn run(
 ) -> anyhow::Result<Vec<Row>> {
     let progress = std::io::stderr().is_terminal();
     let mut rows = Vec::new();
-    let mut order: Vec<Who> = contestants.iter().copied().filter(|&who| case.has(who)).collect();
+    let mut order: Vec<Who> = contestants
+        .iter()
+        .copied()
+        .filter(|&who| case.has(who))
+        .collect();
     for round in 0..rounds as usize {
         random.shuffle(&mut order);
         if progress {

@@ -1,5 +1,6 @@
-//! The multiplexer that one would write by hand: per connection a channel, a writer task that sends whatever is queued in one write, and a
-//! reader task that answers the callers in order. It has no deadlines, no limits and no second connection when one fails.
+//! The multiplexer that one would write by hand: per connection a channel, a writer task that sends
+//! whatever is queued in one write, and a reader task that answers the callers in order. It has no
+//! deadlines, no limits and no second connection when one fails.
 
 use std::{
     collections::VecDeque,
@@ -49,7 +50,11 @@ struct Request {
 type Awaited = Arc<Mutex<Option<VecDeque<oneshot::Sender<Vec<u8>>>>>>;
 
 impl Multiplexer {
-    pub(crate) async fn connect(address: SocketAddr, connections: usize, when: Writes) -> io::Result<Self> {
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        connections: usize,
+        when: Writes,
+    ) -> io::Result<Self> {
         let (writes, mut tasks, mut lines) = (Arc::default(), JoinSet::new(), Vec::new());
         for _ in 0..connections {
             let stream = TcpStream::connect(address).await?;
@@ -81,7 +86,9 @@ impl Multiplexer {
     /// Callers, spread evenly over the connections.
     pub(crate) fn callers(&self, callers: usize) -> Vec<Multiplexed> {
         let lines = self.lines.iter().cycle().take(callers);
-        lines.map(|line| Multiplexed { line: line.clone() }).collect()
+        lines
+            .map(|line| Multiplexed { line: line.clone() })
+            .collect()
     }
 
     /// How many writes all its connections have made.
@@ -159,7 +166,8 @@ async fn read(mut stream: impl AsyncRead + Unpin, awaited: &Awaited) -> io::Resu
                     break;
                 };
                 let caller = awaited.pop_front();
-                let caller = caller.ok_or_else(|| io::Error::other("a reply that nobody asked for"))?;
+                let caller =
+                    caller.ok_or_else(|| io::Error::other("a reply that nobody asked for"))?;
                 // A caller that is gone wants no reply.
                 let _ = caller.send(body.to_vec());
                 frames = rest;

@@ -1,5 +1,6 @@
-//! A Node process that exchanges on command, by a client on generic-pool that is written with care (`peers/node/client.js`). It stays alive
-//! from slice to slice, so that none of them pays for its start.
+//! A Node process that exchanges on command, by a client on generic-pool that is written with care
+//! (`peers/node/client.js`). It stays alive from slice to slice, so that none of them pays for its
+//! start.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -80,10 +81,14 @@ impl Node {
         Ok(node)
     }
 
-    /// Runs its callers for so long, after a warm-up of a fifth of it. Returns also the processor time that it took, in seconds. A wrong
-    /// reply is an error.
+    /// Runs its callers for so long, after a warm-up of a fifth of it. Returns also the processor
+    /// time that it took, in seconds. A wrong reply is an error.
     pub(crate) fn slice_of(&mut self, slice: Duration) -> anyhow::Result<(Slice, f64)> {
-        writeln!(self.orders.as_mut().context("piped")?, "{}", slice.as_millis())?;
+        writeln!(
+            self.orders.as_mut().context("piped")?,
+            "{}",
+            slice.as_millis()
+        )?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         let answer: Answer = serde_json::from_str(&line)

@@ -1,4 +1,5 @@
-//! The other side of every measurement over loopback: a process of its own that sends back what it is sent, on one thread.
+//! The other side of every measurement over loopback: a process of its own that sends back what it
+//! is sent, on one thread.
 
 use std::{
     cell::RefCell,
@@ -37,9 +38,11 @@ impl Peer {
         Ok(Peer { process, address })
     }
 
-    /// The processor time it has used, where Linux tells: near a whole core, it is the peer that is measured.
+    /// The processor time it has used, where Linux tells: near a whole core, it is the peer that is
+    /// measured.
     pub(crate) fn used(&self) -> Option<Duration> {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.process.id())).ok()?;
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/schedstat", self.process.id())).ok()?;
         let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
         Some(Duration::from_nanos(nanoseconds))
     }
@@ -93,8 +96,8 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// All of a read goes back in one write, but for heartbeats before the frames (others do no harm). Returns what the socket doesn't take at
-/// once, and `None` at the end.
+/// All of a read goes back in one write, but for heartbeats before the frames (others do no harm).
+/// Returns what the socket doesn't take at once, and `None` at the end.
 fn back(stream: &TcpStream, read: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if read.is_empty() {
         return Ok(None);

@@ -1,6 +1,7 @@
-//! Several exchanges in flight per connection, over loopback, the server in a process of its own: what a multiplexer written by hand reaches
-//! beside sockets that each caller owns and beside our client, whose connections carry one exchange at a time. Every round runs each
-//! contestant once, in a new random order; ratios are taken within a round.
+//! Several exchanges in flight per connection, over loopback, the server in a process of its own:
+//! what a multiplexer written by hand reaches beside sockets that each caller owns and beside our
+//! client, whose connections carry one exchange at a time. Every round runs each contestant once,
+//! in a new random order; ratios are taken within a round.
 
 use std::{
     net::SocketAddr,
@@ -16,12 +17,14 @@ use tokio::runtime::Runtime;
 use crate::{
     multiplexer::{Multiplexer, Writes},
     peer::Peer,
-    slices::{self, BODY, Bare, CALLERS, Caller, Slice, median_of, one_thread, slice_of, two_workers},
+    slices::{
+        self, BODY, Bare, CALLERS, Caller, Slice, median_of, one_thread, slice_of, two_workers,
+    },
     verdict::Middle,
 };
 
-/// So many times as fast as 16 that own a socket the multiplexer must be on one thread: where it isn't, the machine or the peer holds it
-/// back, and nothing follows from the run.
+/// So many times as fast as 16 that own a socket the multiplexer must be on one thread: where it
+/// isn't, the machine or the peer holds it back, and nothing follows from the run.
 const VALID_FROM: f64 = 3.0;
 
 /// Measures pipelined exchanges over loopback.
@@ -125,14 +128,20 @@ impl Who {
     ];
 
     const fn multiplexer(connections: usize, writes: Writes) -> Who {
-        Who::Multiplexer { connections, writes }
+        Who::Multiplexer {
+            connections,
+            writes,
+        }
     }
 
     fn name(self) -> String {
         match self {
             Who::Bare => "16 own a socket".to_owned(),
             Who::Exclusive => "millpond, exclusive, over 16".to_owned(),
-            Who::Multiplexer { connections, writes } => {
+            Who::Multiplexer {
+                connections,
+                writes,
+            } => {
                 let pause = match writes {
                     Writes::AtOnce => "",
                     Writes::AfterAPause => ", pausing",
@@ -159,8 +168,19 @@ type Rounds = Vec<(Who, Vec<Seen>)>;
 async fn run(who: Who, peer: &Peer, callers: usize, slice: Duration) -> anyhow::Result<Seen> {
     match who {
         Who::Bare => seen(slices::owners(peer.address).await?, peer, slice, || None).await,
-        Who::Exclusive => seen(slices::exclusive(peer.address, callers)?, peer, slice, || None).await,
-        Who::Multiplexer { connections, writes } => {
+        Who::Exclusive => {
+            seen(
+                slices::exclusive(peer.address, callers)?,
+                peer,
+                slice,
+                || None,
+            )
+            .await
+        }
+        Who::Multiplexer {
+            connections,
+            writes,
+        } => {
             let multiplexer = Multiplexer::connect(peer.address, connections, writes).await?;
             let callers = multiplexer.callers(callers);
             seen(callers, peer, slice, || Some(multiplexer.writes())).await
@@ -189,7 +209,9 @@ async fn seen<C: Caller>(
         anyhow::bail!("a slice has two edges");
     };
     let elapsed = (ended - began).as_secs_f64();
-    let writes = written_then.zip(written).map(|(then, before)| then - before);
+    let writes = written_then
+        .zip(written)
+        .map(|(then, before)| then - before);
     let used = used_then.zip(used).map(|(then, before)| then - before);
     Ok(Seen {
         writes_per_exchange: writes.map(|writes| writes as f64 / slice.exchanges as f64),
@@ -221,7 +243,11 @@ fn throughput(
         let rate = Middle::of(seen.iter().map(|seen| seen.slice.per_second)).context("rounds")?;
         let by_bare = by_bare(&all, seen)?;
         let unfair = Middle::of(seen.iter().map(|seen| seen.slice.unfairness)).context("rounds")?;
-        let starved = seen.iter().map(|seen| seen.slice.starved).max().unwrap_or(0);
+        let starved = seen
+            .iter()
+            .map(|seen| seen.slice.starved)
+            .max()
+            .unwrap_or(0);
         let writes = Middle::of(seen.iter().filter_map(|seen| seen.writes_per_exchange));
         let peer_share = Middle::of(seen.iter().filter_map(|seen| seen.peer_share));
         let or_dash = |middle: Option<Middle>| {
@@ -247,9 +273,14 @@ fn throughput(
     Ok(all)
 }
 
-/// Ours, by the multiplexer over as many connections and by our client that carries one exchange at a time.
+/// Ours, by the multiplexer over as many connections and by our client that carries one exchange at
+/// a time.
 fn compare(all: &Rounds, connections: usize) -> anyhow::Result<()> {
-    let of = |wanted| all.iter().find(|(who, _)| *who == wanted).map(|(_, seen)| seen);
+    let of = |wanted| {
+        all.iter()
+            .find(|(who, _)| *who == wanted)
+            .map(|(_, seen)| seen)
+    };
     let Some(ours) = of(Who::Pipelined { connections }) else {
         return Ok(());
     };
@@ -272,7 +303,10 @@ fn compare(all: &Rounds, connections: usize) -> anyhow::Result<()> {
 
 /// The rates, each by those of the bare sockets in the same round.
 fn by_bare(all: &Rounds, seen: &[Seen]) -> anyhow::Result<Middle> {
-    let bare = all.iter().find(|(who, _)| *who == Who::Bare).context("listed")?;
+    let bare = all
+        .iter()
+        .find(|(who, _)| *who == Who::Bare)
+        .context("listed")?;
     by(seen, &bare.1)
 }
 
@@ -312,11 +346,16 @@ async fn p50_of(who: Who, address: SocketAddr, slice: Duration) -> anyhow::Resul
     match who {
         Who::Bare => median_of(Bare::connect(address).await?, slice).await,
         Who::Exclusive => median_of(Client::builder(Endpoint::from(address)).build()?, slice).await,
-        Who::Multiplexer { connections, writes } => {
+        Who::Multiplexer {
+            connections,
+            writes,
+        } => {
             let multiplexer = Multiplexer::connect(address, connections, writes).await?;
             median_of(multiplexer.callers(1).remove(0), slice).await
         }
-        Who::Pipelined { connections } => median_of(slices::pipelined(address, 1, connections)?, slice).await,
+        Who::Pipelined { connections } => {
+            median_of(slices::pipelined(address, 1, connections)?, slice).await
+        }
     }
 }
 
@@ -327,7 +366,10 @@ fn latency(title: &str, runtime: &Runtime, arguments: &PipelinedArguments) -> an
     let one_connection = |who: &Who| {
         !matches!(
             who,
-            Who::Multiplexer { connections: 2.., .. } | Who::Pipelined { connections: 2.. }
+            Who::Multiplexer {
+                connections: 2..,
+                ..
+            } | Who::Pipelined { connections: 2.. }
         )
     };
     let contestants = Who::ALL.into_iter().filter(one_connection);
@@ -339,14 +381,15 @@ fn latency(title: &str, runtime: &Runtime, arguments: &PipelinedArguments) -> an
         for &index in &order {
             let one = p50_of(contestants[index], peer.address, slice);
             // Within a worker, as in a program.
-            seen[index].push(runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?);
+            seen[index]
+                .push(runtime.block_on(async { tokio::spawn(one).await.context("it panicked")? })?);
         }
     }
     println!("\none caller, {title}: p50, {rounds} rounds of {slice:?}");
     for (who, times) in contestants.iter().zip(&seen) {
         let p50 = Middle::of(times.iter().copied()).context("rounds")?;
-        let ratio =
-            Middle::of(times.iter().zip(&seen[0]).map(|(time, bare)| time / bare)).context("rounds")?;
+        let ratio = Middle::of(times.iter().zip(&seen[0]).map(|(time, bare)| time / bare))
+            .context("rounds")?;
         println!(
             "  {:<29} {:>6.1} µs   of a bare socket's: {ratio}",
             who.name(),

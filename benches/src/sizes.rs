@@ -1,4 +1,5 @@
-//! What memory the pools take: the future that a caller awaits, and what is kept for each idle connection.
+//! What memory the pools take: the future that a caller awaits, and what is kept for each idle
+//! connection.
 
 use std::{
     convert::Infallible,
@@ -15,7 +16,9 @@ use serde::Serialize;
 
 use crate::{
     allocations,
-    contestants::{Bb8, Contestant, Deadpool, DeadpoolTimeouts, Millpond, Mobc, SemaphoreAndVec, Who},
+    contestants::{
+        Bb8, Contestant, Deadpool, DeadpoolTimeouts, Millpond, Mobc, SemaphoreAndVec, Who,
+    },
 };
 
 /// How many connections lie idle.
@@ -61,7 +64,10 @@ pub fn of(who: Who) -> Sizes {
 
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().build().expect("a timer needs nothing")
+    builder
+        .enable_time()
+        .build()
+        .expect("a timer needs nothing")
 }
 
 fn measure<P: Contestant>() -> (usize, f64) {
@@ -99,7 +105,9 @@ pub fn watched() -> WatchedSizes {
         drop(held);
         let unwatched = allocations::live_bytes() - before;
         let begun = Instant::now();
-        while looks.load(Ordering::Relaxed) < IDLE as usize && begun.elapsed() < Duration::from_secs(10) {
+        while looks.load(Ordering::Relaxed) < IDLE as usize
+            && begun.elapsed() < Duration::from_secs(10)
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let watched = allocations::live_bytes() - before;

@@ -1,5 +1,6 @@
-//! What every measurement of exchanges shares: callers who exchange for a while, each counted alone and each reply compared with its
-//! request, and a socket with the framing written by hand. Who exchanges, and what is concluded, is the measurements' own business.
+//! What every measurement of exchanges shares: callers who exchange for a while, each counted alone
+//! and each reply compared with its request, and a socket with the framing written by hand. Who
+//! exchanges, and what is concluded, is the measurements' own business.
 
 use std::{
     net::SocketAddr,
@@ -55,12 +56,17 @@ pub(crate) trait Caller: Send + 'static {
 
 /// Callers that share a client of ours, which lends a connection for one exchange at a time.
 pub(crate) fn exclusive(address: SocketAddr, callers: usize) -> anyhow::Result<Vec<Client>> {
-    let client = Client::builder(Endpoint::from(address)).pool(|pool| pool.max_size(CONNECTIONS.into()));
+    let client =
+        Client::builder(Endpoint::from(address)).pool(|pool| pool.max_size(CONNECTIONS.into()));
     Ok(vec![client.build()?; callers])
 }
 
 /// A client that keeps all callers' exchanges in flight, spread evenly over its connections.
-pub(crate) fn pipelined(address: SocketAddr, callers: usize, connections: usize) -> anyhow::Result<Client> {
+pub(crate) fn pipelined(
+    address: SocketAddr,
+    callers: usize,
+    connections: usize,
+) -> anyhow::Result<Client> {
     let size = u32::try_from(connections)?;
     let depth = callers.div_ceil(connections);
     Ok(Client::builder(Endpoint::from(address))
@@ -178,17 +184,25 @@ impl Slice {
     }
 }
 
-/// All callers exchange for so long, after a warm-up of a fifth of it. `at_edge` is called when what counts begins and when it ends.
+/// All callers exchange for so long, after a warm-up of a fifth of it. `at_edge` is called when
+/// what counts begins and when it ends.
 pub(crate) async fn slice_of<C: Caller>(
     callers: Vec<C>,
     slice: Duration,
     mut at_edge: impl FnMut(),
 ) -> anyhow::Result<Slice> {
-    let (going, measuring) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (going, measuring) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let counts: Arc<Vec<AtomicU64>> = Arc::new(callers.iter().map(|_| AtomicU64::new(0)).collect());
     let mut tasks = Vec::new();
     for (number, mut caller) in callers.into_iter().enumerate() {
-        let (going, measuring, counts) = (Arc::clone(&going), Arc::clone(&measuring), Arc::clone(&counts));
+        let (going, measuring, counts) = (
+            Arc::clone(&going),
+            Arc::clone(&measuring),
+            Arc::clone(&counts),
+        );
         tasks.push(tokio::spawn(async move {
             let mut body = Body::of(number);
             while going.load(Ordering::Relaxed) {
@@ -217,7 +231,10 @@ pub(crate) async fn slice_of<C: Caller>(
     for task in tasks {
         task.await.context("a caller panicked")??;
     }
-    let counts: Vec<u64> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    let counts: Vec<u64> = counts
+        .iter()
+        .map(|count| count.load(Ordering::Relaxed))
+        .collect();
     Ok(Slice::of(&counts, elapsed))
 }
 

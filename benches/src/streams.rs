@@ -1,5 +1,6 @@
-//! What pooled TCP streams cost beyond the streams themselves: system calls per acquire and release, counted by strace, and memory per idle
-//! connection. Each measurement is a process of its own, and the peer another.
+//! What pooled TCP streams cost beyond the streams themselves: system calls per acquire and
+//! release, counted by strace, and memory per idle connection. Each measurement is a process of its
+//! own, and the peer another.
 
 use std::{
     fs,
@@ -14,8 +15,8 @@ use clap::{Subcommand, ValueEnum};
 use millpond::{
     client::Client,
     connectors::StreamConnector,
-    pool::{Builder, Connector, Pool},
     net::{Dialer, Endpoint},
+    pool::{Builder, Connector, Pool},
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,7 +62,8 @@ enum Case {
 /// What the processes that this starts are told to be.
 #[derive(Subcommand)]
 pub(crate) enum Role {
-    /// Echoes on every connection until its standard input ends, but for heartbeats, which nobody answers
+    /// Echoes on every connection until its standard input ends, but for heartbeats, which nobody
+    /// answers
     Peer,
     /// Exchanges on one stream, pooled or bare
     Cycle {
@@ -115,10 +117,16 @@ fn system_calls(cycles: u64) -> anyhow::Result<()> {
     let bare = strace(&peer, cycles, every, Subject::Bare)?;
     let pooled = strace(&peer, cycles, every, Subject::Pool)?;
     let idle = strace(&peer, cycles, u64::MAX, Subject::Pool)?;
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of counts far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a ratio of counts far below 2^52"
+    )]
     let per_cycle = (pooled as f64 - bare as f64) / cycles as f64;
     println!("system calls of {cycles} acquires and releases on current_thread, upkeep on:");
-    println!("  {:>9}  with one exchange in {every}, through the pool", pooled);
+    println!(
+        "  {:>9}  with one exchange in {every}, through the pool",
+        pooled
+    );
     println!("  {:>9}  the same exchanges on a bare stream", bare);
     println!(
         "  {:>9}  without any exchange, start and end of the process included",
@@ -139,7 +147,12 @@ fn strace(peer: &Peer, cycles: u64, exchange_every: u64, subject: Subject) -> an
         .args(["-f", "-c", "-o"])
         .arg(&summary)
         .arg(std::env::current_exe()?)
-        .args(["role", "cycle", &peer.address.to_string(), &cycles.to_string()])
+        .args([
+            "role",
+            "cycle",
+            &peer.address.to_string(),
+            &cycles.to_string(),
+        ])
         .args([&exchange_every.to_string(), subject.name()])
         .status()
         .context("strace can't be started: install it (apt-get install strace)")?;
@@ -163,7 +176,9 @@ fn memory(connections: u32, rounds: u32) -> anyhow::Result<()> {
     }
     let middle = |values| Middle::of(values).context("at least one round");
     let (bare, pooled, beyond) = (middle(bare)?, middle(pooled)?, middle(overheads)?);
-    println!("resident memory per idle connection, {connections} of them, peer in another process:");
+    println!(
+        "resident memory per idle connection, {connections} of them, peer in another process:"
+    );
     println!("  {:>6.0} B  a bare TcpStream in a Vec", bare.median);
     println!("  {:>6.0} B  in the pool", pooled.median);
     println!(
@@ -205,9 +220,12 @@ fn resident(connections: u32, subject: Subject) -> anyhow::Result<f64> {
 pub(crate) fn idle_sessions(rounds: u32) -> anyhow::Result<()> {
     const CONNECTIONS: u32 = 10_000;
     let middle = |values: Vec<f64>| Middle::of(values).context("at least one round");
-    let (mut sessions, mut ours, mut scan, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut sessions, mut ours, mut scan, mut ratios) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let rounds = rounds.min(5);
-    println!("\n{CONNECTIONS} idle sessions, peer in another process, {rounds} rounds of half a minute:");
+    println!(
+        "\n{CONNECTIONS} idle sessions, peer in another process, {rounds} rounds of half a minute:"
+    );
     for round in 1..=rounds {
         let bytes = resident(CONNECTIONS, Subject::Session)?;
         let beating = resident(CONNECTIONS, Subject::BeatingSession)?;
@@ -218,7 +236,12 @@ pub(crate) fn idle_sessions(rounds: u32) -> anyhow::Result<()> {
         scan.push(scanned);
         ratios.push(beating / scanned);
     }
-    let (sessions, ours, scan, ratio) = (middle(sessions)?, middle(ours)?, middle(scan)?, middle(ratios)?);
+    let (sessions, ours, scan, ratio) = (
+        middle(sessions)?,
+        middle(ours)?,
+        middle(scan)?,
+        middle(ratios)?,
+    );
     println!(
         "  {:>6.0} B resident each; target: at most 1229 B",
         sessions.median
@@ -333,7 +356,8 @@ async fn idle(peer: SocketAddr, connections: u32, subject: Subject) -> anyhow::R
                     let sent = || client.pool().connector().heartbeats().sent;
                     let before = sent();
                     let percent = busy_percent(tokio::time::sleep(MEASURED)).await;
-                    let beats = (sent() - before) as f64 / f64::from(connections) / MEASURED.as_secs_f64();
+                    let beats =
+                        (sent() - before) as f64 / f64::from(connections) / MEASURED.as_secs_f64();
                     ensure!(
                         beats > 0.8,
                         "only {beats:.2} heartbeats a second and session were sent"
@@ -404,7 +428,9 @@ async fn filled<C: Connector>(pool: Builder<C>, connections: u32) -> anyhow::Res
 /// What the process has in memory, without what is shared with others (program text).
 fn resident_bytes() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let kilobytes: f64 = line
         .and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
         .context("/proc/self/status has no RssAnon")?;

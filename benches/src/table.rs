@@ -14,7 +14,10 @@ pub fn case(case: Case, rows: &[Row], comparisons: &[Comparison]) {
     } else {
         "ns/op"
     };
-    print!("{:<18} {:>10} {:>9} {:>9}", "median", cost, "Mops/s", "allocs/op");
+    print!(
+        "{:<18} {:>10} {:>9} {:>9}",
+        "median", cost, "Mops/s", "allocs/op"
+    );
     if case.is_contended() {
         print!(
             " {:>9} {:>9} {:>9} {:>10} {:>10} {:>7} {:>8}",
@@ -36,7 +39,8 @@ pub fn case(case: Case, rows: &[Row], comparisons: &[Comparison]) {
 
 fn contestant(case: Case, who: Who, rows: &[&Row]) {
     let median = |figure: &dyn Fn(&Figures) -> f64| {
-        Middle::of(rows.iter().map(|row| figure(&row.figures))).map_or(f64::NAN, |middle| middle.median)
+        Middle::of(rows.iter().map(|row| figure(&row.figures)))
+            .map_or(f64::NAN, |middle| middle.median)
     };
     print!(
         "{:<18} {:>10.1} {:>9.3} {:>9.2}",
@@ -65,7 +69,10 @@ fn contestant(case: Case, who: Who, rows: &[&Row]) {
 
 pub fn comparison(comparison: &Comparison) {
     let Comparison {
-        what, middle, worst, ..
+        what,
+        middle,
+        worst,
+        ..
     } = comparison;
     let verdict = match (comparison.target, comparison.met) {
         (Some(target), Some(true)) => format!("{target}: met"),
@@ -108,7 +115,9 @@ pub fn sizes(sizes: &[Sizes], watched: Option<&WatchedSizes>, comparisons: &[Com
 
 /// Everything with a target, once more.
 pub fn conclusion(all: &[(&'static str, Comparison)]) {
-    println!("\n== against the targets (met: the interquartile range of the paired rounds touches it) ==");
+    println!(
+        "\n== against the targets (met: the interquartile range of the paired rounds touches it) =="
+    );
     let (mut met, mut missed) = (0, 0);
     for (case, comparison) in all {
         let (Some(target), Some(reached)) = (comparison.target, comparison.met) else {

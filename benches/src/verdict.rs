@@ -147,8 +147,13 @@ pub fn compare(case: Case, rows: &[Row]) -> Vec<Comparison> {
     }
     let never_ended = |figures: &Figures| Some(figures.never_ended as f64);
     comparisons.extend(judge.alone("waits that never ended", never_ended, Target::Never));
-    let allocations = |figures: &Figures| Some((figures.allocations_per_operation * 100.0).round() / 100.0);
-    comparisons.extend(judge.alone("allocations per operation", allocations, Target::AtMost(0.0)));
+    let allocations =
+        |figures: &Figures| Some((figures.allocations_per_operation * 100.0).round() / 100.0);
+    comparisons.extend(judge.alone(
+        "allocations per operation",
+        allocations,
+        Target::AtMost(0.0),
+    ));
     comparisons
 }
 
@@ -195,12 +200,18 @@ impl Judge<'_> {
         figure: impl Fn(&Figures) -> Option<f64>,
         target: Target,
     ) -> Option<Comparison> {
-        let values = self.of(Who::Millpond).filter_map(|row| figure(&row.figures));
+        let values = self
+            .of(Who::Millpond)
+            .filter_map(|row| figure(&row.figures));
         conclude(what.to_owned(), values, Some(target))
     }
 }
 
-fn conclude(what: String, values: impl Iterator<Item = f64>, target: Option<Target>) -> Option<Comparison> {
+fn conclude(
+    what: String,
+    values: impl Iterator<Item = f64>,
+    target: Option<Target>,
+) -> Option<Comparison> {
     let values: Vec<f64> = values.collect();
     let worst = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let middle = Middle::of(values)?;

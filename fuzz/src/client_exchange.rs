@@ -1,6 +1,8 @@
-//! A client whose server answers with the input, in the pieces that it says: an exchange that goes well, so that the connection has proved itself;
-//! one that is answered with the input; and one that goes well again. The second's outcome must be what the reference finds in the input.
-//! The third must have its own reply, and on the same connection only if nothing but heartbeats came behind the second's.
+//! A client whose server answers with the input, in the pieces that it says: an exchange that goes
+//! well, so that the connection has proved itself; one that is answered with the input; and one
+//! that goes well again. The second's outcome must be what the reference finds in the input.
+//! The third must have its own reply, and on the same connection only if nothing but heartbeats
+//! came behind the second's.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -33,7 +35,8 @@ const MAX_BODY: usize = 256;
 enum Outcome {
     /// This reply; and behind it came nothing but heartbeats, the last of which lacks this.
     Clean(Vec<u8>, Vec<u8>),
-    /// This reply, and something behind it; or none, if that came together with it, for which of them is the reply nobody knows.
+    /// This reply, and something behind it; or none, if that came together with it, for which of
+    /// them is the reply nobody knows.
     Dirty(Vec<u8>),
     NoFrame(Refusal),
     /// The server closes, for it has nothing more to say.
@@ -94,7 +97,8 @@ fn expect(mut wire: &[u8]) -> Outcome {
 ///
 /// # Panics
 ///
-/// One ends otherwise than it must, or hangs; a connection with leftovers is used again, or a clean one isn't.
+/// One ends otherwise than it must, or hangs; a connection with leftovers is used again, or a clean
+/// one isn't.
 pub fn run(input: &[u8]) {
     if input.len() > LONGEST_INPUT {
         return;
@@ -130,7 +134,10 @@ async fn play(stage: &Stage, script: &Scripted<'_>) {
     assert_eq!(reply.expect("a reply"), "first");
 
     let expected = expect(script.wire);
-    let (reply, stream) = tokio::join!(client.exchange(b"second"), recite(stream, script, &expected));
+    let (reply, stream) = tokio::join!(
+        client.exchange(b"second"),
+        recite(stream, script, &expected)
+    );
     compare(reply, &expected);
     // What has been written is in the client's socket, and its runtime gets to know.
     yield_now().await;
@@ -168,8 +175,13 @@ async fn take(stream: &mut UnixStream, request: &[u8]) {
     assert_eq!(wire, reference::frame(request));
 }
 
-/// Takes the second request, and answers with the input. Hangs up if the client has to wait for more.
-async fn recite(mut stream: UnixStream, script: &Scripted<'_>, expected: &Outcome) -> Option<UnixStream> {
+/// Takes the second request, and answers with the input. Hangs up if the client has to wait for
+/// more.
+async fn recite(
+    mut stream: UnixStream,
+    script: &Scripted<'_>,
+    expected: &Outcome,
+) -> Option<UnixStream> {
     take(&mut stream, b"second").await;
     for piece in &script.pieces {
         if stream.write_all(piece).await.is_err() {
@@ -189,14 +201,18 @@ fn compare(reply: Result<Bytes, RequestError>, expected: &Outcome) {
         (Ok(reply), Outcome::Clean(body, _) | Outcome::Dirty(body)) => reply == body,
         (
             Err(RequestError::Lost {
-                cause: Loss::NoReply, ..
+                cause: Loss::NoReply,
+                ..
             }),
             Outcome::Dirty(_),
         ) => true,
-        (Err(RequestError::NoFrame(error)), Outcome::NoFrame(refusal)) => Refusal::of(error) == *refusal,
+        (Err(RequestError::NoFrame(error)), Outcome::NoFrame(refusal)) => {
+            Refusal::of(error) == *refusal
+        }
         (
             Err(RequestError::Lost {
-                cause: Loss::Closed, ..
+                cause: Loss::Closed,
+                ..
             }),
             Outcome::Lost,
         ) => true,

@@ -1,4 +1,5 @@
-//! The decoder and encoder of the `length:` protocol against the reference, however the bytes are cut, in both directions.
+//! The decoder and encoder of the `length:` protocol against the reference, however the bytes are
+//! cut, in both directions.
 
 use millpond::framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step};
 
@@ -13,12 +14,13 @@ const SHORT: usize = 64;
 /// Limits on bodies: one that short inputs reach, and the default.
 const LIMITS: [usize; 2] = [48, LengthJson::DEFAULT_MAX_BODY];
 
-/// Decodes the bytes as they are, and in pieces that they choose themselves; short ones also byte by byte, and in two pieces for each place
-/// where they can be cut. And encodes them as a body.
+/// Decodes the bytes as they are, and in pieces that they choose themselves; short ones also byte
+/// by byte, and in two pieces for each place where they can be cut. And encodes them as a body.
 ///
 /// # Panics
 ///
-/// The decoder finds something else than the reference, or finds it later; what is encoded isn't what is decoded.
+/// The decoder finds something else than the reference, or finds it later; what is encoded isn't
+/// what is decoded.
 pub fn run(bytes: &[u8]) {
     for limit in LIMITS {
         let protocol = LengthJson::with_max_body(limit);
@@ -51,7 +53,9 @@ fn in_pieces(protocol: &LengthJson, way: Direction, pieces: &[&[u8]]) -> (Vec<It
             let taken = match step {
                 Ok(Step::More { .. }) => break,
                 Ok(Step::Frame(extent)) => {
-                    items.push(Item::Frame(held[extent.head..extent.head + extent.body].to_vec()));
+                    items.push(Item::Frame(
+                        held[extent.head..extent.head + extent.body].to_vec(),
+                    ));
                     extent.length()
                 }
                 Ok(Step::Heartbeat { length }) => {
@@ -72,7 +76,12 @@ fn agree(step: &Result<Step, FrameError>, first: First<'_>) {
     let agree = match (step, first) {
         (Ok(Step::Frame(extent)), First::Frame(body)) => {
             let (head, body) = (20, body.len());
-            *extent == Extent { head, body, tail: 0 }
+            *extent
+                == Extent {
+                    head,
+                    body,
+                    tail: 0,
+                }
         }
         (Ok(Step::Heartbeat { length }), First::Heartbeat) => *length == 9,
         (Ok(Step::More { missing }), First::Announced { missing: exactly }) => *missing == exactly,

@@ -1,12 +1,14 @@
-//! JSON as RFC 8259 writes it down, rule by rule, by a reader that recurses: whether a body is one text. Each rule takes what it is of the
-//! bytes' beginning, and answers with what is behind it.
+//! JSON as RFC 8259 writes it down, rule by rule, by a reader that recurses: whether a body is one
+//! text. Each rule takes what it is of the bytes' beginning, and answers with what is behind it.
 
 /// How deep arrays and objects may be nested: a number of the protocol's, not of this library's.
 const DEEPEST: usize = 64;
 
-/// Whether these bytes are one JSON text, nested at most 64 deep, and nothing but white space around it.
+/// Whether these bytes are one JSON text, nested at most 64 deep, and nothing but white space
+/// around it.
 pub fn is_json(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok() && value(blank(bytes), 0).is_some_and(|rest| blank(rest).is_empty())
+    std::str::from_utf8(bytes).is_ok()
+        && value(blank(bytes), 0).is_some_and(|rest| blank(rest).is_empty())
 }
 
 fn blank(text: &[u8]) -> &[u8] {

@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use crate::grammar;
 
-/// Judges the bytes as a body, reads a value and an error reply from them, and makes an error reply of them.
+/// Judges the bytes as a body, reads a value and an error reply from them, and makes an error reply
+/// of them.
 ///
 /// # Panics
 ///
-/// The judge and the grammar differ; a value is read from what is no JSON; something is taken for an error reply that isn't one, or one isn't
-/// recognised.
+/// The judge and the grammar differ; a value is read from what is no JSON; something is taken for
+/// an error reply that isn't one, or one isn't recognised.
 pub fn run(bytes: &[u8]) {
     let is_json = grammar::is_json(bytes);
     let judged = json::check(bytes);
@@ -22,7 +23,10 @@ pub fn run(bytes: &[u8]) {
     if let Ok(value) = &value {
         assert!(is_json, "a value was read from what is no JSON: {value}");
         let written = json::write(value).expect("a value is JSON");
-        assert!(grammar::is_json(&written), "{value} was written as {written:?}");
+        assert!(
+            grammar::is_json(&written),
+            "{value} was written as {written:?}"
+        );
     }
     if let Some(error) = json::as_error_reply(bytes) {
         assert!(is_json, "no JSON was taken for an error reply");

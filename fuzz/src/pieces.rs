@@ -14,8 +14,8 @@ pub struct Scripted<'b> {
     pub pieces: Vec<&'b [u8]>,
 }
 
-/// Reads an input: a byte of choices, a byte whose lower half says how many cuts there are, as many bytes with the pieces' lengths, and the wire. In
-/// seeds by hand `30` is a choice and no cuts.
+/// Reads an input: a byte of choices, a byte whose lower half says how many cuts there are, as many
+/// bytes with the pieces' lengths, and the wire. In seeds by hand `30` is a choice and no cuts.
 pub fn scripted(input: &[u8]) -> Option<Scripted<'_>> {
     let (&[choice, cuts], rest) = input.split_first_chunk()?;
     let (lengths, wire) = rest.split_at_checked(usize::from(cuts) % MOST_CUTS)?;
@@ -27,7 +27,11 @@ pub fn scripted(input: &[u8]) -> Option<Scripted<'_>> {
     }
     pieces.push(left);
     pieces.retain(|piece| !piece.is_empty());
-    Some(Scripted { choice, wire, pieces })
+    Some(Scripted {
+        choice,
+        wire,
+        pieces,
+    })
 }
 
 /// Cuts bytes in pieces whose lengths are the bytes' own to say: up to 97 each.

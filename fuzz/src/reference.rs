@@ -1,4 +1,5 @@
-//! The `length:` protocol as slowly as it can be said: what the first item of some bytes is, found by trying everything that it could be.
+//! The `length:` protocol as slowly as it can be said: what the first item of some bytes is, found
+//! by trying everything that it could be.
 
 use millpond::framing::{Direction, FrameError};
 
@@ -30,7 +31,8 @@ pub enum First<'b> {
         /// How many.
         missing: usize,
     },
-    /// What could become anything, and lacks at most so many bytes to be the shortest item that it could become.
+    /// What could become anything, and lacks at most so many bytes to be the shortest item that it
+    /// could become.
     Begun {
         /// How many.
         most: usize,
@@ -76,7 +78,9 @@ impl Refusal {
     /// The library has learnt an error that isn't known here.
     pub fn of(error: &FrameError) -> Refusal {
         match *error {
-            FrameError::Unexpected { position, found, .. } => Refusal::Unexpected { position, found },
+            FrameError::Unexpected {
+                position, found, ..
+            } => Refusal::Unexpected { position, found },
             FrameError::TooLong { length, limit, .. } => Refusal::TooLong { length, limit },
             FrameError::Http => Refusal::Http,
             FrameError::Tls => Refusal::Tls,
@@ -106,7 +110,10 @@ fn strangers(way: Direction) -> Vec<(&'static [u8], Refusal)> {
 
 /// What these bytes, sent this way, begin with, if bodies may be `max_body` bytes long.
 pub fn first(way: Direction, max_body: usize, bytes: &[u8]) -> First<'_> {
-    if let Some((_, refusal)) = strangers(way).iter().find(|(words, _)| bytes.starts_with(words)) {
+    if let Some((_, refusal)) = strangers(way)
+        .iter()
+        .find(|(words, _)| bytes.starts_with(words))
+    {
         return First::Refused(*refusal);
     }
     if bytes.starts_with(HEARTBEAT) {
@@ -132,12 +139,16 @@ pub fn first(way: Direction, max_body: usize, bytes: &[u8]) -> First<'_> {
     if begins_a_header(bytes) {
         return First::Begun { most: 20 - begun };
     }
-    if let Some((words, _)) = strangers(way).iter().find(|(words, _)| words.starts_with(bytes)) {
+    if let Some((words, _)) = strangers(way)
+        .iter()
+        .find(|(words, _)| words.starts_with(bytes))
+    {
         return First::Begun {
             most: words.len() - begun,
         };
     }
-    // The first byte decides what it should have been, and the longest beginning that could still become that ends before the wrong byte.
+    // The first byte decides what it should have been, and the longest beginning that could still
+    // become that ends before the wrong byte.
     let position = match bytes[0] {
         b'l' => (0..begun).rfind(|&end| begins_a_header(&bytes[..end])),
         b'H' => (0..begun).rfind(|&end| HEARTBEAT.starts_with(&bytes[..end])),
@@ -201,7 +212,9 @@ pub fn all(way: Direction, max_body: usize, mut bytes: &[u8]) -> (Vec<Item>, End
         let item = match first(way, max_body, bytes) {
             First::Frame(body) => Item::Frame(body.to_vec()),
             First::Heartbeat => Item::Heartbeat,
-            First::Announced { .. } | First::Begun { .. } => return (items, End::Open(bytes.to_vec())),
+            First::Announced { .. } | First::Begun { .. } => {
+                return (items, End::Open(bytes.to_vec()));
+            }
             First::Refused(refusal) => return (items, End::Refused(refusal)),
         };
         bytes = &bytes[item.wire().len()..];

@@ -1,9 +1,10 @@
-//! A connection of a real server, over a Unix socket: what a client sends is the input, in the pieces that it says. Each request must be answered
-//! as the reference says, in order and nothing else; the connection must end, for the reason that the bytes give; and the server must hold
+//! A connection of a real server, over a Unix socket: what a client sends is the input, in the
+//! pieces that it says. Each request must be answered as the reference says, in order and nothing
+//! else; the connection must end, for the reason that the bytes give; and the server must hold
 //! nothing when it is over.
 //!
-//! The first byte's bits: 0 and 1, the server's settings; 2, the client waits after each piece for the replies that it is owed; 3, it goes away without
-//! reading any.
+//! The first byte's bits: 0 and 1, the server's settings; 2, the client waits after each piece for
+//! the replies that it is owed; 3, it goes away without reading any.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -89,8 +90,8 @@ impl Stage {
     }
 }
 
-/// The handler. A number is answered some turns later, as many as its first digit says, so that replies are ready in another order than they
-/// were asked for; the rest at once.
+/// The handler. A number is answered some turns later, as many as its first digit says, so that
+/// replies are ready in another order than they were asked for; the rest at once.
 async fn handle(body: Bytes) -> Result<Bytes, Failure> {
     if let Some(digit @ b'0'..=b'9') = body.first() {
         for _ in b'0'..*digit {
@@ -106,7 +107,8 @@ async fn handle(body: Bytes) -> Result<Bytes, Failure> {
     }
 }
 
-/// What a request that is JSON is answered: an array comes back twice, a string is refused, everything else comes back.
+/// What a request that is JSON is answered: an array comes back twice, a string is refused,
+/// everything else comes back.
 fn answer(body: &[u8]) -> Outcome {
     match body.trim_ascii_start().first() {
         Some(b'[') => Outcome::Reply([b"[", body, b",", body, b"]"].concat()),
@@ -148,7 +150,8 @@ fn expect(max_body: usize, wire: &[u8]) -> Expected {
                 outcome => (outcome, false),
             },
         };
-        // Where bodies are short, an error reply in the library's words is too long to be one; the handler's single word isn't.
+        // Where bodies are short, an error reply in the library's words is too long to be one; the
+        // handler's single word isn't.
         if quotes && max_body < 100 {
             expected.closed = Closed::ToldFailure;
             break;
@@ -157,7 +160,9 @@ fn expect(max_body: usize, wire: &[u8]) -> Expected {
     }
     // Told by a reply, where one in the library's words fits.
     if expected.closed == Closed::FrameTooLong && max_body >= 1_000 {
-        expected.outcomes.push(Outcome::Failed(FailureKind::Refused));
+        expected
+            .outcomes
+            .push(Outcome::Failed(FailureKind::Refused));
     }
     expected
 }
@@ -166,8 +171,8 @@ fn expect(max_body: usize, wire: &[u8]) -> Expected {
 ///
 /// # Panics
 ///
-/// A reply is missing, wrong, one too many or in the wrong place; the connection doesn't end as it must, or hangs; the server still holds something
-/// afterwards, or has counted wrong.
+/// A reply is missing, wrong, one too many or in the wrong place; the connection doesn't end as it
+/// must, or hangs; the server still holds something afterwards, or has counted wrong.
 pub fn run(input: &[u8]) {
     if input.len() > LONGEST_INPUT {
         return;
@@ -179,7 +184,9 @@ pub fn run(input: &[u8]) {
         let choice = usize::from(script.choice) % SETTINGS.len();
         let (path, server) = &stage.servers[choice];
         let play = play(path, server, &script, SETTINGS[choice].0);
-        stage.runtime.block_on(stage::promptly("a connection", play));
+        stage
+            .runtime
+            .block_on(stage::promptly("a connection", play));
     });
 }
 
@@ -205,7 +212,10 @@ async fn play(path: &PathBuf, server: &Running, script: &Scripted<'_>, max_body:
         }
         if awaits && !leaves && !may_have_ended {
             while frames(max_body, &received).0.len() < so_far.outcomes.len() {
-                let read = stream.read_buf(&mut received).await.expect("it can be read");
+                let read = stream
+                    .read_buf(&mut received)
+                    .await
+                    .expect("it can be read");
                 assert!(
                     read > 0,
                     "the server closed a connection on which it owed replies"
@@ -251,7 +261,8 @@ fn judge(
     refilled: u32,
 ) {
     let (replies, rest) = frames(max_body, received);
-    let times = |closed| after.closed.get(&closed).unwrap_or(&0) - before.closed.get(&closed).unwrap_or(&0);
+    let times =
+        |closed| after.closed.get(&closed).unwrap_or(&0) - before.closed.get(&closed).unwrap_or(&0);
     let flooded = times(Closed::HeartbeatFlood) == 1;
     if flooded {
         assert!(
@@ -259,7 +270,10 @@ fn judge(
             "{} heartbeats were too many",
             expected.heartbeats
         );
-        assert!(replies.len() <= expected.outcomes.len(), "replies to nothing");
+        assert!(
+            replies.len() <= expected.outcomes.len(),
+            "replies to nothing"
+        );
     } else {
         assert_eq!(
             times(expected.closed),
@@ -329,7 +343,9 @@ fn frames(max_body: usize, received: &[u8]) -> (Vec<&[u8]>, &[u8]) {
 /// The body of an HTTP reply with status 400, if it is as long as it says.
 fn http_body(reply: &[u8]) -> Option<&str> {
     let (head, body) = std::str::from_utf8(reply).ok()?.split_once("\r\n\r\n")?;
-    let mut lines = head.strip_prefix("HTTP/1.1 400 Bad Request\r\n")?.split("\r\n");
+    let mut lines = head
+        .strip_prefix("HTTP/1.1 400 Bad Request\r\n")?
+        .split("\r\n");
     let length = lines.find_map(|line| line.strip_prefix("Content-Length: "))?;
     (length.parse() == Ok(body.len())).then_some(body)
 }

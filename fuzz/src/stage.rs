@@ -1,5 +1,6 @@
-//! Where targets that talk over sockets play: a runtime on this thread, and listeners on Unix sockets, which take 20 µs to dial and leave no
-//! TIME_WAIT behind. One per thread, for all inputs, so what an input leaves behind is found by the next.
+//! Where targets that talk over sockets play: a runtime on this thread, and listeners on Unix
+//! sockets, which take 20 µs to dial and leave no TIME_WAIT behind. One per thread, for all inputs,
+//! so what an input leaves behind is found by the next.
 
 use std::{
     env,

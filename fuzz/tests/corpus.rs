@@ -1,11 +1,14 @@
-//! Every input of the committed corpus, through its target, without libFuzzer; and the references themselves.
+//! Every input of the committed corpus, through its target, without libFuzzer; and the references
+//! themselves.
 
 use std::{fs, path::Path};
 
 use millpond_fuzz::{client_exchange, decoder, grammar, json, reference, server_connection};
 
 fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
     let mut inputs = 0;
     for entry in fs::read_dir(&folder).expect("a corpus") {
         let path = entry.expect("an input").path();

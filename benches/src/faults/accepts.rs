@@ -1,6 +1,6 @@
-//! Row 29, the side that accepts: a server has no descriptor left, and clients wait in its backlog. Millpond's `Listener` beside the loop that many
-//! servers have, which asks again at once after an error. They play one after the other, three times, for one of them takes a
-//! whole CPU.
+//! Row 29, the side that accepts: a server has no descriptor left, and clients wait in its backlog.
+//! Millpond's `Listener` beside the loop that many servers have, which asks again at once after an
+//! error. They play one after the other, three times, for one of them takes a whole CPU.
 
 use std::{
     net::SocketAddr,
@@ -54,7 +54,13 @@ pub fn play(rig: &Rig, stage: &Stage<'_>) -> millpond_rig::Result {
     Ok(())
 }
 
-async fn one(rig: &Rig, stage: &Stage<'_>, name: &str, server: &str, port: u16) -> millpond_rig::Result {
+async fn one(
+    rig: &Rig,
+    stage: &Stage<'_>,
+    name: &str,
+    server: &str,
+    port: u16,
+) -> millpond_rig::Result {
     let server = rig.start(server, &[&format!("10.77.0.2:{port}")])?;
     let mut live = TcpStream::connect(server.address()).await?;
     exchange(&mut live).await?;
@@ -104,7 +110,10 @@ async fn one(rig: &Rig, stage: &Stage<'_>, name: &str, server: &str, port: u16) 
         count,
     );
     // The last of the four, unless one has none.
-    let last = replied.into_iter().max().filter(|_| count == DIALLING as u64);
+    let last = replied
+        .into_iter()
+        .max()
+        .filter(|_| count == DIALLING as u64);
     let after = last.map(|last| last.saturating_duration_since(back));
     let what = "the last of them had it, after descriptors came back, in";
     stage.figure(PART, name, what, Value::ended(after, WATCH));

@@ -1,4 +1,5 @@
-//! The pools over TCP, each behind the same few lines. What each pool's documentation shows is what is written here: no checks beyond that.
+//! The pools over TCP, each behind the same few lines. What each pool's documentation shows is what
+//! is written here: no checks beyond that.
 
 use std::{
     error::Error,
@@ -37,7 +38,8 @@ pub trait Contestant: Send + Sync {
 
 /// A connection that is lent. Dropping it is what a caller's `?` does.
 pub trait Lent: Send {
-    /// Sends a token and reads it back, without any deadline. Returns the last number of the address of the server that answered.
+    /// Sends a token and reads it back, without any deadline. Returns the last number of the
+    /// address of the server that answered.
     fn exchange(&mut self) -> Task<'_, io::Result<u8>>;
 
     /// Gives it back after its exchanges.
@@ -69,7 +71,8 @@ impl Who {
         }
     }
 
-    /// Builds it on the current runtime; it connects to `endpoint`, which may be a name with a port, when it is first asked.
+    /// Builds it on the current runtime; it connects to `endpoint`, which may be a name with a
+    /// port, when it is first asked.
     pub fn build(self, endpoint: &str, max_size: u32) -> Arc<dyn Contestant> {
         let dials = Dials(endpoint.to_owned());
         match self {
@@ -78,7 +81,11 @@ impl Who {
                 let pool = deadpool::managed::Pool::builder(dials).max_size(max_size as usize);
                 Arc::new(pool.build().expect("nothing needs a runtime"))
             }
-            Who::Bb8 => Arc::new(bb8::Pool::builder().max_size(max_size).build_unchecked(dials)),
+            Who::Bb8 => Arc::new(
+                bb8::Pool::builder()
+                    .max_size(max_size)
+                    .build_unchecked(dials),
+            ),
         }
     }
 }
@@ -161,7 +168,10 @@ pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io:
     if reply[..8] == token {
         Ok(reply[8])
     } else {
-        Err(io::Error::new(ErrorKind::InvalidData, "somebody else's reply"))
+        Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "somebody else's reply",
+        ))
     }
 }
 

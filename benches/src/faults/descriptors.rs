@@ -1,5 +1,5 @@
-//! Row 29: the process has no file descriptor left, while it dials. The limit is the whole process's, so the contestants play one after the
-//! other, three times.
+//! Row 29: the process has no file descriptor left, while it dials. The limit is the whole
+//! process's, so the contestants play one after the other, three times.
 //!
 //! This is the side that dials; the one that accepts is next door, in `accepts`.
 

@@ -1,5 +1,5 @@
-//! Dials per second: 8 callers who come again at once, and what arrives at the listener meanwhile. Rows 19, 27 and 31 do this to several
-//! servers.
+//! Dials per second: 8 callers who come again at once, and what arrives at the listener meanwhile.
+//! Rows 19, 27 and 31 do this to several servers.
 
 use std::{
     net::SocketAddr,
@@ -89,7 +89,10 @@ impl Crowd<'_> {
         let rates = [
             ("dials per second", dials),
             ("SYNs per second", seen.packets),
-            ("acquires that gave an error, per second", sum(|got| got.told)),
+            (
+                "acquires that gave an error, per second",
+                sum(|got| got.told),
+            ),
             ("exchanges that failed, per second", sum(|got| got.failures)),
         ];
         for (what, count) in rates {

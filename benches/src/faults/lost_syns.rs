@@ -1,5 +1,6 @@
-//! Row 27: SYNs vanish; and a listener whose accept queue is full, which to the dialler is much the same. Everybody waits here, so the
-//! contestants play at the same time, each with a server of its own.
+//! Row 27: SYNs vanish; and a listener whose accept queue is full, which to the dialler is much the
+//! same. Everybody waits here, so the contestants play at the same time, each with a server of its
+//! own.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -35,7 +36,12 @@ pub fn play(rig: &Rig, stage: &Stage<'_>) -> millpond_rig::Result {
     at_once(rig, stage, "the accept queue is full", &addresses)
 }
 
-fn at_once(rig: &Rig, stage: &Stage<'_>, part: &str, servers: &[SocketAddr]) -> millpond_rig::Result {
+fn at_once(
+    rig: &Rig,
+    stage: &Stage<'_>,
+    part: &str,
+    servers: &[SocketAddr],
+) -> millpond_rig::Result {
     let [millpond, deadpool, bb8] = [0, 1, 2].map(|index| {
         let (who, server) = (Who::ALL[index], servers[index]);
         dials::play(rig, stage, part, who, server, Count::Ports)

@@ -4,8 +4,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use millpond::{
     connectors::StreamConnector,
-    pool::{Connection, Pool},
     net::{Dialer, tls::ClientTls},
+    pool::{Connection, Pool},
 };
 
 use super::contestants::{Contestant, Lent, Task, exchange, in_full};

@@ -1,5 +1,6 @@
-//! The faults that a network brings, played to each pool alike: what its callers see, and for how long. Each row is a scene of the
-//! rig; a row's file says what it does. Figures come out of the scene as JSON, and are put into words by `report`.
+//! The faults that a network brings, played to each pool alike: what its callers see, and for how
+//! long. Each row is a scene of the rig; a row's file says what it does. Figures come out of the
+//! scene as JSON, and are put into words by `report`.
 
 mod accepts;
 mod contestants;

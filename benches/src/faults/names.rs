@@ -1,5 +1,5 @@
-//! Row 30: the name leads elsewhere, nowhere, or first to an address that is dead. All contestants play at the same
-//! time, three runs of each: all that they do is wait.
+//! Row 30: the name leads elsewhere, nowhere, or first to an address that is dead. All contestants
+//! play at the same time, three runs of each: all that they do is wait.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,7 +18,8 @@ use super::{
 
 const NAME: &str = "db.test";
 const OLD: u8 = 2;
-/// The system sorts addresses by how long a prefix they share with its own, 10.77.0.1: the dead one comes before the live one.
+/// The system sorts addresses by how long a prefix they share with its own, 10.77.0.1: the dead one
+/// comes before the live one.
 const DEAD: u8 = 3;
 const NEW: u8 = 4;
 
@@ -76,7 +77,12 @@ async fn first_from_new(stage: &Stage<'_>, part: &str, pools: &[(Who, Arc<dyn Co
         let first = Value::ended(first, WATCH);
         stage.figure(part, *who, "first reply from the new server after", first);
         stage.figure(part, *who, "exchanges that failed meanwhile", got.failures);
-        stage.figure(part, *who, "acquires that gave an error meanwhile", got.told);
+        stage.figure(
+            part,
+            *who,
+            "acquires that gave an error meanwhile",
+            got.told,
+        );
     }
 }
 

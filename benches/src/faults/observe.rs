@@ -1,4 +1,5 @@
-//! What callers do and how it is watched: one that waits, one that comes again and again. Every watch has an end.
+//! What callers do and how it is watched: one that waits, one that comes again and again. Every
+//! watch has an end.
 
 use std::{
     future::Future,
@@ -20,7 +21,8 @@ pub const WATCH: Duration = Duration::from_secs(10);
 /// How often a contestant plays what costs nothing but time, all at once; medians are printed.
 pub const RUNS: u16 = 3;
 
-/// A runtime for a scene: the pools' tasks run on its two workers, the scene itself on its own thread.
+/// A runtime for a scene: the pools' tasks run on its two workers, the scene itself on its own
+/// thread.
 pub fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -82,7 +84,10 @@ pub async fn hold(pool: &dyn Contestant, count: usize) -> millpond_rig::Result<V
 ///
 /// If the pool doesn't lend as many, or an exchange fails.
 pub async fn warm(pool: &dyn Contestant, count: usize) -> millpond_rig::Result {
-    hold(pool, count).await?.into_iter().for_each(Lent::complete);
+    hold(pool, count)
+        .await?
+        .into_iter()
+        .for_each(Lent::complete);
     Ok(())
 }
 
@@ -114,8 +119,8 @@ pub struct Habit {
     pub until: Instant,
 }
 
-/// Acquires and exchanges until `enough` says of a reply that it is what the caller came for, or the habit's end.
-/// Returns after how long that was, if it was.
+/// Acquires and exchanges until `enough` says of a reply that it is what the caller came for, or
+/// the habit's end. Returns after how long that was, if it was.
 pub async fn come_again(
     pool: &dyn Contestant,
     habit: Habit,

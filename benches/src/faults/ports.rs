@@ -1,5 +1,6 @@
-//! Row 28: the client side has 64 ephemeral ports, and connections that others opened and closed have used them up (`TIME_WAIT`). A port is used up
-//! for one server only, so all contestants play at the same time, three runs of each, each with its own server.
+//! Row 28: the client side has 64 ephemeral ports, and connections that others opened and closed
+//! have used them up (`TIME_WAIT`). A port is used up for one server only, so all contestants play
+//! at the same time, three runs of each, each with its own server.
 
 use std::{
     io::ErrorKind,

@@ -1,4 +1,5 @@
-//! Figures: how they leave a scene, and how they are printed. Owns the medians; knows nothing of what the figures mean.
+//! Figures: how they leave a scene, and how they are printed. Owns the medians; knows nothing of
+//! what the figures mean.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -58,9 +59,15 @@ impl<'r> Stage<'r> {
         Stage { rig, row }
     }
 
-    /// Reports a figure. Several of the same name are runs of the same thing: their median is printed. A contestant is one of the pools,
-    /// or whatever else a row compares, by its name.
-    pub fn figure(&self, part: &str, contestant: impl Into<String>, what: &str, value: impl Into<Value>) {
+    /// Reports a figure. Several of the same name are runs of the same thing: their median is
+    /// printed. A contestant is one of the pools, or whatever else a row compares, by its name.
+    pub fn figure(
+        &self,
+        part: &str,
+        contestant: impl Into<String>,
+        what: &str,
+        value: impl Into<Value>,
+    ) {
         let figure = Figure {
             row: self.row.to_owned(),
             part: part.to_owned(),
@@ -107,7 +114,8 @@ pub fn print(figures: &[Figure]) {
 /// Texts that differ in more than their numbers: the first of each kind.
 fn different(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut kinds = BTreeSet::new();
-    let is_new = |text: &String| kinds.insert(text.replace(|c: char| c.is_ascii_digit() || c == '.', ""));
+    let is_new =
+        |text: &String| kinds.insert(text.replace(|c: char| c.is_ascii_digit() || c == '.', ""));
     texts.filter(is_new).collect()
 }
 

@@ -1,5 +1,5 @@
-//! Row 19: a server that accepts and hangs up, and a port that refuses. Contestants play one after the other, or the one that dials most would
-//! take the others' CPU.
+//! Row 19: a server that accepts and hangs up, and a port that refuses. Contestants play one after
+//! the other, or the one that dials most would take the others' CPU.
 
 use std::net::SocketAddr;
 

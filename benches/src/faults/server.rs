@@ -1,4 +1,5 @@
-//! The server that the rows exchange with: it sends each token of 8 bytes back, followed by the last number of its own address.
+//! The server that the rows exchange with: it sends each token of 8 bytes back, followed by the
+//! last number of its own address.
 
 use std::{
     io::{Read, Write},

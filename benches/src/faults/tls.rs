@@ -1,8 +1,10 @@
-//! Row 31: TLS that fails, by a certificate that is wrong in three ways, by a server that stays silent in the handshake, and by one that
-//! doesn't speak TLS at all. Then the server is put right, its certificate replaced in its file, and the pool must come back by itself.
+//! Row 31: TLS that fails, by a certificate that is wrong in three ways, by a server that stays
+//! silent in the handshake, and by one that doesn't speak TLS at all. Then the server is put right,
+//! its certificate replaced in its file, and the pool must come back by itself.
 //!
-//! Millpond plays alone: deadpool and bb8 have no TLS of their own, and what their users write into `create` says nothing about them. One
-//! fault after the other, or callers who are told at once would take the other faults' CPU.
+//! Millpond plays alone: deadpool and bb8 have no TLS of their own, and what their users write into
+//! `create` says nothing about them. One fault after the other, or callers who are told at once
+//! would take the other faults' CPU.
 
 use std::{
     fs,
@@ -13,7 +15,9 @@ use std::{
 
 use millpond::net::tls::ClientTls;
 use millpond_rig::Rig;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 
 use super::{
     contestants::Who,
@@ -100,7 +104,10 @@ async fn one(
     let address = format!("10.77.0.2:{port}");
     let (certificate, key) = (files.certificate(), files.key());
     let paths = [certificate.to_string_lossy(), key.to_string_lossy()];
-    let server = rig.start("TLS", &[&address, &paths[0], &paths[1], fault.manner().name()])?;
+    let server = rig.start(
+        "TLS",
+        &[&address, &paths[0], &paths[1], fault.manner().name()],
+    )?;
 
     let tls = ClientTls::builder()
         .ca_certificates(vec![known.der().clone()])

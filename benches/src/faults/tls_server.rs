@@ -1,5 +1,5 @@
-//! The server of row 31: speaks TLS by millpond's `ServerTls`, whose certificate is read again when its file changes; or, until it is mended,
-//! stays silent or speaks something else.
+//! The server of row 31: speaks TLS by millpond's `ServerTls`, whose certificate is read again when
+//! its file changes; or, until it is mended, stays silent or speaks something else.
 
 use std::{
     io,
@@ -64,9 +64,14 @@ pub struct Unknown;
 /// Arguments: its address; the files of its certificate and its key; its manner.
 pub fn serve(console: Console) -> millpond_rig::Result {
     let address: SocketAddr = console.argument(0)?;
-    let (certificate, key) = (console.argument::<PathBuf>(1)?, console.argument::<PathBuf>(2)?);
+    let (certificate, key) = (
+        console.argument::<PathBuf>(1)?,
+        console.argument::<PathBuf>(2)?,
+    );
     let manner: Manner = console.argument(3)?;
-    let tls = ServerTls::builder().identity_files(certificate, key).build()?;
+    let tls = ServerTls::builder()
+        .identity_files(certificate, key)
+        .build()?;
     let runtime = runtime()?;
     let listener = runtime.block_on(TcpListener::bind(address))?;
     console.ready(listener.local_addr()?);

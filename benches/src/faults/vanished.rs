@@ -1,5 +1,6 @@
-//! Row 24: the packets of established connections vanish, both ways, as when a middlebox has forgotten them. New connections work. All
-//! contestants play at the same time, for all that they do is wait: callers with a deadline in three runs of each, callers without one in one,
+//! Row 24: the packets of established connections vanish, both ways, as when a middlebox has
+//! forgotten them. New connections work. All contestants play at the same time, for all that they
+//! do is wait: callers with a deadline in three runs of each, callers without one in one,
 //! which is watched for longer than the kernel waits for an acknowledgement.
 
 use std::{
@@ -59,7 +60,12 @@ pub fn play(rig: &Rig, stage: &Stage<'_>) -> millpond_rig::Result {
                 "time to the first reply",
                 Value::ended(first, WATCH),
             );
-            stage.figure(part, run.who, "exchanges that failed before it", got.failures);
+            stage.figure(
+                part,
+                run.who,
+                "exchanges that failed before it",
+                got.failures,
+            );
         }
         sleep(STILL_WAITING.saturating_sub(start.elapsed())).await;
         let lost: Vec<_> = flows.iter().map(|flow| flow.local).collect();
@@ -107,7 +113,8 @@ struct Watched {
     one_more: JoinHandle<(Value, String)>,
 }
 
-/// As many callers as there are connections, each with an exchange that has no deadline, and one caller more.
+/// As many callers as there are connections, each with an exchange that has no deadline, and one
+/// caller more.
 fn without_deadline(run: &Run) -> Watched {
     let start = Instant::now();
     let exchanges = (0..CONNECTIONS).map(|_| {
@@ -134,7 +141,10 @@ fn without_deadline(run: &Run) -> Watched {
         let asked = ask(&*pool, WATCH).await;
         (Value::ended(asked.took, WATCH), asked.told())
     });
-    Watched { exchanges, one_more }
+    Watched {
+        exchanges,
+        one_more,
+    }
 }
 
 /// A caller who gives up on an exchange after a second and comes again.
@@ -152,7 +162,12 @@ async fn report(stage: &Stage<'_>, run: &Run, watched: Watched) {
     for (took, ended) in all(watched.exchanges).await {
         let what = "an exchange on a lost connection ended after";
         stage.figure(PATIENT, run.who, what, took);
-        stage.figure(PATIENT, run.who, "an exchange ended with", Value::Text(ended));
+        stage.figure(
+            PATIENT,
+            run.who,
+            "an exchange ended with",
+            Value::Text(ended),
+        );
     }
     for (took, told) in all([watched.one_more]).await {
         stage.figure(PATIENT, run.who, "one more acquire took", took);
@@ -163,6 +178,9 @@ async fn report(stage: &Stage<'_>, run: &Run, watched: Watched) {
 /// How many of this run's lost connections are no longer there.
 fn closed(rig: &Rig, run: &Run, lost: &[SocketAddr]) -> millpond_rig::Result<u64> {
     let there = rig.connections(run.server.address())?;
-    let left = there.iter().filter(|flow| lost.contains(&flow.local)).count();
+    let left = there
+        .iter()
+        .filter(|flow| lost.contains(&flow.local))
+        .count();
     Ok((CONNECTIONS - left) as u64)
 }

@@ -1,5 +1,6 @@
-//! The program `millpond bench` beside redis-benchmark, and against servers that others have written: redis-server and nginx. Every figure is
-//! one that it prints as JSON; what is judged are ratios within a round, or what it was asked for.
+//! The program `millpond bench` beside redis-benchmark, and against servers that others have
+//! written: redis-server and nginx. Every figure is one that it prints as JSON; what is judged are
+//! ratios within a round, or what it was asked for.
 
 mod servers;
 mod stalling;
@@ -21,7 +22,8 @@ const CLIENTS: &str = "50";
 
 /// Measures the program `millpond bench`, which has to be built before.
 ///
-/// Needs redis-server, redis-benchmark and nginx. It fails if a reply was wrong; whether targets are met or missed changes nothing.
+/// Needs redis-server, redis-benchmark and nginx. It fails if a reply was wrong; whether targets
+/// are met or missed changes nothing.
 #[derive(clap::Args)]
 pub(crate) struct ProgramArguments {
     /// The program
@@ -175,7 +177,10 @@ fn beside_redis_benchmark(program: &Program, arguments: &ProgramArguments) -> an
             CLIENTS,
         ];
         let length = ["--threads", "1", "--rounds", "1", "--requests", &requests];
-        program.bench_one(redis.endpoint(), &[&shape[..], &length, &Redis::PING].concat())
+        program.bench_one(
+            redis.endpoint(),
+            &[&shape[..], &length, &Redis::PING].concat(),
+        )
     };
     let mut ratios = Vec::new();
     println!("beside redis-benchmark: {CLIENTS} connections, {requests} × PING a round");
@@ -202,7 +207,11 @@ fn beside_redis_benchmark(program: &Program, arguments: &ProgramArguments) -> an
         );
         ratios.push(ratio);
     }
-    judge("throughput, of redis-benchmark's", ratios, Target::AtLeast(0.9));
+    judge(
+        "throughput, of redis-benchmark's",
+        ratios,
+        Target::AtLeast(0.9),
+    );
     Ok(())
 }
 
@@ -214,7 +223,11 @@ fn against_servers(program: &Program) -> anyhow::Result<()> {
         for mode in modes {
             println!(
                 "  {name:<16}{:<12}{:>10.0}/s  p50 {:>6} µs  p99 {:>6} µs  {:>6} connections",
-                mode.mode, mode.throughput, mode.latency_us.p50, mode.latency_us.p99, mode.connections_opened
+                mode.mode,
+                mode.throughput,
+                mode.latency_us.p50,
+                mode.latency_us.p99,
+                mode.connections_opened
             );
         }
     }
@@ -250,7 +263,10 @@ fn at_a_rate(program: &Program) -> anyhow::Result<()> {
 fn a_stall(program: &Program) -> anyhow::Result<()> {
     let server = stalling::start()?;
     println!("a server that pauses 1 s in 10, for 20 s");
-    for (name, paced) in [("open loop, 500/s", &["--rate", "500"][..]), ("closed loop", &[])] {
+    for (name, paced) in [
+        ("open loop, 500/s", &["--rate", "500"][..]),
+        ("closed loop", &[]),
+    ] {
         let shape = [
             "--modes",
             "exclusive",
@@ -275,7 +291,8 @@ fn a_stall(program: &Program) -> anyhow::Result<()> {
 
 fn judge(what: &str, values: impl IntoIterator<Item = f64>, target: Target) {
     if let Some(middle) = Middle::of(values) {
-        let comparison = crate::verdict::Comparison::new(what.to_owned(), middle, middle.q3, Some(target));
+        let comparison =
+            crate::verdict::Comparison::new(what.to_owned(), middle, middle.q3, Some(target));
         let met = match comparison.met {
             Some(true) => "met",
             _ => "MISSED",

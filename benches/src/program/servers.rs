@@ -1,4 +1,5 @@
-//! Servers that others have written, and ours as the program runs it: each on a free port of 127.0.0.1, ended when dropped.
+//! Servers that others have written, and ours as the program runs it: each on a free port of
+//! 127.0.0.1, ended when dropped.
 
 use std::{
     env, fs,
@@ -27,8 +28,9 @@ impl Listening {
     fn start(mut command: Command, port: u16, package: &str) -> anyhow::Result<Listening> {
         let name = command.get_program().to_string_lossy().into_owned();
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let process = process
-            .with_context(|| format!("{name} can't be started: install it (apt-get install {package})"))?;
+        let process = process.with_context(|| {
+            format!("{name} can't be started: install it (apt-get install {package})")
+        })?;
         let mut listening = Listening {
             process,
             endpoint: format!("tcp://127.0.0.1:{port}"),
@@ -115,13 +117,16 @@ impl Redis {
                 "ping",
             ])
             .output()
-            .context("redis-benchmark can't be started: install it (apt-get install redis-tools)")?;
+            .context(
+                "redis-benchmark can't be started: install it (apt-get install redis-tools)",
+            )?;
         let text = String::from_utf8_lossy(&output.stdout);
         benchmarked(&text).with_context(|| format!("redis-benchmark said something else: {text}"))
     }
 }
 
-/// The line that it prints at last: `"ping","119474.31","0.353","0.088","0.335",…`: name, rate, mean, shortest and median in ms.
+/// The line that it prints at last: `"ping","119474.31","0.353","0.088","0.335",…`: name, rate,
+/// mean, shortest and median in ms.
 fn benchmarked(text: &str) -> Option<Benchmarked> {
     let columns: Vec<_> = text
         .lines()

@@ -1,4 +1,5 @@
-//! What allocates for the program: mimalloc, which returns to the system what a flood of large requests took. glibc keeps it.
+//! What allocates for the program: mimalloc, which returns to the system what a flood of large
+//! requests took. glibc keeps it.
 
 use std::{hint::black_box, time::Duration};
 
@@ -13,8 +14,9 @@ const PURGE_DELAY: Duration = Duration::from_secs(1);
 /// Large enough that freeing it makes mimalloc look at what else was freed.
 const LARGE: usize = 1 << 20;
 
-/// Has freed memory returned to the system even while the program is idle. mimalloc has no thread of its own: what has been free for its
-/// delay is returned when a thread frees a large block, whichever thread that is. An idle program never does, so this does it once a second.
+/// Has freed memory returned to the system even while the program is idle. mimalloc has no thread
+/// of its own: what has been free for its delay is returned when a thread frees a large block,
+/// whichever thread that is. An idle program never does, so this does it once a second.
 /// The block is never touched.
 ///
 /// Never ends. Cancel safe.

@@ -1,5 +1,5 @@
-//! What a certificate says of itself: for which names, from when until when, by whom, and whether it is a CA's. All of it is the network's, or
-//! a file's, and may be anything.
+//! What a certificate says of itself: for which names, from when until when, by whom, and whether
+//! it is a CA's. All of it is the network's, or a file's, and may be anything.
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
@@ -13,7 +13,8 @@ use x509_cert::{
 /// A day, which certificates last for many of.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Renewing takes its time, and a dozen machines may have to be told: from so many days before the end on somebody should know.
+/// Renewing takes its time, and a dozen machines may have to be told: from so many days before the
+/// end on somebody should know.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// See the module.
@@ -32,7 +33,8 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// From its DER.
     pub(crate) fn read(der: &[u8]) -> Result<Certificate, String> {
-        let certificate = x509_cert::Certificate::from_der(der).map_err(|error| error.to_string())?;
+        let certificate =
+            x509_cert::Certificate::from_der(der).map_err(|error| error.to_string())?;
         let told = certificate.tbs_certificate;
         let (_, names) = told
             .get::<SubjectAltName>()
@@ -114,7 +116,11 @@ mod tests {
             .push(DnType::CommonName, "A \x1b[31m, name");
         params.not_after = date_time_ymd(2031, 2, 3);
         let key = KeyPair::generate().expect("a key");
-        params.self_signed(&key).expect("a certificate").der().to_vec()
+        params
+            .self_signed(&key)
+            .expect("a certificate")
+            .der()
+            .to_vec()
     }
 
     #[test]
@@ -125,14 +131,20 @@ mod tests {
         assert_eq!(read.ends_at, "2031-02-03");
         assert_eq!(read.ends, Duration::from_secs(1_927_843_200));
         assert_eq!(read.left(read.ends - DAY), Some(DAY));
-        assert_eq!((read.left(read.ends), read.left(read.ends + DAY)), (None, None));
+        assert_eq!(
+            (read.left(read.ends), read.left(read.ends + DAY)),
+            (None, None)
+        );
     }
 
     #[test]
     fn bytes_that_are_no_certificate_are_an_error_and_no_panic() {
         let sound = certificate();
         for length in 0..sound.len() {
-            assert!(Certificate::read(&sound[..length]).is_err(), "{length} bytes");
+            assert!(
+                Certificate::read(&sound[..length]).is_err(),
+                "{length} bytes"
+            );
         }
         for at in 0..sound.len() {
             let mut damaged = sound.clone();
@@ -144,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_long_time_is_told_in_days() {
-        let told = [0, 3_600, 7_200, 86_400, 13 * 86_400].map(|seconds| long(Duration::from_secs(seconds)));
+        let told = [0, 3_600, 7_200, 86_400, 13 * 86_400]
+            .map(|seconds| long(Duration::from_secs(seconds)));
         assert_eq!(
             told,
             ["less than an hour", "1 hour", "2 hours", "1 day", "13 days"]

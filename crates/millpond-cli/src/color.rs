@@ -1,5 +1,6 @@
-//! Colour: the one place that decides whether there is any, and the few tones that there are. `--color` comes first, then NO_COLOR,
-//! CLICOLOR_FORCE and CLICOLOR, then whether the stream is a terminal that can. JSON never passes here.
+//! Colour: the one place that decides whether there is any, and the few tones that there are.
+//! `--color` comes first, then NO_COLOR, CLICOLOR_FORCE and CLICOLOR, then whether the stream is a
+//! terminal that can. JSON never passes here.
 
 use std::{ffi::OsString, fmt::Display, io};
 
@@ -93,7 +94,8 @@ pub(crate) fn settle(when: When) {
     choice.write_global();
 }
 
-/// What `--color` says on a command line that may be wrong or ask for help: clap tells of both before it has read all flags.
+/// What `--color` says on a command line that may be wrong or ask for help: clap tells of both
+/// before it has read all flags.
 pub(crate) fn asked(mut arguments: impl Iterator<Item = OsString>) -> Option<When> {
     while let Some(argument) = arguments.next() {
         let value = match argument.to_str() {
@@ -132,7 +134,10 @@ mod tests {
     fn the_flag_is_found_on_a_command_line_whatever_else_is_wrong_there() {
         let found = |line: &str| asked(line.split(' ').map(OsString::from));
         assert_eq!(found("millpond --nope --color never"), Some(When::Never));
-        assert_eq!(found("millpond call --color=always --help"), Some(When::Always));
+        assert_eq!(
+            found("millpond call --color=always --help"),
+            Some(When::Always)
+        );
         assert_eq!(found("millpond call --color"), None);
         assert_eq!(found("millpond call --color=blue"), None);
         assert_eq!(found("millpond call -- --color=never"), None);

@@ -1,4 +1,5 @@
-//! Why a command did not do what it was asked: said on stderr, in the manner of clap, and by the exit code.
+//! Why a command did not do what it was asked: said on stderr, in the manner of clap, and by the
+//! exit code.
 
 use std::{fmt, io::Write};
 

@@ -17,7 +17,8 @@ pub(crate) enum Exit {
     Timeout,
     /// 5: what came was not of the protocol.
     Protocol,
-    /// 130: Ctrl-C or SIGTERM came, and something is missing. Shells say so of a program that SIGINT has ended.
+    /// 130: Ctrl-C or SIGTERM came, and something is missing. Shells say so of a program that
+    /// SIGINT has ended.
     Interrupted,
 }
 

@@ -1,5 +1,6 @@
-//! Help as it is shown: what belongs together stays on one line, whatever the width. Clap breaks lines at any space; so the values behind a flag's
-//! words get spaces that it doesn't know, and these become plain ones as the help is printed.
+//! Help as it is shown: what belongs together stays on one line, whatever the width. Clap breaks
+//! lines at any space; so the values behind a flag's words get spaces that it doesn't know, and
+//! these become plain ones as the help is printed.
 
 use std::{
     io::{self, Write},

@@ -1,4 +1,5 @@
-//! Lines of a stream that may be endless, and have endless lines: no more of a line is kept than a limit.
+//! Lines of a stream that may be endless, and have endless lines: no more of a line is kept than a
+//! limit.
 
 use std::io;
 

@@ -1,5 +1,6 @@
-//! What the library tells of its work through `tracing`, as lines on stderr. Owns the filter's text and the shape of a line. There is never a
-//! payload in it, and nothing that a terminal would act upon.
+//! What the library tells of its work through `tracing`, as lines on stderr. Owns the filter's text
+//! and the shape of a line. There is never a payload in it, and nothing that a terminal would act
+//! upon.
 
 use std::{fmt, str::FromStr, time::Instant};
 
@@ -60,7 +61,11 @@ impl FromStr for Filter {
     /// [`Targets`] reads more, but takes a misspelt level for a part that nobody has heard of.
     fn from_str(text: &str) -> Result<Self, FilterError> {
         let mut targets = Targets::new();
-        for directive in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        for directive in text
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
             let (part, level) = directive.split_once('=').unwrap_or((ALL, directive));
             let level = level_named(level);
             let is_known = part == ALL || PARTS.contains(&part);
@@ -75,7 +80,10 @@ impl FromStr for Filter {
 
 /// By name alone: `LevelFilter` would read numbers as well, and nothing as a level.
 fn level_named(name: &str) -> Option<LevelFilter> {
-    let is_name = !name.is_empty() && name.chars().all(|character| character.is_ascii_alphabetic());
+    let is_name = !name.is_empty()
+        && name
+            .chars()
+            .all(|character| character.is_ascii_alphabetic());
     is_name.then(|| name.parse().ok()).flatten()
 }
 
@@ -168,7 +176,9 @@ mod tests {
     fn an_event_is_one_line_that_a_terminal_only_shows() {
         let written = Written::default();
         let to = written.clone();
-        let subscriber = subscriber(Filter::of(LevelFilter::WARN), Paint::Plain, move || to.clone());
+        let subscriber = subscriber(Filter::of(LevelFilter::WARN), Paint::Plain, move || {
+            to.clone()
+        });
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(target: "millpond::pool", cause = %"a\x1b[31m\nb\u{9b}", "dial \u{202e}failed");
             tracing::info!(target: "millpond::pool", "never shown");
@@ -180,7 +190,10 @@ mod tests {
             said.starts_with("warn  millpond::pool: dial \\u{202e}failed cause=a\\"),
             "{text:?}"
         );
-        assert!(text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+        assert!(
+            text.ends_with('\n') && text.lines().count() == 1,
+            "{text:?}"
+        );
         assert!(!text.contains(['\x1b', '\u{9b}']), "{text:?}");
     }
 

@@ -1,5 +1,6 @@
-//! Lines for a stream whose reader may have stopped reading: writing them never waits. A thread of its own writes to the stream; what it can't
-//! take is held up to a limit, then dropped and counted, and once the stream takes lines again, one of them tells how many are missing.
+//! Lines for a stream whose reader may have stopped reading: writing them never waits. A thread of
+//! its own writes to the stream; what it can't take is held up to a limit, then dropped and
+//! counted, and once the stream takes lines again, one of them tells how many are missing.
 
 use std::{
     io::{self, Write},
@@ -34,7 +35,8 @@ struct Shared {
 #[derive(Default)]
 struct Held {
     text: Vec<u8>,
-    /// Lines that came after `text` and found no room. As long as there are some no line is taken: they would seem to follow each other.
+    /// Lines that came after `text` and found no room. As long as there are some no line is taken:
+    /// they would seem to follow each other.
     dropped: u64,
     /// The thread is writing what it has taken from here.
     is_writing: bool,
@@ -102,9 +104,15 @@ impl Shared {
             held.is_writing = false;
             self.changed.notify_all();
             while held.is_empty() {
-                held = self.changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+                held = self
+                    .changed
+                    .wait(held)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
-            let (mut text, dropped) = (mem::take(&mut held.text), mem::take(&mut held.dropped) + lost);
+            let (mut text, dropped) = (
+                mem::take(&mut held.text),
+                mem::take(&mut held.dropped) + lost,
+            );
             held.is_writing = true;
             drop(held);
             if dropped > 0 {
@@ -113,8 +121,13 @@ impl Shared {
             }
             lost = 0;
             for part in parts(&text) {
-                // What the stream refuses, for it is closed or set to never wait, is missing as well.
-                if stream.write_all(part).and_then(|()| stream.flush()).is_err() {
+                // What the stream refuses, for it is closed or set to never wait, is missing as
+                // well.
+                if stream
+                    .write_all(part)
+                    .and_then(|()| stream.flush())
+                    .is_err()
+                {
                     lost += line_ends(part);
                 }
                 self.lock().writes += 1;
@@ -219,7 +232,10 @@ mod tests {
         lossy.finish();
         let (first, written) = reading.join().expect("read");
         assert_eq!(first.len(), 2);
-        assert!(lossy.0.lock().is_writing, "the third part waits for its reader");
+        assert!(
+            lossy.0.lock().is_writing,
+            "the third part waits for its reader"
+        );
         drop(written);
         lossy.finish();
         assert!(

@@ -1,5 +1,5 @@
-//! millpond on the command line. What a command does is in a file of its own under `commands`; how what it found is shown stands apart from
-//! that, so that the text and the JSON say the same.
+//! millpond on the command line. What a command does is in a file of its own under `commands`; how
+//! what it found is shown stands apart from that, so that the text and the JSON say the same.
 
 mod allocator;
 mod certificate;
@@ -32,13 +32,15 @@ use exit::Exit;
 /// Where the flags that every command has stand in its help: behind its own.
 const GLOBAL: usize = 900;
 
-/// Long-lived sockets, pooled: see them work, measure what they cost, find what limits them; serve and call by the `length:` protocol.
+/// Long-lived sockets, pooled: see them work, measure what they cost, find what limits them; serve
+/// and call by the `length:` protocol.
 #[derive(Parser)]
 #[command(name = "millpond", version, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// When to use colour: auto, always or never; auto heeds NO_COLOR, CLICOLOR_FORCE and TERM=dumb
+    /// When to use colour: auto, always or never; auto heeds NO_COLOR, CLICOLOR_FORCE and
+    /// TERM=dumb
     #[arg(
         long,
         global = true,
@@ -49,10 +51,11 @@ pub(crate) struct Arguments {
         hide_possible_values = true
     )]
     color: color::When,
-    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve, else off]
+    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve,
+    /// else off]
     ///
-    /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server and millpond::net. No request and no reply is ever
-    /// logged.
+    /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server
+    /// and millpond::net. No request and no reply is ever logged.
     #[arg(long, global = true, display_order = GLOBAL, value_name = "LEVEL", value_hint = ValueHint::Other, env = "MILLPOND_LOG")]
     log: Option<log::Filter>,
 }
@@ -84,7 +87,8 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show sockets being reused, under a load that is partly unkind, beside a connection per request
+    /// Show sockets being reused, under a load that is partly unkind, beside a connection per
+    /// request
     Demo(commands::demo::Arguments),
     /// Answer requests, by a handler of ours or a program of yours
     Serve(commands::serve::Arguments),

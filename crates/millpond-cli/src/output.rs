@@ -1,4 +1,5 @@
-//! What goes to stdout: that it is closed ends the program quietly, as it does for the other programs of a pipe.
+//! What goes to stdout: that it is closed ends the program quietly, as it does for the other
+//! programs of a pipe.
 
 use std::io::{self, IsTerminal, Write};
 

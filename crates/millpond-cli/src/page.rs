@@ -1,5 +1,5 @@
-//! A page of text for people, in lines of a given width: headings, words broken between them, labels with words beside them, a verdict.
-//! Owns how these look; says nothing itself.
+//! A page of text for people, in lines of a given width: headings, words broken between them,
+//! labels with words beside them, a verdict. Owns how these look; says nothing itself.
 
 use textwrap::{Options, WordSplitter};
 
@@ -71,12 +71,23 @@ impl Page {
     }
 
     /// A mark, a label, and words beside it that begin in the same column whatever the label.
-    pub(crate) fn marked(&mut self, tone: Tone, mark: char, label: &str, column: usize, text: &str) {
+    pub(crate) fn marked(
+        &mut self,
+        tone: Tone,
+        mark: char,
+        label: &str,
+        column: usize,
+        text: &str,
+    ) {
         let begin = self.lines.len();
         let label = format!("{label:<width$}", width = column.saturating_sub(2));
         self.wrapped(&format!("  {label}"), &" ".repeat(column), text);
         let paint = self.paint;
-        if let Some(rest) = self.lines.get(begin).and_then(|line| line.strip_prefix("  ")) {
+        if let Some(rest) = self
+            .lines
+            .get(begin)
+            .and_then(|line| line.strip_prefix("  "))
+        {
             self.lines[begin] = format!("{} {rest}", paint.tone(tone, mark));
         }
     }
@@ -96,7 +107,8 @@ impl Page {
             // A flag or a name with a hyphen is one word.
             .word_splitter(WordSplitter::NoHyphenation);
         let lines = textwrap::wrap(text, options);
-        self.lines.extend(lines.into_iter().map(|line| line.into_owned()));
+        self.lines
+            .extend(lines.into_iter().map(|line| line.into_owned()));
     }
 
     /// The lines of a new part, which they begin.

@@ -1,5 +1,5 @@
-//! The machine's ports towards one destination, for those who open many short connections: how many may still be used, so that other programs
-//! keep some, and how many are left in TIME_WAIT.
+//! The machine's ports towards one destination, for those who open many short connections: how many
+//! may still be used, so that other programs keep some, and how many are left in TIME_WAIT.
 
 use std::{
     net::SocketAddr,
@@ -16,15 +16,16 @@ use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
 /// The share of the ports that may be in use.
 const SHARE: f64 = 0.8;
 
-/// How many connections are opened where the system can't be asked: a good third of the ports that it gives away by default.
+/// How many connections are opened where the system can't be asked: a good third of the ports that
+/// it gives away by default.
 const UNKNOWN_PORTS: i64 = 10_000;
 
 /// How often, and at which intervals, sockets that are being closed are waited for.
 const SETTLING_LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// The ports that are left towards a destination. Each connection takes one; when they seem used up the system is asked, which may have
-/// taken some back.
+/// The ports that are left towards a destination. Each connection takes one; when they seem used up
+/// the system is asked, which may have taken some back.
 #[derive(Clone)]
 pub(crate) struct Ports {
     destination: SocketAddr,
@@ -38,7 +39,9 @@ impl Ports {
     pub(crate) async fn towards(destination: SocketAddr) -> Ports {
         Ports {
             destination,
-            left: Arc::new(AtomicI64::new(left(destination).await.unwrap_or(UNKNOWN_PORTS))),
+            left: Arc::new(AtomicI64::new(
+                left(destination).await.unwrap_or(UNKNOWN_PORTS),
+            )),
             used_up: Arc::default(),
             asking: Arc::default(),
         }
@@ -90,8 +93,9 @@ async fn left(destination: SocketAddr) -> Option<i64> {
     Some(allowed - i64::from(ports.in_use_towards))
 }
 
-/// How many sockets towards a destination are left in TIME_WAIT; `None` where that can't be found out. A socket gets there when the server
-/// has closed its end as well, which may be a moment after the last reply: as long as others are on their way there, they are waited for.
+/// How many sockets towards a destination are left in TIME_WAIT; `None` where that can't be found
+/// out. A socket gets there when the server has closed its end as well, which may be a moment after
+/// the last reply: as long as others are on their way there, they are waited for.
 pub(crate) async fn time_wait(destination: SocketAddr) -> Option<u32> {
     let mut ports = use_of(destination).await?;
     for _ in 0..SETTLING_LOOKS {
@@ -110,5 +114,8 @@ pub(crate) async fn time_wait(destination: SocketAddr) -> Option<u32> {
 }
 
 async fn use_of(destination: SocketAddr) -> Option<PortUse> {
-    spawn_blocking(move || port_use(destination)).await.ok()?.ok()
+    spawn_blocking(move || port_use(destination))
+        .await
+        .ok()?
+        .ok()
 }

@@ -1,5 +1,5 @@
-//! What a command draws while it runs: lines, and one line that is rewritten in place where a terminal can do that. Owns the output; when
-//! nobody reads it any more, it stops the command.
+//! What a command draws while it runs: lines, and one line that is rewritten in place where a
+//! terminal can do that. Owns the output; when nobody reads it any more, it stops the command.
 
 use std::{
     env,
@@ -53,7 +53,8 @@ pub(crate) enum Drawing {
 }
 
 impl Drawing {
-    /// For text: rewriting where the output is a terminal that can, and that no log is written to meanwhile.
+    /// For text: rewriting where the output is a terminal that can, and that no log is written to
+    /// meanwhile.
     pub(crate) fn of_text() -> Drawing {
         let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let is_shared = log::is_on() && io::stderr().is_terminal();

@@ -1,4 +1,5 @@
-//! How many TCP sockets there are on this machine, and in which condition: the kernel's own summary of them. Pure: text to values.
+//! How many TCP sockets there are on this machine, and in which condition: the kernel's own summary
+//! of them. Pure: text to values.
 
 /// The machine's TCP sockets now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ mod tests {
 
     #[test]
     fn sockets_are_counted_in_one_line_of_several() {
-        let text = "sockets: used 12\nTCP: inuse 1 orphan 3 tw 2 alloc 1 mem 147\nUDP: inuse 0 mem 9\n";
+        let text =
+            "sockets: used 12\nTCP: inuse 1 orphan 3 tw 2 alloc 1 mem 147\nUDP: inuse 0 mem 9\n";
         let counts = SocketCounts {
             orphans: 3,
             time_wait: 2,

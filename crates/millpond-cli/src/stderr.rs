@@ -1,5 +1,5 @@
-//! What goes to stderr. Where a command serves strangers none of it may hold up the rest: then it goes by way of [`Lossy`]. All others write
-//! it as programs do, and lose nothing.
+//! What goes to stderr. Where a command serves strangers none of it may hold up the rest: then it
+//! goes by way of [`Lossy`]. All others write it as programs do, and lose nothing.
 
 use std::{
     io::{self, Write},

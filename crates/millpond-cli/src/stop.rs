@@ -1,4 +1,5 @@
-//! Stopping early: the one flag that all of a command looks at, raised by Ctrl-C, by SIGTERM, and when nobody reads the output any more.
+//! Stopping early: the one flag that all of a command looks at, raised by Ctrl-C, by SIGTERM, and
+//! when nobody reads the output any more.
 
 use std::{
     process,
@@ -53,7 +54,8 @@ impl Stop {
         let _ = self.0.raised.subscribe().wait_for(|raised| *raised).await;
     }
 
-    /// Raises it at the first signal from now on, and ends the program at the second: whoever asks twice doesn't want to wait.
+    /// Raises it at the first signal from now on, and ends the program at the second: whoever asks
+    /// twice doesn't want to wait.
     pub(crate) fn raise_at_signals(&self, runtime: &Handle) {
         let stop = self.clone();
         // To listen for signals takes a runtime.

@@ -1,4 +1,5 @@
-//! Text for people: what came from the network can do nothing to a terminal, and times read as they are said.
+//! Text for people: what came from the network can do nothing to a terminal, and times read as they
+//! are said.
 
 use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
@@ -18,7 +19,8 @@ const UNITS: [(&str, u64); 7] = [
     ("MB", 1_000_000),
 ];
 
-/// A text without anything that a terminal acts upon or doesn't show: such characters are written as Rust escapes them, line ends too.
+/// A text without anything that a terminal acts upon or doesn't show: such characters are written
+/// as Rust escapes them, line ends too.
 pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -51,7 +53,8 @@ pub(crate) fn escaped_json(text: &str) -> String {
     shown
 }
 
-/// Whether a terminal acts upon a character, or hides it: controls, and what changes the direction of writing.
+/// Whether a terminal acts upon a character, or hides it: controls, and what changes the direction
+/// of writing.
 fn acts(character: char) -> bool {
     let is_format = matches!(
         character,
@@ -72,7 +75,8 @@ pub(crate) fn span(time: Duration) -> String {
     format!("{rounded} {unit}")
 }
 
-/// A time that may be long, as people say it: `2 h 11 min`, `2 min 30 s`; below a minute as [`span`]. Two units are enough.
+/// A time that may be long, as people say it: `2 h 11 min`, `2 min 30 s`; below a minute as
+/// [`span`]. Two units are enough.
 pub(crate) fn long_span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
@@ -125,11 +129,17 @@ pub(crate) fn count<T: TryFrom<u64>>(
     limits: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
     move |text| {
-        let number = text.trim().parse().ok().filter(|number| limits.contains(number));
-        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
-            let (least, most) = (thousands(*limits.start()), thousands(*limits.end()));
-            format!("write a whole number from {least} to {most}")
-        })
+        let number = text
+            .trim()
+            .parse()
+            .ok()
+            .filter(|number| limits.contains(number));
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| {
+                let (least, most) = (thousands(*limits.start()), thousands(*limits.end()));
+                format!("write a whole number from {least} to {most}")
+            })
     }
 }
 
@@ -140,7 +150,9 @@ pub(crate) fn parse_size(text: &str) -> Result<NonZeroUsize, String> {
         .find(|character: char| !character.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = (&text[..end], text[end..].trim_start());
-    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let unit = UNITS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit));
     let (Some((_, unit)), false) = (unit, number.is_empty()) else {
         return Err(String::from(
             "write a whole number of bytes, like 65536, 64KiB or 1MiB",
@@ -194,7 +206,15 @@ mod tests {
     fn counts_are_read_within_their_limits_and_these_are_told() {
         let read = count::<u32>(1..=10_000);
         assert_eq!(read("10000"), Ok(10_000));
-        for bad in ["0", "10001", "-1", "1.5", "many", "", "99999999999999999999"] {
+        for bad in [
+            "0",
+            "10001",
+            "-1",
+            "1.5",
+            "many",
+            "",
+            "99999999999999999999",
+        ] {
             assert_eq!(
                 read(bad),
                 Err(String::from("write a whole number from 1 to 10,000")),

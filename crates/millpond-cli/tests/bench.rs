@@ -26,7 +26,10 @@ const RAW: [&str; 6] = ["--framing", "raw", "--body", "?", "--expect", "!"];
 
 /// `bench` with `--json`: how it ends, and its document.
 fn bench(endpoint: &str, arguments: &[&str]) -> (Finished, Value) {
-    let finished = run(&[&["bench", "--json", "--to", endpoint], arguments].concat(), "");
+    let finished = run(
+        &[&["bench", "--json", "--to", endpoint], arguments].concat(),
+        "",
+    );
     let document = serde_json::from_str(&finished.out).unwrap_or(Value::Null);
     (finished, document)
 }
@@ -38,7 +41,9 @@ fn mode<'d>(document: &'d Value, name: &str) -> &'d Value {
 }
 
 fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number: {value}"))
 }
 
 #[test]
@@ -54,7 +59,10 @@ fn three_modes_are_measured_and_every_request_is_accounted_for() {
         "--connections",
         "2",
     ];
-    let (finished, document) = bench(&served.endpoint, &[&flags[..], &["--warm-up", "50ms"]].concat());
+    let (finished, document) = bench(
+        &served.endpoint,
+        &[&flags[..], &["--warm-up", "50ms"]].concat(),
+    );
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(
         (&document["version"], &document["interrupted"]),
@@ -109,7 +117,9 @@ fn the_throughput_shown_is_the_right_replies_by_the_time_and_every_two_modes_are
 
 /// The figures of a table's row, without their units.
 fn row(text: &str, name: &str) -> Vec<f64> {
-    let line = text.lines().find(|line| line.trim_start().starts_with(name));
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with(name));
     let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
     let words = line.trim_start()[name.len()..].split_whitespace();
     words
@@ -132,7 +142,10 @@ fn the_figures_that_people_see_agree_and_what_was_written_is_named() {
         "--svg",
         &svg,
     ];
-    let finished = run(&[&["bench", "--to", &served.endpoint], &flags[..]].concat(), "");
+    let finished = run(
+        &[&["bench", "--to", &served.endpoint], &flags[..]].concat(),
+        "",
+    );
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let text = finished.out;
     for ((throughput, seconds), requests) in row(&text, "right replies a second")
@@ -201,9 +214,13 @@ fn an_open_loop_sends_what_it_was_asked_for() {
         (Some(0), 500),
         "{finished:?}"
     );
-    // Never faster than it was told to, whatever the machine: the last of 250 is due 498 ms after the first.
+    // Never faster than it was told to, whatever the machine: the last of 250 is due 498 ms after
+    // the first.
     assert!(began.elapsed() >= Duration::from_millis(2 * 498));
-    assert!(mode["throughput"].as_f64().expect("a rate") <= 500.5, "{mode}");
+    assert!(
+        mode["throughput"].as_f64().expect("a rate") <= 500.5,
+        "{mode}"
+    );
     assert!(
         number(&mode["service_us"]["p50"]) <= number(&mode["latency_us"]["p50"]),
         "{mode}"
@@ -223,7 +240,9 @@ fn so_many_requests_are_sent_as_were_asked_for_in_whatever_rounds() {
         let asked = ["--requests", requests, "--rounds", rounds];
         let (finished, document) = bench(&served.endpoint, &[&flags[..], &asked].concat());
         assert_eq!(finished.code, Some(0), "{finished:?}");
-        let all = mode(&document, "exclusive")["rounds"].as_array().expect("rounds");
+        let all = mode(&document, "exclusive")["rounds"]
+            .as_array()
+            .expect("rounds");
         let all: Vec<_> = all.iter().map(|round| number(&round["requests"])).collect();
         assert_eq!(all, each);
     }
@@ -252,7 +271,8 @@ fn the_warm_up_is_no_faster_than_what_follows() {
     );
 }
 
-/// Answers each byte with one, and after every `then` of them first stops everything for so long. Tells how many it has read.
+/// Answers each byte with one, and after every `then` of them first stops everything for so long.
+/// Tells how many it has read.
 fn stalling(then: u64, pause: Duration) -> (String, impl Fn() -> u64) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
@@ -303,15 +323,23 @@ fn a_server_that_stalls_shows_in_an_open_loop_and_hides_from_a_closed_one() {
     };
     let open = measured(&["--rate", "500", "--requests", "1900"]);
     let whole = pause.as_micros() as u64;
-    // Requests are held up in their order, each for what was left of the pause: of two pauses, 200 in all.
-    assert!(number(&open["latency_us"]["p99"]) >= whole * 7 / 10, "{open}");
-    assert!(number(&open["latency_us"]["p99_9"]) >= whole * 9 / 10, "{open}");
+    // Requests are held up in their order, each for what was left of the pause: of two pauses, 200
+    // in all.
+    assert!(
+        number(&open["latency_us"]["p99"]) >= whole * 7 / 10,
+        "{open}"
+    );
+    assert!(
+        number(&open["latency_us"]["p99_9"]) >= whole * 9 / 10,
+        "{open}"
+    );
     // From when they were sent, only the four that were under way have waited: 8 of 1,900.
     assert!(
         number(&open["service_us"]["p90"]) < number(&open["latency_us"]["p99"]),
         "{open}"
     );
-    // A closed loop asks nothing while it waits: of 20,000 some 22 × 4 requests have met a pause, one in 227.
+    // A closed loop asks nothing while it waits: of 20,000 some 22 × 4 requests have met a pause,
+    // one in 227.
     let closed = measured(&["--requests", "20000"]);
     assert!(
         number(&closed["latency_us"]["p99"]) < number(&open["latency_us"]["p99"]) / 2,
@@ -394,7 +422,10 @@ fn what_the_command_line_has_wrong_is_named() {
     };
     assert!(refused(&["--framing", "raw"]).contains("--expect-end"));
     assert!(refused(&["--framing", "raw", "--expect", "x"]).contains("--body"));
-    assert!(refused(&["--framing", "raw", "--body", r"\q", "--expect", "x"]).contains(r"\q is no escape"));
+    assert!(
+        refused(&["--framing", "raw", "--body", r"\q", "--expect", "x"])
+            .contains(r"\q is no escape")
+    );
     assert!(refused(&["--expect-length", "3"]).contains("--framing raw"));
     assert!(refused(&["--body", "{a}"]).contains("JSON"));
     assert!(refused(&["--expect", "a"]).contains("--expect isn't JSON"));
@@ -411,7 +442,10 @@ fn what_the_command_line_has_wrong_is_named() {
     assert!(refused(&["--threads", "100000"]).contains("1,024"));
     assert!(refused(&["--seconds", "1e19"]).contains("day"));
     assert!(refused(&["--callers", "4000000000"]).contains("100,000"));
-    assert!(refused(&["--csv"]).contains("--csv"), "together with --json");
+    assert!(
+        refused(&["--csv"]).contains("--csv"),
+        "together with --json"
+    );
     assert!(refused(&["--ca", "ca.pem"]).contains("tls://"));
     assert!(refused(&["--seconds", "0"]).contains("above zero"));
 }
@@ -452,7 +486,9 @@ fn errors_under_load_are_counted_by_kind_and_told() {
         (&5.into(), &0.into()),
         "{short}"
     );
-    let example = short["error_examples"]["protocol"].as_str().expect("a text");
+    let example = short["error_examples"]["protocol"]
+        .as_str()
+        .expect("a text");
     assert!(example.contains("'x'"), "{example}");
 }
 
@@ -471,7 +507,10 @@ fn a_server_may_reply_while_it_still_reads() {
     });
     let folder = Folder::new();
     let body = folder.write("body", &"x".repeat(LENGTH));
-    let (length, raw) = (LENGTH.to_string(), ["--framing", "raw", "--body-file", &body]);
+    let (length, raw) = (
+        LENGTH.to_string(),
+        ["--framing", "raw", "--body-file", &body],
+    );
     let shape = [
         "--expect-length",
         &length,
@@ -485,7 +524,11 @@ fn a_server_may_reply_while_it_still_reads() {
     let (finished, document) = bench(&endpoint, &[&raw[..], &shape, &["--warm-up", "0"]].concat());
     assert_eq!(finished.code, Some(0), "{finished:?}");
     for name in ["short", "exclusive"] {
-        assert_eq!(number(&mode(&document, name)["replies_ok"]), 2, "{document}");
+        assert_eq!(
+            number(&mode(&document, name)["replies_ok"]),
+            2,
+            "{document}"
+        );
     }
 }
 
@@ -540,8 +583,13 @@ fn an_open_loop_that_is_ended_early_has_taken_no_longer_than_it_did() {
     kill(pid, Signal::SIGINT).expect("it runs");
     let finished = Finished::from(child.wait_with_output().expect("its end"));
     let document: Value = serde_json::from_str(&finished.out).expect("a document");
-    let seconds = mode(&document, "exclusive")["seconds"].as_f64().expect("a time");
-    assert!(seconds <= began.elapsed().as_secs_f64() + 0.01, "{document}");
+    let seconds = mode(&document, "exclusive")["seconds"]
+        .as_f64()
+        .expect("a time");
+    assert!(
+        seconds <= began.elapsed().as_secs_f64() + 0.01,
+        "{document}"
+    );
 }
 
 #[test]

@@ -69,7 +69,11 @@ fn what_is_no_json_is_not_sent() {
         ("", "empty"),
     ] {
         let called = run(&["call", "--to", "127.0.0.1:1", request], "");
-        assert_eq!((called.code, called.out.as_str()), (Some(2), ""), "{called:?}");
+        assert_eq!(
+            (called.code, called.out.as_str()),
+            (Some(2), ""),
+            "{called:?}"
+        );
         assert!(called.err.contains(said), "{called:?}");
     }
 }
@@ -103,7 +107,15 @@ fn each_way_to_fail_has_its_exit_code() {
         (hangs_up.as_str(), 1, "the connection was lost"),
     ] {
         let called = run(
-            &["call", "--to", endpoint, "--deadline", "200ms", "--json", "1"],
+            &[
+                "call",
+                "--to",
+                endpoint,
+                "--deadline",
+                "200ms",
+                "--json",
+                "1",
+            ],
             "",
         );
         assert_eq!(called.code, Some(code), "{called:?}");
@@ -133,8 +145,15 @@ fn a_server_of_another_protocol_is_told_as_what_it_is() {
     ] {
         for then in [Then::Wait, Then::Close] {
             let endpoint = peer(answer, then);
-            for (arguments, input) in [(&["1"][..], ""), (&["-"], "1\n"), (&["-", "--pipelined"], "1\n")] {
-                let called = run(&[&["call", "--to", &endpoint][..], arguments].concat(), input);
+            for (arguments, input) in [
+                (&["1"][..], ""),
+                (&["-"], "1\n"),
+                (&["-", "--pipelined"], "1\n"),
+            ] {
+                let called = run(
+                    &[&["call", "--to", &endpoint][..], arguments].concat(),
+                    input,
+                );
                 assert!(
                     format!("{}{}", called.err, called.out).contains(said),
                     "{called:?}"
@@ -157,9 +176,17 @@ fn a_server_of_another_protocol_is_told_as_what_it_is() {
 #[test]
 fn a_reply_that_is_too_long_names_its_length_the_limit_and_the_flag() {
     let endpoint = peer(b"length:0000002000000[", Then::Wait);
-    let said = "a body of 2,000,000 bytes is longer than the limit of 1,048,576; --max-frame raises it";
-    for (arguments, input) in [(&["1"][..], ""), (&["-"], "1\n"), (&["-", "--pipelined"], "1\n")] {
-        let called = run(&[&["call", "--to", &endpoint][..], arguments].concat(), input);
+    let said =
+        "a body of 2,000,000 bytes is longer than the limit of 1,048,576; --max-frame raises it";
+    for (arguments, input) in [
+        (&["1"][..], ""),
+        (&["-"], "1\n"),
+        (&["-", "--pipelined"], "1\n"),
+    ] {
+        let called = run(
+            &[&["call", "--to", &endpoint][..], arguments].concat(),
+            input,
+        );
         assert!(
             format!("{}{}", called.err, called.out).contains(said),
             "{called:?}"
@@ -190,7 +217,8 @@ fn a_reply_that_is_too_long_names_its_length_the_limit_and_the_flag() {
 
 #[test]
 fn an_error_reply_can_be_taken_for_a_reply_and_does_nothing_to_a_terminal() {
-    let body = b"length:0000000000052{\"error\":{\"code\":7,\"message\":\"\\u001b[2Jno\\nluck\xc2\x9b\"}}";
+    let body =
+        b"length:0000000000052{\"error\":{\"code\":7,\"message\":\"\\u001b[2Jno\\nluck\xc2\x9b\"}}";
     let endpoint = peer(body, Then::Wait);
     let called = run(&["call", "--to", &endpoint, "1"], "");
     assert_eq!((called.code, called.out.as_str()), (Some(1), ""));
@@ -200,7 +228,11 @@ fn an_error_reply_can_be_taken_for_a_reply_and_does_nothing_to_a_terminal() {
     );
     let called = run(&["call", "--to", &endpoint, "--accept-errors", "1"], "");
     assert_eq!((called.code, called.err.as_str()), (Some(0), ""));
-    assert!(called.out.contains("\\u001b[2Jno"), "as it came: {}", called.out);
+    assert!(
+        called.out.contains("\\u001b[2Jno"),
+        "as it came: {}",
+        called.out
+    );
 }
 
 #[test]
@@ -208,7 +240,10 @@ fn wrong_flags_are_told_with_the_right_ones() {
     let too = run(&["call", "--too", "x:1", "1"], "");
     assert!(too.code == Some(2) && too.err.contains("'--to'"), "{too:?}");
     let unit = run(&["call", "--to", "x:1", "--deadline", "5x", "1"], "");
-    assert!(unit.code == Some(2) && unit.err.contains("time unit"), "{unit:?}");
+    assert!(
+        unit.code == Some(2) && unit.err.contains("time unit"),
+        "{unit:?}"
+    );
     let zero = run(&["call", "--to", "x:1", "--deadline", "0", "1"], "");
     assert!(
         zero.code == Some(2) && zero.err.contains("above zero"),
@@ -217,7 +252,10 @@ fn wrong_flags_are_told_with_the_right_ones() {
     let tls = run(&["call", "--to", "x:1", "--server-name", "y", "1"], "");
     assert!(tls.code == Some(2) && tls.err.contains("tls://"), "{tls:?}");
     let long = run(&["call", "--to", "x:1", "--max-frame", "3", "[1,2]"], "");
-    assert!(long.code == Some(2) && long.err.contains("5 bytes"), "{long:?}");
+    assert!(
+        long.code == Some(2) && long.err.contains("5 bytes"),
+        "{long:?}"
+    );
 }
 
 #[test]

@@ -76,10 +76,14 @@ fn the_word_error_is_red_and_its_text_is_as_it_was() {
     let flags = ["--color=always", "call", "--to", "tcp://", "1"];
     let colored = run(&flags, "");
     let plain = run(&flags[1..], "");
-    let said = colored.err.replace("\x1b[1m\x1b[31merror:\x1b[0m", "error:");
+    let said = colored
+        .err
+        .replace("\x1b[1m\x1b[31merror:\x1b[0m", "error:");
     assert_eq!(said, plain.err, "{colored:?}");
     assert!(
-        colored.err.starts_with("\x1b[1m\x1b[31merror:\x1b[0m --to: "),
+        colored
+            .err
+            .starts_with("\x1b[1m\x1b[31merror:\x1b[0m --to: "),
         "{colored:?}"
     );
 }

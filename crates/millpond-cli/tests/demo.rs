@@ -32,7 +32,8 @@ fn sum(counts: &Value) -> f64 {
 #[test]
 fn with_many_on_each_socket_the_replies_are_right_as_well() {
     let output = demo(&["--seconds", "1", "--pipelined", "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");
+    let document: Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");
     assert_eq!(output.status.code(), Some(0), "{document:#}");
     assert_eq!(document["mode"], "pipelined");
     assert_eq!(document["unexpected"], Value::Array(Vec::new()));
@@ -54,7 +55,8 @@ fn with_many_on_each_socket_the_replies_are_right_as_well() {
 #[test]
 fn a_short_demo_has_right_replies_only_over_few_sockets() {
     let output = demo(&["--seconds", "1", "--json"]);
-    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");
+    let document: Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON document and nothing else");
     assert_eq!(output.status.code(), Some(0), "{document:#}");
     assert!(
         output.stderr.is_empty(),
@@ -67,7 +69,10 @@ fn a_short_demo_has_right_replies_only_over_few_sockets() {
     assert_eq!(document["unexpected"], Value::Array(Vec::new()));
 
     assert_eq!(document["scene"]["reused"], true);
-    assert_eq!(document["scene"]["first_ports"], document["scene"]["later_ports"]);
+    assert_eq!(
+        document["scene"]["first_ports"],
+        document["scene"]["later_ports"]
+    );
     assert_eq!(number("/scene/connections_opened"), 2.0);
     assert!(number("/heartbeats/sent") >= 1.0, "{document:#}");
     assert!(number("/heartbeats/received") >= 1.0, "{document:#}");
@@ -86,12 +91,17 @@ fn a_short_demo_has_right_replies_only_over_few_sockets() {
     assert!(number("/retries/granted") + number("/retries/refused") < number("/requests"));
     let failed = sum(&document["errors"]);
     assert_eq!(number("/requests"), number("/replies_ok") + failed);
-    assert!(number("/latency_us/p50") > 0.0 && number("/latency_us/p50") <= number("/latency_us/p99"));
+    assert!(
+        number("/latency_us/p50") > 0.0 && number("/latency_us/p50") <= number("/latency_us/p99")
+    );
 
     assert!(number("/throughput") > 0.0);
     assert!(number("/short_connections/throughput") > 0.0);
     let short = "/short_connections/requests";
-    assert_eq!(number("/short_connections/connections_opened"), number(short));
+    assert_eq!(
+        number("/short_connections/connections_opened"),
+        number(short)
+    );
     assert!(number("/pooled_connections/connections_opened") <= 8.0);
     assert!(document["short_connections"]["ports_nearly_used_up"].is_boolean());
     if cfg!(target_os = "linux") {
@@ -228,7 +238,10 @@ fn an_interrupt_ends_it_early_with_the_summary_of_what_was_done() {
         rest.iter().any(|line| line.starts_with("Stopped early")),
         "{rest:#?}"
     );
-    assert!(!rest.iter().any(|line| line.contains("TIME_WAIT")), "{rest:#?}");
+    assert!(
+        !rest.iter().any(|line| line.contains("TIME_WAIT")),
+        "{rest:#?}"
+    );
 }
 
 #[test]
@@ -245,7 +258,10 @@ fn whoever_closes_the_output_ends_it() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!error.contains("panicked"), "{error}");
     assert_eq!(output.status.code(), Some(0), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(30), "it went on for nobody");
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "it went on for nobody"
+    );
 }
 
 #[cfg(target_os = "linux")]

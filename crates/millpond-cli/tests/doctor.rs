@@ -1,4 +1,5 @@
-//! `millpond doctor` as a whole: what it prints, as text and as JSON, and how it ends. What each check finds is tested beside it.
+//! `millpond doctor` as a whole: what it prints, as text and as JSON, and how it ends. What each
+//! check finds is tested beside it.
 
 mod common;
 
@@ -21,13 +22,22 @@ fn its_text_ends_with_a_verdict_and_its_json_has_the_same_findings() {
     assert!(verdict.starts_with(['✓', '!', '✗']), "{verdict}");
     assert_eq!(text.code, Some(i32::from(verdict.starts_with('✗'))));
     let json = run(&["doctor", "--json"], "");
-    let findings = document(&json)["findings"].as_array().expect("findings").clone();
+    let findings = document(&json)["findings"]
+        .as_array()
+        .expect("findings")
+        .clone();
     assert!(findings.len() >= 13, "{findings:?}");
     for finding in findings {
         let check = finding["check"].as_str().expect("a name");
         assert!(text.out.contains(check), "{check}: {}", text.out);
-        assert!(!finding["found"].as_str().expect("text").is_empty(), "{check}");
-        assert!(!finding["why"].as_str().expect("text").is_empty(), "{check}");
+        assert!(
+            !finding["found"].as_str().expect("text").is_empty(),
+            "{check}"
+        );
+        assert!(
+            !finding["why"].as_str().expect("text").is_empty(),
+            "{check}"
+        );
     }
 }
 
@@ -51,7 +61,9 @@ fn a_name_that_no_check_has_is_answered_with_the_nearest_and_all() {
     let wrong = run(&["doctor", "ephemeral-port"], "");
     assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));
     assert!(
-        wrong.err.contains("similar value exists: 'ephemeral-ports'"),
+        wrong
+            .err
+            .contains("similar value exists: 'ephemeral-ports'"),
         "{}",
         wrong.err
     );
@@ -75,7 +87,10 @@ fn a_name_that_no_check_has_is_answered_with_the_nearest_and_all() {
             Some(is_of_the_machine),
             "{name}: {alone:?}"
         );
-        assert!(is_of_the_machine || alone.err.contains("give --"), "{alone:?}");
+        assert!(
+            is_of_the_machine || alone.err.contains("give --"),
+            "{alone:?}"
+        );
     }
 }
 

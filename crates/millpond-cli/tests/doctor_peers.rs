@@ -1,5 +1,6 @@
-//! `millpond doctor` with something to look at: a destination (`--to`), an idle connection (`--idle-test`), a process (`--pid`). What each check
-//! judges is tested beside it; here is what comes out of the program.
+//! `millpond doctor` with something to look at: a destination (`--to`), an idle connection
+//! (`--idle-test`), a process (`--pid`). What each check judges is tested beside it; here is what
+//! comes out of the program.
 
 mod common;
 
@@ -13,7 +14,8 @@ use std::{
 use common::{Authority, Finished, Folder, Served, millpond, run};
 use serde_json::Value;
 
-/// What it found, by its JSON, in order. How it ended must agree with it, and all of it must be sentences.
+/// What it found, by its JSON, in order. How it ended must agree with it, and all of it must be
+/// sentences.
 fn findings(finished: &Finished) -> Vec<Value> {
     assert_eq!(finished.err, "", "{finished:?}");
     let document: Value = serde_json::from_str(&finished.out).expect("JSON");
@@ -27,7 +29,10 @@ fn findings(finished: &Finished) -> Vec<Value> {
                 continue;
             };
             let begins_small = text.starts_with(|first: char| first.is_ascii_lowercase());
-            assert!(text.ends_with(['.', '?']) && !begins_small, "{said}: {finding}");
+            assert!(
+                text.ends_with(['.', '?']) && !begins_small,
+                "{said}: {finding}"
+            );
         }
     }
     findings
@@ -72,7 +77,10 @@ fn a_server_that_is_reached_is_good_and_its_ports_are_those_of_loopback() {
     assert_eq!(names(&found)[..2], ["keepalive", "connect"]);
     let connect = marked(&found, "connect", "good");
     assert_eq!(
-        (&connect["figures"]["reached"], &connect["figures"]["addresses"]),
+        (
+            &connect["figures"]["reached"],
+            &connect["figures"]["addresses"]
+        ),
         (&1.into(), &1.into())
     );
     says(connect, "found", "Reached: 127.0.0.1:");
@@ -139,7 +147,14 @@ fn a_certificate_is_judged_by_its_issuer_its_dates_and_its_names() {
     let serve = |(certificate, key): (String, String)| {
         Served::start_at(
             "tls://127.0.0.1:0",
-            &["--handler", "echo", "--tls-cert", &certificate, "--tls-key", &key],
+            &[
+                "--handler",
+                "echo",
+                "--tls-cert",
+                &certificate,
+                "--tls-key",
+                &key,
+            ],
         )
     };
     let sound = serve(authority.issue(&folder, "127.0.0.1"));
@@ -218,7 +233,11 @@ fn the_idle_test_ends_with_its_time_where_the_peer_stays() {
     let served = Served::start(&["--handler", "echo"]);
     let found = towards(&served.endpoint, &["idle", "--idle-test", "200ms"]);
     assert_eq!(names(&found), ["idle"]);
-    says(marked(&found, "idle", "good"), "found", "Still open after 200 ms");
+    says(
+        marked(&found, "idle", "good"),
+        "found",
+        "Still open after 200 ms",
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -258,10 +277,19 @@ fn a_process_that_leaves_close_wait_and_listens_is_found_out() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_process_without_sockets_has_nothing_to_close_and_says_so() {
-    let mut sleeper = process::Command::new("sleep").arg("600").spawn().expect("sleep");
+    let mut sleeper = process::Command::new("sleep")
+        .arg("600")
+        .spawn()
+        .expect("sleep");
     let pid = sleeper.id().to_string();
-    let finished = run(&["doctor", "--json", "--pid", &pid, "process-close-wait"], "");
-    sleeper.kill().and_then(|()| sleeper.wait()).expect("its end");
+    let finished = run(
+        &["doctor", "--json", "--pid", &pid, "process-close-wait"],
+        "",
+    );
+    sleeper
+        .kill()
+        .and_then(|()| sleeper.wait())
+        .expect("its end");
     let found = findings(&finished);
     says(
         marked(&found, "process-close-wait", "good"),
@@ -288,11 +316,18 @@ fn flags_that_have_nothing_to_be_about_are_wrong() {
         (&["tls"], "give --to as well"),
         (&["process-sockets"], "give --pid as well"),
         (&["--to", "nonsense"], "host:port"),
-        (&["--to", "tcp://127.0.0.1:1", "--ca", "ca.pem"], "speaks none"),
+        (
+            &["--to", "tcp://127.0.0.1:1", "--ca", "ca.pem"],
+            "speaks none",
+        ),
         (&["--pid", "0"], "a whole number from 1 to"),
     ] {
         let finished = run(&[&["doctor"], line].concat(), "");
-        assert_eq!((finished.code, finished.out.as_str()), (Some(2), ""), "{line:?}");
+        assert_eq!(
+            (finished.code, finished.out.as_str()),
+            (Some(2), ""),
+            "{line:?}"
+        );
         assert!(finished.err.contains(said), "{line:?}: {}", finished.err);
     }
 }

@@ -29,7 +29,10 @@ fn state(number: &str) -> Option<String> {
         .args(["-o", "stat=", "-p", number])
         .output()
         .expect("ps");
-    let state = String::from_utf8(told.stdout).expect("text").trim().to_owned();
+    let state = String::from_utf8(told.stdout)
+        .expect("text")
+        .trim()
+        .to_owned();
     (!state.is_empty()).then_some(state)
 }
 
@@ -39,7 +42,12 @@ fn the_request_is_the_input_and_the_output_the_reply() {
     assert_eq!(served.call(&["{\"a\": 1}"]).out, "{\"a\": 1}\n");
     // More than a pipe holds, both ways at once.
     let long = format!("\"{}\"", "x".repeat(900_000));
-    let send = |served: &Served| common::run(&["call", "--to", &served.endpoint, "-"], &format!("{long}\n"));
+    let send = |served: &Served| {
+        common::run(
+            &["call", "--to", &served.endpoint, "-"],
+            &format!("{long}\n"),
+        )
+    };
     let called = send(&served);
     assert_eq!(
         (called.code, called.out.trim() == long),
@@ -93,13 +101,18 @@ fn at_the_deadline_the_program_and_what_it_has_started_are_gone() {
     let folder = Folder::new();
     let numbers = folder.file("numbers");
     // The one in the background doesn't end by itself, nor by its parent's end.
-    let script = folder.write("script", &format!("sleep 1000 &\necho $$ $! > {numbers}\nwait\n"));
+    let script = folder.write(
+        "script",
+        &format!("sleep 1000 &\necho $$ $! > {numbers}\nwait\n"),
+    );
     let served = exec(&format!("sh {script}"), &["--deadline", "1s"]);
     let (code, message) = error(&served, "1");
     assert_eq!(code, -32002, "{message}");
     let numbers = fs::read_to_string(numbers).expect("it began");
     let (program, child) = numbers.trim().split_once(' ').expect("two numbers");
-    until("the program is gone, and waited for", || state(program).is_none());
+    until("the program is gone, and waited for", || {
+        state(program).is_none()
+    });
     // Whose child it has become by now, we can't say: it may be a zombie of theirs.
     until("its child is gone", || {
         state(child).is_none_or(|state| state.starts_with('Z'))
@@ -109,7 +122,10 @@ fn at_the_deadline_the_program_and_what_it_has_started_are_gone() {
 #[test]
 fn a_program_that_has_left_something_behind_still_answers_at_once() {
     // The background process holds stderr, and not stdout.
-    let served = exec("sh -c 'sleep 2 > /dev/null & echo 1'", &["--deadline", "1s"]);
+    let served = exec(
+        "sh -c 'sleep 2 > /dev/null & echo 1'",
+        &["--deadline", "1s"],
+    );
     assert_eq!(served.call(&["1"]).out, "1\n");
 }
 
@@ -201,7 +217,8 @@ fn no_more_run_at_once_than_may_and_no_more_wait() {
             .count()
     };
     thread::scope(|scope| {
-        // Of four one too many came, whichever that was: it is told so at once, while the gate is shut.
+        // Of four one too many came, whichever that was: it is told so at once, while the gate is
+        // shut.
         let (tell, told) = std::sync::mpsc::channel();
         for _ in 0..4 {
             let (served, tell) = (&served, tell.clone());
@@ -231,7 +248,10 @@ fn a_program_that_cant_be_run_is_told_before_anything_is_served() {
         ("exec:sh -c 'x", "quote"),
         ("ecko", "there are echo, reference and exec"),
     ] {
-        let run = common::run(&["serve", "--listen", "127.0.0.1:0", "--handler", handler], "");
+        let run = common::run(
+            &["serve", "--listen", "127.0.0.1:0", "--handler", handler],
+            "",
+        );
         assert!(run.code == Some(2) && run.err.contains(said), "{run:?}");
     }
 }

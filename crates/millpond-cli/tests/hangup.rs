@@ -14,7 +14,8 @@ use nix::{
     unistd::Pid,
 };
 
-/// A TLS server whose clients need certificates; what it was given was issued by an authority of its own, and so are its clients'.
+/// A TLS server whose clients need certificates; what it was given was issued by an authority of
+/// its own, and so are its clients'.
 struct Pond {
     folder: Folder,
     served: Served,
@@ -26,7 +27,14 @@ impl Pond {
         let [ca, cert, key] = Pond::issue(&folder);
         let served = Served::start_at(
             "tls://127.0.0.1:0",
-            &["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca],
+            &[
+                "--tls-cert",
+                &cert,
+                "--tls-key",
+                &key,
+                "--tls-client-ca",
+                &ca,
+            ],
         );
         Pond { folder, served }
     }
@@ -59,7 +67,13 @@ impl Client {
             file("client.example.pem"),
             file("client.example.key"),
         );
-        let flags = ["call", "--to", &served.endpoint, "--server-name", "pond.example"];
+        let flags = [
+            "call",
+            "--to",
+            &served.endpoint,
+            "--server-name",
+            "pond.example",
+        ];
         let files = ["--ca", &ca, "--cert", &cert, "--key", &key];
         [&flags[..], &files[..]]
             .concat()
@@ -146,7 +160,8 @@ fn certificates_that_cannot_be_used_leave_the_old_ones_in_use_and_it_says_why() 
         let told = pond.served.event("not_reloaded");
         let reason = told["reason"].as_str().expect("text");
         assert!(
-            reason.contains("pond.example.key") && reason.contains("the old certificates stay in use"),
+            reason.contains("pond.example.key")
+                && reason.contains("the old certificates stay in use"),
             "{reason}"
         );
         assert!(client.gets_an_answer(&pond.served));

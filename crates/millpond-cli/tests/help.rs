@@ -25,9 +25,14 @@ fn help(command: &[&str]) -> String {
                 line.chars().count() <= width || is_one_word,
                 "too wide for {width}: {line}"
             );
-            assert!(!line.contains('\u{a0}') && line.trim_end() == line, "{line:?}");
+            assert!(
+                !line.contains('\u{a0}') && line.trim_end() == line,
+                "{line:?}"
+            );
             for value in ["[default:", "[env:"] {
-                let begun = line.rfind(value).is_none_or(|at| !line[at..].ends_with(':'));
+                let begun = line
+                    .rfind(value)
+                    .is_none_or(|at| !line[at..].ends_with(':'));
                 assert!(begun, "broken at {width}: {line}");
             }
         }
@@ -39,7 +44,15 @@ fn help(command: &[&str]) -> String {
 #[test]
 fn every_help_is_even_at_every_width() {
     insta::assert_snapshot!("millpond", help(&[]));
-    for command in ["demo", "serve", "call", "bench", "doctor", "completions", "man"] {
+    for command in [
+        "demo",
+        "serve",
+        "call",
+        "bench",
+        "doctor",
+        "completions",
+        "man",
+    ] {
         insta::assert_snapshot!(command, help(&[command]));
     }
 }

@@ -1,7 +1,9 @@
-//! A machine that has only 200 local ports, and never takes one in TIME_WAIT again: `doctor` says beforehand what that means, short connections use
-//! them up, `doctor` explains it afterwards, and a pool does the same work over ten of them.
+//! A machine that has only 200 local ports, and never takes one in TIME_WAIT again: `doctor` says
+//! beforehand what that means, short connections use them up, `doctor` explains it afterwards, and
+//! a pool does the same work over ten of them.
 //!
-//! In a network namespace of its own. Where these aren't allowed this test is skipped, loudly; `.ci/namespaces` insists on it.
+//! In a network namespace of its own. Where these aren't allowed this test is skipped, loudly;
+//! `.ci/namespaces` insists on it.
 
 #![cfg(target_os = "linux")]
 

@@ -13,7 +13,8 @@ const PAGE: &str = include_str!("../../../docs/program.md");
 /// The document on stdout, which has nothing else.
 fn document(arguments: &[&str]) -> Value {
     let finished = run(arguments, "");
-    serde_json::from_str(&finished.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {finished:?}"))
+    serde_json::from_str(&finished.out)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {finished:?}"))
 }
 
 /// That an object has these names and no others, and that the page tells of them.
@@ -85,7 +86,10 @@ fn bench_has_these_names_and_those_of_demo_for_the_same_things() {
 fn doctor_has_these_names() {
     let doctor = document(&["doctor", "--json", "keepalive"]);
     has_told(&doctor, "version verdict findings");
-    has(&doctor["findings"][0], "check mark found why advice figures");
+    has(
+        &doctor["findings"][0],
+        "check mark found why advice figures",
+    );
     let served = Served::start(&[]);
     let pid = served.id().to_string();
     let both = document(&[
@@ -107,7 +111,10 @@ fn call_and_the_events_of_serve_have_these_names() {
     let mut served = Served::start(&[]);
     let reply = document(&["call", "--json", "--to", &served.endpoint, "1"]);
     has_told(&reply, "version reply timings");
-    has(&reply["timings"], "connect_seconds request_seconds total_seconds");
+    has(
+        &reply["timings"],
+        "connect_seconds request_seconds total_seconds",
+    );
     let error = document(&["call", "--json", "--to", "127.0.0.1:1", "1"]);
     has_told(&error, "version error timings");
     has(&error["error"], "code message");

@@ -39,7 +39,11 @@ fn a_normal_run_logs_nothing() {
     let called = served.call(&["1"]);
     assert_eq!((called.code, called.err.as_str()), (Some(0), ""));
     let refused = run(&["call", "--to", "tcp://127.0.0.1:1", "1"], "");
-    assert_eq!(refused.err.lines().count(), 1, "the error alone: {refused:?}");
+    assert_eq!(
+        refused.err.lines().count(),
+        1,
+        "the error alone: {refused:?}"
+    );
     served.signal(Signal::SIGTERM);
     let (status, said) = served.end();
     assert!(status.success() && said.is_empty(), "{said}");
@@ -48,7 +52,11 @@ fn a_normal_run_logs_nothing() {
 #[test]
 fn a_server_says_by_default_whom_it_had_to_refuse() {
     let mut served = Served::start(&["--max-connections", "1"]);
-    let address = served.endpoint.strip_prefix("tcp://").expect("tcp").to_owned();
+    let address = served
+        .endpoint
+        .strip_prefix("tcp://")
+        .expect("tcp")
+        .to_owned();
     let first = TcpStream::connect(&address).expect("a connection");
     let mut second = TcpStream::connect(&address).expect("one more");
     // It is reset, or closed.
@@ -69,7 +77,9 @@ fn a_frame_that_is_too_long_is_told_with_the_flag_that_allows_it() {
     let mut client = TcpStream::connect(address).expect("a connection");
     client.write_all(b"length:0000002000000").expect("sent");
     let mut told = String::new();
-    client.read_to_string(&mut told).expect("a reply, and no reset");
+    client
+        .read_to_string(&mut told)
+        .expect("a reply, and no reset");
     assert!(
         told.contains("2,000,000 bytes") && told.contains("set by --max-frame"),
         "{told}"
@@ -130,7 +140,11 @@ fn a_filter_that_cannot_be_read_is_wrong_usage_with_what_can() {
         for wrong in [flag, variable] {
             assert_eq!(wrong.code, Some(2), "{wrong:?}");
             assert!(wrong.out.is_empty(), "{wrong:?}");
-            for part in ["--log", "off, error, warn, info, debug, trace", "millpond::net"] {
+            for part in [
+                "--log",
+                "off, error, warn, info, debug, trace",
+                "millpond::net",
+            ] {
                 assert!(wrong.err.contains(part), "{part:?} is missing: {wrong:?}");
             }
         }
@@ -156,16 +170,24 @@ fn a_server_whose_log_nobody_reads_answers_and_ends_and_what_it_dropped_is_count
     let mut served = Served::start_with_stderr(writer, &["--log", "trace", "--handler", handler]);
     for _ in 0..3 {
         let called = served.call(&["--deadline", "20s", "1"]);
-        assert_eq!((called.code, called.out.as_str()), (Some(0), "1\n"), "{called:?}");
+        assert_eq!(
+            (called.code, called.out.as_str()),
+            (Some(0), "1\n"),
+            "{called:?}"
+        );
     }
     // Somebody reads now.
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let lines = BufReader::new(reader).lines();
-        lines.map_while(Result::ok).try_for_each(|line| tell.send(line))
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| tell.send(line))
     });
     let mut lines = std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(30)).ok());
-    let dropped = lines.find(|line| line.contains("dropped")).expect("it is told");
+    let dropped = lines
+        .find(|line| line.contains("dropped"))
+        .expect("it is told");
     assert!(
         dropped.contains(" lines of the log were dropped here: nobody read stderr"),
         "{dropped}"

@@ -13,8 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// What is printed in place of a reply that hadn't come when it was stopped.
-const STOPPED: &str =
-    r#"{"error":{"code":-32000,"message":"stopped before the reply came; it may have been executed"}}"#;
+const STOPPED: &str = r#"{"error":{"code":-32000,"message":"stopped before the reply came; it may have been executed"}}"#;
 
 fn pipe(served: &Served, flags: &[&str], input: &str) -> common::Finished {
     run(
@@ -53,10 +52,22 @@ fn a_failure_takes_the_place_of_a_reply() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    let codes: Vec<_> = lines.iter().map(|line| line["error"]["code"].as_i64()).collect();
-    assert_eq!(codes, [None, Some(-32700), Some(-32600), None], "{}", called.out);
+    let codes: Vec<_> = lines
+        .iter()
+        .map(|line| line["error"]["code"].as_i64())
+        .collect();
+    assert_eq!(
+        codes,
+        [None, Some(-32700), Some(-32600), None],
+        "{}",
+        called.out
+    );
     assert_eq!((&lines[0], &lines[3]), (&1.into(), &2.into()));
-    assert!(called.err.contains("2 of 4 requests failed"), "{}", called.err);
+    assert!(
+        called.err.contains("2 of 4 requests failed"),
+        "{}",
+        called.err
+    );
 }
 
 #[test]
@@ -74,7 +85,10 @@ fn our_own_failures_are_lines_as_well() {
         );
     }
     let silent = common::peer(b"", common::Then::Wait);
-    let called = run(&["call", "--to", &silent, "--deadline", "100ms", "-"], "1\n");
+    let called = run(
+        &["call", "--to", &silent, "--deadline", "100ms", "-"],
+        "1\n",
+    );
     assert!(
         called.out.starts_with(r#"{"error":{"code":-32002,"#),
         "{called:?}"
@@ -212,9 +226,11 @@ fn ctrl_c_prints_every_reply_that_has_come_behind_one_that_has_not() {
     const LAST: usize = 12;
     let folder = Folder::new();
     let began = folder.file("began");
-    let handler =
-        format!("exec:sh -c 'read n; echo $n >> {began}; [ $n = 1 -o $n = {LAST} ] && sleep 60; echo $n'");
-    let begun = |count| fs::read_to_string(&began).is_ok_and(|lines| lines.lines().count() == count);
+    let handler = format!(
+        "exec:sh -c 'read n; echo $n >> {began}; [ $n = 1 -o $n = {LAST} ] && sleep 60; echo $n'"
+    );
+    let begun =
+        |count| fs::read_to_string(&began).is_ok_and(|lines| lines.lines().count() == count);
     let served = Served::start(&["--handler", &handler]);
     let mut child = millpond(&["call", "--to", &served.endpoint, "--connections", "2", "-"])
         .stdin(Stdio::piped())
@@ -223,7 +239,8 @@ fn ctrl_c_prints_every_reply_that_has_come_behind_one_that_has_not() {
         .spawn()
         .expect("the program");
     let mut input = child.stdin.take().expect("a pipe");
-    // Of two connections the first request keeps one. As the last one begins on the other, the replies to all others have come.
+    // Of two connections the first request keeps one. As the last one begins on the other, the
+    // replies to all others have come.
     for number in 1..LAST {
         writeln!(input, "{number}").expect("it reads");
     }

@@ -8,7 +8,15 @@ use common::{millpond, run};
 
 #[test]
 fn every_command_explains_itself_with_two_examples() {
-    for command in ["demo", "serve", "call", "bench", "doctor", "completions", "man"] {
+    for command in [
+        "demo",
+        "serve",
+        "call",
+        "bench",
+        "doctor",
+        "completions",
+        "man",
+    ] {
         let help = run(&[command, "--help"], "");
         assert_eq!(help.code, Some(0));
         let examples = help.out.split("Examples:\n").nth(1).expect("examples");
@@ -37,7 +45,10 @@ fn there_are_completions_for_shells_and_a_manual() {
         ("fish", "complete -c millpond"),
     ] {
         let script = run(&["completions", shell], "");
-        assert!(script.code == Some(0) && script.out.contains(said), "{shell}");
+        assert!(
+            script.code == Some(0) && script.out.contains(said),
+            "{shell}"
+        );
     }
     assert_eq!(run(&["completions", "nosh"], "").code, Some(2));
     let page = run(&["man"], "");
@@ -66,14 +77,19 @@ fn every_time_and_every_number_of_bytes_is_read_alike() {
     let takes = |command, value: &str| -> Vec<String> {
         let text = String::from_utf8(help(command)).expect("UTF-8");
         let flags = text.lines().filter_map(|line| line.trim().split_once(' '));
-        let flags =
-            flags.filter(|(flag, rest)| flag.starts_with("--") && rest.trim_matches(['[', ']']) == value);
+        let flags = flags.filter(|(flag, rest)| {
+            flag.starts_with("--") && rest.trim_matches(['[', ']']) == value
+        });
         flags.map(|(flag, _)| flag.to_owned()).collect()
     };
     let mut seen = 0;
     for command in ["demo", "serve", "call", "bench", "doctor"] {
         for (value, right, wrong) in [
-            ("<TIME>", ["2", "1.5", "900ms", "1m 30s"], ["soon", "-1", "5x"]),
+            (
+                "<TIME>",
+                ["2", "1.5", "900ms", "1m 30s"],
+                ["soon", "-1", "5x"],
+            ),
             (
                 "<BYTES>",
                 ["4096", "64KiB", "1 MiB", "10kB"],
@@ -90,7 +106,10 @@ fn every_time_and_every_number_of_bytes_is_read_alike() {
                 };
                 for text in right {
                     let said = said(text);
-                    assert!(said.contains("--no-such-flag"), "{command} {flag} {text}: {said}");
+                    assert!(
+                        said.contains("--no-such-flag"),
+                        "{command} {flag} {text}: {said}"
+                    );
                 }
                 for text in wrong {
                     let said = said(text);
@@ -118,7 +137,10 @@ fn the_page_about_the_program_tells_the_limits_of_serve_as_its_help_does() {
     assert_eq!(rows.len(), 5, "{rows:?}");
     for row in rows {
         let (flag, default) = (row[1].trim_matches('`'), plain(row[3]));
-        let about = help.split(&format!("{flag} <")).nth(1).expect("a flag of serve");
+        let about = help
+            .split(&format!("{flag} <"))
+            .nth(1)
+            .expect("a flag of serve");
         let about = about.split("\n\n").next().expect("its words");
         assert!(
             plain(about).contains(&format!("[default:{default}]")),
@@ -133,26 +155,66 @@ fn wrong_values_are_told_with_right_ones_and_with_their_flag() {
     for (command, flag, value, hint) in [
         ("demo", "--seconds", "soon", TIME),
         ("demo", "--seconds", "0.1", "between 500ms and 1h"),
-        ("demo", "--callers", "1e3", "a whole number from 1 to 10,000"),
-        ("demo", "--connections", "-1", "a whole number from 1 to 10,000"),
-        ("serve", "--max-connections", "0", "a whole number from 1 to"),
+        (
+            "demo",
+            "--callers",
+            "1e3",
+            "a whole number from 1 to 10,000",
+        ),
+        (
+            "demo",
+            "--connections",
+            "-1",
+            "a whole number from 1 to 10,000",
+        ),
+        (
+            "serve",
+            "--max-connections",
+            "0",
+            "a whole number from 1 to",
+        ),
         ("serve", "--max-waiting", "-1", "a whole number from 0 to"),
-        ("serve", "--max-processes", "many", "a whole number from 1 to"),
+        (
+            "serve",
+            "--max-processes",
+            "many",
+            "a whole number from 1 to",
+        ),
         ("serve", "--max-bytes", "0", "above zero"),
         ("serve", "--max-frame", "big", "like 65536, 64KiB or 1MiB"),
-        ("serve", "--heartbeat", "100us", "0 (never), or 1ms at least"),
+        (
+            "serve",
+            "--heartbeat",
+            "100us",
+            "0 (never), or 1ms at least",
+        ),
         ("serve", "--deadline", "2y", "no longer than 365 days"),
         ("serve", "--drain", "-1", TIME),
-        ("call", "--connections", "0", "a whole number from 1 to 100,000"),
+        (
+            "call",
+            "--connections",
+            "0",
+            "a whole number from 1 to 100,000",
+        ),
         ("call", "--deadline", "0", "above zero"),
         ("call", "--heartbeat", "400d", "no longer than 365 days"),
-        ("bench", "--callers", "100001", "a whole number from 1 to 100,000"),
+        (
+            "bench",
+            "--callers",
+            "100001",
+            "a whole number from 1 to 100,000",
+        ),
         ("bench", "--warm-up", "x", TIME),
         ("doctor", "--pid", "0", "a whole number from 1 to"),
         ("doctor", "--idle-test", "5x", TIME),
     ] {
         let refused = run(&[command, &format!("{flag}={value}")], "");
-        assert_eq!(refused.code, Some(2), "{command} {flag} {value}: {}", refused.err);
+        assert_eq!(
+            refused.code,
+            Some(2),
+            "{command} {flag} {value}: {}",
+            refused.err
+        );
         assert!(refused.out.is_empty(), "{}", refused.out);
         for part in [format!("'{value}' for '{flag}"), hint.to_owned()] {
             assert!(refused.err.contains(&part), "{part}: {}", refused.err);
@@ -189,7 +251,10 @@ fn every_link_between_the_pages_leads_somewhere() {
     let mut seen = 0;
     for page in docs.chain(["README.md", "ARCHITECTURE.md"].map(|name| root.join(name))) {
         let text = fs::read_to_string(&page).expect("a page");
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.starts_with("http")) {
             seen += 1;
             let (file, place) = link.split_once('#').unwrap_or((link, ""));
@@ -198,7 +263,8 @@ fn every_link_between_the_pages_leads_somewhere() {
                 file => page.parent().expect("a folder").join(file),
             };
             let target = fs::read_to_string(&target);
-            let target = target.unwrap_or_else(|error| panic!("{}: {link}: {error}", page.display()));
+            let target =
+                target.unwrap_or_else(|error| panic!("{}: {link}: {error}", page.display()));
             let headings = target.lines().filter(|line| line.starts_with('#'));
             let mut anchors = headings.map(|line| anchor(line.trim_start_matches('#')));
             assert!(

@@ -24,9 +24,13 @@ fn a_line_says_where_it_listens_and_how_to_try_it() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("the program");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("a pipe")));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
+        child.stdout.take().expect("a pipe"),
+    ));
     let line = lines.next().expect("a line").expect("text");
-    let (before, example) = line.split_once("; try: millpond call --to ").expect("an example");
+    let (before, example) = line
+        .split_once("; try: millpond call --to ")
+        .expect("an example");
     let endpoint = before
         .strip_prefix("listening on ")
         .and_then(|rest| rest.split(',').next())
@@ -68,7 +72,9 @@ fn a_taken_port_is_a_failure_and_a_wrong_endpoint_wrong_usage() {
     assert!(folder.path().is_dir(), "nobody has removed it");
     let wrong = run(&["serve", "--listen", "tcp://::1:80"], "");
     assert!(
-        wrong.code == Some(2) && wrong.err.contains("--listen: ") && wrong.err.contains("\n          ^"),
+        wrong.code == Some(2)
+            && wrong.err.contains("--listen: ")
+            && wrong.err.contains("\n          ^"),
         "{wrong:?}"
     );
 }
@@ -83,7 +89,10 @@ fn long_times_are_told_in_minutes() {
     lines.next().expect("a line").expect("text");
     common::signal(&child, Signal::SIGTERM);
     let line = lines.next().expect("a line").expect("text");
-    assert!(line.starts_with("draining for 2 min 30 s at most: "), "{line}");
+    assert!(
+        line.starts_with("draining for 2 min 30 s at most: "),
+        "{line}"
+    );
     assert_eq!(common::ended(&mut child).code(), Some(0));
 }
 
@@ -171,7 +180,11 @@ fn with_tls_clients_show_certificates_and_may_be_anywhere() {
     let (cert, key) = authority.issue(&folder, "client.example");
     let trusting = ["1", "--ca", &ca, "--server-name", "pond.example", "-v"];
     let called = served.call(&[&trusting[..], &["--cert", &cert, "--key", &key]].concat());
-    assert_eq!((called.code, called.out.as_str()), (Some(0), "1\n"), "{called:?}");
+    assert_eq!(
+        (called.code, called.out.as_str()),
+        (Some(0), "1\n"),
+        "{called:?}"
+    );
     assert!(called.err.contains("\ntls "), "{}", called.err);
     let stranger = served.call(&trusting);
     // Whether the server's alert or the end of the connection is seen first decides what is said.
@@ -196,7 +209,10 @@ fn with_tls_clients_show_certificates_and_may_be_anywhere() {
         ],
         "",
     );
-    assert!(unfit.code == Some(2) && unfit.err.contains("tls://"), "{unfit:?}");
+    assert!(
+        unfit.code == Some(2) && unfit.err.contains("tls://"),
+        "{unfit:?}"
+    );
 }
 
 /// A server whose requests wait for a gate to open, and how many have begun.
@@ -216,15 +232,25 @@ impl Gated {
             ),
         );
         let handler = format!("exec:sh {script}");
-        let served =
-            Served::start(&[&["--handler", handler.as_str(), "--max-processes", "8"], flags].concat());
+        let served = Served::start(
+            &[
+                &["--handler", handler.as_str(), "--max-processes", "8"],
+                flags,
+            ]
+            .concat(),
+        );
         Gated { folder, served }
     }
 
     /// The numbers of the programs that have begun.
     fn begun(&self) -> Vec<String> {
         let files = fs::read_dir(self.folder.path()).expect("a folder");
-        let names = files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"));
+        let names = files.map(|file| {
+            file.expect("a file")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        });
         names
             .filter_map(|name| Some(name.strip_prefix("began.")?.to_owned()))
             .collect()
@@ -312,12 +338,18 @@ fn a_drain_that_left_requests_unanswered_says_how_many_and_fails() {
         let folder = Folder::new();
         let path = folder.file("pond.sock");
         // No Unix socket takes as long a reply as a whole.
-        let mut child = common::millpond(&["serve", "--listen", &format!("unix://{path}"), "--raw"])
-            .args(["--handler", "exec:head -c 900000 /dev/zero", "--drain", "100ms"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program");
+        let mut child =
+            common::millpond(&["serve", "--listen", &format!("unix://{path}"), "--raw"])
+                .args([
+                    "--handler",
+                    "exec:head -c 900000 /dev/zero",
+                    "--drain",
+                    "100ms",
+                ])
+                .args(flags)
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("the program");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut next = || lines.next().expect("a line").expect("text");
         next();
@@ -334,8 +366,9 @@ fn a_drain_that_left_requests_unanswered_says_how_many_and_fails() {
         let ended = next();
         match flags.is_empty() {
             true => assert!(
-                ended
-                    .ends_with("; 80 requests left unanswered; 1 connection closed with something under way"),
+                ended.ends_with(
+                    "; 80 requests left unanswered; 1 connection closed with something under way"
+                ),
                 "{ended}"
             ),
             false => {

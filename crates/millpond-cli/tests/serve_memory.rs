@@ -1,4 +1,5 @@
-//! `millpond serve`: what clients that send and never read can make it hold, and that it gives that back to the system.
+//! `millpond serve`: what clients that send and never read can make it hold, and that it gives that
+//! back to the system.
 
 #![cfg(target_os = "linux")]
 
@@ -43,7 +44,8 @@ fn a_flood_of_requests_whose_replies_nobody_reads_is_bounded_and_given_back() {
         client.set_nonblocking(true).expect("a socket");
         flood.push((client, 0));
     }
-    // Until nothing has been taken for a while. What the server may hold is a fifth of what the kernel can pass on to it at least.
+    // Until nothing has been taken for a while. What the server may hold is a fifth of what the
+    // kernel can pass on to it at least.
     let mut quiet = 0;
     while quiet < 50 {
         let mut taken = false;
@@ -58,7 +60,11 @@ fn a_flood_of_requests_whose_replies_nobody_reads_is_bounded_and_given_back() {
     }
     let sent: usize = flood.iter().map(|(_, sent)| sent / MIB).sum();
     assert!(sent > 3 * limit, "{sent} MiB don't show a limit of {limit}");
-    assert_eq!(served.call(&["1"]).out, "1\n", "a small request gets through");
+    assert_eq!(
+        served.call(&["1"]).out,
+        "1\n",
+        "a small request gets through"
+    );
     let peak = memory(served.id(), "VmHWM");
     // Nobody asks for anything from now on: what was freed is returned by itself.
     drop(flood);

@@ -7,9 +7,11 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
 /// As `openssl req -x509 -nodes` makes it: a CA, of itself.
 fn self_made(folder: &Folder) -> (String, String) {
-    let mut params =
-        CertificateParams::new([String::from("localhost"), String::from("127.0.0.1")]).expect("names");
-    params.distinguished_name.push(DnType::CommonName, "self made");
+    let mut params = CertificateParams::new([String::from("localhost"), String::from("127.0.0.1")])
+        .expect("names");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "self made");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");
     let certificate = params.self_signed(&key).expect("a certificate");
@@ -23,7 +25,10 @@ fn self_made(folder: &Folder) -> (String, String) {
 fn a_cas_own_certificate_is_told_by_serve_with_what_to_make_and_by_call_in_plain_words() {
     let folder = Folder::new();
     let (cert, key) = self_made(&folder);
-    let mut served = Served::start_at("tls://127.0.0.1:0", &["--tls-cert", &cert, "--tls-key", &key]);
+    let mut served = Served::start_at(
+        "tls://127.0.0.1:0",
+        &["--tls-cert", &cert, "--tls-key", &key],
+    );
     let told = served.event("doubtful_certificate");
     let reason = told["reason"].as_str().expect("text");
     for part in [
@@ -49,7 +54,14 @@ fn who_shows_no_certificate_was_not_connected_and_nothing_was_executed() {
     let authority = Authority::new();
     let ca = authority.write(&folder, "ca.pem");
     let (cert, key) = authority.issue(&folder, "127.0.0.1");
-    let identity = ["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &ca];
+    let identity = [
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--tls-client-ca",
+        &ca,
+    ];
     let served = Served::start_at("tls://127.0.0.1:0", &identity);
     let called = served.call(&["--ca", &ca, "1"]);
     assert_eq!(called.code, Some(3), "{called:?}");
@@ -75,7 +87,10 @@ fn errors_name_flags() {
     let authority = Authority::new();
     let ca = authority.write(&folder, "ca.pem");
     let (cert, key) = authority.issue(&folder, "pond.example");
-    let served = Served::start_at("tls://127.0.0.1:0", &["--tls-cert", &cert, "--tls-key", &key]);
+    let served = Served::start_at(
+        "tls://127.0.0.1:0",
+        &["--tls-cert", &cert, "--tls-key", &key],
+    );
     let (other, _) = self_made(&folder);
     for (flags, flag) in [
         (["--ca", ca.as_str()], "with --server-name"),
@@ -83,7 +98,11 @@ fn errors_name_flags() {
     ] {
         for command in [["call", "1"], ["bench", "--requests=1"]] {
             let called = run(
-                &[&[command[0], "--to", &served.endpoint, command[1]], &flags[..]].concat(),
+                &[
+                    &[command[0], "--to", &served.endpoint, command[1]],
+                    &flags[..],
+                ]
+                .concat(),
                 "",
             );
             assert_eq!(called.code, Some(3), "{called:?}");

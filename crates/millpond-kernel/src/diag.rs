@@ -1,5 +1,6 @@
-//! Asks Linux for its TCP sockets, by netlink sock_diag (the way of `ss`): requests out, answers in, with a limit to all that is
-//! received and to all waiting. What the packets look like is `packet`'s; what the answers are for is decided elsewhere.
+//! Asks Linux for its TCP sockets, by netlink sock_diag (the way of `ss`): requests out, answers
+//! in, with a limit to all that is received and to all waiting. What the packets look like is
+//! `packet`'s; what the answers are for is decided elsewhere.
 
 use std::{
     io,
@@ -21,11 +22,13 @@ use super::{
 /// The kernel puts at most 32 KiB into one datagram of a dump.
 const RECEIVE_BUFFER: usize = 32 * 1024;
 
-/// Requests that may be unanswered: their answers, of about 1 KiB each as the kernel counts, have to fit into the socket's receive
-/// buffer (208 KiB unless the machine is set up otherwise), or they are lost.
+/// Requests that may be unanswered: their answers, of about 1 KiB each as the kernel counts, have
+/// to fit into the socket's receive buffer (208 KiB unless the machine is set up otherwise), or
+/// they are lost.
 const UNANSWERED: usize = 32;
 
-/// The kernel answers while it takes the request. An answer that isn't there after this long won't come.
+/// The kernel answers while it takes the request. An answer that isn't there after this long won't
+/// come.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A whole question's limit. Two million sockets are dumped in about a second.
@@ -34,8 +37,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The kernel doesn't compare the cookie of a request that has this one.
 const NO_COOKIE: [u8; 8] = [0xff; 8];
 
-/// Both ends of a TCP connection, in the one form that all ways to write them have in common: a v4-mapped address is the v4 address,
-/// and an interface is only named where it is part of the address (link-local).
+/// Both ends of a TCP connection, in the one form that all ways to write them have in common: a
+/// v4-mapped address is the v4 address, and an interface is only named where it is part of the
+/// address (link-local).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ends {
     pub(super) local: IpAddr,
@@ -51,11 +55,18 @@ impl Ends {
             SocketAddr::V6(address) => Some(address.scope_id()).filter(|scope| *scope != 0),
             SocketAddr::V4(_) => None,
         });
-        let (local, local_port, peer, peer_port) = (local.ip(), local.port(), peer.ip(), peer.port());
+        let (local, local_port, peer, peer_port) =
+            (local.ip(), local.port(), peer.ip(), peer.port());
         Self::between(local, local_port, peer, peer_port, interface.unwrap_or(0))
     }
 
-    fn between(local: IpAddr, local_port: u16, peer: IpAddr, peer_port: u16, interface: u32) -> Self {
+    fn between(
+        local: IpAddr,
+        local_port: u16,
+        peer: IpAddr,
+        peer_port: u16,
+        interface: u32,
+    ) -> Self {
         let (local, peer) = (local.to_canonical(), peer.to_canonical());
         let link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         let interface = if link_local(local) || link_local(peer) {
@@ -129,7 +140,8 @@ pub(super) struct Found {
     /// One of the `TCP_*` constants.
     pub(super) state: u8,
     pub(super) ends: Ends,
-    /// 0 if no process has it open. The kernel goes on with a closed one until its last bytes are acknowledged.
+    /// 0 if no process has it open. The kernel goes on with a closed one until its last bytes are
+    /// acknowledged.
     pub(super) inode: u32,
     pub(super) uid: u32,
     /// Bytes received and not yet read; of a listener the connections that wait to be accepted.
@@ -149,7 +161,8 @@ pub(super) struct Filter {
     pub(super) extensions: ExtensionFlags,
 }
 
-/// The address family of the sockets that a dump describes. A v4 connection of a v6 socket is in the dump of v6.
+/// The address family of the sockets that a dump describes. A v4 connection of a v6 socket is in
+/// the dump of v6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
@@ -179,8 +192,13 @@ impl Diag {
         })
     }
 
-    /// Looks every connection up by its two ends, and calls `each` with those that were found and their index.
-    pub(super) fn look_up(&mut self, all: &[Ends], mut each: impl FnMut(usize, Found)) -> io::Result<()> {
+    /// Looks every connection up by its two ends, and calls `each` with those that were found and
+    /// their index.
+    pub(super) fn look_up(
+        &mut self,
+        all: &[Ends],
+        mut each: impl FnMut(usize, Found),
+    ) -> io::Result<()> {
         for (chunk, batch) in all.chunks(UNANSWERED).enumerate() {
             let first = self.sequence.wrapping_add(1);
             let mut requests = Vec::new();
@@ -202,9 +220,12 @@ impl Diag {
                 for message in Messages(&self.buffer[..length]) {
                     let (sequence, answer) = message?;
                     let index = sequence.wrapping_sub(first) as usize;
-                    let Some(asked) = batch.get(index) else { continue };
+                    let Some(asked) = batch.get(index) else {
+                        continue;
+                    };
                     match answer {
-                        // Where there is no such connection but somebody listens, the kernel answers with the listener.
+                        // Where there is no such connection but somebody listens, the kernel
+                        // answers with the listener.
                         Answer::Found(found) if found.ends == *asked => {
                             each(chunk * UNANSWERED + index, found)
                         }
@@ -219,7 +240,8 @@ impl Diag {
         Ok(())
     }
 
-    /// Calls `each` with every socket that the filter lets through. One that changes meanwhile may come twice, or not at all.
+    /// Calls `each` with every socket that the filter lets through. One that changes meanwhile may
+    /// come twice, or not at all.
     pub(super) fn dump(
         &mut self,
         family: Family,
@@ -343,7 +365,9 @@ mod tests {
             peer_port: 0,
             extensions: ExtensionFlags::empty(),
         };
-        let error = diag.dump(Family::V4, &filter, |_| {}).expect_err("16 bytes");
+        let error = diag
+            .dump(Family::V4, &filter, |_| {})
+            .expect_err("16 bytes");
         assert!(
             // A kernel without tcp_diag says so instead.
             error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::NotFound,

@@ -1,5 +1,5 @@
-//! Puts a failed dial's error into words: its cause, and its cure if a limit brought it about. First the facts are gathered, which
-//! blocks; then a pure function makes a sentence of them.
+//! Puts a failed dial's error into words: its cause, and its cure if a limit brought it about.
+//! First the facts are gathered, which blocks; then a pure function makes a sentence of them.
 
 use std::{
     fs, io,
@@ -22,7 +22,8 @@ use millpond_words::Thousands;
 pub struct Facts {
     /// Where to; `None` for a Unix socket.
     pub destination: Option<SocketAddr>,
-    /// The local address that the connection was to be bound to, if it was found to be none of this machine's.
+    /// The local address that the connection was to be bound to, if it was found to be none of
+    /// this machine's.
     pub foreign_source: Option<IpAddr>,
     /// How far the local ports towards the destination are used up.
     pub ports: Option<PortUse>,
@@ -30,7 +31,8 @@ pub struct Facts {
     pub time_wait_reuse: Option<u8>,
     /// How many files may be open.
     pub descriptors: Option<DescriptorLimits>,
-    /// What is at the path of a Unix socket, if that is none: to dial it is refused like a socket that nobody listens on.
+    /// What is at the path of a Unix socket, if that is none: to dial it is refused like a socket
+    /// that nobody listens on.
     pub no_socket: Option<NoSocket>,
 }
 
@@ -45,7 +47,8 @@ pub enum NoSocket {
 }
 
 impl NoSocket {
-    /// `None` if there is a socket, or nothing that can be looked at. It asks the file system, and so it may block.
+    /// `None` if there is a socket, or nothing that can be looked at. It asks the file system, and
+    /// so it may block.
     pub fn at(path: &Path) -> Option<NoSocket> {
         let kind = fs::metadata(path).ok()?.file_type();
         match kind.is_socket() {
@@ -57,7 +60,8 @@ impl NoSocket {
 }
 
 impl Facts {
-    /// Nothing but the destination: enough for all errors that [`worth_gathering`](Facts::worth_gathering) says no to.
+    /// Nothing but the destination: enough for all errors that
+    /// [`worth_gathering`](Facts::worth_gathering) says no to.
     pub fn of(destination: Option<SocketAddr>) -> Self {
         Self {
             destination,
@@ -73,11 +77,17 @@ impl Facts {
         )
     }
 
-    /// What can be found out for this error of a dial to `destination` (`None` for a Unix socket), that was to be bound to `source`.
+    /// What can be found out for this error of a dial to `destination` (`None` for a Unix socket),
+    /// that was to be bound to `source`.
     ///
-    /// This blocks, for up to tens of milliseconds when all local ports are in use ([`port_use`]): call it from a blocking thread,
-    /// never under a lock, and not for every one of a thousand failed dials.
-    pub fn gather(error: &io::Error, destination: Option<SocketAddr>, source: Option<IpAddr>) -> Self {
+    /// This blocks, for up to tens of milliseconds when all local ports are in use ([`port_use`]):
+    /// call it from a blocking thread, never under a lock, and not for every one of a thousand
+    /// failed dials.
+    pub fn gather(
+        error: &io::Error,
+        destination: Option<SocketAddr>,
+        source: Option<IpAddr>,
+    ) -> Self {
         let mut facts = Self::of(destination);
         match errno(error) {
             Some(Errno::EADDRNOTAVAIL) => {
@@ -97,8 +107,8 @@ impl Facts {
     }
 }
 
-/// The cause of a failed dial, and its cure if a limit brought it about: a clause to put behind the error. `None` if there is nothing
-/// to add.
+/// The cause of a failed dial, and its cure if a limit brought it about: a clause to put behind the
+/// error. `None` if there is nothing to add.
 ///
 /// Pure and quick. [`Facts::gather`] finds the facts.
 pub fn explain(error: &io::Error, facts: &Facts) -> Option<String> {
@@ -138,7 +148,8 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
-/// Above this share of ports in use towards the destination they are what was missing: some may have become free since.
+/// Above this share of ports in use towards the destination they are what was missing: some may
+/// have become free since.
 const USED_UP: f64 = 0.9;
 
 fn no_local_address(facts: &Facts) -> String {
@@ -174,7 +185,9 @@ fn no_local_address(facts: &Facts) -> String {
     }
     let in_use = format!("{} are in use towards {destination}", Share(ports));
     if destination.ip().to_canonical().is_ipv6() {
-        format!("this machine has no local address to dial it from (is IPv6 switched off?): {in_use}")
+        format!(
+            "this machine has no local address to dial it from (is IPv6 switched off?): {in_use}"
+        )
     } else {
         format!(
             "the local address to dial from is not one of this machine's, or sockets bound for other purposes have \
@@ -204,10 +217,11 @@ fn reuse_advice(destination: SocketAddr, now: Option<u8>) -> String {
 }
 
 fn no_descriptor(facts: &Facts) -> String {
-    let cure =
-        "raise it with `ulimit -n`, LimitNOFILE= in its systemd unit, or --ulimit nofile= for its container";
+    let cure = "raise it with `ulimit -n`, LimitNOFILE= in its systemd unit, or --ulimit nofile= for its container";
     match facts.descriptors {
-        Some(DescriptorLimits { soft, hard, open, .. }) => {
+        Some(DescriptorLimits {
+            soft, hard, open, ..
+        }) => {
             let open = match open {
                 // Some may have been closed since.
                 Some(open) if open < soft => format!("{} are", Thousands(open)),
@@ -271,8 +285,7 @@ mod tests {
     use crate::SystemFiles;
 
     const SHARE: &str = "share long connections instead of opening one per request";
-    const RAISE: &str =
-        "raise it with `ulimit -n`, LimitNOFILE= in its systemd unit, or --ulimit nofile= for its container";
+    const RAISE: &str = "raise it with `ulimit -n`, LimitNOFILE= in its systemd unit, or --ulimit nofile= for its container";
 
     fn said(errno: Errno, facts: &Facts) -> Option<String> {
         explain(&io::Error::from(errno), facts)
@@ -306,7 +319,10 @@ mod tests {
         let widen = "or widen net.ipv4.ip_local_port_range";
         let mut facts = towards("10.0.0.1:80", 28_231, 28_100);
         for (reuse, advice) in [
-            (Some(2), ", or set net.ipv4.tcp_tw_reuse=1 (now 2: loopback only)"),
+            (
+                Some(2),
+                ", or set net.ipv4.tcp_tw_reuse=1 (now 2: loopback only)",
+            ),
             (Some(0), ", or set net.ipv4.tcp_tw_reuse=1 (now 0: never)"),
             (
                 Some(1),
@@ -322,7 +338,10 @@ mod tests {
             );
         }
         assert_eq!(
-            said(Errno::EADDRNOTAVAIL, &towards("127.0.0.1:80", 28_232, 28_232)),
+            said(
+                Errno::EADDRNOTAVAIL,
+                &towards("127.0.0.1:80", 28_232, 28_232)
+            ),
             Some(format!(
                 "no local port is free towards 127.0.0.1:80: 28,232 of the 28,232 ports 32768-60999 are in use towards \
                  it, 28,232 of them in TIME_WAIT; {SHARE}, {widen} (net.ipv4.tcp_tw_reuse is 2: a port is given \
@@ -372,7 +391,10 @@ mod tests {
     #[test]
     fn nothing_is_claimed_of_ports_that_cannot_be_read() {
         assert_eq!(
-            said(Errno::EADDRNOTAVAIL, &Facts::of(Some(address("10.0.0.1:80")))),
+            said(
+                Errno::EADDRNOTAVAIL,
+                &Facts::of(Some(address("10.0.0.1:80")))
+            ),
             Some(format!(
                 "no local port is free towards 10.0.0.1:80, or the local address is not one of this machine's (the ports \
                  in use can't be read); {SHARE}"
@@ -401,8 +423,14 @@ mod tests {
         let all = format!(
             "this process may open 1,024 files (soft limit; hard 524,288) and all are in use: {RAISE}"
         );
-        assert_eq!(said(Errno::EMFILE, &limits(None, 524_288)), Some(all.clone()));
-        assert_eq!(said(Errno::EMFILE, &limits(Some(1_024), 524_288)), Some(all));
+        assert_eq!(
+            said(Errno::EMFILE, &limits(None, 524_288)),
+            Some(all.clone())
+        );
+        assert_eq!(
+            said(Errno::EMFILE, &limits(Some(1_024), 524_288)),
+            Some(all)
+        );
         assert_eq!(
             said(Errno::EMFILE, &limits(Some(1_020), u64::MAX)),
             Some(format!(
@@ -411,11 +439,15 @@ mod tests {
         );
         assert_eq!(
             said(Errno::EMFILE, &Facts::default()),
-            Some(format!("this process has as many files open as it may: {RAISE}"))
+            Some(format!(
+                "this process has as many files open as it may: {RAISE}"
+            ))
         );
         assert_eq!(
             said(Errno::ENFILE, &limits(None, 524_288)).as_deref(),
-            Some("the whole machine may open 2,466,170 files and 2,466,170 are in use: raise fs.file-max")
+            Some(
+                "the whole machine may open 2,466,170 files and 2,466,170 are in use: raise fs.file-max"
+            )
         );
         assert_eq!(
             said(Errno::ENFILE, &Facts::default()).as_deref(),
@@ -490,7 +522,9 @@ mod tests {
             (
                 Errno::EACCES,
                 &unix,
-                Some("a permission is missing: to write to the socket file, or to enter a folder above it"),
+                Some(
+                    "a permission is missing: to write to the socket file, or to enter a folder above it",
+                ),
             ),
             (Errno::EAGAIN, &unix, Some("the listener's backlog is full")),
             (Errno::EAGAIN, &tcp, None),

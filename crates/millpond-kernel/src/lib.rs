@@ -1,9 +1,11 @@
-//! What the operating system knows about sockets and their limits, read without privileges and without changing anything: how a
-//! connection's transmission goes, which sockets there are, which ports are in use towards a destination, how many files may be open, and
-//! what an error that such a limit brought about means.
+//! What the operating system knows about sockets and their limits, read without privileges and
+//! without changing anything: how a connection's transmission goes, which sockets there are, which
+//! ports are in use towards a destination, how many files may be open, and what an error that such
+//! a limit brought about means.
 //!
-//! On Linux by netlink sock_diag and small files in `/proc`. On other systems the same functions exist; what they can't find out they
-//! answer by `None` or an error that says so. All of them block, for microseconds up to tens of milliseconds: their docs say when.
+//! On Linux by netlink sock_diag and small files in `/proc`. On other systems the same functions
+//! exist; what they can't find out they answer by `None` or an error that says so. All of them
+//! block, for microseconds up to tens of milliseconds: their docs say when.
 
 #[cfg(target_os = "linux")]
 mod diag;
@@ -23,7 +25,9 @@ pub use self::{
     explain::{Facts, NoSocket, explain},
     limits::{DescriptorLimits, SystemFiles, descriptor_limits},
     ports::{PortUse, port_use, port_use_from},
-    sockets::{SocketQueue, SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},
+    sockets::{
+        SocketQueue, SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside,
+    },
     transmission::{Transmission, transmissions},
 };
 

@@ -10,9 +10,11 @@ pub struct DescriptorLimits {
     pub soft: u64,
     /// The hard limit: up to which the process may raise the soft one by itself.
     pub hard: u64,
-    /// How many are open. `None` where it can't be found out: before Linux 6.2 not when none is left, and on other systems never.
+    /// How many are open. `None` where it can't be found out: before Linux 6.2 not when none is
+    /// left, and on other systems never.
     pub open: Option<u64>,
-    /// The whole machine's. `None` where it can't be found out: when no descriptor is left, and on other systems than Linux.
+    /// The whole machine's. `None` where it can't be found out: when no descriptor is left, and on
+    /// other systems than Linux.
     pub system: Option<SystemFiles>,
 }
 
@@ -28,7 +30,8 @@ pub struct SystemFiles {
 
 /// How many files this process may open, and how many it has.
 ///
-/// This blocks for some µs; before Linux 6.2 for as long as it takes to list `/proc/self/fd`, some 0.1 µs for each open file.
+/// This blocks for some µs; before Linux 6.2 for as long as it takes to list `/proc/self/fd`, some
+/// 0.1 µs for each open file.
 ///
 /// # Errors
 ///
@@ -63,7 +66,8 @@ mod platform {
     const DESCRIPTORS: &str = "/proc/self/fd";
 
     pub(super) fn open() -> Option<u64> {
-        // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it takes no descriptor.
+        // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it takes
+        // no descriptor.
         let size = fs::metadata(DESCRIPTORS).ok()?.len();
         if size > 0 {
             return Some(size);

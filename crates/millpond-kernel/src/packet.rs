@@ -1,4 +1,5 @@
-//! The packets of netlink sock_diag: a request's bytes, and what the bytes of an answer say. Pure; whatever the bytes, no panic.
+//! The packets of netlink sock_diag: a request's bytes, and what the bytes of an answer say. Pure;
+//! whatever the bytes, no panic.
 
 use std::{fmt, io};
 
@@ -51,7 +52,8 @@ pub(super) enum Answer {
     Nothing,
 }
 
-/// The messages of a datagram: the sequence number of the request, and the answer to it. Ends after the first error.
+/// The messages of a datagram: the sequence number of the request, and the answer to it. Ends after
+/// the first error.
 pub(super) struct Messages<'b>(pub(super) &'b [u8]);
 
 impl Iterator for Messages<'_> {
@@ -82,8 +84,9 @@ impl Iterator for Messages<'_> {
     }
 }
 
-/// Only the header and one attribute are read. The crate's own parser for all of the attributes allocates for each of them, and refuses a
-/// socket as a whole where an older or newer kernel's attribute has another length than it knows.
+/// Only the header and one attribute are read. The crate's own parser for all of the attributes
+/// allocates for each of them, and refuses a socket as a whole where an older or newer kernel's
+/// attribute has another length than it knows.
 fn answer(message_type: u16, payload: &[u8]) -> io::Result<Answer> {
     let failed = |code: i32| match code {
         0 => Answer::Done,
@@ -219,7 +222,11 @@ mod tests {
         assert!(found.transmission.is_some());
         assert_eq!(
             answers,
-            [(7, Answer::Found(found)), (7, Answer::Nothing), (7, Answer::Done)]
+            [
+                (7, Answer::Found(found)),
+                (7, Answer::Nothing),
+                (7, Answer::Done)
+            ]
         );
     }
 

@@ -1,4 +1,5 @@
-//! Which local ports the kernel gives to outgoing connections, and how many of them are in use towards one destination.
+//! Which local ports the kernel gives to outgoing connections, and how many of them are in use
+//! towards one destination.
 
 use std::{
     fmt, io,
@@ -7,25 +8,29 @@ use std::{
 
 use millpond_words::Thousands;
 
-/// How far the local ports for connections to one destination are used up. Each connection to the same address and port, from the same
-/// local address, needs a local port of its own, and keeps it for a minute after it was closed by this side (TIME_WAIT).
+/// How far the local ports for connections to one destination are used up. Each connection to the
+/// same address and port, from the same local address, needs a local port of its own, and keeps it
+/// for a minute after it was closed by this side (TIME_WAIT).
 ///
-/// Its `Display` is one clause: `28,231 of the 28,232 ports 32768-60999 are in use towards 10.0.0.1:80, 28,100 of them in TIME_WAIT`.
+/// Its `Display` is one clause: `28,231 of the 28,232 ports 32768-60999 are in use towards
+/// 10.0.0.1:80, 28,100 of them in TIME_WAIT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortUse {
     /// Where to.
     pub destination: SocketAddr,
-    /// From which local address: the one that was asked for, or else the one that most of the ports belong to. `None` if no port is in
-    /// use.
+    /// From which local address: the one that was asked for, or else the one that most of the
+    /// ports belong to. `None` if no port is in use.
     pub source: Option<IpAddr>,
-    /// The first port that the kernel gives away by itself (`net.ipv4.ip_local_port_range`, for IPv6 as well).
+    /// The first port that the kernel gives away by itself (`net.ipv4.ip_local_port_range`, for
+    /// IPv6 as well).
     pub first: u16,
     /// The last.
     pub last: u16,
     /// Ports between these that it is told to keep (`net.ipv4.ip_local_reserved_ports`).
     pub reserved: u32,
-    /// Ports between these, and not reserved, that a socket towards the destination has, whatever its state.
+    /// Ports between these, and not reserved, that a socket towards the destination has, whatever
+    /// its state.
     pub in_use_towards: u32,
     /// Of these, ports in TIME_WAIT.
     pub in_time_wait_towards: u32,
@@ -93,15 +98,18 @@ impl fmt::Display for Count {
     }
 }
 
-/// How far the local ports for connections to `destination` are used up, from the local address that most of them belong to.
+/// How far the local ports for connections to `destination` are used up, from the local address
+/// that most of them belong to.
 ///
-/// This blocks: for some 0.2 ms, and 1 µs for each socket that goes there, TIME_WAIT included; so with all 28,000 ports in use for
-/// 30 ms. Never call it under a lock, and in asynchronous code from a blocking thread. It needs no privileges.
+/// This blocks: for some 0.2 ms, and 1 µs for each socket that goes there, TIME_WAIT included; so
+/// with all 28,000 ports in use for 30 ms. Never call it under a lock, and in asynchronous code
+/// from a blocking thread. It needs no privileges.
 ///
 /// # Errors
 ///
-/// When the kernel can't be asked: no netlink (a sandbox), no `tcp_diag` in the kernel, no descriptor left for the question, no `/proc`,
-/// or another system than Linux ([`Unsupported`](io::ErrorKind::Unsupported)). It gives up after ten seconds.
+/// When the kernel can't be asked: no netlink (a sandbox), no `tcp_diag` in the kernel, no
+/// descriptor left for the question, no `/proc`, or another system than Linux
+/// ([`Unsupported`](io::ErrorKind::Unsupported)). It gives up after ten seconds.
 pub fn port_use(destination: SocketAddr) -> io::Result<PortUse> {
     platform::port_use(None, destination)
 }
@@ -156,7 +164,10 @@ mod platform {
             if ends.leads_where(&towards) && usable(ends.local_port) {
                 match source {
                     Some(source) if source != ends.local => {}
-                    _ => sources.entry(ends.local).or_default().add(ends.local_port, state),
+                    _ => sources
+                        .entry(ends.local)
+                        .or_default()
+                        .add(ends.local_port, state),
                 }
             }
         };
@@ -193,7 +204,9 @@ mod platform {
         // For a v4 destination too: v6 sockets connect to v4-mapped addresses.
         match diag.dump(Family::V6, &filter, |found| count(found.ends, found.state)) {
             // A kernel without IPv6.
-            Err(error) if towards.is_v4() && error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+            Err(error) if towards.is_v4() && error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+                Ok(())
+            }
             dumped => dumped,
         }
     }
@@ -247,8 +260,9 @@ mod platform {
 
     /// The small file, understood by `parse`.
     fn read<T>(path: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<T> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("reading {path} failed: {error}")))?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("reading {path} failed: {error}"))
+        })?;
         parse(&text).ok_or_else(|| {
             let text: String = text.trim().chars().take(80).collect();
             io::Error::new(
@@ -369,7 +383,11 @@ mod tests {
 
         let reserved = |text: &str| -> Option<Vec<u16>> {
             let ports = ports(text)?;
-            Some((0..=u16::MAX).filter(|port| ports.contains(*port)).collect())
+            Some(
+                (0..=u16::MAX)
+                    .filter(|port| ports.contains(*port))
+                    .collect(),
+            )
         };
         assert_eq!(reserved("\n"), Some(vec![]));
         assert_eq!(

@@ -1,5 +1,6 @@
-//! All TCP sockets of a network namespace, as `ss` lists them: state, both addresses, owner, queues. By netlink sock_diag; where that is
-//! refused, from the tables in `/proc/net`. What they mean together is the caller's to say.
+//! All TCP sockets of a network namespace, as `ss` lists them: state, both addresses, owner,
+//! queues. By netlink sock_diag; where that is refused, from the tables in `/proc/net`. What they
+//! mean together is the caller's to say.
 
 use std::{fmt, io, net::SocketAddr};
 
@@ -16,20 +17,23 @@ pub struct TcpSocket {
     pub local: SocketAddr,
     /// The address of the other side; unspecified, with the port 0, for one that listens.
     pub peer: SocketAddr,
-    /// Its number, as the links in `/proc/PID/fd` show it (`socket:[4711]`). `None` for one that no process has open: a remnant in
-    /// TIME_WAIT, a connection that isn't accepted yet, or a closed one whose last bytes are still to be acknowledged.
+    /// Its number, as the links in `/proc/PID/fd` show it (`socket:[4711]`). `None` for one that
+    /// no process has open: a remnant in TIME_WAIT, a connection that isn't accepted yet, or a
+    /// closed one whose last bytes are still to be acknowledged.
     pub inode: Option<u64>,
     /// The user that it belongs to. What a socket without an inode has here means nothing.
     pub uid: u32,
     /// What waits in it.
     pub queue: SocketQueue,
-    /// How its transmission goes: if it was [asked for](Telling::Transmission), the kernel tells (netlink does, `/proc` doesn't), and it
-    /// is a connection, neither listening nor a remnant in TIME_WAIT.
+    /// How its transmission goes: if it was [asked for](Telling::Transmission), the kernel tells
+    /// (netlink does, `/proc` doesn't), and it is a connection, neither listening nor a
+    /// remnant in TIME_WAIT.
     pub transmission: Option<Transmission>,
 }
 
 impl TcpSocket {
-    /// One that is made up, with nothing waiting and nobody's: for tests of what judges sockets. Set its fields as needed.
+    /// One that is made up, with nothing waiting and nobody's: for tests of what judges sockets.
+    /// Set its fields as needed.
     pub fn new(state: TcpState, local: SocketAddr, peer: SocketAddr) -> TcpSocket {
         TcpSocket {
             state,
@@ -58,7 +62,8 @@ impl TcpSocket {
 pub enum SocketQueue {
     /// Bytes, of a connection.
     Bytes {
-        /// Received, and not yet read by the process. The peer's end (FIN) counts as one byte until that is read.
+        /// Received, and not yet read by the process. The peer's end (FIN) counts as one byte
+        /// until that is read.
         received: u32,
         /// Written, and not yet acknowledged by the peer.
         unacknowledged: u32,
@@ -67,8 +72,9 @@ pub enum SocketQueue {
     Connections {
         /// How many wait to be accepted.
         waiting: u32,
-        /// How many may wait: what was given to `listen`, and at most `net.core.somaxconn`. One more than that is let in. `None` if the
-        /// answer is from `/proc`, which doesn't tell.
+        /// How many may wait: what was given to `listen`, and at most `net.core.somaxconn`. One
+        /// more than that is let in. `None` if the answer is from `/proc`, which doesn't
+        /// tell.
         limit: Option<u32>,
     },
 }
@@ -87,7 +93,8 @@ pub enum TcpState {
     FinWait1,
     /// Closed here, and the peer knows; it hasn't closed its own side yet.
     FinWait2,
-    /// Closed by both, here first. For a minute late packets find it instead of a connection that follows.
+    /// Closed by both, here first. For a minute late packets find it instead of a connection that
+    /// follows.
     TimeWait,
     /// Not connected.
     Closed,
@@ -148,7 +155,12 @@ impl TcpState {
 impl SocketQueue {
     /// `limit` is what a listener's second queue stands for, where that is told.
     #[cfg(target_os = "linux")]
-    pub(super) fn of(state: TcpState, received: u32, unacknowledged: u32, limit: Option<u32>) -> SocketQueue {
+    pub(super) fn of(
+        state: TcpState,
+        received: u32,
+        unacknowledged: u32,
+        limit: Option<u32>,
+    ) -> SocketQueue {
         match state {
             TcpState::Listen => SocketQueue::Connections {
                 waiting: received,
@@ -189,33 +201,40 @@ pub enum SocketSource {
     Netlink,
     /// The tables in `/proc`: no transmission, no limit of an accept queue.
     Proc {
-        /// What came of asking by netlink; `None` if it wasn't asked, because another namespace's sockets were wanted.
+        /// What came of asking by netlink; `None` if it wasn't asked, because another namespace's
+        /// sockets were wanted.
         refused: Option<io::Error>,
     },
 }
 
-/// The TCP sockets of this network namespace, v4 and v6, that `keep` says yes to. It may be asked more than once about the same one.
+/// The TCP sockets of this network namespace, v4 and v6, that `keep` says yes to. It may be asked
+/// more than once about the same one.
 ///
-/// It is no snapshot: a socket that changes meanwhile may be missing, and one that is closed meanwhile may come twice, open and in TIME_WAIT.
+/// It is no snapshot: a socket that changes meanwhile may be missing, and one that is closed
+/// meanwhile may come twice, open and in TIME_WAIT.
 ///
-/// This blocks: by netlink for some 0.2 ms, and 1 to 2 µs for each socket that there is, kept or not; from `/proc`, where netlink is
-/// refused, for some 10 ms, in which the kernel walks through its whole table, and 3 µs for each. Never call it under a lock; in
-/// asynchronous code call it from a blocking thread. 208 bytes are held for each socket that is kept, and 64 KiB besides. It needs no
-/// privileges: every user may see all sockets of the namespace.
+/// This blocks: by netlink for some 0.2 ms, and 1 to 2 µs for each socket that there is, kept or
+/// not; from `/proc`, where netlink is refused, for some 10 ms, in which the kernel walks through
+/// its whole table, and 3 µs for each. Never call it under a lock; in asynchronous code call it
+/// from a blocking thread. 208 bytes are held for each socket that is kept, and 64 KiB besides. It
+/// needs no privileges: every user may see all sockets of the namespace.
 ///
 /// # Errors
 ///
-/// When neither netlink nor `/proc` can be read, and on another system than Linux ([`Unsupported`](io::ErrorKind::Unsupported)).
+/// When neither netlink nor `/proc` can be read, and on another system than Linux
+/// ([`Unsupported`](io::ErrorKind::Unsupported)).
 pub fn sockets(telling: Telling, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
     platform::sockets(telling, &keep)
 }
 
-/// As [`sockets`], of the network namespace that process `pid` is in, which may be another one (a container's). From its tables in `/proc`.
+/// As [`sockets`], of the network namespace that process `pid` is in, which may be another one (a
+/// container's). From its tables in `/proc`.
 ///
 /// # Errors
 ///
 /// [`NotFound`](io::ErrorKind::NotFound) if there is no such process,
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where `/proc` hides those of others; and those of [`sockets`].
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where `/proc` hides those of others; and
+/// those of [`sockets`].
 pub fn sockets_beside(pid: u32, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
     platform::sockets_beside(pid, &keep)
 }
@@ -268,7 +287,8 @@ mod platform {
         }
     }
 
-    /// While others come and go the kernel may tell of a socket again. Listeners that share an address are told apart by their inodes.
+    /// While others come and go the kernel may tell of a socket again. Listeners that share an
+    /// address are told apart by their inodes.
     pub(super) fn once(mut sockets: Vec<TcpSocket>) -> Vec<TcpSocket> {
         let mut seen = HashSet::with_capacity(sockets.len());
         sockets.retain(|socket| seen.insert((socket.inode, socket.local, socket.peer)));
@@ -323,7 +343,9 @@ mod platform {
             });
             match dumped {
                 // A kernel without IPv6.
-                Err(error) if family == Family::V6 && error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                Err(error)
+                    if family == Family::V6
+                        && error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
                 dumped => dumped?,
             }
         }
@@ -357,7 +379,9 @@ mod tests {
 
     /// Those of a kind, in one source and in the other.
     fn both(keep: impl Fn(&TcpSocket) -> bool) -> [Vec<TcpSocket>; 2] {
-        let tables = from_tables("/proc/net", &keep, None).expect("/proc").sockets;
+        let tables = from_tables("/proc/net", &keep, None)
+            .expect("/proc")
+            .sockets;
         let netlink = by_netlink(Telling::Transmission, &keep).unwrap_or_else(|error| {
             eprintln!("SKIPPED: netlink is refused here: {error}");
             tables.clone()
@@ -367,7 +391,10 @@ mod tests {
 
     fn without_what_only_netlink_tells(socket: &TcpSocket) -> TcpSocket {
         let queue = match socket.queue {
-            SocketQueue::Connections { waiting, .. } => SocketQueue::Connections { waiting, limit: None },
+            SocketQueue::Connections { waiting, .. } => SocketQueue::Connections {
+                waiting,
+                limit: None,
+            },
             bytes => bytes,
         };
         TcpSocket {
@@ -419,7 +446,11 @@ mod tests {
     fn a_socket_that_is_told_again_is_told_once_and_listeners_that_share_an_address_stay_two() {
         let socket = |state, inode, port: u16| TcpSocket {
             inode,
-            ..TcpSocket::new(state, ([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], port).into())
+            ..TcpSocket::new(
+                state,
+                ([10, 0, 0, 1], 80).into(),
+                ([10, 0, 0, 2], port).into(),
+            )
         };
         let told = [
             socket(TcpState::Established, Some(1), 5),

@@ -1,5 +1,5 @@
-//! The tables `tcp` and `tcp6` in `/proc/net`, which tell of sockets where netlink is refused: a line for each. Reads them line by line;
-//! whatever a line says, no panic.
+//! The tables `tcp` and `tcp6` in `/proc/net`, which tell of sockets where netlink is refused: a
+//! line for each. Reads them line by line; whatever a line says, no panic.
 
 use std::{
     fs::File,
@@ -19,9 +19,13 @@ const READ_AT_ONCE: usize = 64 * 1024;
 pub(super) fn read(folder: &str, mut each: impl FnMut(TcpSocket)) -> io::Result<()> {
     for (name, may_be_missing) in [("tcp", false), ("tcp6", true)] {
         let path = format!("{folder}/{name}");
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("reading {path} failed: {error}"));
+        let told = |error: io::Error| {
+            io::Error::new(error.kind(), format!("reading {path} failed: {error}"))
+        };
         match File::open(&path) {
-            Ok(file) => parse(BufReader::with_capacity(READ_AT_ONCE, file), &mut each).map_err(told)?,
+            Ok(file) => {
+                parse(BufReader::with_capacity(READ_AT_ONCE, file), &mut each).map_err(told)?
+            }
             // A kernel without IPv6.
             Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(told(error)),
@@ -30,21 +34,29 @@ pub(super) fn read(folder: &str, mut each: impl FnMut(TcpSocket)) -> io::Result<
     Ok(())
 }
 
-/// A table: a line of headings, and one for each socket. A line that makes no sense is an error: what a table in another form says of the
-/// others can't be trusted either.
+/// A table: a line of headings, and one for each socket. A line that makes no sense is an error:
+/// what a table in another form says of the others can't be trusted either.
 fn parse(mut table: impl BufRead, each: &mut impl FnMut(TcpSocket)) -> io::Result<()> {
     let mut line = Vec::new();
     let mut headings = true;
     loop {
         line.clear();
-        if (&mut table).take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+        if (&mut table)
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(());
         }
         if std::mem::take(&mut headings) || line.trim_ascii().is_empty() {
             continue;
         }
         let socket = str::from_utf8(&line).ok().and_then(socket).ok_or_else(|| {
-            let shown: String = String::from_utf8_lossy(&line).trim().chars().take(80).collect();
+            let shown: String = String::from_utf8_lossy(&line)
+                .trim()
+                .chars()
+                .take(80)
+                .collect();
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("a line makes no sense: {shown:?}"),
@@ -54,8 +66,8 @@ fn parse(mut table: impl BufRead, each: &mut impl FnMut(TcpSocket)) -> io::Resul
     }
 }
 
-/// `0: 0100007F:1F90 0200007F:9C40 01 00000000:00000000 00:00000000 00000000  1000  0 4711 …`: both addresses, the state, what is unacknowledged and
-/// received, timers, the user, a timer, the inode.
+/// `0: 0100007F:1F90 0200007F:9C40 01 00000000:00000000 00:00000000 00000000  1000  0 4711 …`: both
+/// addresses, the state, what is unacknowledged and received, timers, the user, a timer, the inode.
 fn socket(line: &str) -> Option<TcpSocket> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, peer) = (address(words.next()?)?, address(words.next()?)?);
@@ -76,7 +88,8 @@ fn socket(line: &str) -> Option<TcpSocket> {
     })
 }
 
-/// `0100007F:1F90`: the address in words of 32 bits, each written as the number that its bytes are to this machine; and the port.
+/// `0100007F:1F90`: the address in words of 32 bits, each written as the number that its bytes are
+/// to this machine; and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| {
@@ -106,8 +119,7 @@ mod tests {
 
     use super::*;
 
-    const HEADINGS: &str =
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    const HEADINGS: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
     fn all(lines: &str) -> io::Result<Vec<TcpSocket>> {
         let mut found = Vec::new();
@@ -121,7 +133,8 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    // The tables write addresses as this machine's numbers: these are of one whose numbers begin with the lowest byte.
+    // The tables write addresses as this machine's numbers: these are of one whose numbers begin
+    // with the lowest byte.
     #[cfg(target_endian = "little")]
     #[test]
     fn every_column_is_read_from_its_place() {
@@ -134,8 +147,18 @@ mod tests {
             panic!("three")
         };
         assert_eq!(
-            (listener.state, listener.local, listener.peer, listener.inode),
-            (TcpState::Listen, at("0.0.0.0:2024"), at("0.0.0.0:0"), Some(35))
+            (
+                listener.state,
+                listener.local,
+                listener.peer,
+                listener.inode
+            ),
+            (
+                TcpState::Listen,
+                at("0.0.0.0:2024"),
+                at("0.0.0.0:0"),
+                Some(35)
+            )
         );
         assert_eq!(
             listener.queue,
@@ -177,7 +200,10 @@ mod tests {
     fn v6_addresses_are_four_numbers_and_mapped_ones_are_v4() {
         for (text, expected) in [
             ("00000000000000000000000001000000:0050", "[::1]:80"),
-            ("B80D0120000000000000000001000000:FFFF", "[2001:db8::1]:65535"),
+            (
+                "B80D0120000000000000000001000000:FFFF",
+                "[2001:db8::1]:65535",
+            ),
             ("0000000000000000FFFF00000100007F:1F90", "127.0.0.1:8080"),
             ("00000000000000000000000000000000:0000", "[::]:0"),
         ] {
@@ -212,7 +238,9 @@ mod tests {
     fn a_line_without_an_end_is_given_up() {
         let mut endless = io::repeat(b'0').take(1 << 20);
         let table = BufReader::with_capacity(16, &mut endless);
-        let error = parse(table, &mut |_| {}).expect_err("no end of it").to_string();
+        let error = parse(table, &mut |_| {})
+            .expect_err("no end of it")
+            .to_string();
         assert!(error.len() < 200, "{error}");
         assert!(endless.limit() > 1 << 19, "it has read nearly all of it");
     }

@@ -1,5 +1,6 @@
-//! How the transmission of a TCP connection goes, as the kernel sees it: round-trip time, retransmissions, what is under way. By
-//! the connection's addresses alone; no descriptor is touched.
+//! How the transmission of a TCP connection goes, as the kernel sees it: round-trip time,
+//! retransmissions, what is under way. By the connection's addresses alone; no descriptor is
+//! touched.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -11,13 +12,14 @@ pub struct Transmission {
     pub rtt: Duration,
     /// How much the round-trip time varies: the smoothed mean deviation.
     pub rtt_variance: Duration,
-    /// The shortest round-trip time lately (the last five minutes, unless `net.ipv4.tcp_min_rtt_wlen` says otherwise). `None` before the
-    /// first was measured, and before Linux 4.6.
+    /// The shortest round-trip time lately (the last five minutes, unless
+    /// `net.ipv4.tcp_min_rtt_wlen` says otherwise). `None` before the first was measured, and
+    /// before Linux 4.6.
     pub shortest_rtt: Option<Duration>,
     /// Segments retransmitted in the connection's life.
     pub retransmits: u32,
-    /// How many times in a row the retransmission timer has fired without anything being acknowledged. More than one or two: the peer
-    /// or the way to it is gone.
+    /// How many times in a row the retransmission timer has fired without anything being
+    /// acknowledged. More than one or two: the peer or the way to it is gone.
     pub timeouts: u8,
     /// Segments sent and not yet acknowledged.
     pub unacknowledged: u32,
@@ -25,28 +27,34 @@ pub struct Transmission {
     pub lost: u32,
     /// Bytes written to the socket and not yet sent. `None` before Linux 4.6.
     pub unsent: Option<u32>,
-    /// After how long without an acknowledgement a segment is sent again. It doubles with each of the [`timeouts`](Self::timeouts).
+    /// After how long without an acknowledgement a segment is sent again. It doubles with each of
+    /// the [`timeouts`](Self::timeouts).
     pub retransmission_timeout: Duration,
-    /// How many segments may be under way: the congestion window. It grows as long as nothing is lost.
+    /// How many segments may be under way: the congestion window. It grows as long as nothing is
+    /// lost.
     pub congestion_window: u32,
     /// The most bytes that this side puts into one segment, headers not counted.
     pub send_mss: u32,
-    /// The largest packet that fits the path, in bytes, as far as the kernel knows: it begins with the interface's own and learns of
-    /// smaller ones (a tunnel) as packets get lost or are refused.
+    /// The largest packet that fits the path, in bytes, as far as the kernel knows: it begins with
+    /// the interface's own and learns of smaller ones (a tunnel) as packets get lost or are
+    /// refused.
     pub path_mtu: u32,
 }
 
-/// How the transmission of these connections goes, each given by its local and its peer's address. `None` for one that is gone: closed
-/// here, reset, or never there. A connection that only the peer has closed is still here, and so is one that was shut down.
+/// How the transmission of these connections goes, each given by its local and its peer's address.
+/// `None` for one that is gone: closed here, reset, or never there. A connection that only the peer
+/// has closed is still here, and so is one that was shut down.
 ///
-/// This blocks: about 10 µs, and 2 µs for each connection. Never call it under a lock; in asynchronous code call it from a blocking
-/// thread if there are many. It needs no privileges. A v4-mapped address (`::ffff:127.0.0.1`) and the v4 address mean the same. A connection that is bound to a device
-/// (`SO_BINDTODEVICE`) may not be found.
+/// This blocks: about 10 µs, and 2 µs for each connection. Never call it under a lock; in
+/// asynchronous code call it from a blocking thread if there are many. It needs no privileges. A
+/// v4-mapped address (`::ffff:127.0.0.1`) and the v4 address mean the same. A connection that is
+/// bound to a device (`SO_BINDTODEVICE`) may not be found.
 ///
 /// # Errors
 ///
-/// When the kernel can't be asked: no netlink (a sandbox), no `tcp_diag` in the kernel, no descriptor left for the question, or another
-/// system than Linux ([`Unsupported`](io::ErrorKind::Unsupported)). It gives up after ten seconds.
+/// When the kernel can't be asked: no netlink (a sandbox), no `tcp_diag` in the kernel, no
+/// descriptor left for the question, or another system than Linux
+/// ([`Unsupported`](io::ErrorKind::Unsupported)). It gives up after ten seconds.
 pub fn transmissions(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<Transmission>>> {
     if pairs.is_empty() {
         return Ok(Vec::new());
@@ -58,7 +66,9 @@ pub fn transmissions(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Optio
 mod platform {
     use super::*;
 
-    pub(super) fn transmissions(_: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn transmissions(
+        _: &[(SocketAddr, SocketAddr)],
+    ) -> io::Result<Vec<Option<Transmission>>> {
         Err(crate::only_linux())
     }
 }
@@ -75,8 +85,9 @@ mod platform {
 
     /// Up to so many connections are looked up one by one in any case.
     ///
-    /// Measured on loopback (release build, Linux 6.18, a table of 262,144 buckets): to look one up takes 2.1 µs, and 8 µs for the whole
-    /// call; a dump takes 0.16 ms, and 1 µs for every socket there is, asked for or not:
+    /// Measured on loopback (release build, Linux 6.18, a table of 262,144 buckets): to look one up
+    /// takes 2.1 µs, and 8 µs for the whole call; a dump takes 0.16 ms, and 1 µs for every
+    /// socket there is, asked for or not:
     ///
     /// | sockets | asked for | one by one | dump |
     /// |---|---|---|---|
@@ -87,7 +98,8 @@ mod platform {
     /// | 9,800 | 2,000 | 4.8 ms | 10.7 ms |
     /// | 4,000 | 4,000 | 9.9 ms | 4.8 ms |
     ///
-    /// So a dump is worth it, by a factor of two at most, if more than half of all sockets are asked for.
+    /// So a dump is worth it, by a factor of two at most, if more than half of all sockets are
+    /// asked for.
     const ONE_BY_ONE: usize = 200;
 
     /// The states in which a process may still hold a connection that was once established.
@@ -100,12 +112,15 @@ mod platform {
             | StateFlags::LAST_ACK
     }
 
-    pub(super) fn transmissions(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn transmissions(
+        pairs: &[(SocketAddr, SocketAddr)],
+    ) -> io::Result<Vec<Option<Transmission>>> {
         let ends: Vec<_> = pairs
             .iter()
             .map(|(local, peer)| Ends::new(*local, *peer))
             .collect();
-        let dump = ends.len() > ONE_BY_ONE && tcp_sockets().is_some_and(|all| all < 2 * ends.len() as u64);
+        let dump =
+            ends.len() > ONE_BY_ONE && tcp_sockets().is_some_and(|all| all < 2 * ends.len() as u64);
         if dump {
             picked_out(&ends)
         } else {
@@ -133,7 +148,8 @@ mod platform {
 
     /// The transmission of a socket that counts as a connection.
     fn live(found: &Found) -> Option<Transmission> {
-        let state = StateFlags::from_bits_truncate(1u32.checked_shl(found.state.into()).unwrap_or(0));
+        let state =
+            StateFlags::from_bits_truncate(1u32.checked_shl(found.state.into()).unwrap_or(0));
         found
             .transmission
             .filter(|_| found.inode != 0 && connected().intersects(state))
@@ -144,7 +160,8 @@ mod platform {
         let mut diag = Diag::open()?;
         diag.look_up(ends, |index, found| answers[index] = live(&found))?;
         if answers.iter().all(Option::is_none) {
-            // A kernel without tcp_diag answers like one that doesn't know the connection. To a dump, of nothing, it answers otherwise.
+            // A kernel without tcp_diag answers like one that doesn't know the connection. To a
+            // dump, of nothing, it answers otherwise.
             let nothing = Filter {
                 states: StateFlags::empty(),
                 peer_port: 0,
@@ -161,7 +178,8 @@ mod platform {
             peer_port: 0,
             extensions: ExtensionFlags::INFO,
         };
-        let mut wanted: HashMap<Ends, Option<Transmission>> = ends.iter().map(|ends| (*ends, None)).collect();
+        let mut wanted: HashMap<Ends, Option<Transmission>> =
+            ends.iter().map(|ends| (*ends, None)).collect();
         let mut missing = wanted.len();
         let mut diag = Diag::open()?;
         for family in [Family::V4, Family::V6] {
@@ -178,7 +196,9 @@ mod platform {
             });
             match dumped {
                 // A kernel without IPv6.
-                Err(error) if family == Family::V6 && error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                Err(error)
+                    if family == Family::V6
+                        && error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
                 dumped => dumped?,
             }
         }
@@ -188,8 +208,9 @@ mod platform {
 
 #[cfg(target_os = "linux")]
 impl Transmission {
-    /// From the kernel's `struct tcp_info`, which grows at its end from version to version: what this kernel's doesn't have is `None`.
-    /// `None` as a whole if it ends before the fields that every supported kernel has.
+    /// From the kernel's `struct tcp_info`, which grows at its end from version to version: what
+    /// this kernel's doesn't have is `None`. `None` as a whole if it ends before the fields
+    /// that every supported kernel has.
     pub(super) fn parse(info: &[u8]) -> Option<Self> {
         let word = |offset: usize| {
             let bytes = info.get(offset..offset + 4)?;
@@ -226,7 +247,8 @@ mod tests {
 
     #[test]
     fn the_number_of_sockets_is_found_among_the_statistics() {
-        let text = "sockets: used 22\nTCP: inuse 2 orphan 0 tw 0 alloc 3 mem 0\nUDP: inuse 7 mem 0\n";
+        let text =
+            "sockets: used 22\nTCP: inuse 2 orphan 0 tw 0 alloc 3 mem 0\nUDP: inuse 7 mem 0\n";
         assert_eq!(in_use(text, "TCP:"), Some(2));
         assert_eq!(in_use(text, "UDP:"), Some(7));
         for bad in [
@@ -293,11 +315,18 @@ mod tests {
             (99, None, None)
         );
         for length in 0..104 {
-            assert_eq!(Transmission::parse(&info()[..length]), None, "{length} bytes");
+            assert_eq!(
+                Transmission::parse(&info()[..length]),
+                None,
+                "{length} bytes"
+            );
         }
         let mut unmeasured = info();
         unmeasured[148..].fill(0xff);
-        assert_eq!(Transmission::parse(&unmeasured).expect("info").shortest_rtt, None);
+        assert_eq!(
+            Transmission::parse(&unmeasured).expect("info").shortest_rtt,
+            None
+        );
     }
 
     /// Both ends of a new connection, as far as netlink isn't refused.
@@ -309,7 +338,8 @@ mod tests {
                 return None;
             }
         };
-        let near = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+        let near =
+            TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
         let far = listener.accept().expect("accepts").0;
         Some((listener, near, far))
     }

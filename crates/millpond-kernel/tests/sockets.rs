@@ -1,5 +1,5 @@
-//! What the kernel says of real sockets on loopback. Where it can't be asked (a sandbox that refuses netlink), the tests say so and check
-//! that the answer is an error.
+//! What the kernel says of real sockets on loopback. Where it can't be asked (a sandbox that
+//! refuses netlink), the tests say so and check that the answer is an error.
 
 use std::{
     io::{Read, Write},
@@ -8,8 +8,8 @@ use std::{
 };
 
 use millpond_kernel::{
-    Facts, SocketSource, TcpSocket, TcpState, Telling, Transmission, descriptor_limits, explain, port_use,
-    port_use_from, sockets, sockets_beside, transmissions,
+    Facts, SocketSource, TcpSocket, TcpState, Telling, Transmission, descriptor_limits, explain,
+    port_use, port_use_from, sockets, sockets_beside, transmissions,
 };
 
 /// The answers, or `None` where netlink is refused: then it was quick to say so.
@@ -57,7 +57,9 @@ fn ends(stream: &TcpStream) -> (SocketAddr, SocketAddr) {
 #[test]
 fn a_live_connection_has_a_round_trip_time_and_a_gone_one_nothing() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
-        let Some(listener) = listen(address) else { continue };
+        let Some(listener) = listen(address) else {
+            continue;
+        };
         let (near, far) = exchange(&listener, listener.local_addr().expect("an address"));
         let (closed, accepted) = exchange(&listener, listener.local_addr().expect("an address"));
         let pairs = [ends(&near), ends(&far), ends(&closed), ends(&accepted)];
@@ -67,7 +69,10 @@ fn a_live_connection_has_a_round_trip_time_and_a_gone_one_nothing() {
         for answer in &answers[..2] {
             let transmission = answer.expect("it is live");
             assert!(transmission.rtt > Duration::ZERO, "{transmission:?}");
-            assert!(transmission.rtt < Duration::from_secs(5), "{transmission:?}");
+            assert!(
+                transmission.rtt < Duration::from_secs(5),
+                "{transmission:?}"
+            );
         }
         // The accepted one had the listener's address: what listens there isn't it.
         assert_eq!(answers[2..], [None, None]);
@@ -88,7 +93,9 @@ fn a_connection_that_only_the_peer_has_closed_is_still_here() {
 
 #[test]
 fn a_v4_connection_of_a_v6_socket_is_found_by_both_of_its_names() {
-    let Some(listener) = listen("[::]:0") else { return };
+    let Some(listener) = listen("[::]:0") else {
+        return;
+    };
     let port = listener.local_addr().expect("an address").port();
     let (near, far) = exchange(&listener, SocketAddr::from(([127, 0, 0, 1], port)));
     let mapped = ends(&far);
@@ -113,7 +120,11 @@ fn of_hundreds_each_gets_its_own_answer() {
     pairs.push((address, SocketAddr::from((Ipv6Addr::LOCALHOST, 1))));
     let mut index = 0..;
     let mut kept = streams;
-    kept.retain(|_| index.next().is_some_and(|index: usize| !index.is_multiple_of(3)));
+    kept.retain(|_| {
+        index
+            .next()
+            .is_some_and(|index: usize| !index.is_multiple_of(3))
+    });
     // Both when all are asked for, which is most of what the machine has, and when few are.
     for asked in [pairs.len(), 50] {
         let asked = &pairs[pairs.len() - asked..];
@@ -148,7 +159,9 @@ fn what_waits_for_a_deaf_peer_is_told_until_it_is_closed_here() {
 #[test]
 fn live_connections_to_a_listener_are_counted() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
-        let Some(listener) = listen(address) else { continue };
+        let Some(listener) = listen(address) else {
+            continue;
+        };
         let destination = listener.local_addr().expect("an address");
         let streams: Vec<_> = (0..40).map(|_| exchange(&listener, destination)).collect();
         let ports = match port_use(destination) {
@@ -173,7 +186,8 @@ fn live_connections_to_a_listener_are_counted() {
             assert_eq!(far.read(&mut [0]).expect("an end"), 0);
             drop(far);
         }
-        let from = port_use_from(destination.ip(), destination).expect("it could be asked just now");
+        let from =
+            port_use_from(destination.ip(), destination).expect("it could be asked just now");
         assert!(from.in_time_wait_towards <= from.in_use_towards, "{from}");
         assert!(from.in_time_wait_towards > 0, "{from}");
     }
@@ -184,8 +198,8 @@ fn ports_are_counted_for_each_local_address_and_for_mapped_destinations() {
     let listener = listen("127.0.0.1:0").expect("loopback");
     let destination = listener.local_addr().expect("an address");
     let dial_from = |source: [u8; 4]| {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
         socket
             .bind(&SocketAddr::from((source, 0)).into())
             .expect("an address of loopback");
@@ -208,7 +222,11 @@ fn ports_are_counted_for_each_local_address_and_for_mapped_destinations() {
             .in_use_towards
     };
     assert_eq!(
-        [from([127, 0, 0, 3]), from([127, 0, 0, 5]), from([127, 0, 0, 7])],
+        [
+            from([127, 0, 0, 3]),
+            from([127, 0, 0, 5]),
+            from([127, 0, 0, 7])
+        ],
         [3, 5, 0]
     );
     assert_eq!(
@@ -262,7 +280,10 @@ fn a_connection_is_among_all_sockets_of_this_namespace_and_of_this_process() {
     let keep = |socket: &TcpSocket| (socket.local, socket.peer) == (local, peer);
     let ours = sockets(Telling::Transmission, keep).expect("netlink or /proc");
     let beside = sockets_beside(std::process::id(), keep).expect("/proc");
-    assert!(matches!(beside.source, SocketSource::Proc { refused: None }));
+    assert!(matches!(
+        beside.source,
+        SocketSource::Proc { refused: None }
+    ));
     for found in [&ours, &beside] {
         let [socket] = found.sockets[..] else {
             panic!("one: {found:?}")
@@ -276,7 +297,10 @@ fn a_connection_is_among_all_sockets_of_this_namespace_and_of_this_process() {
             transmission.send_mss > 0 && transmission.congestion_window > 0,
             "{transmission:?}"
         );
-        assert!(transmission.path_mtu >= transmission.send_mss, "{transmission:?}");
+        assert!(
+            transmission.path_mtu >= transmission.send_mss,
+            "{transmission:?}"
+        );
         assert!(
             transmission.retransmission_timeout > transmission.rtt,
             "{transmission:?}"

@@ -1,5 +1,6 @@
-//! From an endpoint to a stream: looks the name up, connects to its addresses in turn, shakes hands. Knows when a name has moved, and
-//! says what each phase took. Opens one stream per call; how many there should be, and when to try again, others decide.
+//! From an endpoint to a stream: looks the name up, connects to its addresses in turn, shakes
+//! hands. Knows when a name has moved, and says what each phase took. Opens one stream per call;
+//! how many there should be, and when to try again, others decide.
 
 use std::{
     io,
@@ -18,7 +19,8 @@ use tokio::{
 };
 
 use super::{
-    ConnectError, ConnectFailure, Endpoint, Host, HostName, HostPort, Phase, Resolve, Stream, TcpOptions,
+    ConnectError, ConnectFailure, Endpoint, Host, HostName, HostPort, Phase, Resolve, Stream,
+    TcpOptions,
     error::ConnectedToItself,
     explanations::Explanations,
     lookups::{Addresses, Lookups, NoAddresses},
@@ -34,13 +36,16 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A longer limit is none, and a moment that far away can still be expressed.
 const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all of them together; these are shorter, so that
-/// the phase that fails is told with what it had found out.
+/// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all
+/// of them together; these are shorter, so that the phase that fails is told with what it had found
+/// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhaseLimits {
-    /// Looking the name up. Default 1 s; where addresses are known from an earlier lookup, half a second is waited at most.
+    /// Looking the name up. Default 1 s; where addresses are known from an earlier lookup, half a
+    /// second is waited at most.
     pub resolve: Duration,
-    /// Connecting, whatever the number of addresses. Default 2.25 s: a SYN that is lost is sent again after one.
+    /// Connecting, whatever the number of addresses. Default 2.25 s: a SYN that is lost is sent
+    /// again after one.
     pub connect: Duration,
     /// The TLS handshake. Default 2 s.
     pub tls: Duration,
@@ -129,7 +134,8 @@ impl Dialer {
         self
     }
 
-    /// How long each phase may take. At most a year counts; with zero a phase fails unless it ends at once.
+    /// How long each phase may take. At most a year counts; with zero a phase fails unless it ends
+    /// at once.
     pub fn limits(mut self, limits: PhaseLimits) -> Self {
         self.limits = PhaseLimits {
             resolve: limits.resolve.min(LONGEST_LIMIT),
@@ -145,9 +151,10 @@ impl Dialer {
         self
     }
 
-    /// How old the addresses of a name may become before it is looked up again. Default 30 s: the system doesn't tell how long an answer
-    /// holds, and moved services are commonly announced with as much. After a failed dial a second is enough. At least 100 ms and at
-    /// most a year count.
+    /// How old the addresses of a name may become before it is looked up again. Default 30 s: the
+    /// system doesn't tell how long an answer holds, and moved services are commonly announced
+    /// with as much. After a failed dial a second is enough. At least 100 ms and at most a year
+    /// count.
     pub fn refresh(mut self, refresh: Duration) -> Self {
         self.lookups
             .refresh_every(refresh.clamp(SHORTEST_REFRESH, LONGEST_REFRESH));
@@ -179,8 +186,8 @@ impl Dialer {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it closes what it has opened. That counts as a failure of the addresses that it was trying: the next dial tries
-    /// others first.
+    /// Dropped, it closes what it has opened. That counts as a failure of the addresses that it was
+    /// trying: the next dial tries others first.
     pub async fn dial(&self) -> Result<Dialled, ConnectError> {
         self.dial_telling(|_| {}).await
     }
@@ -194,7 +201,10 @@ impl Dialer {
     /// # Cancel safety
     ///
     /// As [`dial`](Dialer::dial).
-    pub async fn dial_telling(&self, tell: impl Fn(Phase) + Send + Sync) -> Result<Dialled, ConnectError> {
+    pub async fn dial_telling(
+        &self,
+        tell: impl Fn(Phase) + Send + Sync,
+    ) -> Result<Dialled, ConnectError> {
         let began = Instant::now();
         let mut timings = Timings::default();
         let dialled = match &self.endpoint {
@@ -217,13 +227,15 @@ impl Dialer {
         }
     }
 
-    /// Whether a connection to this address leads where one would be dialled now: its name hasn't lost the address.
+    /// Whether a connection to this address leads where one would be dialled now: its name hasn't
+    /// lost the address.
     pub fn is_current(&self, address: &SocketAddr) -> bool {
         self.name().is_none() || self.lookups.is_current(address)
     }
 
-    /// Waits until the name has lost an address, looking it up again as often as [`refresh`](Dialer::refresh) says, from the first
-    /// dial on. An endpoint without a name never changes. Of several that wait one is told.
+    /// Waits until the name has lost an address, looking it up again as often as
+    /// [`refresh`](Dialer::refresh) says, from the first dial on. An endpoint without a name
+    /// never changes. Of several that wait one is told.
     ///
     /// # Cancel safety
     ///
@@ -235,7 +247,8 @@ impl Dialer {
         }
     }
 
-    /// What this address leads to was reached, and of no use: for a while the name's other addresses are tried first.
+    /// What this address leads to was reached, and of no use: for a while the name's other
+    /// addresses are tried first.
     pub fn doubt(&self, address: SocketAddr) {
         self.lookups.doubt([address]);
     }
@@ -293,8 +306,8 @@ impl Dialer {
         }
     }
 
-    /// A listener whose backlog is full says so at once, instead of keeping the caller waiting as TCP does: try again, at growing
-    /// intervals.
+    /// A listener whose backlog is full says so at once, instead of keeping the caller waiting as
+    /// TCP does: try again, at growing intervals.
     async fn dial_unix(
         &self,
         path: &Path,
@@ -386,7 +399,10 @@ impl Dialer {
         };
         tell(Phase::Resolve);
         let began = Instant::now();
-        let addresses = self.lookups.addresses(name, to.port, self.limits.resolve).await;
+        let addresses = self
+            .lookups
+            .addresses(name, to.port, self.limits.resolve)
+            .await;
         timings.resolve = Some(began.elapsed());
         Err(match addresses {
             Ok(addresses) => return Ok(addresses),
@@ -417,8 +433,8 @@ fn given_up(after: Duration) -> io::Error {
     )
 }
 
-/// Addresses that are being tried, or one that was reached and has still to prove itself. Dropped before that, whether the dial failed,
-/// timed out or was cancelled, it leaves them in doubt.
+/// Addresses that are being tried, or one that was reached and has still to prove itself. Dropped
+/// before that, whether the dial failed, timed out or was cancelled, it leaves them in doubt.
 struct Attempted<'d> {
     lookups: &'d Lookups,
     addresses: Vec<SocketAddr>,
@@ -457,7 +473,8 @@ impl Drop for Attempted<'_> {
     fn drop(&mut self) {
         if !self.succeeded {
             let tried = usize::try_from(self.tried.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-            self.lookups.doubt(self.addresses.iter().copied().take(tried));
+            self.lookups
+                .doubt(self.addresses.iter().copied().take(tried));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Endpoints: where to dial or to listen, as a value and as text.
 //!
-//! A text is judged whole, here and before anything is dialled; what it means never depends on a resolver's leniency. Names are not
-//! looked up here, and port 0 is left to those who know whether they dial or listen.
+//! A text is judged whole, here and before anything is dialled; what it means never depends on a
+//! resolver's leniency. Names are not looked up here, and port 0 is left to those who know whether
+//! they dial or listen.
 
 mod error;
 mod parse;
@@ -26,10 +27,11 @@ use self::error::Fault;
 /// | `tls://host:port`, with the feature `tls` | `Tls` |
 /// | `unix:///absolute/path` | [`Unix`](Endpoint::Unix) |
 ///
-/// A host is an IPv4 address, an IPv6 address in brackets, or a [name](HostName); schemes and names may be written in capitals.
-/// Nothing follows the port: no path, no query, not even a slash; and there is no user info, so no endpoint holds a password.
-/// [`Display`](fmt::Display) writes the canonical text, scheme included, and the same endpoint is read from it. With the feature
-/// `serde` an endpoint is that text.
+/// A host is an IPv4 address, an IPv6 address in brackets, or a [name](HostName); schemes and names
+/// may be written in capitals. Nothing follows the port: no path, no query, not even a slash; and
+/// there is no user info, so no endpoint holds a password. [`Display`](fmt::Display) writes the
+/// canonical text, scheme included, and the same endpoint is read from it. With the feature `serde`
+/// an endpoint is that text.
 ///
 /// ```
 /// use millpond_net::Endpoint;
@@ -58,9 +60,10 @@ pub enum Endpoint {
     /// TLS over TCP.
     #[cfg(feature = "tls")]
     Tls(HostPort),
-    /// A Unix stream socket, by its path. A path that is read from text is absolute, fits into a socket's address (107 bytes on
-    /// Linux), and has neither control characters nor a slash at its end; percent signs are literal. A path that was put here
-    /// otherwise may have no text that leads back to it: it is written as well as it can be, and refuses to be serialized.
+    /// A Unix stream socket, by its path. A path that is read from text is absolute, fits into a
+    /// socket's address (107 bytes on Linux), and has neither control characters nor a slash at
+    /// its end; percent signs are literal. A path that was put here otherwise may have no text
+    /// that leads back to it: it is written as well as it can be, and refuses to be serialized.
     Unix(PathBuf),
 }
 
@@ -99,8 +102,8 @@ impl TryFrom<String> for Endpoint {
     }
 }
 
-/// Plain TCP. The scope and the flow label of an IPv6 address are not kept: an endpoint has none, since a scope means something
-/// on one machine only.
+/// Plain TCP. The scope and the flow label of an IPv6 address are not kept: an endpoint has none,
+/// since a scope means something on one machine only.
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Endpoint::Tcp(HostPort {
@@ -162,9 +165,10 @@ impl fmt::Display for Host {
 
 /// The name of a host, in small letters.
 ///
-/// As RFC 1123 has it, and with underscores, which names in practice have: at most 253 characters; labels of 1 to 63 letters,
-/// digits, `-` and `_`, which neither begin nor end with `-`; one dot at the end is allowed, and kept, for it keeps resolvers from
-/// trying search domains. Other than ASCII has to be written as `xn--…`. What resolvers take for a number, and therefore for an
+/// As RFC 1123 has it, and with underscores, which names in practice have: at most 253 characters;
+/// labels of 1 to 63 letters, digits, `-` and `_`, which neither begin nor end with `-`; one dot at
+/// the end is allowed, and kept, for it keeps resolvers from trying search domains. Other than
+/// ASCII has to be written as `xn--…`. What resolvers take for a number, and therefore for an
 /// address (`1.2.3`, `0127.0.0.1`, `0x7f.1`), is no name.
 ///
 /// ```
@@ -198,7 +202,11 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let name = match text.parse::<Ipv4Addr>() {
-            Ok(_) => Err(Fault::new(0, "an address instead of a name", "use Host::Address")),
+            Ok(_) => Err(Fault::new(
+                0,
+                "an address instead of a name",
+                "use Host::Address",
+            )),
             Err(_) => parse::host_name(text),
         };
         name.map_err(|fault| EndpointError::new(text, fault))

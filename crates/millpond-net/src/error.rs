@@ -1,5 +1,6 @@
-//! Why an endpoint could not be reached: in which phase, at which addresses, after how long, and what to do about it. What the system, TLS or a
-//! hook said is the source; [`Chain`](crate::Chain) prints it behind the rest.
+//! Why an endpoint could not be reached: in which phase, at which addresses, after how long, and
+//! what to do about it. What the system, TLS or a hook said is the source; [`Chain`](crate::Chain)
+//! prints it behind the rest.
 
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -57,7 +58,8 @@ pub enum ConnectFailure {
     Unreachable {
         /// What was tried, in the order in which it failed. A Unix socket has no address.
         attempts: Vec<Attempt>,
-        /// That looking the name up again failed, if it did: the addresses are of an earlier answer.
+        /// That looking the name up again failed, if it did: the addresses are of an earlier
+        /// answer.
         stale: Option<io::Error>,
     },
     /// A phase other than connecting took longer than its limit.
@@ -67,7 +69,8 @@ pub enum ConnectFailure {
         /// Its limit.
         limit: Duration,
     },
-    /// The system's certificate authorities, which TLS endpoints are checked by unless told otherwise, could not be read.
+    /// The system's certificate authorities, which TLS endpoints are checked by unless told
+    /// otherwise, could not be read.
     #[cfg(feature = "tls")]
     TlsSettings(Box<super::tls::TlsConfigError>),
     /// The handshake failed.
@@ -113,7 +116,9 @@ pub enum ListenFailure {
     #[error("{}", listening_hint(.0))]
     Socket(#[from] io::Error),
     /// There is a file at the socket's path that is no socket.
-    #[error("there is a file or a folder at this path, and no socket: choose another path, or remove it")]
+    #[error(
+        "there is a file or a folder at this path, and no socket: choose another path, or remove it"
+    )]
     NotASocket,
     /// A TLS endpoint, and no certificate to show.
     #[cfg(feature = "tls")]
@@ -170,11 +175,15 @@ impl fmt::Display for ConnectError {
 }
 
 impl ConnectError {
-    /// Whether nothing listens there: every address refused, or the Unix socket's file doesn't exist.
+    /// Whether nothing listens there: every address refused, or the Unix socket's file doesn't
+    /// exist.
     pub fn is_refused(&self) -> bool {
         let refused = |attempt: &Attempt| {
             let kind = attempt.error.kind();
-            matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+            matches!(
+                kind,
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            )
         };
         matches!(&self.cause, ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(refused))
     }
@@ -236,7 +245,9 @@ impl Error for ConnectFailure {
         match self {
             ConnectFailure::Resolve(error) => Some(error),
             ConnectFailure::Unreachable { attempts, .. } => Some(&attempts.last()?.error),
-            ConnectFailure::TimedOut { .. } | ConnectFailure::NoAddress | ConnectFailure::PortZero => None,
+            ConnectFailure::TimedOut { .. }
+            | ConnectFailure::NoAddress
+            | ConnectFailure::PortZero => None,
             #[cfg(feature = "tls")]
             ConnectFailure::Tls { error, .. } => Some(&**error),
             #[cfg(feature = "tls")]
@@ -248,8 +259,8 @@ impl Error for ConnectFailure {
     }
 }
 
-/// The kernel chose as our own port the one that we connect to, and TCP connected the socket with itself (simultaneous open): what nobody
-/// listens on seems to be there, and echoes.
+/// The kernel chose as our own port the one that we connect to, and TCP connected the socket with
+/// itself (simultaneous open): what nobody listens on seems to be there, and echoes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectedToItself;
 
@@ -318,7 +329,10 @@ mod tests {
             ConnectFailure::Resolve(system(110)),
             unreachable(vec![attempt(111, None)], None),
             unreachable(vec![attempt(111, Some("nothing listens there"))], None),
-            unreachable(vec![attempt(113, None), attempt(111, None)], Some(system(5))),
+            unreachable(
+                vec![attempt(113, None), attempt(111, None)],
+                Some(system(5)),
+            ),
             ConnectFailure::Hook(Box::new(system(104))),
             #[cfg(feature = "tls")]
             ConnectFailure::Tls {
@@ -330,7 +344,11 @@ mod tests {
         ] {
             let error = error(cause);
             let source = error.source().expect("a cause").to_string();
-            let plain = source.split(" (os error").next().expect("words").to_lowercase();
+            let plain = source
+                .split(" (os error")
+                .next()
+                .expect("words")
+                .to_lowercase();
             assert!(
                 !error.to_string().to_lowercase().contains(&plain),
                 "{error}: {source}"

@@ -1,5 +1,5 @@
-//! What failed attempts mean: gathers the facts that an explanation needs where the system must be asked for them, off the runtime's
-//! threads and not too often.
+//! What failed attempts mean: gathers the facts that an explanation needs where the system must be
+//! asked for them, off the runtime's threads and not too often.
 
 use std::{
     io,
@@ -45,11 +45,14 @@ impl Default for Explanations {
 }
 
 impl Explanations {
-    /// Of a failed lookup: the system says that the name isn't known also when it has no descriptor left to ask with.
+    /// Of a failed lookup: the system says that the name isn't known also when it has no descriptor
+    /// left to ask with.
     pub(super) async fn of_lookup(&self, error: io::Error) -> io::Error {
         let no_descriptor = io::Error::from(Errno::EMFILE);
         let deadline = Instant::now() + WORTH_WAITING;
-        let facts = self.gather(Errno::EMFILE as i32, None, None, deadline).await;
+        let facts = self
+            .gather(Errno::EMFILE as i32, None, None, deadline)
+            .await;
         let used_up = facts
             .descriptors
             .as_ref()
@@ -102,7 +105,9 @@ impl Explanations {
         deadline: Instant,
     ) -> Attempt {
         let facts = match error.raw_os_error() {
-            Some(code) if Facts::worth_gathering(&error) => self.gather(code, address, bind, deadline).await,
+            Some(code) if Facts::worth_gathering(&error) => {
+                self.gather(code, address, bind, deadline).await
+            }
             _ => Facts::of(address),
         };
         let silence = error.raw_os_error().is_none() && error.kind() == io::ErrorKind::TimedOut;
@@ -133,8 +138,9 @@ impl Explanations {
         }
         let source = bind.map(|bind| bind.ip());
         let gather = self.gather;
-        let gathering =
-            tokio::task::spawn_blocking(move || gather(&io::Error::from_raw_os_error(code), address, source));
+        let gathering = tokio::task::spawn_blocking(move || {
+            gather(&io::Error::from_raw_os_error(code), address, source)
+        });
         match timeout_at(deadline, gathering).await {
             Ok(Ok(facts)) => {
                 *self.gathered.lock() = Some((Instant::now(), code, address, facts.clone()));

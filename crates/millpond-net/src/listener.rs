@@ -1,5 +1,6 @@
-//! Listens on an endpoint and accepts streams, of any transport. Sets sockets up, survives what a full machine does to `accept`, and
-//! leaves everything else (limits, deadlines, what is said) to the server.
+//! Listens on an endpoint and accepts streams, of any transport. Sets sockets up, survives what a
+//! full machine does to `accept`, and leaves everything else (limits, deadlines, what is said) to
+//! the server.
 
 use std::{
     fs, io,
@@ -25,20 +26,22 @@ use tokio::{
 use super::tls::{ServerTls, TlsError};
 use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
 
-/// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this and `net.core.somaxconn`, 4096 by
-/// default.
+/// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this
+/// and `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
 
-/// How long to pause when this process or the machine has no descriptor or no memory left: at first, and at most.
+/// How long to pause when this process or the machine has no descriptor or no memory left: at
+/// first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it is taken for abandoned.
+/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it
+/// is taken for abandoned.
 const TRIALS: u32 = 4;
 const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
 
-/// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a connection. Accepted sockets inherit it, on which there
-/// are none.
+/// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a
+/// connection. Accepted sockets inherit it, on which there are none.
 #[cfg(target_os = "linux")]
 const WITHOUT_SYN: [SockFilter; 4] = [
     // Load the byte of a TCP header that holds the flags.
@@ -92,7 +95,8 @@ impl Default for ListenOptions {
     }
 }
 
-/// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is still this one's.
+/// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is
+/// still this one's.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
@@ -113,15 +117,19 @@ enum Kind {
 }
 
 impl Listener {
-    /// Listens on `endpoint`. A name must have one address at least; all of them are tried, and the first that can be bound is it.
+    /// Listens on `endpoint`. A name must have one address at least; all of them are tried, and the
+    /// first that can be bound is it.
     ///
     /// A Unix socket's file that nobody listens on any more (its server was killed) is replaced.
     ///
     /// # Errors
     ///
-    /// The address is taken, isn't this machine's or not allowed; the path is in use or can't be written; the endpoint speaks TLS and
-    /// `options` have none.
-    pub async fn bind(endpoint: &Endpoint, options: ListenOptions) -> Result<Listener, ListenError> {
+    /// The address is taken, isn't this machine's or not allowed; the path is in use or can't be
+    /// written; the endpoint speaks TLS and `options` have none.
+    pub async fn bind(
+        endpoint: &Endpoint,
+        options: ListenOptions,
+    ) -> Result<Listener, ListenError> {
         let bound = match endpoint {
             Endpoint::Tcp(at) => bind_tcp(at, &options.tcp).await.map(Kind::Tcp),
             #[cfg(feature = "tls")]
@@ -149,8 +157,9 @@ impl Listener {
         })
     }
 
-    /// Where it listens: with the port that the system chose, where 0 was asked for, and the address that a name stood for. What clients
-    /// dial may be another: the name that the certificate is for, an address instead of `0.0.0.0`.
+    /// Where it listens: with the port that the system chose, where 0 was asked for, and the
+    /// address that a name stood for. What clients dial may be another: the name that the
+    /// certificate is for, an address instead of `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -170,8 +179,9 @@ impl Listener {
         })
     }
 
-    /// The next connection. Failures that pass are survived: a client that has gone again is skipped; when descriptors or memory are
-    /// used up this warns, pauses (10 ms, doubling to 500 ms), and tries again.
+    /// The next connection. Failures that pass are survived: a client that has gone again is
+    /// skipped; when descriptors or memory are used up this warns, pauses (10 ms, doubling to
+    /// 500 ms), and tries again.
     ///
     /// # Errors
     ///
@@ -189,7 +199,9 @@ impl Listener {
                     let accepted = listener.accept().await;
                     accepted.map(|(stream, _)| Raw::Tls(stream, tls.clone()))
                 }
-                Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Raw::Unix(stream)),
+                Kind::Unix(listener, _) => {
+                    listener.accept().await.map(|(stream, _)| Raw::Unix(stream))
+                }
             };
             match accepted {
                 Ok(raw) => {
@@ -203,9 +215,10 @@ impl Listener {
         }
     }
 
-    /// From now on nobody connects who hasn't begun to, so that all the others can be accepted before this is dropped: the kernel resets whom it
-    /// finds in the backlog then. Who would connect is dropped by the kernel, and asks again after a second, when nobody listens any more.
-    /// Where the system can't do that nothing changes: Linux can, for TCP.
+    /// From now on nobody connects who hasn't begun to, so that all the others can be accepted
+    /// before this is dropped: the kernel resets whom it finds in the backlog then. Who would
+    /// connect is dropped by the kernel, and asks again after a second, when nobody listens any
+    /// more. Where the system can't do that nothing changes: Linux can, for TCP.
     #[cfg(target_os = "linux")]
     pub fn lets_nobody_connect(&self) {
         let listener = match &self.kind {
@@ -217,17 +230,21 @@ impl Listener {
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
 
-    /// The next of those that have connected already, as the kernel knows it: the reactor may not have heard of it yet. The kernel is asked once.
+    /// The next of those that have connected already, as the kernel knows it: the reactor may not
+    /// have heard of it yet. The kernel is asked once.
     ///
     /// # Errors
     ///
-    /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure, which is out of the backlog then; or it takes
-    /// none out, and comes again. Errors don't tell which: ask on, and not for ever.
+    /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure,
+    /// which is out of the backlog then; or it takes none out, and comes again. Errors don't
+    /// tell which: ask on, and not for ever.
     pub fn accept_at_once(&self) -> io::Result<Accepted> {
         let accepted = match &self.kind {
             Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
             #[cfg(feature = "tls")]
-            Kind::Tls(listener, tls) => accept_tcp(listener).map(|stream| Raw::Tls(stream, tls.clone())),
+            Kind::Tls(listener, tls) => {
+                accept_tcp(listener).map(|stream| Raw::Tls(stream, tls.clone()))
+            }
             Kind::Unix(listener, _) => accept_from(SockRef::from(listener))
                 .and_then(|socket| UnixStream::from_std(socket.into()))
                 .map(Raw::Unix),
@@ -264,7 +281,8 @@ impl Listener {
 #[cfg(all(any(test, feature = "memory"), target_os = "linux"))]
 #[doc(hidden)]
 impl Listener {
-    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket is one of UDP.
+    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket
+    /// is one of UDP.
     pub fn that_only_fails() -> Self {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.set_nonblocking(true).expect("a socket that can");
@@ -318,7 +336,8 @@ impl Accepted {
         self.raw.tcp()?.peer_addr().ok()
     }
 
-    /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side, no TIME_WAIT either.
+    /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side,
+    /// no TIME_WAIT either.
     pub fn refuse(self) {
         if let Some(socket) = self.raw.tcp() {
             // It may have gone already.
@@ -326,8 +345,8 @@ impl Accepted {
         }
     }
 
-    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a deadline, and don't await it
-    /// between two accepts: a client may take as long as it likes.
+    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a
+    /// deadline, and don't await it between two accepts: a client may take as long as it likes.
     ///
     /// # Errors
     ///
@@ -389,7 +408,8 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
     Err(failure)
 }
 
-/// The file is made with its permissions, so that there is no moment at which somebody else could connect.
+/// The file is made with its permissions, so that there is no moment at which somebody else could
+/// connect.
 async fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -412,18 +432,22 @@ async fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile),
     Ok((listener, file))
 }
 
-/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is somebody's.
+/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is
+/// somebody's.
 ///
-/// One that is bound and is only just about to listen refuses as well, so it is asked several times, over some milliseconds; and it must be
-/// the same file all the time.
+/// One that is bound and is only just about to listen refuses as well, so it is asked several
+/// times, over some milliseconds; and it must be the same file all the time.
 async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(ListenFailure::NotASocket);
     }
     let taken = || ListenFailure::Socket(io::ErrorKind::AddrInUse.into());
-    // Its inode's number is free again as soon as it is removed; its age tells a new file from this one.
-    let identity =
-        || fs::symlink_metadata(path).map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()));
+    // Its inode's number is free again as soon as it is removed; its age tells a new file from this
+    // one.
+    let identity = || {
+        fs::symlink_metadata(path)
+            .map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
+    };
     let found = identity()?;
     for trial in 0..TRIALS {
         if trial > 0 {
@@ -475,7 +499,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// The client gave up before it was accepted, a firewall forbids it, or the network says something about it (accept(2): treat like EAGAIN).
+/// The client gave up before it was accepted, a firewall forbids it, or the network says something
+/// about it (accept(2): treat like EAGAIN).
 fn has_gone(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     #[cfg(target_os = "linux")]
@@ -544,7 +569,10 @@ mod tests {
                     Socket::from(std::net::TcpStream::connect(address).expect("it listens"))
                 }
             };
-            assert!(is_known(&mut listener).is_pending(), "the reactor hasn't heard");
+            assert!(
+                is_known(&mut listener).is_pending(),
+                "the reactor hasn't heard"
+            );
             assert!(listener.accept_at_once().is_ok());
             let next = listener.accept_at_once().map_err(|error| error.kind());
             assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
@@ -580,7 +608,11 @@ mod tests {
         listener.lets_nobody_connect();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         let late = late.map_err(|error| error.kind());
-        assert_eq!(late.unwrap_err(), io::ErrorKind::TimedOut, "it isn't answered");
+        assert_eq!(
+            late.unwrap_err(),
+            io::ErrorKind::TimedOut,
+            "it isn't answered"
+        );
         let accepted = listener.accept_at_once().expect("the early one");
         assert!(listener.accept_at_once().is_err(), "and no other");
         drop(listener);

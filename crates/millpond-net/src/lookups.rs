@@ -1,5 +1,5 @@
-//! The addresses of one name, looked up when they are needed and have become old: one lookup at a time, whose answer serves everybody. What
-//! the answers mean is `names.rs`'s to say.
+//! The addresses of one name, looked up when they are needed and have become old: one lookup at a
+//! time, whose answer serves everybody. What the answers mean is `names.rs`'s to say.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -85,16 +85,21 @@ impl Lookups {
         }
         let (names, now) = (self.names.lock(), Instant::now());
         let trouble = names.trouble().map(io::Error::from);
-        let in_turn = in_turn(&names.addresses(), |address| names.failed_lately(address, now));
+        let in_turn = in_turn(&names.addresses(), |address| {
+            names.failed_lately(address, now)
+        });
         match (in_turn.is_empty(), trouble) {
             (false, stale) => Ok(Addresses { in_turn, stale }),
-            (true, Some(error)) if error.kind() == io::ErrorKind::TimedOut => Err(NoAddresses::TimedOut),
+            (true, Some(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(NoAddresses::TimedOut)
+            }
             (true, Some(error)) => Err(NoAddresses::Failed(error)),
             (true, None) => Err(NoAddresses::None),
         }
     }
 
-    /// Looks the name up, unless a lookup that was under way already ends first. `Err`: neither ended within `limit`.
+    /// Looks the name up, unless a lookup that was under way already ends first. `Err`: neither
+    /// ended within `limit`.
     async fn look_up(&self, name: &HostName, port: u16, limit: Duration) -> Result<(), ()> {
         let deadline = Instant::now() + limit;
         let before = self.names.lock().lookups();
@@ -126,8 +131,8 @@ impl Lookups {
         }
     }
 
-    /// Waits until the name has lost an address. Asks by itself whenever an answer has become old; before the first there is nothing
-    /// that could move.
+    /// Waits until the name has lost an address. Asks by itself whenever an answer has become old;
+    /// before the first there is nothing that could move.
     pub(super) async fn moved(&self, name: &HostName, port: u16, limit: Duration) {
         loop {
             let due = self.names.lock().due_at();
@@ -136,7 +141,8 @@ impl Lookups {
                 return;
             }
             if due.is_some() && self.is_due() {
-                // A failure is told by the dial that needs the answer; that an address went, by `moved`.
+                // A failure is told by the dial that needs the answer; that an address went, by
+                // `moved`.
                 let _ = self.look_up(name, port, limit).await;
             }
         }

@@ -1,5 +1,6 @@
-//! Streams without sockets, for tests: two ends in one process, on tokio's paused clock. One end can be made as slow as a stream may be: each
-//! read and write is `Pending` at first, and then carries one byte.
+//! Streams without sockets, for tests: two ends in one process, on tokio's paused clock. One end
+//! can be made as slow as a stream may be: each read and write is `Pending` at first, and then
+//! carries one byte.
 
 use std::{
     collections::VecDeque,
@@ -70,7 +71,10 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    pub fn new(pace: Pace, capacity: usize) -> (Inlet, mpsc::UnboundedReceiver<MemoryStream>, Arc<Tally>) {
+    pub fn new(
+        pace: Pace,
+        capacity: usize,
+    ) -> (Inlet, mpsc::UnboundedReceiver<MemoryStream>, Arc<Tally>) {
         let (far, accepted) = mpsc::unbounded_channel();
         let tally = Arc::<Tally>::default();
         let inlet = Inlet {
@@ -194,7 +198,8 @@ impl MemoryStream {
         }
     }
 
-    /// Takes nothing more in: the other side's writes fail, but what was sent to it can still be read.
+    /// Takes nothing more in: the other side's writes fail, but what was sent to it can still be
+    /// read.
     pub fn stop_reading(&self) {
         let mut pipe = self.incoming.lock();
         pipe.deaf = true;
@@ -280,7 +285,11 @@ impl AsyncRead for MemoryStream {
 }
 
 impl AsyncWrite for MemoryStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if MemoryStream::is_held(this.pace, &mut this.write_held, cx) {
             return Poll::Pending;

@@ -1,5 +1,5 @@
-//! Which addresses a name stands for, as its lookups have said one after the other, and which of them failed lately. Pure: it looks nothing
-//! up and asks no clock.
+//! Which addresses a name stands for, as its lookups have said one after the other, and which of
+//! them failed lately. Pure: it looks nothing up and asks no clock.
 
 use std::{
     io,
@@ -9,11 +9,13 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How many lookups in a row must lack an address before it counts as gone, so that a name server that leaves one out now and then ends
-/// nothing. One whose answers are ever changing parts of a large set still does; then nothing helps but a longer refresh.
+/// How many lookups in a row must lack an address before it counts as gone, so that a name server
+/// that leaves one out now and then ends nothing. One whose answers are ever changing parts of a
+/// large set still does; then nothing helps but a longer refresh.
 const LOOKUPS_TO_BE_GONE: u8 = 2;
 
-/// How old an answer must be at least before it is doubted: dials that fail quickly must not become a load for the name servers.
+/// How old an answer must be at least before it is doubted: dials that fail quickly must not become
+/// a load for the name servers.
 const WORTH_ASKING_AGAIN: Duration = Duration::from_secs(1);
 
 /// For how long an address that failed is tried after the others.
@@ -89,13 +91,16 @@ impl Names {
         }
     }
 
-    /// Whether to look up before the next dial: when the last answer is old, or a second old and a dial has failed or nothing is known.
+    /// Whether to look up before the next dial: when the last answer is old, or a second old and a
+    /// dial has failed or nothing is known.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let good_for = match self.doubtful || self.known.is_empty() {
             true => self.refresh.min(WORTH_ASKING_AGAIN),
             false => self.refresh,
         };
-        let age = self.looked_up_at.map(|at| now.saturating_duration_since(at));
+        let age = self
+            .looked_up_at
+            .map(|at| now.saturating_duration_since(at));
         age.is_none_or(|age| age >= good_for)
     }
 
@@ -114,8 +119,8 @@ impl Names {
         self.trouble.clone()
     }
 
-    /// A lookup has been answered. One without any address changes nothing: a name service in trouble must not end connections that
-    /// work.
+    /// A lookup has been answered. One without any address changes nothing: a name service in
+    /// trouble must not end connections that work.
     pub(super) fn answered(&mut self, addresses: &[SocketAddr], now: Instant) -> Change {
         self.ended(None, now);
         if addresses.is_empty() {
@@ -175,7 +180,8 @@ impl Names {
         last_answer.map(|known| known.address).collect()
     }
 
-    /// Whether a connection to this address is one that could still be dialled. Before the first answer all are.
+    /// Whether a connection to this address is one that could still be dialled. Before the first
+    /// answer all are.
     pub(super) fn is_current(&self, address: &SocketAddr) -> bool {
         self.known.is_empty()
             || self
@@ -213,11 +219,16 @@ impl Names {
     }
 }
 
-/// What a socket that connects to `address` says that it is connected to: to no address in particular means to this machine.
+/// What a socket that connects to `address` says that it is connected to: to no address in
+/// particular means to this machine.
 fn as_connected(address: SocketAddr) -> SocketAddr {
     match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
-        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+        }
         _ => address,
     }
 }
@@ -291,8 +302,15 @@ mod tests {
             assert_eq!(names.answered(answer, now + round * REFRESH), change);
             assert!(names.is_current(&at(1)), "its connections stay for now");
         }
-        assert_eq!(names.addresses(), [at(2), at(3)], "it isn't dialled any more");
-        assert_eq!(names.answered(&[at(3)], now + 4 * REFRESH), Change::SomeWent);
+        assert_eq!(
+            names.addresses(),
+            [at(2), at(3)],
+            "it isn't dialled any more"
+        );
+        assert_eq!(
+            names.answered(&[at(3)], now + 4 * REFRESH),
+            Change::SomeWent
+        );
         assert!(!names.is_current(&at(1)));
         assert!(names.is_current(&at(2)));
     }
@@ -306,7 +324,10 @@ mod tests {
             assert_eq!(names.answered(&[at(2)], later), Change::Nothing);
         }
         assert_eq!(names.addresses(), [at(2)]);
-        assert_eq!(names.answered(&[at(2)], later + REFRESH / 2), Change::SomeWent);
+        assert_eq!(
+            names.answered(&[at(2)], later + REFRESH / 2),
+            Change::SomeWent
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How TCP sockets are set up before they connect, and once they are accepted. Decides nothing about when or where to.
+//! How TCP sockets are set up before they connect, and once they are accepted. Decides nothing
+//! about when or where to.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,12 +9,14 @@ use tokio::net::TcpSocket;
 /// The kernel's probes of a connection on which nothing is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// How long nothing was received before the first probe. Default 30 s: below the 60 s and more after which the common middleboxes
-    /// forget a connection. Whole seconds count, from 1 to 32,767: the kernel knows no others.
+    /// How long nothing was received before the first probe. Default 30 s: below the 60 s and more
+    /// after which the common middleboxes forget a connection. Whole seconds count, from 1 to
+    /// 32,767: the kernel knows no others.
     pub idle: Duration,
     /// The time between two probes. Default 10 s. Whole seconds count, from 1 to 32,767.
     pub interval: Duration,
-    /// How many unanswered probes end the connection. Default 3: a lost packet or two end none. From 1 to 127.
+    /// How many unanswered probes end the connection. Default 3: a lost packet or two end none.
+    /// From 1 to 127.
     pub probes: u32,
 }
 
@@ -29,7 +32,9 @@ impl Default for Keepalive {
 
 /// What the kernel takes for a time.
 fn seconds(time: Duration) -> Duration {
-    let whole = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    let whole = time
+        .as_secs()
+        .saturating_add(u64::from(time.subsec_nanos() > 0));
     Duration::from_secs(whole.clamp(1, 32_767))
 }
 
@@ -53,21 +58,27 @@ fn milliseconds(time: Duration) -> Duration {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// Small writes leave at once instead of waiting for the acknowledgement of earlier ones (TCP_NODELAY). Default true: a request that is
-    /// written in two parts would otherwise wait for the peer's delayed acknowledgement, some 40 ms.
+    /// Small writes leave at once instead of waiting for the acknowledgement of earlier ones
+    /// (TCP_NODELAY). Default true: a request that is written in two parts would otherwise
+    /// wait for the peer's delayed acknowledgement, some 40 ms.
     pub nodelay: bool,
     /// Default: 30 s, then every 10 s, 3 times. `None`: none.
     pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged before the kernel ends the connection (TCP_USER_TIMEOUT, on Linux). Default 60 s
-    /// instead of the kernel's quarter of an hour: as long as the default keepalive takes to find a dead peer; a shorter one would cut
-    /// its probes short, for Linux lets it overrule their number. `None`: the kernel's. A millisecond to 24 days count.
+    /// How long sent bytes may stay unacknowledged before the kernel ends the connection
+    /// (TCP_USER_TIMEOUT, on Linux). Default 60 s instead of the kernel's quarter of an hour:
+    /// as long as the default keepalive takes to find a dead peer; a shorter one would cut its
+    /// probes short, for Linux lets it overrule their number. `None`: the kernel's. A millisecond
+    /// to 24 days count.
     pub user_timeout: Option<Duration>,
-    /// The local address to connect from; with port 0 the kernel chooses the port as late as it connects (IP_BIND_ADDRESS_NO_PORT, on
-    /// Linux), so that the same port can serve several destinations. Default: what routing chooses.
+    /// The local address to connect from; with port 0 the kernel chooses the port as late as it
+    /// connects (IP_BIND_ADDRESS_NO_PORT, on Linux), so that the same port can serve several
+    /// destinations. Default: what routing chooses.
     pub bind: Option<SocketAddr>,
-    /// The size of the kernel's send buffer, in bytes (SO_SNDBUF). Default: what the kernel's tuning makes of it.
+    /// The size of the kernel's send buffer, in bytes (SO_SNDBUF). Default: what the kernel's
+    /// tuning makes of it.
     pub send_buffer: Option<u32>,
-    /// The size of the kernel's receive buffer, in bytes (SO_RCVBUF). Default: what the kernel's tuning makes of it.
+    /// The size of the kernel's receive buffer, in bytes (SO_RCVBUF). Default: what the kernel's
+    /// tuning makes of it.
     pub receive_buffer: Option<u32>,
 }
 
@@ -87,7 +98,10 @@ impl Default for TcpOptions {
 impl TcpOptions {
     /// A socket that is ready to connect to `destination`.
     pub(super) fn socket_to(&self, destination: SocketAddr) -> io::Result<TcpSocket> {
-        if let Some(bind) = self.bind.filter(|bind| bind.is_ipv4() != destination.is_ipv4()) {
+        if let Some(bind) = self
+            .bind
+            .filter(|bind| bind.is_ipv4() != destination.is_ipv4())
+        {
             let why = format!(
                 "it can't be reached from {}, which is of the other family",
                 bind.ip()
@@ -150,7 +164,11 @@ fn to_usize(size: u32) -> usize {
 #[cfg(target_os = "linux")]
 fn choose_port_late(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
-        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+        nix::sys::socket::setsockopt(
+            socket,
+            nix::sys::socket::sockopt::IpBindAddressNoPort,
+            &true,
+        )?;
     }
     Ok(())
 }
@@ -166,7 +184,9 @@ mod tests {
 
     #[test]
     fn what_the_kernel_would_refuse_is_set_to_the_nearest_that_it_takes() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let _entered = runtime.as_ref().expect("a runtime").enter();
         for (idle, probes, expected) in [
             (Duration::ZERO, 0, (1, 1)),
@@ -183,7 +203,9 @@ mod tests {
                 user_timeout: Some(idle),
                 ..TcpOptions::default()
             };
-            let socket = options.socket_to(([127, 0, 0, 1], 80).into()).expect("a socket");
+            let socket = options
+                .socket_to(([127, 0, 0, 1], 80).into())
+                .expect("a socket");
             let seen = SockRef::from(&socket);
             let seconds = seen.tcp_keepalive_time().unwrap().as_secs();
             assert_eq!((seconds, seen.tcp_keepalive_retries().unwrap()), expected);
@@ -198,20 +220,30 @@ mod tests {
             bind: Some(([127, 0, 0, 1], 0).into()),
             ..TcpOptions::default()
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let _entered = runtime.as_ref().expect("a runtime").enter();
-        let socket = options.socket_to(([127, 0, 0, 1], 80).into()).expect("a socket");
+        let socket = options
+            .socket_to(([127, 0, 0, 1], 80).into())
+            .expect("a socket");
         let seen = SockRef::from(&socket);
         assert!(seen.tcp_nodelay().unwrap());
         assert!(seen.keepalive().unwrap());
         assert_eq!(seen.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
-        assert_eq!(seen.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(
+            seen.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(10)
+        );
         assert_eq!(seen.tcp_keepalive_retries().unwrap(), 3);
         // Linux doubles what it is asked for.
         assert!(seen.send_buffer_size().unwrap() >= 32_768);
         assert!((16_384..=40_000).contains(&seen.recv_buffer_size().unwrap()));
         #[cfg(target_os = "linux")]
-        assert_eq!(seen.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
+        assert_eq!(
+            seen.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(60))
+        );
         // Bound to the address, and to no port before it connects.
         let local = socket.local_addr().unwrap();
         assert_eq!(local.ip(), options.bind.unwrap().ip());

@@ -1,5 +1,5 @@
-//! Which of a name's addresses is connected to when: Happy Eyeballs (RFC 8305, sections 4 and 5) with at most two attempts at a time.
-//! Knows nothing of sockets: an attempt is any future.
+//! Which of a name's addresses is connected to when: Happy Eyeballs (RFC 8305, sections 4 and 5)
+//! with at most two attempts at a time. Knows nothing of sockets: an attempt is any future.
 
 use std::{
     future::Future,
@@ -11,11 +11,12 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
-/// How long an attempt has the field to itself before the next address is tried beside it (RFC 8305's recommendation).
+/// How long an attempt has the field to itself before the next address is tried beside it (RFC
+/// 8305's recommendation).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// How long an attempt may hold one of the two places while further addresses are left: the first SYN sent again leaves after
-/// a second, and gets a quarter of one to be answered.
+/// How long an attempt may hold one of the two places while further addresses are left: the first
+/// SYN sent again leaves after a second, and gets a quarter of one to be answered.
 const TURN: Duration = Duration::from_millis(1_250);
 
 /// Attempts at a time.
@@ -39,13 +40,15 @@ struct Runner<F> {
     attempt: Pin<Box<F>>,
 }
 
-/// Sorts addresses into the order in which they are tried: the families take turns, beginning with that of the first address (RFC 8305,
-/// section 4), and those that failed lately come last. The sorting is stable.
+/// Sorts addresses into the order in which they are tried: the families take turns, beginning with
+/// that of the first address (RFC 8305, section 4), and those that failed lately come last. The
+/// sorting is stable.
 pub(super) fn in_turn(
     addresses: &[SocketAddr],
     failed_lately: impl Fn(&SocketAddr) -> bool,
 ) -> Vec<SocketAddr> {
-    let (doubtful, good): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| failed_lately(address));
+    let (doubtful, good): (Vec<_>, Vec<_>) =
+        addresses.iter().partition(|address| failed_lately(address));
     [good, doubtful].into_iter().flat_map(alternating).collect()
 }
 
@@ -65,7 +68,8 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     .collect()
 }
 
-/// Attempts each address, until one succeeds or `limit` has passed; the others are dropped then. `Err`: all have failed that were tried.
+/// Attempts each address, until one succeeds or `limit` has passed; the others are dropped then.
+/// `Err`: all have failed that were tried.
 ///
 /// With the winner come those that failed before it, or had begun earlier and hadn't been heard of.
 ///
@@ -108,12 +112,17 @@ pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
             Some(_) => starts_at(&running).min(deadline),
             None => deadline,
         };
-        let ended = timeout_at(look_again, first_to_end(&mut running)).await.ok();
+        let ended = timeout_at(look_again, first_to_end(&mut running))
+            .await
+            .ok();
         match ended {
             Some((address, Ok(won))) => {
                 let now = Instant::now();
-                let outrun = running.iter().filter(|runner| runner.since + HEAD_START <= now);
-                failures.extend(outrun.map(|runner| (runner.address, given_up(now - runner.since))));
+                let outrun = running
+                    .iter()
+                    .filter(|runner| runner.since + HEAD_START <= now);
+                failures
+                    .extend(outrun.map(|runner| (runner.address, given_up(now - runner.since))));
                 return Ok(Won {
                     address,
                     won,
@@ -127,7 +136,8 @@ pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
             None if Instant::now() >= deadline => {
                 let now = Instant::now();
                 let silent = running.drain(..);
-                failures.extend(silent.map(|runner| (runner.address, given_up(now - runner.since))));
+                failures
+                    .extend(silent.map(|runner| (runner.address, given_up(now - runner.since))));
                 return Err(failures);
             }
             None => {}

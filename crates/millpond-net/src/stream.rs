@@ -1,4 +1,5 @@
-//! One type for the streams of all transports: read, written, and looked at while it lies idle. Knows nothing of what is sent on it.
+//! One type for the streams of all transports: read, written, and looked at while it lies idle.
+//! Knows nothing of what is sent on it.
 
 use std::{
     fmt, io,
@@ -16,7 +17,8 @@ use tokio::{
 
 /// A connected TCP, TLS or Unix socket.
 ///
-/// Reads and writes are unbuffered (but for what TLS must hold): each is a system call, so write a request in one piece.
+/// Reads and writes are unbuffered (but for what TLS must hold): each is a system call, so write a
+/// request in one piece.
 pub struct Stream(Kind);
 
 enum Kind {
@@ -52,7 +54,8 @@ impl Stream {
         self.tcp()?.peer_addr().ok()
     }
 
-    /// The TCP socket, also of a TLS stream, to set options on. Reading or writing it directly breaks a TLS stream.
+    /// The TCP socket, also of a TLS stream, to set options on. Reading or writing it directly
+    /// breaks a TLS stream.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
             Kind::Tcp(stream) => Some(stream),
@@ -72,7 +75,8 @@ impl Stream {
         }
     }
 
-    /// The TLS session, where there is one: its version, cipher, ALPN protocol and the peer's certificates.
+    /// The TLS session, where there is one: its version, cipher, ALPN protocol and the peer's
+    /// certificates.
     #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<&rustls::CommonState> {
         match &self.0 {
@@ -81,14 +85,16 @@ impl Stream {
         }
     }
 
-    /// Reads what has arrived already, without waiting. As long as the reactor has seen nothing arrive this makes no system call.
+    /// Reads what has arrived already, without waiting. As long as the reactor has seen nothing
+    /// arrive this makes no system call.
     ///
     /// On a TLS stream session tickets and key updates are digested on the way, and are no data.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has arrived; [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer,
-    /// into which nothing could be told from the end; else what broke the connection.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has arrived;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for an empty buffer, into which nothing
+    /// could be told from the end; else what broke the connection.
     #[inline]
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
@@ -113,8 +119,9 @@ impl Stream {
         }
     }
 
-    /// Waits until something has arrived on the socket or the connection has ended. It may be wrong: read, and if there is nothing wait
-    /// again. What TLS has deciphered already is no longer the socket's to report: read before waiting, as [`poll_look`](Stream::poll_look)
+    /// Waits until something has arrived on the socket or the connection has ended. It may be
+    /// wrong: read, and if there is nothing wait again. What TLS has deciphered already is no
+    /// longer the socket's to report: read before waiting, as [`poll_look`](Stream::poll_look)
     /// does.
     ///
     /// Only the waker of the last call is called.
@@ -129,7 +136,8 @@ impl Stream {
         }
     }
 
-    /// Looks at the stream while nothing should arrive on it. No system call unless the reactor has seen something arrive.
+    /// Looks at the stream while nothing should arrive on it. No system call unless the reactor has
+    /// seen something arrive.
     pub fn look(&mut self) -> Sight {
         match self.try_read(&mut [0]) {
             Ok(0) => Sight::Closed,
@@ -143,7 +151,8 @@ impl Stream {
         }
     }
 
-    /// Looks at the stream, and arranges to be woken when there is something to see. Never answers [`Sight::Quiet`].
+    /// Looks at the stream, and arranges to be woken when there is something to see. Never answers
+    /// [`Sight::Quiet`].
     pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Sight> {
         loop {
             // What TLS has deciphered already is no longer the socket's to report.
@@ -158,19 +167,23 @@ impl Stream {
         }
     }
 
-    /// Whether the kernel holds bytes, or an end, that nobody has read: a system call, which asks the kernel itself and not the reactor.
+    /// Whether the kernel holds bytes, or an end, that nobody has read: a system call, which asks
+    /// the kernel itself and not the reactor.
     pub fn has_unread(&self) -> bool {
         self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
     }
 
-    /// Whether the connection has ended in both directions: reset, given up by the kernel, or closed by a peer that takes nothing any more. A
-    /// peer that has only closed its sending side isn't gone. A system call; nothing is read, and nothing that a later read would tell is lost.
+    /// Whether the connection has ended in both directions: reset, given up by the kernel, or
+    /// closed by a peer that takes nothing any more. A peer that has only closed its sending
+    /// side isn't gone. A system call; nothing is read, and nothing that a later read would tell is
+    /// lost.
     pub fn is_gone(&self) -> bool {
         self.ask(PollFlags::empty())
             .intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
     }
 
-    /// Whether what is written next waits for what follows it, the end above all, to leave in one packet with that; for 200 ms at most.
+    /// Whether what is written next waits for what follows it, the end above all, to leave in one
+    /// packet with that; for 200 ms at most.
     pub fn hold_back(&self, holds_back: bool) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.tcp() {
@@ -203,20 +216,23 @@ impl Stream {
         }
     }
 
-    /// Says farewell where the transport has one (TLS's close_notify), as far as the socket takes it at once; then closes.
+    /// Says farewell where the transport has one (TLS's close_notify), as far as the socket takes
+    /// it at once; then closes.
     pub fn close(self) {
         #[cfg(feature = "tls")]
         if let Kind::Tls(mut stream) = self.0 {
             let mut cx = Context::from_waker(std::task::Waker::noop());
             let farewell = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx));
-            // Whatever this task has done before, its budget is no reason to leave without a word; but if the socket's buffer is full
-            // the peer isn't reading, and will not miss it.
+            // Whatever this task has done before, its budget is no reason to leave without a word;
+            // but if the socket's buffer is full the peer isn't reading, and will not
+            // miss it.
             let farewell = std::pin::pin!(tokio::task::coop::unconstrained(farewell));
             let _ = farewell.poll(&mut cx);
         }
     }
 
-    /// Closes at once. What the kernel hasn't delivered yet is forgotten, where it would go on trying for a minute, and the peer sees a reset.
+    /// Closes at once. What the kernel hasn't delivered yet is forgotten, where it would go on
+    /// trying for a minute, and the peer sees a reset.
     pub fn abort(self) {
         if let Some(socket) = self.tcp() {
             // If the kernel can't be told, it will go on trying.
@@ -284,7 +300,11 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     #[inline]
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             #[cfg(feature = "tls")]

@@ -1,5 +1,5 @@
-//! How a dialler speaks TLS: with the settings that it was given, else with the system's, read when they are first needed; and by
-//! which name it knows the server.
+//! How a dialler speaks TLS: with the settings that it was given, else with the system's, read when
+//! they are first needed; and by which name it knows the server.
 
 use rustls::pki_types::ServerName;
 use tokio::sync::OnceCell;
@@ -41,6 +41,8 @@ impl TlsSide {
 async fn systems() -> Result<ClientTls, ConnectFailure> {
     let reading = tokio::task::spawn_blocking(|| ClientTls::builder().build());
     // Only a runtime that is ending takes no more of such work.
-    let read = reading.await.unwrap_or_else(|_| ClientTls::builder().build());
+    let read = reading
+        .await
+        .unwrap_or_else(|_| ClientTls::builder().build());
     read.map_err(|error| ConnectFailure::TlsSettings(Box::new(error)))
 }

@@ -22,7 +22,9 @@ use super::{
     boxed::Boxed,
     lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
-    state::{Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket},
+    state::{
+        Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket,
+    },
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -31,14 +33,17 @@ use super::{
 ///
 /// # Cancel safety
 ///
-/// Dropping it at any point loses nothing: its place in line is given up, a connection that it had been granted goes to the next in
-/// line, and a dial that was started for it goes on and serves somebody else.
+/// Dropping it at any point loses nothing: its place in line is given up, a connection that it had
+/// been granted goes to the next in line, and a dial that was started for it goes on and serves
+/// somebody else.
 ///
-/// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop or of a `buffered` stream may, holds others up
-/// by 10 ms at most, however many such callers there are. A grant that isn't picked up in that time is taken back, and all who wait are
-/// woken: the first that is polled has the connection, and those that come after it are in line again in the order in which they first
-/// came. So does this caller once it is polled again. Nobody is woken a second time until 5 ms after the last of them has come; a grant
-/// that is taken back meanwhile goes to the next in line.
+/// A caller that stops polling it without dropping it, as a branch of a `select!` in a loop or of a
+/// `buffered` stream may, holds others up by 10 ms at most, however many such callers there are. A
+/// grant that isn't picked up in that time is taken back, and all who wait are woken: the first
+/// that is polled has the connection, and those that come after it are in line again in the order
+/// in which they first came. So does this caller once it is polled again. Nobody is woken a second
+/// time until 5 ms after the last of them has come; a grant that is taken back meanwhile goes to
+/// the next in line.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
     lender: &'p Arc<Lender<C>>,
@@ -96,7 +101,8 @@ type Handed<C> = (Place, Boxed<<C as Connector>::Connection>);
 
 enum Progress {
     New,
-    /// Found nothing, or was given something unfit (then it keeps its seniority): gets in line next.
+    /// Found nothing, or was given something unfit (then it keeps its seniority): gets in line
+    /// next.
     Entering(Option<u64>),
     Waiting(Ticket),
     Ended,
@@ -119,9 +125,11 @@ impl<'p, C: Connector> Acquire<'p, C> {
         }
     }
 
-    /// Waits for at most this long instead of the pool's `acquire_timeout`, counted from the first poll.
+    /// Waits for at most this long instead of the pool's `acquire_timeout`, counted from the first
+    /// poll.
     ///
-    /// Zero gives up at once when nothing is idle, though not before a dial has been started that the next caller may use.
+    /// Zero gives up at once when nothing is idle, though not before a dial has been started that
+    /// the next caller may use.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::Timeout(timeout);
         self
@@ -133,15 +141,17 @@ impl<'p, C: Connector> Acquire<'p, C> {
         self
     }
 
-    /// As [`timeout`](Acquire::timeout), for patience of a second or more: it may be counted from when upkeep comes by, which it does 40
-    /// times a second while somebody waits, and then nobody looks at the clock.
+    /// As [`timeout`](Acquire::timeout), for patience of a second or more: it may be counted from
+    /// when upkeep comes by, which it does 40 times a second while somebody waits, and then
+    /// nobody looks at the clock.
     #[doc(hidden)]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.limit = Limit::Patience(patience);
         self
     }
 
-    /// Until when this might have waited, if that has been settled: who was patient and waited only for a moment had no deadline.
+    /// Until when this might have waited, if that has been settled: who was patient and waited only
+    /// for a moment had no deadline.
     #[doc(hidden)]
     pub fn settled(&self) -> Option<Instant> {
         match self.limit {
@@ -159,31 +169,37 @@ impl<'p, C: Connector> Acquire<'p, C> {
     }
 
     /// Waits through an outage, until this acquire's own deadline, instead of being told
-    /// [`Unavailable`](AcquireError::Unavailable) once the pool's [`outage_grace`](super::Builder::outage_grace) is over.
+    /// [`Unavailable`](AcquireError::Unavailable) once the pool's
+    /// [`outage_grace`](super::Builder::outage_grace) is over.
     ///
-    /// For work that nobody waits for, and that would only be tried again: a queue's consumer, a nightly job. Give it a deadline that
-    /// fits ([`timeout`](Acquire::timeout)). When that passes it is told [`TimedOut`](AcquireError::TimedOut), with the last failed dial.
-    /// It counts against [`max_waiting`](super::Builder::max_waiting), and the endpoint isn't dialled more often for it than the
-    /// [backoff](super::Builder::backoff) allows while callers wait.
+    /// For work that nobody waits for, and that would only be tried again: a queue's consumer, a
+    /// nightly job. Give it a deadline that fits ([`timeout`](Acquire::timeout)). When that
+    /// passes it is told [`TimedOut`](AcquireError::TimedOut), with the last failed dial.
+    /// It counts against [`max_waiting`](super::Builder::max_waiting), and the endpoint isn't
+    /// dialled more often for it than the [backoff](super::Builder::backoff) allows while
+    /// callers wait.
     pub fn wait_through_outage(mut self) -> Self {
         self.in_the_dark = InTheDark::Waits;
         self
     }
 
-    /// The connection will be held on purpose for a long time, and used for many exchanges (a pipeline): its lending is never
-    /// reported as a leak.
+    /// The connection will be held on purpose for a long time, and used for many exchanges (a
+    /// pipeline): its lending is never reported as a leak.
     pub fn shared(mut self) -> Self {
         self.lease = Lease::Shared;
         self
     }
 
-    /// Acquires from a thread that runs no asynchronous tasks, blocking it until there is an answer.
+    /// Acquires from a thread that runs no asynchronous tasks, blocking it until there is an
+    /// answer.
     ///
     /// # Errors
     ///
-    /// As when awaited; and [`AcquireError::WouldBlockRuntime`] where it would have to wait on a thread that is running
-    /// asynchronous tasks, for on a runtime of one thread that wait could never end. `spawn_blocking` and `block_in_place` are fine. A
-    /// task in [`unconstrained`](tokio::task::unconstrained) can't be told from blocking code: there it waits.
+    /// As when awaited; and [`AcquireError::WouldBlockRuntime`] where it would have to wait on a
+    /// thread that is running asynchronous tasks, for on a runtime of one thread that wait
+    /// could never end. `spawn_blocking` and `block_in_place` are fine. A
+    /// task in [`unconstrained`](tokio::task::unconstrained) can't be told from blocking code:
+    /// there it waits.
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         if let (Limit::OfThePool, Some(timeout)) = (self.limit, self.lender.acquire_timeout) {
@@ -214,51 +230,51 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Gets as far as it can without waiting.
     fn step(&mut self, waker: &Waker) -> Poll<Result<Connection<C>, AcquireError>> {
         loop {
-            let (place, connection, seniority) = match std::mem::replace(&mut self.progress, Progress::Ended)
-            {
-                Progress::New => match self.ask() {
-                    Ok(Some((place, connection))) => (place, connection, None),
-                    Ok(None) => {
-                        self.progress = Progress::Entering(None);
-                        continue;
-                    }
-                    Err(error) => return Poll::Ready(Err(error)),
-                },
-                Progress::Entering(seniority) => match self.enter(seniority, waker) {
-                    Ok(Entered::Lent(place, connection)) => (place, connection, None),
-                    Ok(Entered::Answered(ticket)) => {
-                        self.progress = Progress::Waiting(ticket);
-                        continue;
-                    }
-                    Ok(Entered::Waits(ticket)) => {
-                        self.progress = Progress::Waiting(ticket);
-                        return Poll::Pending;
-                    }
-                    Err(error) => return Poll::Ready(Err(error)),
-                },
-                Progress::Waiting(ticket) => match self.pick_up(ticket, waker) {
-                    Polled::Lent {
-                        place,
-                        connection,
-                        arrival,
-                        deadline,
-                    } => {
-                        if deadline != Moment::NEVER {
-                            self.limit = Limit::Settled(deadline);
+            let (place, connection, seniority) =
+                match std::mem::replace(&mut self.progress, Progress::Ended) {
+                    Progress::New => match self.ask() {
+                        Ok(Some((place, connection))) => (place, connection, None),
+                        Ok(None) => {
+                            self.progress = Progress::Entering(None);
+                            continue;
                         }
-                        (place, connection, Some(arrival))
-                    }
-                    Polled::Refused(refusal) => {
-                        let error = self.lender.explain(refusal, self.waited(), self.asker);
-                        return Poll::Ready(Err(error));
-                    }
-                    Polled::Waiting(ticket) => {
-                        self.progress = Progress::Waiting(ticket);
-                        return Poll::Pending;
-                    }
-                },
-                Progress::Ended => panic!("an acquire was polled after it had ended"),
-            };
+                        Err(error) => return Poll::Ready(Err(error)),
+                    },
+                    Progress::Entering(seniority) => match self.enter(seniority, waker) {
+                        Ok(Entered::Lent(place, connection)) => (place, connection, None),
+                        Ok(Entered::Answered(ticket)) => {
+                            self.progress = Progress::Waiting(ticket);
+                            continue;
+                        }
+                        Ok(Entered::Waits(ticket)) => {
+                            self.progress = Progress::Waiting(ticket);
+                            return Poll::Pending;
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    },
+                    Progress::Waiting(ticket) => match self.pick_up(ticket, waker) {
+                        Polled::Lent {
+                            place,
+                            connection,
+                            arrival,
+                            deadline,
+                        } => {
+                            if deadline != Moment::NEVER {
+                                self.limit = Limit::Settled(deadline);
+                            }
+                            (place, connection, Some(arrival))
+                        }
+                        Polled::Refused(refusal) => {
+                            let error = self.lender.explain(refusal, self.waited(), self.asker);
+                            return Poll::Ready(Err(error));
+                        }
+                        Polled::Waiting(ticket) => {
+                            self.progress = Progress::Waiting(ticket);
+                            return Poll::Pending;
+                        }
+                    },
+                    Progress::Ended => panic!("an acquire was polled after it had ended"),
+                };
             let lent = Connection::new(self.lender, place, connection);
             match lent.pass_check() {
                 Some(fit) => return Poll::Ready(Ok(fit)),
@@ -329,7 +345,8 @@ impl<'p, C: Connector> Acquire<'p, C> {
             }
             Err(waker) => waker,
         };
-        // The hint was wrong, or something has to be done for this caller: all that takes the exact time.
+        // The hint was wrong, or something has to be done for this caller: all that takes the exact
+        // time.
         if seniority.is_none()
             && let Some((place, connection)) = state.lend_at_once(request.tag, self.lease)
         {
@@ -354,8 +371,9 @@ impl<'p, C: Connector> Acquire<'p, C> {
         entered.map_err(|refusal| lender.explain(refusal, Duration::ZERO, None))
     }
 
-    /// How long this waits, if that may be counted from when upkeep comes by instead of from now: nobody who waits for seconds minds
-    /// some milliseconds more, and to ask for the time costs a tenth of a hand-over.
+    /// How long this waits, if that may be counted from when upkeep comes by instead of from now:
+    /// nobody who waits for seconds minds some milliseconds more, and to ask for the time costs
+    /// a tenth of a hand-over.
     fn patience_without_a_clock(&mut self, seniority: Option<u64>) -> Option<Duration> {
         let may_be_stranded = self.may_be_stranded();
         let patience = match self.limit {
@@ -383,7 +401,8 @@ impl<'p, C: Connector> Acquire<'p, C> {
         deadline
     }
 
-    /// How long this has waited. Without a look at the clock at the beginning: as long as it was meant to.
+    /// How long this has waited. Without a look at the clock at the beginning: as long as it was
+    /// meant to.
     fn waited(&self) -> Duration {
         match (self.began, self.limit) {
             (Some(began), _) => self.lender.clock.now().since(began),
@@ -434,7 +453,8 @@ impl<C: Connector> Future for Acquire<'_, C> {
 }
 
 impl<C: Connector> Acquire<'_, C> {
-    /// Where the pool's runtime may be standing still, its upkeep won't end this wait: a timer here will.
+    /// Where the pool's runtime may be standing still, its upkeep won't end this wait: a timer here
+    /// will.
     fn poll_backstop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.needs_backstop == Some(true)
             && let Limit::Settled(deadline) = self.limit
@@ -491,8 +511,8 @@ impl Wake for Unpark {
 
 /// Whether this thread is in the middle of running asynchronous tasks.
 ///
-/// Tokio gives a cooperative budget to whatever it polls, and none to blocking code: a budget that can be used up tells them apart.
-/// What was taken from it is given back.
+/// Tokio gives a cooperative budget to whatever it polls, and none to blocking code: a budget that
+/// can be used up tells them apart. What was taken from it is given back.
 fn runs_tasks() -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     let mut taken = Vec::new();

@@ -5,10 +5,12 @@ use std::{
     num::NonZeroU64,
 };
 
-/// Who acquires, for what it holds already is what it may be waiting for in vain: a task, or outside of tasks a thread. What a runtime blocks
-/// on, the body of `#[tokio::main]` for one, stays on its thread, and so does blocking code.
+/// Who acquires, for what it holds already is what it may be waiting for in vain: a task, or
+/// outside of tasks a thread. What a runtime blocks on, the body of `#[tokio::main]` for one, stays
+/// on its thread, and so does blocking code.
 ///
-/// The number of either, with a bit that says which: a word, for each connection has one. It is only told to people.
+/// The number of either, with a bit that says which: a word, for each connection has one. It is
+/// only told to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asker(NonZeroU64);
 
@@ -27,7 +29,8 @@ impl Asker {
     }
 }
 
-/// The number in an id, of which only its `Hash` tells. Should that come to be more than one number, another may seem the same.
+/// The number in an id, of which only its `Hash` tells. Should that come to be more than one
+/// number, another may seem the same.
 struct Number(u64);
 
 impl Number {

@@ -1,5 +1,5 @@
-//! A connection in a box of its own: lending moves a pointer, however large the connection is. Its watch lives with it, so that looking at
-//! an idle connection again and again allocates nothing.
+//! A connection in a box of its own: lending moves a pointer, however large the connection is. Its
+//! watch lives with it, so that looking at an idle connection again and again allocates nothing.
 
 use std::{
     fmt,

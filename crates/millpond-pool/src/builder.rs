@@ -35,46 +35,51 @@ impl<C: Connector> Builder<C> {
         self
     }
 
-    /// The most connections there may be, in whatever state: connecting, idle, checking, active and closing together. Default 10:
-    /// a server's cores are busy with fewer than people think. 1 to 16,777,216.
+    /// The most connections there may be, in whatever state: connecting, idle, checking, active and
+    /// closing together. Default 10: a server's cores are busy with fewer than people think. 1
+    /// to 16,777,216.
     pub fn max_size(mut self, connections: u32) -> Self {
         self.config.max_size = connections;
         self
     }
 
-    /// How many connections are kept idle, ready for a burst: dialled when the pool is built and whenever some are missing. Default 0:
-    /// a pool that nobody uses holds nothing. At most `max_size`.
+    /// How many connections are kept idle, ready for a burst: dialled when the pool is built and
+    /// whenever some are missing. Default 0: a pool that nobody uses holds nothing. At most
+    /// `max_size`.
     pub fn min_idle(mut self, connections: u32) -> Self {
         self.config.min_idle = connections;
         self
     }
 
-    /// The most callers that may wait; the next is told [`Full`](super::AcquireError::Full). A caller for whom there is room to dial,
-    /// or for whom a dial is under way, isn't turned away: with 0, exactly those may wait. Default 1024: enough for any burst that
+    /// The most callers that may wait; the next is told [`Full`](super::AcquireError::Full). A
+    /// caller for whom there is room to dial, or for whom a dial is under way, isn't turned
+    /// away: with 0, exactly those may wait. Default 1024: enough for any burst that
     /// `acquire_timeout` leaves alive, and a bound on memory.
     pub fn max_waiting(mut self, callers: u32) -> Self {
         self.config.max_waiting = callers;
         self
     }
 
-    /// The most dials at once. Default 4: a restarted server isn't met by a stampede. While dials fail it is 1, beside those that hang
-    /// within [`outage_grace`](Builder::outage_grace).
+    /// The most dials at once. Default 4: a restarted server isn't met by a stampede. While dials
+    /// fail it is 1, beside those that hang within [`outage_grace`](Builder::outage_grace).
     pub fn max_connecting(mut self, dials: u32) -> Self {
         self.config.max_connecting = dials;
         self
     }
 
-    /// How long an acquire waits at most; `None`: for ever. Default 5 s: longer than a healthy pool ever takes, shorter than people wait.
+    /// How long an acquire waits at most; `None`: for ever. Default 5 s: longer than a healthy pool
+    /// ever takes, shorter than people wait.
     ///
-    /// Of a second or more, it may end up to 25 ms late while many wait: it is then counted from when upkeep comes by. One that is set for
-    /// a single acquire ([`Acquire::timeout`](super::Acquire::timeout)) doesn't.
+    /// Of a second or more, it may end up to 25 ms late while many wait: it is then counted from
+    /// when upkeep comes by. One that is set for a single acquire
+    /// ([`Acquire::timeout`](super::Acquire::timeout)) doesn't.
     pub fn acquire_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.acquire_timeout = limit.into();
         self
     }
 
-    /// How long a dial may take, [`on_connect`](Connector::on_connect) included. Default 3 s: one lost SYN is retransmitted after 1 s,
-    /// a second one after 3 s.
+    /// How long a dial may take, [`on_connect`](Connector::on_connect) included. Default 3 s: one
+    /// lost SYN is retransmitted after 1 s, a second one after 3 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.config.connect_timeout = limit;
         self
@@ -86,42 +91,47 @@ impl<C: Connector> Builder<C> {
         self
     }
 
-    /// How long a farewell may take before the connection is dropped by force. Default 1 s: it holds its place meanwhile.
+    /// How long a farewell may take before the connection is dropped by force. Default 1 s: it
+    /// holds its place meanwhile.
     pub fn close_timeout(mut self, limit: Duration) -> Self {
         self.config.close_timeout = limit;
         self
     }
 
-    /// How long a connection beyond `min_idle` may be idle; `None`: for ever. Default 60 s: below the limits at which common servers
-    /// and middleboxes hang up.
+    /// How long a connection beyond `min_idle` may be idle; `None`: for ever. Default 60 s: below
+    /// the limits at which common servers and middleboxes hang up.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.idle_timeout = limit.into();
         self
     }
 
-    /// How old a connection may become, up to a tenth more or less; `None`: any age. Default 30 min: what changes behind a name (a
-    /// moved address, a new certificate, a balancer's choice) arrives within that, and the jitter keeps connections that were
-    /// opened together from being replaced together. A lent connection is replaced when it comes back.
+    /// How old a connection may become, up to a tenth more or less; `None`: any age. Default 30
+    /// min: what changes behind a name (a moved address, a new certificate, a balancer's
+    /// choice) arrives within that, and the jitter keeps connections that were opened together
+    /// from being replaced together. A lent connection is replaced when it comes back.
     pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.max_lifetime = limit.into();
         self
     }
 
-    /// How long callers wait while no connection is live and dials fail, before they are told the cause at once. Default 1 s: a
-    /// server's restart fails nobody. 0: every failed dial is told at once.
+    /// How long callers wait while no connection is live and dials fail, before they are told the
+    /// cause at once. Default 1 s: a server's restart fails nobody. 0: every failed dial is
+    /// told at once.
     ///
-    /// While it lasts and somebody waits, the endpoint is dialled at least every fifth of it, also beside dials that hang, within `max_size`
-    /// and `max_connecting`. At its end it is dialled once more,
-    /// and callers are told when that dial fails, or gives no answer for a fifth of the grace: an endpoint that is back within the
-    /// grace, and answers dials in less than that fifth, refuses nobody. A caller that would rather wait until its own deadline says so with
-    /// [`Acquire::wait_through_outage`](super::Acquire::wait_through_outage).
+    /// While it lasts and somebody waits, the endpoint is dialled at least every fifth of it, also
+    /// beside dials that hang, within `max_size` and `max_connecting`. At its end it is dialled
+    /// once more, and callers are told when that dial fails, or gives no answer for a fifth of
+    /// the grace: an endpoint that is back within the grace, and answers dials in less than
+    /// that fifth, refuses nobody. A caller that would rather wait until its own deadline says so
+    /// with [`Acquire::wait_through_outage`](super::Acquire::wait_through_outage).
     pub fn outage_grace(mut self, grace: Duration) -> Self {
         self.config.outage_grace = grace;
         self
     }
 
-    /// The waits between dials that fail. Default: 50 ms to 5 s; while callers wait at most 200 ms where nothing listens, and 1.5 s
-    /// where something does, but never more than a fifth of [`outage_grace`](Builder::outage_grace) while that lasts.
+    /// The waits between dials that fail. Default: 50 ms to 5 s; while callers wait at most 200 ms
+    /// where nothing listens, and 1.5 s where something does, but never more than a fifth of
+    /// [`outage_grace`](Builder::outage_grace) while that lasts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
         self
@@ -139,14 +149,15 @@ impl<C: Connector> Builder<C> {
         self
     }
 
-    /// After how long a lent connection is reported as leaked, once, by a warning with the place that acquired it; `None`: never.
-    /// Default 60 s: far longer than an exchange takes.
+    /// After how long a lent connection is reported as leaked, once, by a warning with the place
+    /// that acquired it; `None`: never. Default 60 s: far longer than an exchange takes.
     pub fn leak_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
         self.config.leak_threshold = threshold.into();
         self
     }
 
-    /// The runtime on which the pool dials and keeps time. Default: the one in which [`build`](Builder::build) is called.
+    /// The runtime on which the pool dials and keeps time. Default: the one in which
+    /// [`build`](Builder::build) is called.
     pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
         self.runtime = Some(handle);
         self

@@ -1,5 +1,5 @@
-//! Connectors made of closures: one that can only connect, and one whose connections manage their own
-//! exchanges.
+//! Connectors made of closures: one that can only connect, and one whose connections manage their
+//! own exchanges.
 
 use std::{error::Error, fmt, future::Future};
 
@@ -11,10 +11,10 @@ pub struct ConnectWith<F>(F);
 
 /// Makes a connector of a function that connects.
 ///
-/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a connection that
-/// was accessed, be it through a shared reference, goes back to the pool by
-/// [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed when merely
-/// dropped. For connections that match requests and replies by themselves there is
+/// It knows nothing of exchanges, and so goes by the default of [`Connector::is_clean`]: a
+/// connection that was accessed, be it through a shared reference, goes back to the pool by
+/// [`release`](super::Connection::release) or from [`with`](super::Pool::with), and is closed when
+/// merely dropped. For connections that match requests and replies by themselves there is
 /// [`connections_manage_exchanges`](ConnectWith::connections_manage_exchanges).
 ///
 /// ```
@@ -45,21 +45,21 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    /// Says that these connections match requests and replies by themselves, whatever becomes of a caller:
-    /// one that is merely dropped then goes back to the pool, as long as it `works`.
+    /// Says that these connections match requests and replies by themselves, whatever becomes of a
+    /// caller: one that is merely dropped then goes back to the pool, as long as it `works`.
     ///
-    /// This is true of most database clients (tokio-postgres), of multiplexed clients (HTTP/2, gRPC), and of
-    /// everything else in which a reply that nobody waits for any more is read and thrown away by the
-    /// connection. **It is not true of a socket, nor of a buffered or framed stream over one**: there a
-    /// cancelled caller's reply goes to the next caller.
+    /// This is true of most database clients (tokio-postgres), of multiplexed clients (HTTP/2,
+    /// gRPC), and of everything else in which a reply that nobody waits for any more is read
+    /// and thrown away by the connection. **It is not true of a socket, nor of a buffered or
+    /// framed stream over one**: there a cancelled caller's reply goes to the next caller.
     ///
-    /// `works` is asked before a connection is lent and when it comes back. One for which it is false is
-    /// closed ([`Eviction::PeerClosed`]) and another one lent. It must not wait for anything; ask the client
-    /// whether it has ended.
+    /// `works` is asked before a connection is lent and when it comes back. One for which it is
+    /// false is closed ([`Eviction::PeerClosed`]) and another one lent. It must not wait for
+    /// anything; ask the client whether it has ended.
     ///
-    /// What a caller leaves behind in a session, such as an open transaction, isn't undone by this: whoever
-    /// begins a transaction and is cancelled must roll it back, or the connector must be one of your own that
-    /// [resets](Connector::reset) what comes back.
+    /// What a caller leaves behind in a session, such as an open transaction, isn't undone by this:
+    /// whoever begins a transaction and is cancelled must roll it back, or the connector must
+    /// be one of your own that [resets](Connector::reset) what comes back.
     ///
     /// ```
     /// use millpond_pool::{Pool, connect_with};

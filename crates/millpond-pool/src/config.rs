@@ -9,10 +9,12 @@ use super::error::InvalidSetting;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Order {
-    /// The one used last: the default. A quiet pool then uses few connections, and the others reach `idle_timeout`.
+    /// The one used last: the default. A quiet pool then uses few connections, and the others reach
+    /// `idle_timeout`.
     #[default]
     Lifo,
-    /// The one idle longest. Keeps every connection warm, and so none ever idles out while there is load.
+    /// The one idle longest. Keeps every connection warm, and so none ever idles out while there is
+    /// load.
     Fifo,
 }
 
@@ -22,13 +24,14 @@ pub enum Order {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Probe {
-    /// Never: the default. The connector's synchronous check sees what has arrived, and a probe costs a round trip and still
-    /// proves nothing about the next instant.
+    /// Never: the default. The connector's synchronous check sees what has arrived, and a probe
+    /// costs a round trip and still proves nothing about the next instant.
     #[default]
     Never,
     /// Before each time it is lent, except straight after its dial.
     Always,
-    /// When it has been idle for at least this long: for paths whose middleboxes forget connections silently.
+    /// When it has been idle for at least this long: for paths whose middleboxes forget connections
+    /// silently.
     WhenIdleFor(Duration),
 }
 
@@ -46,8 +49,9 @@ impl Probe {
     }
 }
 
-/// How urgent a caller is: one of eight levels. Among equals the first to come is served first; a more urgent one overtakes all
-/// who are less urgent, so a steady stream of urgent callers starves the others.
+/// How urgent a caller is: one of eight levels. Among equals the first to come is served first; a
+/// more urgent one overtakes all who are less urgent, so a steady stream of urgent callers starves
+/// the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
@@ -83,22 +87,26 @@ impl Default for Priority {
     }
 }
 
-/// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from 1 ms to
-/// `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once: what began before the last failure that counted
-/// says nothing new. While callers wait and [`outage_grace`](crate::Builder::outage_grace) lasts, no wait is longer than a fifth of
-/// that.
+/// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from
+/// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once:
+/// what began before the last failure that counted says nothing new. While callers wait and
+/// [`outage_grace`](crate::Builder::outage_grace) lasts, no wait is longer than a fifth of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Backoff {
-    /// The longest wait after the first failure. 50 ms: a restarting process is back within a few of these.
+    /// The longest wait after the first failure. 50 ms: a restarting process is back within a few
+    /// of these.
     pub base: Duration,
-    /// The longest wait ever. 5 s: a fleet of clients doesn't hammer an endpoint that is down for hours.
+    /// The longest wait ever. 5 s: a fleet of clients doesn't hammer an endpoint that is down for
+    /// hours.
     pub max: Duration,
-    /// The longest wait while callers wait and nothing listens (the dial was refused, the socket's file isn't there). 200 ms: such a
-    /// dial costs nobody anything, and who asks now is served soon after the endpoint is back.
+    /// The longest wait while callers wait and nothing listens (the dial was refused, the socket's
+    /// file isn't there). 200 ms: such a dial costs nobody anything, and who asks now is
+    /// served soon after the endpoint is back.
     pub max_while_waiting: Duration,
-    /// The longest wait while callers wait and dials do reach something: it accepts and hangs up, doesn't answer, refuses the
-    /// login. 1.5 s: some 40 dials a minute are no burden to what is in trouble already.
+    /// The longest wait while callers wait and dials do reach something: it accepts and hangs up,
+    /// doesn't answer, refuses the login. 1.5 s: some 40 dials a minute are no burden to what
+    /// is in trouble already.
     pub max_when_reached: Duration,
 }
 
@@ -175,10 +183,12 @@ impl Default for Config {
     }
 }
 
-/// The largest `max_size`, `max_waiting` and the like: far above what a process can open, and safely within an index.
+/// The largest `max_size`, `max_waiting` and the like: far above what a process can open, and
+/// safely within an index.
 pub(crate) const LARGEST_COUNT: u32 = 1 << 24;
 
-/// The longest time that can be set: a hundred years, so that adding it to a point in time can't overflow.
+/// The longest time that can be set: a hundred years, so that adding it to a point in time can't
+/// overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 impl Config {
@@ -197,8 +207,14 @@ impl Config {
         positive("leak_threshold", self.leak_threshold)?;
         positive("backoff.base", Some(self.backoff.base))?;
         positive("backoff.max", Some(self.backoff.max))?;
-        positive("backoff.max_while_waiting", Some(self.backoff.max_while_waiting))?;
-        positive("backoff.max_when_reached", Some(self.backoff.max_when_reached))?;
+        positive(
+            "backoff.max_while_waiting",
+            Some(self.backoff.max_while_waiting),
+        )?;
+        positive(
+            "backoff.max_when_reached",
+            Some(self.backoff.max_when_reached),
+        )?;
         if self.outage_grace > LONGEST {
             return Err(InvalidSetting::new(
                 "outage_grace",

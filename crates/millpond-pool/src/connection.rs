@@ -1,4 +1,5 @@
-//! The guard of a lent connection: whoever has it has the connection, and dropping it gives the connection back.
+//! The guard of a lent connection: whoever has it has the connection, and dropping it gives the
+//! connection back.
 
 use std::{
     fmt,
@@ -19,35 +20,39 @@ use super::{
 
 /// A connection, lent: it goes back to its pool when this is dropped.
 ///
-/// On its way back the connector judges it ([`Connector::is_clean`]): a connection in the middle of an exchange is closed and never
-/// lent again. Dropped by a panic it is closed as well.
+/// On its way back the connector judges it ([`Connector::is_clean`]): a connection in the middle of
+/// an exchange is closed and never lent again. Dropped by a panic it is closed as well.
 ///
-/// **Any access to the connection opens its exchange**, through `&` as well as through `&mut`: a `UdpSocket`,
-/// a `TcpStream` or a database client can send a request through a shared reference. The exchange stays open
-/// until [`release`](Connection::release) says that it is complete. Dropped with an open exchange the
-/// connection is closed, unless its connector knows better. What belongs to the guard
-/// ([`number`](Connection::number), [`age`](Connection::age), [`uses`](Connection::uses), `Debug`) opens
-/// nothing.
+/// **Any access to the connection opens its exchange**, through `&` as well as through `&mut`: a
+/// `UdpSocket`, a `TcpStream` or a database client can send a request through a shared reference.
+/// The exchange stays open until [`release`](Connection::release) says that it is complete. Dropped
+/// with an open exchange the connection is closed, unless its connector knows better. What belongs
+/// to the guard ([`number`](Connection::number), [`age`](Connection::age),
+/// [`uses`](Connection::uses), `Debug`) opens nothing.
 ///
-/// Dropping is synchronous and works anywhere: outside a runtime, after the pool's runtime has ended, after the last handle of the
-/// pool is gone (the connection is then closed).
+/// Dropping is synchronous and works anywhere: outside a runtime, after the pool's runtime has
+/// ended, after the last handle of the pool is gone (the connection is then closed).
 ///
-/// Leaked (`mem::forget`), it keeps its place for ever; the pool reports it after `leak_threshold`, and its snapshot says
-/// where it was acquired.
+/// Leaked (`mem::forget`), it keeps its place for ever; the pool reports it after `leak_threshold`,
+/// and its snapshot says where it was acquired.
 #[must_use = "dropping it at once gives the connection back unused"]
 pub struct Connection<C: Connector> {
     lender: Arc<Lender<C>>,
-    /// Not 0: the connection was accessed. It is atomic for the sake of those who share the guard, and
-    /// written without ordering, since whoever drops the guard has it alone.
-    // A word, though a bit would do: a guard with seven bytes of padding is moved in pieces that overlap, for
-    // which the processor waits at each move.
+    /// Not 0: the connection was accessed. It is atomic for the sake of those who share the guard,
+    /// and written without ordering, since whoever drops the guard has it alone.
+    // A word, though a bit would do: a guard with seven bytes of padding is moved in pieces that
+    // overlap, for which the processor waits at each move.
     accessed: AtomicUsize,
     /// There until it is given away.
     held: Option<(Place, Boxed<C::Connection>)>,
 }
 
 impl<C: Connector> Connection<C> {
-    pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place, connection: Boxed<C::Connection>) -> Self {
+    pub(crate) fn new(
+        lender: &Arc<Lender<C>>,
+        place: Place,
+        connection: Boxed<C::Connection>,
+    ) -> Self {
         Connection {
             lender: Arc::clone(lender),
             accessed: AtomicUsize::new(0),
@@ -55,7 +60,8 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// The check before it is lent: one that doesn't pass is gone. A panic in there drops `self`, which discards.
+    /// The check before it is lent: one that doesn't pass is gone. A panic in there drops `self`,
+    /// which discards.
     #[inline]
     pub(crate) fn pass_check(mut self) -> Option<Self> {
         let (_, connection) = self.held.as_mut().expect("just lent");
@@ -73,20 +79,21 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// Gives it back, and says that its exchange is complete: nothing that was sent on it is still to be
-    /// answered. Connectors that can't know that themselves close a connection that was used and is merely
-    /// dropped.
+    /// Gives it back, and says that its exchange is complete: nothing that was sent on it is still
+    /// to be answered. Connectors that can't know that themselves close a connection that was
+    /// used and is merely dropped.
     pub fn release(mut self) {
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
         // A panic in there drops `self`, which discards.
         self.lender.connector.exchange_completed(connection);
         if let Some((place, connection)) = self.held.take() {
-            self.lender.take_back(place, connection, LastExchange::Completed);
+            self.lender
+                .take_back(place, connection, LastExchange::Completed);
         }
     }
 
-    /// Closes it instead of giving it back. The eviction's reason is what the connector's check finds wrong with it, else
-    /// [`Eviction::Discarded`].
+    /// Closes it instead of giving it back. The eviction's reason is what the connector's check
+    /// finds wrong with it, else [`Eviction::Discarded`].
     pub fn discard(mut self) {
         let lender = Arc::clone(&self.lender);
         let reason = lender.died_of(&mut self);
@@ -100,11 +107,13 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// Takes it out of the pool for good: it has left the pool's count, and is the caller's to close.
+    /// Takes it out of the pool for good: it has left the pool's count, and is the caller's to
+    /// close.
     pub fn detach(mut self) -> C::Connection {
         let (place, connection) = self.held.take().expect("held until it is given away");
         let now = self.lender.clock.now();
-        self.lender.transition(|state, fx| state.detach(place, now, fx));
+        self.lender
+            .transition(|state, fx| state.detach(place, now, fx));
         connection.into_connection()
     }
 
@@ -141,8 +150,9 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// It has served, and is kept for more: its endpoint is reachable, whatever ends it. What follows from that for others is done when
-    /// what this returns is dropped: wakers may be among it, so let nobody hold a lock by then.
+    /// It has served, and is kept for more: its endpoint is reachable, whatever ends it. What
+    /// follows from that for others is done when what this returns is dropped: wakers may be
+    /// among it, so let nobody hold a lock by then.
     #[doc(hidden)]
     #[must_use = "what follows is done where this is dropped"]
     pub fn note_served(&self) -> Served<C> {

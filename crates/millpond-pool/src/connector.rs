@@ -16,8 +16,8 @@ const MAX_SOURCES: usize = 16;
 
 /// Opens connections and judges them. Everything that a pool can't know by itself, it asks here.
 ///
-/// Only [`connect`](Connector::connect) has to be written; [`connect_with`](super::connect_with) makes a
-/// connector of a closure. All other methods have a default that says "nothing to do".
+/// Only [`connect`](Connector::connect) has to be written; [`connect_with`](super::connect_with)
+/// makes a connector of a closure. All other methods have a default that says "nothing to do".
 ///
 /// | when | asked | runs |
 /// |---|---|---|
@@ -30,8 +30,9 @@ const MAX_SOURCES: usize = 16;
 /// | what connections lead to has changed | [`endpoint_changed`](Connector::endpoint_changed), then [`is_current`](Connector::is_current) of each | in a task of the pool |
 /// | it leaves | [`close`](Connector::close) | where it was evicted, its future in a task of the pool |
 ///
-/// None of them ever runs under the pool's lock. One that panics costs its connection ([`Eviction::Panicked`]) and
-/// nothing else: the panic goes on to whoever called (the caller of `acquire`, the one who drops), or ends in the pool's own task.
+/// None of them ever runs under the pool's lock. One that panics costs its connection
+/// ([`Eviction::Panicked`]) and nothing else: the panic goes on to whoever called (the caller of
+/// `acquire`, the one who drops), or ends in the pool's own task.
 pub trait Connector: Send + Sync + 'static {
     /// What is pooled.
     type Connection: Send + 'static;
@@ -39,19 +40,25 @@ pub trait Connector: Send + Sync + 'static {
     /// Why connecting, a hook, a probe or a reset failed.
     type Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static;
 
-    /// Opens a connection, within the setting `connect_timeout`. When that has passed the future is dropped; what it was doing
-    /// then, as it told [`dial_phase`](super::dial_phase), is said in the error.
+    /// Opens a connection, within the setting `connect_timeout`. When that has passed the future is
+    /// dropped; what it was doing then, as it told [`dial_phase`](super::dial_phase), is said
+    /// in the error.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
-    /// Whether a failed dial was refused because nothing listens, and so cost the endpoint nothing: the next may follow soon
-    /// ([`Backoff::max_while_waiting`](super::Backoff::max_while_waiting)). Everything else is spared for longer.
+    /// Whether a failed dial was refused because nothing listens, and so cost the endpoint nothing:
+    /// the next may follow soon
+    /// ([`Backoff::max_while_waiting`](super::Backoff::max_while_waiting)). Everything else is
+    /// spared for longer.
     ///
-    /// `error` is what [`connect`](Connector::connect) or [`on_connect`](Connector::on_connect) returned. The default looks for
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) in it and its sources, and takes a file that isn't there
+    /// `error` is what [`connect`](Connector::connect) or [`on_connect`](Connector::on_connect)
+    /// returned. The default looks for [`ConnectionRefused`](io::ErrorKind::ConnectionRefused)
+    /// in it and its sources, and takes a file that isn't there
     /// ([`NotFound`](io::ErrorKind::NotFound)) for a Unix socket's if the error itself says so.
     fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
-        let kind = |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
-        let sources = std::iter::successors(error.source(), |&source| source.source()).take(MAX_SOURCES);
+        let kind =
+            |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let sources =
+            std::iter::successors(error.source(), |&source| source.source()).take(MAX_SOURCES);
         matches!(
             kind(error),
             Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
@@ -60,7 +67,8 @@ pub trait Connector: Send + Sync + 'static {
             .any(|source| kind(source) == Some(io::ErrorKind::ConnectionRefused))
     }
 
-    /// Prepares a new connection: logs in, binds, selects. The same `connect_timeout` covers it, and a failure here is a failed dial.
+    /// Prepares a new connection: logs in, binds, selects. The same `connect_timeout` covers it,
+    /// and a failure here is a failed dial.
     fn on_connect(
         &self,
         connection: &mut Self::Connection,
@@ -69,25 +77,29 @@ pub trait Connector: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Judges a connection in the instant before it is lent, without waiting for anything: has the peer closed it, has something
-    /// arrived that nobody asked for? The error is the reason for which it is evicted; the caller is given another one.
+    /// Judges a connection in the instant before it is lent, without waiting for anything: has the
+    /// peer closed it, has something arrived that nobody asked for? The error is the reason for
+    /// which it is evicted; the caller is given another one.
     ///
-    /// When a borrower discards a connection, or it comes back in the middle of an exchange, this is asked as well, to find out whether
-    /// its peer has ended it.
+    /// When a borrower discards a connection, or it comes back in the middle of an exchange, this
+    /// is asked as well, to find out whether its peer has ended it.
     fn check(&self, connection: &mut Self::Connection) -> Result<(), Eviction> {
         let _ = connection;
         Ok(())
     }
 
-    /// Whether a connection that comes back is between exchanges. If not it is closed ([`Eviction::UnfinishedExchange`]), for the
-    /// next borrower would be given the rest of somebody else's reply; after [`LastExchange::None`] and
-    /// [`LastExchange::Completed`] the eviction's reason is [`Eviction::Broken`], unless [`check`](Connector::check) knows another.
+    /// Whether a connection that comes back is between exchanges. If not it is closed
+    /// ([`Eviction::UnfinishedExchange`]), for the next borrower would be given the rest of
+    /// somebody else's reply; after [`LastExchange::None`] and [`LastExchange::Completed`] the
+    /// eviction's reason is [`Eviction::Broken`], unless [`check`](Connector::check) knows another.
     ///
-    /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed (through `&`
-    /// or `&mut`) and then merely dropped is closed; [`Connection::release`](super::Connection::release) and
-    /// [`Pool::with`](super::Pool::with) say that the exchange is complete. A connector whose connections
-    /// know themselves where they stand answers by that. For a client that matches requests and replies by
-    /// itself, as most database clients do, that is whether it still works:
+    /// The default goes by what the guard saw, and trusts nobody: a connection that was accessed
+    /// (through `&` or `&mut`) and then merely dropped is closed;
+    /// [`Connection::release`](super::Connection::release) and
+    /// [`Pool::with`](super::Pool::with) say that the exchange is complete. A connector whose
+    /// connections know themselves where they stand answers by that. For a client that matches
+    /// requests and replies by itself, as most database clients do, that is whether it still
+    /// works:
     ///
     /// ```
     /// # use millpond_pool::{Connector, Eviction, LastExchange};
@@ -116,21 +128,23 @@ pub trait Connector: Send + Sync + 'static {
     /// }
     /// ```
     ///
-    /// It must answer without side effects. About a connection that isn't clean after [`LastExchange::Open`]
-    /// it is asked once more, with [`LastExchange::Completed`]: whether only the borrower's word was missing
-    /// is counted ([`Totals::unreleased`](super::Totals::unreleased)).
+    /// It must answer without side effects. About a connection that isn't clean after
+    /// [`LastExchange::Open`] it is asked once more, with [`LastExchange::Completed`]: whether
+    /// only the borrower's word was missing is counted
+    /// ([`Totals::unreleased`](super::Totals::unreleased)).
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open
     }
 
-    /// The borrower says, with [`Connection::release`](super::Connection::release), that its exchange is complete.
+    /// The borrower says, with [`Connection::release`](super::Connection::release), that its
+    /// exchange is complete.
     fn exchange_completed(&self, connection: &mut Self::Connection) {
         let _ = connection;
     }
 
-    /// Tidies up a clean connection that comes back, without waiting; or asks for a [`reset`](Connector::reset). An error evicts it
-    /// ([`Eviction::HookFailed`]).
+    /// Tidies up a clean connection that comes back, without waiting; or asks for a
+    /// [`reset`](Connector::reset). An error evicts it ([`Eviction::HookFailed`]).
     fn on_release(&self, connection: &mut Self::Connection) -> Result<AfterRelease, Self::Error> {
         let _ = connection;
         Ok(AfterRelease::Ready)
@@ -156,15 +170,17 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Looks at an idle connection, and arranges to be woken when it becomes readable or dies.
     ///
-    /// `Pending` keeps it; `Ready` evicts it for that reason. Once the waker in `cx` has been called, upkeep asks again at once.
-    /// A connector that returns `Pending` without keeping the waker isn't asked again until the connection has been lent.
+    /// `Pending` keeps it; `Ready` evicts it for that reason. Once the waker in `cx` has been
+    /// called, upkeep asks again at once. A connector that returns `Pending` without keeping
+    /// the waker isn't asked again until the connection has been lent.
     fn poll_idle(&self, connection: &mut Self::Connection, cx: &mut Context<'_>) -> Poll<Eviction> {
         let _ = (connection, cx);
         Poll::Pending
     }
 
-    /// Closes a connection. Dropping it is what the default does; one that has a farewell to say returns [`Closing::after`], and is
-    /// given the setting `close_timeout` for that. It holds its place in the pool meanwhile.
+    /// Closes a connection. Dropping it is what the default does; one that has a farewell to say
+    /// returns [`Closing::after`], and is given the setting `close_timeout` for that. It holds
+    /// its place in the pool meanwhile.
     fn close(&self, connection: Self::Connection) -> Closing {
         drop(connection);
         Closing::Done
@@ -176,14 +192,15 @@ pub trait Connector: Send + Sync + 'static {
         Ends::default()
     }
 
-    /// Waits until what connections should lead to may have changed: a name resolves to other addresses. The pool then asks
-    /// [`is_current`](Connector::is_current) of each, and waits for the next change. Ends when the pool does.
+    /// Waits until what connections should lead to may have changed: a name resolves to other
+    /// addresses. The pool then asks [`is_current`](Connector::is_current) of each, and waits
+    /// for the next change. Ends when the pool does.
     fn endpoint_changed(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 
-    /// Whether a connection still leads where one would be dialled now. One that doesn't is retired ([`Eviction::Retired`]): closed
-    /// now if it is idle, else when it comes back.
+    /// Whether a connection still leads where one would be dialled now. One that doesn't is retired
+    /// ([`Eviction::Retired`]): closed now if it is idle, else when it comes back.
     fn is_current(&self, ends: &Ends) -> bool {
         let _ = ends;
         true

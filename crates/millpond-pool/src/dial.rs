@@ -1,5 +1,6 @@
-//! The pool's own tasks: dials, checks and closings. Each is a token that owns a place, and whose drop gives the place back
-//! whatever happened: the task ended, panicked, or was dropped with its runtime.
+//! The pool's own tasks: dials, checks and closings. Each is a token that owns a place, and whose
+//! drop gives the place back whatever happened: the task ended, panicked, or was dropped with its
+//! runtime.
 
 use std::{
     cell::Cell,
@@ -24,8 +25,9 @@ tokio::task_local! {
     static PHASE: Cell<Option<&'static str>>;
 }
 
-/// A connector says what its dial is doing from now on, in words that go on after "while": *resolving the name*. Should the dial run out
-/// of time, its error says so. Outside a dial this does nothing.
+/// A connector says what its dial is doing from now on, in words that go on after "while":
+/// *resolving the name*. Should the dial run out of time, its error says so. Outside a dial this
+/// does nothing.
 pub fn dial_phase(phase: &'static str) {
     let _ = PHASE.try_with(|current| current.set(Some(phase)));
 }
@@ -80,9 +82,11 @@ impl<C: Connector> DialToken<C> {
         let mut outdated = false;
         let outcome = outcome.map(|connection| {
             let ends = connector.ends(&connection);
-            // What it leads to may have changed since the dial began. Only then: a connector that is of two minds about where it dials
-            // and what is current would have its pool dial without end.
-            outdated = self.endpoint_changes != self.lender.endpoint_changes.load(Ordering::Relaxed)
+            // What it leads to may have changed since the dial began. Only then: a connector that
+            // is of two minds about where it dials and what is current would have its
+            // pool dial without end.
+            outdated = self.endpoint_changes
+                != self.lender.endpoint_changes.load(Ordering::Relaxed)
                 && !connector.is_current(&ends);
             (Boxed::new(connection), ends)
         });
@@ -114,7 +118,8 @@ impl<C: Connector> Drop for DialToken<C> {
             self.place = Some(place);
             return self.finish(Err(DialError::Panicked));
         }
-        // Dropped before its end: the pool has been closed, or else the runtime is ending, and then no other dial will do better.
+        // Dropped before its end: the pool has been closed, or else the runtime is ending, and then
+        // no other dial will do better.
         self.lender.transition(|state, fx| {
             state.close(Phase::RuntimeEnded, fx);
             state.dial_abandoned(place, fx);
@@ -214,7 +219,8 @@ impl<C: Connector> CloseToken<C> {
         }
     }
 
-    /// Waits for the farewell, within `close_timeout`; then it is dropped, and its connection with it.
+    /// Waits for the farewell, within `close_timeout`; then it is dropped, and its connection with
+    /// it.
     pub(crate) async fn close(self, farewell: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let limit = self.lender.lock().config().close_timeout;
         let ended = timeout(limit, farewell).await;

@@ -1,5 +1,6 @@
-//! Between which addresses a connection lies, and what the system knows of the way between them: for snapshots, and for a connector
-//! to tell which connections a change concerns. The pool itself makes nothing of either.
+//! Between which addresses a connection lies, and what the system knows of the way between them:
+//! for snapshots, and for a connector to tell which connections a change concerns. The pool itself
+//! makes nothing of either.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -79,7 +80,10 @@ pub struct Transmission {
     /// How much it varies.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "rtt_variance_seconds", serialize_with = "super::snapshot::seconds")
+        serde(
+            rename = "rtt_variance_seconds",
+            serialize_with = "super::snapshot::seconds"
+        )
     )]
     pub rtt_variance: Duration,
     /// Segments sent again since the connection was opened.

@@ -1,7 +1,8 @@
 //! Errors: what was attempted, for how long, in what circumstances, and what the cause is.
 //!
-//! An error that has a source leaves the source's text to it; [`Chain`] puts them together for people. What an error holds
-//! without being caused by it (the last failed dial of a caller who waited too long) is in its text, causes included.
+//! An error that has a source leaves the source's text to it; [`Chain`] puts them together for
+//! people. What an error holds without being caused by it (the last failed dial of a caller who
+//! waited too long) is in its text, causes included.
 
 use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
 
@@ -18,9 +19,11 @@ pub enum AcquireError {
     /// The pool is being drained: callers that wait are served, new ones are not.
     #[error("the pool is being drained and takes no new callers")]
     Draining,
-    /// The runtime on which the pool was built has ended, and with it all that dials and keeps time. Build the pool on a runtime that
-    /// lives as long as the pool is used.
-    #[error("the runtime that the pool was built on has ended; build the pool on one that outlives its use")]
+    /// The runtime on which the pool was built has ended, and with it all that dials and keeps
+    /// time. Build the pool on a runtime that lives as long as the pool is used.
+    #[error(
+        "the runtime that the pool was built on has ended; build the pool on one that outlives its use"
+    )]
     RuntimeEnded,
     /// As many callers wait as may.
     #[error("as many callers wait as may: {waiting}, and max_waiting is {max_waiting}")]
@@ -63,11 +66,13 @@ pub enum AcquireError {
         #[source]
         cause: DialError,
     },
-    /// [`Pool::try_acquire`](super::Pool::try_acquire) found nothing that could be lent without waiting.
+    /// [`Pool::try_acquire`](super::Pool::try_acquire) found nothing that could be lent without
+    /// waiting.
     #[error("no connection is idle")]
     NoneIdle,
-    /// A blocking acquire would have to wait on a thread that runs asynchronous tasks, and so would stop those that it waits for. Await
-    /// the acquire there, or move the blocking code to `spawn_blocking`.
+    /// A blocking acquire would have to wait on a thread that runs asynchronous tasks, and so would
+    /// stop those that it waits for. Await the acquire there, or move the blocking code to
+    /// `spawn_blocking`.
     #[error(
         "a blocking acquire would stop the runtime whose thread this is; await it, or use spawn_blocking"
     )]
@@ -94,10 +99,11 @@ pub struct Circumstances {
     pub closing: usize,
     /// The one lent for longest: for how long, and where it was acquired.
     pub longest: Option<(Duration, &'static Location<'static>)>,
-    /// How many of the lent ones were acquired by the task that waits: if all are, it waits for itself.
+    /// How many of the lent ones were acquired by the task that waits: if all are, it waits for
+    /// itself.
     pub by_this_task: usize,
-    /// The same where an acquire outside of any task waits, as in the body of `#[tokio::main]`: how many were acquired on its thread, outside
-    /// of any task as well.
+    /// The same where an acquire outside of any task waits, as in the body of `#[tokio::main]`:
+    /// how many were acquired on its thread, outside of any task as well.
     pub by_this_thread: usize,
     /// Callers that still wait, without this one.
     pub waiting: usize,
@@ -122,7 +128,11 @@ impl fmt::Display for Circumstances {
                 write!(f, "; {} by this task", self.by_this_task)?;
             }
             if self.by_this_thread > 0 {
-                write!(f, "; {} on this thread, outside of tasks", self.by_this_thread)?;
+                write!(
+                    f,
+                    "; {} on this thread, outside of tasks",
+                    self.by_this_thread
+                )?;
             }
             f.write_str(")")?;
         }
@@ -148,8 +158,9 @@ impl fmt::Display for Circumstances {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DialError {
-    /// [`Connector::connect`](super::Connector::connect) or [`on_connect`](super::Connector::on_connect) said so: the
-    /// [`source`](Error::source) is the connector's own error.
+    /// [`Connector::connect`](super::Connector::connect) or
+    /// [`on_connect`](super::Connector::on_connect) said so: the [`source`](Error::source) is
+    /// the connector's own error.
     Failed(Arc<dyn Error + Send + Sync>),
     /// It took longer than `connect_timeout`.
     TimedOut {
@@ -160,7 +171,8 @@ pub enum DialError {
     },
     /// The connector panicked.
     Panicked,
-    /// Dials succeed, but what they open dies before it has served once: a listener that accepts and hangs up.
+    /// Dials succeed, but what they open dies before it has served once: a listener that accepts
+    /// and hangs up.
     DiedEarly(Eviction),
 }
 
@@ -189,7 +201,8 @@ impl fmt::Display for DialError {
 impl Error for DialError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            // What is in the `Arc`: an `Arc` is an error as well, and of no type that anybody looks for.
+            // What is in the `Arc`: an `Arc` is an error as well, and of no type that anybody looks
+            // for.
             DialError::Failed(error) => Some(&**error),
             DialError::TimedOut { .. } | DialError::Panicked | DialError::DiedEarly(_) => None,
         }
@@ -197,7 +210,8 @@ impl Error for DialError {
 }
 
 impl DialError {
-    /// For people who know that it was a dial: the connector's own error with its causes, or why there is none.
+    /// For people who know that it was a dial: the connector's own error with its causes, or why
+    /// there is none.
     pub fn cause(&self) -> Chain<'_> {
         match self {
             DialError::Failed(error) => Chain(&**error),
@@ -206,7 +220,8 @@ impl DialError {
     }
 }
 
-/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken, for judging runs a connector's code.
+/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken,
+/// for judging runs a connector's code.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
     pub(crate) error: DialError,
@@ -271,8 +286,9 @@ impl InvalidSetting {
 
 /// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
 ///
-/// It says what the error in it says, and has that one's sources. What holds an error without being one, as `Box<dyn Error>` and
-/// `anyhow::Error`, has no sources to pass on: see [`flatten`](WithError::flatten).
+/// It says what the error in it says, and has that one's sources. What holds an error without being
+/// one, as `Box<dyn Error>` and `anyhow::Error`, has no sources to pass on: see
+/// [`flatten`](WithError::flatten).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WithError<E> {
@@ -335,8 +351,8 @@ impl fmt::Display for LastFailed<'_> {
     }
 }
 
-/// What [`Pool::close`](super::Pool::close) and [`Pool::drain`](super::Pool::drain) had to leave behind at their deadline. What is
-/// still lent is closed when it comes back.
+/// What [`Pool::close`](super::Pool::close) and [`Pool::drain`](super::Pool::drain) had to leave
+/// behind at their deadline. What is still lent is closed when it comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{lent} still lent{} after {}{}", StillWaiting(*.waiting), Span(*.waited), Longest(.longest))]
 #[non_exhaustive]
@@ -368,7 +384,11 @@ impl fmt::Display for Longest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some((lent_for, place)) => {
-                write!(f, ", the longest for {}, acquired at {place}", Span(*lent_for))
+                write!(
+                    f,
+                    ", the longest for {}, acquired at {place}",
+                    Span(*lent_for)
+                )
             }
             None => Ok(()),
         }

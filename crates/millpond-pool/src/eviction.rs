@@ -2,8 +2,8 @@
 
 /// Why a connection was evicted from the pool.
 ///
-/// Every connection that the pool closes has exactly one reason; [`Display`](std::fmt::Display) and the JSON of a snapshot
-/// use the same words.
+/// Every connection that the pool closes has exactly one reason; [`Display`](std::fmt::Display) and
+/// the JSON of a snapshot use the same words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -19,11 +19,12 @@ pub enum Eviction {
     PeerReset,
     /// Bytes arrived that nobody had asked for.
     UnsolicitedBytes,
-    /// It came back in the middle of an exchange: of one that it knows of, or its borrower used it and didn't
-    /// say that it had ended.
+    /// It came back in the middle of an exchange: of one that it knows of, or its borrower used it
+    /// and didn't say that it had ended.
     UnfinishedExchange,
-    /// Its connector says that it is of no more use, though no exchange is open: its borrower had said that the last one is complete, or
-    /// hadn't used it at all. Where [`check`](crate::Connector::check) knows why, the reason is that.
+    /// Its connector says that it is of no more use, though no exchange is open: its borrower had
+    /// said that the last one is complete, or hadn't used it at all. Where
+    /// [`check`](crate::Connector::check) knows why, the reason is that.
     Broken,
     /// The peer stopped sending heartbeats.
     HeartbeatMissed,
@@ -90,8 +91,9 @@ impl Eviction {
         }
     }
 
-    /// A connection that ends like this before it ever served counts as a failed dial: a listener that accepts and hangs up
-    /// is no endpoint. What callers or the pool's own rules do is not held against it.
+    /// A connection that ends like this before it ever served counts as a failed dial: a listener
+    /// that accepts and hangs up is no endpoint. What callers or the pool's own rules do is not
+    /// held against it.
     pub(crate) fn is_the_endpoints_doing(self) -> bool {
         matches!(
             self,
@@ -144,17 +146,19 @@ pub struct Totals {
     pub closed: u64,
     /// Connections that have been detached.
     pub detached: u64,
-    /// Acquires that succeeded: one whose connection doesn't pass its check is counted when it gets another.
+    /// Acquires that succeeded: one whose connection doesn't pass its check is counted when it
+    /// gets another.
     pub lent: u64,
-    /// Callers that got in line, whatever came of it: the others found a connection idle, or were told at once that they get none.
+    /// Callers that got in line, whatever came of it: the others found a connection idle, or were
+    /// told at once that they get none.
     pub waited: u64,
     /// Lent connections that came back, clean or not. Detached ones don't.
     pub released: u64,
     /// Lent connections that were used and then merely dropped, without
-    /// [`release`](crate::Connection::release), and were closed for it: those of callers who gave up in
-    /// the middle of an exchange, and those of callers who never say that one is complete. Evicted as
-    /// [`Eviction::UnfinishedExchange`], in which connections count as well that knew themselves to be in
-    /// one.
+    /// [`release`](crate::Connection::release), and were closed for it: those of callers who gave
+    /// up in the middle of an exchange, and those of callers who never say that one is
+    /// complete. Evicted as [`Eviction::UnfinishedExchange`], in which connections count as
+    /// well that knew themselves to be in one.
     pub unreleased: u64,
     /// Waiters that gave up: their future was dropped before they had been refused.
     pub cancelled: u64,
@@ -205,7 +209,10 @@ impl Totals {
 }
 
 #[cfg(feature = "serde")]
-fn by_name<S: serde::Serializer>(counts: &[u64; Eviction::COUNT], serializer: S) -> Result<S::Ok, S::Error> {
+fn by_name<S: serde::Serializer>(
+    counts: &[u64; Eviction::COUNT],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let named = Eviction::ALL
         .iter()
         .map(|&reason| (reason.name(), counts[reason as usize]));

@@ -11,7 +11,12 @@ use super::{
 
 impl<C: Connector> Lender<C> {
     /// The error that a refused caller gets. `waited` and `asker` are the caller's own.
-    pub(crate) fn explain(&self, refusal: Refusal, waited: Duration, asker: Option<Asker>) -> AcquireError {
+    pub(crate) fn explain(
+        &self,
+        refusal: Refusal,
+        waited: Duration,
+        asker: Option<Asker>,
+    ) -> AcquireError {
         let now = self.clock.now();
         let state = self.lock();
         match refusal {
@@ -22,9 +27,12 @@ impl<C: Connector> Lender<C> {
                 waiting: state.waiters().waiting(),
                 max_waiting: state.config().max_waiting,
             },
-            Refusal::TimedOut => AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, asker))),
+            Refusal::TimedOut => {
+                AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, asker)))
+            }
             Refusal::Unavailable => {
-                let (ago, cause) = last_failure(&state, now).expect("unavailable because dials have failed");
+                let (ago, cause) =
+                    last_failure(&state, now).expect("unavailable because dials have failed");
                 AcquireError::Unavailable {
                     failures: state.outage().failures().max(1),
                     ago,

@@ -1,7 +1,8 @@
 //! Every interleaving of the small core: state, lock and wakers, explored by loom.
 //!
-//! Time stands still unless a test moves it, dials are finished by the tests, and upkeep is a call. What is explored is what
-//! threads do to each other: hand-over against cancelling, closing, resizing, revocation and a panic.
+//! Time stands still unless a test moves it, dials are finished by the tests, and upkeep is a call.
+//! What is explored is what threads do to each other: hand-over against cancelling, closing,
+//! resizing, revocation and a panic.
 
 use std::{
     convert::Infallible,
@@ -181,7 +182,11 @@ fn two_hand_overs_meet_a_resize() {
         };
         let waiting = thread::spawn({
             let world = world.clone();
-            move || world.acquire_and_release().expect("served within the new size")
+            move || {
+                world
+                    .acquire_and_release()
+                    .expect("served within the new size")
+            }
         });
         let resizing = thread::spawn({
             let world = world.clone();
@@ -190,7 +195,8 @@ fn two_hand_overs_meet_a_resize() {
         drop(first);
         drop(second);
         resizing.join().unwrap();
-        // All that were lent may have been closed as too many before the waiter came: then it has a dial.
+        // All that were lent may have been closed as too many before the waiter came: then it has a
+        // dial.
         world.finish_dials();
         waiting.join().unwrap();
         world.lender.lock().check();
@@ -219,7 +225,8 @@ fn a_grant_that_nobody_picks_up_goes_to_the_next() {
         });
         drop(lent);
         upkeep.join().unwrap();
-        // Upkeep may have come before the grant, and a grant ages only from when upkeep has seen it.
+        // Upkeep may have come before the grant, and a grant ages only from when upkeep has seen
+        // it.
         world.tick_after(GRANT_LIFETIME);
         world.tick_after(GRANT_LIFETIME);
         waiting.join().unwrap();

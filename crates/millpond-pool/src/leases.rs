@@ -1,5 +1,6 @@
-//! What millpond's own clients ask of a pool, beside what everybody may: to hold connections for long without being a handle that
-//! keeps the pool open, and to learn when the pool wants them back.
+//! What millpond's own clients ask of a pool, beside what everybody may: to hold connections for
+//! long without being a handle that keeps the pool open, and to learn when the pool wants them
+//! back.
 
 use std::{panic::Location, sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -48,7 +49,8 @@ impl<C: Connector> Leases<C> {
         Acquire::new(&self.0, place)
     }
 
-    /// How often a verb has been spoken: who holds connections for long compares it with what it was.
+    /// How often a verb has been spoken: who holds connections for long compares it with what it
+    /// was.
     #[inline]
     pub fn verbs(&self) -> u64 {
         self.0.verbs.load(Ordering::Acquire)
@@ -70,7 +72,9 @@ impl<C: Connector> Leases<C> {
         Wants {
             refusal: pool.refusal(),
             max_size: pool.config().max_size,
-            recalls: slots.map(|slot| pool.recall(slot.at, slot.number)).collect(),
+            recalls: slots
+                .map(|slot| pool.recall(slot.at, slot.number))
+                .collect(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The one place where decisions become effects: lock, ask the state, unlock, carry out.
 //!
-//! A [`Lender`] is what the handles of a pool, its lent connections and its tasks share. It holds the lock for the length of one
-//! transition, and never while it awaits, closes, drops, wakes or runs anything of a caller's or a connector's.
+//! A [`Lender`] is what the handles of a pool, its lent connections and its tasks share. It holds
+//! the lock for the length of one transition, and never while it awaits, closes, drops, wakes or
+//! runs anything of a caller's or a connector's.
 
 use std::{
     fmt,
@@ -31,7 +32,8 @@ use super::{
     explain::last_failure,
     runtime::{Bell, Runtime},
     state::{
-        Effects, Evicted, Kinds, Leak, Moment, OutageNews, Phase, Place, Returned, State, TICK, Unreleased,
+        Effects, Evicted, Kinds, Leak, Moment, OutageNews, Phase, Place, Returned, State, TICK,
+        Unreleased,
     },
     sync::{Mutex, MutexGuard},
 };
@@ -65,7 +67,8 @@ pub(crate) struct Borrower {
 #[derive(Debug)]
 pub(crate) struct Clock {
     built: Instant,
-    /// Where every interleaving is explored time must be the same in each: it stands still until a test moves it.
+    /// Where every interleaving is explored time must be the same in each: it stands still until a
+    /// test moves it.
     #[cfg(millpond_loom)]
     pub(crate) millis: std::sync::atomic::AtomicU64,
 }
@@ -122,14 +125,16 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) acquire_timeout: Option<Duration>,
     /// `acquire_timeout`, where it is so long that nobody minds 25 ms more.
     pub(crate) long_patience: Option<Duration>,
-    /// A hint, read without the lock and never trusted: nothing was idle when somebody last looked. Who sees it set gets ready to
-    /// wait before taking the lock, and so takes it once instead of twice.
+    /// A hint, read without the lock and never trusted: nothing was idle when somebody last
+    /// looked. Who sees it set gets ready to wait before taking the lock, and so takes it once
+    /// instead of twice.
     pub(crate) exhausted: AtomicBool,
     /// How often the connector has said that the endpoint has changed.
     pub(crate) endpoint_changes: AtomicU64,
     /// Notified when the number of connections or the phase changes.
     pub(crate) changed: Notify,
-    /// How often a verb has been spoken: who holds connections for long compares it with what it was.
+    /// How often a verb has been spoken: who holds connections for long compares it with what it
+    /// was.
     pub(crate) verbs: AtomicU64,
     /// Notified with each.
     pub(crate) verb_spoken: Notify,
@@ -172,7 +177,8 @@ impl<C: Connector> Lender<C> {
         self.state.lock()
     }
 
-    /// With metrics, how long a connection is lent is measured exactly: the machine is told the time first.
+    /// With metrics, how long a connection is lent is measured exactly: the machine is told the
+    /// time first.
     #[inline]
     pub(crate) fn lock_for_lending(&self) -> MutexGuard<'_, State<Pooled<C>>> {
         #[cfg(not(feature = "metrics"))]
@@ -186,7 +192,8 @@ impl<C: Connector> Lender<C> {
         }
     }
 
-    /// Renews the hint. It is written only where it changes, so that who reads it doesn't wait for whoever writes it.
+    /// Renews the hint. It is written only where it changes, so that who reads it doesn't wait for
+    /// whoever writes it.
     #[inline]
     pub(crate) fn note_exhausted(&self, exhausted: bool) {
         if self.exhausted.load(Ordering::Relaxed) != exhausted {
@@ -205,7 +212,8 @@ impl<C: Connector> Lender<C> {
         answer
     }
 
-    /// Carries out what a transition left to do, and what that brings about in turn. What is left in `fx` is to be dropped.
+    /// Carries out what a transition left to do, and what that brings about in turn. What is left
+    /// in `fx` is to be dropped.
     #[inline]
     pub(crate) fn carry_out(self: &Arc<Self>, fx: &mut Effects<Pooled<C>>) {
         if fx.is_more_than_a_wake() {
@@ -247,7 +255,8 @@ impl<C: Connector> Lender<C> {
                 self.report_outage(news);
             }
             for waker in fx.wakes.take() {
-                // Foreign code as well: one that panics must not keep upkeep from its work, nor the others from theirs.
+                // Foreign code as well: one that panics must not keep upkeep from its work, nor the
+                // others from theirs.
                 if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
                     tracing::error!(target: "millpond::pool", pool = self.name, "a waker panicked");
                 }
@@ -285,7 +294,8 @@ impl<C: Connector> Lender<C> {
         #[cfg(feature = "metrics")]
         self.metrics.evicted(reason);
         let ended = self.lock().phase() == Phase::RuntimeEnded;
-        // A connector's code: what it panics with must not keep the other effects from being carried out.
+        // A connector's code: what it panics with must not keep the other effects from being
+        // carried out.
         let closing = catch_unwind(AssertUnwindSafe(|| {
             if ended {
                 drop(connection);
@@ -306,7 +316,8 @@ impl<C: Connector> Lender<C> {
         }
     }
 
-    /// A close that came between a decision and its task has stopped what there was, and missed that task.
+    /// A close that came between a decision and its task has stopped what there was, and missed
+    /// that task.
     fn stop_if_closed(&self) {
         let closed = self.lock().is_closed();
         if closed {
@@ -323,7 +334,9 @@ impl<C: Connector> Lender<C> {
             .map(tracing::field::display);
         let pool = &self.name;
         match news {
-            OutageNews::Began => tracing::warn!(target: "millpond::pool", pool, cause, "dials fail"),
+            OutageNews::Began => {
+                tracing::warn!(target: "millpond::pool", pool, cause, "dials fail")
+            }
             OutageNews::Lasts { since, failures } => {
                 tracing::warn!(target: "millpond::pool", pool, ?since, failures, cause, "dials still fail");
             }
@@ -382,7 +395,9 @@ impl<C: Connector> Lender<C> {
             return match exchange {
                 // No exchange of its borrower's is open, so it must be something else.
                 LastExchange::None | LastExchange::Completed => returning.discard(Eviction::Broken),
-                LastExchange::Open if self.connector.is_clean(connection, LastExchange::Completed) => {
+                LastExchange::Open
+                    if self.connector.is_clean(connection, LastExchange::Completed) =>
+                {
                     returning.drop_unreleased();
                 }
                 // It knows itself where it stands, and says the same whatever its borrower says.
@@ -399,7 +414,8 @@ impl<C: Connector> Lender<C> {
                 let now = self.clock.now();
                 #[cfg(feature = "metrics")]
                 self.metrics.held(self.lock().slots().of(&place).since, now);
-                let reset = self.transition(|state, fx| state.release_to_reset(place, connection, now, fx));
+                let reset =
+                    self.transition(|state, fx| state.release_to_reset(place, connection, now, fx));
                 if let Some((place, connection)) = reset {
                     let check = CheckToken::new(self, place, connection, Purpose::Reset);
                     self.runtime.spawn_stoppable(check.run());
@@ -414,8 +430,8 @@ impl<C: Connector> Lender<C> {
         }
     }
 
-    /// Whether a connection that comes back unfit has been ended by its peer. Bytes that arrived meanwhile say nothing: they may be the
-    /// reply that nobody waited for.
+    /// Whether a connection that comes back unfit has been ended by its peer. Bytes that arrived
+    /// meanwhile say nothing: they may be the reply that nobody waited for.
     pub(crate) fn died_of(&self, connection: &mut C::Connection) -> Option<Eviction> {
         let reason = self.connector.check(connection).err();
         reason.filter(|&reason| reason != Eviction::UnsolicitedBytes)
@@ -484,8 +500,9 @@ impl<C: Connector> Lender<C> {
         retired
     }
 
-    /// For as long as the pool is open: whenever what connections lead to changes, retires those that lead elsewhere. At most once a tick,
-    /// and once a second after a panic of the connector's.
+    /// For as long as the pool is open: whenever what connections lead to changes, retires those
+    /// that lead elsewhere. At most once a tick, and once a second after a panic of the
+    /// connector's.
     pub(crate) async fn follow_endpoint(self: Arc<Self>) {
         loop {
             let changed = AssertUnwindSafe(async {
@@ -525,8 +542,8 @@ impl<C: Connector> Lender<C> {
         answer
     }
 
-    /// Looks at the state now and whenever something changes, until `look` breaks off or `within` has passed; then what it said last. It is
-    /// told the time, and how long this has gone on.
+    /// Looks at the state now and whenever something changes, until `look` breaks off or `within`
+    /// has passed; then what it said last. It is told the time, and how long this has gone on.
     pub(crate) async fn watch<R, E>(
         self: &Arc<Self>,
         within: Duration,
@@ -591,7 +608,8 @@ impl<C: Connector> Returning<'_, C> {
         let (place, connection) = self.defuse();
         let now = lender.clock.now();
         let random = fastrand::u64(..);
-        let habit = lender.transition(|state, fx| state.drop_unreleased(place, connection, now, random, fx));
+        let habit = lender
+            .transition(|state, fx| state.drop_unreleased(place, connection, now, random, fx));
         if let Some(habit) = habit {
             lender.report_unreleased(&habit);
         }

@@ -1,14 +1,18 @@
-//! Who holds which connection, and who waits. Knows nothing of sockets: what is pooled, a [`Connector`] opens and judges.
+//! Who holds which connection, and who waits. Knows nothing of sockets: what is pooled, a
+//! [`Connector`] opens and judges.
 //!
-//! Reading order: [`Connector`] (what a pool asks of you), [`Builder`] (settings), [`Pool`] (acquire, and the verbs),
-//! [`Connection`] (what you are lent), [`AcquireError`]; then, for how it works, `state.rs` (the pure machine), `lender.rs` (which
-//! carries out what the machine decides), `acquire.rs`, `dial.rs`, `upkeep.rs`.
+//! Reading order: [`Connector`] (what a pool asks of you), [`Builder`] (settings), [`Pool`]
+//! (acquire, and the verbs), [`Connection`] (what you are lent), [`AcquireError`]; then, for how it
+//! works, `state.rs` (the pure machine), `lender.rs` (which carries out what the machine decides),
+//! `acquire.rs`, `dial.rs`, `upkeep.rs`.
 //!
 //! # Words
 //!
-//! A connection is **connecting**, **idle**, **checking** (being probed, reset or looked at), **active** (lent) or **closing**. A caller
-//! that must wait is a **waiter**. A **dial** opens a connection; it is made for the pool, never for one caller, so a caller that gives up
-//! cancels nothing. **Evicted** is a connection that the pool closes, always for a reason ([`Eviction`]).
+//! A connection is **connecting**, **idle**, **checking** (being probed, reset or looked at),
+//! **active** (lent) or **closing**. A caller that must wait is a **waiter**. A **dial** opens a
+//! connection; it is made for the pool, never for one caller, so a caller that gives up
+//! cancels nothing. **Evicted** is a connection that the pool closes, always for a reason
+//! ([`Eviction`]).
 //!
 //! # The verbs
 //!
@@ -22,9 +26,11 @@
 //!
 //! # Events
 //!
-//! Through `tracing`, target `millpond::pool`, each with the field `pool`, the pool's name. Nothing is emitted when a connection is lent or
-//! released. An outage is told of when the first dial fails, again by a failure 10 s later and then each time that it has lasted three times as
-//! long, and when a connection has served again: so an endpoint that is down for a day is a dozen lines.
+//! Through `tracing`, target `millpond::pool`, each with the field `pool`, the pool's name. Nothing
+//! is emitted when a connection is lent or released. An outage is told of when the first dial
+//! fails, again by a failure 10 s later and then each time that it has lasted three times as
+//! long, and when a connection has served again: so an endpoint that is down for a day is a dozen
+//! lines.
 //!
 //! | level | message | fields |
 //! |---|---|---|
@@ -45,7 +51,8 @@
 //!
 //! # Metrics
 //!
-//! With the feature `metrics`, through the facade of that name; recording allocates nothing. Each has the label `pool`, the pool's name.
+//! With the feature `metrics`, through the facade of that name; recording allocates nothing. Each
+//! has the label `pool`, the pool's name.
 //!
 //! | name | kind, unit | meaning, and further labels |
 //! |---|---|---|
@@ -100,10 +107,13 @@ pub use self::{
     dial::dial_phase,
     ends::{Address, Ends, Transmission},
     error::{
-        AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent, WithError,
+        AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent,
+        WithError,
     },
     eviction::{Eviction, Totals},
-    snapshot::{Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status},
+    snapshot::{
+        Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status,
+    },
 };
 /// What millpond's own clients share with the pool. Not for others: it changes without notice.
 #[doc(hidden)]
@@ -120,7 +130,8 @@ use connection::Slot;
 use lender::Lender;
 use state::{Attempt, Effects, Lease, Phase, StageName};
 
-/// A pool of connections. Clones are handles of the same pool; when the last one is dropped the pool closes.
+/// A pool of connections. Clones are handles of the same pool; when the last one is dropped the
+/// pool closes.
 ///
 /// ```
 /// use millpond_pool::{Pool, connect_with};
@@ -148,9 +159,11 @@ use state::{Attempt, Effects, Lease, Phase, StageName};
 ///
 /// # Where a pool's runtime stands still
 ///
-/// A runtime of the flavor `current_thread` runs only while somebody blocks on it. A caller on another tokio runtime than such a pool's
-/// still meets its deadline, by a timer of its own runtime; one on no tokio runtime, on one without a timer, or in
-/// [`Handle::block_on`](tokio::runtime::Handle::block_on) of the pool's own doesn't, for there nobody keeps time: build the pool on a runtime that is driven.
+/// A runtime of the flavor `current_thread` runs only while somebody blocks on it. A caller on
+/// another tokio runtime than such a pool's still meets its deadline, by a timer of its own
+/// runtime; one on no tokio runtime, on one without a timer, or in
+/// [`Handle::block_on`](tokio::runtime::Handle::block_on) of the pool's own doesn't, for there
+/// nobody keeps time: build the pool on a runtime that is driven.
 pub struct Pool<C: Connector> {
     handle: Arc<Handle<C>>,
 }
@@ -213,10 +226,12 @@ impl<C: Connector> Pool<C> {
 
     /// Acquires a connection: an idle one at once, else the next that comes free or is dialled.
     ///
-    /// The returned future can be told a [`priority`](Acquire::priority) or a deadline of its own ([`timeout`](Acquire::timeout),
-    /// [`deadline`](Acquire::deadline)), be awaited, or [block a thread](Acquire::blocking).
+    /// The returned future can be told a [`priority`](Acquire::priority) or a deadline of its own
+    /// ([`timeout`](Acquire::timeout), [`deadline`](Acquire::deadline)), be awaited, or [block
+    /// a thread](Acquire::blocking).
     ///
-    /// An acquire that finds an idle connection makes no system call and allocates nothing; one that waits allocates nothing either.
+    /// An acquire that finds an idle connection makes no system call and allocates nothing; one
+    /// that waits allocates nothing either.
     ///
     /// # Errors
     ///
@@ -240,8 +255,8 @@ impl<C: Connector> Pool<C> {
     ///
     /// # Errors
     ///
-    /// [`AcquireError::NoneIdle`], also while others wait or the pool is paused; or that the pool is closed, draining or
-    /// without its runtime.
+    /// [`AcquireError::NoneIdle`], also while others wait or the pool is paused; or that the pool
+    /// is closed, draining or without its runtime.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Connection<C>, AcquireError> {
         let lender = self.lender();
@@ -268,7 +283,8 @@ impl<C: Connector> Pool<C> {
         }
     }
 
-    /// Acquires a connection by blocking this thread: short for [`acquire().blocking()`](Acquire::blocking).
+    /// Acquires a connection by blocking this thread: short for
+    /// [`acquire().blocking()`](Acquire::blocking).
     ///
     /// # Errors
     ///
@@ -309,11 +325,11 @@ impl<C: Connector> Pool<C> {
         watched.await.unwrap_or_else(Err)
     }
 
-    /// Closes the pool now, and waits until every connection is closed, at most this long. Farewells that take longer are
-    /// not waited for; `close_timeout` ends them.
+    /// Closes the pool now, and waits until every connection is closed, at most this long.
+    /// Farewells that take longer are not waited for; `close_timeout` ends them.
     ///
-    /// Idle connections are closed at once, dials and checks are stopped, waiters are told; all that happens in this call,
-    /// whether or not its future is awaited.
+    /// Idle connections are closed at once, dials and checks are stopped, waiters are told; all
+    /// that happens in this call, whether or not its future is awaited.
     ///
     /// # Errors
     ///
@@ -322,13 +338,16 @@ impl<C: Connector> Pool<C> {
     /// # Cancel safety
     ///
     /// Cancel safe: the future only watches.
-    pub fn close(&self, within: Duration) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
+    pub fn close(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
         self.lender().close_now(Phase::Closed);
         self.empty(within)
     }
 
-    /// Takes no new callers, serves those who wait (a pause is lifted), and closes connections as they become idle. After `within` it
-    /// closes the pool as [`close`](Pool::close) does.
+    /// Takes no new callers, serves those who wait (a pause is lifted), and closes connections as
+    /// they become idle. After `within` it closes the pool as [`close`](Pool::close) does.
     ///
     /// # Errors
     ///
@@ -336,8 +355,12 @@ impl<C: Connector> Pool<C> {
     ///
     /// # Cancel safety
     ///
-    /// The draining goes on when the future is dropped; but nothing then closes the pool after `within`.
-    pub fn drain(&self, within: Duration) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
+    /// The draining goes on when the future is dropped; but nothing then closes the pool after
+    /// `within`.
+    pub fn drain(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
         let lender = self.lender();
         let now = lender.clock.now();
         lender.verb(|state, fx| state.drain(now, fx));
@@ -369,14 +392,14 @@ impl<C: Connector> Pool<C> {
         }
     }
 
-    /// Replaces every connection there is: idle ones are closed now, lent ones when they come back. For a change behind the
-    /// endpoint: new credentials, a moved server.
+    /// Replaces every connection there is: idle ones are closed now, lent ones when they come back.
+    /// For a change behind the endpoint: new credentials, a moved server.
     pub fn retire(&self) {
         self.lender().verb(|state, fx| state.retire(fx));
     }
 
-    /// From now on callers wait, within their deadlines, and nothing is dialled; what is lent goes on. For a failover that should
-    /// look like a delay.
+    /// From now on callers wait, within their deadlines, and nothing is dialled; what is lent goes
+    /// on. For a failover that should look like a delay.
     pub fn pause(&self) {
         self.lender().verb(|state, _| state.pause());
     }
@@ -387,8 +410,9 @@ impl<C: Connector> Pool<C> {
         self.lender().verb(|state, fx| state.resume(now, fx));
     }
 
-    /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent ones beyond the new size when they
-    /// come back. What `min_idle` asks for beyond the new size isn't dialled.
+    /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent
+    /// ones beyond the new size when they come back. What `min_idle` asks for beyond the new
+    /// size isn't dialled.
     ///
     /// # Errors
     ///
@@ -404,11 +428,16 @@ impl<C: Connector> Pool<C> {
         Snapshot::take(self.lender())
     }
 
-    /// The pool at this instant, with what the system knows of each connection's [`Transmission`], if the connector can tell. That takes
-    /// some microseconds per connection, in the caller's thread and outside the pool's lock.
+    /// The pool at this instant, with what the system knows of each connection's [`Transmission`],
+    /// if the connector can tell. That takes some microseconds per connection, in the caller's
+    /// thread and outside the pool's lock.
     pub fn detailed_snapshot(&self) -> Snapshot {
         let mut snapshot = self.snapshot();
-        let ends: Vec<_> = snapshot.connections.iter().map(|one| one.ends.clone()).collect();
+        let ends: Vec<_> = snapshot
+            .connections
+            .iter()
+            .map(|one| one.ends.clone())
+            .collect();
         let known = self.lender().connector.transmissions(&ends);
         for (connection, transmission) in snapshot.connections.iter_mut().zip(known) {
             connection.transmission = transmission;
@@ -428,7 +457,10 @@ impl<C: Connector> Pool<C> {
 
     /// Whether the pool has been closed, or has lost its runtime.
     pub fn is_closed(&self) -> bool {
-        matches!(self.lender().lock().phase(), Phase::Closed | Phase::RuntimeEnded)
+        matches!(
+            self.lender().lock().phase(),
+            Phase::Closed | Phase::RuntimeEnded
+        )
     }
 }
 

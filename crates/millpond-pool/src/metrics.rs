@@ -1,11 +1,11 @@
-//! What a pool tells the `metrics` facade. Handles are registered when the pool is built, so recording allocates nothing.
-//! Names and units are documented in the parent module.
+//! What a pool tells the `metrics` facade. Handles are registered when the pool is built, so
+//! recording allocates nothing. Names and units are documented in the parent module.
 
 use std::time::Duration;
 
 use ::metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
 };
 
 use super::{
@@ -120,8 +120,14 @@ impl Counts {
 
 fn describe() {
     describe_gauge!("millpond_pool_connections", "Connections by state");
-    describe_gauge!("millpond_pool_waiting", "Callers that wait for a connection");
-    describe_gauge!("millpond_pool_max_size", "The most connections there may be");
+    describe_gauge!(
+        "millpond_pool_waiting",
+        "Callers that wait for a connection"
+    );
+    describe_gauge!(
+        "millpond_pool_max_size",
+        "The most connections there may be"
+    );
     for (name, _) in Totals::default().named() {
         describe_counter!(
             format!("millpond_pool_{name}_total"),
@@ -143,5 +149,8 @@ fn describe() {
         ::metrics::Unit::Seconds,
         "How long dials took"
     );
-    describe_counter!("millpond_pool_evicted_total", "Connections evicted, by reason");
+    describe_counter!(
+        "millpond_pool_evicted_total",
+        "Connections evicted, by reason"
+    );
 }

@@ -1,4 +1,5 @@
-//! The runtime that a pool lives on: where its tasks are spawned, who can stop them, and how upkeep is woken.
+//! The runtime that a pool lives on: where its tasks are spawned, who can stop them, and how upkeep
+//! is woken.
 
 use std::{
     future::Future,
@@ -22,7 +23,8 @@ pub struct Runtime {
     handle: tokio::runtime::Handle,
     /// It has no threads of its own.
     is_driven_by_callers: bool,
-    /// Dials and checks under way. Closers aren't here: they are bounded by `close_timeout`, and stopping them leaks nothing.
+    /// Dials and checks under way. Closers aren't here: they are bounded by `close_timeout`, and
+    /// stopping them leaks nothing.
     stoppable: Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
@@ -37,19 +39,24 @@ impl Runtime {
         }
     }
 
-    /// Spawns a task that ends by itself soon. On a runtime that is shutting down it is dropped at once.
+    /// Spawns a task that ends by itself soon. On a runtime that is shutting down it is dropped at
+    /// once.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.handle.spawn(task));
     }
 
     /// Spawns a task that its owner stops.
-    pub fn spawn_owned(&self, task: impl Future<Output = ()> + Send + 'static) -> tokio::task::AbortHandle {
+    pub fn spawn_owned(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
         self.handle.spawn(task).abort_handle()
     }
 
     /// Spawns a task that [`Runtime::stop`] stops.
     pub(crate) fn spawn_stoppable(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the pool.
+        // Not under the lock: where the runtime is shutting down the task is dropped right here,
+        // and its drop tells the pool.
         let handle = self.handle.spawn(task).abort_handle();
         let mut stoppable = self.stoppable.lock();
         stoppable.retain(|task| !task.is_finished());
@@ -80,7 +87,8 @@ impl Runtime {
         tokio::runtime::Handle::try_current().unwrap_or_else(|_| self.handle.clone())
     }
 
-    /// A timer of the runtime in this context; where there is none, or it has no timers, of the pool's own, which has.
+    /// A timer of the runtime in this context; where there is none, or it has no timers, of the
+    /// pool's own, which has.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         let here = Runtime::is_here().then(|| timer(deadline)).flatten();
         here.unwrap_or_else(|| {
@@ -89,8 +97,8 @@ impl Runtime {
         })
     }
 
-    /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody blocks on a runtime
-    /// that has no threads of its own, and that may not be this caller's.
+    /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody
+    /// blocks on a runtime that has no threads of its own, and that may not be this caller's.
     #[inline]
     pub fn may_stand_still(&self) -> bool {
         self.is_driven_by_callers
@@ -98,7 +106,8 @@ impl Runtime {
     }
 }
 
-/// What wakes upkeep before its tick: a plan that changed, or an idle connection that has something to say.
+/// What wakes upkeep before its tick: a plan that changed, or an idle connection that has something
+/// to say.
 #[derive(Debug)]
 pub(crate) struct Bell {
     rung: Notify,
@@ -122,7 +131,8 @@ impl Bell {
         self.rung.notified().await;
     }
 
-    /// A connection has something to say. While others do that haven't been asked yet, upkeep has been rung for already.
+    /// A connection has something to say. While others do that haven't been asked yet, upkeep has
+    /// been rung for already.
     fn report(&self, at: u32, number: ConnectionNumber) {
         let mut spoke = self.spoke.lock();
         spoke.push((at, number));
@@ -160,8 +170,8 @@ impl Watch {
 
     /// A look begins: from here on it reports again.
     ///
-    /// What was called before this and went unreported has left its mark on the connection, and the look must see that: hence the ordering,
-    /// here and in the report.
+    /// What was called before this and went unreported has left its mark on the connection, and the
+    /// look must see that: hence the ordering, here and in the report.
     pub(crate) fn listen(&self) {
         self.reported.swap(false, Ordering::AcqRel);
     }
@@ -173,7 +183,8 @@ impl std::task::Wake for Watch {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // One report until the next look: a connection that is lent meanwhile may wake this as often as it likes.
+        // One report until the next look: a connection that is lent meanwhile may wake this as
+        // often as it likes.
         if !self.reported.swap(true, Ordering::AcqRel) {
             self.bell.report(self.at, self.number);
         }

@@ -12,8 +12,9 @@ use millpond_words::Ago;
 
 /// A pool at one instant.
 ///
-/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what to expect: fields are added
-/// without a new version, renamed or removed only with one. Times are in seconds.
+/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what
+/// to expect: fields are added without a new version, renamed or removed only with one. Times are
+/// in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -27,7 +28,10 @@ pub struct Snapshot {
     /// Nobody is served until it is resumed.
     pub paused: bool,
     /// Time since the pool was built.
-    #[cfg_attr(feature = "serde", serde(rename = "up_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "up_seconds", serialize_with = "seconds")
+    )]
     pub up: Duration,
     /// The setting, as last resized.
     pub max_size: u32,
@@ -45,7 +49,8 @@ pub struct Snapshot {
     pub closing: usize,
     /// Callers that wait.
     pub waiting: usize,
-    /// Bytes of the requests that wait, in the [snapshot](crate::client::Client::snapshot) of a pipelined client.
+    /// Bytes of the requests that wait, in the [snapshot](crate::client::Client::snapshot) of a
+    /// pipelined client.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub waiting_bytes: Option<usize>,
     /// Dials are failing, and none has been made good since.
@@ -82,7 +87,10 @@ pub enum Status {
 #[non_exhaustive]
 pub struct Failure {
     /// How long ago.
-    #[cfg_attr(feature = "serde", serde(rename = "ago_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "ago_seconds", serialize_with = "seconds")
+    )]
     pub ago: Duration,
     /// Why.
     pub cause: String,
@@ -138,7 +146,10 @@ pub struct ConnectionSnapshot {
     )]
     pub state_for: Duration,
     /// Time since its dial ended; while connecting, since it began.
-    #[cfg_attr(feature = "serde", serde(rename = "age_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "age_seconds", serialize_with = "seconds")
+    )]
     pub age: Duration,
     /// How often it has been lent.
     pub uses: u64,
@@ -168,17 +179,26 @@ pub struct EvictionSnapshot {
     /// Why.
     pub reason: Eviction,
     /// How long ago.
-    #[cfg_attr(feature = "serde", serde(rename = "ago_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "ago_seconds", serialize_with = "seconds")
+    )]
     pub ago: Duration,
     /// How old it was.
-    #[cfg_attr(feature = "serde", serde(rename = "age_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "age_seconds", serialize_with = "seconds")
+    )]
     pub age: Duration,
     /// How often it had been lent.
     pub uses: u64,
 }
 
 #[cfg(feature = "serde")]
-pub(super) fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: serde::Serializer>(
+    span: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(span.as_secs_f64())
 }
 
@@ -318,7 +338,12 @@ impl fmt::Display for Snapshot {
             self.waiting,
         )?;
         if let Some(failure) = self.last_failure.as_ref().filter(|_| self.failing) {
-            write!(f, "; last dial failed {}: {}", Ago(failure.ago), failure.cause)?;
+            write!(
+                f,
+                "; last dial failed {}: {}",
+                Ago(failure.ago),
+                failure.cause
+            )?;
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! The pure machine: which connection is where, who waits, and what has to be done next.
 //!
-//! It knows no sockets, no tasks and no clock. Every method is one transition: it is told what happened and at what
-//! time, changes the state, and leaves in [`Effects`] what the caller must do once it has released the lock. Time and randomness are
-//! passed in; connections, wakers and causes are carried without being looked at ([`Kinds`]), and are always handed back rather
-//! than dropped here, for dropping them may run foreign code.
+//! It knows no sockets, no tasks and no clock. Every method is one transition: it is told what
+//! happened and at what time, changes the state, and leaves in [`Effects`] what the caller must do
+//! once it has released the lock. Time and randomness are passed in; connections, wakers and causes
+//! are carried without being looked at ([`Kinds`]), and are always handed back rather than dropped
+//! here, for dropping them may run foreign code.
 //!
-//! A connection's stages (`granted` is counted as active: it is somebody's, who hasn't come for it yet):
+//! A connection's stages (`granted` is counted as active: it is somebody's, who hasn't come for it
+//! yet):
 //!
 //! ```text
 //!                dial ok, nobody waits                acquire
@@ -27,10 +29,12 @@
 //! The invariants, held after every transition and checked there by every test (`check.rs`):
 //!
 //! 1. A dial starts only while connecting + idle + checking + active + closing < `max_size`.
-//! 2. If somebody in line could be served, nothing is idle (one that needs a probe may be, while as many checks run as wait).
-//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once, one while failing. One exception, within
-//!    1 and `max_connecting`: while an outage's grace lasts and somebody waits, another starts beside those that have given no answer for
-//!    a fifth of the grace, and at its end beside any that began before.
+//! 2. If somebody in line could be served, nothing is idle (one that needs a probe may be, while as
+//!    many checks run as wait).
+//! 3. A dial starts only for a waiter in line or for `min_idle`; at most `max_connecting` at once,
+//!    one while failing. One exception, within 1 and `max_connecting`: while an outage's grace
+//!    lasts and somebody waits, another starts beside those that have given no answer for a fifth
+//!    of the grace, and at its end beside any that began before.
 //! 4. Every connection has exactly one owner: the machine, or whoever holds the [`Place`].
 //! 5. After close no dial starts, nothing is idle, and whatever arrives late is closed.
 //! 6. Only a clean release, a passed check or a finished dial makes a connection idle.
@@ -69,18 +73,19 @@ use super::{
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Upkeep's step while somebody waits: as late may a deadline be that was asked for without a look at the clock.
+/// Upkeep's step while somebody waits: as late may a deadline be that was asked for without a look
+/// at the clock.
 pub(crate) const WAITING_TICK: Duration = Duration::from_millis(25);
 
-/// How long a grant may lie without being picked up, from when somebody who knows the time has come by: upkeep comes within as long
-/// again. A running task picks it up within microseconds.
+/// How long a grant may lie without being picked up, from when somebody who knows the time has come
+/// by: upkeep comes within as long again. A running task picks it up within microseconds.
 pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 
 /// The generation of a connection that was retired by itself: the pool's is never this.
 const NO_GENERATION: u32 = u32::MAX;
 
-/// So many connections dropped without a word, and at least half of all that came back, are no cancelled
-/// calls any more.
+/// So many connections dropped without a word, and at least half of all that came back, are no
+/// cancelled calls any more.
 const UNRELEASED_IS_A_HABIT: u64 = 8;
 
 /// How many evictions are remembered.
@@ -103,7 +108,8 @@ pub(crate) trait DialCause: From<Eviction> + std::fmt::Debug {
     fn refused(&self) -> bool;
 }
 
-/// Whether a lent connection carries one exchange at a time for one caller, or is held on purpose for many.
+/// Whether a lent connection carries one exchange at a time for one caller, or is held on purpose
+/// for many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lease {
     Exclusive,
@@ -163,7 +169,8 @@ pub(crate) struct State<K: Kinds> {
     outage: Outage<K::Cause>,
     /// As long a drain waits for the answers of those who were last called.
     answers_until: Moment,
-    /// Nobody is called before this: those who were called last may still answer, and each who does gives the others more time.
+    /// Nobody is called before this: those who were called last may still answer, and each who
+    /// does gives the others more time.
     next_call: Moment,
     /// The latest time that anybody told: the coarse clock.
     now: Moment,
@@ -210,7 +217,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    // ---- callers ------------------------------------------------------------------------------------------------
+    // ---- callers
+    // ------------------------------------------------------------------------------------------------
 
     /// A caller wants a connection now. Uses the coarse clock.
     pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
@@ -239,9 +247,14 @@ impl<K: Kinds> State<K> {
         Attempt::MustWait
     }
 
-    /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there and fit.
+    /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there
+    /// and fit.
     #[inline]
-    pub(crate) fn lend_at_once(&mut self, tag: K::Tag, lease: Lease) -> Option<(Place, K::Connection)> {
+    pub(crate) fn lend_at_once(
+        &mut self,
+        tag: K::Tag,
+        lease: Lease,
+    ) -> Option<(Place, K::Connection)> {
         if self.phase != Phase::Open || self.paused {
             return None;
         }
@@ -252,7 +265,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// A caller has found nothing and gets in line; `seniority` is that of one who was given an unfit connection.
+    /// A caller has found nothing and gets in line; `seniority` is that of one who was given an
+    /// unfit connection.
     #[inline]
     pub(crate) fn wait(
         &mut self,
@@ -311,8 +325,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// A waiter looks whether it has been answered, and gets back in line if it was parked. `now` decides about its own
-    /// deadline. From here on `waker` is the one to call.
+    /// A waiter looks whether it has been answered, and gets back in line if it was parked. `now`
+    /// decides about its own deadline. From here on `waker` is the one to call.
     pub(crate) fn poll(
         &mut self,
         ticket: Ticket,
@@ -342,11 +356,13 @@ impl<K: Kinds> State<K> {
             }
             return Polled::Refused(Refusal::TimedOut);
         }
-        fx.wakers_to_drop.extend(self.waiters.rewake(&ticket, waker));
+        fx.wakers_to_drop
+            .extend(self.waiters.rewake(&ticket, waker));
         Polled::Waiting(ticket)
     }
 
-    /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused goes on.
+    /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused
+    /// goes on.
     #[inline]
     pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
@@ -364,7 +380,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    // ---- borrowers ----------------------------------------------------------------------------------------------
+    // ---- borrowers
+    // ----------------------------------------------------------------------------------------------
 
     /// A clean connection comes back. The coarse clock ([`State::now`]) will do.
     pub(crate) fn release(
@@ -395,8 +412,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// A connection comes back that must be reset before it serves again; the caller starts the reset with it and the place
-    /// that this returns, unless the connection had to go.
+    /// A connection comes back that must be reset before it serves again; the caller starts the
+    /// reset with it and the place that this returns, unless the connection had to go.
     pub(crate) fn release_to_reset(
         &mut self,
         place: Place,
@@ -412,7 +429,8 @@ impl<K: Kinds> State<K> {
             self.settle(fx);
             return None;
         }
-        self.slots.shift(at, Stage::Checking(Checking::Reset), self.now);
+        self.slots
+            .shift(at, Stage::Checking(Checking::Reset), self.now);
         Some((place, connection))
     }
 
@@ -432,11 +450,11 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower didn't say
-    /// that its exchange is complete.
+    /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower
+    /// didn't say that its exchange is complete.
     ///
-    /// The first time that this is evidently how the pool is used, and no call that was cancelled now and
-    /// then, the answer says so.
+    /// The first time that this is evidently how the pool is used, and no call that was cancelled
+    /// now and then, the answer says so.
     #[must_use]
     pub(crate) fn drop_unreleased(
         &mut self,
@@ -450,10 +468,19 @@ impl<K: Kinds> State<K> {
             Stage::Active { tag, .. } => Some(tag),
             _ => None,
         };
-        self.discard(place, connection, Eviction::UnfinishedExchange, now, random, fx);
+        self.discard(
+            place,
+            connection,
+            Eviction::UnfinishedExchange,
+            now,
+            random,
+            fx,
+        );
         self.totals.unreleased += 1;
         let Totals {
-            unreleased, released, ..
+            unreleased,
+            released,
+            ..
         } = self.totals;
         let is_a_habit = unreleased >= UNRELEASED_IS_A_HABIT && unreleased >= released.div_ceil(2);
         if !is_a_habit || std::mem::replace(&mut self.told_of_unreleased, true) {
@@ -466,8 +493,9 @@ impl<K: Kinds> State<K> {
         })
     }
 
-    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had it. The endpoint is blamed for one
-    /// that never served, whatever the reason, or a connector that refuses all it opens would be asked to without end.
+    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had
+    /// it. The endpoint is blamed for one that never served, whatever the reason, or a
+    /// connector that refuses all it opens would be asked to without end.
     pub(crate) fn reject(
         &mut self,
         place: Place,
@@ -499,7 +527,8 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    // ---- the pool's own work ------------------------------------------------------------------------------------
+    // ---- the pool's own work
+    // ------------------------------------------------------------------------------------
 
     /// A dial has ended.
     pub(crate) fn dial_finished(
@@ -534,7 +563,8 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// A dial was dropped before it ended (its runtime is ending, or the pool closed): nobody's failure.
+    /// A dial was dropped before it ended (its runtime is ending, or the pool closed): nobody's
+    /// failure.
     pub(crate) fn dial_abandoned(&mut self, place: Place, fx: &mut Effects<K>) {
         self.totals.dials_abandoned += 1;
         self.vacate(place.index(), fx);
@@ -563,7 +593,8 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// A lent connection has served, though it isn't given back yet: what ends it from now on is no failed dial.
+    /// A lent connection has served, though it isn't given back yet: what ends it from now on is no
+    /// failed dial.
     pub(crate) fn served(&mut self, place: &Place, fx: &mut Effects<K>) {
         if self.prove(place.index(), fx) {
             self.settle(fx);
@@ -577,9 +608,11 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    // ---- verbs --------------------------------------------------------------------------------------------------
+    // ---- verbs
+    // --------------------------------------------------------------------------------------------------
 
-    /// Closes what is idle or granted, refuses who waits; what is lent or under way is closed when it comes back.
+    /// Closes what is idle or granted, refuses who waits; what is lent or under way is closed when
+    /// it comes back.
     pub(crate) fn close(&mut self, phase: Phase, fx: &mut Effects<K>) {
         debug_assert!(matches!(phase, Phase::Closed | Phase::RuntimeEnded));
         if phase == Phase::RuntimeEnded && !self.runtime_ended {
@@ -614,7 +647,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// Replaces every connection there is: idle ones now, lent ones when they come back, dials under way when they end.
+    /// Replaces every connection there is: idle ones now, lent ones when they come back, dials
+    /// under way when they end.
     pub(crate) fn retire(&mut self, fx: &mut Effects<K>) {
         self.generation += 1;
         self.evict_all_idle(Eviction::Retired, fx);
@@ -658,7 +692,8 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    // ---- what can be read ---------------------------------------------------------------------------------------
+    // ---- what can be read
+    // ---------------------------------------------------------------------------------------
 
     pub(crate) fn config(&self) -> &Config {
         &self.config

@@ -1,7 +1,8 @@
 //! The one lock, and the atomic that goes with it, so that loom can stand in for them.
 //!
-//! parking_lot's, because it was measured faster than std's where two threads are at it (two tasks in parallel: 0.30 to 0.40 of
-//! deadpool's time against 0.54 to 0.65, in three interleaved pairs of runs on two busy cores), and no slower alone.
+//! parking_lot's, because it was measured faster than std's where two threads are at it (two tasks
+//! in parallel: 0.30 to 0.40 of deadpool's time against 0.54 to 0.65, in three interleaved pairs of
+//! runs on two busy cores), and no slower alone.
 
 #[cfg(millpond_loom)]
 use loom::sync as imp;
@@ -35,7 +36,9 @@ impl<T> Mutex<T> {
     /// Under loom.
     #[cfg(millpond_loom)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The guard, unless somebody else has it.

@@ -20,8 +20,14 @@ use super::{
 /// Runs until the pool is closed and empty, or gone. It holds no pool alive.
 ///
 /// The watchdog is there before the first poll: a runtime may end without ever having run.
-pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> impl Future<Output = ()> + Send {
-    let watchdog = EndsWithRuntime { lender, ended: false };
+pub(crate) fn run<C: Connector>(
+    lender: Weak<Lender<C>>,
+    bell: Arc<Bell>,
+) -> impl Future<Output = ()> + Send {
+    let watchdog = EndsWithRuntime {
+        lender,
+        ended: false,
+    };
     async move {
         let mut watchdog = watchdog;
         while let Some(lender) = watchdog.lender.upgrade() {
@@ -31,15 +37,17 @@ pub(crate) fn run<C: Connector>(lender: Weak<Lender<C>>, bell: Arc<Bell>) -> imp
             drop(lender);
             // Either way it is time to look.
             let _ = timeout_at(wake_at, bell.rung()).await;
-            // A connection that reports something at every look must not keep the others on this thread from running.
+            // A connection that reports something at every look must not keep the others on this
+            // thread from running.
             tokio::task::coop::consume_budget().await;
         }
         watchdog.ended = true;
     }
 }
 
-/// How many idle connections are out at once to be looked at: a turn of the lock to take so many out and one to put them back, and for a
-/// caller who finds nothing idle because of that a wait of some microseconds for each.
+/// How many idle connections are out at once to be looked at: a turn of the lock to take so many
+/// out and one to put them back, and for a caller who finds nothing idle because of that a wait of
+/// some microseconds for each.
 const LOOKS_TOGETHER: usize = 16;
 
 /// After how many of those others on this thread get their turn.
@@ -60,7 +68,8 @@ async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
         looks.breathe().await;
     }
     let mut last = None;
-    // Those that are out have left their list: the next one behind the last that went back is always one of the others.
+    // Those that are out have left their list: the next one behind the last that went back is
+    // always one of the others.
     while let Some(latest) = looks.some(|state| state.look_at_unwatched(last)) {
         last = Some(latest);
         looks.breathe().await;
@@ -86,7 +95,8 @@ struct Looks<'l, C: Connector> {
 }
 
 impl<C: Connector> Looks<'_, C> {
-    /// Takes some out, lets the connector look at them, and puts them back; says which was the last, if there was any.
+    /// Takes some out, lets the connector look at them, and puts them back; says which was the
+    /// last, if there was any.
     fn some(
         &mut self,
         mut next: impl FnMut(&mut State<Pooled<C>>) -> Option<Look<Pooled<C>>>,
@@ -129,12 +139,16 @@ impl<C: Connector> Looks<'_, C> {
 }
 
 /// Lets the connector look at one.
-fn judge<C: Connector>(lender: &Arc<Lender<C>>, look: &mut Look<Pooled<C>>) -> Result<(), Eviction> {
+fn judge<C: Connector>(
+    lender: &Arc<Lender<C>>,
+    look: &mut Look<Pooled<C>>,
+) -> Result<(), Eviction> {
     let (at, number) = (look.index(), look.number);
     let connection = &mut look.connection;
     let waker = connection.listen(|| Watch::new(&lender.bell, at, number));
     let mut cx = Context::from_waker(&waker);
-    // Not on this task's budget, which all of a round's looks would share: to a connector its end looks like a socket that isn't ready.
+    // Not on this task's budget, which all of a round's looks would share: to a connector its end
+    // looks like a socket that isn't ready.
     let look_at_it = poll_fn(|cx| lender.connector.poll_idle(connection, cx));
     let look_at_it = pin!(tokio::task::coop::unconstrained(look_at_it));
     let seen = catch_unwind(AssertUnwindSafe(|| look_at_it.poll(&mut cx)));
@@ -145,7 +159,8 @@ fn judge<C: Connector>(lender: &Arc<Lender<C>>, look: &mut Look<Pooled<C>>) -> R
     }
 }
 
-/// When upkeep is dropped before its end its runtime is ending, and with it all that dials: callers must be told.
+/// When upkeep is dropped before its end its runtime is ending, and with it all that dials: callers
+/// must be told.
 struct EndsWithRuntime<C: Connector> {
     lender: Weak<Lender<C>>,
     ended: bool,

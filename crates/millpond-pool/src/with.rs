@@ -1,16 +1,16 @@
-//! One exchange on a lent connection, as a closure: what becomes of the connection follows from how the
-//! closure ends.
+//! One exchange on a lent connection, as a closure: what becomes of the connection follows from how
+//! the closure ends.
 
 use std::future::Future;
 
 use super::{Acquire, Connection, Connector, Eviction, Pool, WithError};
 
 impl<C: Connector> Pool<C> {
-    /// Runs one exchange on a connection: it is released when `exchange` succeeds, and discarded when it
-    /// fails, panics, or is dropped before it has ended.
+    /// Runs one exchange on a connection: it is released when `exchange` succeeds, and discarded
+    /// when it fails, panics, or is dropped before it has ended.
     ///
-    /// Every error closes the connection, "row not found" included, since the pool can't know which of them
-    /// leave a reply unread; [`with_clean_errors`](Pool::with_clean_errors) is told.
+    /// Every error closes the connection, "row not found" included, since the pool can't know which
+    /// of them leave a reply unread; [`with_clean_errors`](Pool::with_clean_errors) is told.
     ///
     /// ```
     /// # use millpond_pool::{Pool, connect_with};
@@ -30,12 +30,13 @@ impl<C: Connector> Pool<C> {
     ///
     /// # Errors
     ///
-    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the closure's own
-    /// error.
+    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the
+    /// closure's own error.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while the exchange runs, its connection is closed ([`Eviction::UnfinishedExchange`]).
+    /// Dropped while the exchange runs, its connection is closed
+    /// ([`Eviction::UnfinishedExchange`]).
     #[track_caller]
     pub fn with<'p, R, E, F>(
         &'p self,
@@ -47,14 +48,16 @@ impl<C: Connector> Pool<C> {
         run(self.acquire(), |_: &E| false, exchange)
     }
 
-    /// As [`with`](Pool::with), for exchanges some of whose errors leave the connection clean: it is released
-    /// when `exchange` succeeds, and also when it fails with an error for which `is_clean` is true.
+    /// As [`with`](Pool::with), for exchanges some of whose errors leave the connection clean: it
+    /// is released when `exchange` succeeds, and also when it fails with an error for which
+    /// `is_clean` is true.
     ///
-    /// An error is clean when **the whole reply has been read**, and the connection is as it was before: the
-    /// server's answer is itself the error ("row not found", "duplicate key", an error reply), or nothing was
-    /// sent at all (the request didn't pass validation). Errors of reading and writing are never clean, nor
-    /// are timeouts and replies that couldn't be parsed: something of the reply may still be on its way. When
-    /// in doubt it isn't clean; that costs a dial, and the other mistake gives somebody a wrong reply.
+    /// An error is clean when **the whole reply has been read**, and the connection is as it was
+    /// before: the server's answer is itself the error ("row not found", "duplicate key", an
+    /// error reply), or nothing was sent at all (the request didn't pass validation). Errors of
+    /// reading and writing are never clean, nor are timeouts and replies that couldn't be
+    /// parsed: something of the reply may still be on its way. When in doubt it isn't clean;
+    /// that costs a dial, and the other mistake gives somebody a wrong reply.
     ///
     /// ```
     /// # use millpond_pool::{Eviction, Pool, WithError, connect_with};
@@ -87,8 +90,8 @@ impl<C: Connector> Pool<C> {
     ///
     /// # Errors
     ///
-    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the closure's own
-    /// error, clean or not.
+    /// [`WithError::Acquire`] when there was no connection, [`WithError::Exchange`] with the
+    /// closure's own error, clean or not.
     ///
     /// # Panics
     ///
@@ -96,7 +99,8 @@ impl<C: Connector> Pool<C> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped while the exchange runs, its connection is closed ([`Eviction::UnfinishedExchange`]).
+    /// Dropped while the exchange runs, its connection is closed
+    /// ([`Eviction::UnfinishedExchange`]).
     #[track_caller]
     pub fn with_clean_errors<'p, R, E, J, F>(
         &'p self,

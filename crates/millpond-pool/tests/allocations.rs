@@ -1,8 +1,9 @@
-//! In steady state an acquire and its release allocate nothing: neither when something is idle, nor when callers wait, are handed a
-//! connection, and cancel. One test, alone in its process, for the count is of the whole process.
+//! In steady state an acquire and its release allocate nothing: neither when something is idle, nor
+//! when callers wait, are handed a connection, and cancel. One test, alone in its process, for the
+//! count is of the whole process.
 //!
-//! Measured on a runtime of one thread, where the count is exact. The code is the same on several; only tokio's own scheduler may allocate
-//! there when its queues grow.
+//! Measured on a runtime of one thread, where the count is exact. The code is the same on several;
+//! only tokio's own scheduler may allocate there when its queues grow.
 
 mod common;
 
@@ -31,7 +32,8 @@ fn uncontended(pool: &Pool<Scripted>) {
     drop(pool.try_acquire().unwrap());
 }
 
-/// Two wait for the one connection: the first is handed it, and cancels; the second picks it up. A third gives up in line.
+/// Two wait for the one connection: the first is handed it, and cancels; the second picks it up. A
+/// third gives up in line.
 fn contended(pool: &Pool<Scripted>) {
     let mut cx = Context::from_waker(Waker::noop());
     let lent = pool.try_acquire().unwrap();

@@ -1,7 +1,8 @@
-//! A connection that is lent for too long is warned of through `tracing`, once, with the place that acquired it.
+//! A connection that is lent for too long is warned of through `tracing`, once, with the place that
+//! acquired it.
 //!
-//! The only test of its process: `tracing` caches for all threads who is interested in an event, as seen by whichever thread meets it
-//! first, and other tests' threads hear nothing.
+//! The only test of its process: `tracing` caches for all threads who is interested in an event, as
+//! seen by whichever thread meets it first, and other tests' threads hear nothing.
 
 mod common;
 mod warnings;

@@ -1,4 +1,5 @@
-//! What the log tells of an outage: that it began, how it goes on, and that it is over. The only test of its process.
+//! What the log tells of an outage: that it began, how it goes on, and that it is over. The only
+//! test of its process.
 
 mod common;
 mod warnings;
@@ -26,9 +27,13 @@ fn an_outage_is_told_once_summed_up_ever_more_rarely_and_its_end_is_told() {
         sleep(300 * SECOND).await;
         let failed = pool.snapshot().totals.dials_failed;
         let told = heard.heard();
-        // By the first failure after 10 s, and each time after three times as long: at the soonest after 30, 90 and 270 s.
+        // By the first failure after 10 s, and each time after three times as long: at the soonest
+        // after 30, 90 and 270 s.
         let sums = told.len() - 1;
-        assert!((3..=4).contains(&sums), "{failed} dials have failed: {told:#?}");
+        assert!(
+            (3..=4).contains(&sums),
+            "{failed} dials have failed: {told:#?}"
+        );
         assert!(failed > 50, "{failed}");
         for sum in &told[1..] {
             assert!(

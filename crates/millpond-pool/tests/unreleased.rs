@@ -1,5 +1,5 @@
-//! Who drops connections after use, as other pools want it, is told once per pool, with the place and the
-//! cure.
+//! Who drops connections after use, as other pools want it, is told once per pool, with the place
+//! and the cure.
 //!
 //! The only test of its process: see `warnings`.
 
@@ -33,7 +33,11 @@ async fn who_merely_drops_connections_after_use_is_told_once() {
         let mut lent = dropping.acquire().await.expect("a connection");
         lent.push(nth);
         drop(lent);
-        assert_eq!(warnings.heard().len(), usize::from(nth >= 8), "{nth} dropped");
+        assert_eq!(
+            warnings.heard().len(),
+            usize::from(nth >= 8),
+            "{nth} dropped"
+        );
     }
     let line = line!() - 5;
     let heard = warnings.heard();
@@ -74,14 +78,17 @@ async fn who_merely_drops_connections_after_use_is_told_once() {
             panic!("as the test wants it");
         });
         std::panic::catch_unwind(panics).expect_err("it panics");
-        let failed = otherwise.with(async |_| Err::<(), _>("no such table")).await;
+        let failed = otherwise
+            .with(async |_| Err::<(), _>("no such table"))
+            .await;
         failed.expect_err("it fails");
         let mut unfinished = Box::pin(otherwise.with(async |lent| {
             lent.push(1);
             std::future::pending::<Result<(), io::Error>>().await
         }));
-        let polled =
-            std::future::poll_fn(|cx| std::task::Poll::Ready(unfinished.as_mut().poll(cx).is_pending()));
+        let polled = std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(unfinished.as_mut().poll(cx).is_pending())
+        });
         assert!(polled.await);
         drop(unfinished);
         drop(otherwise.acquire().await.expect("a connection"));

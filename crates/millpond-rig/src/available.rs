@@ -1,4 +1,5 @@
-//! Whether the rig can be made here, and if not, what exactly is missing. Decides it by making one and throwing it away.
+//! Whether the rig can be made here, and if not, what exactly is missing. Decides it by making one
+//! and throwing it away.
 
 use std::{fmt, path::Path, process::Command, sync::OnceLock};
 
@@ -128,7 +129,8 @@ fn find_right() -> Result<Right, Unavailable> {
     }
     let as_user = || try_out(Right::UserNamespace).map(|()| Right::UserNamespace);
     if nix::unistd::geteuid().is_root() {
-        // A container's root may lack root's rights, and yet be allowed a user namespace. If not, what root lacks is the news.
+        // A container's root may lack root's rights, and yet be allowed a user namespace. If not,
+        // what root lacks is the news.
         try_out(Right::Root)
             .map(|()| Right::Root)
             .or_else(|why| as_user().map_err(|_| why))

@@ -25,7 +25,9 @@ pub enum Error {
         said: String,
     },
     /// The rig was about to be made in a network that is in use.
-    #[error("this network namespace isn't new, it has addresses: {addresses:?}; nothing was changed")]
+    #[error(
+        "this network namespace isn't new, it has addresses: {addresses:?}; nothing was changed"
+    )]
     NotNew {
         /// What has addresses.
         addresses: String,

@@ -1,5 +1,6 @@
-//! What can go wrong on the wire: packets that vanish, ports that refuse, the wire itself cut, connections destroyed. And what can be seen of
-//! it: which connections are there, how many dials came.
+//! What can go wrong on the wire: packets that vanish, ports that refuse, the wire itself cut,
+//! connections destroyed. And what can be seen of it: which connections are there, how many dials
+//! came.
 
 use std::{
     fmt::Write as _,
@@ -11,7 +12,8 @@ use crate::{Error, Flow, Rig, Side};
 /// Only the first packet of a dial.
 const SYN: &str = "tcp flags & (fin|syn|rst|ack) == syn";
 
-/// Counts the dials that arrive at an address of the server side, also those whose SYN is then dropped or refused.
+/// Counts the dials that arrive at an address of the server side, also those whose SYN is then
+/// dropped or refused.
 #[derive(Debug)]
 pub struct SynCounter {
     number: u32,
@@ -22,18 +24,23 @@ pub struct SynCounter {
 pub struct Syns {
     /// How many SYNs, retransmitted ones included.
     pub packets: u64,
-    /// From how many different ports of the client: the number of dials, as long as none uses another's port again.
+    /// From how many different ports of the client: the number of dials, as long as none uses
+    /// another's port again.
     pub ports: u64,
 }
 
 impl Rig {
-    /// From now on SYNs to this address of the server side vanish. Connections that exist are left alone.
+    /// From now on SYNs to this address of the server side vanish. Connections that exist are left
+    /// alone.
     ///
     /// # Errors
     ///
     /// If nft fails.
     pub fn lose_syns(&self, to: SocketAddr) -> Result<(), Error> {
-        Side::Server.nft(&format!("add rule inet rig input {} {SYN} drop", toward(to)))
+        Side::Server.nft(&format!(
+            "add rule inet rig input {} {SYN} drop",
+            toward(to)
+        ))
     }
 
     /// From now on everything to and from this address of the server side vanishes.
@@ -46,7 +53,8 @@ impl Rig {
         Side::Client.nft(&format!("add rule inet rig input {} drop", from(of)))
     }
 
-    /// From now on the packets of these connections vanish, both ways, as when a middlebox has forgotten them; new connections work.
+    /// From now on the packets of these connections vanish, both ways, as when a middlebox has
+    /// forgotten them; new connections work.
     ///
     /// # Errors
     ///
@@ -82,7 +90,8 @@ impl Rig {
         ))
     }
 
-    /// Ends all of these faults, and whatever else was added to the chains `input` and `output` of either side.
+    /// Ends all of these faults, and whatever else was added to the chains `input` and `output` of
+    /// either side.
     ///
     /// # Errors
     ///
@@ -152,8 +161,9 @@ impl Rig {
             .collect()
     }
 
-    /// Destroys the connections to this address on one side, as `ss -K` does: their owner there is told that they were aborted, and the
-    /// peer gets a reset. The kernel must have been built with `CONFIG_INET_DIAG_DESTROY`.
+    /// Destroys the connections to this address on one side, as `ss -K` does: their owner there is
+    /// told that they were aborted, and the peer gets a reset. The kernel must have been built
+    /// with `CONFIG_INET_DIAG_DESTROY`.
     ///
     /// # Errors
     ///

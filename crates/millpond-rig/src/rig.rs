@@ -1,4 +1,5 @@
-//! The rig: makes the server side, the wire and the private `/etc/hosts`, and starts servers. What can go wrong on the wire is next door, in `faults`.
+//! The rig: makes the server side, the wire and the private `/etc/hosts`, and starts servers. What
+//! can go wrong on the wire is next door, in `faults`.
 
 use std::{
     cell::Cell,
@@ -29,7 +30,8 @@ pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 const HOSTS: &str = "/run/rig-hosts";
 const NSSWITCH: &str = "/run/rig-nsswitch.conf";
 
-/// What is there before a scene begins. The chain `counting` comes before those in which packets are dropped.
+/// What is there before a scene begins. The chain `counting` comes before those in which packets
+/// are dropped.
 const TABLE: &str = "
 table inet rig {
     chain counting { type filter hook input priority -10; }
@@ -72,7 +74,8 @@ impl Rig {
         for (side, prefix, link, v4, v6) in sides {
             ip(&format!("{prefix}address add {v4}/24 dev {link}"))?;
             if ipv6 {
-                // It must outlive a cut of the wire, as the other one does; and nobody else could have the link's own address.
+                // It must outlive a cut of the wire, as the other one does; and nobody else could
+                // have the link's own address.
                 side.sysctl(&format!("net.ipv6.conf.{link}.keep_addr_on_down"), "1")?;
                 side.sysctl(&format!("net.ipv6.conf.{link}.accept_dad"), "0")?;
                 ip(&format!("{prefix}address add {v6}/64 dev {link} nodad"))?;
@@ -95,7 +98,8 @@ impl Rig {
         Ok(rig)
     }
 
-    /// Starts a server that the scene knows, in the server side, and waits until it is ready. Most servers' first argument is their address.
+    /// Starts a server that the scene knows, in the server side, and waits until it is ready. Most
+    /// servers' first argument is their address.
     ///
     /// # Errors
     ///
@@ -125,10 +129,13 @@ impl Rig {
         };
         let address = format!("{address}/{prefix}");
         let arguments = ["address", "add", &address, "dev", "server0"];
-        Side::Server.run("ip", &[&arguments, flags].concat()).map(drop)
+        Side::Server
+            .run("ip", &[&arguments, flags].concat())
+            .map(drop)
     }
 
-    /// What names resolve to from now on, beside `localhost`: nothing else is asked, no DNS. A name may occur several times.
+    /// What names resolve to from now on, beside `localhost`: nothing else is asked, no DNS. A name
+    /// may occur several times.
     ///
     /// # Errors
     ///
@@ -162,8 +169,8 @@ impl Rig {
     }
 }
 
-/// A new namespace has no addresses, not even the loopback's; a machine's network has. This is the second lock on that door: the first
-/// compares the namespaces' names before a scene begins.
+/// A new namespace has no addresses, not even the loopback's; a machine's network has. This is the
+/// second lock on that door: the first compares the namespaces' names before a scene begins.
 fn refuse_a_network_in_use() -> Result<(), Error> {
     let addresses = Side::Client.run("ip", &["-brief", "address", "show"])?;
     match addresses.contains('/') {
@@ -172,7 +179,8 @@ fn refuse_a_network_in_use() -> Result<(), Error> {
     }
 }
 
-/// Waits until a dial is answered, be it by a refusal: the kernel takes up to a second to notice that a new wire carries.
+/// Waits until a dial is answered, be it by a refusal: the kernel takes up to a second to notice
+/// that a new wire carries.
 fn await_the_wire(to: IpAddr) -> Result<(), Error> {
     const DISCARD: u16 = 9; // the port of a service that nobody runs any more
     let start = Instant::now();

@@ -1,5 +1,6 @@
-//! Which of its parts this process plays: the program that somebody started, the scene, or one of the scene's servers. The environment says so,
-//! and is believed only if the namespaces agree: the machine's own network must never be mistaken for the rig's.
+//! Which of its parts this process plays: the program that somebody started, the scene, or one of
+//! the scene's servers. The environment says so, and is believed only if the namespaces agree: the
+//! machine's own network must never be mistaken for the rig's.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
@@ -21,7 +22,10 @@ pub(crate) enum Role {
     /// The scene itself, in the client side.
     Scene,
     /// One of its servers.
-    Server { name: String, arguments: Vec<String> },
+    Server {
+        name: String,
+        arguments: Vec<String>,
+    },
 }
 
 impl Role {
@@ -29,7 +33,8 @@ impl Role {
     ///
     /// # Panics
     ///
-    /// If the environment says that this is the inside of a rig, and it isn't, or that of another scene.
+    /// If the environment says that this is the inside of a rig, and it isn't, or that of another
+    /// scene.
     pub(crate) fn of_this_process(scene: &str) -> Role {
         let Ok(role) = env::var(ROLE) else {
             return Role::Outside;
@@ -42,7 +47,8 @@ impl Role {
         let outside = env::var(OUTSIDE).unwrap_or_default();
         let here = namespaces().expect("/proc shows a process its namespaces");
         let (outside, here) = (outside.split(' '), here.split(' '));
-        let differ = outside.clone().count() == 2 && outside.zip(here).all(|(there, here)| there != here);
+        let differ =
+            outside.clone().count() == 2 && outside.zip(here).all(|(there, here)| there != here);
         assert!(
             differ,
             "{ROLE} is set, but these aren't namespaces of a rig's own; unset {ROLE}"

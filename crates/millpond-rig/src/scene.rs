@@ -1,5 +1,6 @@
-//! A scene: a function that runs in the namespaces made for it. Owns how a program becomes its own scene and its own servers, and what
-//! is heard of them outside; refuses to run anything of a scene on the machine's own network.
+//! A scene: a function that runs in the namespaces made for it. Owns how a program becomes its own
+//! scene and its own servers, and what is heard of them outside; refuses to run anything of a scene
+//! on the machine's own network.
 
 use std::{
     env, fmt,
@@ -28,8 +29,9 @@ pub(crate) type Serve = fn(Console) -> Result;
 
 /// Something that runs in namespaces of its own.
 ///
-/// The process that reaches [`play`](Scene::play) or [`check`](Scene::check) first runs itself again, with other namespaces; so whatever precedes
-/// it in the program runs twice, and once more per server. Keep that little.
+/// The process that reaches [`play`](Scene::play) or [`check`](Scene::check) first runs itself
+/// again, with other namespaces; so whatever precedes it in the program runs twice, and once more
+/// per server. Keep that little.
 #[derive(Debug)]
 #[must_use]
 pub struct Scene {
@@ -91,7 +93,8 @@ pub enum Failure {
 }
 
 impl Scene {
-    /// The scene of a `#[test]`, which is named by its whole path within its test binary: `tests::a_wire_is_cut`.
+    /// The scene of a `#[test]`, which is named by its whole path within its test binary:
+    /// `tests::a_wire_is_cut`.
     pub fn of_test(path: &str) -> Scene {
         let arguments = [
             "--exact",
@@ -103,11 +106,15 @@ impl Scene {
         Scene::of_program(path, &arguments)
     }
 
-    /// The scene of a program that comes to this same scene when it is started with these arguments.
+    /// The scene of a program that comes to this same scene when it is started with these
+    /// arguments.
     pub fn of_program(name: &str, arguments: &[&str]) -> Scene {
         Scene {
             name: name.to_owned(),
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
             servers: Vec::new(),
             limit: Duration::from_secs(120),
             ipv6: false,
@@ -126,13 +133,15 @@ impl Scene {
         self
     }
 
-    /// Both sides also have an IPv6 address: [`CLIENT_V6`](crate::CLIENT_V6) and [`SERVER_V6`](crate::SERVER_V6). Default: no.
+    /// Both sides also have an IPv6 address: [`CLIENT_V6`](crate::CLIENT_V6) and
+    /// [`SERVER_V6`](crate::SERVER_V6). Default: no.
     pub fn ipv6(mut self) -> Self {
         self.ipv6 = true;
         self
     }
 
-    /// Plays it, as a test: one that can't be played here is skipped, loudly, or fails if `MILLPOND_RIG=require` is set.
+    /// Plays it, as a test: one that can't be played here is skipped, loudly, or fails if
+    /// `MILLPOND_RIG=require` is set.
     ///
     /// # Panics
     ///
@@ -156,7 +165,8 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// If the scene failed or couldn't be started; if it isn't available, only with `MILLPOND_RIG=require`.
+    /// If the scene failed or couldn't be started; if it isn't available, only with
+    /// `MILLPOND_RIG=require`.
     pub fn play(self, play: impl FnOnce(&Rig) -> Result) -> std::result::Result<Outcome, Failure> {
         match Role::of_this_process(&self.name) {
             Role::Outside => self.play_inside(),
@@ -188,7 +198,11 @@ impl Scene {
     }
 
     /// Passes on what the scene says, until it ends or has to be ended.
-    fn listen(&self, mut child: Child, lines: &Receiver<Line>) -> std::result::Result<Outcome, Failure> {
+    fn listen(
+        &self,
+        mut child: Child,
+        lines: &Receiver<Line>,
+    ) -> std::result::Result<Outcome, Failure> {
         let deadline = Instant::now() + self.limit;
         let mut reports = Vec::new();
         let mut played = false;
@@ -306,7 +320,10 @@ fn read_lines(from: impl io::Read + Send + 'static, to: Sender<Line>, wrap: fn(S
         let mut line = Vec::new();
         while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line);
-            if to.send(wrap(text.trim_end_matches('\n').to_owned())).is_err() {
+            if to
+                .send(wrap(text.trim_end_matches('\n').to_owned()))
+                .is_err()
+            {
                 return;
             }
             line.clear();

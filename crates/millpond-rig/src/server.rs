@@ -1,5 +1,6 @@
-//! A server of a scene, from both ends: [`Server`], by which the scene commands it, and [`Console`], by which it hears the commands. Between them are
-//! its standard input and output, a line each way.
+//! A server of a scene, from both ends: [`Server`], by which the scene commands it, and
+//! [`Console`], by which it hears the commands. Between them are its standard input and output, a
+//! line each way.
 
 use std::{
     cell::RefCell,
@@ -25,7 +26,8 @@ use crate::{Error, role::Role, scene::MARK};
 const PATIENCE: Duration = Duration::from_secs(10);
 const READY: &str = "ready ";
 
-/// A server that runs in the server side, in a process of its own. Dropping it ends that process, by force.
+/// A server that runs in the server side, in a process of its own. Dropping it ends that process,
+/// by force.
 #[derive(Debug)]
 pub struct Server {
     name: String,
@@ -37,8 +39,13 @@ pub struct Server {
 
 impl Server {
     /// Starts it, and waits until it is ready.
-    pub(crate) fn start(name: &str, own_arguments: &[String], arguments: &[&str]) -> Result<Server, Error> {
-        // Not the path that this program was started by: the rig may have mounted something over it.
+    pub(crate) fn start(
+        name: &str,
+        own_arguments: &[String],
+        arguments: &[&str],
+    ) -> Result<Server, Error> {
+        // Not the path that this program was started by: the rig may have mounted something over
+        // it.
         let mut command = Command::new("/proc/self/exe");
         command
             .args(own_arguments)
@@ -69,9 +76,11 @@ impl Server {
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let ready = server.answer()?;
-        let address = ready.strip_prefix(READY).and_then(|address| address.parse().ok());
-        server.address =
-            address.ok_or_else(|| server.problem(format!("instead of being ready it said {ready:?}")))?;
+        let address = ready
+            .strip_prefix(READY)
+            .and_then(|address| address.parse().ok());
+        server.address = address
+            .ok_or_else(|| server.problem(format!("instead of being ready it said {ready:?}")))?;
         Ok(server)
     }
 
@@ -110,15 +119,16 @@ impl Server {
         number.map_err(|_| self.problem(format!("asked for {command:?} it said {answer:?}")))
     }
 
-    /// Stops it, as `kill -STOP` does: its sockets stay, and the kernel goes on acknowledging what comes for them. When this returns, none of
-    /// its threads runs any more.
+    /// Stops it, as `kill -STOP` does: its sockets stay, and the kernel goes on acknowledging what
+    /// comes for them. When this returns, none of its threads runs any more.
     ///
     /// # Errors
     ///
     /// If it has ended.
     pub fn suspend(&self) -> Result<(), Error> {
         self.signal(Signal::SIGSTOP)?;
-        // The signal is only the beginning: a thread on another core goes on until it sees it. Nothing is taken from `Child` by this look.
+        // The signal is only the beginning: a thread on another core goes on until it sees it.
+        // Nothing is taken from `Child` by this look.
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         match waitid(Id::Pid(self.pid()), flags) {
             Ok(WaitStatus::Stopped(..)) => Ok(()),
@@ -136,7 +146,8 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Error> {
-        kill(self.pid(), signal).map_err(|error| self.problem(format!("can't be sent {signal}: {error}")))
+        kill(self.pid(), signal)
+            .map_err(|error| self.problem(format!("can't be sent {signal}: {error}")))
     }
 
     /// Our own child, which nobody has waited for yet: its number can't be somebody else's.

@@ -1,5 +1,6 @@
-//! Servers for many scenes: one that answers, one that hangs up, one that never accepts. Each takes its address as its first argument
-//! and answers the command `accepted` by how many connections it has accepted.
+//! Servers for many scenes: one that answers, one that hangs up, one that never accepts. Each takes
+//! its address as its first argument and answers the command `accepted` by how many connections it
+//! has accepted.
 
 use std::{
     io::{Read, Write},
@@ -42,7 +43,8 @@ pub fn hang_up(console: Console) -> Result {
     accepting(console, drop)
 }
 
-/// Accepts connections, counts them and hands them to `handle`, on one thread; a server made of it only has to say what it does with one.
+/// Accepts connections, counts them and hands them to `handle`, on one thread; a server made of it
+/// only has to say what it does with one.
 ///
 /// # Errors
 ///
@@ -66,7 +68,8 @@ pub fn accepting(console: Console, mut handle: impl FnMut(TcpStream) + Send + 's
     Ok(())
 }
 
-/// Listens and never accepts. Arguments: its address; its backlog. The kernel completes one connection more than that, and then drops SYNs.
+/// Listens and never accepts. Arguments: its address; its backlog. The kernel completes one
+/// connection more than that, and then drops SYNs.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! One side of the wire: what is done in one namespace. Tools, sysctls, and whatever a test wants to run there itself.
+//! One side of the wire: what is done in one namespace. Tools, sysctls, and whatever a test wants
+//! to run there itself.
 
 use std::{
     fs::{self, File},
@@ -36,7 +37,8 @@ pub struct Flow {
 }
 
 impl Side {
-    /// Runs `act` in this side, on a thread of its own. Sockets made there stay in this side, and can be used from any thread.
+    /// Runs `act` in this side, on a thread of its own. Sockets made there stay in this side, and
+    /// can be used from any thread.
     ///
     /// # Errors
     ///
@@ -64,7 +66,8 @@ impl Side {
         self.run_with_input(name, arguments, "")
     }
 
-    /// Runs `nft -f` with this script in this side. The table `inet rig` with its chains `input` and `output` is there already.
+    /// Runs `nft -f` with this script in this side. The table `inet rig` with its chains `input`
+    /// and `output` is there already.
     ///
     /// # Errors
     ///
@@ -140,6 +143,7 @@ fn sysctl_path(name: &str) -> PathBuf {
 
 /// Moves this thread, and those it will start, to the server side.
 pub(crate) fn enter_server_side() -> Result<(), Error> {
-    let file = File::open(SERVER_SIDE).map_err(|error| Error::io(format!("open {SERVER_SIDE}"), error))?;
+    let file =
+        File::open(SERVER_SIDE).map_err(|error| Error::io(format!("open {SERVER_SIDE}"), error))?;
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| Error::io("enter the server side", error))
 }

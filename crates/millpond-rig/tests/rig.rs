@@ -1,4 +1,5 @@
-//! The rig keeps what it promises: what is dropped is gone, what is set is set, and nothing outlives it.
+//! The rig keeps what it promises: what is dropped is gone, what is set is set, and nothing
+//! outlives it.
 
 #![cfg(target_os = "linux")]
 
@@ -11,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond_rig::{CLIENT, Console, Outcome, Rig, SERVER, SERVER_V6, Scene, Side, available, servers};
+use millpond_rig::{
+    CLIENT, Console, Outcome, Rig, SERVER, SERVER_V6, Scene, Side, available, servers,
+};
 
 const ECHO: &str = "10.77.0.2:7000";
 const SOON: Duration = Duration::from_secs(5);
@@ -96,7 +99,10 @@ fn the_machines_own_network_is_out_of_reach() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let mut part = part("a_look_at_the_machines_own_network");
-    part.env("RIG_TEST_OUTSIDE", format!("{address} {}", namespace.display()));
+    part.env(
+        "RIG_TEST_OUTSIDE",
+        format!("{address} {}", namespace.display()),
+    );
     let output = part.stderr(Stdio::piped()).output().expect("itself");
     assert!(
         output.status.success(),
@@ -237,7 +243,10 @@ fn a_sysctl_takes_effect_on_its_side_only() {
         let echo = rig.start("echo", &[ECHO])?;
         let before = Side::Server.sysctl_value("net.ipv4.ip_local_port_range")?;
         Side::Client.sysctl("net.ipv4.ip_local_port_range", "40000 40003")?;
-        assert_eq!(Side::Server.sysctl_value("net.ipv4.ip_local_port_range")?, before);
+        assert_eq!(
+            Side::Server.sysctl_value("net.ipv4.ip_local_port_range")?,
+            before
+        );
         let mut held = Vec::new();
         for _ in 0..4 {
             let stream = dial(echo.address())?;
@@ -373,7 +382,8 @@ fn is_running(id: u32) -> bool {
     state.is_some_and(|state| !state.starts_with('Z'))
 }
 
-/// Not a test of its own: what [`a_server_ends_with_its_scene_however_that_ends`] plays. Ends as the environment says.
+/// Not a test of its own: what [`a_server_ends_with_its_scene_however_that_ends`] plays. Ends as
+/// the environment says.
 #[test]
 #[ignore = "played by a_server_ends_with_its_scene_however_that_ends"]
 fn a_scene_that_ends_badly() {
@@ -392,7 +402,10 @@ fn a_scene_that_ends_badly() {
             stopped.id(),
             std::process::id()
         );
-        match std::env::var("RIG_TEST_ENDING").unwrap_or_default().as_str() {
+        match std::env::var("RIG_TEST_ENDING")
+            .unwrap_or_default()
+            .as_str()
+        {
             "panic" => panic!("as the test wants it"),
             "error" => Err("as the test wants it".into()),
             "abort" => std::process::abort(),

@@ -4,9 +4,9 @@ use std::{error::Error, fmt, io};
 
 /// An error and all its causes, on one line: `the endpoint is unavailable …: connection refused`.
 ///
-/// The errors of this crate that have a [`source`](Error::source) don't repeat its text in their own, so whoever prints one for people
-/// walks the sources. This does; a cause that an error has said already is left out, and an error of the system is told in its words, without
-/// its number.
+/// The errors of this crate that have a [`source`](Error::source) don't repeat its text in their
+/// own, so whoever prints one for people walks the sources. This does; a cause that an error has
+/// said already is left out, and an error of the system is told in its words, without its number.
 ///
 /// ```
 /// # use std::{io, sync::Arc};
@@ -48,7 +48,10 @@ pub struct Plain<'e>(pub &'e io::Error);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
-        let number = self.0.raw_os_error().map(|code| format!(" (os error {code})"));
+        let number = self
+            .0
+            .raw_os_error()
+            .map(|code| format!(" (os error {code})"));
         match number.and_then(|number| text.strip_suffix(number.as_str())) {
             Some(words) => f.write_str(&words.to_lowercase()),
             None => f.write_str(&text),

@@ -1,4 +1,5 @@
-//! How millpond says things: durations and numbers as people write them, an error with its causes, and events that come in storms.
+//! How millpond says things: durations and numbers as people write them, an error with its causes,
+//! and events that come in storms.
 //!
 //! For errors, logs and the program's pages. Nothing here knows a pool, a socket or a frame.
 

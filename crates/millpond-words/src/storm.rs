@@ -1,5 +1,5 @@
-//! Many events of one kind, told of in few log lines: the first at once, those after it as sums, at intervals that grow while they go on. Pure: it is told
-//! the time.
+//! Many events of one kind, told of in few log lines: the first at once, those after it as sums, at
+//! intervals that grow while they go on. Pure: it is told the time.
 //!
 //! The sums add up: each event is either told at once or counted by exactly one sum.
 
@@ -65,14 +65,17 @@ impl Storm {
         self.interval.map(Interval::end)
     }
 
-    /// The sum of an interval that is over. One without events ends the storm, and so does one that has been over for longer than it lasted: whoever
-    /// asks so late, for lack of a reason to, would keep the next event from being told at once.
+    /// The sum of an interval that is over. One without events ends the storm, and so does one that
+    /// has been over for longer than it lasted: whoever asks so late, for lack of a reason to,
+    /// would keep the next event from being told at once.
     pub fn sum_up(&mut self, now: Instant) -> Option<Sum> {
         let over = self.interval.filter(|interval| interval.end() <= now)?;
         let goes_on = now - over.end() <= over.length;
         let sum = self.rest(now);
         let length = (over.length * GROWTH).min(LONGEST_INTERVAL);
-        self.interval = sum.filter(|_| goes_on).map(|_| Interval { since: now, length });
+        self.interval = sum
+            .filter(|_| goes_on)
+            .map(|_| Interval { since: now, length });
         sum
     }
 

@@ -1,4 +1,5 @@
-//! Several kinds of events, a [`Storm`] each, and the time at which their sums are told. The lines are their owner's business.
+//! Several kinds of events, a [`Storm`] each, and the time at which their sums are told. The lines
+//! are their owner's business.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -76,7 +77,9 @@ impl<K: Copy + PartialEq, const N: usize> Storms<K, N> {
         // Who logs may take its time: the lock is free by then.
         let sums = {
             let mut storms = self.storms.lock();
-            storms.each_mut().map(|(kind, storm)| (*kind, sum(storm, now)))
+            storms
+                .each_mut()
+                .map(|(kind, storm)| (*kind, sum(storm, now)))
         };
         for (kind, sum) in sums {
             if let Some(sum) = sum {

@@ -16,7 +16,10 @@ impl fmt::Display for Thousands {
             write!(
                 f,
                 ",{}",
-                group.iter().map(|digit| char::from(*digit)).collect::<String>()
+                group
+                    .iter()
+                    .map(|digit| char::from(*digit))
+                    .collect::<String>()
             )?;
         }
         Ok(())

@@ -1,11 +1,13 @@
-//! How long a client with small requests waits beside others: alone, beside 32 clients with bodies of 1 MiB, and beside 100 that send such and never read.
+//! How long a client with small requests waits beside others: alone, beside 32 clients with bodies
+//! of 1 MiB, and beside 100 that send such and never read.
 //!
 //! ```text
 //! cargo run --release --example neighbours [-- SECONDS]
 //! ```
 //!
-//! The server has two workers of its own; the others' clients share a thread, and the one whose waits are measured has another. On a machine with two
-//! cores they all compete for these, so what is told is an upper bound of what the server itself does.
+//! The server has two workers of its own; the others' clients share a thread, and the one whose
+//! waits are measured has another. On a machine with two cores they all compete for these, so what
+//! is told is an upper bound of what the server itself does.
 
 use std::{
     io::{self, Read, Write},
@@ -89,11 +91,14 @@ fn measure(
     clients.shutdown_background();
     server.block_on(running.close());
     waits.sort();
-    let part = |of: usize| waits[(waits.len() * of / 1_000).min(waits.len() - 1)].as_secs_f64() * 1e3;
+    let part =
+        |of: usize| waits[(waits.len() * of / 1_000).min(waits.len() - 1)].as_secs_f64() * 1e3;
     let (median, p99, longest) = (part(500), part(990), part(1_000));
     let asked = waits.len();
     let others = EXCHANGED.swap(0, Relaxed) as f64 / time.as_secs_f64();
-    println!("{what:28} {asked:>6} {median:>6.2} ms {p99:>6.2} ms {longest:>6.1} ms {others:>8.0} ex/s");
+    println!(
+        "{what:28} {asked:>6} {median:>6.2} ms {p99:>6.2} ms {longest:>6.1} ms {others:>8.0} ex/s"
+    );
     Ok(())
 }
 

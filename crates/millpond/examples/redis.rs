@@ -1,7 +1,9 @@
-//! Pooled raw connections to a Redis server: `cargo run --package millpond --example redis -- tcp://127.0.0.1:6379`
+//! Pooled raw connections to a Redis server: `cargo run --package millpond --example redis --
+//! tcp://127.0.0.1:6379`
 //!
-//! The pool knows nothing of Redis. Who borrows a connection says where its exchange ends, by returning from `with`: a connection whose
-//! exchange fails or is cancelled is closed, and nobody gets the rest of somebody else's reply.
+//! The pool knows nothing of Redis. Who borrows a connection says where its exchange ends, by
+//! returning from `with`: a connection whose exchange fails or is cancelled is closed, and nobody
+//! gets the rest of somebody else's reply.
 
 use millpond::{connectors::StreamConnector, net::Stream, pool::Pool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,8 @@
-//! Many tasks send requests over few connections, every third of them is cancelled at some point, and no reply reaches the wrong task.
+//! Many tasks send requests over few connections, every third of them is cancelled at some point,
+//! and no reply reaches the wrong task.
 //!
-//! The connector here knows when its connection is in the middle of an exchange: that is all the pool needs.
+//! The connector here knows when its connection is in the middle of an exchange: that is all the
+//! pool needs.
 
 use std::{
     io,
@@ -32,7 +34,9 @@ struct LineConnection {
 impl LineConnection {
     async fn exchange(&mut self, request: &str) -> io::Result<String> {
         self.in_exchange = true;
-        self.stream.write_all(format!("{request}\n").as_bytes()).await?;
+        self.stream
+            .write_all(format!("{request}\n").as_bytes())
+            .await?;
         let mut reply = String::new();
         if self.stream.read_line(&mut reply).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -94,7 +98,11 @@ async fn serve(listener: TcpListener) {
         tokio::spawn(async move {
             let mut stream = BufReader::new(stream);
             let mut line = String::new();
-            while stream.read_line(&mut line).await.is_ok_and(|length| length > 0) {
+            while stream
+                .read_line(&mut line)
+                .await
+                .is_ok_and(|length| length > 0)
+            {
                 tokio::task::yield_now().await;
                 if stream.write_all(line.as_bytes()).await.is_err() {
                     return;
@@ -119,7 +127,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cancelled = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
-            let (pool, right, cancelled) = (pool.clone(), Arc::clone(&right), Arc::clone(&cancelled));
+            let (pool, right, cancelled) =
+                (pool.clone(), Arc::clone(&right), Arc::clone(&cancelled));
             tokio::spawn(async move {
                 for number in (task..REQUESTS).step_by(TASKS as usize) {
                     let request = format!("request {number}");
@@ -127,7 +136,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                         0 => Duration::from_micros(number % 500),
                         _ => Duration::from_secs(10),
                     };
-                    let exchange = pool.with(async |connection| connection.exchange(&request).await);
+                    let exchange =
+                        pool.with(async |connection| connection.exchange(&request).await);
                     match timeout(patience, exchange).await {
                         Ok(reply) => {
                             let reply = reply.expect("the server is there");
@@ -145,7 +155,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let snapshot = pool.snapshot();
-    println!("{} right replies, 0 wrong ones", right.load(Ordering::Relaxed));
+    println!(
+        "{} right replies, 0 wrong ones",
+        right.load(Ordering::Relaxed)
+    );
     println!(
         "{} requests cancelled; {} connections closed in the middle of an exchange",
         cancelled.load(Ordering::Relaxed),

@@ -1,4 +1,5 @@
-//! Serves the `length:` protocol: greets whoever says its name, until its own input ends; then it drains.
+//! Serves the `length:` protocol: greets whoever says its name, until its own input ends; then it
+//! drains.
 //!
 //! ```text
 //! cargo run --example serve -- 127.0.0.1:7070
@@ -31,7 +32,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder(greet).serve(listener)?;
     eprintln!("serving at {}; end of input drains", server.endpoint());
 
-    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
+        .await??;
     let ended = server.drain(Duration::from_secs(5)).await;
     eprintln!("{} connections were closed by force", ended.forced);
     Ok(())

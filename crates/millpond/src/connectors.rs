@@ -1,5 +1,5 @@
-//! A pool's connector for streams of every transport: opens them, judges them without a system call while nothing has arrived, follows
-//! their name. Knows nothing of what is exchanged on them.
+//! A pool's connector for streams of every transport: opens them, judges them without a system call
+//! while nothing has arrived, follows their name. Knows nothing of what is exchanged on them.
 
 use std::{
     error::Error,
@@ -19,7 +19,10 @@ use millpond_words::Span;
 
 use crate::{
     kernel,
-    net::{ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream, Timings},
+    net::{
+        ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream,
+        Timings,
+    },
     pool::{Address, Closing, Connector, Ends, Eviction, Transmission, dial_phase},
 };
 
@@ -50,15 +53,15 @@ type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync>
 ///
 /// # What it knows of a raw stream
 ///
-/// Not where an exchange ends: a stream that was accessed, be it through a shared reference (`tcp()` and its
-/// `try_write`), goes back only by [`release`](crate::pool::Connection::release) or from
-/// [`with`](crate::pool::Pool::with), and is closed when merely dropped. In between nothing must arrive on
-/// it: a stream on which something has, or that the peer has closed or reset, is evicted within a tick of its
-/// arrival, and never lent once the reactor has seen it. TLS session tickets and key updates are nothing in
-/// this sense.
+/// Not where an exchange ends: a stream that was accessed, be it through a shared reference
+/// (`tcp()` and its `try_write`), goes back only by [`release`](crate::pool::Connection::release)
+/// or from [`with`](crate::pool::Pool::with), and is closed when merely dropped. In between nothing
+/// must arrive on it: a stream on which something has, or that the peer has closed or reset, is
+/// evicted within a tick of its arrival, and never lent once the reactor has seen it. TLS session
+/// tickets and key updates are nothing in this sense.
 ///
-/// The endpoint's name is looked up again as [`Dialer::refresh`] says; streams to an address that the name has lost (by two answers in a
-/// row) are retired.
+/// The endpoint's name is looked up again as [`Dialer::refresh`] says; streams to an address that
+/// the name has lost (by two answers in a row) are retired.
 pub struct StreamConnector {
     dialer: Dialer,
     hook: Option<(Hook, Duration)>,
@@ -80,7 +83,8 @@ pub struct PhaseTimings {
 }
 
 impl StreamConnector {
-    /// Streams to the endpoint of this text, with the default options: `host:port`, `tcp://…`, `tls://…`, `unix:///…`.
+    /// Streams to the endpoint of this text, with the default options: `host:port`, `tcp://…`,
+    /// `tls://…`, `unix:///…`.
     ///
     /// # Errors
     ///
@@ -111,7 +115,8 @@ impl StreamConnector {
         }
     }
 
-    /// Prepares each new stream (logs in, selects) before it is first lent, within `limit`; the pool's `connect_timeout` covers it as well.
+    /// Prepares each new stream (logs in, selects) before it is first lent, within `limit`; the
+    /// pool's `connect_timeout` covers it as well.
     ///
     /// ```
     /// # use millpond::connectors::StreamConnector;
@@ -254,13 +259,16 @@ impl Connector for StreamConnector {
             return Vec::new();
         }
         // Where the system doesn't say there is nothing to show.
-        let mut known = kernel::transmissions(&pairs).unwrap_or_default().into_iter();
+        let mut known = kernel::transmissions(&pairs)
+            .unwrap_or_default()
+            .into_iter();
         let of = |pair: Option<_>| pair.and_then(|_| known.next().flatten()).map(shown);
         addresses.into_iter().map(of).collect()
     }
 }
 
-/// A stream whose hook runs. Dropped before that has succeeded, it leaves its address in doubt: another one of the name may do better.
+/// A stream whose hook runs. Dropped before that has succeeded, it leaves its address in doubt:
+/// another one of the name may do better.
 struct Unprepared<'c> {
     dialer: &'c Dialer,
     address: Option<SocketAddr>,

@@ -1,5 +1,5 @@
-//! A connection pool that people can trust: right defaults, errors that name the cause, and never a connection lent with an
-//! unfinished exchange on it.
+//! A connection pool that people can trust: right defaults, errors that name the cause, and never a
+//! connection lent with an unfinished exchange on it.
 //!
 //! ```
 //! use millpond::pool::{Pool, connect_with};
@@ -19,8 +19,9 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`pool`], which says what its words mean; then its [`Connector`](pool::Connector), which says what a pool needs to know
-//! of the connections that it holds.
+//! Reading order: [`pool`], which says what its words mean; then its
+//! [`Connector`](pool::Connector), which says what a pool needs to know of the connections that it
+//! holds.
 //!
 //! # Features
 //!

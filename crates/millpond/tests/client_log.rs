@@ -1,4 +1,5 @@
-//! What the log tells of connections that are lost under requests: the first, and then sums. The only test of its process.
+//! What the log tells of connections that are lost under requests: the first, and then sums. The
+//! only test of its process.
 
 #![cfg(unix)]
 
@@ -62,7 +63,9 @@ fn a_lost_connection_is_told_with_its_cause_and_a_storm_of_them_in_sums_that_add
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
-            timeout(PATIENCE, until_closed).await.expect("its end is seen");
+            timeout(PATIENCE, until_closed)
+                .await
+                .expect("its end is seen");
             drop(client);
             assert_eq!(heard.heard().len(), begun, "{:#?}", heard.heard());
 
@@ -78,7 +81,9 @@ fn a_lost_connection_is_told_with_its_cause_and_a_storm_of_them_in_sums_that_add
                     }
                 }
             });
-            let client = Client::to(&endpoint).unwrap().pool(move |pool| pool.name(name));
+            let client = Client::to(&endpoint)
+                .unwrap()
+                .pool(move |pool| pool.name(name));
             let client = match pipelined {
                 true => client.pipelined(Pipelining::default()),
                 false => client,

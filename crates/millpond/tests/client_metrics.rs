@@ -1,4 +1,5 @@
-//! What a client tells the `metrics` facade: every end that an exchange can have, and what goes on meanwhile.
+//! What a client tells the `metrics` facade: every end that an exchange can have, and what goes on
+//! meanwhile.
 
 #![cfg(all(unix, feature = "metrics"))]
 
@@ -29,8 +30,8 @@ fn recorded(builder: ClientBuilder) -> (Client, Snapshotter) {
     (client, recorder.snapshotter())
 }
 
-/// What was told, by name and the label that isn't the pool's. At each snapshot the recorder begins anew: a gauge that goes up and down tells how it
-/// has changed.
+/// What was told, by name and the label that isn't the pool's. At each snapshot the recorder begins
+/// anew: a gauge that goes up and down tells how it has changed.
 struct Told(Vec<(String, String, i64)>);
 
 impl Told {
@@ -57,11 +58,12 @@ impl Told {
     }
 
     fn of(&self, name: &str, label: &str) -> i64 {
-        let found = self
-            .0
-            .iter()
-            .find(|(its, other, _)| its.strip_prefix("millpond_client_") == Some(name) && other == label);
-        found.unwrap_or_else(|| panic!("{name} {label}: {:?}", self.0)).2
+        let found = self.0.iter().find(|(its, other, _)| {
+            its.strip_prefix("millpond_client_") == Some(name) && other == label
+        });
+        found
+            .unwrap_or_else(|| panic!("{name} {label}: {:?}", self.0))
+            .2
     }
 
     /// How many exchanges have ended in each way: only those that have.
@@ -126,7 +128,10 @@ async fn every_end_of_an_exchange_is_counted_by_its_name() {
 
         let refusal = r#"{"error":{"code":1,"message":"no"}}"#;
         let (refused, ()) = tokio::join!(ask(&client), answer(&mut stream, refusal));
-        assert!(matches!(refused, Err(RequestError::Refused(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(RequestError::Refused(_))),
+            "{refused:?}"
+        );
         assert_eq!(ends(), once("failure_reply"));
 
         let (wrong, ()) = tokio::join!(ask(&client), answer(&mut stream, "[]"));
@@ -143,7 +148,10 @@ async fn every_end_of_an_exchange_is_counted_by_its_name() {
             .within(Duration::from_millis(300))
             .request::<_, u64>(&1)
             .await;
-        assert!(matches!(late, Err(RequestError::TimedOut { .. })), "{late:?}");
+        assert!(
+            matches!(late, Err(RequestError::TimedOut { .. })),
+            "{late:?}"
+        );
         assert_eq!(ends(), once("timed_out"));
 
         // One is on its way, another waits, the third is turned away; then both are dropped.
@@ -157,9 +165,15 @@ async fn every_end_of_an_exchange_is_counted_by_its_name() {
             "{turned_away:?}"
         );
         let told = Told::by(&snapshotter);
-        assert_eq!((told.ends(), told.of("in_flight", "")), (vec![("refused", 1)], 2));
+        assert_eq!(
+            (told.ends(), told.of("in_flight", "")),
+            (vec![("refused", 1)], 2)
+        );
         if pipelined.is_some() {
-            assert_eq!((told.of("waiting", ""), told.of("waiting_bytes", "")), (1, 21));
+            assert_eq!(
+                (told.of("waiting", ""), told.of("waiting_bytes", "")),
+                (1, 21)
+            );
         }
         for asked in [sent, waits] {
             asked.abort();
@@ -183,7 +197,10 @@ async fn nobody_waits_any_more_once_all_were_told_that_there_is_no_connection() 
     let told = ask(&client).await;
     assert!(matches!(told, Err(RequestError::Acquire(_))), "{told:?}");
     let told = Told::by(&snapshotter);
-    assert_eq!((told.of("waiting", ""), told.of("waiting_bytes", "")), (0, 0));
+    assert_eq!(
+        (told.of("waiting", ""), told.of("waiting_bytes", "")),
+        (0, 0)
+    );
 }
 
 /// Looks, after everybody has had a turn, until it is so.
@@ -208,8 +225,9 @@ async fn requests_that_are_sent_again_and_heartbeats_are_counted() {
     replied.expect("a reply");
     // An idempotent one, on a connection that dies under it.
     let client = &client;
-    let (replied, mut stream) =
-        tokio::join!(async { client.idempotent().request::<_, u64>(&1).await }, async {
+    let (replied, mut stream) = tokio::join!(
+        async { client.idempotent().request::<_, u64>(&1).await },
+        async {
             let mut request = Vec::new();
             while !request.ends_with(b"length:00000000000011") {
                 request.push(stream.read_u8().await.expect("heartbeats and a request"));
@@ -218,7 +236,8 @@ async fn requests_that_are_sent_again_and_heartbeats_are_counted() {
             let mut stream = accept(&listener).await;
             answer(&mut stream, "1").await;
             stream
-        });
+        }
+    );
     replied.expect("a reply");
     stream.write_all(b"HeartBeat").await.expect("a reader");
     stream
@@ -226,7 +245,10 @@ async fn requests_that_are_sent_again_and_heartbeats_are_counted() {
         .await
         .expect("a heartbeat of theirs");
     // After that one there are no more of ours.
-    until(client, |now| now.totals.evicted(Eviction::HeartbeatMissed) == 1).await;
+    until(client, |now| {
+        now.totals.evicted(Eviction::HeartbeatMissed) == 1
+    })
+    .await;
     let told = Told::by(&snapshotter);
     assert_eq!(told.ends(), [("replied", 2)]);
     assert_eq!(

@@ -1,5 +1,6 @@
-//! File descriptors: none is left behind, and what happens when they are used up. These tests count and use up what the whole process
-//! has, so they are in a binary of their own, one after the other.
+//! File descriptors: none is left behind, and what happens when they are used up. These tests count
+//! and use up what the whole process has, so they are in a binary of their own, one after the
+//! other.
 
 #![cfg(target_os = "linux")]
 
@@ -37,10 +38,13 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// On one thread, without `tokio::test`, so that the lock is taken before there is a runtime: that has descriptors, too.
+/// On one thread, without `tokio::test`, so that the lock is taken before there is a runtime: that
+/// has descriptors, too.
 fn run(test: impl Future<Output = ()>) {
     let _alone = alone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.expect("a runtime").block_on(test);
 }
 
@@ -89,7 +93,11 @@ fn cancelled_and_failed_dials_leave_no_descriptor() {
     run(async {
         let (swallowing, refusing) = (Swallowing::new(), Refusing::new());
         let folder = Folder::new();
-        let book = Book::lists(&[swallowing.address(), refusing.address(), swallowing.address()]);
+        let book = Book::lists(&[
+            swallowing.address(),
+            refusing.address(),
+            swallowing.address(),
+        ]);
         let limits = PhaseLimits {
             connect: 20 * MS,
             ..PhaseLimits::default()
@@ -171,16 +179,20 @@ fn accepting_pauses_while_descriptors_are_used_up_and_goes_on_when_they_are_back
                     "{over:?}: there was no descriptor for {paused:?}"
                 );
             }
-            // 10, 20, 40 … ms, each with a poll before and behind it: were there no pauses, there would be thousands.
+            // 10, 20, 40 … ms, each with a poll before and behind it: were there no pauses, there
+            // would be thousands.
             assert!(polls < 50, "{over:?}: it spins, {polls} polls");
             used_up.give_back(1);
-            within(site.listener.accept()).await.expect("there is room again");
+            within(site.listener.accept())
+                .await
+                .expect("there is room again");
         }
     });
 }
 
 #[test]
-fn a_server_without_descriptors_serves_whom_it_has_without_spinning_and_takes_the_next_when_they_are_back() {
+fn a_server_without_descriptors_serves_whom_it_has_without_spinning_and_takes_the_next_when_they_are_back()
+ {
     const FRAME: &[u8] = b"length:00000000000011";
     run(async {
         let any = "tcp://127.0.0.1:0".parse().expect("an endpoint");
@@ -212,7 +224,8 @@ fn a_server_without_descriptors_serves_whom_it_has_without_spinning_and_takes_th
         tokio::time::sleep(500 * MS).await;
         let parked = metrics.worker_park_count(0) - parked;
         let busy = metrics.worker_total_busy_duration(0) - busy;
-        // 10, 20, 40 … ms between two attempts: half a second has room for six. Were there no pauses, it would be one long turn.
+        // 10, 20, 40 … ms between two attempts: half a second has room for six. Were there no
+        // pauses, it would be one long turn.
         assert!(
             parked < 50 && busy < 250 * MS,
             "it spins: {parked} turns, busy for {busy:?}"
@@ -235,7 +248,9 @@ fn a_server_without_descriptors_serves_whom_it_has_without_spinning_and_takes_th
 async fn exchange(stream: &mut TcpStream, frame: &[u8]) {
     let mut reply = vec![0; frame.len()];
     within(stream.write_all(frame)).await.expect("it is open");
-    within(stream.read_exact(&mut reply)).await.expect("a reply");
+    within(stream.read_exact(&mut reply))
+        .await
+        .expect("a reply");
     assert_eq!(reply, frame);
 }
 
@@ -248,7 +263,9 @@ fn a_dial_without_a_descriptor_says_so_and_works_when_they_are_back() {
             // What the runtime's thread for blocking work needs must be there.
             tokio::task::spawn_blocking(|| {}).await.expect("a thread");
             let mut used_up = UsedUp::now();
-            let error = within(dialer.dial()).await.expect_err("there is no descriptor");
+            let error = within(dialer.dial())
+                .await
+                .expect_err("there is no descriptor");
             used_up.give_back(4);
             assert!(
                 matches!(error.cause, ConnectFailure::Unreachable { .. }),
@@ -275,7 +292,9 @@ fn a_pool_without_descriptors_tells_its_callers_and_recovers() {
             .expect("a pool");
         tokio::task::spawn_blocking(|| {}).await.expect("a thread");
         let mut used_up = UsedUp::now();
-        let error = within(pool.acquire()).await.expect_err("there is no descriptor");
+        let error = within(pool.acquire())
+            .await
+            .expect_err("there is no descriptor");
         used_up.give_back(4);
         assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
         assert!(Chain(&error).to_string().contains("ulimit -n"), "{error}");
@@ -299,7 +318,9 @@ fn a_name_that_can_not_be_looked_up_without_a_descriptor_says_so() {
         let dialer = Dialer::new(text.parse().expect("an endpoint"));
         tokio::task::spawn_blocking(|| {}).await.expect("a thread");
         let mut used_up = UsedUp::now();
-        let error = within(dialer.dial()).await.expect_err("there is no descriptor");
+        let error = within(dialer.dial())
+            .await
+            .expect_err("there is no descriptor");
         used_up.give_back(4);
         assert!(Chain(&error).to_string().contains("ulimit -n"), "{error}");
     });

@@ -1,5 +1,6 @@
-//! Every duration that can be set, with nothing, a nanosecond, and the longest that can be written: each is refused by its setting's name,
-//! or things go on as they do with any other. Nothing may panic, in whichever task.
+//! Every duration that can be set, with nothing, a nanosecond, and the longest that can be written:
+//! each is refused by its setting's name, or things go on as they do with any other. Nothing may
+//! panic, in whichever task.
 
 #![cfg(unix)]
 
@@ -240,16 +241,20 @@ async fn of_the_pool() {
             }
             Ok(())
         }),
-        row("ready, drain and close", Refused::None, |value| async move {
-            let pool = Pool::builder(StreamConnector::from(echo().await))
-                .min_idle(1)
-                .build();
-            let pool = pool.map_err(|error| setting_of(&error))?;
-            let _ = pool.ready(value).await;
-            let _ = pool.drain(value).await;
-            let _ = pool.close(value).await;
-            Ok(())
-        }),
+        row(
+            "ready, drain and close",
+            Refused::None,
+            |value| async move {
+                let pool = Pool::builder(StreamConnector::from(echo().await))
+                    .min_idle(1)
+                    .build();
+                let pool = pool.map_err(|error| setting_of(&error))?;
+                let _ = pool.ready(value).await;
+                let _ = pool.drain(value).await;
+                let _ = pool.close(value).await;
+                Ok(())
+            },
+        ),
     ])
     .await;
 }
@@ -265,7 +270,11 @@ async fn exchange(client: &Client, within: Option<Duration>) {
         };
         match request.await {
             Ok(reply) => assert_eq!(reply, "1"),
-            Err(RequestError::Acquire(_) | RequestError::TimedOut { .. } | RequestError::Lost { .. }) => {}
+            Err(
+                RequestError::Acquire(_)
+                | RequestError::TimedOut { .. }
+                | RequestError::Lost { .. },
+            ) => {}
             Err(error) => panic!("{error:?}"),
         }
         sleep(Duration::from_millis(60)).await;
@@ -355,10 +364,14 @@ async fn of_the_server() {
         of_server("handshake_timeout", |server, value| {
             server.handshake_timeout(value)
         }),
-        of_server("header_timeout", |server, value| server.header_timeout(value)),
+        of_server("header_timeout", |server, value| {
+            server.header_timeout(value)
+        }),
         of_server("body_timeout", |server, value| server.body_timeout(value)),
         of_server("write_timeout", |server, value| server.write_timeout(value)),
-        of_server("idle_timeout", |server, value| server.idle_timeout(Some(value))),
+        of_server("idle_timeout", |server, value| {
+            server.idle_timeout(Some(value))
+        }),
         of_server("handler_deadline", |server, value| {
             server.handler_deadline(Some(value))
         }),
@@ -400,7 +413,11 @@ async fn dial(configure: impl Fn(Dialer) -> Dialer) -> Result<(), &'static str> 
         Endpoint::from(nobody().await),
     ];
     if cfg!(feature = "tls") {
-        endpoints.push(format!("tls://127.0.0.1:{port}").parse().expect("an endpoint"));
+        endpoints.push(
+            format!("tls://127.0.0.1:{port}")
+                .parse()
+                .expect("an endpoint"),
+        );
     }
     for endpoint in endpoints {
         // A server that speaks no TLS waits for the rest of what it takes for a frame.
@@ -450,8 +467,14 @@ async fn of_the_dialler() {
             None,
             limits(|limits, value| limits.connect = value),
         ),
-        row("limits.tls", None, limits(|limits, value| limits.tls = value)),
-        row("refresh", None, |value| dial(move |dialer| dialer.refresh(value))),
+        row(
+            "limits.tls",
+            None,
+            limits(|limits, value| limits.tls = value),
+        ),
+        row("refresh", None, |value| {
+            dial(move |dialer| dialer.refresh(value))
+        }),
         row(
             "user_timeout",
             None,

@@ -95,7 +95,8 @@ struct Module {
 
 impl Module {
     fn new(krate: &str, path: Vec<String>, file: PathBuf, source: &str) -> Module {
-        let syntax = syn::parse_file(source).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let syntax =
+            syn::parse_file(source).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         Module {
             krate: krate.to_owned(),
             path,
@@ -255,7 +256,11 @@ fn offences(module: &Module) -> Vec<String> {
             .any(|(krate, room)| module.is_in(krate, room));
     let mut offences = Vec::new();
     let mut offends = |path: &[String], why: &str| {
-        offences.push(format!("{} names {}: {why}", module.name(), path.join("::")));
+        offences.push(format!(
+            "{} names {}: {why}",
+            module.name(),
+            path.join("::")
+        ));
     };
     for Named { path, .. } in Paths::of(module) {
         let of_crate = match path[0].as_str() {
@@ -289,7 +294,8 @@ fn offences(module: &Module) -> Vec<String> {
 /// Names what is impure, but for the instant as a value.
 fn asks_or_acts(path: &[String]) -> bool {
     let allowed = [&["Instant"][..], &["tokio", "time", "Instant"]];
-    path.iter().any(|part| IMPURE.contains(&part.as_str())) && !allowed.iter().any(|allowed| path == *allowed)
+    path.iter().any(|part| IMPURE.contains(&part.as_str()))
+        && !allowed.iter().any(|allowed| path == *allowed)
 }
 
 /// Which files of a crate import which. Tests, re-exports and `mod` lines don't count. A path that
@@ -343,11 +349,10 @@ fn defining_file(
     let (file, rest) = path.split_at(at);
     // The module itself is named: `use crate::state;` leads to nothing that it defines.
     let item = rest.first()?;
-    let re_exported = named
-        .get(file)
-        .into_iter()
-        .flatten()
-        .find(|one| one.in_re_export && one.path[0] == "crate" && one.path.last() == Some(item));
+    let re_exported =
+        named.get(file).into_iter().flatten().find(|one| {
+            one.in_re_export && one.path[0] == "crate" && one.path.last() == Some(item)
+        });
     match re_exported {
         Some(one) if depth > 0 => defining_file(&one.path[1..], files, named, depth - 1),
         _ => Some(file.to_vec()),
@@ -416,9 +421,17 @@ fn house() -> Vec<Module> {
     let mut found = Vec::new();
     for entry in fs::read_dir(crates).expect("the folder of crates") {
         let folder = entry.expect("a folder's entry").path();
-        let name = folder.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        let name = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("UTF-8");
         if folder.join("src").is_dir() {
-            modules(&name.replace('-', "_"), &folder.join("src"), &[], &mut found);
+            modules(
+                &name.replace('-', "_"),
+                &folder.join("src"),
+                &[],
+                &mut found,
+            );
         }
     }
     assert!(found.len() > 150, "the source was found: {}", found.len());
@@ -439,7 +452,10 @@ fn no_two_files_import_each_other() {
     let circles: Vec<_> = crates
         .iter()
         .flat_map(|krate| {
-            let modules: Vec<_> = house.iter().filter(|module| module.krate == *krate).collect();
+            let modules: Vec<_> = house
+                .iter()
+                .filter(|module| module.krate == *krate)
+                .collect();
             circles(&imports(&modules))
                 .into_iter()
                 .map(move |circle| format!("{krate}: {circle}"))
@@ -483,10 +499,16 @@ fn a_broken_rule_is_found_however_it_is_written() {
         1
     );
     assert_eq!(
-        check("millpond::server::limits", "use super::super::client::Client;"),
+        check(
+            "millpond::server::limits",
+            "use super::super::client::Client;"
+        ),
         1
     );
-    assert_eq!(check("millpond::client", "fn f() { crate::server::serve() }"), 1);
+    assert_eq!(
+        check("millpond::client", "fn f() { crate::server::serve() }"),
+        1
+    );
     assert_eq!(
         check("millpond::server", "type T = Vec<millpond_pool::Snapshot>;"),
         1
@@ -501,11 +523,17 @@ fn a_broken_rule_is_found_however_it_is_written() {
     );
     assert_eq!(check("millpond::framing::resp", "use fastrand::u64;"), 1);
     assert_eq!(
-        check("millpond::client", "mod tests { use std::time::SystemTime; }"),
+        check(
+            "millpond::client",
+            "mod tests { use std::time::SystemTime; }"
+        ),
         1
     );
     assert_eq!(
-        check("millpond::client::pipelined::state", "fn f() { Instant::now(); }"),
+        check(
+            "millpond::client::pipelined::state",
+            "fn f() { Instant::now(); }"
+        ),
         1
     );
     assert_eq!(
@@ -524,7 +552,10 @@ fn a_broken_rule_is_found_however_it_is_written() {
     );
 
     assert_eq!(
-        check("millpond::client::pipelined::state", "use tokio::time::Instant;"),
+        check(
+            "millpond::client::pipelined::state",
+            "use tokio::time::Instant;"
+        ),
         0
     );
     assert_eq!(
@@ -539,18 +570,30 @@ fn a_broken_rule_is_found_however_it_is_written() {
         0
     );
     assert_eq!(
-        check("millpond::client", "use crate::{pool::Pool, framing::Framing};"),
+        check(
+            "millpond::client",
+            "use crate::{pool::Pool, framing::Framing};"
+        ),
         0
     );
-    assert_eq!(check("millpond_pool::upkeep", "use tokio::time::Instant;"), 0);
-    assert_eq!(check("millpond_pool::statement", "use tokio::time::Instant;"), 0);
+    assert_eq!(
+        check("millpond_pool::upkeep", "use tokio::time::Instant;"),
+        0
+    );
+    assert_eq!(
+        check("millpond_pool::statement", "use tokio::time::Instant;"),
+        0
+    );
 }
 
 /// Circles are found through nested modules, expressions and re-exports; and only those.
 #[test]
 fn a_circle_is_found_around_corners_and_a_straight_line_is_none() {
     let circles_of = |files: &[(&str, &str)]| {
-        let modules: Vec<_> = files.iter().map(|(name, source)| module(name, source)).collect();
+        let modules: Vec<_> = files
+            .iter()
+            .map(|(name, source)| module(name, source))
+            .collect();
         circles(&imports(&modules.iter().collect::<Vec<_>>()))
     };
     let two = [
@@ -568,7 +611,10 @@ fn a_circle_is_found_around_corners_and_a_straight_line_is_none() {
 
     let straight = [
         ("k", "mod a; mod b; pub use self::{a::A, b::B};"),
-        ("k::a", "use super::B; #[cfg(test)] mod tests { use super::*; }"),
+        (
+            "k::a",
+            "use super::B; #[cfg(test)] mod tests { use super::*; }",
+        ),
         ("k::b", "use std::fmt; #[cfg(test)] use crate::a::A;"),
     ];
     assert_eq!(circles_of(&straight), [""; 0]);

@@ -1,8 +1,9 @@
-//! Peers that stall and whose kernel goes on: a process that is suspended, a client that reads no replies, a server that reads no requests.
-//! Everything is acknowledged, no packet is lost, and TCP sees nothing wrong.
+//! Peers that stall and whose kernel goes on: a process that is suspended, a client that reads no
+//! replies, a server that reads no requests. Everything is acknowledged, no packet is lost, and TCP
+//! sees nothing wrong.
 //!
-//! Our client and our server, each in a process and a network namespace of its own. Where namespaces aren't allowed these tests are skipped, loudly;
-//! `.ci/namespaces` insists on them.
+//! Our client and our server, each in a process and a network namespace of its own. Where
+//! namespaces aren't allowed these tests are skipped, loudly; `.ci/namespaces` insists on them.
 
 #![cfg(target_os = "linux")]
 
@@ -48,7 +49,8 @@ static UNHEARD_REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// How many requests of a connection the server handles at once.
 const MAX_IN_FLIGHT: usize = 4;
-/// What the server's kernel is asked to hold of replies, and the mute clients' of the same; each doubles it.
+/// What the server's kernel is asked to hold of replies, and the mute clients' of the same; each
+/// doubles it.
 const SOCKET_BUFFER: u32 = 32 << 10;
 /// The length of what those send who don't listen, and of the replies that they don't hear.
 const LONG: usize = 16 << 10;
@@ -61,7 +63,10 @@ fn scene(test: &str) -> Scene {
 }
 
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// Our server. It sends tokens and texts back. Argument: its address.
@@ -92,7 +97,14 @@ fn millpond_server(console: Console) -> Result {
     console.ready(console.argument(0)?);
     console.answer_until_closed(|command| {
         let snapshot = running.snapshot();
-        let closed = |reason| snapshot.totals.closed.get(&reason).copied().unwrap_or_default();
+        let closed = |reason| {
+            snapshot
+                .totals
+                .closed
+                .get(&reason)
+                .copied()
+                .unwrap_or_default()
+        };
         match command {
             "open" => snapshot.open.to_string(),
             "handled" => snapshot.handled.to_string(),
@@ -105,7 +117,8 @@ fn millpond_server(console: Console) -> Result {
     Ok(())
 }
 
-/// A server that sends short requests back, and never reads on once a long one has begun. Argument: its address.
+/// A server that sends short requests back, and never reads on once a long one has begun. Argument:
+/// its address.
 fn deaf_to_long_requests(console: Console) -> Result {
     servers::accepting(console, |mut stream| {
         thread::spawn(move || {
@@ -149,7 +162,11 @@ async fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<Du
 }
 
 /// Asks for this token's reply, and sees that it is this token's.
-async fn exchange(client: &Client, token: u64, within: Duration) -> std::result::Result<(), RequestError> {
+async fn exchange(
+    client: &Client,
+    token: u64,
+    within: Duration,
+) -> std::result::Result<(), RequestError> {
     let (came, text): (u64, String) = client.within(within).request(&(token, "xxx")).await?;
     assert_eq!((came, text.as_str()), (token, "xxx"), "another's reply");
     Ok(())
@@ -262,7 +279,8 @@ impl KeptAlive {
     }
 }
 
-/// Twice as many callers as there is room for, while nobody answers: the longest that one took to be told so.
+/// Twice as many callers as there is room for, while nobody answers: the longest that one took to
+/// be told so.
 async fn calls_in_vain(client: &Client, within: Duration) -> Duration {
     let mut callers = JoinSet::new();
     for token in 11..19 {
@@ -278,12 +296,16 @@ async fn calls_in_vain(client: &Client, within: Duration) -> Duration {
         assert!(
             matches!(
                 error,
-                RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut { .. })
+                RequestError::TimedOut { .. }
+                    | RequestError::Acquire(AcquireError::TimedOut { .. })
             ),
             "{error}"
         );
     }
-    told.into_iter().map(|(_, took)| took).max().unwrap_or_default()
+    told.into_iter()
+        .map(|(_, took)| took)
+        .max()
+        .unwrap_or_default()
 }
 
 /// Callers who go on exchanging, whatever happens beside them, each with tokens of its own.
@@ -479,13 +501,17 @@ fn requests_to_a_server_that_never_reads_end_at_their_deadlines_and_cost_bounded
         });
 }
 
-/// How many bytes a side's kernel still holds for peers, in connections that their programs may have closed.
+/// How many bytes a side's kernel still holds for peers, in connections that their programs may
+/// have closed.
 fn unsent(side: Side) -> Result<u64> {
     let table = side.run("ss", &["-Htn", "state", "connected"])?;
     // State, received and not read, sent and not acknowledged or not sent at all.
     let column = |line: &str| line.split_whitespace().nth(2)?.parse::<u64>().ok();
     let columns: Option<Vec<_>> = table.lines().map(column).collect();
-    Ok(columns.ok_or_else(|| format!("ss said {table}"))?.iter().sum())
+    Ok(columns
+        .ok_or_else(|| format!("ss said {table}"))?
+        .iter()
+        .sum())
 }
 
 /// How many connections of a side have a peer that takes nothing.

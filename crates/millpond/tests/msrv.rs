@@ -1,12 +1,14 @@
 //! The stated minimum Rust version holds for what users build: no dependency asks for a newer one.
 //!
-//! What the library's own code uses is checked by clippy's `incompatible_msrv`, and by a compiler of that version where CI has one.
+//! What the library's own code uses is checked by clippy's `incompatible_msrv`, and by a compiler
+//! of that version where CI has one.
 
 use std::{collections::HashMap, process::Command};
 
 use serde_json::Value;
 
-/// Every package that the library needs when it is built as a dependency, all features on, and the Rust that it asks for.
+/// Every package that the library needs when it is built as a dependency, all features on, and the
+/// Rust that it asks for.
 fn needed() -> Vec<(String, Option<String>)> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -41,8 +43,9 @@ fn needed() -> Vec<(String, Option<String>)> {
     while let Some(id) = seen.get(next).copied() {
         next += 1;
         for dependency in array(&nodes[id]["deps"]) {
-            let is_for_users = array(&dependency["dep_kinds"])
-                .any(|kind| kind["kind"] != "dev" && !text_or_empty(&kind["target"]).contains("loom"));
+            let is_for_users = array(&dependency["dep_kinds"]).any(|kind| {
+                kind["kind"] != "dev" && !text_or_empty(&kind["target"]).contains("loom")
+            });
             let id = text(&dependency["pkg"]);
             if is_for_users && !seen.contains(&id) {
                 seen.push(id);

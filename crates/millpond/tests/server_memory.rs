@@ -1,5 +1,5 @@
-//! What a connection costs while nothing is under way on it, that an exchange leaves nothing behind, and that
-//! who announces much and sends little is given little.
+//! What a connection costs while nothing is under way on it, that an exchange leaves nothing
+//! behind, and that who announces much and sends little is given little.
 
 #![cfg(unix)]
 
@@ -92,7 +92,9 @@ async fn exchange(client: &mut UnixStream, request: &[u8]) {
         match client.read(&mut reply) {
             Ok(length) if reply[..length] == *b"HeartBeat" => {}
             Ok(length) => return assert_eq!(&reply[..length], request),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::task::yield_now().await,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                tokio::task::yield_now().await
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -1,4 +1,5 @@
-//! What the log tells of clients that all do the same wrong thing: a line, and then sums that add up. The only test of its process.
+//! What the log tells of clients that all do the same wrong thing: a line, and then sums that add
+//! up. The only test of its process.
 
 #![cfg(unix)]
 
@@ -20,7 +21,8 @@ use warnings::Warnings;
 /// How many clients do the same.
 const CLIENTS: u64 = 300;
 
-/// How many lines may be told of them: the clock stands still while anybody works, and intervals grow.
+/// How many lines may be told of them: the clock stands still while anybody works, and intervals
+/// grow.
 const LINES: usize = 8;
 
 fn echo() -> impl Handler {
@@ -69,7 +71,8 @@ impl Framing for Lines {
     }
 }
 
-/// What was told at once of one kind, by `first`, and in sums, by `more`: lines, and the events in them.
+/// What was told at once of one kind, by `first`, and in sums, by `more`: lines, and the events in
+/// them.
 fn told(heard: &[String], first: &str, more: &str) -> (usize, u64) {
     let at_once = heard.iter().filter(|line| line.contains(first)).count();
     let sums = heard.iter().filter(|line| line.contains(more));
@@ -109,7 +112,13 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
         site.connect().await.write("HeartBeat".repeat(6)).await;
     }
     let more = "more connections closed: more heartbeats";
-    assert_told(site.running, &heard, "connection closed: more heartbeats", more).await;
+    assert_told(
+        site.running,
+        &heard,
+        "connection closed: more heartbeats",
+        more,
+    )
+    .await;
 
     // Whatever it was, it is one kind.
     let site = serve_with(Server::builder(echo())).await;
@@ -124,7 +133,13 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
         client.rest().await;
     }
     let more = "more connections closed: they spoke another";
-    assert_told(site.running, &heard, "connection closed: it spoke another", more).await;
+    assert_told(
+        site.running,
+        &heard,
+        "connection closed: it spoke another",
+        more,
+    )
+    .await;
 
     let site = serve_with(Server::builder(echo())).await;
     for _ in 0..CLIENTS {
@@ -172,7 +187,8 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
     let more = "more connections refused: max_connections is reached";
     assert_told(site.running, &heard, "setting=\"max_connections\"", more).await;
 
-    let (running, port) = serve_tcp(Server::builder(echo()).max_connections_per_address(Some(1))).await;
+    let (running, port) =
+        serve_tcp(Server::builder(echo()).max_connections_per_address(Some(1))).await;
     let mut first = connect_tcp(port).await;
     first.ask("1").await;
     for _ in 0..CLIENTS {
@@ -180,7 +196,13 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
     }
     drop(first);
     let more = "more connections refused: max_connections_per_address is reached";
-    assert_told(running, &heard, "setting=\"max_connections_per_address\"", more).await;
+    assert_told(
+        running,
+        &heard,
+        "setting=\"max_connections_per_address\"",
+        more,
+    )
+    .await;
 
     #[cfg(feature = "tls")]
     {
@@ -218,7 +240,10 @@ async fn hundreds_that_do_the_same_are_told_of_in_some_lines_that_count_all_of_t
     })
     .await;
 
-    let quotes = heard.heard().into_iter().find(|line| line.contains("SECRET"));
+    let quotes = heard
+        .heard()
+        .into_iter()
+        .find(|line| line.contains("SECRET"));
     assert_eq!(quotes, None, "no payload is logged");
 }
 

@@ -1,7 +1,8 @@
-//! Every reply is its request's: many callers over few connections, a third of them gone before their reply, heartbeats all the time. Each
-//! request carries a token of its own; a reply with another one is wrong, and none may be. Pipelined, the server also ends connections
-//! whenever it likes, and remembers what it has executed: nothing twice that wasn't declared idempotent, and nothing that is said not to
-//! have been.
+//! Every reply is its request's: many callers over few connections, a third of them gone before
+//! their reply, heartbeats all the time. Each request carries a token of its own; a reply with
+//! another one is wrong, and none may be. Pipelined, the server also ends connections whenever it
+//! likes, and remembers what it has executed: nothing twice that wasn't declared idempotent, and
+//! nothing that is said not to have been.
 //!
 //! `MILLPOND_REQUESTS=1000000 cargo test --release --test tokens -- --nocapture` runs it long.
 
@@ -51,7 +52,8 @@ struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Exclusive,
-    /// Our own heartbeats are so rare that no exchange looks at the clock before it has lasted for a while.
+    /// Our own heartbeats are so rare that no exchange looks at the clock before it has lasted for
+    /// a while.
     ExclusiveAndCalm,
     /// Many in flight, and the server ends a connection at one request in a thousand.
     PipelinedAndKilled,
@@ -64,7 +66,8 @@ fn add(count: &AtomicU64) {
     count.fetch_add(1, Relaxed);
 }
 
-/// Answers each request with its own body, most of them at once, and beats whenever it has been quiet for a moment or not.
+/// Answers each request with its own body, most of them at once, and beats whenever it has been
+/// quiet for a moment or not.
 async fn serve(
     mut stream: UnixStream,
     counts: Arc<Counts>,
@@ -176,7 +179,8 @@ async fn call(
             true => requests.idempotent(),
             false => requests,
         };
-        let request = requests.request::<_, (u64, String)>(&(token, "x".repeat(fastrand::usize(..200))));
+        let request =
+            requests.request::<_, (u64, String)>(&(token, "x".repeat(fastrand::usize(..200))));
         let reply = match fastrand::u8(..100) {
             0..25 => cut(fastrand::u32(turns.clone()), request).await,
             25..50 => {
@@ -230,7 +234,8 @@ async fn replies_are_right(mode: Mode) {
     let requests = std::env::var("MILLPOND_REQUESTS").map_or(20_000, |text| {
         text.parse().expect("MILLPOND_REQUESTS is a number")
     });
-    let folder = std::env::temp_dir().join(format!("millpond-tokens-{}-{mode:?}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("millpond-tokens-{}-{mode:?}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("server");
     let listener = UnixListener::bind(&path).expect("a socket");
@@ -242,7 +247,12 @@ async fn replies_are_right(mode: Mode) {
             let (stream, _) = listener.accept().await.expect("a connection");
             add(&counting.connections);
             // It ends when the client closes it, whatever was under way.
-            tokio::spawn(serve(stream, Arc::clone(&counting), Arc::clone(&executing), mode));
+            tokio::spawn(serve(
+                stream,
+                Arc::clone(&counting),
+                Arc::clone(&executing),
+                mode,
+            ));
         }
     });
 
@@ -281,7 +291,11 @@ async fn replies_are_right(mode: Mode) {
         caller.await.expect("no panic");
     }
     let snapshot = given_back(&client).await;
-    client.pool().close(Duration::from_secs(5)).await.expect("closed");
+    client
+        .pool()
+        .close(Duration::from_secs(5))
+        .await
+        .expect("closed");
     server.abort();
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
 
@@ -297,21 +311,34 @@ async fn replies_are_right(mode: Mode) {
     );
     assert_eq!(counts.wrong.load(Relaxed), 0, "wrong replies");
     assert_eq!(counts.failed.load(Relaxed), 0, "failed requests");
-    let ended: u64 = [&counts.right, &counts.cancelled, &counts.missed, &counts.lost]
-        .map(|count| count.load(Relaxed))
-        .iter()
-        .sum();
+    let ended: u64 = [
+        &counts.right,
+        &counts.cancelled,
+        &counts.missed,
+        &counts.lost,
+    ]
+    .map(|count| count.load(Relaxed))
+    .iter()
+    .sum();
     assert_eq!(ended, each * CALLERS);
     let cancelled = counts.cancelled.load(Relaxed) as f64 / ended as f64;
-    // Of the load, not of the client: the busier the machine is, the more requests are overtaken by their cancellation.
+    // Of the load, not of the client: the busier the machine is, the more requests are overtaken by
+    // their cancellation.
     assert!((0.2..0.7).contains(&cancelled), "{cancelled}");
     assert!(counts.beats_sent.load(Relaxed) > 0);
     assert!(mode == Mode::ExclusiveAndCalm || counts.beats_received.load(Relaxed) > 0);
-    assert!(is_at_rest(&snapshot), "every place has come back: {snapshot}");
-    assert!(snapshot.connections.len() <= CONNECTIONS as usize, "{snapshot}");
+    assert!(
+        is_at_rest(&snapshot),
+        "every place has come back: {snapshot}"
+    );
+    assert!(
+        snapshot.connections.len() <= CONNECTIONS as usize,
+        "{snapshot}"
+    );
 }
 
-/// The client once it is at rest: its pipelines have found that nobody asks any more, and upkeep isn't just looking at what is idle.
+/// The client once it is at rest: its pipelines have found that nobody asks any more, and upkeep
+/// isn't just looking at what is idle.
 async fn given_back(client: &Client) -> Snapshot {
     for _ in 0..500 {
         let snapshot = client.snapshot();

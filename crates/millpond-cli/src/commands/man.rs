@@ -36,7 +36,10 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
 }
 
 fn unknown(name: &str, program: &clap::Command) -> Complaint {
-    let known: Vec<_> = program.get_subcommands().map(clap::Command::get_name).collect();
+    let known: Vec<_> = program
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .collect();
     Complaint::usage(format!(
         "there is no command '{name}'; there are {}",
         known.join(", ")

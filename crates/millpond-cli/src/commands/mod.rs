@@ -18,7 +18,8 @@ use millpond::{
 
 use crate::{complaint::Complaint, exit::Exit};
 
-/// An error of the library as those know it who connect by this program: it names flags, not the settings that they are for.
+/// An error of the library as those know it who connect by this program: it names flags, not the
+/// settings that they are for.
 fn in_flags(text: &str) -> String {
     const FLAGS: [(&str, &str); 4] = [
         ("identity_files", "--cert and --key"),
@@ -83,7 +84,9 @@ fn endpoint(flag: &str, text: &str) -> Result<Endpoint, Complaint> {
 
 /// The runtime that a command runs on.
 fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     built.map_err(|error| {
         Complaint::of(
             Exit::Failure,
@@ -138,7 +141,10 @@ mod tests {
     #[test]
     fn settings_are_named_by_their_flags() {
         for (said, shown) in [
-            ("give one with identity_files", "give one with --cert and --key"),
+            (
+                "give one with identity_files",
+                "give one with --cert and --key",
+            ),
             ("give its CA with ca_file, or", "give its CA with --ca, or"),
             ("or set it with server_name", "or set it with --server-name"),
             ("or name a file with ca_file", "or name a file with --ca"),

@@ -11,13 +11,18 @@ use tokio::{io::AsyncReadExt, time::timeout};
 use super::{TlsFiles, in_flags};
 use crate::complaint::Complaint;
 
-/// What a server has to say right after a handshake, session tickets or a refusal, is here after this long.
+/// What a server has to say right after a handshake, session tickets or a refusal, is here after
+/// this long.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
-/// Why the server refuses us, if it does: by TLS 1.3 it says so only after the handshake has ended here. What else comes is lost.
+/// Why the server refuses us, if it does: by TLS 1.3 it says so only after the handshake has ended
+/// here. What else comes is lost.
 pub(super) async fn refusal(stream: &mut Stream) -> Option<TlsError> {
-    let read = timeout(AFTERWARDS, stream.read(&mut [0; 1024])).await.ok()?;
-    TlsError::of_stream(&read.err()?, Side::Client).filter(|error| !matches!(error, TlsError::Truncated))
+    let read = timeout(AFTERWARDS, stream.read(&mut [0; 1024]))
+        .await
+        .ok()?;
+    TlsError::of_stream(&read.err()?, Side::Client)
+        .filter(|error| !matches!(error, TlsError::Truncated))
 }
 
 #[derive(Debug, clap::Args)]
@@ -31,14 +36,15 @@ pub(super) struct TlsFlags {
     /// For tls://: our certificate's private key, as PEM
     #[arg(long, value_name = "FILE", requires = "cert", env = "MILLPOND_KEY")]
     key: Option<PathBuf>,
-    /// For tls://: the name that the server's certificate must be for [default: the endpoint's host]
+    /// For tls://: the name that the server's certificate must be for [default: the endpoint's
+    /// host]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
 }
 
 impl TlsFlags {
-    /// One of them that the command line itself has, for commands that may have nobody to use it towards. What the environment has is for
-    /// whichever command needs it.
+    /// One of them that the command line itself has, for commands that may have nobody to use it
+    /// towards. What the environment has is for whichever command needs it.
     pub(super) fn first_given(&self) -> Option<&'static str> {
         let files = [
             ("--ca", "MILLPOND_CA", &self.ca),

@@ -1,4 +1,5 @@
-//! What the tests of the program share: a server of it, calls to it, peers that misbehave, folders for files.
+//! What the tests of the program share: a server of it, calls to it, peers that misbehave, folders
+//! for files.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -66,7 +67,9 @@ pub(crate) fn at_terminal(mut command: Command, columns: u16) -> (ExitStatus, St
     let mut shown = Vec::new();
     // Its end is told by an error.
     let _ = window.read_to_end(&mut shown);
-    let text = String::from_utf8(shown).expect("UTF-8").replace("\r\n", "\n");
+    let text = String::from_utf8(shown)
+        .expect("UTF-8")
+        .replace("\r\n", "\n");
     (child.wait().expect("its end"), text)
 }
 
@@ -95,7 +98,8 @@ impl Authority {
     /// As [`issue`](Authority::issue), but it has ended with 2019.
     pub(crate) fn issue_expired(&self, folder: &Folder, name: &str) -> (String, String) {
         let mut params = CertificateParams::new([String::from(name)]).expect("a name");
-        (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
         self.sign(folder, name, &params)
     }
 
@@ -198,7 +202,10 @@ impl Served {
             endpoint: String::new(),
         };
         let listening = served.event("listening");
-        served.endpoint = listening["endpoint"].as_str().expect("an endpoint").to_owned();
+        served.endpoint = listening["endpoint"]
+            .as_str()
+            .expect("an endpoint")
+            .to_owned();
         served
     }
 
@@ -276,7 +283,8 @@ pub(crate) fn ended(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// A peer that answers the first bytes of each connection with these, and waits for its end, or ends it.
+/// A peer that answers the first bytes of each connection with these, and waits for its end, or
+/// ends it.
 pub(crate) fn peer(answer: &'static [u8], then: Then) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));
@@ -314,7 +322,11 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     pub(crate) fn new() -> Folder {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("millpond-cli-{}-{}", process::id(), NUMBER.fetch_add(1, SeqCst));
+        let name = format!(
+            "millpond-cli-{}-{}",
+            process::id(),
+            NUMBER.fetch_add(1, SeqCst)
+        );
         let path = env::temp_dir().join(name);
         fs::create_dir(&path).expect("a folder");
         Folder(path)

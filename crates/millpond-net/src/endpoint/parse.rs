@@ -1,5 +1,5 @@
-//! The grammar of endpoints. Every refusal says what was found, where, and what to write instead; none repeats the text, which its
-//! error shows anyway.
+//! The grammar of endpoints. Every refusal says what was found, where, and what to write instead;
+//! none repeats the text, which its error shows anyway.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -41,7 +41,8 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     }
 }
 
-/// Whether these characters could be a scheme (RFC 3986), if only of another kind of text, or forgotten.
+/// Whether these characters could be a scheme (RFC 3986), if only of another kind of text, or
+/// forgotten.
 pub(super) fn is_scheme(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -86,7 +87,8 @@ fn known_schemes() -> &'static str {
     }
 }
 
-/// Whether `written` is `meant` with one character wrong, missing or too many, or two neighbours exchanged.
+/// Whether `written` is `meant` with one character wrong, missing or too many, or two neighbours
+/// exchanged.
 fn is_slip(written: &str, meant: &str) -> bool {
     let (mut written, mut meant) = (written.as_bytes(), meant.as_bytes());
     while let ([a, rest @ ..], [b, others @ ..]) = (written, meant)
@@ -115,7 +117,9 @@ fn without_scheme(text: &str) -> Result<Endpoint, Fault> {
     }
     if let Some((scheme, rest)) = text.split_once(':')
         && rest.starts_with('/')
-        && SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+        && SCHEMES
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(scheme))
     {
         return Err(Fault::new(
             scheme.len(),
@@ -135,7 +139,11 @@ fn path(text: &str) -> Result<PathBuf, Fault> {
         ));
     }
     if let Some(at) = text.find(char::is_control) {
-        return Err(Fault::new(at, "a control character in the path", "remove it"));
+        return Err(Fault::new(
+            at,
+            "a control character in the path",
+            "remove it",
+        ));
     }
     if text.len() > LONGEST_PATH {
         let at = text
@@ -144,7 +152,10 @@ fn path(text: &str) -> Result<PathBuf, Fault> {
             .map_or(0, |(at, _)| at);
         return Err(Fault::new(
             at,
-            format!("a path of {} bytes, of which {LONGEST_PATH} fit,", text.len()),
+            format!(
+                "a path of {} bytes, of which {LONGEST_PATH} fit,",
+                text.len()
+            ),
             "use a shorter path or a symbolic link to its folder",
         ));
     }
@@ -303,9 +314,13 @@ pub(super) fn host_name(text: &str) -> Result<HostName, Fault> {
     Ok(HostName(text.to_ascii_lowercase().into()))
 }
 
-/// Whether `inet_aton`, which resolvers ask first, may take it for an address: numbers, also octal and hexadecimal, between dots.
+/// Whether `inet_aton`, which resolvers ask first, may take it for an address: numbers, also octal
+/// and hexadecimal, between dots.
 fn is_read_as_number(text: &str) -> bool {
-    let is_number = |label: &str| match label.strip_prefix("0x").or_else(|| label.strip_prefix("0X")) {
+    let is_number = |label: &str| match label
+        .strip_prefix("0x")
+        .or_else(|| label.strip_prefix("0X"))
+    {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
         None => label.bytes().all(|byte| byte.is_ascii_digit()),
     };
@@ -320,7 +335,8 @@ fn label(text: &str) -> Result<(), Fault> {
             "a name has something between its dots",
         ));
     }
-    let is_allowed = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    let is_allowed =
+        |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     if let Some((at, found)) = text.char_indices().find(|&(_, found)| !is_allowed(found)) {
         return Err(if found.is_ascii() {
             Fault::new(
@@ -339,7 +355,10 @@ fn label(text: &str) -> Result<(), Fault> {
             format!("a label has at most {LONGEST_LABEL}"),
         ));
     }
-    for (at, is_hyphen) in [(0, text.starts_with('-')), (text.len() - 1, text.ends_with('-'))] {
+    for (at, is_hyphen) in [
+        (0, text.starts_with('-')),
+        (text.len() - 1, text.ends_with('-')),
+    ] {
         if is_hyphen {
             return Err(Fault::new(
                 at,

@@ -31,9 +31,15 @@ fn refused(text: &str) -> EndpointError {
 
 #[test]
 fn a_good_text_is_read_and_written_canonically() {
-    let mapped = Host::Address(IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x102, 0x304)));
+    let mapped = Host::Address(IpAddr::V6(Ipv6Addr::new(
+        0, 0, 0, 0, 0, 0xffff, 0x102, 0x304,
+    )));
     for (text, endpoint, canonical) in [
-        ("localhost:80", tcp(name("localhost"), 80), "tcp://localhost:80"),
+        (
+            "localhost:80",
+            tcp(name("localhost"), 80),
+            "tcp://localhost:80",
+        ),
         (
             "tcp://DB.Example.com:5432",
             tcp(name("db.example.com"), 5432),
@@ -55,12 +61,20 @@ fn a_good_text_is_read_and_written_canonically() {
             tcp(name("xn--bcher-kva.example"), 1),
             "tcp://xn--bcher-kva.example:1",
         ),
-        ("tcp://3com.com:1", tcp(name("3com.com"), 1), "tcp://3com.com:1"),
+        (
+            "tcp://3com.com:1",
+            tcp(name("3com.com"), 1),
+            "tcp://3com.com:1",
+        ),
         ("tcp://0x7g.1:1", tcp(name("0x7g.1"), 1), "tcp://0x7g.1:1"),
         // Schemes as hosts.
         ("tcp:80", tcp(name("tcp"), 80), "tcp://tcp:80"),
         ("unix:80", tcp(name("unix"), 80), "tcp://unix:80"),
-        ("127.0.0.1:0", tcp(address("127.0.0.1"), 0), "tcp://127.0.0.1:0"),
+        (
+            "127.0.0.1:0",
+            tcp(address("127.0.0.1"), 0),
+            "tcp://127.0.0.1:0",
+        ),
         (
             "tcp://0.0.0.0:65535",
             tcp(address("0.0.0.0"), 65535),
@@ -73,8 +87,16 @@ fn a_good_text_is_read_and_written_canonically() {
             tcp(address("2001:db8::1"), 80),
             "tcp://[2001:db8::1]:80",
         ),
-        ("[::ffff:1.2.3.4]:5", tcp(mapped, 5), "tcp://[::ffff:1.2.3.4]:5"),
-        ("unix:///run/a.sock", unix("/run/a.sock"), "unix:///run/a.sock"),
+        (
+            "[::ffff:1.2.3.4]:5",
+            tcp(mapped, 5),
+            "tcp://[::ffff:1.2.3.4]:5",
+        ),
+        (
+            "unix:///run/a.sock",
+            unix("/run/a.sock"),
+            "unix:///run/a.sock",
+        ),
         (
             "Unix:///run/A b%20@:é?#",
             unix("/run/A b%20@:é?#"),
@@ -105,9 +127,15 @@ const KNOWN: &str = if cfg!(feature = "tls") {
     "write tcp://host:port or unix:///path, or tls://host:port with the feature `tls`"
 };
 
-/// Texts without quotes and backslashes, so that an error shows them as they are: the position, what is wrong, what to do.
+/// Texts without quotes and backslashes, so that an error shows them as they are: the position,
+/// what is wrong, what to do.
 const REFUSED: &[(&str, usize, &str, &str)] = &[
-    ("", 1, "no endpoint", "write tcp://host:port or unix:///path"),
+    (
+        "",
+        1,
+        "no endpoint",
+        "write tcp://host:port or unix:///path",
+    ),
     (" a:1", 1, "white space", "remove it"),
     // Schemes.
     ("://a:1", 1, "no scheme", KNOWN),
@@ -124,7 +152,12 @@ const REFUSED: &[(&str, usize, &str, &str)] = &[
     ("HTTPS://a/b", 1, "unknown scheme", HTTP),
     ("tcp:/a:1", 4, "no \"://\" after the scheme", KNOWN),
     ("unix:/run/@a", 5, "no \"://\" after the scheme", KNOWN),
-    ("/run/@a", 1, "a path without a scheme", "write unix:// before it"),
+    (
+        "/run/@a",
+        1,
+        "a path without a scheme",
+        "write unix:// before it",
+    ),
     // What URLs have, and endpoints haven't.
     ("tcp://a:1/", 10, "a slash at the end", ENDS),
     ("a:1/b", 4, "a path", ENDS),
@@ -144,8 +177,18 @@ const REFUSED: &[(&str, usize, &str, &str)] = &[
     ("tcp://a:65536", 9, "a port beyond 65535", PORT),
     ("tcp://a:000080", 14, "a sixth digit in the port", PORT),
     // Addresses.
-    ("tcp://::1:80", 7, "an IPv6 address without brackets", BRACKETS),
-    ("fe80::1%eth0:80", 1, "an IPv6 address without brackets", BRACKETS),
+    (
+        "tcp://::1:80",
+        7,
+        "an IPv6 address without brackets",
+        BRACKETS,
+    ),
+    (
+        "fe80::1%eth0:80",
+        1,
+        "an IPv6 address without brackets",
+        BRACKETS,
+    ),
     (
         "1:2:3:4:5:6:7:8:80",
         1,
@@ -156,17 +199,52 @@ const REFUSED: &[(&str, usize, &str, &str)] = &[
     ("db:80:90", 6, "a second \":\"", "write host:port"),
     ("[fe80::1%eth0]:80", 9, "a zone id", ZONE),
     ("[::1:80", 1, "\"[\" without \"]\"", "write [address]:port"),
-    ("[::1]", 6, "no port after the address", "write [address]:port"),
-    ("[::1]80", 6, "no port after the address", "write [address]:port"),
+    (
+        "[::1]",
+        6,
+        "no port after the address",
+        "write [address]:port",
+    ),
+    (
+        "[::1]80",
+        6,
+        "no port after the address",
+        "write [address]:port",
+    ),
     ("[::1]:x", 7, "no digit in the port", PORT),
     ("tcp://[]:80", 8, "no IPv6 address in brackets", IPV6),
     ("tcp://[::g]:80", 8, "no IPv6 address in brackets", IPV6),
     ("[127.0.0.1]:80", 2, "no IPv6 address in brackets", IPV6),
-    ("tcp://1.2.3:80", 7, "a number that is no IPv4 address", NUMBER),
-    ("256.1.1.1:80", 1, "a number that is no IPv4 address", NUMBER),
-    ("0127.0.0.1:80", 1, "a number that is no IPv4 address", NUMBER),
-    ("127.0.0.1.:80", 1, "a number that is no IPv4 address", NUMBER),
-    ("2130706433:80", 1, "a number that is no IPv4 address", NUMBER),
+    (
+        "tcp://1.2.3:80",
+        7,
+        "a number that is no IPv4 address",
+        NUMBER,
+    ),
+    (
+        "256.1.1.1:80",
+        1,
+        "a number that is no IPv4 address",
+        NUMBER,
+    ),
+    (
+        "0127.0.0.1:80",
+        1,
+        "a number that is no IPv4 address",
+        NUMBER,
+    ),
+    (
+        "127.0.0.1.:80",
+        1,
+        "a number that is no IPv4 address",
+        NUMBER,
+    ),
+    (
+        "2130706433:80",
+        1,
+        "a number that is no IPv4 address",
+        NUMBER,
+    ),
     ("0X7f.1:80", 1, "a number that is no IPv4 address", NUMBER),
     // Names.
     ("tcp://", 7, "no host", "write host:port"),
@@ -182,7 +260,12 @@ const REFUSED: &[(&str, usize, &str, &str)] = &[
         "write the name as xn--…",
     ),
     ("tcp://a b:1", 8, "a character that no name has", CHARACTERS),
-    ("tcp://a.b%20:1", 10, "a character that no name has", CHARACTERS),
+    (
+        "tcp://a.b%20:1",
+        10,
+        "a character that no name has",
+        CHARACTERS,
+    ),
     ("tcp://a.-b:1", 9, "\"-\" at a label's edge", EDGE),
     ("tcp://a.b-:1", 10, "\"-\" at a label's edge", EDGE),
     // Unix sockets.
@@ -203,16 +286,16 @@ const REFUSED: &[(&str, usize, &str, &str)] = &[
     ),
 ];
 
-const HTTP: &str = "this speaks plain sockets, not HTTP; write tcp://host:port, or tls://host:port for TLS";
+const HTTP: &str =
+    "this speaks plain sockets, not HTTP; write tcp://host:port, or tls://host:port for TLS";
 const ENDS: &str = "an endpoint ends with its port";
 const PORT: &str = "a port is a number from 0 to 65535";
 const BRACKETS: &str = "put it in brackets: [address]:port";
 const IPV6: &str = "write it as in [::1]:80, and names and IPv4 addresses without brackets";
-const ZONE: &str =
-    "endpoints have none, since it means something on one machine only; use an address that needs none";
-const NUMBER: &str =
-    "write four numbers from 0 to 255 without leading zeros; resolvers read others in surprising ways";
-const ANY: &str = "write 127.0.0.1 for this machine, or to listen on all its addresses 0.0.0.0 or [::]";
+const ZONE: &str = "endpoints have none, since it means something on one machine only; use an address that needs none";
+const NUMBER: &str = "write four numbers from 0 to 255 without leading zeros; resolvers read others in surprising ways";
+const ANY: &str =
+    "write 127.0.0.1 for this machine, or to listen on all its addresses 0.0.0.0 or [::]";
 const LABEL: &str = "a name has something between its dots";
 const CHARACTERS: &str = "use letters, digits, \"-\", \"_\" and dots";
 const EDGE: &str = "a label begins and ends with a letter, a digit or \"_\"";
@@ -306,7 +389,9 @@ fn what_a_terminal_might_execute_is_escaped_and_the_caret_still_points_at_the_fa
     let advice = "use letters, digits, \"-\", \"_\" and dots";
     assert_eq!(
         error.to_string(),
-        format!("a character that no name has at character 8 of \"tcp://a\\u{{1b}}[31m:1\"; {advice}")
+        format!(
+            "a character that no name has at character 8 of \"tcp://a\\u{{1b}}[31m:1\"; {advice}"
+        )
     );
     let error = refused("unix:///\u{202e}\"a\nb");
     assert_eq!(
@@ -326,7 +411,11 @@ fn what_a_terminal_might_execute_is_escaped_and_the_caret_still_points_at_the_fa
 
 #[test]
 fn of_a_long_text_only_what_is_around_the_fault_is_shown() {
-    let error = refused(&format!("tcp://{}!{}:1", "a".repeat(1_000), "b".repeat(1_000)));
+    let error = refused(&format!(
+        "tcp://{}!{}:1",
+        "a".repeat(1_000),
+        "b".repeat(1_000)
+    ));
     let (before, behind) = ("a".repeat(60), "b".repeat(59));
     assert_eq!(
         format!("{error:#}"),
@@ -391,7 +480,10 @@ fn endpoints_come_from_socket_addresses_and_strings() {
     let v6: SocketAddr = "[fe80::1%3]:80".parse().expect("an address");
     assert_eq!(Endpoint::from(v6).to_string(), "tcp://[fe80::1]:80");
     assert_eq!(Endpoint::try_from("a:1"), Ok(tcp(name("a"), 1)));
-    assert_eq!(Endpoint::try_from(String::from("a:1")), Ok(tcp(name("a"), 1)));
+    assert_eq!(
+        Endpoint::try_from(String::from("a:1")),
+        Ok(tcp(name("a"), 1))
+    );
     assert_eq!(Endpoint::try_from("a"), Err(refused("a")));
 }
 

@@ -49,7 +49,10 @@ async fn run(courses: &[Course]) -> (Option<(u16, u64)>, Vec<u16>, Vec<(u16, u64
         }
     };
     let ended = race(&addresses, attempt, |_| (), LIMIT).await;
-    assert!(seen.most_at_once.get() <= AT_ONCE, "more than two at a time");
+    assert!(
+        seen.most_at_once.get() <= AT_ONCE,
+        "more than two at a time"
+    );
     assert_eq!(seen.at_once.get(), 0, "an attempt outlived its race");
     let (won, failures) = match ended {
         Ok(Won {
@@ -59,7 +62,10 @@ async fn run(courses: &[Course]) -> (Option<(u16, u64)>, Vec<u16>, Vec<(u16, u64
         }) => (Some((address.port(), elapsed())), failures),
         Err(failures) => (None, failures),
     };
-    let failed = failures.iter().map(|(address, ())| address.port()).collect();
+    let failed = failures
+        .iter()
+        .map(|(address, ())| address.port())
+        .collect();
     (won, failed, seen.started.take())
 }
 
@@ -69,7 +75,11 @@ async fn the_first_address_has_the_field_to_itself_for_250_ms() {
     assert_eq!((won, failed.len()), (Some((0, 249)), 0));
     assert_eq!(started, [(0, 0)]);
     let (won, _, started) = run(&[(300, true), (200, true)]).await;
-    assert_eq!(won, Some((0, 300)), "the first is not given up for the second");
+    assert_eq!(
+        won,
+        Some((0, 300)),
+        "the first is not given up for the second"
+    );
     assert_eq!(started, [(0, 0), (1, 250)]);
 }
 

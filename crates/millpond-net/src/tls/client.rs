@@ -1,4 +1,5 @@
-//! The side that connects: whom it trusts, who it says it is, and its handshake. Where streams come from is not its business.
+//! The side that connects: whom it trusts, who it says it is, and its handshake. Where streams come
+//! from is not its business.
 
 use std::{
     env, fmt,
@@ -20,7 +21,8 @@ use super::{
     reload::{Reloading, Settings},
 };
 
-/// What a client needs for its TLS handshakes. Clones share everything, the sessions that can be resumed included.
+/// What a client needs for its TLS handshakes. Clones share everything, the sessions that can be
+/// resumed included.
 #[derive(Clone)]
 pub struct ClientTls {
     config: Arc<Reloading<ClientSettings>>,
@@ -38,17 +40,20 @@ impl ClientTls {
         }
     }
 
-    /// Does the handshake with a server over an open stream. `host` is whom the stream leads to: a name (`ServerName::try_from("…")`) or
-    /// an address (`ServerName::from(ip)`). The server's certificate must be valid for it, or for
-    /// [`server_name`](ClientTlsBuilder::server_name) if that was set.
+    /// Does the handshake with a server over an open stream. `host` is whom the stream leads to: a
+    /// name (`ServerName::try_from("…")`) or an address (`ServerName::from(ip)`). The server's
+    /// certificate must be valid for it, or for [`server_name`](ClientTlsBuilder::server_name)
+    /// if that was set.
     ///
-    /// It sets no deadline of its own, and a peer that stays silent is waited for: wrap it in a timeout.
+    /// It sets no deadline of its own, and a peer that stays silent is waited for: wrap it in a
+    /// timeout.
     ///
-    /// A server that speaks TLS 1.3 judges the client's certificate when the handshake has already ended here. Its refusal comes as an error of
-    /// the first read, which [`TlsError::of_stream`] explains.
+    /// A server that speaks TLS 1.3 judges the client's certificate when the handshake has already
+    /// ended here. Its refusal comes as an error of the first read, which
+    /// [`TlsError::of_stream`] explains.
     ///
-    /// Files that may have changed are looked at on a thread for blocking work, once a second at most; that is waited for 100 ms, and then the
-    /// handshake goes on with what there is.
+    /// Files that may have changed are looked at on a thread for blocking work, once a second at
+    /// most; that is waited for 100 ms, and then the handshake goes on with what there is.
     ///
     /// # Errors
     ///
@@ -56,12 +61,18 @@ impl ClientTls {
     ///
     /// # Panics
     ///
-    /// In a tokio runtime without a timer, if there are files: `enable_time` is needed. (Outside of any runtime it works, and reads files itself.)
+    /// In a tokio runtime without a timer, if there are files: `enable_time` is needed. (Outside of
+    /// any runtime it works, and reads files itself.)
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the stream, in the middle of its handshake: it can't be used for anything else.
-    pub async fn connect<S>(&self, host: ServerName<'static>, stream: S) -> Result<TlsStream<S>, TlsError>
+    /// Dropping the future drops the stream, in the middle of its handshake: it can't be used for
+    /// anything else.
+    pub async fn connect<S>(
+        &self,
+        host: ServerName<'static>,
+        stream: S,
+    ) -> Result<TlsStream<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -75,8 +86,8 @@ impl ClientTls {
             .map_err(|error| TlsError::of_handshake(error, Side::Client))
     }
 
-    /// Reads the files now, whether or not they have changed; without files, it only forgets the sessions that could be resumed. The
-    /// system's CAs stay as they were when this was built.
+    /// Reads the files now, whether or not they have changed; without files, it only forgets the
+    /// sessions that could be resumed. The system's CAs stay as they were when this was built.
     ///
     /// # Errors
     ///
@@ -104,7 +115,8 @@ pub struct ClientTlsBuilder {
 }
 
 impl ClientTlsBuilder {
-    /// Trusts the CAs of this PEM file, and only those. Default: the CAs that the system trusts, read once by [`build`](Self::build).
+    /// Trusts the CAs of this PEM file, and only those. Default: the CAs that the system trusts,
+    /// read once by [`build`](Self::build).
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.roots = Some(Certificates::File(path.into()));
         self
@@ -116,9 +128,14 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Answers a server that asks who the client is: by the certificate that is first in this PEM file, the others being those that
-    /// lead from it to its CA, and by the private key in the other file. Default: no client certificate.
-    pub fn identity_files(mut self, certificates: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+    /// Answers a server that asks who the client is: by the certificate that is first in this PEM
+    /// file, the others being those that lead from it to its CA, and by the private key in the
+    /// other file. Default: no client certificate.
+    pub fn identity_files(
+        mut self,
+        certificates: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
         self.identity = Some(Identity::in_files(certificates, key));
         self
     }
@@ -133,22 +150,24 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// The name or address that the server's certificate must be valid for, instead of that of the host; a name is also told to the server
-    /// (SNI). For servers that are reached by an address, or through something that isn't the server.
+    /// The name or address that the server's certificate must be valid for, instead of that of the
+    /// host; a name is also told to the server (SNI). For servers that are reached by an
+    /// address, or through something that isn't the server.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Offers these protocols, the preferred one first (ALPN). A server that shares none of them refuses
-    /// ([`TlsError::NoCommonProtocol`]); one that knows nothing of ALPN goes on, and the stream's `alpn_protocol()` is `None`. Default:
-    /// none.
+    /// Offers these protocols, the preferred one first (ALPN). A server that shares none of them
+    /// refuses ([`TlsError::NoCommonProtocol`]); one that knows nothing of ALPN goes on, and
+    /// the stream's `alpn_protocol()` is `None`. Default: none.
     pub fn alpn<P: Into<Vec<u8>>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols(names);
         self
     }
 
-    /// The oldest version that is spoken. Default: TLS 1.2, for many servers have no later one; the latest that both sides know is used.
+    /// The oldest version that is spoken. Default: TLS 1.2, for many servers have no later one; the
+    /// latest that both sides know is used.
     pub fn min_version(mut self, version: TlsVersion) -> Self {
         self.min_version = version;
         self
@@ -278,8 +297,12 @@ fn looked_in() -> String {
     format!("where the environment says ({})", named.join(", "))
 }
 
-/// What could be loaded of the system's certificates. Single ones that can't be read or parsed are left out.
-fn system_roots(loaded: CertificateResult, looked_in: &str) -> Result<Arc<RootCertStore>, TlsConfigError> {
+/// What could be loaded of the system's certificates. Single ones that can't be read or parsed are
+/// left out.
+fn system_roots(
+    loaded: CertificateResult,
+    looked_in: &str,
+) -> Result<Arc<RootCertStore>, TlsConfigError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(loaded.certs);
     if !roots.is_empty() {
@@ -307,7 +330,8 @@ mod tests {
     #[test]
     fn one_certificate_that_the_system_trusts_is_enough() {
         let mut loaded = CertificateResult::default();
-        let ca = rcgen::generate_simple_self_signed(vec![String::from("ca")]).expect("a certificate");
+        let ca =
+            rcgen::generate_simple_self_signed(vec![String::from("ca")]).expect("a certificate");
         loaded.certs = vec![ca.cert.into(), CertificateDer::from(vec![1, 2, 3])];
         let roots = system_roots(loaded, "here").expect("one is usable");
         assert_eq!(roots.len(), 1);

@@ -1,5 +1,6 @@
-//! What both sides of a handshake are made of, whether it comes from files or from the caller: an identity, trusted roots, versions,
-//! protocol names. Put together they are in `client.rs` and `server.rs`.
+//! What both sides of a handshake are made of, whether it comes from files or from the caller: an
+//! identity, trusted roots, versions, protocol names. Put together they are in `client.rs` and
+//! `server.rs`.
 
 use std::{
     fmt,
@@ -35,7 +36,8 @@ pub(super) fn versions_from(oldest: TlsVersion) -> &'static [&'static SupportedP
     }
 }
 
-/// The cryptography that millpond is built with, whatever the process has installed as rustls's default.
+/// The cryptography that millpond is built with, whatever the process has installed as rustls's
+/// default.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -55,7 +57,8 @@ impl Certificates {
         }
     }
 
-    /// These as trust anchors. Those that can't be parsed are left out, for large bundles hold ancient ones; at least one must be left.
+    /// These as trust anchors. Those that can't be parsed are left out, for large bundles hold
+    /// ancient ones; at least one must be left.
     pub(super) fn load_roots(&self) -> Result<Arc<RootCertStore>, TlsConfigError> {
         let mut roots = RootCertStore::empty();
         let (_, ignored) = roots.add_parsable_certificates(self.load()?);
@@ -118,7 +121,8 @@ impl Clone for Key {
     }
 }
 
-/// What one side proves who it is by: a certificate, those that lead from it to its CA, and its key.
+/// What one side proves who it is by: a certificate, those that lead from it to its CA, and its
+/// key.
 #[derive(Clone)]
 pub(super) struct Identity {
     pub(super) certificates: Certificates,
@@ -133,7 +137,10 @@ impl Identity {
         }
     }
 
-    pub(super) fn given(certificates: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Identity {
+    pub(super) fn given(
+        certificates: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Identity {
         Identity {
             certificates: Certificates::Given(certificates),
             key: Key::Given(key),
@@ -158,7 +165,10 @@ impl Identity {
                 TlsConfigError::KeyMismatch { certificates, key }
             }
             Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
-                TlsConfigError::UnusableCertificate { certificates, source }
+                TlsConfigError::UnusableCertificate {
+                    certificates,
+                    source,
+                }
             }
             _ => TlsConfigError::UnusableKey { key, source },
         }

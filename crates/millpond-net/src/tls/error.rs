@@ -1,8 +1,9 @@
-//! What can go wrong with TLS, sorted by who has to act: in the settings ([`TlsConfigError`]) and in handshakes and streams
-//! ([`TlsError`]). It is here that rustls's errors are told apart; nothing else looks into them.
+//! What can go wrong with TLS, sorted by who has to act: in the settings ([`TlsConfigError`]) and
+//! in handshakes and streams ([`TlsError`]). It is here that rustls's errors are told apart;
+//! nothing else looks into them.
 //!
-//! What rustls says is an error's source where it adds something for people, or tells it shorter than the text does; a field where the text
-//! has put all of it into words.
+//! What rustls says is an error's source where it adds something for people, or tells it shorter
+//! than the text does; a field where the text has put all of it into words.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -96,10 +97,14 @@ pub enum TlsConfigError {
         source: Option<rustls_native_certs::Error>,
     },
     /// A server was given no certificate.
-    #[error("a TLS server needs a certificate and its key: give them with identity_files or identity")]
+    #[error(
+        "a TLS server needs a certificate and its key: give them with identity_files or identity"
+    )]
     NoIdentity,
     /// What was set as the server's name is neither a DNS name nor an address.
-    #[error("{name:?} can't be a server's name: it must be a DNS name or an IP address, without a port")]
+    #[error(
+        "{name:?} can't be a server's name: it must be a DNS name or an IP address, without a port"
+    )]
     ServerName {
         /// What was set.
         name: String,
@@ -130,7 +135,8 @@ pub enum Side {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The peer's certificate has expired: whoever runs the peer has to renew it, unless the clock of this machine is wrong.
+    /// The peer's certificate has expired: whoever runs the peer has to renew it, unless the clock
+    /// of this machine is wrong.
     #[error(
         "the peer's certificate expired{}: it has to be renewed there, unless this machine's clock is wrong",
         .ago.map(|ago| format!(" {} ago", words(ago))).unwrap_or_default()
@@ -185,7 +191,8 @@ pub enum TlsError {
         /// What rustls says, which tells people nothing more.
         error: Error,
     },
-    /// The peer's certificate is unfit in another way: revoked, forged, for another purpose. Whoever runs the peer has to act.
+    /// The peer's certificate is unfit in another way: revoked, forged, for another purpose.
+    /// Whoever runs the peer has to act.
     #[error(
         "the peer's certificate can't be accepted, and has to be replaced there: {}",
         fault(error)
@@ -220,7 +227,8 @@ pub enum TlsError {
         /// What rustls says.
         source: Error,
     },
-    /// The two sides share no version, cipher or key exchange; or the peer isn't willing to say what it misses.
+    /// The two sides share no version, cipher or key exchange; or the peer isn't willing to say
+    /// what it misses.
     #[error(
         "the two sides agree on no TLS version or cipher: look at min_version here and at the peer's settings; \
          some servers say the same if they miss a client certificate"
@@ -257,7 +265,8 @@ pub enum TlsError {
         /// What the socket says.
         source: io::Error,
     },
-    /// The stream ended without the goodbye that TLS has for that (close_notify): what was read last may be cut off.
+    /// The stream ended without the goodbye that TLS has for that (close_notify): what was read
+    /// last may be cut off.
     #[error("the peer closed without TLS's goodbye: what it sent last may be cut off")]
     Truncated,
     /// Anything else that rustls found.
@@ -277,21 +286,27 @@ impl TlsError {
             Some(source) => TlsError::explain(source, side),
             None => match error.kind() {
                 UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => {
-                    TlsError::ClosedDuringHandshake { side, source: error }
+                    TlsError::ClosedDuringHandshake {
+                        side,
+                        source: error,
+                    }
                 }
                 _ => TlsError::Io(error),
             },
         }
     }
 
-    /// Explains the error that a read or a write of a TLS stream ended with after its handshake. `None` if it isn't TLS's doing.
+    /// Explains the error that a read or a write of a TLS stream ended with after its handshake.
+    /// `None` if it isn't TLS's doing.
     ///
-    /// A server that speaks TLS 1.3 judges the client's certificate when the client's handshake has already ended: that a certificate is
-    /// demanded or refused comes as an error of the first read.
+    /// A server that speaks TLS 1.3 judges the client's certificate when the client's handshake has
+    /// already ended: that a certificate is demanded or refused comes as an error of the first
+    /// read.
     pub fn of_stream(error: &io::Error, side: Side) -> Option<TlsError> {
         match rustls_error(error) {
             Some(known) => Some(TlsError::explain(known.clone(), side)),
-            // rustls has no type for it, and tokio's `read_exact` uses the same kind after a proper goodbye: only the text tells them apart.
+            // rustls has no type for it, and tokio's `read_exact` uses the same kind after a proper
+            // goodbye: only the text tells them apart.
             None if error.kind() == io::ErrorKind::UnexpectedEof
                 && error.to_string().contains("close_notify") =>
             {
@@ -301,8 +316,8 @@ impl TlsError {
         }
     }
 
-    /// Whether the server has refused the client, for it showed no certificate or not the right one: nobody has read what the client sent after
-    /// the handshake, if it has sent anything.
+    /// Whether the server has refused the client, for it showed no certificate or not the right
+    /// one: nobody has read what the client sent after the handshake, if it has sent anything.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -316,7 +331,9 @@ impl TlsError {
                 let fault = fault.clone();
                 TlsError::of_certificate(&fault, source, side)
             }
-            Error::NoCertificatesPresented if side == Side::Server => TlsError::CertificateMissing { source },
+            Error::NoCertificatesPresented if side == Side::Server => {
+                TlsError::CertificateMissing { source }
+            }
             Error::PeerIncompatible(_) => TlsError::NothingInCommon { source },
             Error::NoApplicationProtocol => TlsError::NoCommonProtocol { source },
             Error::AlertReceived(alert) => TlsError::of_alert(*alert, source),
@@ -335,22 +352,29 @@ impl TlsError {
                 starts_in: None,
                 source,
             },
-            CertificateError::NotValidYetContext { time, not_before } => TlsError::CertificateNotYetValid {
-                starts_in: Some(between(*time, *not_before)),
-                source,
-            },
+            CertificateError::NotValidYetContext { time, not_before } => {
+                TlsError::CertificateNotYetValid {
+                    starts_in: Some(between(*time, *not_before)),
+                    source,
+                }
+            }
             CertificateError::NotValidForName => TlsError::WrongName {
                 expected: String::new(),
                 presented: Vec::new(),
                 source,
             },
-            CertificateError::NotValidForNameContext { expected, presented } => TlsError::WrongName {
+            CertificateError::NotValidForNameContext {
+                expected,
+                presented,
+            } => TlsError::WrongName {
                 expected: name(expected),
                 presented: presented.iter().map(|found| plain(found)).collect(),
                 source,
             },
             CertificateError::UnknownIssuer => TlsError::UnknownIssuer { side, source },
-            CertificateError::Other(OtherError(error)) if error.to_string() == "CaUsedAsEndEntity" => {
+            CertificateError::Other(OtherError(error))
+                if error.to_string() == "CaUsedAsEndEntity" =>
+            {
                 TlsError::CaUsedAsEndEntity { error: source }
             }
             _ => TlsError::CertificateRejected { error: source },
@@ -390,9 +414,12 @@ fn rustls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Whether this is how rustls tells of bytes that were never meant as TLS, when they are the first that came.
+/// Whether this is how rustls tells of bytes that were never meant as TLS, when they are the first
+/// that came.
 fn is_foreign(error: &Error) -> bool {
-    use InvalidMessage::{InvalidContentType, InvalidEmptyPayload, MessageTooLarge, UnknownProtocolVersion};
+    use InvalidMessage::{
+        InvalidContentType, InvalidEmptyPayload, MessageTooLarge, UnknownProtocolVersion,
+    };
     matches!(
         error,
         Error::InvalidMessage(
@@ -411,14 +438,17 @@ fn name(name: &ServerName<'_>) -> String {
 
 /// webpki tells names as `DnsName("a.example")` and `IpAddress(10.0.0.1)`.
 fn plain(presented: &str) -> String {
-    let bare = presented.strip_suffix(')').and_then(|text| text.split_once('('));
+    let bare = presented
+        .strip_suffix(')')
+        .and_then(|text| text.split_once('('));
     match bare {
         Some((_, name)) => name.trim_matches('"').to_owned(),
         None => presented.to_owned(),
     }
 }
 
-/// What is wrong with a certificate. What rustls has no variant for is named by webpki, as `UnsupportedCriticalExtension`.
+/// What is wrong with a certificate. What rustls has no variant for is named by webpki, as
+/// `UnsupportedCriticalExtension`.
 fn fault(error: &Error) -> String {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else {
         return error.to_string();
@@ -468,7 +498,9 @@ fn refusal(source: &Error) -> &'static str {
         Error::AlertReceived(Alert::AccessDenied) => {
             ": it is valid, but isn't allowed in; ask those who run the peer"
         }
-        _ => ", or misses one: check that it is for the right name and from a CA that the peer trusts",
+        _ => {
+            ", or misses one: check that it is for the right name and from a CA that the peer trusts"
+        }
     }
 }
 
@@ -479,7 +511,10 @@ fn pem_words(error: &pem::Error) -> String {
             format!("a section {} has no end", end_marker.escape_ascii())
         }
         pem::Error::IllegalSectionStart { line } => {
-            format!("a section can't begin with {:?}", line.escape_ascii().to_string())
+            format!(
+                "a section can't begin with {:?}",
+                line.escape_ascii().to_string()
+            )
         }
         other => other.to_string(),
     }

@@ -1,4 +1,5 @@
-//! PEM files: reading them, saying what is wrong with them, and noticing that they changed. What they are used for is not known here.
+//! PEM files: reading them, saying what is wrong with them, and noticing that they changed. What
+//! they are used for is not known here.
 
 use std::{
     fs::{self, File},
@@ -40,7 +41,8 @@ impl Stamp {
     }
 }
 
-/// All certificates of a file, in their order; at least one. Other sections are passed over, for some keep the key in the same file.
+/// All certificates of a file, in their order; at least one. Other sections are passed over, for
+/// some keep the key in the same file.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
     const WANTED: &str = "certificates (sections CERTIFICATE)";
     let text = read(path, WANTED)?;
@@ -54,7 +56,8 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(found)
 }
 
-/// The private key of a file, which must hold exactly one, not encrypted. Other sections are passed over.
+/// The private key of a file, which must hold exactly one, not encrypted. Other sections are passed
+/// over.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
     const WANTED: &str =
         "one unencrypted private key (section PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY)";
@@ -81,7 +84,9 @@ fn read(path: &Path, wanted: &'static str) -> Result<Vec<u8>, TlsConfigError> {
     File::open(path)
         .and_then(|file| file.take(MAX_LENGTH + 1).read_to_end(&mut text))
         .and_then(|length| match length as u64 > MAX_LENGTH {
-            true => Err(io::Error::other(format!("it is longer than {MAX_LENGTH} bytes"))),
+            true => Err(io::Error::other(format!(
+                "it is longer than {MAX_LENGTH} bytes"
+            ))),
             false => Ok(text),
         })
         .map_err(|source| TlsConfigError::Unreadable {
@@ -119,7 +124,10 @@ fn describe(text: &[u8]) -> String {
         .split(|byte| matches!(byte, b'\n' | b'\r'))
         .filter_map(|line| line.strip_prefix(b"-----BEGIN "))
         .map(|rest| {
-            let end = rest.iter().position(|byte| *byte == b'-').unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|byte| *byte == b'-')
+                .unwrap_or(rest.len());
             rest[..end.min(40)].escape_ascii().to_string()
         })
         .collect();
@@ -182,14 +190,18 @@ mod tests {
     fn a_file_without_end_is_not_read_to_its_end() {
         let error = certificates(Path::new("/dev/zero")).expect_err("no certificates");
         assert!(
-            millpond_words::Chain(&error).to_string().contains("longer than"),
+            millpond_words::Chain(&error)
+                .to_string()
+                .contains("longer than"),
             "{error}"
         );
     }
 
     #[test]
     fn a_stamp_differs_by_time_by_length_and_by_file() {
-        let place = |name| std::env::temp_dir().join(format!("millpond-stamp-{name}-{}", std::process::id()));
+        let place = |name| {
+            std::env::temp_dir().join(format!("millpond-stamp-{name}-{}", std::process::id()))
+        };
         let (path, other) = (place("a"), place("b"));
         fs::write(&path, "abc").expect("a file");
         let file = File::options().write(true).open(&path).expect("a file");

@@ -1,29 +1,37 @@
-//! What an idle TLS stream shows without waiting. It reads; what follows from that is decided by those who look.
+//! What an idle TLS stream shows without waiting. It reads; what follows from that is decided by
+//! those who look.
 
 use std::io::{self, Read};
 
 use rustls::{ConnectionCommon, SideData};
 use tokio::net::TcpStream;
 
-/// How often one look reads from the socket, 4 KiB at a time, without finding anything for the application. A full record takes five
-/// reads, and the session tickets of a handshake fewer: a peer that keeps us busy for longer isn't idle.
+/// How often one look reads from the socket, 4 KiB at a time, without finding anything for the
+/// application. A full record takes five reads, and the session tickets of a handshake fewer: a
+/// peer that keeps us busy for longer isn't idle.
 const MAX_READS: usize = 8;
 
-/// Reads what has arrived on a stream from which nothing is expected, without waiting. `buf` must not be empty.
+/// Reads what has arrived on a stream from which nothing is expected, without waiting. `buf` must
+/// not be empty.
 ///
-/// `Ok(n)`: that much application data; `Ok(0)`: the peer said goodbye (close_notify). [`io::ErrorKind::WouldBlock`]: nothing for the
-/// application has arrived, though session tickets or key updates may have been consumed; with nothing at all on the socket since the last
-/// look this makes no system call. Any other error means that the stream is dead: closed without a goodbye
-/// ([`io::ErrorKind::UnexpectedEof`]), reset, or by an error of rustls, which [`TlsError::of_stream`](super::TlsError::of_stream) explains.
+/// `Ok(n)`: that much application data; `Ok(0)`: the peer said goodbye (close_notify).
+/// [`io::ErrorKind::WouldBlock`]: nothing for the application has arrived, though session tickets
+/// or key updates may have been consumed; with nothing at all on the socket since the last
+/// look this makes no system call. Any other error means that the stream is dead: closed without a
+/// goodbye ([`io::ErrorKind::UnexpectedEof`]), reset, or by an error of rustls, which
+/// [`TlsError::of_stream`](super::TlsError::of_stream) explains.
 ///
-/// Half a record counts as nothing yet. No waker is registered, none is lost, and no budget of the task is spent.
+/// Half a record counts as nothing yet. No waker is registered, none is lost, and no budget of the
+/// task is spent.
 ///
-/// A key update that asks for ours in return: rustls has changed its key for sending by then, and keeps the announcement, encrypted under the old
-/// key, until something is written. It goes out ahead of that, with the next request; so nothing is written here, and nothing is lost.
+/// A key update that asks for ours in return: rustls has changed its key for sending by then, and
+/// keeps the announcement, encrypted under the old key, until something is written. It goes out
+/// ahead of that, with the next request; so nothing is written here, and nothing is lost.
 ///
-/// It goes to rustls and to the socket directly: a poll with a waker that does nothing would replace the one that somebody waits by, and
-/// might be refused by tokio's budget and look like silence. tokio-rustls keeps nothing of its own between reads but an error that came
-/// right behind application data; rustls repeats such an error, and a closed socket stays readable.
+/// It goes to rustls and to the socket directly: a poll with a waker that does nothing would
+/// replace the one that somebody waits by, and might be refused by tokio's budget and look like
+/// silence. tokio-rustls keeps nothing of its own between reads but an error that came right behind
+/// application data; rustls repeats such an error, and a closed socket stays readable.
 pub(crate) fn try_read<S: SideData>(
     socket: &TcpStream,
     session: &mut ConnectionCommon<S>,
@@ -39,7 +47,8 @@ pub(crate) fn try_read<S: SideData>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             shown => return shown,
         }
-        // The end of the stream is `Ok(0)` here, which rustls remembers and the reader tells in the next round.
+        // The end of the stream is `Ok(0)` here, which rustls remembers and the reader tells in the
+        // next round.
         session.read_tls(&mut WithoutWaiting(socket))?;
     }
     Err(io::Error::new(
@@ -48,7 +57,8 @@ pub(crate) fn try_read<S: SideData>(
     ))
 }
 
-/// A socket as a reader that never waits, and asks the kernel only if the reactor has seen something arrive.
+/// A socket as a reader that never waits, and asks the kernel only if the reactor has seen
+/// something arrive.
 struct WithoutWaiting<'a>(&'a TcpStream);
 
 impl Read for WithoutWaiting<'_> {
@@ -76,10 +86,11 @@ mod tests {
     type Client = client::TlsStream<TcpStream>;
     type Server = server::TlsStream<TcpStream>;
 
-    /// Both ends of a stream after its handshake; the server sends this many session tickets behind it.
+    /// Both ends of a stream after its handshake; the server sends this many session tickets behind
+    /// it.
     async fn pair(tickets: usize) -> (Client, Server) {
-        let made =
-            rcgen::generate_simple_self_signed(vec![String::from("localhost")]).expect("a certificate");
+        let made = rcgen::generate_simple_self_signed(vec![String::from("localhost")])
+            .expect("a certificate");
         let key = made.signing_key.serialize_der().try_into().expect("a key");
         let tls = ClientTls::builder()
             .ca_certificates(vec![made.cert.der().clone()])
@@ -123,14 +134,19 @@ mod tests {
 
     /// Waits until the reactor has seen something arrive, and looks.
     async fn arrived(client: &mut Client) -> io::Result<usize> {
-        within(client.get_ref().0.readable()).await.expect("a socket");
+        within(client.get_ref().0.readable())
+            .await
+            .expect("a socket");
         seen(client, &mut [0; 64])
     }
 
     /// Waits until so many bytes are to be read from the socket, without reading them.
     async fn queued(client: &Client, bytes: usize) {
         let mut buf = vec![0; bytes];
-        within(async { while client.get_ref().0.peek(&mut buf).await.expect("a socket") < bytes {} }).await;
+        within(async {
+            while client.get_ref().0.peek(&mut buf).await.expect("a socket") < bytes {}
+        })
+        .await;
     }
 
     fn is_idle(shown: &io::Result<usize>) -> bool {
@@ -180,7 +196,10 @@ mod tests {
     #[tokio::test]
     async fn data_that_is_left_in_the_session_is_shown_though_the_socket_is_empty() {
         let (mut client, mut server) = pair(0).await;
-        server.write_all(b"a reply, and more").await.expect("a write");
+        server
+            .write_all(b"a reply, and more")
+            .await
+            .expect("a write");
         let mut reply = [0; 7];
         within(client.read_exact(&mut reply)).await.expect("a read");
         assert_eq!(seen(&mut client, &mut [0; 64]).expect("data"), 10);
@@ -208,10 +227,16 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_came_right_behind_a_reply_is_shown() {
         let (mut client, mut server) = pair(0).await;
-        // A record adds 22 bytes: its header, its type, its tag. With this reply it is exactly what rustls reads at once.
+        // A record adds 22 bytes: its header, its type, its tag. With this reply it is exactly what
+        // rustls reads at once.
         let reply = [0; 4096 - 22];
         server.write_all(&reply).await.expect("a write");
-        server.get_mut().0.write_all(b"garbage").await.expect("a write");
+        server
+            .get_mut()
+            .0
+            .write_all(b"garbage")
+            .await
+            .expect("a write");
         queued(&client, 4096 + 7).await;
         let mut read = [1; 8192];
         assert_eq!(

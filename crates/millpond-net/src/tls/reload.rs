@@ -1,8 +1,9 @@
-//! A configuration that follows the files it was made from: when they are looked at, what is kept if the new ones are unfit. What the
-//! configuration is, [`Settings`] say.
+//! A configuration that follows the files it was made from: when they are looked at, what is kept
+//! if the new ones are unfit. What the configuration is, [`Settings`] say.
 //!
-//! Files may be on a disk that doesn't answer. So they are looked at on a thread for blocking work, once a second at most and one look at a
-//! time; the handshake that is due for a look waits for it for a moment, and all others go on with what there is.
+//! Files may be on a disk that doesn't answer. So they are looked at on a thread for blocking work,
+//! once a second at most and one look at a time; the handshake that is due for a look waits for it
+//! for a moment, and all others go on with what there is.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -39,13 +40,14 @@ pub(super) struct Reloading<S: Settings> {
     settings: S,
     /// Held only to copy or to replace the reference.
     current: Mutex<Arc<S::Config>>,
-    /// Held while the files are looked at and read, by threads for blocking work only. Handshakes try it, and never wait for it. Taken before
-    /// `current`.
+    /// Held while the files are looked at and read, by threads for blocking work only. Handshakes
+    /// try it, and never wait for it. Taken before `current`.
     watch: Mutex<Watch>,
 }
 
 struct Watch {
-    /// Of the files that `current` was made from, taken before they were read: what is written meanwhile is noticed at the next look.
+    /// Of the files that `current` was made from, taken before they were read: what is written
+    /// meanwhile is noticed at the next look.
     stamps: Vec<Option<Stamp>>,
     looked: Instant,
     /// The last look found files that can't be used, and said so.
@@ -72,7 +74,8 @@ impl<S: Settings> Reloading<S> {
         &self.settings
     }
 
-    /// The configuration for a handshake that begins now. Of new files, if a look is due and doesn't take long.
+    /// The configuration for a handshake that begins now. Of new files, if a look is due and
+    /// doesn't take long.
     ///
     /// Outside of a tokio runtime the files are looked at by this thread.
     pub(super) async fn current(self: &Arc<Self>) -> Arc<S::Config> {
@@ -115,15 +118,16 @@ impl<S: Settings> Reloading<S> {
     }
 
     fn look(&self) {
-        // Nobody claims a look while this is held: so there are two threads at most here, however long a disk takes.
+        // Nobody claims a look while this is held: so there are two threads at most here, however
+        // long a disk takes.
         let watch = &mut *self.watch.lock();
         let stamps = stamps(&self.settings);
         if stamps == watch.stamps {
             watch.warned = false;
             return;
         }
-        // If this fails the old stamps stay, so that the next look tries again even if nothing has changed by then: what was missing may
-        // have been a permission.
+        // If this fails the old stamps stay, so that the next look tries again even if nothing has
+        // changed by then: what was missing may have been a permission.
         if let Err(error) = self.replace(watch, stamps)
             && !watch.warned
         {
@@ -168,7 +172,8 @@ mod tests {
 
     type Signal = Mutex<mpsc::Sender<()>>;
 
-    /// Settings that count how often they are loaded, fail when told to, and can be held up while they load.
+    /// Settings that count how often they are loaded, fail when told to, and can be held up while
+    /// they load.
     struct Script {
         file: PathBuf,
         fails: AtomicBool,

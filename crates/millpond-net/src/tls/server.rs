@@ -1,4 +1,5 @@
-//! The side that accepts: its certificate, whether clients must have one, and its handshake. Listening is not its business.
+//! The side that accepts: its certificate, whether clients must have one, and its handshake.
+//! Listening is not its business.
 
 use std::{
     fmt,
@@ -20,16 +21,19 @@ use super::{
     reload::{Reloading, Settings},
 };
 
-/// What a server needs for its TLS handshakes. Clones share everything, the sessions that can be resumed included.
+/// What a server needs for its TLS handshakes. Clones share everything, the sessions that can be
+/// resumed included.
 #[derive(Clone)]
 pub struct ServerTls {
     config: Arc<Reloading<ServerSettings>>,
 }
 
 impl ServerTls {
-    /// Starts from the defaults: nobody asks clients for a certificate, TLS 1.2 and 1.3, no ALPN. An identity has to be given.
+    /// Starts from the defaults: nobody asks clients for a certificate, TLS 1.2 and 1.3, no ALPN.
+    /// An identity has to be given.
     ///
-    /// With TLS 1.3 each client is sent two session tickets after the handshake, as rustls does by default.
+    /// With TLS 1.3 each client is sent two session tickets after the handshake, as rustls does by
+    /// default.
     pub fn builder() -> ServerTlsBuilder {
         ServerTlsBuilder {
             identity: None,
@@ -41,10 +45,11 @@ impl ServerTls {
 
     /// Does the handshake with a client over an open stream.
     ///
-    /// It sets no deadline of its own, and a client that stays silent is waited for: wrap it in a timeout.
+    /// It sets no deadline of its own, and a client that stays silent is waited for: wrap it in a
+    /// timeout.
     ///
-    /// Files that may have changed are looked at on a thread for blocking work, once a second at most; that is waited for 100 ms, and then the
-    /// handshake goes on with what there is.
+    /// Files that may have changed are looked at on a thread for blocking work, once a second at
+    /// most; that is waited for 100 ms, and then the handshake goes on with what there is.
     ///
     /// # Errors
     ///
@@ -52,11 +57,13 @@ impl ServerTls {
     ///
     /// # Panics
     ///
-    /// In a tokio runtime without a timer, if there are files: `enable_time` is needed. (Outside of any runtime it works, and reads files itself.)
+    /// In a tokio runtime without a timer, if there are files: `enable_time` is needed. (Outside of
+    /// any runtime it works, and reads files itself.)
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the stream, in the middle of its handshake: it can't be used for anything else.
+    /// Dropping the future drops the stream, in the middle of its handshake: it can't be used for
+    /// anything else.
     pub async fn accept<S>(&self, stream: S) -> Result<TlsStream<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -67,7 +74,8 @@ impl ServerTls {
             .map_err(|error| TlsError::of_handshake(error, Side::Server))
     }
 
-    /// Reads the files now, whether or not they have changed; without files, it only forgets the sessions that could be resumed.
+    /// Reads the files now, whether or not they have changed; without files, it only forgets the
+    /// sessions that could be resumed.
     ///
     /// # Errors
     ///
@@ -90,10 +98,12 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// Whether a client must present a certificate, where one is asked for. One that is presented must always be valid.
+/// Whether a client must present a certificate, where one is asked for. One that is presented must
+/// always be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// Clients without a certificate are served as well: whoever serves them looks at the stream's `peer_certificates()`.
+    /// Clients without a certificate are served as well: whoever serves them looks at the stream's
+    /// `peer_certificates()`.
     Optional,
     /// Clients without a certificate are refused.
     Required,
@@ -110,9 +120,13 @@ pub struct ServerTlsBuilder {
 }
 
 impl ServerTlsBuilder {
-    /// Proves who the server is by the certificate that is first in this PEM file, the others being those that lead from it to its CA, and by
-    /// the private key in the other file.
-    pub fn identity_files(mut self, certificates: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+    /// Proves who the server is by the certificate that is first in this PEM file, the others being
+    /// those that lead from it to its CA, and by the private key in the other file.
+    pub fn identity_files(
+        mut self,
+        certificates: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
         self.identity = Some(Identity::in_files(certificates, key));
         self
     }
@@ -127,7 +141,8 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// Asks clients for a certificate that a CA of this PEM file has issued. Default: clients aren't asked for one.
+    /// Asks clients for a certificate that a CA of this PEM file has issued. Default: clients
+    /// aren't asked for one.
     pub fn client_ca_file(mut self, path: impl Into<PathBuf>, demand: ClientCertificates) -> Self {
         self.clients = Some((Certificates::File(path.into()), demand));
         self
@@ -143,15 +158,16 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// Speaks these protocols, the preferred one first (ALPN). A client that offers others only is refused
-    /// ([`TlsError::NoCommonProtocol`]); one that knows nothing of ALPN is served, and the stream's `alpn_protocol()` is `None`. Default:
-    /// none.
+    /// Speaks these protocols, the preferred one first (ALPN). A client that offers others only is
+    /// refused ([`TlsError::NoCommonProtocol`]); one that knows nothing of ALPN is served, and
+    /// the stream's `alpn_protocol()` is `None`. Default: none.
     pub fn alpn<P: Into<Vec<u8>>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols(names);
         self
     }
 
-    /// The oldest version that is spoken. Default: TLS 1.2, for many clients have no later one; the latest that both sides know is used.
+    /// The oldest version that is spoken. Default: TLS 1.2, for many clients have no later one; the
+    /// latest that both sides know is used.
     pub fn min_version(mut self, version: TlsVersion) -> Self {
         self.min_version = version;
         self
@@ -161,7 +177,8 @@ impl ServerTlsBuilder {
     ///
     /// # Errors
     ///
-    /// [`TlsConfigError`] names the file, what it should hold and what it holds; [`TlsConfigError::NoIdentity`] if none was given.
+    /// [`TlsConfigError`] names the file, what it should hold and what it holds;
+    /// [`TlsConfigError::NoIdentity`] if none was given.
     pub fn build(self) -> Result<ServerTls, TlsConfigError> {
         check_protocols(&self.alpn)?;
         let settings = ServerSettings {
@@ -178,7 +195,10 @@ impl ServerTlsBuilder {
 
 impl fmt::Debug for ServerTlsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let identity = self.identity.as_ref().map(|identity| &identity.certificates);
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|identity| &identity.certificates);
         f.debug_struct("ServerTlsBuilder")
             .field("identity", &identity.map(tracing::field::display))
             .field("min_version", &self.min_version)
@@ -209,7 +229,8 @@ impl Settings for ServerSettings {
         let config = match &self.clients {
             None => config.with_no_client_auth(),
             Some((roots, demand)) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots.load_roots()?, provider);
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots.load_roots()?, provider);
                 let verifier = match demand {
                     ClientCertificates::Optional => verifier.allow_unauthenticated(),
                     ClientCertificates::Required => verifier,

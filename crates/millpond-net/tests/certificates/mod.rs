@@ -1,4 +1,5 @@
-//! What the tests of TLS share: authorities that issue certificates, folders for their files, and handshakes over loopback.
+//! What the tests of TLS share: authorities that issue certificates, folders for their files, and
+//! handshakes over loopback.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -12,8 +13,8 @@ use std::{
 };
 
 use millpond_net::tls::{
-    CertificateDer, ClientTls, ClientTlsBuilder, PrivateKeyDer, ServerName, ServerTls, ServerTlsBuilder,
-    TlsError,
+    CertificateDer, ClientTls, ClientTlsBuilder, PrivateKeyDer, ServerName, ServerTls,
+    ServerTlsBuilder, TlsError,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +37,11 @@ impl Authority {
         self.issue_with(names, |_| {})
     }
 
-    pub(crate) fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    pub(crate) fn issue_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let names: Vec<_> = names.iter().map(|name| String::from(*name)).collect();
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, "issued");
@@ -96,7 +101,11 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     pub(crate) fn new() -> Folder {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("millpond-tls-{}-{}", process::id(), MADE.fetch_add(1, SeqCst));
+        let name = format!(
+            "millpond-tls-{}-{}",
+            process::id(),
+            MADE.fetch_add(1, SeqCst)
+        );
         let path = env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a folder");
         Folder(path)
@@ -155,9 +164,15 @@ pub(crate) async fn handshake(
     client: &ClientTls,
     host: &str,
     server: &ServerTls,
-) -> (Result<ClientStream, TlsError>, Result<ServerStream, TlsError>) {
+) -> (
+    Result<ClientStream, TlsError>,
+    Result<ServerStream, TlsError>,
+) {
     let (connected, accepted) = sockets().await;
-    tokio::join!(client.connect(name(host), connected), server.accept(accepted))
+    tokio::join!(
+        client.connect(name(host), connected),
+        server.accept(accepted)
+    )
 }
 
 /// For what must not hang.

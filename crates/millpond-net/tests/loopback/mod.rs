@@ -1,5 +1,5 @@
-//! What the tests of streams share: sites to dial over every transport, resolvers that answer as told, addresses that refuse or
-//! swallow connections, and waiting for a condition.
+//! What the tests of streams share: sites to dial over every transport, resolvers that answer as
+//! told, addresses that refuse or swallow connections, and waiting for a condition.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -53,7 +53,8 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(waited.is_ok(), "it never came to this: {what}");
 }
 
-/// Lets the reactor see what has been sent over loopback before this: there it has arrived when the call that sends it returns.
+/// Lets the reactor see what has been sent over loopback before this: there it has arrived when the
+/// call that sends it returns.
 pub(crate) async fn reactor_has_seen() {
     for _ in 0..3 {
         tokio::time::sleep(MS).await;
@@ -135,7 +136,9 @@ impl Site {
             options = options.tls(server.build().expect("settings"));
             authority.client().build().expect("settings")
         };
-        let listener = Listener::bind(&endpoint, options).await.expect("it listens");
+        let listener = Listener::bind(&endpoint, options)
+            .await
+            .expect("it listens");
         Site {
             endpoint: listener.endpoint().expect("an endpoint"),
             listener,
@@ -174,7 +177,9 @@ impl Site {
 pub(crate) async fn exchange(client: &mut Stream, server: &mut Stream) {
     client.write_all(b"ping").await.expect("a write");
     let mut read = [0; 4];
-    within(server.read_exact(&mut read)).await.expect("a request");
+    within(server.read_exact(&mut read))
+        .await
+        .expect("a request");
     server.write_all(b"pong").await.expect("a write");
     within(client.read_exact(&mut read)).await.expect("a reply");
     assert_eq!(&read, b"pong");
@@ -312,7 +317,9 @@ impl Resolve for Book {
     fn resolve<'r>(&'r self, _: &'r HostName, _: u16) -> Lookup<'r> {
         self.0.lookups.fetch_add(1, SeqCst);
         let next = locked(&self.0.next).pop_front();
-        let answer = next.or_else(|| locked(&self.0.last).clone()).expect("an answer");
+        let answer = next
+            .or_else(|| locked(&self.0.last).clone())
+            .expect("an answer");
         Box::pin(async move {
             match answer {
                 Answer::Addresses(addresses) => Ok(addresses),

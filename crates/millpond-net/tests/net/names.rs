@@ -1,5 +1,5 @@
-//! Dialling by name, with resolvers that answer as told and real sockets on loopback: names with dead addresses, names that move, and
-//! name servers in trouble.
+//! Dialling by name, with resolvers that answer as told and real sockets on loopback: names with
+//! dead addresses, names that move, and name servers in trouble.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,9 @@ async fn dial(dialer: &Dialer) -> (Stream, u32) {
 }
 
 async fn refused_dial(dialer: &Dialer) -> ConnectError {
-    within(dialer.dial()).await.expect_err("it can't be reached")
+    within(dialer.dial())
+        .await
+        .expect_err("it can't be reached")
 }
 
 /// Dials, and drops the dial when it has begun to connect.
@@ -92,7 +94,9 @@ async fn a_lookup_that_fails_at_first_is_the_error_and_the_next_dial_asks_again(
     let error = refused_dial(&dialer).await;
     assert!(matches!(error.cause, ConnectFailure::Resolve(_)), "{error}");
     assert!(
-        millpond_words::Chain(&error).to_string().contains("on fire"),
+        millpond_words::Chain(&error)
+            .to_string()
+            .contains("on fire"),
         "{error}"
     );
     let again = refused_dial(&dialer).await;
@@ -163,9 +167,14 @@ async fn addresses_of_an_earlier_answer_serve_when_a_lookup_fails_and_the_error_
     book.now_says(Answer::Fails);
     jump(31 * SECOND).await;
     let error = refused_dial(&dialer).await;
-    assert!(error.to_string().contains("nothing listens there"), "{error}");
     assert!(
-        error.to_string().contains("looking its name up again failed"),
+        error.to_string().contains("nothing listens there"),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("looking its name up again failed"),
         "{error}"
     );
     assert!(error.to_string().contains("on fire"), "{error}");
@@ -220,7 +229,10 @@ async fn dial_together(dialer: Dialer, book: &Book, dials: usize) -> Vec<Result<
             dialer.dial_telling(tell).await.map(drop)
         });
     }
-    eventually("all wait for the lookup", || *resolving.lock().unwrap() == dials).await;
+    eventually("all wait for the lookup", || {
+        *resolving.lock().unwrap() == dials
+    })
+    .await;
     reactor_has_seen().await;
     book.open_gate();
     within(together.join_all()).await
@@ -274,7 +286,10 @@ async fn a_lookup_whose_dial_is_cancelled_is_made_by_the_next_in_line() {
     });
     reactor_has_seen().await;
     first.abort();
-    within(second).await.expect("no panic").expect("it is reached");
+    within(second)
+        .await
+        .expect("no panic")
+        .expect("it is reached");
     assert_eq!(book.lookups(), 2);
 }
 
@@ -285,7 +300,11 @@ async fn a_cancelled_dial_puts_its_address_in_doubt_and_closes_its_socket() {
     let dialer = dialer(&book);
     cancelled_while_connecting(&dialer).await;
     let (stream, sockets) = dial(&dialer).await;
-    assert_eq!(stream.peer_addr(), Some(live.address()), "the other one first");
+    assert_eq!(
+        stream.peer_addr(),
+        Some(live.address()),
+        "the other one first"
+    );
     assert_eq!(sockets, 1);
     jump(2 * SECOND).await;
     dial(&dialer).await;
@@ -393,7 +412,9 @@ async fn a_dial_that_times_out_tells_that_its_addresses_are_of_an_earlier_answer
     jump(2 * SECOND).await;
     let error = refused_dial(&dialer).await;
     assert!(
-        millpond_words::Chain(&error).to_string().contains("on fire"),
+        millpond_words::Chain(&error)
+            .to_string()
+            .contains("on fire"),
         "{error}"
     );
 }

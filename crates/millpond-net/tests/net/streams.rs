@@ -30,7 +30,9 @@ async fn listen_on(path: &Path) -> Result<Listener, ListenFailure> {
 }
 
 async fn refused_dial(dialer: &Dialer) -> ConnectError {
-    within(dialer.dial()).await.expect_err("it can't be reached")
+    within(dialer.dial())
+        .await
+        .expect_err("it can't be reached")
 }
 
 /// The system's error in there.
@@ -66,7 +68,10 @@ async fn every_transport_dials_listens_and_exchanges() {
 #[tokio::test]
 async fn a_name_is_dialled_as_the_system_resolves_it() {
     let mut site = Site::open(Over::Tcp).await;
-    let dialer = Dialer::new(endpoint(&format!("tcp://localhost:{}", site.address().port())));
+    let dialer = Dialer::new(endpoint(&format!(
+        "tcp://localhost:{}",
+        site.address().port()
+    )));
     let (dialled, _server) = tokio::join!(within(dialer.dial()), site.accept());
     let dialled = dialled.expect("localhost is here");
     assert!(dialled.timings.resolve.is_some());
@@ -95,7 +100,10 @@ async fn phases_are_told_in_their_order() {
 async fn a_port_nobody_listens_on_is_refused_with_its_address() {
     let nobody = Refusing::new();
     let error = refused_dial(&Dialer::new(nobody.address().into())).await;
-    assert_eq!(system_error(&error).kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(
+        system_error(&error).kind(),
+        io::ErrorKind::ConnectionRefused
+    );
     let said = error.to_string();
     assert!(said.contains(&nobody.address().to_string()), "{said}");
     assert!(said.contains("nothing listens there"), "{said}");
@@ -126,7 +134,10 @@ async fn a_unix_socket_that_is_not_there_or_is_none_or_has_no_listener_is_told_a
     let abandoned = folder.path("abandoned");
     drop(std::os::unix::net::UnixListener::bind(&abandoned).expect("it listens"));
     let error = refused_dial(&Dialer::new(unix(&abandoned))).await;
-    assert!(error.to_string().contains("nobody listens on it"), "{error}");
+    assert!(
+        error.to_string().contains("nobody listens on it"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -300,7 +311,9 @@ async fn a_listeners_file_is_this_users_alone_unless_told_otherwise() {
         assert!(metadata.file_type().is_socket());
         metadata.permissions().mode() & 0o777
     };
-    let _private = listen_on(&folder.path("private")).await.expect("it listens");
+    let _private = listen_on(&folder.path("private"))
+        .await
+        .expect("it listens");
     assert_eq!(mode("private"), 0o600);
     let mut options = ListenOptions::default();
     options = options.unix_mode(0o660);
@@ -330,7 +343,9 @@ async fn an_abandoned_socket_file_is_replaced_and_a_live_one_is_not() {
         matches!(&second, ListenFailure::Socket(error) if error.kind() == io::ErrorKind::AddrInUse),
         "{second}"
     );
-    within(dialer.dial()).await.expect("the first still listens");
+    within(dialer.dial())
+        .await
+        .expect("the first still listens");
     within(listener.accept()).await.expect("a client");
 }
 
@@ -355,7 +370,10 @@ async fn what_is_no_socket_is_left_alone() {
     let error = listen_on(&folder.path("no/such/folder"))
         .await
         .expect_err("no folder");
-    assert!(error.to_string().contains("the folder doesn't exist"), "{error}");
+    assert!(
+        error.to_string().contains("the folder doesn't exist"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -370,7 +388,9 @@ async fn a_listeners_file_goes_with_it_unless_another_has_taken_the_path() {
     let mut second = listen_on(&path).await.expect("the path is free");
     drop(first);
     assert!(path.exists(), "it is the second's");
-    within(Dialer::new(unix(&path)).dial()).await.expect("it listens");
+    within(Dialer::new(unix(&path)).dial())
+        .await
+        .expect("it listens");
     within(second.accept()).await.expect("a client");
 }
 
@@ -452,7 +472,10 @@ mod encrypted {
             ),
             "{error}"
         );
-        assert!(error.to_string().contains("in the TLS handshake"), "{error}");
+        assert!(
+            error.to_string().contains("in the TLS handshake"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -492,6 +515,9 @@ mod encrypted {
     async fn tls_endpoints_can_not_be_listened_on_without_a_certificate() {
         let bound = Listener::bind(&endpoint("tls://127.0.0.1:0"), ListenOptions::default()).await;
         let error = bound.expect_err("there is no certificate");
-        assert!(matches!(error.cause, ListenFailure::NoTlsSettings), "{error}");
+        assert!(
+            matches!(error.cause, ListenFailure::NoTlsSettings),
+            "{error}"
+        );
     }
 }

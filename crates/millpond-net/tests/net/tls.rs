@@ -1,4 +1,5 @@
-//! TLS handshakes over loopback: those that succeed, and every way to fail that has an error of its own.
+//! TLS handshakes over loopback: those that succeed, and every way to fail that has an error of its
+//! own.
 
 use std::{io, net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -13,7 +14,9 @@ use rustls::{ProtocolVersion, ServerConfig, crypto::ring, version::TLS12};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
-fn both<E>(outcome: (Result<ClientStream, E>, Result<ServerStream, E>)) -> (ClientStream, ServerStream)
+fn both<E>(
+    outcome: (Result<ClientStream, E>, Result<ServerStream, E>),
+) -> (ClientStream, ServerStream)
 where
     E: std::fmt::Debug,
 {
@@ -38,7 +41,9 @@ async fn exchange(client: &mut ClientStream, server: &mut ServerStream) {
 
 /// What the client's first read brings after its handshake.
 async fn first_read(client: &mut ClientStream) -> TlsError {
-    let error = within(client.read(&mut [0; 64])).await.expect_err("refused");
+    let error = within(client.read(&mut [0; 64]))
+        .await
+        .expect_err("refused");
     TlsError::of_stream(&error, Side::Client).expect("it is TLS's doing")
 }
 
@@ -66,7 +71,11 @@ async fn names_and_addresses_are_checked_and_the_latest_version_is_spoken() {
 #[tokio::test]
 async fn another_name_than_the_hosts_can_be_checked_and_is_told_to_the_server() {
     let ca = Authority::new("ca");
-    let server = ca.issue(&["backend.example"]).server().build().expect("settings");
+    let server = ca
+        .issue(&["backend.example"])
+        .server()
+        .build()
+        .expect("settings");
     let client = ca
         .client()
         .server_name("backend.example")
@@ -90,9 +99,13 @@ async fn the_older_version_is_accepted_unless_the_newer_is_demanded() {
 
     let (connected, accepted) = sockets().await;
     let client = ca.client().build().expect("settings");
-    let (client, _) =
-        within(async { tokio::join!(client.connect(name("localhost"), connected), old.accept(accepted)) })
-            .await;
+    let (client, _) = within(async {
+        tokio::join!(
+            client.connect(name("localhost"), connected),
+            old.accept(accepted)
+        )
+    })
+    .await;
     let version = client.expect("a handshake").get_ref().1.protocol_version();
     assert_eq!(version, Some(ProtocolVersion::TLSv1_2));
 
@@ -102,9 +115,13 @@ async fn the_older_version_is_accepted_unless_the_newer_is_demanded() {
         .min_version(TlsVersion::Tls13)
         .build()
         .expect("settings");
-    let (client, _) =
-        within(async { tokio::join!(client.connect(name("localhost"), connected), old.accept(accepted)) })
-            .await;
+    let (client, _) = within(async {
+        tokio::join!(
+            client.connect(name("localhost"), connected),
+            old.accept(accepted)
+        )
+    })
+    .await;
     let error = client.expect_err("nothing in common");
     assert!(matches!(error, TlsError::NothingInCommon { .. }), "{error}");
 
@@ -147,7 +164,10 @@ async fn a_certificate_out_of_its_time_is_told_with_how_far() {
         "{error}"
     );
     let error = server_end.expect_err("refused");
-    assert!(matches!(error, TlsError::OwnCertificateRefused { .. }), "{error}");
+    assert!(
+        matches!(error, TlsError::OwnCertificateRefused { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("expired"), "{error}");
 
     let server = early.server().build().expect("settings");
@@ -172,7 +192,9 @@ async fn a_certificate_for_other_names_is_told_with_those() {
         let (client_end, _) = within(handshake(&client, host, &server)).await;
         match client_end.expect_err("another name") {
             TlsError::WrongName {
-                expected, presented, ..
+                expected,
+                presented,
+                ..
             } => {
                 assert_eq!(expected, host);
                 assert_eq!(presented, ["a.example", "127.0.0.9"]);
@@ -191,7 +213,10 @@ async fn a_certificate_of_an_unknown_authority_asks_for_the_authoritys() {
     let error = client_end.expect_err("unknown");
     assert!(matches!(error, TlsError::UnknownIssuer { .. }), "{error}");
     let error = server_end.expect_err("refused");
-    assert!(error.to_string().contains("doesn't trust the CA"), "{error}");
+    assert!(
+        error.to_string().contains("doesn't trust the CA"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -207,9 +232,15 @@ async fn a_client_certificate_that_is_required_is_demanded_checked_and_seen() {
     let absent = ca.client().build().expect("settings");
     let (client_end, server_end) = within(handshake(&absent, "localhost", &server)).await;
     let error = server_end.expect_err("no certificate");
-    assert!(matches!(error, TlsError::CertificateMissing { .. }), "{error}");
+    assert!(
+        matches!(error, TlsError::CertificateMissing { .. }),
+        "{error}"
+    );
     let error = first_read(&mut client_end.expect("a handshake that has ended here")).await;
-    assert!(matches!(error, TlsError::CertificateRequired { .. }), "{error}");
+    assert!(
+        matches!(error, TlsError::CertificateRequired { .. }),
+        "{error}"
+    );
 
     let foreign = other.issue(&["client"]);
     let foreign = ca
@@ -230,7 +261,10 @@ async fn a_client_certificate_that_is_required_is_demanded_checked_and_seen() {
         "{error}"
     );
     let error = first_read(&mut client_end.expect("a handshake that has ended here")).await;
-    assert!(matches!(error, TlsError::OwnCertificateRefused { .. }), "{error}");
+    assert!(
+        matches!(error, TlsError::OwnCertificateRefused { .. }),
+        "{error}"
+    );
 
     let own = ca.issue(&["client"]);
     let known = ca
@@ -297,7 +331,10 @@ async fn a_plain_server_is_recognised_by_its_greeting_and_by_its_hanging_up() {
         "J\0\0\0\n8.0.36\0........",
     ] {
         let (connected, mut accepted) = sockets().await;
-        accepted.write_all(greeting.as_bytes()).await.expect("a write");
+        accepted
+            .write_all(greeting.as_bytes())
+            .await
+            .expect("a write");
         let error = within(client.connect(name("localhost"), connected))
             .await
             .expect_err("not TLS");
@@ -322,9 +359,13 @@ async fn a_plain_server_is_recognised_by_its_greeting_and_by_its_hanging_up() {
             }
         };
         let (outcome, ()) =
-            within(async { tokio::join!(client.connect(name("localhost"), connected), hang_up) }).await;
+            within(async { tokio::join!(client.connect(name("localhost"), connected), hang_up) })
+                .await;
         let error = outcome.expect_err("closed");
-        assert!(matches!(error, TlsError::ClosedDuringHandshake { .. }), "{error}");
+        assert!(
+            matches!(error, TlsError::ClosedDuringHandshake { .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains("speaks no TLS"), "{error}");
     }
 }
@@ -338,7 +379,10 @@ async fn a_silent_server_is_left_by_dropping_the_handshake() {
         .await
         .expect_err("silence");
     let mut seen = Vec::new();
-    accepted.read_to_end(&mut seen).await.expect("a hello and an end");
+    accepted
+        .read_to_end(&mut seen)
+        .await
+        .expect("a hello and an end");
     assert_eq!(seen.first(), Some(&22), "a handshake record");
 }
 
@@ -388,16 +432,23 @@ async fn an_end_without_a_goodbye_is_a_truncation() {
     let ca = Authority::new("ca");
     let server = ca.issue(&["localhost"]).server().build().expect("settings");
     let client = ca.client().build().expect("settings");
-    let (mut client_end, mut server_end) = both(within(handshake(&client, "localhost", &server)).await);
+    let (mut client_end, mut server_end) =
+        both(within(handshake(&client, "localhost", &server)).await);
     exchange(&mut client_end, &mut server_end).await;
     drop(server_end);
     let error = first_read(&mut client_end).await;
     assert!(matches!(error, TlsError::Truncated), "{error}");
 
-    let (mut client_end, mut server_end) = both(within(handshake(&client, "localhost", &server)).await);
+    let (mut client_end, mut server_end) =
+        both(within(handshake(&client, "localhost", &server)).await);
     exchange(&mut client_end, &mut server_end).await;
     server_end.shutdown().await.expect("a goodbye");
-    assert_eq!(within(client_end.read(&mut [0; 8])).await.expect("a goodbye"), 0);
+    assert_eq!(
+        within(client_end.read(&mut [0; 8]))
+            .await
+            .expect("a goodbye"),
+        0
+    );
     let reset = io::Error::from(io::ErrorKind::ConnectionReset);
     assert!(TlsError::of_stream(&reset, Side::Client).is_none());
 }
@@ -411,13 +462,19 @@ fn settings_that_cannot_work_are_refused_where_they_are_made() {
         .identity(own.certificates(), other.key())
         .build()
         .expect_err("mismatch");
-    assert!(matches!(error, TlsConfigError::KeyMismatch { .. }), "{error}");
+    assert!(
+        matches!(error, TlsConfigError::KeyMismatch { .. }),
+        "{error}"
+    );
     let error = ca
         .client()
         .identity(own.certificates(), other.key())
         .build()
         .expect_err("mismatch");
-    assert!(matches!(error, TlsConfigError::KeyMismatch { .. }), "{error}");
+    assert!(
+        matches!(error, TlsConfigError::KeyMismatch { .. }),
+        "{error}"
+    );
     let garbage = vec![vec![1, 2, 3].into()];
     let error = own
         .server()
@@ -457,6 +514,9 @@ fn settings_that_cannot_work_are_refused_where_they_are_made() {
     assert!(error.to_string().contains("without a port"), "{error}");
     for name in [String::new(), "x".repeat(256)] {
         let error = ca.client().alpn([name]).build().expect_err("a length");
-        assert!(matches!(error, TlsConfigError::ProtocolName { .. }), "{error}");
+        assert!(
+            matches!(error, TlsConfigError::ProtocolName { .. }),
+            "{error}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Certificates in files: what is said of those that are unfit, and what happens when they change while they are in use.
+//! Certificates in files: what is said of those that are unfit, and what happens when they change
+//! while they are in use.
 
 use std::{
     fs,
@@ -14,7 +15,9 @@ use std::{
 };
 
 use crate::loopback::certificates::{Authority, ClientStream, Folder, ServerStream, handshake};
-use millpond_net::tls::{CertificateDer, ClientCertificates, ClientTls, ServerTls, TlsConfigError, TlsError};
+use millpond_net::tls::{
+    CertificateDer, ClientCertificates, ClientTls, ServerTls, TlsConfigError, TlsError,
+};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -195,10 +198,14 @@ async fn a_reload_by_hand_looks_at_once() {
     client.reload().expect("no files to fail on");
 }
 
-/// Opens a FIFO for writing and closes it, by which its reader's read ends; and removes it. Whether there was a reader.
+/// Opens a FIFO for writing and closes it, by which its reader's read ends; and removes it. Whether
+/// there was a reader.
 fn release(fifo: &Path) -> bool {
     let mut options = fs::File::options();
-    let opened = options.write(true).custom_flags(nix::libc::O_NONBLOCK).open(fifo);
+    let opened = options
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(fifo);
     fs::remove_file(fifo).expect("a file");
     opened.is_ok()
 }
@@ -213,7 +220,10 @@ async fn a_file_that_can_not_be_read_to_its_end_holds_up_no_task_and_no_handshak
         .build()
         .expect("settings");
     let roots = folder.put("roots.pem", &ca.pem());
-    let client = ClientTls::builder().ca_file(&roots).build().expect("settings");
+    let client = ClientTls::builder()
+        .ca_file(&roots)
+        .build()
+        .expect("settings");
     for file in [&certificates, &roots] {
         fs::remove_file(file).expect("a file");
         mkfifo(file, Mode::S_IRWXU).expect("a FIFO");
@@ -248,7 +258,9 @@ fn an_unfit_file_is_named_with_what_it_should_hold_and_what_it_holds() {
     let empty = folder.put("empty.pem", "");
     let missing = folder.path("missing.pem");
     let said = |certificates, key| {
-        let built = ServerTls::builder().identity_files(certificates, key).build();
+        let built = ServerTls::builder()
+            .identity_files(certificates, key)
+            .build();
         millpond_words::Chain(&built.expect_err("unfit")).to_string()
     };
 
@@ -274,7 +286,10 @@ fn an_unfit_file_is_named_with_what_it_should_hold_and_what_it_holds() {
         (
             &certificates,
             &two_keys,
-            ["two-keys.pem should hold one", "holds PRIVATE KEY, PRIVATE KEY"],
+            [
+                "two-keys.pem should hold one",
+                "holds PRIVATE KEY, PRIVATE KEY",
+            ],
         ),
         (
             &cut,
@@ -289,7 +304,11 @@ fn an_unfit_file_is_named_with_what_it_should_hold_and_what_it_holds() {
             &key,
             ["empty.pem should hold certificates", "it is empty"],
         ),
-        (&missing, &key, ["missing.pem can't be read", "no such file"]),
+        (
+            &missing,
+            &key,
+            ["missing.pem can't be read", "no such file"],
+        ),
         (
             &certificates,
             &folder.path(""),
@@ -307,6 +326,9 @@ fn an_unfit_file_is_named_with_what_it_should_hold_and_what_it_holds() {
         .identity_files(&both, &both)
         .build()
         .expect("certificate and key in one file");
-    let error = ClientTls::builder().ca_file(&key).build().expect_err("a key");
+    let error = ClientTls::builder()
+        .ca_file(&key)
+        .build()
+        .expect_err("a key");
     assert!(matches!(error, TlsConfigError::Unfit { .. }), "{error}");
 }

@@ -1,13 +1,15 @@
-//! What only time brings: deadlines, idle and lifetime ends, leaks; and looking at connections that lie idle.
+//! What only time brings: deadlines, idle and lifetime ends, leaks; and looking at connections that
+//! lie idle.
 
 use super::{
-    ConnectionNumber, Effects, Kinds, Leak, Lease, Look, Moment, Refusal, Stage, StageName, State, TICK,
-    WAITING_TICK,
+    ConnectionNumber, Effects, Kinds, Leak, Lease, Look, Moment, Refusal, Stage, StageName, State,
+    TICK, WAITING_TICK,
 };
 use crate::eviction::Eviction;
 
 impl<K: Kinds> State<K> {
-    /// Upkeep: whatever time has brought. Afterwards [`State::planned_wake`] says when to come again.
+    /// Upkeep: whatever time has brought. Afterwards [`State::planned_wake`] says when to come
+    /// again.
     pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<K>) {
         self.advance(now);
         // First, for who loses a grant may be overdue as well.
@@ -37,7 +39,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and dialled for ever.
+    /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and
+    /// dialled for ever.
     fn evict_idle_too_long(&mut self, fx: &mut Effects<K>) {
         let Some(limit) = self.config.idle_timeout else {
             return;
@@ -98,11 +101,16 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// The next idle connection that has been so for a tick and isn't watched yet, taken out for the connector to watch.
+    /// The next idle connection that has been so for a tick and isn't watched yet, taken out for
+    /// the connector to watch.
     ///
-    /// `after` is the one that this round of looks has just been at, or `None` to begin a round. It went back where it was, so a round goes
-    /// through the list once, however many there are; only one that had to go makes it begin again.
-    pub(crate) fn look_at_unwatched(&mut self, after: Option<(u32, ConnectionNumber)>) -> Option<Look<K>> {
+    /// `after` is the one that this round of looks has just been at, or `None` to begin a round. It
+    /// went back where it was, so a round goes through the list once, however many there are;
+    /// only one that had to go makes it begin again.
+    pub(crate) fn look_at_unwatched(
+        &mut self,
+        after: Option<(u32, ConnectionNumber)>,
+    ) -> Option<Look<K>> {
         let resumed = after.filter(|&(at, number)| {
             let slot = self.slots.same(at, number);
             slot.is_some_and(|slot| matches!(slot.stage, Stage::Idle(_)))
@@ -163,8 +171,9 @@ impl<K: Kinds> State<K> {
         match verdict.and_then(|()| self.must_go(at).map_or(Ok(()), Err)) {
             Ok(()) => {
                 if since.after(TICK) <= self.now {
-                    // Idle for a tick, and found alive: the endpoint serves. Not before the look, or a listener that accepts and
-                    // hangs up would be proven by whatever nobody has looked at yet.
+                    // Idle for a tick, and found alive: the endpoint serves. Not before the look,
+                    // or a listener that accepts and hangs up would be proven
+                    // by whatever nobody has looked at yet.
                     self.prove(at, fx);
                 }
                 self.slots.at_mut(at).watched = true;
@@ -177,8 +186,13 @@ impl<K: Kinds> State<K> {
         self.settle(fx);
     }
 
-    /// Before which idle connection one belongs that is idle since `since`: where it was, if that can still be told.
-    fn idle_successor(&self, since: Moment, before: Option<(u32, ConnectionNumber)>) -> Option<u32> {
+    /// Before which idle connection one belongs that is idle since `since`: where it was, if that
+    /// can still be told.
+    fn idle_successor(
+        &self,
+        since: Moment,
+        before: Option<(u32, ConnectionNumber)>,
+    ) -> Option<u32> {
         let fits = |at: u32| {
             let older = self.slots.prev(at).map(|prev| self.slots.at(prev).since);
             self.slots.at(at).since >= since && older.is_none_or(|older| older <= since)

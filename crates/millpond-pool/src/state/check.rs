@@ -12,20 +12,28 @@ impl<K: Kinds> State<K> {
         self.check_promises();
     }
 
-    /// 4 and 7: each slot is in the list of its stage, once; grants and waiters point at each other.
+    /// 4 and 7: each slot is in the list of its stage, once; grants and waiters point at each
+    /// other.
     fn check_slots(&self) {
         let mut seen = HashSet::new();
         for stage in StageName::ALL {
             let mut before = None;
             let mut length = 0;
             for at in self.slots.indices(stage) {
-                assert!(seen.insert(at), "slot {at} is in two lists, or twice in one");
+                assert!(
+                    seen.insert(at),
+                    "slot {at} is in two lists, or twice in one"
+                );
                 assert_eq!(
                     self.slots.at(at).stage.name(),
                     stage,
                     "slot {at} is in the wrong list"
                 );
-                assert_eq!(self.slots.prev(at), before, "slot {at} is linked one way only");
+                assert_eq!(
+                    self.slots.prev(at),
+                    before,
+                    "slot {at} is linked one way only"
+                );
                 before = Some(at);
                 length += 1;
             }
@@ -51,12 +59,17 @@ impl<K: Kinds> State<K> {
         let (queues, parked, vacant) = self.waiters.lists();
         let answered: Vec<u32> = (0..)
             .zip(self.waiters.all())
-            .filter(|(_, waiter)| matches!(waiter.standing, Standing::Granted(_) | Standing::Refused(_)))
+            .filter(|(_, waiter)| {
+                matches!(waiter.standing, Standing::Granted(_) | Standing::Refused(_))
+            })
             .map(|(at, _)| at)
             .collect();
         let mut seen = HashSet::new();
         for (level, queue) in queues.iter().enumerate() {
-            let arrivals: Vec<_> = queue.iter().map(|&at| self.waiters.at(at).arrival).collect();
+            let arrivals: Vec<_> = queue
+                .iter()
+                .map(|&at| self.waiters.at(at).arrival)
+                .collect();
             assert!(arrivals.is_sorted(), "queue {level} is in order of arrival");
             for &at in queue {
                 assert!(matches!(self.waiters.at(at).standing, Standing::Queued));
@@ -87,16 +100,26 @@ impl<K: Kinds> State<K> {
             .chain(answered)
             .chain(vacant)
         {
-            assert!(seen.insert(at), "waiter {at} is in two lists, or twice in one");
+            assert!(
+                seen.insert(at),
+                "waiter {at} is in two lists, or twice in one"
+            );
         }
-        assert_eq!(seen.len(), self.waiters.all().len(), "a waiter is in no list");
+        assert_eq!(
+            seen.len(),
+            self.waiters.all().len(),
+            "a waiter is in no list"
+        );
         let earliest = self
             .waiters
             .all()
             .iter()
             .filter(|waiter| {
                 let standing = &waiter.standing;
-                matches!(standing, Standing::Queued | Standing::Parked | Standing::Called)
+                matches!(
+                    standing,
+                    Standing::Queued | Standing::Parked | Standing::Called
+                )
             })
             .map(|waiter| waiter.request.deadline)
             .min();
@@ -115,10 +138,12 @@ impl<K: Kinds> State<K> {
             let next = self.next_idle().expect("something is idle");
             let idle_for = self.now.since(self.slots.at(next).since);
             let mut checks = self.slots.in_stage(StageName::Checking);
-            // Which one is next can change while one is being looked at; who waits is seen to when the look ends.
+            // Which one is next can change while one is being looked at; who waits is seen to when
+            // the look ends.
             let looks = checks.any(|slot| matches!(slot.stage, Stage::Checking(Checking::Look)));
             assert!(
-                (self.config.probe.is_due(|| idle_for) || looks) && self.waiters.queued() <= checking,
+                (self.config.probe.is_due(|| idle_for) || looks)
+                    && self.waiters.queued() <= checking,
                 "2: {} in line while {idle} idle and {checking} being checked",
                 self.waiters.queued()
             );
@@ -129,7 +154,11 @@ impl<K: Kinds> State<K> {
         );
         if closed {
             assert_eq!(idle, 0, "5: idle after close");
-            assert_eq!(self.slots.count(StageName::Granted), 0, "5: granted after close");
+            assert_eq!(
+                self.slots.count(StageName::Granted),
+                0,
+                "5: granted after close"
+            );
             assert_eq!(self.waiters.waiting(), 0, "5: waiting after close");
         }
         if self.phase == Phase::Draining && self.waiters.none_queued() && idle > 0 {
@@ -154,7 +183,11 @@ impl<K: Kinds> State<K> {
         let ended = totals.opened + totals.dials_failed + totals.dials_abandoned;
         assert_eq!(totals.dials, ended + dialling, "dials");
         let active = self.slots.count(StageName::Active) as u64;
-        assert_eq!(totals.lent, totals.released + totals.detached + active, "lent");
+        assert_eq!(
+            totals.lent,
+            totals.released + totals.detached + active,
+            "lent"
+        );
         let evicted: u64 = totals.evicted.iter().sum();
         let closing = self.slots.count(StageName::Closing) as u64;
         assert_eq!(evicted, totals.closed + closing, "evicted");

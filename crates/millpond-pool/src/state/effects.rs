@@ -1,11 +1,13 @@
-//! What leaves the machine: the answers to those who ask it, and what they must do for it once they have released the lock.
+//! What leaves the machine: the answers to those who ask it, and what they must do for it once they
+//! have released the lock.
 
 use std::time::Duration;
 
 use super::{ConnectionNumber, Kinds, Moment, Place, Refusal, Ticket, few::Few};
 use crate::eviction::Eviction;
 
-/// A connection that has left the pool's hands for good, and must be closed and then reported by [`State::closed`].
+/// A connection that has left the pool's hands for good, and must be closed and then reported by
+/// [`State::closed`].
 #[derive(Debug)]
 pub(crate) struct Evicted<K: Kinds> {
     pub(crate) place: Place,
@@ -33,7 +35,8 @@ pub(crate) struct Unreleased<T> {
     pub(crate) released: u64,
 }
 
-/// What an operator is told of an endpoint that fails: once when it begins, now and then while it lasts, and when it is over.
+/// What an operator is told of an endpoint that fails: once when it begins, now and then while it
+/// lasts, and when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutageNews {
     Began,
@@ -43,8 +46,9 @@ pub(crate) enum OutageNews {
 
 /// What the caller of a transition must do once it has released the lock.
 ///
-/// One is made and dropped for every acquire and every release, so what these may bring about (a wake, a waker to drop) lies in
-/// place, and all the rest in vectors that cost nothing while they are empty.
+/// One is made and dropped for every acquire and every release, so what these may bring about (a
+/// wake, a waker to drop) lies in place, and all the rest in vectors that cost nothing while they
+/// are empty.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Effects<K: Kinds> {
@@ -126,8 +130,8 @@ pub(crate) enum Returned<K: Kinds> {
 /// The answer to [`State::poll`].
 #[derive(Debug)]
 pub(crate) enum Polled<K: Kinds> {
-    /// `arrival` keeps the caller's seniority should the connection turn out unfit, and `deadline` how long it waits in all: NEVER while its
-    /// patience hasn't been counted from a time.
+    /// `arrival` keeps the caller's seniority should the connection turn out unfit, and `deadline`
+    /// how long it waits in all: NEVER while its patience hasn't been counted from a time.
     Lent {
         place: Place,
         connection: K::Connection,

@@ -1,8 +1,9 @@
 //! Doubly linked lists threaded through a vector by index.
 //!
-//! Every slot and every waiter is in exactly one list at a time, its *stage*. Moving from one to another is O(1), allocates
-//! nothing and changes no index, so a key that somebody holds stays true. Lengths live in the list and nowhere else.
-//! Crates with such a list own their nodes, and so would change a node's key with each move.
+//! Every slot and every waiter is in exactly one list at a time, its *stage*. Moving from one to
+//! another is O(1), allocates nothing and changes no index, so a key that somebody holds stays
+//! true. Lengths live in the list and nowhere else. Crates with such a list own their nodes, and so
+//! would change a node's key with each move.
 
 /// Where a node stands in the list that it is in.
 #[derive(Clone, Copy, Debug)]

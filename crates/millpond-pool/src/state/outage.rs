@@ -1,4 +1,5 @@
-//! What failed dials mean: when the next one may start, and from when on callers are told instead of kept waiting.
+//! What failed dials mean: when the next one may start, and from when on callers are told instead
+//! of kept waiting.
 //!
 //! ```text
 //!              failed dial           a dial fails that began after the grace's end
@@ -8,26 +9,33 @@
 //!        a connection is proven                      a dial succeeds
 //! ```
 //!
-//! While *failing*, one dial at a time, paced by the backoff: exponential, with full jitter (Brooker, "Exponential Backoff
-//! And Jitter", AWS Architecture Blog, 2015); while callers wait it is capped, by less where nothing listens, for such a dial costs
-//! nobody anything, than where something accepts and then fails. A successful dial alone doesn't end that, for a listener that accepts and hangs up also
-//! makes dials succeed: a connection must be *proven*, by its first clean release or by a tick spent idle.
+//! While *failing*, one dial at a time, paced by the backoff: exponential, with full jitter
+//! (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015); while callers wait it
+//! is capped, by less where nothing listens, for such a dial costs nobody anything, than where
+//! something accepts and then fails. A successful dial alone doesn't end that, for a listener that
+//! accepts and hangs up also makes dials succeed: a connection must be *proven*, by its first clean
+//! release or by a tick spent idle.
 //!
-//! What is told of all that in the log is decided here as well: the first failure, then sums at intervals that grow, then the end.
+//! What is told of all that in the log is decided here as well: the first failure, then sums at
+//! intervals that grow, then the end.
 //!
-//! What happens in one instant is told by several dials: four that are refused together, sixteen connections that die together. Only
-//! the first of them makes the next wait longer; dials that began before it was counted say the same thing again.
+//! What happens in one instant is told by several dials: four that are refused together, sixteen
+//! connections that die together. Only the first of them makes the next wait longer; dials that
+//! began before it was counted say the same thing again.
 //!
-//! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers wait, and the endpoint is dialled at least
-//! every fifth of it: a dial that gives no answer for so long keeps no other from being started beside it. When it is over the endpoint is
-//! dialled once more before anybody is told: an endpoint that is back within the grace refuses nobody. A dial that gives no answer for a fifth of the grace is an answer.
+//! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers
+//! wait, and the endpoint is dialled at least every fifth of it: a dial that gives no answer for so
+//! long keeps no other from being started beside it. When it is over the endpoint is dialled once
+//! more before anybody is told: an endpoint that is back within the grace refuses nobody. A dial
+//! that gives no answer for a fifth of the grace is an answer.
 
 use std::time::Duration;
 
 use super::{DialCause, OutageNews, moment::Moment, slots::ConnectionNumber};
 use crate::config::Backoff;
 
-/// After how long an outage is told of again; after that each time when it has lasted three times as long.
+/// After how long an outage is told of again; after that each time when it has lasted three times
+/// as long.
 const FIRST_SUM_AFTER: Duration = Duration::from_secs(10);
 
 /// The last thing that went wrong with the endpoint.
@@ -64,7 +72,8 @@ pub(crate) struct Outage<C> {
     next_dial_in_grace: Moment,
     /// Since when dials have been failing with no live connection.
     lightless_since: Option<Moment>,
-    /// When the last dial succeeded, and what `lightless_since` was then: it holds again should that connection die young.
+    /// When the last dial succeeded, and what `lightless_since` was then: it holds again should
+    /// that connection die young.
     interrupted: Option<(Moment, Moment)>,
     /// The grace has run out and those who waited have been told.
     dark: bool,
@@ -128,8 +137,8 @@ impl<C: DialCause> Outage<C> {
         self.last.as_ref()
     }
 
-    /// A dial failed, or a connection died before it was proven; the next dial will have the number `next`. Returns the cause that
-    /// this one replaces, to be dropped after unlocking.
+    /// A dial failed, or a connection died before it was proven; the next dial will have the number
+    /// `next`. Returns the cause that this one replaces, to be dropped after unlocking.
     pub(super) fn failed(
         &mut self,
         dial: LostDial,
@@ -166,12 +175,14 @@ impl<C: DialCause> Outage<C> {
         let wait = |longest: Duration| now.after(jittered(ceiling.min(longest), random));
         self.next_dial = wait(self.backoff.max);
         self.next_dial_if_asked = wait(longest_if_asked);
-        // From the second half, for what answers is to be spared in the grace as well: dials half as many, and the longest wait the same.
+        // From the second half, for what answers is to be spared in the grace as well: dials half
+        // as many, and the longest wait the same.
         let half = self.last_part() / 2;
         self.next_dial_in_grace = now.after(half + jittered(half, random));
     }
 
-    /// The part of the grace in which it is dialled at least once, and for which a last dial is waited for.
+    /// The part of the grace in which it is dialled at least once, and for which a last dial is
+    /// waited for.
     fn last_part(&self) -> Duration {
         self.grace / 5
     }
@@ -184,7 +195,8 @@ impl<C: DialCause> Outage<C> {
         self.dark = false;
     }
 
-    /// The last connection has left, for whatever reason. One that lived no longer than the grace hasn't interrupted that.
+    /// The last connection has left, for whatever reason. One that lived no longer than the grace
+    /// hasn't interrupted that.
     pub(super) fn went_out(&mut self, now: Moment) {
         let interrupted = self.interrupted.take();
         if let Some((_, since)) = interrupted.filter(|&(lit, _)| now.since(lit) <= self.grace) {
@@ -225,14 +237,16 @@ impl<C: DialCause> Outage<C> {
             .map(|since| since.after(self.grace))
     }
 
-    /// From when on a dial that began then, and hasn't ended, has been waited for long enough; `None` if it is dark, or not about to be.
+    /// From when on a dial that began then, and hasn't ended, has been waited for long enough;
+    /// `None` if it is dark, or not about to be.
     pub(super) fn dark_from(&self, began: Moment) -> Option<Moment> {
         self.grace_ends()
             .map(|ends| ends.max(began).after(self.last_part()))
     }
 
-    /// From when on a dial that began then, and hasn't ended, doesn't keep others from being started; `None`: as long as it lasts. The one
-    /// that is waited for at the end began after it.
+    /// From when on a dial that began then, and hasn't ended, doesn't keep others from being
+    /// started; `None`: as long as it lasts. The one that is waited for at the end began after
+    /// it.
     pub(super) fn given_up_from(&self, began: Moment) -> Option<Moment> {
         let ends = self.grace_ends().filter(|&ends| began < ends)?;
         Some(began.after(self.last_part()).min(ends))

@@ -1,9 +1,10 @@
-//! Coming to rest after a change: who gets what is free, which dials start, what has to go, when upkeep must come.
+//! Coming to rest after a change: who gets what is free, which dials start, what has to go, when
+//! upkeep must come.
 
 use super::{
-    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, InTheDark, Kinds, Lease, Moment, Phase,
-    Place, REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName, State, Ticket, outage,
-    waiters::WaiterIndex,
+    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, InTheDark, Kinds, Lease, Moment,
+    Phase, Place, REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName,
+    State, Ticket, outage, waiters::WaiterIndex,
 };
 use crate::{config::Order, eviction::Eviction};
 
@@ -15,7 +16,8 @@ pub(super) enum Candidate {
 }
 
 impl<K: Kinds> State<K> {
-    /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next wake.
+    /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next
+    /// wake.
     #[inline]
     pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
         self.come_to_rest(fx);
@@ -59,8 +61,13 @@ impl<K: Kinds> State<K> {
     #[inline]
     fn start_dials(&mut self, fx: &mut Effects<K>) {
         let mut wanted = self.dials_wanted();
-        while wanted > 0 && self.dial_allowed_from().is_some_and(|from| from <= self.now) {
-            fx.dials.push(self.slots.begin_dial(self.now, self.generation));
+        while wanted > 0
+            && self
+                .dial_allowed_from()
+                .is_some_and(|from| from <= self.now)
+        {
+            fx.dials
+                .push(self.slots.begin_dial(self.now, self.generation));
             self.totals.dials += 1;
             wanted -= 1;
         }
@@ -98,8 +105,9 @@ impl<K: Kinds> State<K> {
         Some(from)
     }
 
-    /// From when on nobody counts on the dials under way any more, though one of them may still succeed: somebody waits, and within the
-    /// grace of an outage the last of them has given no answer for too long. `None`: they are counted on.
+    /// From when on nobody counts on the dials under way any more, though one of them may still
+    /// succeed: somebody waits, and within the grace of an outage the last of them has given no
+    /// answer for too long. `None`: they are counted on.
     #[inline]
     fn given_up_from(&self) -> Option<Moment> {
         if !self.outage.failing() || !self.somebody_waits() {
@@ -109,7 +117,8 @@ impl<K: Kinds> State<K> {
         self.outage.given_up_from(self.slots.at(latest).dialled)
     }
 
-    /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't bring that.
+    /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't
+    /// bring that.
     #[inline]
     pub(super) fn dark_from(&self) -> Option<Moment> {
         let latest = self.slots.back(StageName::Connecting)?;
@@ -139,7 +148,8 @@ impl<K: Kinds> State<K> {
         fx.kick |= self.wake_by(wake);
     }
 
-    /// Upkeep must come by then. Says whether that is earlier than it means to, so that it has to be kicked.
+    /// Upkeep must come by then. Says whether that is earlier than it means to, so that it has to
+    /// be kicked.
     #[inline]
     fn wake_by(&mut self, wake: Moment) -> bool {
         let earlier = wake < self.planned_wake;
@@ -159,14 +169,19 @@ impl<K: Kinds> State<K> {
     }
 
     /// Why this caller may not even wait.
-    pub(super) fn turns_away(&self, in_the_dark: InTheDark, seniority: Option<u64>) -> Option<Refusal> {
+    pub(super) fn turns_away(
+        &self,
+        in_the_dark: InTheDark,
+        seniority: Option<u64>,
+    ) -> Option<Refusal> {
         if self.outage.dark() && !self.paused && in_the_dark == InTheDark::IsTold {
             // One caller at a time stays, with the dial that looks whether the endpoint is back.
             let may_dial = self.outage.dial_from(true) <= self.now && self.room() > 0;
             let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
             return (!stays).then_some(Refusal::Unavailable);
         }
-        if !self.paused && self.waiters.none_queued() && self.slots.front(StageName::Idle).is_some() {
+        if !self.paused && self.waiters.none_queued() && self.slots.front(StageName::Idle).is_some()
+        {
             return None; // Those who were called haven't come for it: it is this caller's.
         }
         let waiting = self.waiters.waiting();
@@ -267,13 +282,21 @@ impl<K: Kinds> State<K> {
             Stage::Idle(connection) | Stage::Granted { connection, .. } => {
                 (self.slots.hand_out(at), connection)
             }
-            other => unreachable!("only what is idle or granted is lent, not {:?}", other.name()),
+            other => unreachable!(
+                "only what is idle or granted is lent, not {:?}",
+                other.name()
+            ),
         }
     }
 
     /// A fit connection has come (back): to the first in line, else idle, unless it has to go.
     #[inline]
-    pub(super) fn return_to_service(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
+    pub(super) fn return_to_service(
+        &mut self,
+        at: u32,
+        connection: K::Connection,
+        fx: &mut Effects<K>,
+    ) {
         if let Some(reason) = self.must_go(at) {
             self.evict(at, connection, reason, fx);
             self.settle(fx);
@@ -301,26 +324,35 @@ impl<K: Kinds> State<K> {
         fx.wakes.extend(self.grant_quietly(at, connection, to));
     }
 
-    /// Returns the waker, to be called after unlocking. The grant begins to age when somebody comes by who knows the time.
+    /// Returns the waker, to be called after unlocking. The grant begins to age when somebody comes
+    /// by who knows the time.
     #[inline]
-    fn grant_quietly(&mut self, at: u32, connection: K::Connection, to: WaiterIndex) -> Option<K::Waker> {
+    fn grant_quietly(
+        &mut self,
+        at: u32,
+        connection: K::Connection,
+        to: WaiterIndex,
+    ) -> Option<K::Waker> {
         let granted = Stage::Granted { connection, to };
         self.slots.shift(at, granted, Moment::NEVER);
         self.waiters.grant(to, at)
     }
 
-    /// When upkeep must come to see to a grant: to let it begin to age, or to give it to the next in line.
+    /// When upkeep must come to see to a grant: to let it begin to age, or to give it to the next
+    /// in line.
     #[inline]
     fn grant_ends(&self, at: u32) -> Moment {
         let aged_since = self.slots.at(at).since.min(self.now);
         aged_since.after(super::GRANT_LIFETIME)
     }
 
-    /// A clean connection comes back, and nothing but this is to be done: it is idle, or the first in line gets it.
+    /// A clean connection comes back, and nothing but this is to be done: it is idle, or the first
+    /// in line gets it.
     #[inline]
     pub(crate) fn serve_at_once(&mut self, place: Place, connection: K::Connection) -> Returned<K> {
         let at = place.index();
-        let usual = self.phase == Phase::Open && !self.outage.failing() && self.must_go(at).is_none();
+        let usual =
+            self.phase == Phase::Open && !self.outage.failing() && self.must_go(at).is_none();
         let first = self.waiters.first();
         let to_be_probed = first.is_some() && self.config.probe.is_always();
         if !usual || to_be_probed {
@@ -352,8 +384,8 @@ impl<K: Kinds> State<K> {
         self.slots.shift(at, idle, self.now);
     }
 
-    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders are parked, and all who are in line
-    /// may be called. Says whether there were any.
+    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders
+    /// are parked, and all who are in line may be called. Says whether there were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
@@ -376,11 +408,13 @@ impl<K: Kinds> State<K> {
         revoked
     }
 
-    /// Somebody who was in line sleeps, and who else does can't be seen. So nobody is granted the connection: all are woken and out of
-    /// line until they are polled, and the first who is gets it. Granted it in turn, each who sleeps would hold up all behind him.
+    /// Somebody who was in line sleeps, and who else does can't be seen. So nobody is granted the
+    /// connection: all are woken and out of line until they are polled, and the first who is
+    /// gets it. Granted it in turn, each who sleeps would hold up all behind him.
     ///
-    /// Where many are awake it may take a thread longer to poll them all than a grant lives, and then grants are overdue because of the
-    /// call. So nobody is called while the answers to the last call come in: the connection is granted to the next in line.
+    /// Where many are awake it may take a thread longer to poll them all than a grant lives, and
+    /// then grants are overdue because of the call. So nobody is called while the answers to
+    /// the last call come in: the connection is granted to the next in line.
     fn call_the_line(&mut self, fx: &mut Effects<K>) {
         if !self.waiters.none_queued() && self.next_call <= self.now {
             self.answers_until = self.now.after(super::GRANT_LIFETIME);
@@ -414,8 +448,9 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// A caller gets in line, and nothing but that is to be done: everything is lent, and nothing can be dialled. Says whether
-    /// upkeep is to be kicked. Without a time, grants neither age nor are found overdue: upkeep will see to that.
+    /// A caller gets in line, and nothing but that is to be done: everything is lent, and nothing
+    /// can be dialled. Says whether upkeep is to be kicked. Without a time, grants neither age
+    /// nor are found overdue: upkeep will see to that.
     #[inline]
     pub(crate) fn queue_at_once(
         &mut self,
@@ -509,7 +544,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// As [`State::evict`], and where the connection died before it ever served, the endpoint is blamed.
+    /// As [`State::evict`], and where the connection died before it ever served, the endpoint is
+    /// blamed.
     pub(super) fn evict_unfit(
         &mut self,
         at: u32,
@@ -529,8 +565,15 @@ impl<K: Kinds> State<K> {
         reason.is_the_endpoints_doing() && !self.slots.at(at).proven
     }
 
-    /// The dial in this slot failed, or its connection died before it was proven. Either is on its way out, or gone.
-    pub(super) fn endpoint_failed(&mut self, at: u32, cause: K::Cause, random: u64, fx: &mut Effects<K>) {
+    /// The dial in this slot failed, or its connection died before it was proven. Either is on its
+    /// way out, or gone.
+    pub(super) fn endpoint_failed(
+        &mut self,
+        at: u32,
+        cause: K::Cause,
+        random: u64,
+        fx: &mut Effects<K>,
+    ) {
         let any_live = self.slots.live() > 0;
         let slot = self.slots.at(at);
         let dial = outage::LostDial {
@@ -538,14 +581,17 @@ impl<K: Kinds> State<K> {
             began: slot.dialled,
         };
         let next = self.slots.next_number();
-        let earlier = self.outage.failed(dial, cause, next, self.now, any_live, random);
+        let earlier = self
+            .outage
+            .failed(dial, cause, next, self.now, any_live, random);
         fx.causes_to_drop.extend(earlier);
         fx.outage.extend(self.outage.news(self.now));
         fx.changed = true;
         self.tell_of_the_dark(fx);
     }
 
-    /// If it is dark, all who wait are told, but for those who would rather wait; not while nobody is served anyway.
+    /// If it is dark, all who wait are told, but for those who would rather wait; not while nobody
+    /// is served anyway.
     pub(super) fn tell_of_the_dark(&mut self, fx: &mut Effects<K>) {
         if !self.outage.dark() || self.paused {
             return;
@@ -555,7 +601,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// The connection in this slot has served: the endpoint is as good as it looks. Says whether that was news.
+    /// The connection in this slot has served: the endpoint is as good as it looks. Says whether
+    /// that was news.
     #[inline]
     pub(super) fn prove(&mut self, at: u32, fx: &mut Effects<K>) -> bool {
         let slot = self.slots.at_mut(at);
@@ -611,8 +658,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// When a connection opened now has lived long enough: up to a tenth of `max_lifetime` earlier or later, so that
-    /// connections opened together aren't replaced together.
+    /// When a connection opened now has lived long enough: up to a tenth of `max_lifetime` earlier
+    /// or later, so that connections opened together aren't replaced together.
     pub(super) fn lifetime_end(&self, random: u64) -> Moment {
         let Some(lifetime) = self.config.max_lifetime else {
             return Moment::NEVER;

@@ -1,7 +1,7 @@
 //! The places for connections: what stage each is in, and the order within a stage.
 //!
-//! Every change of stage goes through [`Slots::shift`], so a slot is always in exactly the list of its stage, and a count is
-//! the length of a list.
+//! Every change of stage goes through [`Slots::shift`], so a slot is always in exactly the list of
+//! its stage, and a count is the length of a list.
 
 use super::{
     Kinds, Lease,
@@ -10,8 +10,8 @@ use super::{
     waiters::WaiterIndex,
 };
 
-/// The right to act for one slot: the owner's key to it. It can't be copied, so a connection has exactly one owner, and every
-/// way to finish consumes it.
+/// The right to act for one slot: the owner's key to it. It can't be copied, so a connection has
+/// exactly one owner, and every way to finish consumes it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a place that is dropped is lost to the pool for ever"]
 pub(crate) struct Place(u32);
@@ -108,9 +108,11 @@ impl<K: Kinds> Stage<K> {
 pub(crate) struct Slot<K: Kinds> {
     pub(crate) stage: Stage<K>,
     links: Links,
-    /// Changes with every dial, so that what is said of an earlier connection in this slot is recognised as old news.
+    /// Changes with every dial, so that what is said of an earlier connection in this slot is
+    /// recognised as old news.
     pub(crate) number: ConnectionNumber,
-    /// When this stage began. In the idle list: since when the connection is idle; sorted, oldest first.
+    /// When this stage began. In the idle list: since when the connection is idle; sorted, oldest
+    /// first.
     pub(crate) since: Moment,
     /// When its dial began.
     pub(super) dialled: Moment,
@@ -122,7 +124,8 @@ pub(crate) struct Slot<K: Kinds> {
     pub(crate) uses: u64,
     /// The pool's generation at its dial; an older one is retired.
     pub(crate) generation: u32,
-    /// Has been released clean once, or has lived through an idle tick: the endpoint is more than a listener that hangs up.
+    /// Has been released clean once, or has lived through an idle tick: the endpoint is more than
+    /// a listener that hangs up.
     pub(crate) proven: bool,
     /// The connector has been asked to report what arrives while it is idle.
     pub(crate) watched: bool,
@@ -214,8 +217,12 @@ impl<K: Kinds> Slots<K> {
     /// Those with a connection that isn't on its way out, each with its index.
     pub(crate) fn open_ones(&self) -> impl Iterator<Item = (u32, &Slot<K>)> {
         let with_index = (0..).zip(&self.slots);
-        with_index
-            .filter(|(_, slot)| !matches!(slot.stage, Stage::Vacant | Stage::Connecting | Stage::Closing))
+        with_index.filter(|(_, slot)| {
+            !matches!(
+                slot.stage,
+                Stage::Vacant | Stage::Connecting | Stage::Closing
+            )
+        })
     }
 
     pub(crate) fn of(&self, place: &Place) -> &Slot<K> {
@@ -301,7 +308,8 @@ impl<K: Kinds> Slots<K> {
         Place(at)
     }
 
-    /// The owner's key to `at`. Only for the moment in which the slot leaves the machine's own hands.
+    /// The owner's key to `at`. Only for the moment in which the slot leaves the machine's own
+    /// hands.
     #[inline]
     pub(super) fn hand_out(&self, at: u32) -> Place {
         debug_assert!(matches!(

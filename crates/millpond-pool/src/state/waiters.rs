@@ -1,4 +1,5 @@
-//! The callers that wait: who is next, who holds a grant, who is parked, and until when each will wait.
+//! The callers that wait: who is next, who holds a grant, who is parked, and until when each will
+//! wait.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::Priority;
 /// A waiter's index, as a granted slot remembers it.
 pub(crate) type WaiterIndex = u32;
 
-/// A caller's right to its own place in the queue. It can't be copied: a waiter is picked up, refused or cancelled once.
+/// A caller's right to its own place in the queue. It can't be copied: a waiter is picked up,
+/// refused or cancelled once.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is dropped waits for ever"]
 pub(crate) struct Ticket(WaiterIndex);
@@ -40,7 +42,8 @@ pub(crate) struct Request<T> {
     pub(crate) priority: Priority,
     /// [`Moment::NEVER`] while `patience` has not been counted from a time.
     pub(crate) deadline: Moment,
-    /// Asked for without a look at the clock: counted from when upkeep comes by. Never early, and as late as upkeep.
+    /// Asked for without a look at the clock: counted from when upkeep comes by. Never early, and
+    /// as late as upkeep.
     pub(crate) patience: Option<Duration>,
     pub(crate) in_the_dark: InTheDark,
 }
@@ -53,15 +56,18 @@ impl<T> Request<T> {
     }
 }
 
-/// How a waiter stands. Waiting is [`Standing::Queued`], [`Standing::Parked`] and [`Standing::Called`]; the others have been answered.
+/// How a waiter stands. Waiting is [`Standing::Queued`], [`Standing::Parked`] and
+/// [`Standing::Called`]; the others have been answered.
 #[derive(Debug)]
 pub(crate) enum Standing {
     Vacant,
     /// In line.
     Queued,
-    /// Had a grant and didn't pick it up in time: out of the line until it is polled again, its seniority kept.
+    /// Had a grant and didn't pick it up in time: out of the line until it is polled again, its
+    /// seniority kept.
     Parked,
-    /// As parked, because somebody else didn't pick a grant up in time: all who were in line have been woken.
+    /// As parked, because somebody else didn't pick a grant up in time: all who were in line have
+    /// been woken.
     Called,
     /// A connection lies ready in this slot.
     Granted(u32),
@@ -89,8 +95,8 @@ impl<K: Kinds> Linked for Waiter<K> {
     }
 }
 
-/// The order in which waiters of one priority are served. A policy of its own, so that shedding under overload (the newest
-/// first) can be added beside it.
+/// The order in which waiters of one priority are served. A policy of its own, so that shedding
+/// under overload (the newest first) can be added beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServingOrder {
     Arrival,
@@ -100,7 +106,8 @@ pub(crate) enum ServingOrder {
 #[derive(Debug)]
 struct Queues {
     lists: [List; Priority::LEVELS],
-    /// Bit n is set while list n isn't empty. [`Queues::insert`] and [`Queues::remove`] alone change either.
+    /// Bit n is set while list n isn't empty. [`Queues::insert`] and [`Queues::remove`] alone
+    /// change either.
     busy: u8,
 }
 
@@ -167,7 +174,8 @@ pub(crate) struct Waiters<K: Kinds> {
     arrivals: u64,
     /// Who arrived later may have a patience that has not been counted yet.
     counted_up_to: u64,
-    /// No waiter's deadline is earlier. May be too early, never too late: waiters that leave don't move it.
+    /// No waiter's deadline is earlier. May be too early, never too late: waiters that leave don't
+    /// move it.
     earliest_deadline: Moment,
 }
 
@@ -268,8 +276,9 @@ impl<K: Kinds> Waiters<K> {
         self.queues.insert(&mut self.waiters, level, at, behind);
     }
 
-    /// The first in this waiter's queue who arrived after it. Looked for from both ends at once: who had an unfit connection belongs
-    /// near the front, and those who come back after a call come mostly in the order in which they were called.
+    /// The first in this waiter's queue who arrived after it. Looked for from both ends at once:
+    /// who had an unfit connection belongs near the front, and those who come back after a call
+    /// come mostly in the order in which they were called.
     fn first_junior_of(&self, at: WaiterIndex) -> Option<WaiterIndex> {
         let waiter = &self.waiters[at as usize];
         let queue = &self.queues.lists[waiter.request.priority.level()];
@@ -289,7 +298,8 @@ impl<K: Kinds> Waiters<K> {
         }
     }
 
-    /// Replaces the waker of a waiter that has one; returns the old one, to be dropped after unlocking.
+    /// Replaces the waker of a waiter that has one; returns the old one, to be dropped after
+    /// unlocking.
     pub(super) fn rewake(&mut self, ticket: &Ticket, waker: K::Waker) -> Option<K::Waker> {
         self.waiters[ticket.0 as usize].waker.replace(waker)
     }
@@ -341,8 +351,8 @@ impl<K: Kinds> Waiters<K> {
         self.earliest_deadline = self.earliest_deadline.min(deadline);
     }
 
-    /// Takes everybody out of the line until they are polled again; returns their wakers, to be called after unlocking, in the order of
-    /// the line.
+    /// Takes everybody out of the line until they are polled again; returns their wakers, to be
+    /// called after unlocking, in the order of the line.
     pub(super) fn call_all(&mut self, now: Moment) -> impl Iterator<Item = K::Waker> {
         std::iter::from_fn(move || {
             let at = self.queues.first()?;
@@ -385,7 +395,8 @@ impl<K: Kinds> Waiters<K> {
         self.first().or_else(|| self.parked.front())
     }
 
-    /// Those in line or parked who want to be told that it is dark, from the most urgent queue to the parked.
+    /// Those in line or parked who want to be told that it is dark, from the most urgent queue to
+    /// the parked.
     pub(super) fn to_be_told_of_the_dark(&self) -> Vec<WaiterIndex> {
         let waiting = self.queues.lists.iter().chain([&self.parked]);
         let waiting = waiting.flat_map(|list| list.iter(&self.waiters));

@@ -1,5 +1,6 @@
-//! What the tests of the pool share: a connector without sockets whose every answer is scripted and counted ([`Endpoint`]), a future
-//! polled by hand ([`Hand`]), and [`settle`], which lets everything run that can run without time passing. Nothing here sleeps.
+//! What the tests of the pool share: a connector without sockets whose every answer is scripted and
+//! counted ([`Endpoint`]), a future polled by hand ([`Hand`]), and [`settle`], which lets
+//! everything run that can run without time passing. Nothing here sleeps.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -25,7 +26,8 @@ use tokio::{runtime::Runtime, sync::Semaphore, time::Instant};
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// A runtime for tests that set something up before it: one thread, and a clock that stands until all wait.
+/// A runtime for tests that set something up before it: one thread, and a clock that stands until
+/// all wait.
 pub(crate) fn paused_runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().unwrap()
@@ -44,7 +46,8 @@ pub(crate) enum Dial {
     Panic,
 }
 
-/// How a check, a hook, a probe, a reset or a farewell goes. What can't take time panics when told to.
+/// How a check, a hook, a probe, a reset or a farewell goes. What can't take time panics when told
+/// to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Pass,
@@ -304,7 +307,12 @@ impl Connector for Scripted {
                 tokio::time::sleep(time).await;
                 return Err(Said(why));
             }
-            Dial::AtTheGate => endpoint.gate.acquire().await.expect("never closed").forget(),
+            Dial::AtTheGate => endpoint
+                .gate
+                .acquire()
+                .await
+                .expect("never closed")
+                .forget(),
             Dial::Hang => pending().await,
             Dial::Panic => panic!("as scripted"),
         }
@@ -407,7 +415,8 @@ pub(crate) async fn settle() {
     }
 }
 
-/// Lets this much of the paused clock pass, in steps of a millisecond, and everything run that this brings about.
+/// Lets this much of the paused clock pass, in steps of a millisecond, and everything run that this
+/// brings about.
 pub(crate) async fn pass(time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {

@@ -1,11 +1,13 @@
-//! A caller may give up at any instant. A driver polls an acquire and drops it at its first, second … last `Pending`, and also between
-//! being woken and being polled; then two acquires at every pair of such points. Each time nothing may be lost: the pool comes to
-//! rest, its counts agree with what the endpoint sees, the next caller is served, and at the end all that was opened is closed.
+//! A caller may give up at any instant. A driver polls an acquire and drops it at its first, second
+//! … last `Pending`, and also between being woken and being polled; then two acquires at every pair
+//! of such points. Each time nothing may be lost: the pool comes to rest, its counts agree with
+//! what the endpoint sees, the next caller is served, and at the end all that was opened is closed.
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use crate::common::{
-    Act, Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass, paused_runtime, settle,
+    Act, Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass,
+    paused_runtime, settle,
 };
 use millpond_pool::{Acquire, Backoff, Connection, Eviction, Pool, Probe};
 
@@ -65,9 +67,15 @@ impl Stage {
             _ => SECOND,
         };
         let builder = endpoint.pool().max_size(1).probe(probe);
-        let pool = builder.backoff(backoff).outage_grace(grace).build().unwrap();
+        let pool = builder
+            .backoff(backoff)
+            .outage_grace(grace)
+            .build()
+            .unwrap();
         let lent = match scenario {
-            Scenario::DialInProgress | Scenario::DialThatFailsOnce | Scenario::DialThatFailsForGood => None,
+            Scenario::DialInProgress
+            | Scenario::DialThatFailsOnce
+            | Scenario::DialThatFailsForGood => None,
             _ => Some(pool.acquire().await.unwrap()),
         };
         let mut stage = Stage {
@@ -166,8 +174,9 @@ impl Stage {
     }
 }
 
-/// A caller that gives up at its `limit`-th point. Two points for each `Pending`: at once, and after the world has gone on, when
-/// it may have been woken and granted a connection that it never comes for.
+/// A caller that gives up at its `limit`-th point. Two points for each `Pending`: at once, and
+/// after the world has gone on, when it may have been woken and granted a connection that it never
+/// comes for.
 struct Quitter<'p> {
     acquire: Option<Hand<Acquire<'p, Scripted>>>,
     points: usize,
@@ -221,7 +230,8 @@ impl<'p> Quitter<'p> {
 
 const NEVER: usize = usize::MAX;
 
-/// Runs two callers (or one: a limit of 0 keeps the second away) to their ends; says how many points and `Pending`s each passed.
+/// Runs two callers (or one: a limit of 0 keeps the second away) to their ends; says how many
+/// points and `Pending`s each passed.
 async fn run(scenario: Scenario, first: usize, second: usize) -> [(usize, usize); 2] {
     let mut stage = Stage::set(scenario).await;
     let pool = stage.pool.clone();
@@ -267,7 +277,8 @@ async fn two_acquires_dropped_at_any_pair_of_points_lose_nothing() {
     for scenario in SCENARIOS {
         let [(first, k1), (second, k2)] = run(scenario, NEVER, NEVER).await;
         println!("{scenario:?}: K = {k1} and {k2}, {} pairs", first * second);
-        // A caller lasts longer where the other has not gone before it: a few points more cover that.
+        // A caller lasts longer where the other has not gone before it: a few points more cover
+        // that.
         for i in 1..=first + 4 {
             for j in 1..=second + 4 {
                 run(scenario, i, j).await;
@@ -296,7 +307,8 @@ async fn a_cancelled_waiter_hands_its_grant_to_the_next_in_line_at_once() {
     assert_eq!(pool.snapshot().totals.cancelled, 4);
 }
 
-/// The paused clock goes on by itself only when every task sleeps; so an upkeep that never does makes this stand still.
+/// The paused clock goes on by itself only when every task sleeps; so an upkeep that never does
+/// makes this stand still.
 #[test]
 fn upkeep_sleeps_until_the_time_that_it_has_planned() {
     let (done, ended) = std::sync::mpsc::channel();

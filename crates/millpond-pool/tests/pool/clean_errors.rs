@@ -1,4 +1,5 @@
-//! `Pool::with_clean_errors`: which ends of an exchange give its connection back, and which close it.
+//! `Pool::with_clean_errors`: which ends of an exchange give its connection back, and which close
+//! it.
 
 use std::sync::Arc;
 
@@ -20,7 +21,11 @@ fn pool() -> (Arc<Endpoint>, Pool<Scripted>) {
 
 /// The reasons for which connections were evicted, the latest last.
 fn evictions(pool: &Pool<Scripted>) -> Vec<Eviction> {
-    pool.snapshot().evictions.iter().map(|one| one.reason).collect()
+    pool.snapshot()
+        .evictions
+        .iter()
+        .map(|one| one.reason)
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +108,11 @@ async fn an_exchange_that_is_dropped_unfinished_closes_the_connection() {
     drop(unfinished);
     at_rest(&pool, 0);
     assert_eq!(evictions(&pool), [Eviction::UnfinishedExchange]);
-    assert_eq!(pool.snapshot().totals.unreleased, 0, "it wasn't merely dropped");
+    assert_eq!(
+        pool.snapshot().totals.unreleased,
+        0,
+        "it wasn't merely dropped"
+    );
 }
 
 #[tokio::test(start_paused = true)]

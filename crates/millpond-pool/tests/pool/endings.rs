@@ -1,6 +1,8 @@
-//! Where a pool lives, and how it ends: in a static across several runtimes, on threads that must not block or that run no tasks, beside
-//! a runtime that stands still, without one, without its timer; and what `close`, `drain`, `pause` and settings out of range answer.
-//! Each call ends with an answer or a typed error, never in a hang: where real threads wait, a watch of ten seconds ends the test.
+//! Where a pool lives, and how it ends: in a static across several runtimes, on threads that must
+//! not block or that run no tasks, beside a runtime that stands still, without one, without its
+//! timer; and what `close`, `drain`, `pause` and settings out of range answer. Each call ends with
+//! an answer or a typed error, never in a hang: where real threads wait, a watch of ten seconds
+//! ends the test.
 
 use std::{
     future::Future,
@@ -182,7 +184,11 @@ async fn the_last_handle_dropped_while_connections_are_lent_closes_each_when_it_
     drop(lent);
     assert_eq!(endpoint.open(), 0);
     settle().await;
-    assert_eq!(Arc::strong_count(&endpoint), 1, "nothing of the pool is left");
+    assert_eq!(
+        Arc::strong_count(&endpoint),
+        1,
+        "nothing of the pool is left"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,14 +231,22 @@ fn a_pool_built_on_a_runtime_that_has_ended_says_so_at_the_first_call() {
         .runtime(handle)
         .build()
         .unwrap();
-    ends(move || assert!(matches!(pool.blocking_acquire(), Err(AcquireError::RuntimeEnded))));
+    ends(move || {
+        assert!(matches!(
+            pool.blocking_acquire(),
+            Err(AcquireError::RuntimeEnded)
+        ))
+    });
 }
 
 #[tokio::test]
 async fn each_invalid_setting_is_named_with_its_range() {
     type Set = fn(millpond_pool::Builder<Scripted>) -> millpond_pool::Builder<Scripted>;
     let wrong: [(Set, &str); 16] = [
-        (|b| b.max_size(0), "max_size is 0, and must be 1 to 16777216"),
+        (
+            |b| b.max_size(0),
+            "max_size is 0, and must be 1 to 16777216",
+        ),
         (
             |b| b.max_size(1 << 25),
             "max_size is 33554432, and must be 1 to 16777216",
@@ -253,7 +267,10 @@ async fn each_invalid_setting_is_named_with_its_range() {
             |b| b.acquire_timeout(Duration::ZERO),
             "acquire_timeout is 0ns, and must be more than 0, and at most 100 years",
         ),
-        (|b| b.connect_timeout(Duration::ZERO), "connect_timeout is 0ns"),
+        (
+            |b| b.connect_timeout(Duration::ZERO),
+            "connect_timeout is 0ns",
+        ),
         (|b| b.check_timeout(Duration::ZERO), "check_timeout is 0ns"),
         (
             |b| b.close_timeout(Duration::MAX),
@@ -264,7 +281,10 @@ async fn each_invalid_setting_is_named_with_its_range() {
             |b| b.max_lifetime(Duration::MAX),
             "max_lifetime is 18446744073709551615.999999999s",
         ),
-        (|b| b.leak_threshold(Duration::ZERO), "leak_threshold is 0ns"),
+        (
+            |b| b.leak_threshold(Duration::ZERO),
+            "leak_threshold is 0ns",
+        ),
         (
             |b| b.outage_grace(Duration::MAX),
             "outage_grace is 18446744073709551615.999999999s, and must be 0 to 100 years",
@@ -298,7 +318,8 @@ async fn each_invalid_setting_is_named_with_its_range() {
     }
 }
 
-/// The pool's runtime has no threads of its own, and nobody blocks on it: nothing of the pool moves.
+/// The pool's runtime has no threads of its own, and nobody blocks on it: nothing of the pool
+/// moves.
 #[test]
 fn beside_a_runtime_that_stands_still_callers_time_out_instead_of_hanging() {
     let standing = current_thread();
@@ -306,7 +327,8 @@ fn beside_a_runtime_that_stands_still_callers_time_out_instead_of_hanging() {
     let builder = endpoint.pool().runtime(standing.handle().clone());
     let pool = builder.acquire_timeout(50 * MS).build().unwrap();
     let elsewhere = pool.clone();
-    let error = ends(move || current_thread().block_on(async { elsewhere.acquire().await.unwrap_err() }));
+    let error =
+        ends(move || current_thread().block_on(async { elsewhere.acquire().await.unwrap_err() }));
     assert!(matches!(error, AcquireError::TimedOut(_)), "{error}");
     assert!(error.to_string().contains("1 connecting"), "{error}");
     let elsewhere = pool.clone();
@@ -315,10 +337,13 @@ fn beside_a_runtime_that_stands_still_callers_time_out_instead_of_hanging() {
     // It goes on: what stood still serves.
     standing.block_on(async { drop(pool.acquire().await.unwrap()) });
     let elsewhere = pool.clone();
-    ends(move || current_thread().block_on(async move { drop(elsewhere.acquire().await.unwrap()) }));
+    ends(move || {
+        current_thread().block_on(async move { drop(elsewhere.acquire().await.unwrap()) })
+    });
 }
 
-/// The caller's own runtime may lack the timer that would end its wait: no reason to panic in somebody's `poll`.
+/// The caller's own runtime may lack the timer that would end its wait: no reason to panic in
+/// somebody's `poll`.
 #[test]
 fn a_caller_on_a_runtime_without_a_timer_is_served_all_the_same() {
     let runtime = current_thread();
@@ -372,7 +397,11 @@ fn an_executor_that_is_not_tokios_is_served_and_times_out() {
 fn close_after_the_runtime_has_ended_says_at_once_what_is_lent_where_no_timer_is_left() {
     let runtime = current_thread();
     let endpoint = Endpoint::new();
-    let pool = endpoint.pool().runtime(runtime.handle().clone()).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .runtime(runtime.handle().clone())
+        .build()
+        .unwrap();
     let lent = runtime.block_on(pool.acquire()).unwrap();
     drop(runtime);
     ends(move || {
@@ -449,7 +478,12 @@ async fn a_drain_serves_who_waits_refuses_who_comes_and_then_closes() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_past_its_deadline_closes_and_refuses_who_still_waits() {
     let endpoint = Endpoint::new();
-    let pool = endpoint.pool().max_size(1).acquire_timeout(None).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .max_size(1)
+        .acquire_timeout(None)
+        .build()
+        .unwrap();
     let lent = pool.acquire().await.unwrap();
     let mut waiter = Hand::begun(pool.acquire());
     let still = pool.drain(SECOND).await.unwrap_err();

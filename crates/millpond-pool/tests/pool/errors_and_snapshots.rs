@@ -1,10 +1,12 @@
-//! What people and programs read of a pool: the texts of its errors, which must name the cause; its snapshot, as a value and as
-//! versioned JSON; every reason of an eviction; and its metrics.
+//! What people and programs read of a pool: the texts of its errors, which must name the cause; its
+//! snapshot, as a value and as versioned JSON; every reason of an eviction; and its metrics.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
 use crate::common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
-use millpond_pool::{AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status};
+use millpond_pool::{
+    AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status,
+};
 use millpond_words::Chain;
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +85,10 @@ async fn who_waits_for_itself_outside_of_tasks_is_told_so() {
         text.contains(&format!("errors_and_snapshots.rs:{line}:")),
         "{text}"
     );
-    assert!(text.contains("; 1 on this thread, outside of tasks)"), "{text}");
+    assert!(
+        text.contains("; 1 on this thread, outside of tasks)"),
+        "{text}"
+    );
     drop(own);
     let mine = pool.acquire().await.unwrap().detach();
     drop(mine);
@@ -91,7 +96,8 @@ async fn who_waits_for_itself_outside_of_tasks_is_told_so() {
     // Both are idle, so that the other thread waits for nothing while this one's clock stands.
     drop([pool.acquire().await.unwrap(), pool.acquire().await.unwrap()]);
     let other = pool.clone();
-    let elsewhere = std::thread::spawn(move || [other.try_acquire().unwrap(), other.try_acquire().unwrap()]);
+    let elsewhere =
+        std::thread::spawn(move || [other.try_acquire().unwrap(), other.try_acquire().unwrap()]);
     let elsewhere = tokio::task::spawn_blocking(|| elsewhere.join().unwrap())
         .await
         .unwrap();
@@ -118,7 +124,11 @@ async fn a_timeout_during_a_slow_dial_says_that_it_was_connecting() {
 async fn unavailable_keeps_the_chain_of_its_causes() {
     let endpoint = Endpoint::new();
     endpoint.script().dial = Dial::Fail("connection refused");
-    let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .outage_grace(Duration::ZERO)
+        .build()
+        .unwrap();
     let error = pool.acquire().await.unwrap_err();
     let text = "the endpoint is unavailable: dials have failed, 1 in a row, the last just now";
     assert_eq!(error.to_string(), text);
@@ -138,7 +148,11 @@ async fn unavailable_keeps_the_chain_of_its_causes() {
     ] {
         let endpoint = Endpoint::new();
         endpoint.script().dial = dial;
-        let pool = endpoint.pool().outage_grace(Duration::ZERO).build().unwrap();
+        let pool = endpoint
+            .pool()
+            .outage_grace(Duration::ZERO)
+            .build()
+            .unwrap();
         let AcquireError::Unavailable { cause, .. } = pool.acquire().await.unwrap_err() else {
             panic!("unavailable")
         };
@@ -165,7 +179,12 @@ async fn full_and_not_ready_and_none_idle_name_their_numbers() {
     let endpoint = Endpoint::new();
     endpoint.script().dials.push_back(Dial::Succeed);
     endpoint.script().dial = Dial::Fail("connection refused");
-    let pool = endpoint.pool().min_idle(3).max_connecting(1).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .min_idle(3)
+        .max_connecting(1)
+        .build()
+        .unwrap();
     let not_ready = pool.ready(SECOND).await.unwrap_err();
     assert_eq!(
         (not_ready.live, not_ready.min_idle, not_ready.closed),
@@ -332,7 +351,10 @@ async fn every_reason_for_an_eviction_can_be_reached_and_is_told() {
         end(&pool, &endpoint, lent);
         tokio::time::sleep(5 * SECOND).await;
         let snapshot = pool.snapshot();
-        let evicted = snapshot.evictions.iter().find(|evicted| evicted.number == 1);
+        let evicted = snapshot
+            .evictions
+            .iter()
+            .find(|evicted| evicted.number == 1);
         assert_eq!(evicted.map(|evicted| evicted.reason), Some(reason));
         assert!(snapshot.totals.evicted(reason) >= 1);
         assert_eq!(reason.name().replace('_', " "), reason.to_string());
@@ -355,7 +377,8 @@ impl millpond_pool::Connector for Breaking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_its_connector_calls_broken_is_not_told_as_in_the_middle_of_an_exchange() {
+async fn a_connection_that_its_connector_calls_broken_is_not_told_as_in_the_middle_of_an_exchange()
+{
     let pool = Pool::builder(Breaking).max_size(1).build().unwrap();
     let reason = || pool.snapshot().evictions.last().unwrap().reason;
     let mut lent = pool.acquire().await.unwrap();
@@ -405,7 +428,10 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
     crate::common::pass(1500 * MS).await;
     let mut json = serde_json::to_value(pool.snapshot()).unwrap();
     let seconds = |value: &mut serde_json::Value| value.take().as_f64().unwrap();
-    assert_eq!(seconds(&mut json["up_seconds"]), (up + 1500 * MS).as_secs_f64());
+    assert_eq!(
+        seconds(&mut json["up_seconds"]),
+        (up + 1500 * MS).as_secs_f64()
+    );
     assert!(seconds(&mut json["last_failure"]["ago_seconds"]) >= 1.5);
     assert!(seconds(&mut json["connections"][0]["state_seconds"]) >= 1.4);
     assert!(seconds(&mut json["connections"][0]["age_seconds"]) >= 1.4);
@@ -443,7 +469,10 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
             "number": 2, "reason": "discarded", "ago_seconds": null, "age_seconds": null, "uses": 1,
         }],
     });
-    assert_eq!(json, golden, "a field renamed or removed needs a new version");
+    assert_eq!(
+        json, golden,
+        "a field renamed or removed needs a new version"
+    );
     assert_eq!(Snapshot::VERSION, 1);
     let config = serde_json::to_value(pool.config()).unwrap();
     assert_eq!(
@@ -452,7 +481,8 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
     );
 }
 
-/// An overload is told by what callers met: how many waited, how many of them in vain, how many were turned away.
+/// An overload is told by what callers met: how many waited, how many of them in vain, how many
+/// were turned away.
 #[cfg(all(feature = "metrics", feature = "serde"))]
 #[tokio::test(start_paused = true)]
 async fn metrics_tell_an_overload_in_the_names_of_the_snapshot() {
@@ -467,7 +497,10 @@ async fn metrics_tell_an_overload_in_the_names_of_the_snapshot() {
     drop(pool.acquire().await.unwrap());
     let lent = pool.acquire().await.unwrap();
     let late = Hand::begun(pool.acquire().timeout(SECOND));
-    assert!(matches!(pool.acquire().await, Err(AcquireError::Full { .. })));
+    assert!(matches!(
+        pool.acquire().await,
+        Err(AcquireError::Full { .. })
+    ));
     tokio::time::sleep(2 * SECOND).await;
     drop(late);
     drop(lent);
@@ -495,9 +528,14 @@ async fn metrics_tell_an_overload_in_the_names_of_the_snapshot() {
         }
     }
     assert_eq!(compared, 15, "each is told");
-    let [waited, lent, timed_out, full, failed] =
-        ["waited", "lent", "timed_out", "turned_away_full", "dials_failed"]
-            .map(|name| told(&format!("millpond_pool_{name}_total")));
+    let [waited, lent, timed_out, full, failed] = [
+        "waited",
+        "lent",
+        "timed_out",
+        "turned_away_full",
+        "dials_failed",
+    ]
+    .map(|name| told(&format!("millpond_pool_{name}_total")));
     assert_eq!((waited, lent, timed_out, full, failed), (2, 2, 1, 1, 1));
 }
 
@@ -527,7 +565,8 @@ async fn metrics_tell_counts_waits_holds_dials_and_evictions() {
         DebugValue,
     )>;
     let values = |recorded: &Recorded, name: &str, label: &str| -> Vec<f64> {
-        let labelled = |key: &metrics::Key, value: &str| key.labels().any(|one| one.value() == value);
+        let labelled =
+            |key: &metrics::Key, value: &str| key.labels().any(|one| one.value() == value);
         let found = recorded.iter().find(|(key, ..)| {
             key.key().name() == name
                 && labelled(key.key(), "orders")
@@ -540,10 +579,19 @@ async fn metrics_tell_counts_waits_holds_dials_and_evictions() {
         }
     };
     let recorded = snapshotter.snapshot().into_vec();
-    assert_eq!(values(&recorded, "millpond_pool_connections", "active"), [1.0]);
+    assert_eq!(
+        values(&recorded, "millpond_pool_connections", "active"),
+        [1.0]
+    );
     assert_eq!(values(&recorded, "millpond_pool_waiting", ""), [1.0]);
-    assert_eq!(values(&recorded, "millpond_pool_dial_seconds", "ok"), [0.02]);
-    assert_eq!(values(&recorded, "millpond_pool_dial_seconds", "failed"), [0.0]);
+    assert_eq!(
+        values(&recorded, "millpond_pool_dial_seconds", "ok"),
+        [0.02]
+    );
+    assert_eq!(
+        values(&recorded, "millpond_pool_dial_seconds", "failed"),
+        [0.0]
+    );
     drop(lent);
     waiter.await.unwrap();
     tokio::time::sleep(200 * MS).await;
@@ -554,5 +602,8 @@ async fn metrics_tell_counts_waits_holds_dials_and_evictions() {
         values(&recorded, "millpond_pool_evicted_total", "discarded"),
         [1.0]
     );
-    assert_eq!(values(&recorded, "millpond_pool_connections", "active"), [0.0]);
+    assert_eq!(
+        values(&recorded, "millpond_pool_connections", "active"),
+        [0.0]
+    );
 }

@@ -1,5 +1,6 @@
-//! The faults a pool meets, one by one: callers that don't poll, cancel, panic or forget; runtimes that end; verbs that race callers;
-//! a whole pool at its lifetime's end. Time is tokio's paused clock, so every deadline is exact.
+//! The faults a pool meets, one by one: callers that don't poll, cancel, panic or forget; runtimes
+//! that end; verbs that race callers; a whole pool at its lifetime's end. Time is tokio's paused
+//! clock, so every deadline is exact.
 
 use std::{
     mem,
@@ -8,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass, settle};
+use crate::common::{
+    Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, consistent, pass, settle,
+};
 use millpond_pool::{Acquire, AcquireError, Eviction, Pool};
 use tokio::time::Instant;
 
@@ -40,7 +43,8 @@ async fn a_grant_that_nobody_polls_for_serves_the_next_within_5_ms() {
     at_rest(&pool, 1);
 }
 
-/// Callers that are polled once, and then no more. Each has a whole turn: what is left of a task's budget can be too little to get in line.
+/// Callers that are polled once, and then no more. Each has a whole turn: what is left of a task's
+/// budget can be too little to get in line.
 async fn asleep(pool: &Pool<Scripted>, callers: usize) -> Vec<Hand<Acquire<'_, Scripted>>> {
     let mut asleep = Vec::with_capacity(callers);
     for _ in 0..callers {
@@ -58,10 +62,16 @@ async fn woken_up(asleep: Vec<Hand<Acquire<'_, Scripted>>>) {
     }
 }
 
-/// One caller is polled, behind as many as this that aren't: how long does it wait for the only connection once that is free?
+/// One caller is polled, behind as many as this that aren't: how long does it wait for the only
+/// connection once that is free?
 async fn wait_behind(sleepers: usize) -> Duration {
     let endpoint = Endpoint::new();
-    let pool = endpoint.pool().max_size(1).max_waiting(20_000).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .max_size(1)
+        .max_waiting(20_000)
+        .build()
+        .unwrap();
     let lent = pool.acquire().await.unwrap();
     let asleep = asleep(&pool, sleepers).await;
     assert_eq!(pool.snapshot().waiting, sleepers);
@@ -102,12 +112,17 @@ async fn callers_that_nobody_polls_hold_others_up_by_no_more_than_one_of_them_wo
     }
 }
 
-/// Many connections, many who sleep among many who don't: all who are polled are served within one such wait, and in the order of their
-/// coming where that can be told.
+/// Many connections, many who sleep among many who don't: all who are polled are served within one
+/// such wait, and in the order of their coming where that can be told.
 #[tokio::test(start_paused = true)]
 async fn those_who_are_polled_among_those_who_are_not_are_all_served() {
     let endpoint = Endpoint::new();
-    let pool = endpoint.pool().max_size(4).max_waiting(20_000).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .max_size(4)
+        .max_waiting(20_000)
+        .build()
+        .unwrap();
     let mut lent = Vec::new();
     for _ in 0..4 {
         lent.push(pool.acquire().await.unwrap());
@@ -195,7 +210,9 @@ async fn a_parked_caller_keeps_its_seniority() {
     let mut youngest = Hand::begun(pool.acquire());
     drop(lent);
     pass(6 * MS).await;
-    let lent = middle.end().expect("the next in line has the revoked grant");
+    let lent = middle
+        .end()
+        .expect("the next in line has the revoked grant");
     assert!(oldest.poll().is_pending());
     drop(lent);
     let lent = oldest.end().expect("ahead of those who came later");
@@ -219,7 +236,10 @@ async fn a_future_that_nobody_polls_collects_one_grant_and_no_second() {
         pass(3 * MS).await;
         drop(lent);
     }
-    assert_eq!((trapped.times_woken(), pool.snapshot().totals.revoked), (1, 1));
+    assert_eq!(
+        (trapped.times_woken(), pool.snapshot().totals.revoked),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,9 +371,18 @@ fn a_guard_dropped_after_its_runtime_has_ended_is_closed_and_spawns_nothing() {
         );
         drop(lent);
         at_rest(&pool, 0);
-        assert_eq!(endpoint.farewells.load(std::sync::atomic::Ordering::SeqCst), 0);
-        assert!(matches!(pool.try_acquire(), Err(AcquireError::RuntimeEnded)));
-        assert!(matches!(pool.blocking_acquire(), Err(AcquireError::RuntimeEnded)));
+        assert_eq!(
+            endpoint.farewells.load(std::sync::atomic::Ordering::SeqCst),
+            0
+        );
+        assert!(matches!(
+            pool.try_acquire(),
+            Err(AcquireError::RuntimeEnded)
+        ));
+        assert!(matches!(
+            pool.blocking_acquire(),
+            Err(AcquireError::RuntimeEnded)
+        ));
     }
 }
 
@@ -448,7 +477,8 @@ fn close_races_acquire_on_real_threads_and_nobody_is_left_behind() {
     }
 }
 
-/// A waker that runs foreign code, as wakers may: it closes the pool between the decision to dial and the dial.
+/// A waker that runs foreign code, as wakers may: it closes the pool between the decision to dial
+/// and the dial.
 #[tokio::test(start_paused = true)]
 async fn a_dial_decided_on_before_a_close_is_stopped_all_the_same() {
     struct Closes(Pool<Scripted>);
@@ -495,7 +525,12 @@ async fn a_dial_decided_on_before_a_close_is_stopped_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn resizing_down_and_up_while_lent_out_loses_nothing_and_keeps_the_limit() {
     let endpoint = Endpoint::new();
-    let pool = endpoint.pool().max_size(8).max_connecting(8).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .max_size(8)
+        .max_connecting(8)
+        .build()
+        .unwrap();
     let mut lent = Vec::new();
     for _ in 0..8 {
         lent.push(pool.acquire().await.unwrap());
@@ -504,7 +539,11 @@ async fn resizing_down_and_up_while_lent_out_loses_nothing_and_keeps_the_limit()
     pool.resize(3).unwrap();
     settle().await;
     let snapshot = pool.snapshot();
-    assert_eq!((snapshot.idle, snapshot.active), (0, 6), "idle ones go at once");
+    assert_eq!(
+        (snapshot.idle, snapshot.active),
+        (0, 6),
+        "idle ones go at once"
+    );
     let mut waiters: Vec<_> = (0..4).map(|_| Hand::begun(pool.acquire())).collect();
     while lent.len() > 3 {
         drop(lent.pop());
@@ -581,7 +620,9 @@ async fn a_panic_in_check_goes_to_the_caller_and_costs_one_connection() {
     let pool = endpoint.pool().max_size(1).build().unwrap();
     drop(pool.acquire().await.unwrap());
     endpoint.script().check_panics = true;
-    let panicked = catch_unwind(AssertUnwindSafe(|| Hand::new(pool.acquire()).poll().is_ready()));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        Hand::new(pool.acquire()).poll().is_ready()
+    }));
     assert!(panicked.is_err());
     endpoint.script().check_panics = false;
     assert_eq!(pool.snapshot().totals.evicted(Eviction::Panicked), 1);

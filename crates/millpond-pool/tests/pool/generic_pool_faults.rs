@@ -1,5 +1,6 @@
-//! Faults that Node's generic-pool is known for, each as a test that passes here; and its options, each by the setting or hook that
-//! replaces it (`fifo`, `testOnBorrow`, `testOnReturn`, `priorityRange`, `use`, `clear`, `maxWaitingClients`).
+//! Faults that Node's generic-pool is known for, each as a test that passes here; and its options,
+//! each by the setting or hook that replaces it (`fifo`, `testOnBorrow`, `testOnReturn`,
+//! `priorityRange`, `use`, `clear`, `maxWaitingClients`).
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -105,7 +106,12 @@ async fn a_probe_that_fails_hangs_or_panics_loses_no_place() {
         (Act::Panic, Eviction::Panicked),
     ] {
         let endpoint = Endpoint::new();
-        let pool = endpoint.pool().max_size(1).probe(Probe::Always).build().unwrap();
+        let pool = endpoint
+            .pool()
+            .max_size(1)
+            .probe(Probe::Always)
+            .build()
+            .unwrap();
         for _ in 0..3 {
             drop(pool.acquire().await.unwrap());
             endpoint.script().probe = act;
@@ -144,7 +150,8 @@ async fn a_reset_that_fails_hangs_or_panics_loses_no_place() {
     }
 }
 
-/// What each hook is told to do, the reason that follows, and whether the one who drops the guard sees a panic.
+/// What each hook is told to do, the reason that follows, and whether the one who drops the guard
+/// sees a panic.
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_refuses_or_panics_at_release_loses_no_place() {
     type Break = fn(&mut crate::common::Script);
@@ -154,9 +161,21 @@ async fn a_hook_that_refuses_or_panics_at_release_loses_no_place() {
             Eviction::HookFailed,
             false,
         ),
-        (|script| script.on_release = Act::Panic, Eviction::Panicked, true),
-        (|script| script.is_clean_panics = true, Eviction::Panicked, true),
-        (|script| script.completed_panics = true, Eviction::Panicked, true),
+        (
+            |script| script.on_release = Act::Panic,
+            Eviction::Panicked,
+            true,
+        ),
+        (
+            |script| script.is_clean_panics = true,
+            Eviction::Panicked,
+            true,
+        ),
+        (
+            |script| script.completed_panics = true,
+            Eviction::Panicked,
+            true,
+        ),
     ];
     for (break_it, reason, panics) in breaks {
         let endpoint = Endpoint::new();
@@ -172,7 +191,10 @@ async fn a_hook_that_refuses_or_panics_at_release_loses_no_place() {
             ..Default::default()
         };
         settle().await;
-        assert!(waiter.woken(), "the waiter is given a new one after {reason}");
+        assert!(
+            waiter.woken(),
+            "the waiter is given a new one after {reason}"
+        );
         drop(waiter);
         assert_eq!(pool.snapshot().totals.evicted(reason), 1);
         serves(&pool).await;
@@ -215,7 +237,10 @@ async fn a_destroy_that_hangs_fails_or_panics_blocks_nobody_and_is_bounded() {
         drop(others);
         let started = Instant::now();
         pool.close(10 * SECOND).await.unwrap();
-        assert!(started.elapsed() <= SECOND + MS, "close_timeout bounds a close");
+        assert!(
+            started.elapsed() <= SECOND + MS,
+            "close_timeout bounds a close"
+        );
         assert_eq!(endpoint.created(), endpoint.destroyed(), "dropped by force");
         at_rest(&pool, 0);
     }
@@ -238,7 +263,11 @@ async fn a_create_slower_than_its_callers_deadline_is_not_lost() {
 async fn after_a_busy_time_as_many_are_destroyed_as_were_created() {
     let endpoint = Endpoint::new();
     endpoint.script().dial = Dial::Take(3 * MS);
-    let builder = endpoint.pool().max_size(5).min_idle(1).max_lifetime(200 * MS);
+    let builder = endpoint
+        .pool()
+        .max_size(5)
+        .min_idle(1)
+        .max_lifetime(200 * MS);
     let pool = builder.idle_timeout(100 * MS).build().unwrap();
     let callers: Vec<_> = (0..40u64)
         .map(|caller| {
@@ -247,7 +276,11 @@ async fn after_a_busy_time_as_many_are_destroyed_as_were_created() {
                 let mut random = fastrand::Rng::with_seed(caller);
                 for _ in 0..50 {
                     let patience = random.u64(1..60);
-                    let Ok(mut lent) = pool.acquire().timeout(Duration::from_millis(patience)).await else {
+                    let Ok(mut lent) = pool
+                        .acquire()
+                        .timeout(Duration::from_millis(patience))
+                        .await
+                    else {
                         continue;
                     };
                     tokio::time::sleep(Duration::from_millis(random.u64(0..4))).await;
@@ -370,13 +403,21 @@ async fn priorities_overtake_and_equals_are_served_in_order_of_arrival() {
         assert!(waiters[next].woken(), "level {} is next", levels[next]);
         drop(waiters[next].end().unwrap());
     }
-    assert_eq!((Priority::new(8), Priority::default()), (None, Priority::NORMAL));
+    assert_eq!(
+        (Priority::new(8), Priority::default()),
+        (None, Priority::NORMAL)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn test_on_borrow_is_a_probe_before_each_lending_but_the_first() {
     let endpoint = Endpoint::new();
-    let pool = endpoint.pool().max_size(1).probe(Probe::Always).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .max_size(1)
+        .probe(Probe::Always)
+        .build()
+        .unwrap();
     for round in 0..5 {
         drop(pool.acquire().await.unwrap());
         assert_eq!(
@@ -406,7 +447,10 @@ async fn test_on_return_is_is_clean_and_on_release() {
     at_rest(&pool, 0);
     let totals = pool.snapshot().totals;
     assert_eq!(totals.evicted(Eviction::UnfinishedExchange), 1);
-    assert_eq!(totals.unreleased, 0, "it knew itself that it was unfinished");
+    assert_eq!(
+        totals.unreleased, 0,
+        "it knew itself that it was unfinished"
+    );
     let mut lent = pool.acquire().await.unwrap();
     lent.dirty = true;
     lent.release(); // The borrower says that the exchange is complete.
@@ -453,5 +497,8 @@ async fn use_is_with_released_on_success_discarded_on_error_and_when_dropped_unf
     );
     drop(pool.close(SECOND));
     let closed = pool.with(async |_| Ok::<_, crate::common::Said>(())).await;
-    assert!(matches!(closed, Err(WithError::Acquire(AcquireError::Closed))));
+    assert!(matches!(
+        closed,
+        Err(WithError::Acquire(AcquireError::Closed))
+    ));
 }

@@ -1,5 +1,6 @@
-//! Connections that lie idle are watched: one that dies is evicted and replaced without any caller, one that merely says something
-//! goes back to its place in the order, and none that is dead is ever lent.
+//! Connections that lie idle are watched: one that dies is evicted and replaced without any caller,
+//! one that merely says something goes back to its place in the order, and none that is dead is
+//! ever lent.
 
 use std::{
     sync::{
@@ -9,7 +10,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::common::{Act, Dial, Endpoint, Hand, MS, SECOND, at_rest, close, consistent, pass, settle};
+use crate::common::{
+    Act, Dial, Endpoint, Hand, MS, SECOND, at_rest, close, consistent, pass, settle,
+};
 use millpond_pool::{Connector, Eviction, Order, Pool, Probe};
 
 /// Two ticks: one for the watch to be set, one to act.
@@ -80,7 +83,8 @@ async fn when_the_endpoint_restarts_the_whole_idle_pool_is_replaced_without_an_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_dies_while_a_grant_of_it_lies_unclaimed_is_noticed_after_the_grant_is_cancelled() {
+async fn one_that_dies_while_a_grant_of_it_lies_unclaimed_is_noticed_after_the_grant_is_cancelled()
+{
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(1).build().unwrap();
     drop(pool.acquire().await.unwrap());
@@ -100,7 +104,12 @@ async fn one_that_dies_while_a_grant_of_it_lies_unclaimed_is_noticed_after_the_g
 async fn one_that_dies_after_a_probe_whose_answer_woke_the_watch_is_noticed() {
     let endpoint = Endpoint::new();
     endpoint.script().probe = Act::Take(10 * MS);
-    let pool = endpoint.pool().max_size(1).probe(Probe::Always).build().unwrap();
+    let pool = endpoint
+        .pool()
+        .max_size(1)
+        .probe(Probe::Always)
+        .build()
+        .unwrap();
     drop(pool.acquire().await.unwrap());
     pass(TWO_TICKS).await; // Watched.
     let waiter = Hand::begun(pool.acquire());
@@ -158,7 +167,11 @@ async fn what_a_lent_connection_says_disturbs_nobody_and_it_is_watched_again_aft
     let lent = pool.acquire().await.unwrap();
     endpoint.speak(1);
     settle().await;
-    assert_eq!(endpoint.looks.load(SeqCst), 1, "nobody looks at what is lent");
+    assert_eq!(
+        endpoint.looks.load(SeqCst),
+        1,
+        "nobody looks at what is lent"
+    );
     drop(lent);
     pass(TWO_TICKS).await;
     assert_eq!(endpoint.looks.load(SeqCst), 2);
@@ -188,7 +201,11 @@ async fn a_look_that_panics_costs_its_connection_and_upkeep_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn of_a_thousand_idle_connections_exactly_the_dead_ones_go() {
     let endpoint = Endpoint::new();
-    let builder = endpoint.pool().max_size(1000).min_idle(1000).max_connecting(100);
+    let builder = endpoint
+        .pool()
+        .max_size(1000)
+        .min_idle(1000)
+        .max_connecting(100);
     let pool = builder.idle_timeout(None).build().unwrap();
     pool.ready(SECOND).await.unwrap();
     tokio::time::sleep(TWO_TICKS).await;
@@ -252,7 +269,10 @@ async fn while_nothing_can_be_dialled_dead_idle_ones_go_all_the_same() {
     endpoint.hang_up(3);
     pass(TWO_TICKS).await;
     let snapshot = consistent(&pool);
-    assert_eq!((snapshot.idle, endpoint.open(), snapshot.failing), (1, 1, true));
+    assert_eq!(
+        (snapshot.idle, endpoint.open(), snapshot.failing),
+        (1, 1, true)
+    );
     let lent = pool.acquire().await.unwrap();
     assert_eq!(lent.nth, 2, "the living one serves, at once");
 }
@@ -286,7 +306,8 @@ impl Connector for Spending {
     }
 }
 
-/// A budget's end looks like a socket that isn't ready: of 3,000 heartbeats 1,000 a second were sent.
+/// A budget's end looks like a socket that isn't ready: of 3,000 heartbeats 1,000 a second were
+/// sent.
 #[tokio::test(start_paused = true)]
 async fn each_of_many_idle_connections_has_all_of_the_tasks_budget_at_its_look() {
     let [looked, starved] = [(), ()].map(|()| Arc::new(AtomicUsize::new(0)));

@@ -1,4 +1,5 @@
-//! The pool as its users see it, without sockets: connectors whose every answer is scripted, and a clock that stands.
+//! The pool as its users see it, without sockets: connectors whose every answer is scripted, and a
+//! clock that stands.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,14 +1,18 @@
-//! Endpoints that go away, come back, accept and hang up, or are refused by the connector itself: how many dials they are met by, and
-//! what callers are told meanwhile. The bounds on dials are those of the backoff, with room for its jitter.
+//! Endpoints that go away, come back, accept and hang up, or are refused by the connector itself:
+//! how many dials they are met by, and what callers are told meanwhile. The bounds on dials are
+//! those of the backoff, with room for its jitter.
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use crate::common::{Dial, Endpoint, Hand, MS, REFUSED, SECOND, Scripted, at_rest, close, pass, settle};
+use crate::common::{
+    Dial, Endpoint, Hand, MS, REFUSED, SECOND, Scripted, at_rest, close, pass, settle,
+};
 use millpond_pool::{AcquireError, Eviction, Pool};
 use tokio::{task::LocalSet, time::Instant};
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_served_once_it_is_back() {
+async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_served_once_it_is_back()
+{
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(10).min_idle(4).build().unwrap();
     pool.ready(SECOND).await.unwrap();
@@ -29,7 +33,8 @@ async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_serv
         pass(50 * MS).await;
     }
     let during = &endpoint.dials()[before..];
-    // While callers ask the waits are drawn from 1 to 200 ms: about 100 dials in 10 s, never as many as callers or as fast as they fail.
+    // While callers ask the waits are drawn from 1 to 200 ms: about 100 dials in 10 s, never as
+    // many as callers or as fast as they fail.
     assert!(
         (30..=250).contains(&during.len()),
         "{} dials in 10 s",
@@ -60,7 +65,8 @@ async fn an_endpoint_gone_for_10_s_meets_one_dial_at_a_time_and_callers_are_serv
     close(&pool).await;
 }
 
-/// What answers is spared even while many callers ask, and they are served soon after it works again.
+/// What answers is spared even while many callers ask, and they are served soon after it works
+/// again.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_for_30_s_after_it_was_reached_meets_at_most_60_dials() {
     fastrand::seed(1);
@@ -117,7 +123,12 @@ async fn a_listener_that_accepts_and_hangs_up_is_an_outage_whether_callers_or_mi
     for min_idle in [0, 4] {
         let endpoint = Endpoint::new();
         endpoint.script().stillborn = Some(Eviction::PeerClosed);
-        let pool = endpoint.pool().max_size(10).min_idle(min_idle).build().unwrap();
+        let pool = endpoint
+            .pool()
+            .max_size(10)
+            .min_idle(min_idle)
+            .build()
+            .unwrap();
         if min_idle == 0 {
             let mut early = 0;
             let started = Instant::now();
@@ -140,10 +151,12 @@ async fn a_listener_that_accepts_and_hangs_up_is_an_outage_whether_callers_or_mi
             tokio::time::sleep(10 * SECOND).await;
         }
         let dials = endpoint.dials().len();
-        // Callers or none: what accepts is spared, with 750 ms between dials on average, and less in the beginning.
+        // Callers or none: what accepts is spared, with 750 ms between dials on average, and less
+        // in the beginning.
         assert!(dials <= 60, "{dials} dials in 10 s, min_idle {min_idle}");
         if min_idle > 0 {
-            // About eight rounds of backoff, each of which may refill all four before the first of them is found dead.
+            // About eight rounds of backoff, each of which may refill all four before the first of
+            // them is found dead.
             assert!(dials <= 60, "{dials} dials in 10 s that nobody asked for");
             assert!(pool.snapshot().failing);
         }
@@ -170,7 +183,8 @@ async fn a_check_that_refuses_every_new_connection_does_not_spin() {
     assert!(dials <= 2, "{dials} dials in no time");
 }
 
-/// Whoever merely drops a connection on which an exchange failed says nothing of the reason: the pool asks.
+/// Whoever merely drops a connection on which an exchange failed says nothing of the reason: the
+/// pool asks.
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_hangs_up_in_the_first_exchange_is_an_outage_also_when_nobody_says_so() {
     let endpoint = Endpoint::new();
@@ -240,7 +254,8 @@ async fn who_waits_through_an_outage_is_served_after_it_or_told_of_it_at_its_dea
     close(&pool).await;
 }
 
-/// What becomes of those who dial while the endpoint is away. Whatever it is, every connection dies as it begins.
+/// What becomes of those who dial while the endpoint is away. Whatever it is, every connection dies
+/// as it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Away {
     NothingListens,
@@ -302,7 +317,8 @@ impl Crowd {
         }
     }
 
-    /// Until it succeeds, or the pool gives no connection: who loses one in the middle of an exchange takes another.
+    /// Until it succeeds, or the pool gives no connection: who loses one in the middle of an
+    /// exchange takes another.
     async fn exchange(&self) -> bool {
         loop {
             let mut lent = match self.pool.acquire().await {
@@ -354,7 +370,8 @@ impl Crowd {
     }
 }
 
-/// What `story` makes of a crowd, with chance drawn from `seed`: how many were refused, and the longest wait.
+/// What `story` makes of a crowd, with chance drawn from `seed`: how many were refused, and the
+/// longest wait.
 fn with_a_crowd(seed: u64, pause: Duration, story: impl AsyncFnOnce(&Crowd)) -> (u32, Duration) {
     fastrand::seed(seed);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -379,7 +396,8 @@ fn with_a_crowd(seed: u64, pause: Duration, story: impl AsyncFnOnce(&Crowd)) -> 
     })
 }
 
-/// At default settings: the grace of a second means what it says, whatever the endpoint does to those who dial meanwhile.
+/// At default settings: the grace of a second means what it says, whatever the endpoint does to
+/// those who dial meanwhile.
 #[test]
 fn an_outage_shorter_than_the_grace_refuses_nobody() {
     const SEEDS: u32 = 100;

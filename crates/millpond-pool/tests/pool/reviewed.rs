@@ -36,7 +36,10 @@ async fn a_connector_that_knows_nothing_of_exchanges_never_lends_an_open_one() {
     drop(cancelled);
     let next = pool.acquire().await.unwrap();
     assert_eq!(next.0, 2, "another connection");
-    assert_eq!(pool.snapshot().totals.evicted(Eviction::UnfinishedExchange), 1);
+    assert_eq!(
+        pool.snapshot().totals.evicted(Eviction::UnfinishedExchange),
+        1
+    );
 
     next.release(); // Looked at, and nothing more.
     let mut complete = pool.acquire().await.unwrap();
@@ -105,7 +108,10 @@ async fn a_waiter_whose_connection_is_unfit_is_served_by_a_drain_too() {
     let lent = pool.acquire().await.unwrap();
     let mut waiter = Hand::begun(pool.acquire());
     let draining = pool.drain(10 * SECOND);
-    endpoint.script().checks.push_back(Err(Eviction::PeerClosed));
+    endpoint
+        .script()
+        .checks
+        .push_back(Err(Eviction::PeerClosed));
     drop(lent);
     let error = pool.acquire().await.unwrap_err();
     assert!(matches!(error, AcquireError::Draining), "{error}");
@@ -158,7 +164,11 @@ async fn a_deadline_that_has_passed_is_told_at_the_first_look() {
         Poll::Ready(Err(AcquireError::TimedOut(_))) => {}
         other => panic!("{:?}", other.map(|answer| answer.map(drop))),
     }
-    let error = pool.acquire().timeout(Duration::ZERO).blocking().unwrap_err();
+    let error = pool
+        .acquire()
+        .timeout(Duration::ZERO)
+        .blocking()
+        .unwrap_err();
     assert!(matches!(error, AcquireError::TimedOut(_)), "{error}");
     drop(lent);
 }
@@ -220,7 +230,8 @@ async fn a_connection_that_always_has_something_to_say_lets_others_run() {
         .build()
         .unwrap();
     pool.ready(SECOND).await.unwrap();
-    // Longer than a tick, after which it is looked at for the first time. Without a yield this never returns.
+    // Longer than a tick, after which it is looked at for the first time. Without a yield this
+    // never returns.
     tokio::time::timeout(20 * SECOND, tokio::time::sleep(300 * MS))
         .await
         .unwrap();
@@ -307,7 +318,8 @@ enum Changes {
     EachSecond,
 }
 
-/// A connector that counts how often the pool follows its endpoint, and by which no connection is ever current.
+/// A connector that counts how often the pool follows its endpoint, and by which no connection is
+/// ever current.
 struct Following {
     changes: Changes,
     rounds: Arc<AtomicUsize>,

@@ -1,5 +1,5 @@
-//! `connections_manage_exchanges`: connections that match replies to requests by themselves go back when they
-//! are dropped, as long as they work.
+//! `connections_manage_exchanges`: connections that match replies to requests by themselves go back
+//! when they are dropped, as long as they work.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,8 @@ use std::{
 
 use millpond_pool::{Connector, Eviction, Pool, connect_with};
 
-/// A client with a task of its own that reads what arrives, as a database's has: here nothing ever does.
+/// A client with a task of its own that reads what arrives, as a database's has: here nothing ever
+/// does.
 #[derive(Clone, Default)]
 struct Client {
     ended: Arc<AtomicBool>,
@@ -31,7 +32,10 @@ impl Client {
 }
 
 /// A pool of one client, and every client that was ever connected.
-fn pool() -> (Pool<impl Connector<Connection = Client>>, Arc<Mutex<Vec<Client>>>) {
+fn pool() -> (
+    Pool<impl Connector<Connection = Client>>,
+    Arc<Mutex<Vec<Client>>>,
+) {
     let clients = Arc::new(Mutex::new(Vec::new()));
     let made = Arc::clone(&clients);
     let connector = connect_with(move || {
@@ -40,7 +44,10 @@ fn pool() -> (Pool<impl Connector<Connection = Client>>, Arc<Mutex<Vec<Client>>>
         async move { Ok::<_, Infallible>(client) }
     });
     let connector = connector.connections_manage_exchanges(|client| !client.is_closed());
-    let pool = Pool::builder(connector).max_size(1).build().expect("a runtime");
+    let pool = Pool::builder(connector)
+        .max_size(1)
+        .build()
+        .expect("a runtime");
     (pool, clients)
 }
 

@@ -1,7 +1,8 @@
 //! Hears what pools, or others, warn and inform of through `tracing`.
 //!
-//! A test that uses this is the only one of its process: `tracing` caches for all threads who is interested
-//! in an event, as seen by whichever thread meets it first, and other tests' threads hear nothing.
+//! A test that uses this is the only one of its process: `tracing` caches for all threads who is
+//! interested in an event, as seen by whichever thread meets it first, and other tests' threads
+//! hear nothing.
 
 use std::{
     fmt::{Debug, Write},

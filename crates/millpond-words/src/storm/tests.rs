@@ -6,7 +6,8 @@ use super::*;
 fn the_first_is_told_at_once_and_the_others_by_sums_that_grow_rarer() {
     let start = Instant::now();
     let mut storm = Storm::default();
-    // From when to when (in ms) how many happen, and what is told then: at once; and by a sum, of how many, within how long.
+    // From when to when (in ms) how many happen, and what is told then: at once; and by a sum, of
+    // how many, within how long.
     let steps = [
         (0, 1, 1, None),
         (999, 50, 0, None),

@@ -19,13 +19,14 @@ pub(super) fn expressible(time: Duration) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     At(Instant),
-    /// Nobody has looked at the clock: counted from when somebody does who comes by, within 25 ms. Never early, and as late as that.
+    /// Nobody has looked at the clock: counted from when somebody does who comes by, within 25 ms.
+    /// Never early, and as late as that.
     Within(Duration),
 }
 
 impl Due {
-    /// Within this time from now. To ask what the time is costs a good part of what an exchange does beside its system calls: whoever has
-    /// seconds doesn't.
+    /// Within this time from now. To ask what the time is costs a good part of what an exchange
+    /// does beside its system calls: whoever has seconds doesn't.
     pub(super) fn within(time: Duration) -> Self {
         let time = expressible(time);
         match time >= PATIENT {
@@ -77,6 +78,9 @@ mod tests {
         let can_wait_until = |looks| Due::At(at).can_wait_until(looks);
         assert!(can_wait_until(Some(at)) && !can_wait_until(Some(at + MS)));
         assert!(!can_wait_until(None), "nobody comes");
-        assert!(Due::Within(PATIENT).can_wait_until(None), "somebody always does");
+        assert!(
+            Due::Within(PATIENT).can_wait_until(None),
+            "somebody always does"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Why a request brought no reply, and whether it may have been executed all the same. What caused an error is its source, and not in its
-//! text; [`Chain`](crate::Chain) puts them together for people.
+//! Why a request brought no reply, and whether it may have been executed all the same. What caused
+//! an error is its source, and not in its text; [`Chain`](crate::Chain) puts them together for
+//! people.
 
 use std::{error::Error, fmt, io, time::Duration};
 
@@ -46,8 +47,9 @@ pub enum RequestError {
         /// Whether the request may have been executed.
         execution: Execution,
     },
-    /// Two requests were written together, and the server didn't answer both: it may take what it reads at once for one request. A client
-    /// that isn't [pipelined](super::ClientBuilder::pipelined) works with such servers.
+    /// Two requests were written together, and the server didn't answer both: it may take what it
+    /// reads at once for one request. A client that isn't
+    /// [pipelined](super::ClientBuilder::pipelined) works with such servers.
     #[error(
         "of two requests that were sent together the server answered {answered}{}; if it takes what it reads at once for one request, as a server that doesn't look for frames does, use a client that isn't pipelined",
         Executed(*.execution)
@@ -67,7 +69,8 @@ pub enum RequestError {
     /// The reply isn't what was asked for.
     #[error("the reply isn't what was asked for")]
     Reply(#[source] JsonError),
-    /// The server answered with an error. What that says of the request's execution, [`execution`](RequestError::execution) tells.
+    /// The server answered with an error. What that says of the request's execution,
+    /// [`execution`](RequestError::execution) tells.
     #[error("the server answered with an error: {0}")]
     Refused(ErrorObject),
 }
@@ -80,16 +83,19 @@ pub enum Loss {
     Closed,
     /// The peer has stopped sending heartbeats.
     HeartbeatMissed,
-    /// The peer sends more heartbeats than [`heartbeat_limit`](super::ClientBuilder::heartbeat_limit) allows.
+    /// The peer sends more heartbeats than
+    /// [`heartbeat_limit`](super::ClientBuilder::heartbeat_limit) allows.
     HeartbeatFlood,
-    /// What came is no frame, or no reply to anything; or more came for a reply than one frame, and which of them is the reply nobody knows.
+    /// What came is no frame, or no reply to anything; or more came for a reply than one frame, and
+    /// which of them is the reply nobody knows.
     NoReply,
-    /// An exchange that had to be answered before had no reply within its deadline: see [pipelined](super::ClientBuilder::pipelined).
+    /// An exchange that had to be answered before had no reply within its deadline: see
+    /// [pipelined](super::ClientBuilder::pipelined).
     HeadTimedOut,
     /// The runtime on which the pool was built has ended.
     RuntimeEnded,
-    /// The server refused this side in the TLS handshake. By TLS 1.3 that is told only after the handshake has ended here, when the
-    /// request has been sent; no server reads it then.
+    /// The server refused this side in the TLS handshake. By TLS 1.3 that is told only after the
+    /// handshake has ended here, when the request has been sent; no server reads it then.
     #[cfg(feature = "tls")]
     Refused(Box<TlsError>),
     /// The system says so.
@@ -135,8 +141,8 @@ impl From<io::Error> for Loss {
 /// Whether a request without a reply may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Execution {
-    /// Nobody has executed it, and it can be sent again: nothing of it was sent, or the server said that it didn't take it, or refused this
-    /// side in the TLS handshake.
+    /// Nobody has executed it, and it can be sent again: nothing of it was sent, or the server said
+    /// that it didn't take it, or refused this side in the TLS handshake.
     Impossible,
     /// At least a part of it was sent.
     Possible,
@@ -156,17 +162,19 @@ impl fmt::Display for Executed {
 impl RequestError {
     /// Whether the request may have been executed although no reply to it came.
     ///
-    /// Of the servers' errors only one says that it wasn't: -32003 ([`json::NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), by which a server that
-    /// drains turns requests away. -32001, overloaded, doesn't: `max_handled` of this library's server turns requests away by it before their
-    /// handlers begin, but a handler may answer so as well, and then nobody knows what it did before.
+    /// Of the servers' errors only one says that it wasn't: -32003
+    /// ([`json::NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), by which a server that
+    /// drains turns requests away. -32001, overloaded, doesn't: `max_handled` of this library's
+    /// server turns requests away by it before their handlers begin, but a handler may answer
+    /// so as well, and then nobody knows what it did before.
     pub fn execution(&self) -> Execution {
         match self {
             RequestError::TimedOut { execution, .. }
             | RequestError::Lost { execution, .. }
             | RequestError::NotPipelining { execution, .. } => *execution,
-            RequestError::Acquire(_) | RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
-                Execution::Impossible
-            }
+            RequestError::Acquire(_)
+            | RequestError::Unserializable(_)
+            | RequestError::Unframeable(_) => Execution::Impossible,
             RequestError::Refused(error) if error.code == json::NOT_TAKEN => Execution::Impossible,
             RequestError::NoFrame(_) | RequestError::Reply(_) | RequestError::Refused(_) => {
                 Execution::Possible
@@ -182,7 +190,8 @@ impl RequestError {
         #[cfg(feature = "tls")]
         if let (ExchangeFailure::Io(cause), Progress::Unsent | Progress::Unanswered) =
             (&error.cause, error.progress)
-            && let Some(cause) = TlsError::of_stream(cause, Side::Client).filter(TlsError::is_refusal)
+            && let Some(cause) =
+                TlsError::of_stream(cause, Side::Client).filter(TlsError::is_refusal)
         {
             return RequestError::Lost {
                 cause: Loss::Refused(Box::new(cause)),
@@ -216,9 +225,9 @@ impl Loss {
             ExchangeFailure::Abandoned => Loss::RuntimeEnded,
             ExchangeFailure::HeadTimedOut | ExchangeFailure::TimedOut => Loss::HeadTimedOut,
             ExchangeFailure::NotPipelining { cause, .. } => Loss::of(*cause),
-            ExchangeFailure::Unasked | ExchangeFailure::NoFrame(_) | ExchangeFailure::Unframeable(_) => {
-                Loss::NoReply
-            }
+            ExchangeFailure::Unasked
+            | ExchangeFailure::NoFrame(_)
+            | ExchangeFailure::Unframeable(_) => Loss::NoReply,
         }
     }
 }

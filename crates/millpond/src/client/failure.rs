@@ -1,5 +1,5 @@
-//! An exchange that failed: how, how far it had come, and what that means for its connection. What the client's callers are told is
-//! `error.rs`'s.
+//! An exchange that failed: how, how far it had come, and what that means for its connection. What
+//! the client's callers are told is `error.rs`'s.
 
 use std::io;
 
@@ -18,7 +18,8 @@ pub(super) enum Progress {
     Answered,
 }
 
-/// An exchange that failed. Its session stays dirty, unless that was found out before anything was sent.
+/// An exchange that failed. Its session stays dirty, unless that was found out before anything was
+/// sent.
 #[derive(Debug)]
 pub(super) struct ExchangeError {
     pub(super) progress: Progress,
@@ -63,7 +64,8 @@ impl ExchangeFailure {
         )
     }
 
-    /// The connection is of no more use, whoever is to blame: what was never written can go on another.
+    /// The connection is of no more use, whoever is to blame: what was never written can go on
+    /// another.
     pub(super) fn ended_connection(&self) -> bool {
         let by_peer_otherwise = matches!(
             self,
@@ -102,7 +104,9 @@ impl ExchangeFailure {
             ExchangeFailure::Io(_) => Eviction::PeerReset,
             ExchangeFailure::NoFrame(_) => Eviction::UnsolicitedBytes,
             ExchangeFailure::HeartbeatMissed => Eviction::HeartbeatMissed,
-            ExchangeFailure::Unasked | ExchangeFailure::HeartbeatFlood => Eviction::UnsolicitedBytes,
+            ExchangeFailure::Unasked | ExchangeFailure::HeartbeatFlood => {
+                Eviction::UnsolicitedBytes
+            }
             ExchangeFailure::Unframeable(_)
             | ExchangeFailure::TimedOut
             | ExchangeFailure::HeadTimedOut

@@ -1,8 +1,10 @@
-//! One timer for the heartbeats of all idle sessions of a client: each has a slot for the waker by which it wants to be asked again, and when.
-//! It keeps that for as long as it lives, however often it is lent and comes back.
+//! One timer for the heartbeats of all idle sessions of a client: each has a slot for the waker by
+//! which it wants to be asked again, and when. It keeps that for as long as it lives, however often
+//! it is lent and comes back.
 //!
-//! The slots are looked through from end to end, ten times a second at most and only while something is due. Ten thousand of them are 320 KB
-//! in one piece, read in a few microseconds; and sessions are woken in the order of their slots, which is that of their memory more or less,
+//! The slots are looked through from end to end, ten times a second at most and only while
+//! something is due. Ten thousand of them are 320 KB in one piece, read in a few microseconds; and
+//! sessions are woken in the order of their slots, which is that of their memory more or less,
 //! rather than in the order of their moments, which is none.
 
 use std::{sync::Arc, task::Waker, time::Duration};
@@ -13,7 +15,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Sessions are woken together, ten times a second: one turn of the reactor and of upkeep for many of them.
+/// Sessions are woken together, ten times a second: one turn of the reactor and of upkeep for many
+/// of them.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Longer than any interval: only a notice ends such a wait.
@@ -56,7 +59,10 @@ impl Heartbeats {
         };
         let mut moments = self.moments.lock();
         let replaced = match alarm {
-            Some(alarm) => Some(std::mem::replace(&mut moments.slots[alarm.slot as usize], set)),
+            Some(alarm) => Some(std::mem::replace(
+                &mut moments.slots[alarm.slot as usize],
+                set,
+            )),
             None => {
                 let slot = moments.occupy(set);
                 *alarm = Some(Alarm {
@@ -181,9 +187,16 @@ mod tests {
         for seconds in 1..=5 {
             let until = began + seconds * SECOND + STEP;
             let _ = timeout_at(until, heartbeats.run()).await;
-            seen.push(counts.each_ref().map(|count| count.0.load(Ordering::Relaxed)));
+            seen.push(
+                counts
+                    .each_ref()
+                    .map(|count| count.0.load(Ordering::Relaxed)),
+            );
         }
-        assert_eq!(seen, [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0], [1, 1, 0]]);
+        assert_eq!(
+            seen,
+            [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0], [1, 1, 0]]
+        );
         // The vacant slot is taken before there is another.
         heartbeats.wake_at(began, &mut alarms[2], Waker::noop());
         assert_eq!(heartbeats.moments.lock().slots.len(), 3);

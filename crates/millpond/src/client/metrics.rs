@@ -1,5 +1,5 @@
-//! What a client tells the `metrics` facade. Handles are registered when the client is built, so recording allocates nothing.
-//! Names and units are documented in the parent module.
+//! What a client tells the `metrics` facade. Handles are registered when the client is built, so
+//! recording allocates nothing. Names and units are documented in the parent module.
 
 use ::metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
@@ -11,7 +11,8 @@ pub(super) struct Metrics {
     /// In the order of [`Outcome`].
     exchanges: [Counter; Outcome::ALL.len()],
     in_flight: Gauge,
-    /// Requests that wait, and their bytes. Locked from reading them until they are told, so that an older figure never follows a newer one.
+    /// Requests that wait, and their bytes. Locked from reading them until they are told, so that
+    /// an older figure never follows a newer one.
     waiting: Mutex<(Gauge, Gauge)>,
     retries_granted: Counter,
     retries_refused: Counter,
@@ -115,7 +116,10 @@ fn describe() {
         "Requests that were to be sent again, by what the budget said, or since a draining server had turned them away"
     );
     describe_counter!("millpond_client_heartbeats_sent_total", "Heartbeats sent");
-    describe_counter!("millpond_client_heartbeats_received_total", "Heartbeats received");
+    describe_counter!(
+        "millpond_client_heartbeats_received_total",
+        "Heartbeats received"
+    );
     describe_counter!(
         "millpond_client_heartbeats_missed_total",
         "Connections whose peers have stopped sending heartbeats"

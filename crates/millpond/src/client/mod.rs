@@ -1,4 +1,5 @@
-//! Requests and their replies over pooled connections: one exchange on a connection at a time, which works with every server.
+//! Requests and their replies over pooled connections: one exchange on a connection at a time,
+//! which works with every server.
 //!
 //! ```
 //! use millpond::client::Client;
@@ -22,14 +23,15 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`Client`]; [`Requests`], for a deadline of their own and requests that may be sent twice; [`RequestError`]; then
-//! [`Session`], which says when a connection is clean.
+//! Reading order: [`Client`]; [`Requests`], for a deadline of their own and requests that may be
+//! sent twice; [`RequestError`]; then [`Session`], which says when a connection is clean.
 //!
 //! # Events
 //!
-//! A client emits events through `tracing`, with the target `millpond::client`; each has the field `pool`, the name of its
-//! [pool](crate::pool#events), which tells of dials and outages. The first of each kind is told at once, those after it as sums, at intervals that
-//! grow from a second to five minutes.
+//! A client emits events through `tracing`, with the target `millpond::client`; each has the field
+//! `pool`, the name of its [pool](crate::pool#events), which tells of dials and outages. The first
+//! of each kind is told at once, those after it as sums, at intervals that grow from a second to
+//! five minutes.
 //!
 //! | level | message | further fields |
 //! |---|---|---|
@@ -40,7 +42,8 @@
 //!
 //! # Metrics
 //!
-//! With the feature `metrics`, beside those of the [pool](crate::pool#metrics) and like them: each has the label `pool`, the pool's name.
+//! With the feature `metrics`, beside those of the [pool](crate::pool#metrics) and like them: each
+//! has the label `pool`, the pool's name.
 //!
 //! | name | kind, unit | meaning, and further labels |
 //! |---|---|---|
@@ -98,37 +101,48 @@ use crate::{
 ///
 /// # What it promises
 ///
-/// A reply is that of its request, or none: a connection with an unfinished exchange on it is reset, so that the kernel doesn't go on
-/// delivering a request that nobody waits for. A request is sent a second time only
-/// if it can't have been executed, or was declared [idempotent](Client::idempotent), only when nothing came back on a connection
-/// that had served before, only once, and only for as many requests as the budget has (a fifth of them, and three a second).
+/// A reply is that of its request, or none: a connection with an unfinished exchange on it is
+/// reset, so that the kernel doesn't go on delivering a request that nobody waits for. A request is
+/// sent a second time only if it can't have been executed, or was declared
+/// [idempotent](Client::idempotent), only when nothing came back on a connection that had served
+/// before, only once, and only for as many requests as the budget has (a fifth of them, and three a
+/// second).
 ///
-/// One that the server has turned away, as one that drains does ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), was certainly not executed:
-/// [`request`](Client::request) sends it again, up to four times, after 10, 20, 40 and 80 ms, within its deadline and without asking the budget. The
-/// connection that brought the refusal is given no more requests. If all that is of no avail the last attempt's error is told. Bodies that
-/// are [exchanged](Client::exchange) are not looked at, so their refusals are replies like any other; so are all error objects where
-/// [`ErrorReplies::AreReplies`] is set, as it has to be for a server that means something else by that code.
+/// One that the server has turned away, as one that drains does
+/// ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), was certainly not executed:
+/// [`request`](Client::request) sends it again, up to four times, after 10, 20, 40 and 80 ms,
+/// within its deadline and without asking the budget. The connection that brought the refusal is
+/// given no more requests. If all that is of no avail the last attempt's error is told. Bodies that
+/// are [exchanged](Client::exchange) are not looked at, so their refusals are replies like any
+/// other; so are all error objects where [`ErrorReplies::AreReplies`] is set, as it has to be for a
+/// server that means something else by that code.
 ///
 /// # What a server can spoil
 ///
-/// A protocol without ids tells by their order alone which reply is whose, so a server that breaks the order can have one taken for
-/// another's. What can be told is: a connection on which something but heartbeats has arrived while no reply was owed ends, as soon as
-/// that is seen and before another request is written to it; so does one on which more came than was asked for, and what came together
-/// with that is delivered to nobody, for any of it may be what nobody asked for. A reply may come before its request has been written
-/// as a whole, as from a server that refuses what is too long: it is delivered if nothing came with it, and its connection ends. All
+/// A protocol without ids tells by their order alone which reply is whose, so a server that breaks
+/// the order can have one taken for another's. What can be told is: a connection on which something
+/// but heartbeats has arrived while no reply was owed ends, as soon as that is seen and before
+/// another request is written to it; so does one on which more came than was asked for, and what
+/// came together with that is delivered to nobody, for any of it may be what nobody asked for. A
+/// reply may come before its request has been written as a whole, as from a server that refuses
+/// what is too long: it is delivered if nothing came with it, and its connection ends. All
 /// these are counted as evicted for
 /// [unsolicited bytes](crate::pool::Eviction::UnsolicitedBytes).
 ///
-/// What can't be told: a server that answers out of order, or that sends what nobody asked for while requests are in flight, looks
-/// like one that is right. Its frames are then delivered in the order in which they come, each to the request whose turn it is, until
-/// more have come than were asked for. That holds for a frame that is sent as soon as the connection is open, too, if a request has
-/// been written by the time it arrives. Pipelined, with requests in flight all the time, that may take long.
+/// What can't be told: a server that answers out of order, or that sends what nobody asked for
+/// while requests are in flight, looks like one that is right. Its frames are then delivered in the
+/// order in which they come, each to the request whose turn it is, until more have come than were
+/// asked for. That holds for a frame that is sent as soon as the connection is open, too, if a
+/// request has been written by the time it arrives. Pipelined, with requests in flight all the
+/// time, that may take long.
 ///
 /// # Heartbeats
 ///
-/// One is sent on a connection on which nothing was sent for `heartbeat_interval`. A peer that has sent heartbeats and then nothing for 2.5
-/// intervals (ours, or the longest pause seen from it) is dead; one that never sent any isn't judged by their absence. A server that takes
-/// one read for one request may mistake a heartbeat that crosses it: turn ours off for it, with an interval of zero.
+/// One is sent on a connection on which nothing was sent for `heartbeat_interval`. A peer that has
+/// sent heartbeats and then nothing for 2.5 intervals (ours, or the longest pause seen from it) is
+/// dead; one that never sent any isn't judged by their absence. A server that takes one read for
+/// one request may mistake a heartbeat that crosses it: turn ours off for it, with an interval of
+/// zero.
 pub struct Client<F: Framing = LengthJson> {
     pool: Pool<Sessions<F>>,
     settings: Settings,
@@ -146,7 +160,8 @@ struct Settings {
 /// What a reply that is an error object stands for. It is legal data as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorReplies {
-    /// The request has failed: [`RequestError::Refused`]. The default, for that is how our server means it.
+    /// The request has failed: [`RequestError::Refused`]. The default, for that is how our server
+    /// means it.
     #[default]
     AreErrors,
     /// It is a reply like any other.
@@ -154,7 +169,8 @@ pub enum ErrorReplies {
 }
 
 impl Client {
-    /// Begins to make a client of the server at this endpoint: `host:port`, `tcp://…`, `tls://…`, `unix:///…`.
+    /// Begins to make a client of the server at this endpoint: `host:port`, `tcp://…`, `tls://…`,
+    /// `unix:///…`.
     ///
     /// # Errors
     ///
@@ -168,7 +184,8 @@ impl Client {
         ClientBuilder::new(StreamConnector::from(endpoint), LengthJson::default())
     }
 
-    /// As [`builder`](Client::builder), with a dialler of one's own: TLS settings, socket options, a resolver.
+    /// As [`builder`](Client::builder), with a dialler of one's own: TLS settings, socket options,
+    /// a resolver.
     pub fn dialled_by(dialer: Dialer) -> ClientBuilder {
         ClientBuilder::new(StreamConnector::new(dialer), LengthJson::default())
     }
@@ -177,12 +194,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// No connection, no reply in time, none at all, or one that isn't an `R`: see [`RequestError`], which also tells whether the
-    /// request may have been executed.
+    /// No connection, no reply in time, none at all, or one that isn't an `R`: see
+    /// [`RequestError`], which also tells whether the request may have been executed.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it costs its connection if anything was sent, and nothing else: no other request gets its reply.
+    /// Dropped, it costs its connection if anything was sent, and nothing else: no other request
+    /// gets its reply.
     #[track_caller]
     pub fn request<'c, T, R>(
         &'c self,
@@ -199,8 +217,9 @@ impl Client {
 impl<F: Framing> Client<F> {
     /// Sends a body as it is, and returns the reply's.
     ///
-    /// Nothing is asked of the bodies, so a reply by which a draining server turns the request away is returned as well, and the request isn't
-    /// sent again: [`json::as_error_reply`](crate::framing::json::as_error_reply) tells which replies are such.
+    /// Nothing is asked of the bodies, so a reply by which a draining server turns the request away
+    /// is returned as well, and the request isn't sent again:
+    /// [`json::as_error_reply`](crate::framing::json::as_error_reply) tells which replies are such.
     ///
     /// # Errors
     ///
@@ -210,11 +229,15 @@ impl<F: Framing> Client<F> {
     ///
     /// As [`request`](Client::request).
     #[track_caller]
-    pub fn exchange(&self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
+    pub fn exchange(
+        &self,
+        body: &[u8],
+    ) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
         self.requests().exchange(body)
     }
 
-    /// Requests that may be executed twice without harm: they are sent again when an old connection turns out to be dead.
+    /// Requests that may be executed twice without harm: they are sent again when an old connection
+    /// turns out to be dead.
     pub fn idempotent(&self) -> Requests<'_, F> {
         self.requests().idempotent()
     }
@@ -229,9 +252,11 @@ impl<F: Framing> Client<F> {
         self.requests().priority(priority)
     }
 
-    /// Requests that wait for a connection until their own deadline while the server can't be reached, whatever the pool's
-    /// [`outage_grace`](Builder::outage_grace) and [`acquire_timeout`](Builder::acquire_timeout) are; when it passes they are told
-    /// [`TimedOut`](crate::pool::AcquireError::TimedOut), with the last failed dial. For work that would only be tried again: see
+    /// Requests that wait for a connection until their own deadline while the server can't be
+    /// reached, whatever the pool's [`outage_grace`](Builder::outage_grace) and
+    /// [`acquire_timeout`](Builder::acquire_timeout) are; when it passes they are told
+    /// [`TimedOut`](crate::pool::AcquireError::TimedOut), with the last failed dial. For work that
+    /// would only be tried again: see
     /// [`Acquire::wait_through_outage`](crate::pool::Acquire::wait_through_outage).
     pub fn wait_through_outage(&self) -> Requests<'_, F> {
         self.requests().wait_through_outage()
@@ -246,7 +271,8 @@ impl<F: Framing> Client<F> {
         &self.pool
     }
 
-    /// The pool at this instant. Pipelined, its callers are counted as waiting, with the bytes of their requests, and each connection tells how many exchanges are in flight on it.
+    /// The pool at this instant. Pipelined, its callers are counted as waiting, with the bytes of
+    /// their requests, and each connection tells how many exchanges are in flight on it.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.pool.snapshot();
         if let Some(pipelines) = &self.pipelines {
@@ -300,7 +326,8 @@ impl<F: Framing> ClientBuilder<F> {
         }
     }
 
-    /// Speaks another protocol. Default: [`LengthJson`] with its default limit. Forgets what was given to [`pool`](ClientBuilder::pool) before.
+    /// Speaks another protocol. Default: [`LengthJson`] with its default limit. Forgets what was
+    /// given to [`pool`](ClientBuilder::pool) before.
     pub fn framing<G: Framing>(self, framing: G) -> ClientBuilder<G> {
         ClientBuilder {
             settings: self.settings,
@@ -311,10 +338,11 @@ impl<F: Framing> ClientBuilder<F> {
         }
     }
 
-    /// How long a request may take, from its beginning to its reply, waiting for a connection included. Default 30 s: whoever waits
-    /// longer has most often gone. One of a second or more is never cut short, and kept to within 50 ms, for requests of that kind don't
-    /// look at the clock before they have lasted for a while; a shorter one is exact. More than zero; one that can't be expressed as a moment
-    /// is a year.
+    /// How long a request may take, from its beginning to its reply, waiting for a connection
+    /// included. Default 30 s: whoever waits longer has most often gone. One of a second or
+    /// more is never cut short, and kept to within 50 ms, for requests of that kind don't
+    /// look at the clock before they have lasted for a while; a shorter one is exact. More than
+    /// zero; one that can't be expressed as a moment is a year.
     ///
     /// Waiting for a connection, or for a place on a pipeline, is bounded by the pool's
     /// [`acquire_timeout`](Builder::acquire_timeout) as well.
@@ -323,16 +351,18 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
-    /// After how long without sending anything a heartbeat is sent, a tenth more or less. Default 10 s: below the shortest timeouts of
-    /// common middleboxes. Zero: never; else a millisecond at least, and a year at most.
+    /// After how long without sending anything a heartbeat is sent, a tenth more or less. Default
+    /// 10 s: below the shortest timeouts of common middleboxes. Zero: never; else a millisecond
+    /// at least, and a year at most.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.heartbeat_interval = interval;
         self
     }
 
-    /// How many heartbeats a server may send on a connection: a hundred at once and twenty a second, by default. With more its connection is
-    /// evicted, for unsolicited bytes, and a request on it fails as [`Lost`](RequestError::Lost), by [`Loss::HeartbeatFlood`]: a peer that
-    /// never stops sending them would keep a core busy for nothing.
+    /// How many heartbeats a server may send on a connection: a hundred at once and twenty a
+    /// second, by default. With more its connection is evicted, for unsolicited bytes, and a
+    /// request on it fails as [`Lost`](RequestError::Lost), by [`Loss::HeartbeatFlood`]: a peer
+    /// that never stops sending them would keep a core busy for nothing.
     pub fn heartbeat_limit(mut self, limit: HeartbeatLimit) -> Self {
         self.heartbeat_limit = limit;
         self
@@ -344,18 +374,23 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
-    /// Keeps many exchanges in flight on one connection, answered in the order of their requests: four to six times the throughput of one at a
-    /// time, on fewer connections. Not the default, since it takes a server that looks for frames in what it reads, and answers in order.
+    /// Keeps many exchanges in flight on one connection, answered in the order of their requests:
+    /// four to six times the throughput of one at a time, on fewer connections. Not the
+    /// default, since it takes a server that looks for frames in what it reads, and answers in
+    /// order.
     ///
     /// # What changes
     ///
-    /// - Until the server has answered two requests that were written together, it is given no more than two at a time; if it answers one of
-    ///   them only, both fail as [`RequestError::NotPipelining`].
+    /// - Until the server has answered two requests that were written together, it is given no more
+    ///   than two at a time; if it answers one of them only, both fail as
+    ///   [`RequestError::NotPipelining`].
     /// - A request that is dropped costs nothing but its reply, which is read and dropped.
-    /// - A reply that isn't there within its request's deadline, when no other has to come before it, ends the connection; the others on it
-    ///   fail as [`RequestError::Lost`], and tell whether they may have been executed. Those that can't have been, and idempotent ones, are
-    ///   sent again under the budget.
-    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1 to 0.2 s after the last reply.
+    /// - A reply that isn't there within its request's deadline, when no other has to come before
+    ///   it, ends the connection; the others on it fail as [`RequestError::Lost`], and tell whether
+    ///   they may have been executed. Those that can't have been, and idempotent ones, are sent
+    ///   again under the budget.
+    /// - The client's connections are driven by tasks on the pool's runtime, and are given back 0.1
+    ///   to 0.2 s after the last reply.
     pub fn pipelined(mut self, pipelining: Pipelining) -> Self {
         self.pipelining = Some(pipelining);
         self
@@ -371,7 +406,8 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
-    /// Makes the client. It dials nothing before the first request, unless the pool's `min_idle` says so.
+    /// Makes the client. It dials nothing before the first request, unless the pool's `min_idle`
+    /// says so.
     ///
     /// # Errors
     ///
@@ -404,9 +440,11 @@ impl<F: Framing> ClientBuilder<F> {
         if self.settings.deadline.is_zero() {
             return Err(InvalidSetting::new("deadline", "0ns".into(), "more than 0"));
         }
-        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)
-            .map_err(|refused| InvalidSetting::new(refused.setting, refused.value, refused.allowed))?;
-        self.pipelining.map_or(Ok(()), |pipelining| pipelining.validate())
+        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit).map_err(|refused| {
+            InvalidSetting::new(refused.setting, refused.value, refused.allowed)
+        })?;
+        self.pipelining
+            .map_or(Ok(()), |pipelining| pipelining.validate())
     }
 }
 

@@ -41,14 +41,18 @@ impl Outcome {
         match result {
             Ok(_) | Err(RequestError::Reply(_)) => Outcome::Replied,
             Err(RequestError::Refused(_)) => Outcome::FailureReply,
-            Err(RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_))) => {
-                Outcome::TimedOut
-            }
             Err(
-                RequestError::Lost { .. } | RequestError::NotPipelining { .. } | RequestError::NoFrame(_),
+                RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)),
+            ) => Outcome::TimedOut,
+            Err(
+                RequestError::Lost { .. }
+                | RequestError::NotPipelining { .. }
+                | RequestError::NoFrame(_),
             ) => Outcome::Lost,
             Err(
-                RequestError::Acquire(_) | RequestError::Unserializable(_) | RequestError::Unframeable(_),
+                RequestError::Acquire(_)
+                | RequestError::Unserializable(_)
+                | RequestError::Unframeable(_),
             ) => Outcome::Refused,
         }
     }

@@ -1,4 +1,5 @@
-//! One request from its beginning to its end: an attempt, what became of it, and whether there is another.
+//! One request from its beginning to its end: an attempt, what became of it, and whether there is
+//! another.
 
 use std::{
     fmt,
@@ -89,7 +90,8 @@ impl Times {
         Times { due, began }
     }
 
-    /// An attempt begins. If nobody has looked at the clock, the request itself has only just begun.
+    /// An attempt begins. If nobody has looked at the clock, the request itself has only just
+    /// begun.
     fn begins(&mut self, now: Instant) {
         self.due.settle(now);
         self.began = Some(now);
@@ -102,7 +104,8 @@ enum Attempt {
     Refused(AcquireError),
     Exchanged {
         error: ExchangeError,
-        /// The connection had served before: what ended it may have nothing to do with this request.
+        /// The connection had served before: what ended it may have nothing to do with this
+        /// request.
         had_served: bool,
     },
 }
@@ -176,7 +179,10 @@ impl<'c, F: Framing> Requests<'c, F> {
         let mut turned_away = TurnedAway::default();
         loop {
             let attempt = match &client.pipelines {
-                Some(pipelines) => self.attempt_pipelined(pipelines, question, &mut times).await,
+                Some(pipelines) => {
+                    self.attempt_pipelined(pipelines, question, &mut times)
+                        .await
+                }
                 None => self.attempt(question, &mut times).await,
             };
             match attempt {
@@ -191,7 +197,8 @@ impl<'c, F: Framing> Requests<'c, F> {
         }
     }
 
-    /// A server didn't take the request. Whether it is to be sent again, now that a pause has passed.
+    /// A server didn't take the request. Whether it is to be sent again, now that a pause has
+    /// passed.
     #[cold]
     async fn waits_to_ask_again(&self, turned_away: &mut TurnedAway, times: &mut Times) -> bool {
         let now = Instant::now();
@@ -209,15 +216,23 @@ impl<'c, F: Framing> Requests<'c, F> {
         true
     }
 
-    /// What is told if no server took the request: that, unless an attempt before may have been executed.
-    fn remains_turned_away(&self, reply: Bytes, first: Option<ExchangeError>) -> Result<Bytes, RequestError> {
+    /// What is told if no server took the request: that, unless an attempt before may have been
+    /// executed.
+    fn remains_turned_away(
+        &self,
+        reply: Bytes,
+        first: Option<ExchangeError>,
+    ) -> Result<Bytes, RequestError> {
         match first {
-            Some(first) if first.progress > Progress::Unsent => Err(RequestError::of(first, self.deadline)),
+            Some(first) if first.progress > Progress::Unsent => {
+                Err(RequestError::of(first, self.deadline))
+            }
             _ => Ok(reply),
         }
     }
 
-    /// What becomes of a request whose attempt brought no reply: its error, or there is another attempt, and this is why.
+    /// What becomes of a request whose attempt brought no reply: its error, or there is another
+    /// attempt, and this is why.
     #[cold]
     fn gives_up(
         &self,
@@ -245,7 +260,8 @@ impl<'c, F: Framing> Requests<'c, F> {
             };
         let now = Instant::now();
         if !(harmless && is_old_news && first.is_none() && self.withdraw(now)) {
-            error.progress = first.map_or(error.progress, |first| first.progress.max(error.progress));
+            error.progress =
+                first.map_or(error.progress, |first| first.progress.max(error.progress));
             return Err(RequestError::of(error, self.deadline));
         }
         times.begins(now);
@@ -261,7 +277,8 @@ impl<'c, F: Framing> Requests<'c, F> {
         is_granted
     }
 
-    /// There was no connection. If all that were opened have died by a stranger's words, those say why.
+    /// There was no connection. If all that were opened have died by a stranger's words, those say
+    /// why.
     fn no_connection(&self, error: AcquireError) -> RequestError {
         let by_words = matches!(
             &error,
@@ -277,7 +294,11 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// One exchange alone on a connection.
-    async fn attempt(&self, question: Question<'_>, times: &mut Times) -> Result<Answer, Box<Attempt>> {
+    async fn attempt(
+        &self,
+        question: Question<'_>,
+        times: &mut Times,
+    ) -> Result<Answer, Box<Attempt>> {
         let pool = &self.client.pool;
         let mut session = self.acquire(question.place, times).await?;
         let had_served = session.has_served();
@@ -320,8 +341,9 @@ impl<'c, F: Framing> Requests<'c, F> {
         }
     }
 
-    /// Waits for as long as there is time for the reply, and no longer than the pool's `acquire_timeout`. If it has had to wait for long enough
-    /// to look at the clock, there is a moment at which the reply is due.
+    /// Waits for as long as there is time for the reply, and no longer than the pool's
+    /// `acquire_timeout`. If it has had to wait for long enough to look at the clock, there is
+    /// a moment at which the reply is due.
     async fn acquire(
         &self,
         place: &'static Location<'static>,
@@ -387,8 +409,10 @@ impl<'c, F: Framing> Requests<'c, F> {
                 Failed::Acquire(AcquireError::Unavailable { .. })
                     if self.in_an_outage == InAnOutage::Waits =>
                 {
-                    // In the pool's line, until there is a connection: it is given back unused, for a pipeline to lease. Each turn of this loop takes
-                    // one that was dialled since the last, so it turns no faster than the pool's backoff allows.
+                    // In the pool's line, until there is a connection: it is given back unused, for
+                    // a pipeline to lease. Each turn of this loop takes
+                    // one that was dialled since the last, so it turns no faster than the pool's
+                    // backoff allows.
                     drop(self.acquire(question.place, times).await?);
                     continue;
                 }

@@ -1,7 +1,9 @@
-//! How many requests may be sent a second time: a budget, so that a service in trouble isn't given twice the load. Pure: it is told the time.
+//! How many requests may be sent a second time: a budget, so that a service in trouble isn't given
+//! twice the load. Pure: it is told the time.
 //!
-//! A token bucket after Finagle's `RetryBudget` (twitter/finagle, `com.twitter.finagle.service.RetryBudget`): each request pays a
-//! fifth of a token in, a retry takes a whole one, and a few a second are there for clients with few requests.
+//! A token bucket after Finagle's `RetryBudget` (twitter/finagle,
+//! `com.twitter.finagle.service.RetryBudget`): each request pays a fifth of a token in, a retry
+//! takes a whole one, and a few a second are there for clients with few requests.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -23,24 +25,26 @@ const PER_SECOND: u64 = 3;
 /// How much is saved up: what ten seconds without requests bring.
 const MOST: u64 = 10 * PER_SECOND * RETRY;
 
-/// What became of the requests of a client that might have been sent a second time, since it was made. Those that might not aren't counted:
-/// see [`Client`](super::Client#what-it-promises).
+/// What became of the requests of a client that might have been sent a second time, since it was
+/// made. Those that might not aren't counted: see [`Client`](super::Client#what-it-promises).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RetryTotals {
-    /// Those for which the budget paid a second attempt. It is made as soon as there is a connection, so this includes the few that had none
-    /// before their deadline.
+    /// Those for which the budget paid a second attempt. It is made as soon as there is a
+    /// connection, so this includes the few that had none before their deadline.
     pub granted: u64,
-    /// Those that failed though they might have been sent again: the budget was used up. Many of them mean that the server is in trouble,
-    /// not single connections.
+    /// Those that failed though they might have been sent again: the budget was used up. Many of
+    /// them mean that the server is in trouble, not single connections.
     pub refused: u64,
-    /// How often a request was sent again since a server had turned it away ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), as one that drains
-    /// does. The budget isn't asked for that.
+    /// How often a request was sent again since a server had turned it away
+    /// ([`NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), as one that drains does. The budget
+    /// isn't asked for that.
     pub turned_away: u64,
 }
 
-/// The budget of a client. Requests that need no second attempt take no lock: they are counted, and paid in when somebody asks.
+/// The budget of a client. Requests that need no second attempt take no lock: they are counted, and
+/// paid in when somebody asks.
 #[derive(Debug)]
 pub(super) struct Retries {
     requests: AtomicU64,

@@ -1,12 +1,15 @@
-//! One exchange at a time on one framed stream, and the one bit that matters: whether an exchange on it is unfinished.
+//! One exchange at a time on one framed stream, and the one bit that matters: whether an exchange
+//! on it is unfinished.
 //!
-//! A session is *dirty* from before the first byte of a request is written until exactly one whole reply has been read and nothing has come
-//! behind it but heartbeats (the last of which may be incomplete). A session dropped while dirty is closed, so no reply ever
-//! reaches another request than its own. What comes together with a reply and is neither heartbeat nor asked for makes the reply doubtful:
-//! which of the two is the reply nobody knows, and the exchange has failed.
+//! A session is *dirty* from before the first byte of a request is written until exactly one whole
+//! reply has been read and nothing has come behind it but heartbeats (the last of which may be
+//! incomplete). A session dropped while dirty is closed, so no reply ever reaches another request
+//! than its own. What comes together with a reply and is neither heartbeat nor asked for makes the
+//! reply doubtful: which of the two is the reply nobody knows, and the exchange has failed.
 //!
-//! One poll does a bounded amount of work, and looks at the clock where that wasn't enough: bytes that never stop mustn't keep an exchange from
-//! its deadline. The timer alone won't do there, for tokio's cooperative budget refuses it where the reading has used that up.
+//! One poll does a bounded amount of work, and looks at the clock where that wasn't enough: bytes
+//! that never stop mustn't keep an exchange from its deadline. The timer alone won't do there, for
+//! tokio's cooperative budget refuses it where the reading has used that up.
 
 use std::{
     fmt,
@@ -43,8 +46,9 @@ use crate::{
 /// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.
 const PARTIAL_HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How often one look reads what has arrived on an idle session, a thread's buffer at a time: a peer that sends heartbeats faster than they
-/// are read isn't idle. Where `heartbeat_limit` isn't set very high that has been exceeded long before.
+/// How often one look reads what has arrived on an idle session, a thread's buffer at a time: a
+/// peer that sends heartbeats faster than they are read isn't idle. Where `heartbeat_limit` isn't
+/// set very high that has been exceeded long before.
 const MAX_READS: usize = 64;
 
 /// How many heartbeats one poll of an exchange takes in.
@@ -55,7 +59,8 @@ pub struct Session {
     pub(super) framed: Framed,
     pub(super) pulse: Pulse,
     dirty: bool,
-    /// Exchanges completed: on a session that has served, a failure may be the end of something old.
+    /// Exchanges completed: on a session that has served, a failure may be the end of something
+    /// old.
     pub(super) served: bool,
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
@@ -71,7 +76,8 @@ pub struct Session {
     counts: Arc<HeartbeatCounts>,
 }
 
-/// How many heartbeats there have been on all sessions of a client, and how many each peer may send.
+/// How many heartbeats there have been on all sessions of a client, and how many each peer may
+/// send.
 #[derive(Debug, Default)]
 pub(super) struct HeartbeatCounts {
     pub(super) limit: HeartbeatLimit,
@@ -85,7 +91,11 @@ pub(super) struct HeartbeatCounts {
 }
 
 impl Session {
-    pub(super) fn new(stream: Stream, heartbeat_interval: Duration, counts: Arc<HeartbeatCounts>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        heartbeat_interval: Duration,
+        counts: Arc<HeartbeatCounts>,
+    ) -> Self {
         let now = Instant::now();
         Session {
             framed: Framed::new(stream),
@@ -125,8 +135,8 @@ impl Session {
         self.framed.into_stream()
     }
 
-    /// Sends a request and reads its reply. Nobody looks at the clock while that takes less than the sweep's step, if it has seconds. If
-    /// somebody does, `due` is a moment from then on.
+    /// Sends a request and reads its reply. Nobody looks at the clock while that takes less than
+    /// the sweep's step, if it has seconds. If somebody does, `due` is a moment from then on.
     ///
     /// Cancelled, it leaves the session dirty.
     pub(super) async fn exchange(
@@ -223,7 +233,8 @@ impl Session {
         !left_over.is_empty() && !framing.heartbeat().is_some_and(is_heartbeat)
     }
 
-    /// Judges it while no reply is owed on it, from what has arrived; no system call while the reactor has seen nothing arrive.
+    /// Judges it while no reply is owed on it, from what has arrived; no system call while the
+    /// reactor has seen nothing arrive.
     pub(super) fn look(&mut self, framing: &impl Framing) -> Result<(), ExchangeFailure> {
         for _ in 0..MAX_READS {
             match self.framed.receive_now() {
@@ -252,9 +263,13 @@ impl Session {
         Err(ExchangeFailure::HeartbeatFlood)
     }
 
-    /// Watches it while it is idle: what arrives, heartbeats that are due in either direction. The moment at which it must be asked
-    /// again is told, if there is one.
-    pub(super) fn poll_idle(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Eviction> {
+    /// Watches it while it is idle: what arrives, heartbeats that are due in either direction. The
+    /// moment at which it must be asked again is told, if there is one.
+    pub(super) fn poll_idle(
+        &mut self,
+        framing: &impl Framing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Eviction> {
         loop {
             if let Err(cause) = self.look(framing) {
                 return Poll::Ready(cause.eviction());
@@ -285,8 +300,13 @@ impl Session {
         Poll::Pending
     }
 
-    /// Writes a part of many exchanges' requests: from here on it is dirty until it is at rest again.
-    pub(super) fn poll_write_many(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    /// Writes a part of many exchanges' requests: from here on it is dirty until it is at rest
+    /// again.
+    pub(super) fn poll_write_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.dirty = true;
         let written = Pin::new(self.framed.stream_mut()).poll_write(cx, bytes);
         if written.is_ready() {
@@ -331,9 +351,14 @@ impl Session {
         }
     }
 
-    /// Sends a heartbeat, between two exchanges. A socket that takes none now has too much in it already: its peer isn't reading, and what
-    /// is there will be found out by others.
-    fn beat(&mut self, framing: &impl Framing, now: Instant, cx: &mut Context<'_>) -> Result<(), Eviction> {
+    /// Sends a heartbeat, between two exchanges. A socket that takes none now has too much in it
+    /// already: its peer isn't reading, and what is there will be found out by others.
+    fn beat(
+        &mut self,
+        framing: &impl Framing,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Eviction> {
         let Some(heartbeat) = framing.heartbeat() else {
             return Ok(());
         };
@@ -385,11 +410,14 @@ struct Exchange<'s> {
     /// Something came back that is no frame. What came of one is left over.
     answered: bool,
     write_error: Option<io::Error>,
-    /// The peer seemed dead after all that there was had been read, and the reactor has had a turn since.
+    /// The peer seemed dead after all that there was had been read, and the reactor has had a turn
+    /// since.
     looked_again: bool,
-    /// Writing has failed, and the reactor has had a turn since: what the peer said before that has been seen.
+    /// Writing has failed, and the reactor has had a turn since: what the peer said before that
+    /// has been seen.
     last_words: bool,
-    /// There may be more to read, and the rest is left to the next poll, for which this task is woken.
+    /// There may be more to read, and the rest is left to the next poll, for which this task is
+    /// woken.
     is_cut: bool,
     /// That has happened to it before.
     was_cut: bool,
@@ -434,8 +462,9 @@ impl Exchange<'_> {
                 false => !self.looked_again,
             };
             if self.session.pulse.is_dead(now) && looks_again {
-                // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet. A read that was
-                // cut off hasn't seen them.
+                // After a suspension of our own the peer's heartbeats may lie in the socket, and
+                // the reactor not know it yet. A read that was cut off hasn't seen
+                // them.
                 self.looked_again |= !self.is_cut;
                 return after_the_reactor(cx);
             }
@@ -445,7 +474,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Until when there must be a reply, once somebody has to know: until then, the sweep wakes this.
+    /// Until when there must be a reply, once somebody has to know: until then, the sweep wakes
+    /// this.
     #[inline]
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         if let Due::At(deadline) = *self.due {
@@ -465,7 +495,12 @@ impl Exchange<'_> {
     }
 
     /// Writes as much of the request as the socket takes.
-    fn write(&mut self, framing: &impl Framing, body: &[u8], cx: &mut Context<'_>) -> Result<(), FrameError> {
+    fn write(
+        &mut self,
+        framing: &impl Framing,
+        body: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), FrameError> {
         let stream = self.session.framed.stream_mut();
         let written = if !self.begun {
             self.begun = true;
@@ -484,12 +519,17 @@ impl Exchange<'_> {
                 Poll::Pending => Ok(()),
             }
         };
-        // A peer that refuses a request may say so before it has read all of it, and close: its reply comes first.
+        // A peer that refuses a request may say so before it has read all of it, and close: its
+        // reply comes first.
         self.write_error = self.write_error.take().or(written.err());
         Ok(())
     }
 
-    fn read(&mut self, framing: &impl Framing, cx: &mut Context<'_>) -> Poll<Result<Frame, ExchangeFailure>> {
+    fn read(
+        &mut self,
+        framing: &impl Framing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Frame, ExchangeFailure>> {
         let mut beats = 0;
         let mut last_beat = None;
         self.is_cut = false;
@@ -520,7 +560,9 @@ impl Exchange<'_> {
                     self.answered = true;
                     ExchangeFailure::NoFrame(error)
                 }
-                Poll::Ready(Err(ReadError::Truncated | ReadError::Closed)) => ExchangeFailure::Closed,
+                Poll::Ready(Err(ReadError::Truncated | ReadError::Closed)) => {
+                    ExchangeFailure::Closed
+                }
                 Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
                 Poll::Pending => {
                     let arrived = self.session.framed.left_over().len().saturating_sub(before);
@@ -547,13 +589,15 @@ impl Exchange<'_> {
         self.was_cut = true;
     }
 
-    /// A reply has come, after so much else that the deadline may have passed without anybody having looked.
+    /// A reply has come, after so much else that the deadline may have passed without anybody
+    /// having looked.
     #[inline]
     fn is_late(&self) -> bool {
         self.was_cut && matches!(*self.due, Due::At(deadline) if deadline <= Instant::now())
     }
 
-    /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a heartbeat is due from us.
+    /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a
+    /// heartbeat is due from us.
     fn on_time(
         &mut self,
         deadline: Instant,

@@ -1,5 +1,5 @@
-//! A pool's connector for sessions: dials like the one for raw streams, and knows what that can't: where an exchange ends, what a heartbeat
-//! is, and when a peer is dead.
+//! A pool's connector for sessions: dials like the one for raw streams, and knows what that can't:
+//! where an exchange ends, what a heartbeat is, and when a peer is dead.
 
 use std::{
     error::Error,
@@ -54,7 +54,9 @@ impl<F: Framing> Sessions<F> {
         limit: HeartbeatLimit,
     ) -> Self {
         // Where there are none, none are ever due.
-        let heartbeat_interval = framing.heartbeat().map_or(Duration::ZERO, |_| heartbeat_interval);
+        let heartbeat_interval = framing
+            .heartbeat()
+            .map_or(Duration::ZERO, |_| heartbeat_interval);
         Sessions {
             streams,
             framing,
@@ -81,8 +83,8 @@ impl<F: Framing> Sessions<F> {
         }
     }
 
-    /// How many writes to sockets the requests of pipelines have taken since the client was made: the fewer for as many requests, the
-    /// faster.
+    /// How many writes to sockets the requests of pipelines have taken since the client was made:
+    /// the fewer for as many requests, the faster.
     pub fn pipelined_writes(&self) -> u64 {
         self.counts.writes.load(Ordering::Relaxed)
     }
@@ -92,7 +94,8 @@ impl<F: Framing> Sessions<F> {
         &self.counts.telling
     }
 
-    /// What a peer of another protocol said when nobody had asked, if that is what the last one said.
+    /// What a peer of another protocol said when nobody had asked, if that is what the last one
+    /// said.
     pub(super) fn stranger(&self) -> Option<FrameError> {
         self.counts.stranger.lock().clone()
     }
@@ -127,7 +130,9 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 
     fn check(&self, session: &mut Session) -> Result<(), Eviction> {
-        session.look(&self.framing).map_err(|cause| cause.eviction())
+        session
+            .look(&self.framing)
+            .map_err(|cause| cause.eviction())
     }
 
     /// The guard needn't be believed: the session knows.
@@ -147,8 +152,9 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn close(&self, session: Session) -> Closing {
         if session.is_dirty() {
-            // Nobody waits for the reply any more. What the kernel still holds of the request would be kept for a peer that doesn't read, after this
-            // place has long been somebody else's; and if it did arrive, it would be executed for nobody.
+            // Nobody waits for the reply any more. What the kernel still holds of the request would
+            // be kept for a peer that doesn't read, after this place has long been
+            // somebody else's; and if it did arrive, it would be executed for nobody.
             session.into_stream().abort();
             return Closing::Done;
         }
@@ -159,7 +165,8 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the time of exchanges, and sums up what happens.
+    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the
+    /// time of exchanges, and sums up what happens.
     async fn endpoint_changed(&self) {
         let mut changed = pin!(self.streams.endpoint_changed());
         let mut heartbeats = pin!(self.heartbeats.run());

@@ -1,8 +1,9 @@
-//! What exchanges have instead of timers that have seconds, and nearly all of which end within a millisecond: a sweep, 40 times a second while
-//! there are any, wakes those that it finds under way. They look at the clock then, and set a timer.
+//! What exchanges have instead of timers that have seconds, and nearly all of which end within a
+//! millisecond: a sweep, 40 times a second while there are any, wakes those that it finds under
+//! way. They look at the clock then, and set a timer.
 //!
-//! An exchange that ends before that has cost the clone of a waker, and a lock that only the sweep contends for: neither a look at the clock
-//! nor a turn of the timers' lock.
+//! An exchange that ends before that has cost the clone of a waker, and a lock that only the sweep
+//! contends for: neither a look at the clock nor a turn of the timers' lock.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -30,7 +31,8 @@ pub(super) struct Sweep {
     marks: Mutex<Vec<Arc<Mark>>>,
 }
 
-/// Where a session's exchange waits for the sweep. What an exchange leaves there is found by the next sweep, and woken for nothing.
+/// Where a session's exchange waits for the sweep. What an exchange leaves there is found by the
+/// next sweep, and woken for nothing.
 pub(super) struct Mark(Mutex<Option<Waker>>);
 
 impl Sweep {
@@ -57,7 +59,8 @@ impl Sweep {
             mark
         });
         mark.set(waker.clone());
-        // In this order: a sweep that falls asleep, or goes, says so before it looks at the marks for the last time.
+        // In this order: a sweep that falls asleep, or goes, says so before it looks at the marks
+        // for the last time.
         match self.stage.load(Ordering::Acquire) {
             AWAKE => true,
             GONE => false,
@@ -68,14 +71,16 @@ impl Sweep {
     /// Whether there is anybody to be rung for.
     #[cold]
     fn ring(&self) -> bool {
-        let rung = (self.stage).compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire);
+        let rung =
+            (self.stage).compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire);
         if rung.is_ok() {
             self.rung.notify_one();
         }
         rung != Err(GONE)
     }
 
-    /// Sweeps for as long as it is polled. Cancel safe: those under way are told when it is dropped, and that nobody sweeps any more.
+    /// Sweeps for as long as it is polled. Cancel safe: those under way are told when it is
+    /// dropped, and that nobody sweeps any more.
     pub(super) async fn run(&self) {
         let _end = End(self);
         self.stage.store(AWAKE, Ordering::Release);
@@ -87,7 +92,8 @@ impl Sweep {
         }
     }
 
-    /// Tells those under way to look, and forgets the marks that are no session's any more. Whether there was anybody.
+    /// Tells those under way to look, and forgets the marks that are no session's any more. Whether
+    /// there was anybody.
     fn tell(&self) -> bool {
         let mut found = Vec::new();
         self.marks.lock().retain(|mark| {
@@ -118,7 +124,8 @@ impl Mark {
         drop(replaced);
     }
 
-    /// The exchange that waits here is polled by this task now. Whether the sweep is still to come; if not, it has come.
+    /// The exchange that waits here is polled by this task now. Whether the sweep is still to come;
+    /// if not, it has come.
     pub(super) fn renew(&self, waker: &Waker) -> bool {
         let mut waker = waker.clone();
         let mut kept = self.0.lock();
@@ -266,7 +273,8 @@ mod interleavings {
 
     use super::*;
 
-    /// An exchange begins, on a session that has a mark or none, while the sweep does something. It must be told, or know that it won't be.
+    /// An exchange begins, on a session that has a mark or none, while the sweep does something. It
+    /// must be told, or know that it won't be.
     fn explore(is_new: bool, does: fn(&Sweep)) {
         loom::model(move || {
             let sweep = Arc::new(Sweep::new());

@@ -1,5 +1,5 @@
-//! What a client tells of its connections while requests are on them: events, the first of each kind at once and those after it as sums; and, with the
-//! feature `metrics`, counters and gauges.
+//! What a client tells of its connections while requests are on them: events, the first of each
+//! kind at once and those after it as sums; and, with the feature `metrics`, counters and gauges.
 
 use std::sync::OnceLock;
 
@@ -91,7 +91,9 @@ impl Telling {
 
     /// Tells the sums as they are due. Never ends; dropped, it tells what is left.
     pub(super) async fn tell_sums(&self) {
-        self.storms.tell_sums(|event, sum| self.tell(event, sum)).await;
+        self.storms
+            .tell_sums(|event, sum| self.tell(event, sum))
+            .await;
     }
 
     fn tell(&self, event: Event, Sum { events, within }: Sum) {

@@ -1,5 +1,6 @@
-//! The timer of a session's exchanges, kept from one to the next: a timer that is made, registered and removed each time costs more than the
-//! rest of an exchange's bookkeeping, and hardly any is ever to fire.
+//! The timer of a session's exchanges, kept from one to the next: a timer that is made, registered
+//! and removed each time costs more than the rest of an exchange's bookkeeping, and hardly any is
+//! ever to fire.
 
 use std::{
     pin::Pin,
@@ -13,19 +14,27 @@ use tokio::{
 
 use crate::pool::unstable::Runtime;
 
-/// See the module. Until it is [released](Timer::release) it may hold the waker of the task that polled it last.
+/// See the module. Until it is [released](Timer::release) it may hold the waker of the task that
+/// polled it last.
 #[derive(Default)]
 pub(super) struct Timer(Option<Kept>);
 
 struct Kept {
     sleep: Pin<Box<Sleep>>,
-    /// The runtime that drives it: on another, which may go on when that one stands still, it would be of no use.
+    /// The runtime that drives it: on another, which may go on when that one stands still, it
+    /// would be of no use.
     runtime: Id,
 }
 
 impl Timer {
-    /// Ready at this moment, by a timer of the runtime in this context; where there is none, of the pool's.
-    pub(super) fn poll_at(&mut self, due: Instant, runtime: &Runtime, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready at this moment, by a timer of the runtime in this context; where there is none, of the
+    /// pool's.
+    pub(super) fn poll_at(
+        &mut self,
+        due: Instant,
+        runtime: &Runtime,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let here = runtime.here().id();
         let Kept { sleep, .. } = match &mut self.0 {
             Some(kept) if kept.runtime == here => kept,
@@ -68,7 +77,9 @@ mod tests {
         let began = Instant::now();
         let runtime = Runtime::new(Handle::current());
         let fired = poll_fn(|cx| timer.poll_at(began + after, &runtime, cx));
-        tokio::time::timeout(100 * SECOND, fired).await.expect("it fires");
+        tokio::time::timeout(100 * SECOND, fired)
+            .await
+            .expect("it fires");
         assert_eq!(began.elapsed(), after);
     }
 

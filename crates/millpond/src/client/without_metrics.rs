@@ -1,4 +1,5 @@
-//! What stands in for `metrics.rs` without the feature: there are no metrics, so nobody can be told anything.
+//! What stands in for `metrics.rs` without the feature: there are no metrics, so nobody can be told
+//! anything.
 
 use super::ongoing::Outcome;
 

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 /// How many heartbeats a peer may send: so many at once, and so many a second on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatLimit {
-    /// How many at once, at least 1. Default 100: as many as an honest peer sends in a quarter of an hour, should the network deliver
-    /// them together. What may have come since the connection was last looked at, by the rate, is allowed as well: heartbeats pile up while a
+    /// How many at once, at least 1. Default 100: as many as an honest peer sends in a quarter of
+    /// an hour, should the network deliver them together. What may have come since the
+    /// connection was last looked at, by the rate, is allowed as well: heartbeats pile up while a
     /// process stands still.
     pub burst: u32,
-    /// How many a second, at least 1. Default 20: two hundred times as many as a peer sends that keeps to the interval, and still
-    /// nothing to read.
+    /// How many a second, at least 1. Default 20: two hundred times as many as a peer sends that
+    /// keeps to the interval, and still nothing to read.
     pub per_second: u32,
 }
 
@@ -33,12 +34,16 @@ pub(crate) struct OutOfRange {
     pub(crate) allowed: &'static str,
 }
 
-/// The shortest and the longest time between two heartbeats: with less a connection would do nothing else, and no middlebox waits for more.
+/// The shortest and the longest time between two heartbeats: with less a connection would do
+/// nothing else, and no middlebox waits for more.
 const INTERVALS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What may be set of heartbeats, on both sides: how often they are sent, and how many are borne.
-pub(crate) fn validate_heartbeats(interval: Duration, limit: HeartbeatLimit) -> Result<(), OutOfRange> {
+pub(crate) fn validate_heartbeats(
+    interval: Duration,
+    limit: HeartbeatLimit,
+) -> Result<(), OutOfRange> {
     let refuse = |setting, value, allowed| {
         Err(OutOfRange {
             setting,
@@ -64,8 +69,9 @@ pub(crate) fn validate_heartbeats(interval: Duration, limit: HeartbeatLimit) -> 
 
 /// What a peer has left of a [`HeartbeatLimit`]: GCRA, the token bucket that needs a single moment.
 ///
-/// The bucket fills for as long as nobody has looked, and overflows only when somebody has found nothing more. What was sent while the reader
-/// stood still is there all at once when it goes on, and has had that time: on average it is no more than the rate allows.
+/// The bucket fills for as long as nobody has looked, and overflows only when somebody has found
+/// nothing more. What was sent while the reader stood still is there all at once when it goes on,
+/// and has had that time: on average it is no more than the rate allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     /// When the bucket will be full again, or has been since.

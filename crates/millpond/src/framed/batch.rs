@@ -3,8 +3,9 @@
 use super::*;
 
 impl Framed {
-    /// Reads once, and shows every item that is there as a whole, in order. It is ready when something has arrived, though that may be a part
-    /// of an item alone; what comes before an error is shown first. `each` must not read.
+    /// Reads once, and shows every item that is there as a whole, in order. It is ready when
+    /// something has arrived, though that may be a part of an item alone; what comes before an
+    /// error is shown first. `each` must not read.
     ///
     /// Cancel safe: what was read and not shown is kept.
     pub(crate) fn poll_batch(
@@ -33,7 +34,8 @@ impl Framed {
         })
     }
 
-    /// Takes all whole items from what was left over and what has arrived behind it, and keeps the rest.
+    /// Takes all whole items from what was left over and what has arrived behind it, and keeps the
+    /// rest.
     fn sort(
         &mut self,
         framing: &impl Framing,
@@ -49,8 +51,9 @@ impl Framed {
             if arrived.is_empty() {
                 return Ok(());
             }
-            // Of a frame whose end is known no more than it lacks: the rest needn't be copied twice.
-            // Otherwise all, so that the framing isn't asked again for each byte.
+            // Of a frame whose end is known no more than it lacks: the rest needn't be copied
+            // twice. Otherwise all, so that the framing isn't asked again for each
+            // byte.
             let most = match self.announced() {
                 Some(whole) => arrived.len().min(whole - self.received.len()),
                 None => arrived.len(),
@@ -60,7 +63,8 @@ impl Framed {
             arrived = behind;
         }
         while !arrived.is_empty() {
-            let first = first_in(framing, way, arrived, &mut self.scan).map_err(ReadError::Frame)?;
+            let first =
+                first_in(framing, way, arrived, &mut self.scan).map_err(ReadError::Frame)?;
             let Some((item, taken)) = first else {
                 self.received.append(arrived);
                 return Ok(());

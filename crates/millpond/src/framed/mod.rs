@@ -1,18 +1,20 @@
-//! A stream whose bytes are frames: reads them as they come, however they are cut, and keeps what came beyond them. What both sides of
-//! every protocol need; what an exchange is, and whose turn it is, the client and the server know.
+//! A stream whose bytes are frames: reads them as they come, however they are cut, and keeps what
+//! came beyond them. What both sides of every protocol need; what an exchange is, and whose turn it
+//! is, the client and the server know.
 //!
 //! # Where the bytes lie
 //!
-//! A read goes to a buffer of the thread, and what it brought is taken from there, so a connection on which
-//! nothing is under way holds no buffer at all. Only what is left over, a part of a frame or the frames
-//! behind the first, is kept in one of the connection's own; that grows with what arrives, never with what
-//! was announced. Of a long frame of which as much has come as the thread's buffer holds, the rest is read
-//! straight into the connection's.
+//! A read goes to a buffer of the thread, and what it brought is taken from there, so a connection
+//! on which nothing is under way holds no buffer at all. Only what is left over, a part of a frame
+//! or the frames behind the first, is kept in one of the connection's own; that grows with what
+//! arrives, never with what was announced. Of a long frame of which as much has come as the
+//! thread's buffer holds, the rest is read straight into the connection's.
 //!
 //! # What it costs
 //!
-//! Work and memory are proportional to the bytes received, however they are cut, if the framing uses its
-//! [`Scan`]. For that the framing is asked once or twice for each read and each item, never for each byte.
+//! Work and memory are proportional to the bytes received, however they are cut, if the framing
+//! uses its [`Scan`]. For that the framing is asked once or twice for each read and each item,
+//! never for each byte.
 
 mod allowance;
 mod batch;
@@ -44,14 +46,16 @@ use crate::{
     net::Stream,
 };
 
-/// The size of a thread's buffer: a read that doesn't fill it tells the reactor that nothing more has arrived, at no further system
-/// call.
+/// The size of a thread's buffer: a read that doesn't fill it tells the reactor that nothing more
+/// has arrived, at no further system call.
 const THREAD_BUFFER: usize = 16 << 10;
 
-/// How much one call of [`Framed::poll_next`] reads: behind that, whoever reads a long frame looks at the clock.
+/// How much one call of [`Framed::poll_next`] reads: behind that, whoever reads a long frame looks
+/// at the clock.
 pub(crate) const READ_AT_ONCE: usize = 256 << 10;
 
-/// Frames up to this length are copied out of the connection's buffer, so that none pins a larger one.
+/// Frames up to this length are copied out of the connection's buffer, so that none pins a larger
+/// one.
 const SMALL_FRAME: usize = 4 << 10;
 
 thread_local! {
@@ -153,11 +157,12 @@ impl Framed {
         self.scan.announced().map(Extent::length)
     }
 
-    /// Whether the last read found that nothing more has arrived. Only then does the peer's silence mean
-    /// something.
+    /// Whether the last read found that nothing more has arrived. Only then does the peer's silence
+    /// mean something.
     ///
-    /// A read that is pending need not have looked: once a task has used up its budget, tokio refuses every
-    /// read until the task's next turn (which it arranges), whatever lies in the socket.
+    /// A read that is pending need not have looked: once a task has used up its budget, tokio
+    /// refuses every read until the task's next turn (which it arranges), whatever lies in the
+    /// socket.
     #[inline]
     pub(crate) fn is_caught_up(&self) -> bool {
         self.caught_up
@@ -190,8 +195,9 @@ impl Framed {
         )
     }
 
-    /// Reads what has arrived already, without waiting, and adds it to what was received; no system call while the reactor has seen nothing
-    /// arrive. What is there is shown by [`take`](Framed::take).
+    /// Reads what has arrived already, without waiting, and adds it to what was received; no system
+    /// call while the reactor has seen nothing arrive. What is there is shown by
+    /// [`take`](Framed::take).
     #[inline]
     pub(crate) fn receive_now(&mut self) -> io::Result<usize> {
         READ_BUFFER.with_borrow_mut(|buffer| {
@@ -201,8 +207,9 @@ impl Framed {
         })
     }
 
-    /// The next item. Of one that is long, [`READ_AT_ONCE`] bytes or some more are read in one call: then it is `Pending`, and the task is
-    /// woken when all others and the reactor have had a turn. Cancel safe: what was read is kept.
+    /// The next item. Of one that is long, [`READ_AT_ONCE`] bytes or some more are read in one
+    /// call: then it is `Pending`, and the task is woken when all others and the reactor have
+    /// had a turn. Cancel safe: what was read is kept.
     pub(crate) fn poll_next(
         &mut self,
         framing: &impl Framing,
@@ -213,8 +220,9 @@ impl Framed {
         Poll::Ready(Ok(next.expect("no buffer is so long")))
     }
 
-    /// The next item, as [`poll_next`](Framed::poll_next) has it, if no more than `most` bytes have to be kept for it: nothing, when so many have come and
-    /// more are missing. What one read brings may go beyond it.
+    /// The next item, as [`poll_next`](Framed::poll_next) has it, if no more than `most` bytes have
+    /// to be kept for it: nothing, when so many have come and more are missing. What one read
+    /// brings may go beyond it.
     pub(crate) fn poll_next_within(
         &mut self,
         framing: &impl Framing,
@@ -241,13 +249,16 @@ impl Framed {
             match arrived {
                 Arrived::Item(item) => return Poll::Ready(Ok(Some(item))),
                 Arrived::Bytes => {}
-                Arrived::End if self.received.is_empty() => return Poll::Ready(Err(ReadError::Closed)),
+                Arrived::End if self.received.is_empty() => {
+                    return Poll::Ready(Err(ReadError::Closed));
+                }
                 Arrived::End => return Poll::Ready(Err(ReadError::Truncated)),
             }
         }
     }
 
-    /// Reads where nothing is left over: into the thread's buffer, and takes the first item from there.
+    /// Reads where nothing is left over: into the thread's buffer, and takes the first item from
+    /// there.
     fn poll_first(
         &mut self,
         framing: &impl Framing,
@@ -275,7 +286,8 @@ impl Framed {
         let room = most - self.received.len();
         let arrived = match self.lacks_much() {
             Some(lacking) => ready!(self.poll_fill(cx, lacking.min(room))),
-            // Whatever has come with the rest is read at once, and none of it costs room before it is there.
+            // Whatever has come with the rest is read at once, and none of it costs room before it
+            // is there.
             None => ready!(READ_BUFFER.with_borrow_mut(|buffer| {
                 let arrived = ready!(self.poll_read(cx, buffer))?;
                 self.received.append(arrived);
@@ -288,10 +300,10 @@ impl Framed {
         })
     }
 
-    /// How much of a frame is to be read straight into the connection's buffer, if that pays: not while
-    /// little has come of it, for then little may be given to it, and not for its end, for the thread's
-    /// buffer takes up what is behind that as well. A long frame's end is read alone: what is behind it would
-    /// make a long buffer longer.
+    /// How much of a frame is to be read straight into the connection's buffer, if that pays: not
+    /// while little has come of it, for then little may be given to it, and not for its end,
+    /// for the thread's buffer takes up what is behind that as well. A long frame's end is read
+    /// alone: what is behind it would make a long buffer longer.
     fn lacks_much(&self) -> Option<usize> {
         let received = self.received.len();
         let lacking = match self.announced() {
@@ -304,7 +316,11 @@ impl Framed {
 
     /// Reads once, into a buffer of the thread.
     #[inline]
-    fn poll_read<'b>(&mut self, cx: &mut Context<'_>, buffer: &'b mut [u8]) -> Poll<io::Result<&'b [u8]>> {
+    fn poll_read<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut [u8],
+    ) -> Poll<io::Result<&'b [u8]>> {
         let mut unfilled = ReadBuf::new(buffer);
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut unfilled);
         let arrived = unfilled.filled().len();
@@ -321,8 +337,8 @@ impl Framed {
     }
 }
 
-/// Whether a read is pending since nothing has arrived, and not since tokio refused it to a task without
-/// budget.
+/// Whether a read is pending since nothing has arrived, and not since tokio refused it to a task
+/// without budget.
 #[inline]
 fn found_nothing<T>(read: &Poll<T>) -> bool {
     read.is_pending() && has_budget_remaining()
@@ -330,11 +346,17 @@ fn found_nothing<T>(read: &Poll<T>) -> bool {
 
 /// What the bytes begin with, if the framing's answer can be true.
 #[inline]
-fn first(framing: &impl Framing, way: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+fn first(
+    framing: &impl Framing,
+    way: Direction,
+    bytes: &[u8],
+    scan: &mut Scan,
+) -> Result<Step, FrameError> {
     framing.next(way, bytes, scan)?.checked(bytes.len(), scan)
 }
 
-/// The item that the bytes begin with, as a copy, and its length; nothing, if not all of it is there.
+/// The item that the bytes begin with, as a copy, and its length; nothing, if not all of it is
+/// there.
 #[inline]
 fn first_in(
     framing: &impl Framing,
@@ -364,7 +386,8 @@ enum Arrived {
     End,
 }
 
-/// Shows what `encode` puts together, in a buffer of the thread. Neither may write to a stream by [`Outgoing::begin`].
+/// Shows what `encode` puts together, in a buffer of the thread. Neither may write to a stream by
+/// [`Outgoing::begin`].
 ///
 /// # Errors
 ///
@@ -385,7 +408,8 @@ pub(crate) fn with_encoded<R, E>(
 
 /// Bytes on their way out.
 ///
-/// What `encode` puts together is written at once as far as the socket takes it; most often that is all of it, and nothing is kept.
+/// What `encode` puts together is written at once as far as the socket takes it; most often that is
+/// all of it, and nothing is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     /// What the socket hasn't taken at once.
@@ -403,7 +427,8 @@ impl Outgoing {
     ///
     /// # Errors
     ///
-    /// What `encode` says; then nothing is written. What the socket says, which may have taken a part.
+    /// What `encode` says; then nothing is written. What the socket says, which may have taken a
+    /// part.
     pub(crate) fn begin<E>(
         &mut self,
         stream: &mut Stream,
@@ -424,7 +449,12 @@ impl Outgoing {
 
     /// Writes as much as the socket takes, and keeps the rest.
     #[inline]
-    fn write_now(&mut self, stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+    fn write_now(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, rest) {
@@ -467,7 +497,11 @@ impl Outgoing {
 
     /// Writes the rest. Cancel safe: what was written is remembered.
     #[inline]
-    pub(crate) fn poll_rest(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_rest(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.written < self.rest.len() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, &self.rest[self.written..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

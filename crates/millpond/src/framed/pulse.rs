@@ -1,14 +1,16 @@
-//! When a connection must send a heartbeat, and when its peer counts as dead. Pure: it is told the time.
+//! When a connection must send a heartbeat, and when its peer counts as dead. Pure: it is told the
+//! time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many intervals without a sign of life make a peer dead that has shown that it sends heartbeats: two may be late, and the third has
-/// half its time.
+/// How many intervals without a sign of life make a peer dead that has shown that it sends
+/// heartbeats: two may be late, and the third has half its time.
 const PATIENCE: f64 = 2.5;
 
-/// What a peer's interval is taken for where ours are switched off: a heartbeat that comes right behind a reply says nothing of it.
+/// What a peer's interval is taken for where ours are switched off: a heartbeat that comes right
+/// behind a reply says nothing of it.
 const UNTOLD: Duration = Duration::from_secs(10);
 
 /// The signs of life on one connection, in both directions.
@@ -22,14 +24,15 @@ pub(crate) struct Pulse {
     heard: Instant,
     /// The same of what was heard.
     heard_lately: bool,
-    /// The longest pause between two signs of life of a peer that sends heartbeats; zero while it has sent none.
+    /// The longest pause between two signs of life of a peer that sends heartbeats; zero while it
+    /// has sent none.
     longest_pause: Duration,
     beats: bool,
 }
 
 impl Pulse {
-    /// A new connection's. `share`, from 0 to 1, spreads the interval over a fifth, so that connections opened together don't beat
-    /// together.
+    /// A new connection's. `share`, from 0 to 1, spreads the interval over a fifth, so that
+    /// connections opened together don't beat together.
     pub(crate) fn new(interval: Duration, share: f64, now: Instant) -> Self {
         Pulse {
             interval: interval.mul_f64(0.9 + 0.2 * share.clamp(0.0, 1.0)),
@@ -48,8 +51,8 @@ impl Pulse {
         self.sent = now;
     }
 
-    /// As [`sent`](Pulse::sent), where nobody has looked at the clock: it counts from when somebody tells the time, which must be before
-    /// anything is asked that depends on it.
+    /// As [`sent`](Pulse::sent), where nobody has looked at the clock: it counts from when somebody
+    /// tells the time, which must be before anything is asked that depends on it.
     pub(crate) fn sent_lately(&mut self) {
         self.sent_lately = true;
     }
@@ -106,10 +109,14 @@ impl Pulse {
 
     /// The next moment at which something is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        [self.beat_due(), self.dead_at()].into_iter().flatten().min()
+        [self.beat_due(), self.dead_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Whether the peer counts as dead. Read before asking: after a suspension of our own its heartbeats lie in the socket.
+    /// Whether the peer counts as dead. Read before asking: after a suspension of our own its
+    /// heartbeats lie in the socket.
     pub(crate) fn is_dead(&self, now: Instant) -> bool {
         self.dead_at().is_some_and(|at| at <= now)
     }
@@ -133,7 +140,8 @@ mod tests {
             None,
             "switched off"
         );
-        let shares = [0.0, 1.0].map(|share| Pulse::new(10 * SECOND, share, now).beat_due().unwrap() - now);
+        let shares =
+            [0.0, 1.0].map(|share| Pulse::new(10 * SECOND, share, now).beat_due().unwrap() - now);
         assert_eq!(shares, [9 * SECOND, 11 * SECOND]);
     }
 
@@ -147,7 +155,10 @@ mod tests {
         assert_eq!(pulse.dead_at(), Some(now + 27 * SECOND));
         assert!(!pulse.is_dead(now + 26 * SECOND) && pulse.is_dead(now + 27 * SECOND));
         pulse.heard(now + 26 * SECOND);
-        assert!(!pulse.is_dead(now + 27 * SECOND), "a reply is as good a sign");
+        assert!(
+            !pulse.is_dead(now + 27 * SECOND),
+            "a reply is as good a sign"
+        );
     }
 
     #[test]
@@ -161,7 +172,11 @@ mod tests {
         assert_eq!(pulse.dead_at(), Some(now + 45 * SECOND), "once");
         pulse.heard_lately();
         pulse.sent(now + 40 * SECOND);
-        assert_eq!(pulse.dead_at(), Some(now + 65 * SECOND), "who sends tells it");
+        assert_eq!(
+            pulse.dead_at(),
+            Some(now + 65 * SECOND),
+            "who sends tells it"
+        );
         pulse.heard_lately();
         pulse.beat(now + 70 * SECOND);
         assert_eq!(

@@ -1,12 +1,14 @@
-//! The bytes that a connection has received beyond its last item. They lie in a buffer that grows with what
-//! arrives, never with what was announced, and shrinks with what is taken away. Knows nothing of frames.
+//! The bytes that a connection has received beyond its last item. They lie in a buffer that grows
+//! with what arrives, never with what was announced, and shrinks with what is taken away. Knows
+//! nothing of frames.
 //!
 //! # What holds
 //!
 //! - Where nothing is held there is no buffer.
 //! - The buffer is at most four times as long as what it holds, plus [`SLACK`].
-//! - Bytes taken away cost copies in proportion to them, whatever is held behind them. Bytes that arrive cost
-//!   nothing in proportion to those that came before, but for a buffer that has to grow, and then it doubles.
+//! - Bytes taken away cost copies in proportion to them, whatever is held behind them. Bytes that
+//!   arrive cost nothing in proportion to those that came before, but for a buffer that has to
+//!   grow, and then it doubles.
 
 use std::{
     future::Future,
@@ -66,9 +68,9 @@ impl Received {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Reads once, at most `most` bytes, and adds them behind those that are held. Nothing is cleared for it
-    /// beforehand, so a read costs what it brings. The buffer is made longer by as much again as is held, at
-    /// most.
+    /// Reads once, at most `most` bytes, and adds them behind those that are held. Nothing is
+    /// cleared for it beforehand, so a read costs what it brings. The buffer is made longer by
+    /// as much again as is held, at most.
     pub(super) fn poll_fill(
         &mut self,
         stream: &mut Stream,
@@ -84,8 +86,8 @@ impl Received {
         pin!(stream.read_buf(&mut room)).poll(cx)
     }
 
-    /// Moves what is held to the buffer's beginning, if it lacks room for `more` at its end and the move
-    /// costs no more than what was taken away since the last one.
+    /// Moves what is held to the buffer's beginning, if it lacks room for `more` at its end and the
+    /// move costs no more than what was taken away since the last one.
     fn close_ranks(&mut self, more: usize) {
         let spare = self.buffer.capacity() - self.buffer.len();
         if spare < more && self.start >= self.len() {
@@ -95,8 +97,8 @@ impl Received {
         }
     }
 
-    /// Takes the first bytes away. Short ones are copied, so that they pin no larger buffer; long ones keep
-    /// theirs, and what is behind them moves to one of its own.
+    /// Takes the first bytes away. Short ones are copied, so that they pin no larger buffer; long
+    /// ones keep theirs, and what is behind them moves to one of its own.
     pub(super) fn take(&mut self, length: usize) -> Bytes {
         let behind = self.len() - length;
         if length <= SMALL_FRAME || length <= behind || self.buffer.capacity() > 2 * length {

@@ -1,4 +1,5 @@
-//! What a framed stream holds between its frames: nothing, or no more than it has to; and when a write is complete.
+//! What a framed stream holds between its frames: nothing, or no more than it has to; and when a
+//! write is complete.
 
 mod budget;
 mod framings;
@@ -43,7 +44,15 @@ async fn next(framed: &mut Framed) -> Item {
 #[tokio::test(start_paused = true)]
 async fn after_a_frame_no_buffer_is_left() {
     for pace in [Pace::AtOnce, Pace::ByByte] {
-        for length in [0, 1, 100, SMALL_FRAME, THREAD_BUFFER - 20, THREAD_BUFFER, 200_000] {
+        for length in [
+            0,
+            1,
+            100,
+            SMALL_FRAME,
+            THREAD_BUFFER - 20,
+            THREAD_BUFFER,
+            200_000,
+        ] {
             let (mut framed, mut far) = pair(pace, 1 << 20);
             far.write_all(&frame(length)).await.unwrap();
             let Item::Frame(reply) = next(&mut framed).await else {
@@ -128,14 +137,26 @@ async fn what_is_announced_takes_no_memory() {
     far.write_all(b"length:0000001000000[").await.unwrap();
     let framing = LengthJson::default();
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(framed.poll_next(&framing, Direction::Reply, &mut cx).is_pending());
-    assert!(framed.received.capacity() <= 64, "{}", framed.received.capacity());
+    assert!(
+        framed
+            .poll_next(&framing, Direction::Reply, &mut cx)
+            .is_pending()
+    );
+    assert!(
+        framed.received.capacity() <= 64,
+        "{}",
+        framed.received.capacity()
+    );
 }
 
 /// TLS may have taken bytes and not have sent them: only a flush ends a write.
 #[tokio::test(start_paused = true)]
 async fn a_write_is_complete_when_it_is_flushed() {
-    for (pace, capacity) in [(Pace::AtOnce, 1 << 20), (Pace::AtOnce, 7), (Pace::ByByte, 7)] {
+    for (pace, capacity) in [
+        (Pace::AtOnce, 1 << 20),
+        (Pace::AtOnce, 7),
+        (Pace::ByByte, 7),
+    ] {
         let (mut framed, mut far) = pair(pace, capacity);
         let mut outgoing = Outgoing::default();
         assert!(outgoing.is_empty());

@@ -1,5 +1,5 @@
-//! What the bodies of the `length:` protocol must be, JSON texts of bounded nesting; and the error reply, JSON-RPC 2.0's error object under
-//! the single key `error`.
+//! What the bodies of the `length:` protocol must be, JSON texts of bounded nesting; and the error
+//! reply, JSON-RPC 2.0's error object under the single key `error`.
 
 use std::fmt;
 
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{Failure, FailureKind};
 use millpond_words::Thousands;
 
-/// How deep arrays and objects may be nested: a reader that recurses must not be led to the end of its stack.
+/// How deep arrays and objects may be nested: a reader that recurses must not be led to the end of
+/// its stack.
 pub const MAX_DEPTH: usize = 64;
 
 /// Why a body isn't what it should be.
@@ -36,7 +37,8 @@ pub enum JsonError {
 ///
 /// # Errors
 ///
-/// It isn't one JSON text and nothing but white space behind it; it is nested too deep; it isn't a `T`.
+/// It isn't one JSON text and nothing but white space behind it; it is nested too deep; it isn't a
+/// `T`.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonError> {
     check_depth(body)?;
     // All of it, also what nothing is made of.
@@ -141,8 +143,9 @@ pub fn error_reply(failure: &Failure) -> Vec<u8> {
     serde_json::to_vec(&reply).expect("a number and a string are JSON")
 }
 
-/// The error object, if a body is an error reply: an object with the single key `error`, whose value is an error object. That is
-/// legal data as well: ask only where the server is known to mean it so.
+/// The error object, if a body is an error reply: an object with the single key `error`, whose
+/// value is an error object. That is legal data as well: ask only where the server is known to mean
+/// it so.
 pub fn as_error_reply(body: &[u8]) -> Option<ErrorObject> {
     // By far the most replies are none, and are told apart by their first bytes.
     let text = body.trim_ascii_start().strip_prefix(b"{")?;
@@ -170,13 +173,19 @@ mod tests {
         assert!(check(&nested(MAX_DEPTH)).is_ok());
         let error = check(&nested(MAX_DEPTH + 1)).unwrap_err();
         assert!(
-            matches!(error, JsonError::TooDeep { position: MAX_DEPTH }),
+            matches!(
+                error,
+                JsonError::TooDeep {
+                    position: MAX_DEPTH
+                }
+            ),
             "{error}"
         );
         assert!(check(&nested(1_000_000)).is_err());
         let brackets = format!(r#""{}\"{}""#, "[".repeat(100), "{".repeat(100));
         assert!(check(brackets.as_bytes()).is_ok(), "within a string");
-        let behind = |string: &str| check_depth(&[string.as_bytes(), &nested(MAX_DEPTH + 1)].concat());
+        let behind =
+            |string: &str| check_depth(&[string.as_bytes(), &nested(MAX_DEPTH + 1)].concat());
         for string in [r#""","#, r#""a[","#, r#""\\","#, r#""\"[","#] {
             assert!(behind(string).is_err(), "behind the string {string}");
         }
@@ -191,7 +200,16 @@ mod tests {
         for good in ["1", " null ", "\n{\"a\": [1, 2]}\t\r\n", "\"\\u0000\""] {
             assert!(check(good.as_bytes()).is_ok(), "{good}");
         }
-        for bad in ["", " ", "1 2", "{}x", "{\"a\":}", "nul", "\"\u{1}\"", "[1,]"] {
+        for bad in [
+            "",
+            " ",
+            "1 2",
+            "{}x",
+            "{\"a\":}",
+            "nul",
+            "\"\u{1}\"",
+            "[1,]",
+        ] {
             assert!(check(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(check(b"\"\xff\"").is_err(), "not UTF-8");
@@ -199,7 +217,9 @@ mod tests {
 
     #[test]
     fn failures_have_the_codes_of_json_rpc_and_are_shown_with_them() {
-        use FailureKind::{Draining, HandlerFailed, Malformed, Overloaded, Refused, TimedOut, Unavailable};
+        use FailureKind::{
+            Draining, HandlerFailed, Malformed, Overloaded, Refused, TimedOut, Unavailable,
+        };
         assert_eq!(
             [
                 Malformed,
@@ -211,7 +231,9 @@ mod tests {
                 Draining
             ]
             .map(code),
-            [-32_700, -32_600, -32_603, -32_000, -32_001, -32_002, -32_003]
+            [
+                -32_700, -32_600, -32_603, -32_000, -32_001, -32_002, -32_003
+            ]
         );
         let error = ErrorObject {
             code: -32_700,
@@ -234,7 +256,10 @@ mod tests {
             message: String::from("no \"luck\""),
         };
         let body = error_reply(&failure);
-        assert_eq!(body, br#"{"error":{"code":-32603,"message":"no \"luck\""}}"#);
+        assert_eq!(
+            body,
+            br#"{"error":{"code":-32603,"message":"no \"luck\""}}"#
+        );
         let read = as_error_reply(&body).expect("one");
         assert_eq!((read.code, read.message.as_str()), (-32603, "no \"luck\""));
         for one in [
@@ -243,7 +268,11 @@ mod tests {
             br#"{"error":{"code":1,"message":"m","data":1e999}}"#,
             br#"{"error":{"data":"\ud800","code":1,"message":"m"}}"#,
         ] {
-            assert!(as_error_reply(one).is_some(), "{}", String::from_utf8_lossy(one));
+            assert!(
+                as_error_reply(one).is_some(),
+                "{}",
+                String::from_utf8_lossy(one)
+            );
         }
         for other in [
             &br#"{"error":"text"}"#[..],

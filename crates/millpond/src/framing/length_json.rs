@@ -1,13 +1,15 @@
-//! The `length:` protocol: a header of 20 bytes, `length:` and the body's length in bytes as exactly 13 decimal digits, then the body, a JSON
-//! text; and between frames the nine bytes `HeartBeat`. Whether a body is JSON is [`json`](super::json)'s to say: a frame ends where its
+//! The `length:` protocol: a header of 20 bytes, `length:` and the body's length in bytes as
+//! exactly 13 decimal digits, then the body, a JSON text; and between frames the nine bytes
+//! `HeartBeat`. Whether a body is JSON is [`json`](super::json)'s to say: a frame ends where its
 //! header says, whatever is in it.
 //!
 //! ```text
 //! length:0000000000009{"a":"a"}
 //! ```
 //!
-//! The first byte at a boundary decides: `l` begins a header, `H` a heartbeat, everything else is an error; so a `HeartBeat` within a body is
-//! data. A heartbeat is shorter than a header, and has to be recognised before 20 bytes are there.
+//! The first byte at a boundary decides: `l` begins a header, `H` a heartbeat, everything else is
+//! an error; so a `HeartBeat` within a body is data. A heartbeat is shorter than a header, and has
+//! to be recognised before 20 bytes are there.
 
 mod digits;
 
@@ -27,8 +29,9 @@ const USUAL: [u8; HEADER - 8] = *b"length:00000";
 
 const HEARTBEAT: &[u8; 9] = b"HeartBeat";
 
-/// How the clients of other protocols begin. By four bytes the methods of HTTP can be told from everything of ours: HEAD begins as a heartbeat does.
-/// The last is a TLS record of the type handshake, of any version.
+/// How the clients of other protocols begin. By four bytes the methods of HTTP can be told from
+/// everything of ours: HEAD begins as a heartbeat does. The last is a TLS record of the type
+/// handshake, of any version.
 const CLIENTS: [(&[u8], FrameError); 10] = [
     (b"GET ", FrameError::Http),
     (b"POST", FrameError::Http),
@@ -70,14 +73,15 @@ pub struct LengthJson {
 }
 
 impl LengthJson {
-    /// The longest body unless set otherwise: 1 MiB, far more than a message and far less than a machine's memory.
+    /// The longest body unless set otherwise: 1 MiB, far more than a message and far less than a
+    /// machine's memory.
     pub const DEFAULT_MAX_BODY: usize = 1 << 20;
 
     /// The longest body that the header can announce.
     pub const LARGEST_BODY: u64 = 9_999_999_999_999;
 
-    /// Refuses bodies longer than this many bytes, when they are announced and when they are to be sent. At most
-    /// [`LARGEST_BODY`](LengthJson::LARGEST_BODY) counts.
+    /// Refuses bodies longer than this many bytes, when they are announced and when they are to be
+    /// sent. At most [`LARGEST_BODY`](LengthJson::LARGEST_BODY) counts.
     pub fn with_max_body(max_body: usize) -> Self {
         let largest = usize::try_from(LengthJson::LARGEST_BODY).unwrap_or(usize::MAX);
         LengthJson {
@@ -86,8 +90,8 @@ impl LengthJson {
         }
     }
 
-    /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own: `--max-frame`. Default:
-    /// `LengthJson::with_max_body`.
+    /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own:
+    /// `--max-frame`. Default: `LengthJson::with_max_body`.
     pub fn limit_named(mut self, setting: &'static str) -> Self {
         self.limit_named = setting;
         self
@@ -200,7 +204,8 @@ fn unusual(first: &[u8; USUAL.len()]) -> Option<u64> {
     digits::read(u64::from_le_bytes(padded))
 }
 
-/// Bytes that begin as a header does and aren't a whole one: what is missing, or the first that can't stand there.
+/// Bytes that begin as a header does and aren't a whole one: what is missing, or the first that
+/// can't stand there.
 #[cold]
 fn unfinished(bytes: &[u8]) -> Result<Step, FrameError> {
     let header = &bytes[..bytes.len().min(HEADER)];
@@ -223,7 +228,8 @@ fn unfinished(bytes: &[u8]) -> Result<Step, FrameError> {
 
 /// Writes the header of a body of this length, which must be at most [`LengthJson::LARGEST_BODY`].
 ///
-/// Its two parts are put where they belong at once: put together elsewhere and copied, they would cost twice as much.
+/// Its two parts are put where they belong at once: put together elsewhere and copied, they would
+/// cost twice as much.
 #[inline]
 fn write_header(body: usize, out: &mut Vec<u8>) {
     let body = body as u64;
@@ -257,8 +263,8 @@ fn heartbeat(way: Direction, bytes: &[u8]) -> Result<Step, FrameError> {
     }
 }
 
-/// Bytes that are none of ours, for at this position something else is expected. Whose they are is worth waiting for, but for no more of them than
-/// tell it.
+/// Bytes that are none of ours, for at this position something else is expected. Whose they are is
+/// worth waiting for, but for no more of them than tell it.
 #[cold]
 fn stranger(
     way: Direction,

@@ -1,8 +1,9 @@
-//! Bytes to frames and back: where a message ends, which is all that a pool or a proxy has to know of a protocol. Pure: it reads no
-//! socket, asks no clock, and holds no buffer; whoever has received bytes shows them to a [`Framing`], and is told what they begin with.
+//! Bytes to frames and back: where a message ends, which is all that a pool or a proxy has to know
+//! of a protocol. Pure: it reads no socket, asks no clock, and holds no buffer; whoever has
+//! received bytes shows them to a [`Framing`], and is told what they begin with.
 //!
-//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`]; then [`LengthJson`], the protocol that
-//! this project was founded on, and [`json`], which says what its bodies must be.
+//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`]; then [`LengthJson`], the
+//! protocol that this project was founded on, and [`json`], which says what its bodies must be.
 
 pub mod json;
 mod length_json;
@@ -28,34 +29,45 @@ pub enum Direction {
 ///
 /// # Contract
 ///
-/// - `next` is shown all bytes from a boundary on. It answers for the first item alone, and the same however many bytes follow it.
-/// - It answers [`Step::More`] only while the bytes could still become a frame or a heartbeat, and an error as soon as they can't.
+/// - `next` is shown all bytes from a boundary on. It answers for the first item alone, and the
+///   same however many bytes follow it.
+/// - It answers [`Step::More`] only while the bytes could still become a frame or a heartbeat, and
+///   an error as soon as they can't.
 /// - A frame and a heartbeat have at least one byte, and all of them are among those shown.
-/// - A frame's length is refused as soon as it is known, before its bytes have arrived. Where no length is
-///   announced, a frame is refused as soon as more bytes are there than its limit allows.
+/// - A frame's length is refused as soon as it is known, before its bytes have arrived. Where no
+///   length is announced, a frame is refused as soon as more bytes are there than its limit allows.
 /// - It never panics, whatever the bytes.
 ///
-/// [`Scan`] keeps what has been found out of an unfinished item, so that the work is proportional to the bytes, not to their square. It is
-/// reset at each boundary.
+/// [`Scan`] keeps what has been found out of an unfinished item, so that the work is proportional
+/// to the bytes, not to their square. It is reset at each boundary.
 ///
-/// Client and server check each answer. One that can't be true of the bytes shown ends the connection with
-/// [`FrameError::WrongAnswer`].
+/// Client and server check each answer. One that can't be true of the bytes shown ends the
+/// connection with [`FrameError::WrongAnswer`].
 pub trait Framing: Send + Sync + 'static {
     /// What the bytes at a boundary begin with.
     ///
     /// # Errors
     ///
-    /// They are none of this protocol's: the connection can't be used any further, for nobody knows where the next frame begins.
-    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError>;
+    /// They are none of this protocol's: the connection can't be used any further, for nobody knows
+    /// where the next frame begins.
+    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan)
+    -> Result<Step, FrameError>;
 
     /// Puts a body into a frame, at the end of `out`.
     ///
     /// # Errors
     ///
-    /// The body can't be framed: it is larger than the protocol or the limit allows. `out` is as it was.
-    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError>;
+    /// The body can't be framed: it is larger than the protocol or the limit allows. `out` is as it
+    /// was.
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError>;
 
-    /// The heartbeat, for protocols that have one. It may be sent at any boundary, in either direction, and nobody answers it.
+    /// The heartbeat, for protocols that have one. It may be sent at any boundary, in either
+    /// direction, and nobody answers it.
     fn heartbeat(&self) -> Option<&'static [u8]> {
         None
     }
@@ -65,12 +77,14 @@ pub trait Framing: Send + Sync + 'static {
         "a protocol of its own"
     }
 
-    /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be kept for it then. Otherwise it is shown none.
+    /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be
+    /// kept for it then. Otherwise it is shown none.
     fn failure_needs_request(&self) -> bool {
         true
     }
 
-    /// Puts the frame that tells a client that its request has failed at the end of `out`, for protocols that have such a reply.
+    /// Puts the frame that tells a client that its request has failed at the end of `out`, for
+    /// protocols that have such a reply.
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         let _ = (request, failure, out);
         Told::ByClosing
@@ -118,7 +132,9 @@ impl Extent {
     /// All of the frame's bytes; [`usize::MAX`] if they are more than that.
     #[inline]
     pub fn length(self) -> usize {
-        self.head.saturating_add(self.body).saturating_add(self.tail)
+        self.head
+            .saturating_add(self.body)
+            .saturating_add(self.tail)
     }
 
     /// The frame, if so many bytes from the boundary on hold all of it; otherwise what is missing.
@@ -142,7 +158,10 @@ impl Step {
     pub(crate) fn checked(self, received: usize, scan: &Scan) -> Result<Step, FrameError> {
         let possible = match self {
             Step::More { missing } => {
-                missing > 0 && scan.announced().is_none_or(|extent| extent.length() > received)
+                missing > 0
+                    && scan
+                        .announced()
+                        .is_none_or(|extent| extent.length() > received)
             }
             Step::Frame(extent) => (1..=received).contains(&extent.length()),
             Step::Heartbeat { length } => (1..=received).contains(&length),
@@ -162,7 +181,11 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::More { missing } => {
-                write!(f, "that at least {} more are missing", Thousands(*missing as u64))
+                write!(
+                    f,
+                    "that at least {} more are missing",
+                    Thousands(*missing as u64)
+                )
             }
             Step::Frame(extent) => write!(
                 f,
@@ -203,8 +226,9 @@ pub enum FailureKind {
     Overloaded,
     /// It took too long.
     TimedOut,
-    /// The server drains, and didn't take the request: **nobody has executed it**, and it can be sent again. Clients rely on that, so a
-    /// handler says so only of a request of which nothing was done.
+    /// The server drains, and didn't take the request: **nobody has executed it**, and it can be
+    /// sent again. Clients rely on that, so a handler says so only of a request of which
+    /// nothing was done.
     Draining,
 }
 
@@ -230,7 +254,8 @@ pub enum FrameError {
         .setting.map(|setting| format!("; {setting} raises it")).unwrap_or_default()
     )]
     TooLong {
-        /// How long it is, in bytes: what its head says. Of a frame without a head, how much of it has come.
+        /// How long it is, in bytes: what its head says. Of a frame without a head, how much of it
+        /// has come.
         length: u64,
         /// What is allowed, in bytes.
         limit: u64,
@@ -253,8 +278,8 @@ pub enum FrameError {
     /// An SSH server has answered.
     #[error("this is an SSH server: look at the host and the port")]
     SshServer,
-    /// The framing has answered what can't be true of the bytes it was shown. This is a bug in the framing,
-    /// not the peer's fault.
+    /// The framing has answered what can't be true of the bytes it was shown. This is a bug in the
+    /// framing, not the peer's fault.
     #[error("the framing is wrong: shown {} bytes, it answered {answer}", Thousands(*.received as u64))]
     WrongAnswer {
         /// Its answer.
@@ -304,7 +329,10 @@ mod tests {
 
     #[test]
     fn a_framing_that_says_no_more_has_no_heartbeats_and_tells_failures_by_closing() {
-        assert_eq!((Plain.heartbeat(), Plain.name()), (None, "a protocol of its own"));
+        assert_eq!(
+            (Plain.heartbeat(), Plain.name()),
+            (None, "a protocol of its own")
+        );
         assert!(
             Plain.failure_needs_request(),
             "whoever writes its own reply may want it"
@@ -315,7 +343,10 @@ mod tests {
         };
         let mut out = Vec::new();
         assert_eq!(
-            (Plain.encode_failure(b"?", &failure, &mut out), out.is_empty()),
+            (
+                Plain.encode_failure(b"?", &failure, &mut out),
+                out.is_empty()
+            ),
             (Told::ByClosing, true)
         );
     }
@@ -373,7 +404,9 @@ mod tests {
             Ok(Step::More { missing: 1 })
         );
         assert_eq!(
-            frame(5).checked(4, &fresh).map_err(|error| error.to_string()),
+            frame(5)
+                .checked(4, &fresh)
+                .map_err(|error| error.to_string()),
             Err(String::from(
                 "the framing is wrong: shown 4 bytes, it answered that they begin with a frame of 5"
             ))

@@ -5,15 +5,15 @@ use super::Extent;
 /// What a [`Framing`](super::Framing) has found out of an item that hasn't arrived as a whole.
 ///
 /// Whoever receives bytes keeps one for each direction of a connection, hands it to each call of
-/// [`next`](super::Framing::next), and [resets](Scan::reset) it whenever it takes an item away. A framing
-/// writes into it what it needs in order to go on where it stopped.
+/// [`next`](super::Framing::next), and [resets](Scan::reset) it whenever it takes an item away. A
+/// framing writes into it what it needs in order to go on where it stopped.
 ///
 /// # Contract
 ///
 /// - It only saves work: with a fresh scan a framing answers the same for the same bytes.
 /// - Positions count from the boundary, as the bytes do that `next` is shown.
-/// - A framing that ignores it is correct, but looks at all bytes of an unfinished item again after each
-///   read, which costs the square of the frame's length if the peer sends it in small pieces.
+/// - A framing that ignores it is correct, but looks at all bytes of an unfinished item again after
+///   each read, which costs the square of the frame's length if the peer sends it in small pieces.
 ///
 /// # Example
 ///
@@ -66,9 +66,9 @@ pub struct Scan {
 impl Scan {
     /// Says where the frame ends, before all of it is there: as soon as its head has told.
     ///
-    /// The receiver then gives the frame the time that its length takes, and reads it with fewer copies. Once
-    /// announced, the frame must be answered as soon as so many bytes are there, and
-    /// [`Step::More`](super::Step::More) no longer.
+    /// The receiver then gives the frame the time that its length takes, and reads it with fewer
+    /// copies. Once announced, the frame must be answered as soon as so many bytes are there,
+    /// and [`Step::More`](super::Step::More) no longer.
     #[inline]
     pub fn announce(&mut self, extent: Extent) {
         self.extent = Some(extent);
@@ -80,15 +80,15 @@ impl Scan {
         self.extent
     }
 
-    /// From where on the bytes have to be looked at: 0 at first, then what was [set](Scan::set_searched)
-    /// last.
+    /// From where on the bytes have to be looked at: 0 at first, then what was
+    /// [set](Scan::set_searched) last.
     #[inline]
     pub fn searched(&self) -> usize {
         self.searched
     }
 
-    /// Remembers from where on the next look has to begin. At most as many as there are bytes; for a
-    /// delimiter of several bytes fewer, since its first ones may be there already.
+    /// Remembers from where on the next look has to begin. At most as many as there are bytes; for
+    /// a delimiter of several bytes fewer, since its first ones may be there already.
     #[inline]
     pub fn set_searched(&mut self, position: usize) {
         self.searched = position;
@@ -100,7 +100,8 @@ impl Scan {
         self.note
     }
 
-    /// Remembers a word of the framing's own, such as how many elements of a nested value are still to come.
+    /// Remembers a word of the framing's own, such as how many elements of a nested value are still
+    /// to come.
     #[inline]
     pub fn set_note(&mut self, note: u64) {
         self.note = note;

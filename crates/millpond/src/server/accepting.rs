@@ -1,4 +1,5 @@
-//! The task that accepts connections, owns the tasks of all of them, and ends them. What is said on a connection is its own task's business.
+//! The task that accepts connections, owns the tasks of all of them, and ends them. What is said on
+//! a connection is its own task's business.
 
 use std::{
     future::{Future, poll_fn},
@@ -37,10 +38,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How long to wait for tasks that were stopped: one whose handler blocks its thread can't be.
 const STOPPING: Duration = Duration::from_secs(1);
 
-/// How many connections of the backlog are taken at most as the drain begins: as many as the listener lets the kernel keep.
+/// How many connections of the backlog are taken at most as the drain begins: as many as the
+/// listener lets the kernel keep.
 const BACKLOG: usize = 4_096;
 
-/// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it sums up what strangers have caused to be logged.
+/// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it sums up what
+/// strangers have caused to be logged.
 pub(super) async fn run<F: Framing, H: Handler>(
     listener: Listener,
     service: Arc<Service<F, H>>,
@@ -66,7 +69,10 @@ pub(super) async fn run<F: Framing, H: Handler>(
     tell.send_replace(Some(ended));
 }
 
-async fn serve_all<F: Framing, H: Handler>(mut listener: Listener, service: Arc<Service<F, H>>) -> Ended {
+async fn serve_all<F: Framing, H: Handler>(
+    mut listener: Listener,
+    service: Arc<Service<F, H>>,
+) -> Ended {
     let ledger = Arc::clone(&service.ledger);
     let mut connections = JoinSet::new();
     let failure = accept(&mut listener, &service, &mut connections).await;
@@ -118,11 +124,12 @@ async fn accept<F: Framing, H: Handler>(
     None
 }
 
-/// Accepts those that have connected already, as far as there are places: the kernel resets whom it finds in the backlog as the listener is
-/// closed, with the requests that they may have sent. The kernel is asked, for the reactor may not know yet who has come.
+/// Accepts those that have connected already, as far as there are places: the kernel resets whom it
+/// finds in the backlog as the listener is closed, with the requests that they may have sent. The
+/// kernel is asked, for the reactor may not know yet who has come.
 ///
-/// Without TLS, that is. A drain waits for no handshake: who has still to shake hands ends as soon as the connections drain, and is reset. It has
-/// sent no request that could be read.
+/// Without TLS, that is. A drain waits for no handshake: who has still to shake hands ends as soon
+/// as the connections drain, and is reset. It has sent no request that could be read.
 fn accept_the_rest<F: Framing, H: Handler>(
     listener: &Listener,
     service: &Arc<Service<F, H>>,
@@ -158,8 +165,8 @@ fn admit<F: Framing, H: Handler>(
     }
 }
 
-/// Waits for the connections to finish, at most until the deadline, which may be brought forward meanwhile. Answers how many were closed by
-/// force.
+/// Waits for the connections to finish, at most until the deadline, which may be brought forward
+/// meanwhile. Answers how many were closed by force.
 async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
     loop {
         let mut asked = pin!(ledger.asked.notified());
@@ -205,7 +212,11 @@ async fn serve<F: Framing, H: Handler>(
 }
 
 /// The stream, once the client has shaken hands, where that is done.
-async fn handshake(ledger: &Ledger, accepted: Accepted, peer: Option<SocketAddr>) -> Result<Stream, Closed> {
+async fn handshake(
+    ledger: &Ledger,
+    accepted: Accepted,
+    peer: Option<SocketAddr>,
+) -> Result<Stream, Closed> {
     let limit = ledger.settings.handshake_timeout;
     let mut bell = pin!(ledger.bell.notified());
     bell.as_mut().enable();
@@ -250,7 +261,10 @@ mod tests {
     async fn a_drain_ends_when_accepting_only_fails() {
         let handler = raw(async |body: bytes::Bytes| Ok(body));
         let running = Server::builder(handler).serve(Listener::that_only_fails());
-        let ended = running.expect("a server").drain(Duration::from_secs(60)).await;
+        let ended = running
+            .expect("a server")
+            .drain(Duration::from_secs(60))
+            .await;
         assert!(ended.failure.is_none(), "{ended:?}");
     }
 }

@@ -1,16 +1,19 @@
-//! One client: reads its requests, lets them be answered, writes the replies, and keeps every deadline with a single timer. What is bounded, and
-//! by which setting, is decided here; what bytes mean is the framing's to say, what requests mean the handler's.
+//! One client: reads its requests, lets them be answered, writes the replies, and keeps every
+//! deadline with a single timer. What is bounded, and by which setting, is decided here; what bytes
+//! mean is the framing's to say, what requests mean the handler's.
 //!
 //! # A turn
 //!
-//! Whatever wakes the task, it reads what has arrived, asks the handlers that run, and writes the replies that are ready, as one batch; again, as long as that
-//! makes room for more requests. A turn takes a bounded number of items and of bytes, so that a client that floods keeps nobody waiting but itself; a long
-//! request or reply has to wait for a long turn (`long.rs`).
+//! Whatever wakes the task, it reads what has arrived, asks the handlers that run, and writes the
+//! replies that are ready, as one batch; again, as long as that makes room for more requests. A
+//! turn takes a bounded number of items and of bytes, so that a client that floods keeps nobody
+//! waiting but itself; a long request or reply has to wait for a long turn (`long.rs`).
 //!
 //! # What lies idle
 //!
-//! A connection on which nothing is under way owns no buffer, no handler and one timer, which is moved only when something is due
-//! *earlier* than it: a busy connection lets it fire in vain once per heartbeat interval rather than move it with every request.
+//! A connection on which nothing is under way owns no buffer, no handler and one timer, which is
+//! moved only when something is due *earlier* than it: a busy connection lets it fire in vain once
+//! per heartbeat interval rather than move it with every request.
 
 mod deadlines;
 mod draining;
@@ -59,24 +62,26 @@ use crate::{
 /// How many items are taken in one turn: as many as four connections may have in flight.
 const TURN: usize = 64;
 
-/// How many bytes of requests and replies one turn is for; the item that goes beyond it is the last one. To receive, check and write as much takes a
-/// fraction of a millisecond.
+/// How many bytes of requests and replies one turn is for; the item that goes beyond it is the last
+/// one. To receive, check and write as much takes a fraction of a millisecond.
 const TURN_BYTES: usize = 64 << 10;
 
-/// How many bytes are received before room is asked for: what a small request needs, so that it doesn't ask.
+/// How many bytes are received before room is asked for: what a small request needs, so that it
+/// doesn't ask.
 const HEAD: usize = 4 << 10;
 
 /// After how long without a request the room for exchanges is given back.
 const REST: Duration = Duration::from_secs(10);
 
-/// While a connection isn't read, how often the kernel is asked whether its client is still there. A system call, which a connection with less to
-/// do than that never makes.
+/// While a connection isn't read, how often the kernel is asked whether its client is still there.
+/// A system call, which a connection with less to do than that never makes.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// The timer, when nothing is due.
 const FAR: Duration = Duration::from_secs(24 * 3_600);
 
-/// Serves one client until its connection ends, which its place is told. `place` is told how it has ended before the farewell.
+/// Serves one client until its connection ends, which its place is told. `place` is told how it has
+/// ended before the farewell.
 pub(super) async fn run<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     stream: Stream,
@@ -86,7 +91,8 @@ pub(super) async fn run<F: Framing, H: Handler>(
     let mut connection = Counted::new(Connection::new(service, stream, peer));
     let closed = {
         let mut bell = pin!(service.ledger.bell.notified());
-        // This task's waker never changes: once is enough, and asking it costs a lock that all connections share.
+        // This task's waker never changes: once is enough, and asking it costs a lock that all
+        // connections share.
         bell.as_mut().enable();
         let mut listening = false;
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
@@ -99,7 +105,8 @@ pub(super) async fn run<F: Framing, H: Handler>(
         })
         .await
     };
-    // Here and not where this was called from: a future that keeps the address once more is larger by it.
+    // Here and not where this was called from: a future that keeps the address once more is larger
+    // by it.
     tracing::debug!(target: "millpond::server", peer = connection.connection().peer.map(tracing::field::display), %closed, "connection ended");
     let stream = connection.end(closed);
     place.ended(closed);
@@ -108,11 +115,20 @@ pub(super) async fn run<F: Framing, H: Handler>(
         false => farewell::Draining::No,
     };
     // Boxed, for it begins when all else is over.
-    Box::pin(farewell::leave(stream, closed, status, service.framing.name())).await;
+    Box::pin(farewell::leave(
+        stream,
+        closed,
+        status,
+        service.framing.name(),
+    ))
+    .await;
 }
 
 /// The answer to one request, which counts as handled until this is done or dropped.
-async fn answer<F: Framing, H: Handler>(ticket: Ticket<F, H>, request: Request) -> Result<Bytes, Failure> {
+async fn answer<F: Framing, H: Handler>(
+    ticket: Ticket<F, H>,
+    request: Request,
+) -> Result<Bytes, Failure> {
     ticket.handler().handle(request).await
 }
 
@@ -137,7 +153,8 @@ struct Connection<'s, F, H, A> {
     unfinished: Option<Box<Unfinished>>,
     /// By when what is left of a batch must have been taken.
     write_due: Option<Instant>,
-    /// When to ask the kernel whether the client is still there, while nothing is read that would tell.
+    /// When to ask the kernel whether the client is still there, while nothing is read that would
+    /// tell.
     look_due: Option<Instant>,
     /// The last read found nothing more: only then does silence mean something.
     caught_up: bool,
@@ -172,7 +189,9 @@ enum Stop {
     Ending,
 }
 
-impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'s, F, H, A> {
+impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>>
+    Connection<'s, F, H, A>
+{
     fn new(service: &'s Arc<Service<F, H>>, stream: Stream, peer: Option<SocketAddr>) -> Self {
         let now = Instant::now();
         let interval = match service.framing.heartbeat() {
@@ -219,7 +238,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
         loop {
             let now = Instant::now();
-            let turn = self.turn(cx, now, answer).and_then(|()| self.overdue(cx, now));
+            let turn = self
+                .turn(cx, now, answer)
+                .and_then(|()| self.overdue(cx, now));
             if let Err(closed) = turn {
                 return Poll::Ready(closed);
             }
@@ -231,7 +252,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
             }
             let due = self.next_due().unwrap_or(now + FAR);
             if due < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(due.max(now + Duration::from_millis(1)));
+                timer
+                    .as_mut()
+                    .reset(due.max(now + Duration::from_millis(1)));
             }
             ready!(timer.as_mut().poll(cx));
         }
@@ -273,11 +296,14 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 Stop::Full if self.has_room() => {}
                 Stop::NoRoom if self.make_room(cx) => {}
                 Stop::Turn => {
-                    // Not a mere wake: the others' sockets are looked at before this task's next turn.
+                    // Not a mere wake: the others' sockets are looked at before this task's next
+                    // turn.
                     let _ = pin!(yield_now()).poll(cx);
                     return Ok(());
                 }
-                Stop::Nothing | Stop::Full | Stop::NoRoom | Stop::Long | Stop::Ending => return Ok(()),
+                Stop::Nothing | Stop::Full | Stop::NoRoom | Stop::Long | Stop::Ending => {
+                    return Ok(());
+                }
             }
         }
     }
@@ -363,7 +389,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
                 Poll::Ready(Err(ReadError::Closed)) => self.ending = Some(Closed::ByPeer),
                 Poll::Ready(Err(ReadError::Truncated)) => self.ending = Some(Closed::Truncated),
                 Poll::Ready(Err(ReadError::Io(_))) => return Err(Closed::Broken),
-                Poll::Ready(Err(ReadError::Frame(error))) => self.ending = Some(self.refuse(&error)),
+                Poll::Ready(Err(ReadError::Frame(error))) => {
+                    self.ending = Some(self.refuse(&error))
+                }
             }
         }
     }
@@ -396,7 +424,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// A frame is longer than allowed. Its client is told so in its turn, if the protocol has words for it that need no request.
+    /// A frame is longer than allowed. Its client is told so in its turn, if the protocol has words
+    /// for it that need no request.
     fn refuse_too_long(&mut self, length: u64, limit: u64, setting: &str) {
         let service = self.service;
         if service.ledger.storms.happened(Event::FrameTooLong) {
@@ -424,8 +453,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     fn wait_for_more(&mut self, now: Instant) {
         self.caught_up = self.framed.is_caught_up();
         if !self.caught_up {
-            // The socket wasn't looked at. This task comes again at once, and only then knows what has
-            // arrived.
+            // The socket wasn't looked at. This task comes again at once, and only then knows what
+            // has arrived.
             return;
         }
         self.heartbeats.caught_up(now);
@@ -447,7 +476,12 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         };
         self.pulse.heard(now);
         self.acknowledge();
-        let due = FrameDue::of(partial, earlier.map(|earlier| earlier.due), self.settings(), now);
+        let due = FrameDue::of(
+            partial,
+            earlier.map(|earlier| earlier.due),
+            self.settings(),
+            now,
+        );
         let unfinished = Unfinished { arrived, due };
         match &mut self.unfinished {
             Some(before) => **before = unfinished,
@@ -455,8 +489,9 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the first is acknowledged, and the kernel likes to
-    /// wait 40 ms with that. A system call, so only while a part is missing.
+    /// A client that writes a frame in two parts, by Nagle's algorithm, sends the second when the
+    /// first is acknowledged, and the kernel likes to wait 40 ms with that. A system call, so
+    /// only while a part is missing.
     fn acknowledge(&self) {
         self.framed.stream().acknowledge();
     }
@@ -488,7 +523,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     /// Lets a request be answered, if it is acceptable and not one too many.
     fn begin(&mut self, body: Bytes, now: Instant, answer: &impl Fn(Ticket<F, H>, Request) -> A) {
         let (service, length) = (self.service, body.len());
-        let request = service.framing.failure_needs_request().then(|| body.clone());
+        let request = service
+            .framing
+            .failure_needs_request()
+            .then(|| body.clone());
         let checked = match service.handler.bodies() {
             Bodies::Json => handler::check(&body),
             Bodies::Opaque => Ok(()),
@@ -583,7 +621,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// The client can be told of it only by closing. Its kind alone is logged: the message may quote the request.
+    /// The client can be told of it only by closing. Its kind alone is logged: the message may
+    /// quote the request.
     fn warn_of(&self, failure: FailureKind) {
         if self.service.ledger.storms.happened(Event::ToldFailure) {
             let (reason, protocol) = (in_words(failure), self.service.framing.name());
@@ -623,14 +662,16 @@ fn weight(length: usize) -> usize {
     1 + length / (TURN_BYTES / TURN)
 }
 
-/// Adds a reply to a batch, or what tells of a failure. A failure for which there is no reply is the error.
+/// Adds a reply to a batch, or what tells of a failure. A failure for which there is no reply is
+/// the error.
 fn reply<F: Framing, H>(
     service: &Service<F, H>,
     answered: Answered,
     batch: &mut Vec<u8>,
 ) -> Result<(), FailureKind> {
     let counters = &service.ledger.counters;
-    let encoded = |body: &Bytes, batch: &mut Vec<u8>| service.framing.encode(Direction::Reply, body, batch);
+    let encoded =
+        |body: &Bytes, batch: &mut Vec<u8>| service.framing.encode(Direction::Reply, body, batch);
     let failure = match answered.answer {
         Ok(body) => match encoded(&body, batch) {
             Ok(()) => {

@@ -1,10 +1,11 @@
-//! The exchanges of one connection, in the order of its requests: handlers that run, and answers that wait for their turn. Reads and writes
-//! nothing.
+//! The exchanges of one connection, in the order of its requests: handlers that run, and answers
+//! that wait for their turn. Reads and writes nothing.
 //!
 //! # Why a queue of its own
 //!
-//! `FuturesOrdered` allocates for each future as well, and asks only the one that was woken. But a deadline for each would be a timer for each, and so
-//! would be lost what is gained here: one timer per connection, one place where a handler's panic, its deadline and its answer become the same
+//! `FuturesOrdered` allocates for each future as well, and asks only the one that was woken. But a
+//! deadline for each would be a timer for each, and so would be lost what is gained here: one timer
+//! per connection, one place where a handler's panic, its deadline and its answer become the same
 //! thing. The price is that whoever is woken asks all that run, at most `max_in_flight`.
 
 use std::{
@@ -94,8 +95,8 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         self.queue.push_back(exchange);
     }
 
-    /// Asks those that run. One that panics has failed; so has one whose deadline has passed, if it has no answer even now. `limit` is what
-    /// the deadline was made of, for the text.
+    /// Asks those that run. One that panics has failed; so has one whose deadline has passed, if it
+    /// has no answer even now. `limit` is what the deadline was made of, for the text.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, limit: Duration) {
         if self.running == 0 {
             return;
@@ -110,14 +111,17 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
                 continue;
             };
             let body = *body;
-            // What a handler shares with others is its own to keep whole when it panics; its future isn't polled again.
+            // What a handler shares with others is its own to keep whole when it panics; its future
+            // isn't polled again.
             let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
             let answer = match polled {
                 Ok(Poll::Ready(answer)) => answer,
-                Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => Err(Failure {
-                    kind: FailureKind::TimedOut,
-                    message: format!("not answered within {}", Span(limit)),
-                }),
+                Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => {
+                    Err(Failure {
+                        kind: FailureKind::TimedOut,
+                        message: format!("not answered within {}", Span(limit)),
+                    })
+                }
                 Ok(Poll::Pending) => continue,
                 Err(_) => Err(Failure {
                     kind: FailureKind::HandlerFailed,
@@ -243,7 +247,10 @@ mod tests {
         assert_eq!(take(&mut exchanges), [], "the second waits for the first");
         open.set(true);
         exchanges.poll(cx, now, LIMIT);
-        assert_eq!(take(&mut exchanges), [Ok("first".into()), Ok("second".into())]);
+        assert_eq!(
+            take(&mut exchanges),
+            [Ok("first".into()), Ok("second".into())]
+        );
     }
 
     #[test]
@@ -256,7 +263,11 @@ mod tests {
         exchanges.push(running(ready(Ok(Bytes::new())), now));
         assert_eq!(exchanges.next_deadline(), Some(now + LIMIT));
         exchanges.poll(cx, now + LIMIT - Duration::from_nanos(1), LIMIT);
-        let told = exchanges.take_answer().expect("it panicked").answer.unwrap_err();
+        let told = exchanges
+            .take_answer()
+            .expect("it panicked")
+            .answer
+            .unwrap_err();
         assert_eq!(told.message, "the handler panicked", "and not with what");
         assert!(exchanges.take_answer().is_none());
         exchanges.poll(cx, now + LIMIT, LIMIT);

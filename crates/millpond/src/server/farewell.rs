@@ -1,4 +1,5 @@
-//! How a connection is left: with a word to HTTP clients, and without a reset that could overtake what was just written.
+//! How a connection is left: with a word to HTTP clients, and without a reset that could overtake
+//! what was just written.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -10,8 +11,8 @@ use tokio::{
 use super::snapshot::Closed;
 use crate::net::Stream;
 
-/// How long a client has to close its side once ours is closed. As the server drains it has until the drain's deadline, at which this task is
-/// dropped.
+/// How long a client has to close its side once ours is closed. As the server drains it has until
+/// the drain's deadline, at which this task is dropped.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Longer than any drain.
@@ -20,11 +21,13 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How much of what it still sends is read and forgotten, most often.
 const LINGER_BYTES: usize = 256 << 10;
 
-/// After a frame that is too long: its client is most often still sending it, and reads what it was told only then.
+/// After a frame that is too long: its client is most often still sending it, and reads what it was
+/// told only then.
 const LINGER_TOO_LONG: Duration = Duration::from_secs(10);
 
-/// How much, as the server drains or after a frame that is too long: more than the kernels of both sides hold by their defaults (6 and 4 MB),
-/// so that whoever goes beyond it has gone on sending after it could have seen the end.
+/// How much, as the server drains or after a frame that is too long: more than the kernels of both
+/// sides hold by their defaults (6 and 4 MB), so that whoever goes beyond it has gone on sending
+/// after it could have seen the end.
 const LINGER_BYTES_MOST: usize = 16 << 20;
 
 /// Whether the server drains.
@@ -36,8 +39,9 @@ pub(super) enum Draining {
 
 /// Leaves a connection on which nothing is owed any more.
 ///
-/// Where bytes may have arrived that nobody will read, ours is closed first and theirs read for a while: closing a socket with unread bytes resets
-/// it, and a reset may take the last reply from the client's hands.
+/// Where bytes may have arrived that nobody will read, ours is closed first and theirs read for a
+/// while: closing a socket with unread bytes resets it, and a reset may take the last reply from
+/// the client's hands.
 pub(super) async fn leave(mut stream: Stream, reason: Closed, status: Draining, speaks: &str) {
     let lingers = matches!(
         reason,

@@ -1,4 +1,5 @@
-//! Who answers requests: the trait, and what makes one of a closure. Knows nothing of connections and limits.
+//! Who answers requests: the trait, and what makes one of a closure. Knows nothing of connections
+//! and limits.
 
 use std::{fmt, future::Future, marker::PhantomData, net::SocketAddr, time::Duration};
 
@@ -30,23 +31,27 @@ use crate::framing::{
 ///
 /// # Cancel safety
 ///
-/// A handler's future is dropped at its deadline, when its client has gone, and when the server closes. That a client has gone is noticed a
-/// quarter of a second later at most; one that has closed only its sending side still gets its replies. Over TCP a client that closes its socket
-/// looks like that until a reply reaches it; over a Unix socket it is known to have gone. A panic costs that request alone.
+/// A handler's future is dropped at its deadline, when its client has gone, and when the server
+/// closes. That a client has gone is noticed a quarter of a second later at most; one that has
+/// closed only its sending side still gets its replies. Over TCP a client that closes its socket
+/// looks like that until a reply reaches it; over a Unix socket it is known to have gone. A panic
+/// costs that request alone.
 ///
 /// # Who polls it
 ///
-/// The connection's task, with the other requests of that connection: a handler that computes for long, rather than wait, keeps them
-/// and its own heartbeats up, and had better spawn.
+/// The connection's task, with the other requests of that connection: a handler that computes for
+/// long, rather than wait, keeps them and its own heartbeats up, and had better spawn.
 pub trait Handler: Send + Sync + 'static {
     /// The reply's body.
     ///
     /// # Errors
     ///
-    /// Whatever the client is to be told: an error reply where the protocol has one, else its connection is closed.
+    /// Whatever the client is to be told: an error reply where the protocol has one, else its
+    /// connection is closed.
     fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send;
 
-    /// What bodies must be to get here. Default: whatever they are, for most protocols carry something else than JSON, and only the handler knows what it takes.
+    /// What bodies must be to get here. Default: whatever they are, for most protocols carry
+    /// something else than JSON, and only the handler knows what it takes.
     fn bodies(&self) -> Bodies {
         Bodies::Opaque
     }
@@ -55,7 +60,8 @@ pub trait Handler: Send + Sync + 'static {
 /// What is asked of a body before a handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bodies {
-    /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep; any other is answered with the error -32700.
+    /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep;
+    /// any other is answered with the error -32700.
     Json,
     /// Nothing: the handler looks for itself, or passes it on.
     Opaque,
@@ -90,16 +96,18 @@ impl Request {
         self.deadline
     }
 
-    /// How much time is left until [`deadline`](Request::deadline), to be passed on to whoever is asked for a part of the answer.
+    /// How much time is left until [`deadline`](Request::deadline), to be passed on to whoever is
+    /// asked for a part of the answer.
     pub fn remaining(&self) -> Option<Duration> {
         Some(self.deadline?.saturating_duration_since(Instant::now()))
     }
 }
 
-/// A handler of a closure that takes bodies as they came, whatever is in them, and answers in kind: `raw(async |body: Bytes| Ok(body))`. [`Raw::only_json`] has
-/// them checked.
+/// A handler of a closure that takes bodies as they came, whatever is in them, and answers in kind:
+/// `raw(async |body: Bytes| Ok(body))`. [`Raw::only_json`] has them checked.
 ///
-/// A closure that needs what it captures clones it for each request: `move |body| { let stock = stock.clone(); async move { … } }`.
+/// A closure that needs what it captures clones it for each request: `move |body| { let stock =
+/// stock.clone(); async move { … } }`.
 pub fn raw<F, Answer, Reply>(answer: F) -> Raw<F>
 where
     F: Fn(Bytes) -> Answer + Send + Sync + 'static,
@@ -119,7 +127,8 @@ pub struct Raw<F> {
 }
 
 impl<F> Raw<F> {
-    /// Takes JSON texts only, as they came: for those who pass them on, or read them in their own way. Any other body is answered with the error -32700.
+    /// Takes JSON texts only, as they came: for those who pass them on, or read them in their own
+    /// way. Any other body is answered with the error -32700.
     pub fn only_json(mut self) -> Self {
         self.bodies = Bodies::Json;
         self
@@ -147,10 +156,11 @@ where
     }
 }
 
-/// A handler of a closure that takes values and answers with values, by serde: `json(async |order: Order| -> Result<Receipt, Refused> { … })`.
+/// A handler of a closure that takes values and answers with values, by serde: `json(async |order:
+/// Order| -> Result<Receipt, Refused> { … })`.
 ///
-/// A body that isn't JSON is answered with the error -32700, one that isn't a `T` with -32600, and an `Err` with -32603 and its text. As for captures see
-/// [`raw`].
+/// A body that isn't JSON is answered with the error -32700, one that isn't a `T` with -32600, and
+/// an `Err` with -32603 and its text. As for captures see [`raw`].
 pub fn json<T, R, E, F, Answer>(answer: F) -> Json<T, F>
 where
     T: DeserializeOwned + 'static,
@@ -186,7 +196,8 @@ where
     Answer: Future<Output = Result<R, E>> + Send,
 {
     fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send {
-        // Reading it checks it. The value needn't be `Send`: it has gone into the answer's future before anything is awaited.
+        // Reading it checks it. The value needn't be `Send`: it has gone into the answer's future
+        // before anything is awaited.
         let answer = value_of::<T>(&request.body).map(&self.answer);
         async move {
             let reply = answer?.await.map_err(|error| failed(&error))?;
@@ -242,11 +253,19 @@ mod tests {
         let kind = |body: &[u8]| value_of::<u8>(body).map_err(|failure| failure.kind);
         assert_eq!(kind(b" 7 "), Ok(7));
         for refused in ["\"7\"", "700", "{}", "[7]", "null"] {
-            assert_eq!(kind(refused.as_bytes()), Err(FailureKind::Refused), "{refused}");
+            assert_eq!(
+                kind(refused.as_bytes()),
+                Err(FailureKind::Refused),
+                "{refused}"
+            );
         }
         let deep = [vec![b'['; 65], vec![b']'; 65]].concat();
         for malformed in [&b""[..], b"7 7", b"7x", b"\"7", b"[7,}", b"\"\xff\"", &deep] {
-            assert_eq!(kind(malformed), Err(FailureKind::Malformed), "{malformed:?}");
+            assert_eq!(
+                kind(malformed),
+                Err(FailureKind::Malformed),
+                "{malformed:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What all tasks of a server share: settings, counts, who has a place, and whether it drains. Decides who gets in; closes nothing itself.
+//! What all tasks of a server share: settings, counts, who has a place, and whether it drains.
+//! Decides who gets in; closes nothing itself.
 
 use std::{
     collections::HashMap,
@@ -93,7 +94,8 @@ impl Ledger {
         }
     }
 
-    /// Gives a connection a place, if there is one. Called by one task only, so that the count isn't overtaken.
+    /// Gives a connection a place, if there is one. Called by one task only, so that the count
+    /// isn't overtaken.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Place, Refusal> {
         if self.open.load(Relaxed) >= self.settings.max_connections {
             count(&self.counters.refused_max_connections);
@@ -146,8 +148,9 @@ impl Ledger {
         self.asked.notify_waiters();
     }
 
-    /// Has the connections drain, once the listener is closed. In this order: a client that is told of the end may connect again at once, and
-    /// the kernel would reset what it finds in the backlog as the listener is closed.
+    /// Has the connections drain, once the listener is closed. In this order: a client that is told
+    /// of the end may connect again at once, and the kernel would reset what it finds in the
+    /// backlog as the listener is closed.
     pub(super) fn begin_draining(&self) {
         self.status.store(DRAINING, Relaxed);
         self.bell.notify_waiters();

@@ -1,4 +1,5 @@
-//! The arithmetic of limits: times that depend on lengths, who counts as one client. Pure: it is told the time.
+//! The arithmetic of limits: times that depend on lengths, who counts as one client. Pure: it is
+//! told the time.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -11,23 +12,27 @@ pub use crate::framed::HeartbeatLimit;
 /// No time is longer than this: sums of times and moments then never overflow.
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// How long a transfer may take: what every one may, and what its bytes take at the lowest rate that is borne.
+/// How long a transfer may take: what every one may, and what its bytes take at the lowest rate
+/// that is borne.
 pub(super) fn transfer_time(base: Duration, bytes: usize, least_rate: u32) -> Duration {
     base.saturating_add(transfer_time_of(bytes, least_rate))
         .min(LONGEST)
 }
 
-/// What bytes take at a rate. A year at most: a framing may announce any length, and a moment so far away
-/// must still be one.
+/// What bytes take at a rate. A year at most: a framing may announce any length, and a moment so
+/// far away must still be one.
 pub(super) fn transfer_time_of(bytes: usize, rate: u32) -> Duration {
     let seconds = bytes as f64 / f64::from(rate);
     Duration::try_from_secs_f64(seconds).map_or(LONGEST, |time| time.min(LONGEST))
 }
 
-/// Who counts as one client: an IPv4 address; of IPv6 the 64 bits that a network is given, for whoever has one has all addresses in it.
+/// Who counts as one client: an IPv4 address; of IPv6 the 64 bits that a network is given, for
+/// whoever has one has all addresses in it.
 pub(super) fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
         v4 => v4,
     }
 }

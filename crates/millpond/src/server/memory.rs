@@ -1,15 +1,19 @@
-//! The bytes that a server holds for its clients, and each connection's share of them: what has arrived of a request, requests that are handled,
-//! replies that aren't written yet. Decides who may receive more; reads and writes nothing.
+//! The bytes that a server holds for its clients, and each connection's share of them: what has
+//! arrived of a request, requests that are handled, replies that aren't written yet. Decides who
+//! may receive more; reads and writes nothing.
 //!
 //! # Who may go on
 //!
-//! A connection's first [`FREE`] bytes are nobody's business, so small requests pass whatever others hold, and touch nothing that is shared. Beyond
-//! that a connection takes blocks of the server's bytes before it receives:
+//! A connection's first [`FREE`] bytes are nobody's business, so small requests pass whatever
+//! others hold, and touch nothing that is shared. Beyond that a connection takes blocks of the
+//! server's bytes before it receives:
 //!
-//! - One that owes nothing takes what its next request needs as soon as there is room, in the order in which they came. That is a whole request,
-//!   as far as its length is known: what was let in can be finished, so requests that have half arrived never block each other.
-//! - One that owes replies takes more only within `max_bytes_per_connection`, while nobody waits, and at most an eighth of what is left. The more
-//!   is held, the less a client that sends and doesn't read can add, and some room is left for whoever comes.
+//! - One that owes nothing takes what its next request needs as soon as there is room, in the order
+//!   in which they came. That is a whole request, as far as its length is known: what was let in
+//!   can be finished, so requests that have half arrived never block each other.
+//! - One that owes replies takes more only within `max_bytes_per_connection`, while nobody waits,
+//!   and at most an eighth of what is left. The more is held, the less a client that sends and
+//!   doesn't read can add, and some room is left for whoever comes.
 //!
 //! A reply that is larger than its request is counted without being asked for: it is there already.
 
@@ -75,7 +79,8 @@ impl Memory {
             let after = held.checked_add(more)?;
             (after <= self.max || alone == Some(held)).then_some(after)
         };
-        // The look is ordered as well, even one that finds no room: whoever gets in line and then looks sees what was given back, or is seen there.
+        // The look is ordered as well, even one that finds no room: whoever gets in line and then
+        // looks sees what was given back, or is seen there.
         self.held.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
@@ -84,15 +89,20 @@ impl Memory {
         if self.waiting.load(SeqCst) == 0 {
             return;
         }
-        let first = self.line.lock().waiters.front().map(|(_, waker)| waker.clone());
+        let first = self
+            .line
+            .lock()
+            .waiters
+            .front()
+            .map(|(_, waker)| waker.clone());
         if let Some(waker) = first {
             waker.wake();
         }
     }
 }
 
-/// Whether the end of a request is known. One that is larger than the limit is then received when nobody else holds anything; otherwise it might go on for
-/// ever.
+/// Whether the end of a request is known. One that is larger than the limit is then received when
+/// nobody else holds anything; otherwise it might go on for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
     Known,
@@ -129,13 +139,21 @@ impl<'m> Share<'m> {
         self.is_paused
     }
 
-    /// Takes room for `need` bytes in all, `owed` of them for what was received before. Without room it answers no; then the task is woken in its
-    /// turn if nothing is owed. Otherwise it asks again when something it owes is done.
-    pub(super) fn cover(&mut self, need: usize, owed: usize, ends: Ends, cx: &mut Context<'_>) -> bool {
+    /// Takes room for `need` bytes in all, `owed` of them for what was received before. Without
+    /// room it answers no; then the task is woken in its turn if nothing is owed. Otherwise it
+    /// asks again when something it owes is done.
+    pub(super) fn cover(
+        &mut self,
+        need: usize,
+        owed: usize,
+        ends: Ends,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let more = blocks(need).saturating_sub(self.taken);
         let is_covered = match more {
             0 => true,
-            // Who is in line stays there, though a heartbeat may have got stuck since: else it would wait for itself, and all behind it.
+            // Who is in line stays there, though a heartbeat may have got stuck since: else it
+            // would wait for itself, and all behind it.
             _ if owed == 0 || self.number != 0 => self.take_in_turn(more, ends, cx),
             _ => self.take_beside_what_is_owed(need, more),
         };
@@ -155,7 +173,11 @@ impl<'m> Share<'m> {
         }
         // It is in line before it looks: room that is made behind the look calls it.
         let mut line = memory.line.lock();
-        match line.waiters.iter_mut().find(|(number, _)| *number == self.number) {
+        match line
+            .waiters
+            .iter_mut()
+            .find(|(number, _)| *number == self.number)
+        {
             Some((_, waker)) => waker.clone_from(cx.waker()),
             None => {
                 line.numbers += 1;
@@ -180,7 +202,8 @@ impl<'m> Share<'m> {
             && memory.try_take(None, more)
     }
 
-    /// This is what it holds: what it has taken beyond that goes back, what it lacks is taken whether there is room or not.
+    /// This is what it holds: what it has taken beyond that goes back, what it lacks is taken
+    /// whether there is room or not.
     pub(super) fn settle(&mut self, held: usize) {
         let (taken, now) = (self.taken, blocks(held));
         self.taken = now;
@@ -198,7 +221,10 @@ impl<'m> Share<'m> {
         }
         let left = {
             let mut line = self.memory.line.lock();
-            let at = line.waiters.iter().position(|&(number, _)| number == self.number);
+            let at = line
+                .waiters
+                .iter()
+                .position(|&(number, _)| number == self.number);
             self.memory.waiting.fetch_sub(1, SeqCst);
             at.and_then(|at| line.waiters.remove(at))
         };
@@ -218,7 +244,10 @@ impl Drop for Share<'_> {
 
 /// What is counted of so many bytes.
 fn blocks(bytes: usize) -> usize {
-    bytes.saturating_sub(FREE).div_ceil(FREE).saturating_mul(FREE)
+    bytes
+        .saturating_sub(FREE)
+        .div_ceil(FREE)
+        .saturating_mul(FREE)
 }
 
 #[cfg(test)]
@@ -280,7 +309,8 @@ mod tests {
         (1..).take_while(|block| block * BLOCK < bytes).count()
     }
 
-    /// What is decided, said slowly: all that is held is added up each time, and the line is a list of names.
+    /// What is decided, said slowly: all that is held is added up each time, and the line is a list
+    /// of names.
     struct Reference {
         max: usize,
         max_each: usize,
@@ -334,7 +364,8 @@ mod tests {
                 max_each: memory.max_each,
                 line: Vec::new(),
             };
-            let mut clients: Vec<Client<'_>> = (0..6).map(|name| Client::new(&memory, name)).collect();
+            let mut clients: Vec<Client<'_>> =
+                (0..6).map(|name| Client::new(&memory, name)).collect();
             for step in 0..100 {
                 let at = random.usize(0..clients.len());
                 let bytes = random.usize(0..max + 2 * BLOCK);
@@ -370,7 +401,11 @@ mod tests {
                 }
                 let all: usize = clients.iter().map(|client| client.blocks * BLOCK).sum();
                 assert_eq!(memory.held(), all, "seed {seed}, step {step}");
-                assert_eq!(memory.waiting(), reference.line.len(), "seed {seed}, step {step}");
+                assert_eq!(
+                    memory.waiting(),
+                    reference.line.len(),
+                    "seed {seed}, step {step}"
+                );
                 in_line += reference.line.len();
                 let after = (all, reference.line.first().copied());
                 let may_go_on = after.0 < before.0 || before.1.is_some_and(|_| after.1 != before.1);
@@ -401,7 +436,9 @@ mod tests {
         let mut holder = Client::new(&memory, 0);
         assert!(holder.cover(5 * BLOCK, 0, Ends::Known));
         let (mut first, mut second) = (Client::new(&memory, 1), Client::new(&memory, 2));
-        assert!(!first.cover(3 * BLOCK, 0, Ends::Known) && !second.cover(3 * BLOCK, 0, Ends::Known));
+        assert!(
+            !first.cover(3 * BLOCK, 0, Ends::Known) && !second.cover(3 * BLOCK, 0, Ends::Known)
+        );
         drop(holder);
         assert!(first.is_called() && !second.is_called());
         assert!(

@@ -1,5 +1,6 @@
-//! Serves requests on a listener: frames in, a [`Handler`]'s answers out, in the order of the requests. Bounded in everything that a client
-//! could make it hold or wait for, and drained without losing an exchange. Opens no connections.
+//! Serves requests on a listener: frames in, a [`Handler`]'s answers out, in the order of the
+//! requests. Bounded in everything that a client could make it hold or wait for, and drained
+//! without losing an exchange. Opens no connections.
 //!
 //! ```
 //! use millpond::{server::{Server, json}, net::{ListenOptions, Listener}};
@@ -15,8 +16,9 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`Builder`], whose settings are the limits; [`Running`]; then, for how it
-//! works, `connection.rs` (one client), `exchanges.rs` (its requests), `accepting.rs` (all of them), `ledger.rs` (who gets in).
+//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`Builder`], whose settings are the
+//! limits; [`Running`]; then, for how it works, `connection.rs` (one client), `exchanges.rs` (its
+//! requests), `accepting.rs` (all of them), `ledger.rs` (who gets in).
 //!
 //! # What a client is told
 //!
@@ -33,8 +35,9 @@
 //! | any failure, where the protocol has no error reply | none | is closed, after the replies owed; logged with the reason |
 //! | HTTP | an HTTP 400 that names the protocol | is closed |
 //!
-//! A client that closes its sending side gets the replies owed, and then the connection is closed. One that resets it: its handlers are
-//! dropped, at once or, where `max_in_flight` keeps the connection from being read, within a quarter of a second.
+//! A client that closes its sending side gets the replies owed, and then the connection is closed.
+//! One that resets it: its handlers are dropped, at once or, where `max_in_flight` keeps the
+//! connection from being read, within a quarter of a second.
 
 mod accepting;
 mod builder;

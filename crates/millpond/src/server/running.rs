@@ -24,9 +24,11 @@ pub struct Running {
 pub struct Ended {
     /// How many connections had something under way at the deadline, and were closed by force.
     pub forced: usize,
-    /// How many requests had arrived and were given no answer: their handlers didn't end before the deadline, or their clients didn't take
-    /// the replies. A reply counts as given when the kernel has taken the write that it was a part of. Requests of clients that went away
-    /// themselves don't count. Of what lay unread in the kernel at most 64 KiB a connection are looked at.
+    /// How many requests had arrived and were given no answer: their handlers didn't end before
+    /// the deadline, or their clients didn't take the replies. A reply counts as given when
+    /// the kernel has taken the write that it was a part of. Requests of clients that went away
+    /// themselves don't count. Of what lay unread in the kernel at most 64 KiB a connection are
+    /// looked at.
     pub unanswered: u64,
     /// Why nothing could be accepted any more, if that ended it.
     pub failure: Option<Arc<io::Error>>,
@@ -61,23 +63,31 @@ impl Running {
 
     /// Stops accepting, and ends each connection without losing what its client has sent:
     ///
-    /// 1. What is under way is finished, and so are the next [`max_in_flight`](super::Builder::max_in_flight) requests of a connection.
-    /// 2. Requests beyond those are refused, in their order among the replies, with an error that says that they were not executed: -32003,
-    ///    [`FailureKind::Draining`](crate::framing::FailureKind::Draining). After 4,096 refusals on one connection no more is read.
-    /// 3. When nothing is owed and nothing more has arrived, the connection's sending side is closed. A request whose bytes have begun to
-    ///    arrive is waited for as long as more of them come, with pauses of half a second at most; a client that was refused something
-    ///    must be silent for 100 ms, which is waited for half a second at most.
-    /// 4. What still comes then is read and forgotten until the client has closed its side, so that no reset takes a reply from a client that
-    ///    hasn't read it yet. A request that crosses the close is never executed. A client that sends on and on is reset after 16 MiB.
+    /// 1. What is under way is finished, and so are the next
+    ///    [`max_in_flight`](super::Builder::max_in_flight) requests of a connection.
+    /// 2. Requests beyond those are refused, in their order among the replies, with an error that
+    ///    says that they were not executed: -32003,
+    ///    [`FailureKind::Draining`](crate::framing::FailureKind::Draining). After 4,096 refusals on
+    ///    one connection no more is read.
+    /// 3. When nothing is owed and nothing more has arrived, the connection's sending side is
+    ///    closed. A request whose bytes have begun to arrive is waited for as long as more of them
+    ///    come, with pauses of half a second at most; a client that was refused something must be
+    ///    silent for 100 ms, which is waited for half a second at most.
+    /// 4. What still comes then is read and forgotten until the client has closed its side, so that
+    ///    no reset takes a reply from a client that hasn't read it yet. A request that crosses the
+    ///    close is never executed. A client that sends on and on is reset after 16 MiB.
     ///
-    /// A TLS handshake that is under way isn't waited for: the connection is closed at once, so the client may see a reset instead of the end of a
-    /// handshake. Nothing that it asks for has been executed.
+    /// A TLS handshake that is under way isn't waited for: the connection is closed at once, so the
+    /// client may see a reset instead of the end of a handshake. Nothing that it asks for has
+    /// been executed.
     ///
-    /// What is left after `within` is closed by force. A connection on which nothing was owed, and which its client hadn't closed yet, doesn't
-    /// count as forced. [`Ended::unanswered`] tells what was lost.
+    /// What is left after `within` is closed by force. A connection on which nothing was owed, and
+    /// which its client hadn't closed yet, doesn't count as forced. [`Ended::unanswered`] tells
+    /// what was lost.
     ///
-    /// A framing without a reply for failures has no words for step 2: the first request that isn't taken closes the sending side, after the
-    /// replies before it; the rest is as step 4 says, and those requests count as unanswered.
+    /// A framing without a reply for failures has no words for step 2: the first request that isn't
+    /// taken closes the sending side, after the replies before it; the rest is as step 4 says,
+    /// and those requests count as unanswered.
     ///
     /// A second call may shorten the time, and never lengthens it.
     ///
@@ -98,7 +108,8 @@ impl Running {
         self.drain(Duration::ZERO).await
     }
 
-    /// Waits until it has ended: drained, closed, or since its listener broke, after which it drains itself within 30 s.
+    /// Waits until it has ended: drained, closed, or since its listener broke, after which it
+    /// drains itself within 30 s.
     ///
     /// # Cancel safety
     ///

@@ -141,7 +141,10 @@ mod tests {
             settings.validate().map_err(|error| error.setting)
         };
         assert_eq!(named(|s| s.max_in_flight = 0), Err("max_in_flight"));
-        assert_eq!(named(|s| s.write_timeout = Duration::ZERO), Err("write_timeout"));
+        assert_eq!(
+            named(|s| s.write_timeout = Duration::ZERO),
+            Err("write_timeout")
+        );
         assert_eq!(
             named(|s| s.idle_timeout = Some(Duration::MAX)),
             Err("idle_timeout")

@@ -11,8 +11,9 @@ use crate::framing::FailureKind;
 
 /// A server at one instant.
 ///
-/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what to expect: fields are added
-/// without a new version, renamed or removed only with one. Times are in seconds.
+/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what
+/// to expect: fields are added without a new version, renamed or removed only with one. Times are
+/// in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -24,7 +25,10 @@ pub struct Snapshot {
     /// Whether it takes connections.
     pub status: Status,
     /// Time since it began to serve.
-    #[cfg_attr(feature = "serde", serde(rename = "up_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "up_seconds", serialize_with = "seconds")
+    )]
     pub up: Duration,
     /// The setting.
     pub max_connections: usize,
@@ -72,7 +76,8 @@ pub struct Totals {
     pub refused_max_connections: u64,
     /// Connections turned away since there were `max_connections_per_address` from there.
     pub refused_per_address: u64,
-    /// How often a connection wasn't read since there was no room within `max_bytes` or `max_bytes_per_connection`.
+    /// How often a connection wasn't read since there was no room within `max_bytes` or
+    /// `max_bytes_per_connection`.
     pub paused_for_bytes: u64,
     /// Whole frames received.
     pub requests: u64,
@@ -80,8 +85,8 @@ pub struct Totals {
     pub replies: u64,
     /// Failures that clients were told of.
     pub failures: Failures,
-    /// Requests that had arrived when their connection ended as the server drained, and to which no answer was given: see
-    /// [`Ended::unanswered`](super::Ended::unanswered).
+    /// Requests that had arrived when their connection ended as the server drained, and to which
+    /// no answer was given: see [`Ended::unanswered`](super::Ended::unanswered).
     pub unanswered: u64,
     /// Heartbeats received.
     pub heartbeats_received: u64,

@@ -1,5 +1,6 @@
-//! Log lines that strangers can cause: whoever causes thousands of the same kind gets a line and then sums. What is told when, each kind's
-//! [`Storm`](millpond_words::Storm) decides; here are the kinds, and the lines of their sums.
+//! Log lines that strangers can cause: whoever causes thousands of the same kind gets a line and
+//! then sums. What is told when, each kind's [`Storm`](millpond_words::Storm) decides; here are the
+//! kinds, and the lines of their sums.
 
 use millpond_words::{Span, Sum};
 
@@ -40,14 +41,21 @@ impl Event {
             };
         }
         match self {
-            Event::MaxConnections => tell!(warn, "more connections refused: max_connections is reached"),
+            Event::MaxConnections => {
+                tell!(warn, "more connections refused: max_connections is reached")
+            }
             Event::PerAddress => tell!(
                 warn,
                 "more connections refused: max_connections_per_address is reached"
             ),
             Event::HandshakeFailed => tell!(info, "more TLS handshakes failed"),
-            Event::OtherProtocol => tell!(info, "more connections closed: they spoke another protocol"),
-            Event::FrameTooLong => tell!(warn, "more connections closed: a frame was longer than the limit"),
+            Event::OtherProtocol => {
+                tell!(info, "more connections closed: they spoke another protocol")
+            }
+            Event::FrameTooLong => tell!(
+                warn,
+                "more connections closed: a frame was longer than the limit"
+            ),
             Event::WrongAnswer => tell!(
                 error,
                 "more connections closed: where their frames end isn't known"

@@ -1,5 +1,5 @@
-//! The client over sockets: what a kernel does to connections that a stream in memory can't. Servers are scripted; nothing here
-//! depends on how long anything takes.
+//! The client over sockets: what a kernel does to connections that a stream in memory can't.
+//! Servers are scripted; nothing here depends on how long anything takes.
 
 use std::{
     future::Future,
@@ -120,7 +120,8 @@ async fn a_reply_before_a_half_close_is_delivered_and_the_connection_is_not_used
     }
 }
 
-/// A server that refuses a large request says so, and closes without having read it: the kernel answers the rest with a reset.
+/// A server that refuses a large request says so, and closes without having read it: the kernel
+/// answers the rest with a reset.
 #[tokio::test]
 async fn a_refusal_before_a_large_request_was_read_is_delivered() {
     let large = vec![b' '; 8 << 20];
@@ -179,7 +180,10 @@ async fn a_request_that_nobody_waits_for_any_more_is_not_delivered_later() {
         let mut stream = if ends_by_its_deadline {
             let request = client.within(soon);
             let (ended, stream) = tokio::join!(request.exchange(&body), accept(&listener));
-            assert!(matches!(ended, Err(RequestError::TimedOut { .. })), "{ended:?}");
+            assert!(
+                matches!(ended, Err(RequestError::TimedOut { .. })),
+                "{ended:?}"
+            );
             stream
         } else {
             let cancelled = tokio::time::timeout(soon, client.exchange(&body));
@@ -217,7 +221,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Callers on threads that belong to no runtime are served as well, and the deadline is kept by the pool's.
+/// Callers on threads that belong to no runtime are served as well, and the deadline is kept by the
+/// pool's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn outside_a_runtime_requests_are_answered_and_their_deadlines_kept() {
     for pipelined in [false, true] {
@@ -242,7 +247,9 @@ async fn outside_a_runtime_requests_are_answered_and_their_deadlines_kept() {
             reply(&mut stream).await;
             // From here on nobody is answered, on this connection or another.
             let silent =
-                tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+                tokio::spawn(
+                    async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await },
+                );
             let (first, exact, patient, crowded) =
                 tokio::task::spawn_blocking(move || caller.join().expect("no panic"))
                     .await
@@ -251,7 +258,10 @@ async fn outside_a_runtime_requests_are_answered_and_their_deadlines_kept() {
             for late in [exact, patient].into_iter().chain(crowded) {
                 let error = late.expect_err("nobody answers");
                 assert!(
-                    matches!(error, RequestError::TimedOut { .. } | RequestError::Acquire(_)),
+                    matches!(
+                        error,
+                        RequestError::TimedOut { .. } | RequestError::Acquire(_)
+                    ),
                     "{error:?}"
                 );
             }
@@ -263,7 +273,9 @@ async fn outside_a_runtime_requests_are_answered_and_their_deadlines_kept() {
 fn start_at(listener: &TcpListener, pipelined: bool, interval: Duration) -> ClientBuilder {
     let address = listener.local_addr().expect("its address");
     let client = Client::to(&format!("tcp://{address}")).expect("an endpoint");
-    let client = client.heartbeat_interval(interval).pool(|pool| pool.max_size(1));
+    let client = client
+        .heartbeat_interval(interval)
+        .pool(|pool| pool.max_size(1));
     match pipelined {
         true => client.pipelined(Pipelining::default().depth(1)),
         false => client,
@@ -284,7 +296,10 @@ async fn clients() -> [(TcpListener, Client); 2] {
 #[tokio::test]
 async fn a_server_of_another_protocol_is_recognised_by_what_it_answers() {
     for (answer, error) in [
-        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], FrameError::HttpServer),
+        (
+            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            FrameError::HttpServer,
+        ),
         (b"\x15\x03\x03\x00\x02\x02\x46", FrameError::TlsServer),
         (b"SSH-2.0-OpenSSH_9.6\r\n", FrameError::SshServer),
     ] {
@@ -293,7 +308,11 @@ async fn a_server_of_another_protocol_is_recognised_by_what_it_answers() {
                 let mut stream = accept(&listener).await;
                 request(&mut stream).await;
                 stream.write_all(answer).await.expect("a reader");
-                assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "given up at once");
+                assert_eq!(
+                    stream.read(&mut [0; 1]).await.unwrap_or(0),
+                    0,
+                    "given up at once"
+                );
             });
             let Err(RequestError::NoFrame(told)) = replied else {
                 panic!("{error:?}: {replied:?}");
@@ -334,7 +353,11 @@ async fn a_reply_that_is_too_long_names_its_length_the_limit_and_the_setting() {
                 .write_all(b"length:0000002000000[")
                 .await
                 .expect("a reader");
-            assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "given up at once");
+            assert_eq!(
+                stream.read(&mut [0; 1]).await.unwrap_or(0),
+                0,
+                "given up at once"
+            );
         });
         let error = replied.unwrap_err();
         assert!(
@@ -355,7 +378,8 @@ async fn a_reply_that_is_too_long_names_its_length_the_limit_and_the_setting() {
     }
 }
 
-/// The server reads the header, refuses, and closes with most of the request unread, which resets the connection: its words have arrived before.
+/// The server reads the header, refuses, and closes with most of the request unread, which resets
+/// the connection: its words have arrived before.
 #[tokio::test]
 async fn a_server_that_refuses_a_request_for_its_length_is_heard_before_its_reset() {
     const REFUSAL: &[u8] = br#"length:0000000000046{"error":{"code":-32600,"message":"too long"}}"#;

@@ -1,9 +1,11 @@
-//! Servers that break the protocol: one that sends a frame that nobody has asked for as soon as it has accepted, one that sends each reply
-//! twice, one that swaps replies. Every reply carries its request's token, so a reply that was delivered as right and is another's is counted.
+//! Servers that break the protocol: one that sends a frame that nobody has asked for as soon as it
+//! has accepted, one that sends each reply twice, one that swaps replies. Every reply carries its
+//! request's token, so a reply that was delivered as right and is another's is counted.
 //!
-//! A protocol without ids can't tell all of them from an honest server, so the counts are printed (`--nocapture`), and only what can be told is
-//! asserted: honest servers are never suspected; what is there before a request is written is never its reply; two frames for one
-//! request that come together are no reply to anything; and a shift is found as soon as nothing is owed.
+//! A protocol without ids can't tell all of them from an honest server, so the counts are printed
+//! (`--nocapture`), and only what can be told is asserted: honest servers are never suspected; what
+//! is there before a request is written is never its reply; two frames for one request that come
+//! together are no reply to anything; and a shift is found as soon as nothing is owed.
 
 use std::{
     fmt,
@@ -202,8 +204,8 @@ async fn load(server: Server, mode: Mode, callers: u64) -> Seen {
     }
 }
 
-/// Whether a request gets no other's reply any more. What is still on its way must first arrive and be seen, which may take
-/// a busy machine a while: so this asks again, each time after a rest.
+/// Whether a request gets no other's reply any more. What is still on its way must first arrive and
+/// be seen, which may take a busy machine a while: so this asks again, each time after a rest.
 async fn recovers(client: &Client) -> bool {
     for token in 1_000..1_500 {
         sleep(Duration::from_millis(10)).await;
@@ -264,7 +266,10 @@ fn a_shift_is_found_as_soon_as_nothing_is_owed() {
             println!("{server:?}, {workers} workers, {mode:?}, {callers:>2} callers: {seen}");
             assert_eq!(seen.right + seen.wrong + seen.failed, REQUESTS);
             if server != Server::Greets {
-                assert!(seen.recovered, "{server:?} {workers} {mode:?} {callers}: {seen}");
+                assert!(
+                    seen.recovered,
+                    "{server:?} {workers} {mode:?} {callers}: {seen}"
+                );
             }
         });
     }

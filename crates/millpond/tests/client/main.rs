@@ -1,4 +1,5 @@
-//! The client as its users see it: over real sockets, against servers that are right and servers that lie.
+//! The client as its users see it: over real sockets, against servers that are right and servers
+//! that lie.
 
 #![cfg(unix)]
 

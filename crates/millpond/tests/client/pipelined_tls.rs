@@ -24,7 +24,8 @@ async fn replies_over_tls_go_to_their_requests() {
     let echo = json(async |pair: (u64, String)| Ok::<_, &str>(pair));
     let server = Server::builder(echo).serve(listener).expect("a server");
 
-    let dialer = Dialer::new(server.endpoint().clone()).tls(authority.client().build().expect("settings"));
+    let dialer =
+        Dialer::new(server.endpoint().clone()).tls(authority.client().build().expect("settings"));
     let client = Client::dialled_by(dialer)
         .pipelined(Pipelining::default().depth(16))
         .pool(|pool| pool.max_size(2))

@@ -38,7 +38,9 @@ fn refused() -> LoginRefused {
     }
 }
 
-fn sources<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+fn sources<'e>(
+    error: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
@@ -46,7 +48,8 @@ fn found<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e
     sources(error).find_map(|error| error.downcast_ref())
 }
 
-/// No error says what its source says as well, not even with a small letter and without the system's number.
+/// No error says what its source says as well, not even with a small letter and without the
+/// system's number.
 fn says_each_once(error: &(dyn Error + 'static)) {
     let words = |error: &dyn Error| {
         let text = error.to_string();
@@ -55,7 +58,10 @@ fn says_each_once(error: &(dyn Error + 'static)) {
     };
     for link in sources(error) {
         if let Some(source) = link.source() {
-            assert!(!words(link).contains(&words(source)), "{link}; source: {source}");
+            assert!(
+                !words(link).contains(&words(source)),
+                "{link}; source: {source}"
+            );
         }
     }
 }
@@ -68,7 +74,9 @@ async fn the_connectors_own_error_is_found_by_its_type() {
         .unwrap();
     let error = pool.acquire().await.unwrap_err();
     assert_eq!(
-        found::<LoginRefused>(&error).expect("among the sources").code,
+        found::<LoginRefused>(&error)
+            .expect("among the sources")
+            .code,
         530
     );
     assert!(found::<DialError>(&error).is_some());
@@ -80,7 +88,10 @@ async fn the_connectors_own_error_is_found_by_its_type() {
          login refused with 530: the disk is full"
     );
 
-    let error = pool.with(async |()| Ok::<_, io::Error>(())).await.unwrap_err();
+    let error = pool
+        .with(async |()| Ok::<_, io::Error>(()))
+        .await
+        .unwrap_err();
     assert!(
         found::<LoginRefused>(&error).is_some(),
         "through WithError as well"
@@ -116,7 +127,10 @@ async fn what_holds_a_failed_dial_without_being_caused_by_it_tells_its_causes_in
 #[tokio::test(start_paused = true)]
 async fn the_error_of_an_exchange_keeps_its_sources() {
     let pool = Endpoint::new().pool().build().unwrap();
-    let failed = pool.with(async |_| Err::<(), _>(refused())).await.unwrap_err();
+    let failed = pool
+        .with(async |_| Err::<(), _>(refused()))
+        .await
+        .unwrap_err();
     assert_eq!(failed.to_string(), "login refused with 530");
     assert!(found::<io::Error>(&failed).is_some());
     says_each_once(&failed);
@@ -130,7 +144,9 @@ async fn the_error_of_an_exchange_keeps_its_sources() {
 async fn an_exchange_may_fail_with_a_box() {
     type Boxed = Box<dyn Error + Send + Sync>;
     let pool = Endpoint::new().pool().build().unwrap();
-    let failed = pool.with(async |_| Err::<(), Boxed>(refused().into())).await;
+    let failed = pool
+        .with(async |_| Err::<(), Boxed>(refused().into()))
+        .await;
     let failed: Boxed = failed.map_err(WithError::flatten).unwrap_err();
     assert!(failed.downcast_ref::<LoginRefused>().is_some());
     drop(pool.close(SECOND));
@@ -225,7 +241,10 @@ fn cases() -> Vec<Case> {
 fn check(cases: Vec<Case>) {
     for (error, finds_cause) in cases {
         says_each_once(&*error);
-        assert!(finds_cause(&*error), "the cause isn't in the chain of: {error:?}");
+        assert!(
+            finds_cause(&*error),
+            "the cause isn't in the chain of: {error:?}"
+        );
     }
 }
 
@@ -375,7 +394,10 @@ fn every_error_of_tls_has_its_cause_as_its_source_and_not_in_its_text() {
         (Box::new(unusable_certificate), has::<rustls::Error>),
         (Box::new(unusable_key), has::<rustls::Error>),
         (Box::new(nameless), |error| error.source().is_some()),
-        (Box::new(TlsConfigError::Refused(bad())), has::<rustls::Error>),
+        (
+            Box::new(TlsConfigError::Refused(bad())),
+            has::<rustls::Error>,
+        ),
     ]);
     check(cases);
 }

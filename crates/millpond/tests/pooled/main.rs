@@ -1,4 +1,5 @@
-//! Pools of streams: real sockets on loopback and in temporary folders. And what all errors have in common.
+//! Pools of streams: real sockets on loopback and in temporary folders. And what all errors have in
+//! common.
 
 #![cfg(unix)]
 

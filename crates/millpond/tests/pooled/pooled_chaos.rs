@@ -1,5 +1,5 @@
-//! Many callers over few streams to a peer that misbehaves at random, over every transport: no caller is ever given another's reply, and
-//! in the end nothing is left open.
+//! Many callers over few streams to a peer that misbehaves at random, over every transport: no
+//! caller is ever given another's reply, and in the end nothing is left open.
 
 use std::{
     io,
@@ -72,7 +72,10 @@ async fn exchange(pool: &Pool<StreamConnector>, token: u64) -> bool {
         _ => 20 * MS,
     };
     let attempt = async {
-        let mut lent = pool.acquire().await.expect("there are connections to be had");
+        let mut lent = pool
+            .acquire()
+            .await
+            .expect("there are connections to be had");
         let replied = timeout(patience, async {
             lent.write_all(&token.to_be_bytes()).await?;
             lent.flush().await?;
@@ -106,7 +109,10 @@ async fn mayhem(over: Over) {
         async move {
             loop {
                 let accepted = site.listener.accept().await.expect("it listens");
-                assert!(open.fetch_add(1, SeqCst) < 64, "far more than the pool may have");
+                assert!(
+                    open.fetch_add(1, SeqCst) < 64,
+                    "far more than the pool may have"
+                );
                 let open = Arc::clone(&open);
                 tokio::spawn(async move {
                     if let Ok(stream) = accepted.into_stream().await {
@@ -129,7 +135,10 @@ async fn mayhem(over: Over) {
         });
     }
     let completed: u64 = callers.join_all().await.into_iter().sum();
-    assert!(completed > CALLERS * EXCHANGES / 4, "{over:?}: only {completed}");
+    assert!(
+        completed > CALLERS * EXCHANGES / 4,
+        "{over:?}: only {completed}"
+    );
     let snapshot = pool.snapshot();
     let totals = &snapshot.totals;
     assert_eq!(snapshot.active, 0, "{snapshot}");
@@ -138,9 +147,15 @@ async fn mayhem(over: Over) {
         .iter()
         .filter(|one| one.age != one.state_for || one.uses > 0);
     assert!(kept.count() <= 4, "{snapshot}");
-    assert!(totals.opened < totals.lent, "some were used again: {totals:?}");
+    assert!(
+        totals.opened < totals.lent,
+        "some were used again: {totals:?}"
+    );
     within(pool.close(PATIENCE)).await.expect("nothing is lent");
-    eventually("the peer sees all of them closed", || open.load(SeqCst) == 0).await;
+    eventually("the peer sees all of them closed", || {
+        open.load(SeqCst) == 0
+    })
+    .await;
     serving.abort();
 }
 

@@ -1,4 +1,5 @@
-//! A pool that dials real sockets: hooks, callers who give up, listeners that are restarted or silent, and what the errors say.
+//! A pool that dials real sockets: hooks, callers who give up, listeners that are restarted or
+//! silent, and what the errors say.
 
 use std::{pin::pin, time::Duration};
 
@@ -70,7 +71,10 @@ async fn a_hook_that_hangs_ends_at_its_limit_and_one_that_panics_costs_its_dial(
         ),
         "{error}"
     );
-    assert!(said(&error).contains("while preparing the connection"), "{error}");
+    assert!(
+        said(&error).contains("while preparing the connection"),
+        "{error}"
+    );
     closed(&mut peer).await;
 
     let connector = StreamConnector::new(site.dialer());
@@ -122,7 +126,9 @@ async fn a_dial_whose_caller_gives_up_while_it_connects_serves_the_next() {
     assert_eq!(pool.snapshot().connecting, 1, "the dial goes on");
     swallowing.relent();
     // The kernel sends the SYN again after a second.
-    let lent = within(pool.acquire()).await.expect("the dial has ended well");
+    let lent = within(pool.acquire())
+        .await
+        .expect("the dial has ended well");
     assert_eq!(lent.number(), pool.snapshot().connections[0].number);
     assert_eq!(pool.snapshot().totals.dials, 1);
 }
@@ -199,7 +205,8 @@ async fn the_error_of_a_dial_that_timed_out_names_its_phase() {
     let swallowing = Swallowing::new();
     let connecting = Dialer::new(swallowing.address().into());
     let hangs = Book::says(Answer::Hangs);
-    let resolving = Dialer::new("tcp://backend.test:1".parse().expect("an endpoint")).resolver(hangs);
+    let resolving =
+        Dialer::new("tcp://backend.test:1".parse().expect("an endpoint")).resolver(hangs);
     let site = Site::open(Over::Tcp).await;
     let preparing =
         StreamConnector::new(site.dialer()).prepare(PATIENCE, |_| Box::pin(std::future::pending()));
@@ -212,7 +219,10 @@ async fn the_error_of_a_dial_that_timed_out_names_its_phase() {
     #[cfg(feature = "tls")]
     let encrypted = Site::open(Over::Tls).await;
     #[cfg(feature = "tls")]
-    dials.push((StreamConnector::new(encrypted.dialer()), "in the TLS handshake"));
+    dials.push((
+        StreamConnector::new(encrypted.dialer()),
+        "in the TLS handshake",
+    ));
     for (connector, doing) in dials {
         let pool = Pool::builder(connector)
             .connect_timeout(100 * MS)
@@ -288,7 +298,11 @@ async fn dials_towards_silence_are_bounded_by_the_pool_however_many_wait() {
         let error = told.expect_err("nobody answers");
         assert!(said(&error).contains(": no answer within"), "{error}");
     }
-    assert!(pool.snapshot().totals.dials <= 8, "{:?}", pool.snapshot().totals);
+    assert!(
+        pool.snapshot().totals.dials <= 8,
+        "{:?}",
+        pool.snapshot().totals
+    );
     let connecting = || {
         let connections = pool.snapshot().connections;
         let dials = connections

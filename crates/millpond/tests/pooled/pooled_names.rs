@@ -25,7 +25,11 @@ use tokio::{
 /// A pool of streams to a name that this book knows, looked up again at every opportunity.
 fn to_a_name(book: &Book) -> StreamConnector {
     let endpoint = "tcp://backend.test:4242".parse().expect("an endpoint");
-    StreamConnector::new(Dialer::new(endpoint).resolver(book.clone()).refresh(20 * MS))
+    StreamConnector::new(
+        Dialer::new(endpoint)
+            .resolver(book.clone())
+            .refresh(20 * MS),
+    )
 }
 
 fn leads_to(pool: &Pool<StreamConnector>, address: SocketAddr) -> usize {
@@ -50,7 +54,10 @@ async fn when_a_name_moves_idle_streams_are_retired_and_lent_ones_at_their_relea
     assert_eq!(leads_to(&pool, old.address()), 2);
 
     book.now_lists(&[new.address()]);
-    eventually("the idle one is retired", || leads_to(&pool, old.address()) == 1).await;
+    eventually("the idle one is retired", || {
+        leads_to(&pool, old.address()) == 1
+    })
+    .await;
     closed(&mut idle_peer).await;
     assert_eq!(evictions(&pool), [Eviction::Retired]);
 
@@ -136,7 +143,11 @@ async fn answers_that_take_turns_with_the_addresses_retire_nothing() {
     let before = book.lookups();
     eventually("many lookups", || book.lookups() > before + 20).await;
     let snapshot = pool.snapshot();
-    assert_eq!((snapshot.idle, snapshot.evictions.len()), (all, 0), "{snapshot}");
+    assert_eq!(
+        (snapshot.idle, snapshot.evictions.len()),
+        (all, 0),
+        "{snapshot}"
+    );
 }
 
 #[tokio::test]

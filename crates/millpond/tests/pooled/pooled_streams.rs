@@ -1,4 +1,5 @@
-//! Pooled streams over every transport: what becomes of them when they come back, while they lie idle, and when their peer goes away.
+//! Pooled streams over every transport: what becomes of them when they come back, while they lie
+//! idle, and when their peer goes away.
 
 use std::{io, sync::Arc};
 
@@ -28,7 +29,11 @@ async fn a_stream_merely_dropped_is_closed_and_one_released_is_used_again() {
             exchange(&mut lent, &mut peer).await;
             lent.release();
             lent = within(pool.acquire()).await.expect("it is idle");
-            assert_eq!((lent.number(), lent.local_addr()), (number, local), "{over:?}");
+            assert_eq!(
+                (lent.number(), lent.local_addr()),
+                (number, local),
+                "{over:?}"
+            );
         }
         lent.release();
         drop(within(pool.acquire()).await.expect("it is idle"));
@@ -179,12 +184,16 @@ async fn a_peer_that_closes_its_side_after_a_whole_reply_is_not_lent_again() {
         let pool = site.pool().build().expect("a pool");
         let (mut lent, mut peer) = lend(&pool, &mut site).await;
         lent.write_all(b"ping").await.expect("a write");
-        within(peer.read_exact(&mut [0; 4])).await.expect("a request");
+        within(peer.read_exact(&mut [0; 4]))
+            .await
+            .expect("a request");
         peer.write_all(b"last words").await.expect("a write");
         peer.shutdown().await.expect("a half-close");
         reactor_has_seen().await;
         let mut reply = [0; 10];
-        within(lent.read_exact(&mut reply)).await.expect("a whole reply");
+        within(lent.read_exact(&mut reply))
+            .await
+            .expect("a whole reply");
         assert_eq!(&reply, b"last words", "{over:?}");
         let number = lent.number();
         lent.release();
@@ -271,7 +280,9 @@ async fn with_keeps_a_stream_whose_exchange_succeeded_and_closes_one_whose_excha
         Err::<(), _>(io::Error::other("no reply"))
     });
     within(failed).await.expect_err("as scripted");
-    within(peer.read_exact(&mut [0; 4])).await.expect("a request");
+    within(peer.read_exact(&mut [0; 4]))
+        .await
+        .expect("a request");
     closed(&mut peer).await;
     assert_eq!(evictions(&pool), [Eviction::Discarded]);
     assert_eq!(pool.snapshot().totals.dials, 1);

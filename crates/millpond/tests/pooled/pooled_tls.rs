@@ -1,5 +1,5 @@
-//! Pooled TLS streams: what is no data on an idle one, handshakes that stall or fail, and peers that don't speak TLS, or do where they
-//! shouldn't.
+//! Pooled TLS streams: what is no data on an idle one, handshakes that stall or fail, and peers
+//! that don't speak TLS, or do where they shouldn't.
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
@@ -68,10 +68,15 @@ impl Server {
 
     async fn accept(&self) -> ServerStream {
         let accepted = self.accept_tcp().await;
-        within(self.tls.accept(accepted)).await.expect("a handshake")
+        within(self.tls.accept(accepted))
+            .await
+            .expect("a handshake")
     }
 
-    async fn lend(&self, pool: &Pool<StreamConnector>) -> (Connection<StreamConnector>, ServerStream) {
+    async fn lend(
+        &self,
+        pool: &Pool<StreamConnector>,
+    ) -> (Connection<StreamConnector>, ServerStream) {
         let (lent, peer) = tokio::join!(within(pool.acquire()), self.accept());
         (lent.expect("a connection"), peer)
     }
@@ -82,7 +87,9 @@ async fn converse(client: &mut Stream, server: &mut ServerStream) {
     client.write_all(b"ping").await.expect("a write");
     client.flush().await.expect("a write");
     let mut read = [0; 4];
-    within(server.read_exact(&mut read)).await.expect("a request");
+    within(server.read_exact(&mut read))
+        .await
+        .expect("a request");
     server.write_all(b"pong").await.expect("a write");
     server.flush().await.expect("a write");
     within(client.read_exact(&mut read)).await.expect("a reply");
@@ -132,7 +139,10 @@ async fn session_tickets_and_key_updates_are_no_data() {
             watched(&pool).await;
         }
         for _ in 0..3 {
-            peer.get_mut().1.refresh_traffic_keys().expect("TLS 1.3 can");
+            peer.get_mut()
+                .1
+                .refresh_traffic_keys()
+                .expect("TLS 1.3 can");
             peer.flush().await.expect("a write");
             reactor_has_seen().await;
         }
@@ -144,7 +154,10 @@ async fn session_tickets_and_key_updates_are_no_data() {
         lent.release();
         // And what comes after them is still seen.
         watched(&pool).await;
-        peer.get_mut().1.refresh_traffic_keys().expect("TLS 1.3 can");
+        peer.get_mut()
+            .1
+            .refresh_traffic_keys()
+            .expect("TLS 1.3 can");
         peer.write_all(b"stray").await.expect("a write");
         peer.flush().await.expect("a write");
         eventually("it is evicted", || pool.snapshot().connections.is_empty()).await;
@@ -254,7 +267,9 @@ async fn a_dial_whose_caller_gives_up_in_the_handshake_serves_the_next() {
     let mut next = pin!(pool.acquire());
     let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(next.as_mut().poll(cx)));
     assert!(polled.await.is_pending());
-    let mut peer = within(server.tls.accept(accepted)).await.expect("a handshake");
+    let mut peer = within(server.tls.accept(accepted))
+        .await
+        .expect("a handshake");
     let mut lent = within(next).await.expect("the dial has ended well");
     converse(&mut lent, &mut peer).await;
     assert_eq!(pool.snapshot().totals.dials, 1);
@@ -270,7 +285,9 @@ async fn a_dial_whose_caller_gives_up_in_the_handshake_becomes_idle() {
         assert!(polled.await.is_pending());
         server.accept_tcp().await
     };
-    let _peer = within(server.tls.accept(accepted)).await.expect("a handshake");
+    let _peer = within(server.tls.accept(accepted))
+        .await
+        .expect("a handshake");
     eventually("it is idle", || pool.snapshot().idle == 1).await;
     assert_eq!(evictions(&pool), []);
 }
@@ -309,7 +326,10 @@ async fn a_pool_of_tls_streams_that_meets_a_plain_port_is_told_so() {
         };
         let (error, _plain) = tokio::join!(within(pool.acquire()), speaks);
         let error = error.expect_err("that is no TLS");
-        assert!(matches!(tls_error(&error), TlsError::NotTls { .. }), "{error}");
+        assert!(
+            matches!(tls_error(&error), TlsError::NotTls { .. }),
+            "{error}"
+        );
         assert_eq!(pool.snapshot().connections.len(), 0);
     }
     // One that hangs up when it is shown a ClientHello.
@@ -343,13 +363,19 @@ async fn a_plain_pool_that_meets_a_tls_port_keeps_nothing_of_it() {
     let mut lent = lent.expect("TCP connects");
     lent.write_all(b"PING\r\n").await.expect("a write");
     let refused = within(server.tls.accept(accepted)).await;
-    assert!(matches!(refused, Err(TlsError::NotTls { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TlsError::NotTls { .. })),
+        "{refused:?}"
+    );
     let mut alert = [0; 64];
     let read = within(lent.read(&mut alert)).await;
     if let Ok(length) = read
         && length > 0
     {
-        assert_eq!(alert[0], 0x15, "an alert, which no protocol takes for a reply");
+        assert_eq!(
+            alert[0], 0x15,
+            "an alert, which no protocol takes for a reply"
+        );
     }
     lent.discard();
     assert_eq!(pool.snapshot().idle, 0);

@@ -1,5 +1,5 @@
-//! Pooled raw connections to a real redis-server, which this starts and stops itself. Ignored by an ordinary run, since it needs that
-//! program: `.ci/redis` runs it, and fails where it is missing.
+//! Pooled raw connections to a real redis-server, which this starts and stops itself. Ignored by an
+//! ordinary run, since it needs that program: `.ci/redis` runs it, and fails where it is missing.
 
 use std::{
     io,
@@ -36,7 +36,8 @@ impl Redis {
     fn start() -> Redis {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("millpond-redis-{}-{number}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("millpond-redis-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("bound").port();
@@ -129,17 +130,20 @@ async fn command(stream: &mut Stream, words: &[&str]) -> io::Result<String> {
     }
 }
 
-/// 64 callers over 8 connections, each third of them cancelled somewhere: every reply is its own request's.
+/// 64 callers over 8 connections, each third of them cancelled somewhere: every reply is its own
+/// request's.
 async fn every_reply_is_its_own(pool: &Pool<StreamConnector>) {
     const REQUESTS: u64 = 20_000;
     let (right, cancelled) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let callers: Vec<_> = (0..64)
         .map(|caller| {
-            let (pool, right, cancelled) = (pool.clone(), Arc::clone(&right), Arc::clone(&cancelled));
+            let (pool, right, cancelled) =
+                (pool.clone(), Arc::clone(&right), Arc::clone(&cancelled));
             tokio::spawn(async move {
                 for number in (caller..REQUESTS).step_by(64) {
                     let token = format!("token {number}");
-                    let exchange = pool.with(async |stream| command(stream, &["ECHO", &token]).await);
+                    let exchange =
+                        pool.with(async |stream| command(stream, &["ECHO", &token]).await);
                     let limit = match number % 3 {
                         0 => Duration::from_micros(number % 900),
                         _ => PATIENCE,
@@ -158,7 +162,10 @@ async fn every_reply_is_its_own(pool: &Pool<StreamConnector>) {
     for caller in callers {
         caller.await.expect("no wrong reply");
     }
-    let (right, cancelled) = (right.load(Ordering::Relaxed), cancelled.load(Ordering::Relaxed));
+    let (right, cancelled) = (
+        right.load(Ordering::Relaxed),
+        cancelled.load(Ordering::Relaxed),
+    );
     assert_eq!(right + cancelled, REQUESTS);
     assert!(right > REQUESTS / 2, "{right} right, {cancelled} cancelled");
     assert!(
@@ -198,8 +205,13 @@ async fn a_connection_that_the_server_kills_while_idle_is_gone_without_callers()
     let idle = pool.with(async |stream| command(stream, &["CLIENT", "ID"]).await);
     let id = idle.await.expect("an answer");
     let other = redis.tcp();
-    let killed = other
-        .with(async |stream| command(stream, &["CLIENT", "KILL", "ID", id.trim_start_matches(':')]).await);
+    let killed = other.with(async |stream| {
+        command(
+            stream,
+            &["CLIENT", "KILL", "ID", id.trim_start_matches(':')],
+        )
+        .await
+    });
     assert_eq!(killed.await.expect("an answer"), ":1");
     let gone = timeout(PATIENCE, async {
         while pool.snapshot().totals.evicted(Eviction::PeerClosed) == 0 {
@@ -216,12 +228,18 @@ async fn a_connection_that_the_server_kills_while_idle_is_gone_without_callers()
 async fn callers_are_served_soon_after_the_server_listens_again() {
     let mut redis = Redis::start();
     let pool = redis.tcp();
-    let ping = async || pool.with(async |stream| command(stream, &["PING"]).await).await;
+    let ping = async || {
+        pool.with(async |stream| command(stream, &["PING"]).await)
+            .await
+    };
     assert_eq!(ping().await.expect("an answer"), "+PONG");
     redis.stop();
     let waiting = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.with(async |stream| command(stream, &["PING"]).await).await }
+        async move {
+            pool.with(async |stream| command(stream, &["PING"]).await)
+                .await
+        }
     });
     redis.restart();
     let listens = async {
@@ -234,9 +252,13 @@ async fn callers_are_served_soon_after_the_server_listens_again() {
         Instant::now()
     };
     let back = listens.await;
-    // The caller may have hit the connection that died; then it is told so at once, and the next is served.
+    // The caller may have hit the connection that died; then it is told so at once, and the next is
+    // served.
     if waiting.await.expect("no panic").is_err() {
         assert_eq!(ping().await.expect("an answer"), "+PONG");
     }
-    println!("served {:?} after the server listened again", back.elapsed());
+    println!(
+        "served {:?} after the server listened again",
+        back.elapsed()
+    );
 }

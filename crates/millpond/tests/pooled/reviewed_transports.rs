@@ -1,5 +1,6 @@
-//! What a reading of the transports by fresh eyes found wrong: each of these failed before it was mended. Names are looked up in a
-//! scripted service, connections are made over loopback, and time is tokio's paused clock.
+//! What a reading of the transports by fresh eyes found wrong: each of these failed before it was
+//! mended. Names are looked up in a scripted service, connections are made over loopback, and time
+//! is tokio's paused clock.
 
 use std::{
     collections::VecDeque,
@@ -19,8 +20,8 @@ use crate::common::{Hand, MS, SECOND};
 use millpond::{
     connectors::StreamConnector,
     net::{
-        Dialer, Endpoint, HostName, ListenError, ListenFailure, ListenOptions, Listener, Lookup, Resolve,
-        Sight, Stream,
+        Dialer, Endpoint, HostName, ListenError, ListenFailure, ListenOptions, Listener, Lookup,
+        Resolve, Sight, Stream,
     },
     pool::Connector,
 };
@@ -91,7 +92,8 @@ fn dead() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-/// An address from which no answer comes: its backlog is full. It stays so for as long as the sockets are kept.
+/// An address from which no answer comes: its backlog is full. It stays so for as long as the
+/// sockets are kept.
 #[cfg(target_os = "linux")]
 fn silent() -> (Vec<Socket>, SocketAddr) {
     let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -121,7 +123,9 @@ async fn a_name_that_is_never_to_be_refreshed_is_looked_up_once() {
         advance(60 * 60 * SECOND).await;
     }
     let a_month = Duration::from_secs(30 * 24 * 60 * 60);
-    timeout(a_month, dialer.moved()).await.expect_err("it stays");
+    timeout(a_month, dialer.moved())
+        .await
+        .expect_err("it stays");
     assert_eq!(service.asked(), 1);
 }
 
@@ -131,18 +135,26 @@ async fn a_name_that_is_to_be_refreshed_at_once_is_looked_up_ten_times_a_second(
     let service = Service::new([Ok(vec![address])]);
     let dialer = service.dialer().refresh(Duration::ZERO);
     dialer.dial().await.unwrap();
-    timeout(SECOND + MS, dialer.moved()).await.expect_err("it stays");
+    timeout(SECOND + MS, dialer.moved())
+        .await
+        .expect_err("it stays");
     assert!((5..=11).contains(&service.asked()), "{}", service.asked());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_first_lookup_that_fails_is_repeated_after_a_second() {
     let (_listener, address) = live().await;
-    let service = Service::new([Err("temporary failure in name resolution"), Ok(vec![address])]);
+    let service = Service::new([
+        Err("temporary failure in name resolution"),
+        Ok(vec![address]),
+    ]);
     let dialer = service.dialer();
     for _ in 0..3 {
         let error = millpond::Chain(&dialer.dial().await.unwrap_err()).to_string();
-        assert!(error.contains("temporary failure in name resolution"), "{error}");
+        assert!(
+            error.contains("temporary failure in name resolution"),
+            "{error}"
+        );
     }
     assert_eq!(service.asked(), 1, "the name service is spared");
     advance(SECOND).await;
@@ -180,7 +192,8 @@ async fn two_answers_of_the_same_moment_do_not_end_an_addresss_connections() {
     let service = Service::new([Ok(vec![address]), Ok(vec![dead()])]);
     let dialer = service.dialer();
     dialer.dial().await.unwrap();
-    // The name moves, and to where nothing listens yet: the next dial looks it up again after a second.
+    // The name moves, and to where nothing listens yet: the next dial looks it up again after a
+    // second.
     for (wait, asked) in [(30 * SECOND, 2), (SECOND, 3)] {
         advance(wait).await;
         dialer.dial().await.unwrap_err();
@@ -244,9 +257,10 @@ async fn what_a_pool_tells_of_a_dial_that_took_too_long_has_every_address() {
 async fn a_hooks_own_failure_is_no_refusal_by_the_endpoint() {
     let (_listener, address) = live().await;
     for kind in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
-        let connector = StreamConnector::new(Dialer::new(address.into())).prepare(SECOND, move |_| {
-            Box::pin(async move { Err(io::Error::from(kind).into()) })
-        });
+        let connector = StreamConnector::new(Dialer::new(address.into()))
+            .prepare(SECOND, move |_| {
+                Box::pin(async move { Err(io::Error::from(kind).into()) })
+            });
         let error = connector.connect().await.unwrap_err();
         assert!(!connector.refused(&error), "{error}");
     }
@@ -265,7 +279,10 @@ async fn an_empty_read_is_told_from_the_end() {
     assert_eq!(stream.look(), Sight::Quiet);
     peer.write_all(b"x").await.unwrap();
     let ready = future::poll_fn(|cx| stream.poll_read_ready(cx));
-    timeout(10 * SECOND, ready).await.expect("it arrives").unwrap();
+    timeout(10 * SECOND, ready)
+        .await
+        .expect("it arrives")
+        .unwrap();
     assert_eq!(empty(&mut stream), io::ErrorKind::InvalidInput);
     assert_eq!(stream.look(), Sight::Bytes);
 }
@@ -363,7 +380,8 @@ async fn a_tls_stream_is_closed_with_a_farewell_however_busy_its_task_has_been()
         let (client, peer) = within(handshake(&client, "localhost", &server)).await;
         let mut stream = Stream::from(tokio_rustls::TlsStream::from(client.unwrap()));
         let mut peer = peer.unwrap();
-        // What is unread as it closes would reset the connection: the session tickets come before this.
+        // What is unread as it closes would reset the connection: the session tickets come before
+        // this.
         within(peer.write_all(b"x")).await.unwrap();
         within(stream.read_exact(&mut [0])).await.unwrap();
         let closing = tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! Connections whose I/O goes through `&self`: a lent one that was touched in any way has an open exchange,
-//! and whoever borrows after a cancelled caller never reads that caller's reply.
+//! Connections whose I/O goes through `&self`: a lent one that was touched in any way has an open
+//! exchange, and whoever borrows after a cancelled caller never reads that caller's reply.
 
 use std::{
     future::{Future, pending},
@@ -69,13 +69,16 @@ impl Desk {
 
 impl Server {
     async fn over_udp() -> Server {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
         let socket = Arc::new(socket);
         let (desk, server) = Desk::open(socket.local_addr().expect("bound"));
         tokio::spawn(async move {
             let mut buffer = [0; 64];
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-                let (desk, socket, request) = (desk.clone(), Arc::clone(&socket), buffer[..length].to_vec());
+                let (desk, socket, request) =
+                    (desk.clone(), Arc::clone(&socket), buffer[..length].to_vec());
                 tokio::spawn(async move {
                     let reply = desk.reply(&request).await;
                     let _ = socket.send_to(reply.as_bytes(), from).await;
@@ -86,7 +89,9 @@ impl Server {
     }
 
     async fn over_tcp() -> Server {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
         let (desk, server) = Desk::open(listener.local_addr().expect("bound"));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -114,7 +119,9 @@ trait UsedThroughShared {
 
 impl UsedThroughShared for UdpSocket {
     async fn send(&self, request: &str) {
-        UdpSocket::send(self, request.as_bytes()).await.expect("sent");
+        UdpSocket::send(self, request.as_bytes())
+            .await
+            .expect("sent");
     }
     async fn receive(&self) -> String {
         let mut buffer = [0; 64];
@@ -126,7 +133,9 @@ impl UsedThroughShared for UdpSocket {
 impl UsedThroughShared for TcpStream {
     async fn send(&self, request: &str) {
         self.writable().await.expect("connected");
-        let written = self.try_write(request.as_bytes()).expect("room in its buffer");
+        let written = self
+            .try_write(request.as_bytes())
+            .expect("room in its buffer");
         assert_eq!(written, request.len());
     }
     async fn receive(&self) -> String {
@@ -142,8 +151,8 @@ impl UsedThroughShared for TcpStream {
     }
 }
 
-/// The first caller sends and is cancelled; the second borrows before the first one's reply arrives, and must
-/// read its own.
+/// The first caller sends and is cancelled; the second borrows before the first one's reply
+/// arrives, and must read its own.
 async fn a_cancelled_callers_reply_reaches_nobody<C, U>(
     connector: C,
     mut server: Server,
@@ -152,7 +161,10 @@ async fn a_cancelled_callers_reply_reaches_nobody<C, U>(
     C: Connector,
     U: UsedThroughShared,
 {
-    let pool = Pool::builder(connector).max_size(1).build().expect("a runtime");
+    let pool = Pool::builder(connector)
+        .max_size(1)
+        .build()
+        .expect("a runtime");
     let first = async {
         let lent = pool.acquire().await.expect("a connection");
         used(&lent).send("one").await;
@@ -202,13 +214,17 @@ async fn a_cancelled_callers_reply_reaches_nobody_over_a_tcp_stream() {
 async fn a_cancelled_callers_reply_reaches_nobody_over_a_stream_connectors_socket() {
     let server = Server::over_tcp().await;
     let connector = StreamConnector::to(&server.address.to_string()).expect("an endpoint");
-    a_cancelled_callers_reply_reaches_nobody(connector, server, |lent| lent.tcp().expect("TCP")).await;
+    a_cancelled_callers_reply_reaches_nobody(connector, server, |lent| lent.tcp().expect("TCP"))
+        .await;
 }
 
 /// A pool of strings that counts nothing and knows nothing.
 fn strings() -> Pool<impl Connector<Connection = String>> {
     let connector = connect_with(|| async { Ok::<_, io::Error>(String::from("a connection")) });
-    Pool::builder(connector).max_size(1).build().expect("a runtime")
+    Pool::builder(connector)
+        .max_size(1)
+        .build()
+        .expect("a runtime")
 }
 
 #[tokio::test]

@@ -27,7 +27,11 @@ pub(crate) async fn lend(
 
 /// The reasons for which connections were evicted, the latest last.
 pub(crate) fn evictions(pool: &Pool<StreamConnector>) -> Vec<Eviction> {
-    pool.snapshot().evictions.iter().map(|one| one.reason).collect()
+    pool.snapshot()
+        .evictions
+        .iter()
+        .map(|one| one.reason)
+        .collect()
 }
 
 /// Waits until the only connection has lain idle for more than two ticks: it is watched by then.

@@ -1,4 +1,5 @@
-//! How many bytes a server holds for its clients: what a crowd of them can't exceed, who gets through beside it, and that all of it is given back.
+//! How many bytes a server holds for its clients: what a crowd of them can't exceed, who gets
+//! through beside it, and that all of it is given back.
 
 use std::{future::pending, time::Duration};
 
@@ -87,7 +88,9 @@ async fn a_long_request_gets_its_room_once_those_who_do_not_read_have_been_close
     let wire = frame(&body);
     let mut reply = vec![0; wire.len()];
     let exchange = async { tokio::join!(write.write_all(&wire), read.read_exact(&mut reply)) };
-    let (written, received) = timeout(600 * SECOND, exchange).await.expect("its turn comes");
+    let (written, received) = timeout(600 * SECOND, exchange)
+        .await
+        .expect("its turn comes");
     written.expect("a request");
     received.expect("a reply");
     assert!(reply == wire);
@@ -162,7 +165,9 @@ async fn a_request_longer_than_the_limit_is_received_when_nothing_else_is_held()
     let mut reply = vec![0; wire.len()];
     let exchange = async { tokio::join!(write.write_all(&wire), read.read_exact(&mut reply)) };
     // The neighbour's time for a body has passed by then.
-    let (written, received) = timeout(200 * SECOND, exchange).await.expect("its turn comes");
+    let (written, received) = timeout(200 * SECOND, exchange)
+        .await
+        .expect("its turn comes");
     written.expect("a request");
     received.expect("a reply");
     assert_eq!(site.snapshot().totals.closed[&Closed::BodyTimeout], 1);

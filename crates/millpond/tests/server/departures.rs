@@ -1,4 +1,5 @@
-//! Clients that go away while their requests are handled, and while nothing is read from them: real sockets, for only a kernel resets.
+//! Clients that go away while their requests are handled, and while nothing is read from them: real
+//! sockets, for only a kernel resets.
 
 use std::{
     sync::{
@@ -87,7 +88,15 @@ async fn given_up(running: &Running, dropped: &mut mpsc::UnboundedReceiver<()>, 
         let told = timeout(60 * SECOND, dropped.recv()).await;
         told.expect("it is noticed").expect("a handler");
     }
-    until(|| running.snapshot().totals.closed.get(&Closed::Broken).copied()).await;
+    until(|| {
+        running
+            .snapshot()
+            .totals
+            .closed
+            .get(&Closed::Broken)
+            .copied()
+    })
+    .await;
     assert_eq!(running.snapshot().handled, 0);
 }
 
@@ -101,7 +110,11 @@ async fn a_reset_is_noticed_while_as_much_is_in_flight_as_may_be() {
         waiting.begin(max_in_flight).await;
         reset(client);
         given_up(&running, &mut dropped, max_in_flight).await;
-        assert_eq!(waiting.begun.load(SeqCst), max_in_flight, "no other was begun");
+        assert_eq!(
+            waiting.begun.load(SeqCst),
+            max_in_flight,
+            "no other was begun"
+        );
     }
 }
 
@@ -147,9 +160,15 @@ async fn a_half_close_is_no_departure_and_the_replies_arrive() {
         assert!(dropped.try_recv().is_err(), "nobody has gone");
         waiting.opened.close();
         for _ in 0..sent {
-            assert_eq!((tcp.reply().await, unix.reply().await), ("1".into(), "1".into()));
+            assert_eq!(
+                (tcp.reply().await, unix.reply().await),
+                ("1".into(), "1".into())
+            );
         }
-        assert_eq!((tcp.next_reply().await, unix.next_reply().await), (None, None));
+        assert_eq!(
+            (tcp.next_reply().await, unix.next_reply().await),
+            (None, None)
+        );
         for snapshot in [running.snapshot(), site.snapshot()] {
             assert_eq!(
                 snapshot.totals.closed.keys().collect::<Vec<_>>(),

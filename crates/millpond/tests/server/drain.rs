@@ -104,7 +104,10 @@ async fn a_second_drain_hurries_and_never_delays() {
     let since = Instant::now();
     let hurry = async {
         sleep(SECOND).await;
-        tokio::join!(site.running.drain(2 * SECOND), site.running.drain(100 * SECOND))
+        tokio::join!(
+            site.running.drain(2 * SECOND),
+            site.running.drain(100 * SECOND)
+        )
     };
     let (first, (second, third)) = tokio::join!(site.running.drain(15 * SECOND), hurry);
     assert_eq!([first.forced, second.forced, third.forced], [1; 3]);
@@ -124,7 +127,8 @@ async fn a_client_that_never_stops_sending_does_not_keep_a_drain_up() {
         use tokio::io::AsyncWriteExt;
         while write.write_all(&frame("1").repeat(100)).await.is_ok() {}
     });
-    let reading = tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
+    let reading =
+        tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
     until(|| (site.snapshot().totals.requests > 500).then_some(())).await;
     let since = Instant::now();
     let ended = site.running.drain(60 * SECOND).await;

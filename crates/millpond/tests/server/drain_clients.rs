@@ -1,5 +1,5 @@
-//! What clients are told while a server drains, over real sockets: no request is lost in silence, and no reply by a reset. What clients do
-//! to a drain.
+//! What clients are told while a server drains, over real sockets: no request is lost in silence,
+//! and no reply by a reset. What clients do to a drain.
 
 use std::{
     io::ErrorKind,
@@ -95,7 +95,8 @@ fn ask(client: &Arc<Client>, count: u64) -> Vec<Request> {
     (0..count).map(one).collect()
 }
 
-/// What became of requests: how many were answered, and how many were certainly not executed; all others are an error.
+/// What became of requests: how many were answered, and how many were certainly not executed; all
+/// others are an error.
 async fn outcomes(requests: Vec<Request>) -> (usize, usize) {
     let (mut answered, mut not_executed) = (0, 0);
     for request in requests {
@@ -150,8 +151,13 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
         let (answered, not_executed) = outcomes(requests).await;
         assert_eq!(answered + not_executed, 128);
         assert!((16..=32).contains(&answered), "{answered}");
-        assert_eq!(gate.begun(), 64 + answered, "what was executed was answered");
-        // A client whose thread stands still has taken some of them for in flight, and not written them.
+        assert_eq!(
+            gate.begun(),
+            64 + answered,
+            "what was executed was answered"
+        );
+        // A client whose thread stands still has taken some of them for in flight, and not written
+        // them.
         let refused = running.snapshot().totals.failures.draining;
         all_had_arrived += usize::from((answered, refused) == (32, 96));
     }
@@ -161,8 +167,9 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
     );
 }
 
-/// Where a server is restarted, its successor listens while it drains. Clients notice nothing: what was turned away is sent again, and so
-/// is what was never written, for which the budget of retries has been filled.
+/// Where a server is restarted, its successor listens while it drains. Clients notice nothing: what
+/// was turned away is sent again, and so is what was never written, for which the budget of retries
+/// has been filled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_draining_server_does_not_take_its_successor_answers() {
     let mut turned_away = 0;
@@ -306,7 +313,8 @@ fn is_refusal(reply: &[u8]) -> bool {
 async fn of_exclusive_requests_none_is_lost() {
     for max_in_flight in [16, 1].repeat(25) {
         let gate = Gate::closed();
-        let (running, port) = serve_tcp(Server::builder(gate.handler()).max_in_flight(max_in_flight)).await;
+        let (running, port) =
+            serve_tcp(Server::builder(gate.handler()).max_in_flight(max_in_flight)).await;
         let client = Client::to(&format!("tcp://127.0.0.1:{port}"))
             .expect("an endpoint")
             .pool(|pool| pool.max_size(8).outage_grace(SECOND / 10))
@@ -329,14 +337,20 @@ async fn a_client_that_has_closed_its_side_gets_all_replies_and_refusals_in_orde
         let gate = Gate::closed();
         let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
         let mut client = connect_tcp(port).await;
-        let requests: Vec<_> = (0..200).flat_map(|number| frame(number.to_string())).collect();
+        let requests: Vec<_> = (0..200)
+            .flat_map(|number| frame(number.to_string()))
+            .collect();
         client.write(requests).await;
         client.stream.shutdown().await.expect("a half-close");
         until(|| (running.snapshot().handled == 16).then_some(())).await;
         let ended = drain(&running, &gate).await;
         assert_eq!((ended.forced, ended.unanswered), (0, 0));
         let mut bytes = Vec::new();
-        client.stream.read_to_end(&mut bytes).await.expect("no reset");
+        client
+            .stream
+            .read_to_end(&mut bytes)
+            .await
+            .expect("no reset");
         let replies = replies(&bytes);
         assert_eq!(replies.len(), 200);
         for (number, reply) in replies.iter().enumerate() {
@@ -368,12 +382,17 @@ async fn bytes_that_cross_the_close_reset_nothing() {
             {
                 tokio::task::yield_now().await;
             }
-            // A server that had closed its socket would answer the first with a reset, and the next couldn't be written.
+            // A server that had closed its socket would answer the first with a reset, and the next
+            // couldn't be written.
             for _ in 0..3 {
                 client.write(frame("2").repeat(100)).await;
             }
             let mut bytes = Vec::new();
-            client.stream.read_to_end(&mut bytes).await.expect("no reset");
+            client
+                .stream
+                .read_to_end(&mut bytes)
+                .await
+                .expect("no reset");
             assert_eq!(replies(&bytes).len(), 100);
             drop(client);
         };
@@ -390,10 +409,12 @@ async fn whoever_has_the_last_reply_sees_the_end_as_well() {
     // With one in flight at most, the server doesn't read while it answers.
     for max_in_flight in [16, 1].repeat(50) {
         let gate = Gate::closed();
-        let (running, port) = serve_tcp(Server::builder(gate.handler()).max_in_flight(max_in_flight)).await;
+        let (running, port) =
+            serve_tcp(Server::builder(gate.handler()).max_in_flight(max_in_flight)).await;
         let client = tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
-            let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            let mut client =
+                std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
             client.write_all(&frame("1")).expect("a write");
             let mut reply = [0; 21];
             client.read_exact(&mut reply).expect("a reply");
@@ -409,21 +430,28 @@ async fn whoever_has_the_last_reply_sees_the_end_as_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_told_of_the_end_can_connect_no_more() {
-    // Else the kernel would reset the new connection, with the request that it brings, as the listener is closed.
+    // Else the kernel would reset the new connection, with the request that it brings, as the
+    // listener is closed.
     for _ in 0..100 {
         let gate = Gate::closed();
         let (running, port) = serve_tcp(Server::builder(gate.handler())).await;
         let client = tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
-            let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            let mut client =
+                std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
             client.write_all(&frame("1")).expect("a write");
-            client.read_to_end(&mut Vec::new()).expect("a reply, and the end");
+            client
+                .read_to_end(&mut Vec::new())
+                .expect("a reply, and the end");
             std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.kind())
         });
         until(|| (running.snapshot().handled == 1).then_some(())).await;
         drain(&running, &gate).await;
         let again = client.await.expect("no panic");
-        assert!(matches!(again, Err(ErrorKind::ConnectionRefused)), "{again:?}");
+        assert!(
+            matches!(again, Err(ErrorKind::ConnectionRefused)),
+            "{again:?}"
+        );
     }
 }
 
@@ -433,7 +461,8 @@ async fn who_is_in_the_backlog_is_served_and_not_reset() {
     let mut clients = Vec::new();
     // Nothing is awaited, so the server has no turn to accept them.
     for _ in 0..20 {
-        let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the kernel accepts");
+        let mut client =
+            std::net::TcpStream::connect(("127.0.0.1", port)).expect("the kernel accepts");
         std::io::Write::write_all(&mut client, &frame("1")).expect("the kernel takes it");
         client.set_nonblocking(true).expect("an option");
         clients.push(TcpStream::from_std(client).expect("a reactor"));
@@ -549,11 +578,21 @@ async fn a_flood_that_is_never_read_costs_a_drain_a_bounded_number_of_refusals()
 struct Mute(LengthJson);
 
 impl Framing for Mute {
-    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
         self.0.next(direction, bytes, scan)
     }
 
-    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         self.0.encode(direction, body, out)
     }
 }
@@ -561,7 +600,8 @@ impl Framing for Mute {
 #[tokio::test(start_paused = true)]
 async fn a_protocol_without_words_for_failures_closes_behind_the_last_reply_and_resets_nothing() {
     let gate = Gate::closed();
-    let site = serve_with(Server::builder(gate.handler()).framing(Mute(LengthJson::default()))).await;
+    let site =
+        serve_with(Server::builder(gate.handler()).framing(Mute(LengthJson::default()))).await;
     let mut client = site.connect().await;
     client.write(frame("1").repeat(100)).await;
     until(|| (site.snapshot().handled == 16).then_some(())).await;

@@ -1,4 +1,5 @@
-//! Requests and replies as clients see them: however the bytes are cut, whatever is in them, and whatever the handler does.
+//! Requests and replies as clients see them: however the bytes are cut, whatever is in them, and
+//! whatever the handler does.
 
 use std::{
     future::pending,
@@ -53,7 +54,10 @@ async fn the_reference_exchange_is_answered_byte_by_byte() {
         .write(r#"length:0000000000031"Tue, 03 Apr 2018 06:12:37 GMT""#)
         .await;
     let reply = client.reply().await;
-    assert_eq!(reply, r#""服务端的数据数据:\"Tue, 03 Apr 2018 06:12:37 GMT\"""#);
+    assert_eq!(
+        reply,
+        r#""服务端的数据数据:\"Tue, 03 Apr 2018 06:12:37 GMT\"""#
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,9 +169,14 @@ async fn a_handler_that_panics_or_takes_too_long_costs_its_request_alone() {
     .await;
     let mut client = site.connect().await;
     let told = client.ask("\"panic\"").await;
-    assert!(told.contains("-32603") && !told.contains("secret"), "{told}");
+    assert!(
+        told.contains("-32603") && !told.contains("secret"),
+        "{told}"
+    );
     let since = Instant::now();
-    client.write([frame("\"hang\""), frame("\"on\"")].concat()).await;
+    client
+        .write([frame("\"hang\""), frame("\"on\"")].concat())
+        .await;
     assert_eq!(client.code().await, -32002);
     assert_eq!(client.reply().await, "\"on\"");
     let waited = since.elapsed().as_secs_f64();
@@ -183,12 +192,20 @@ async fn a_request_knows_its_deadline() {
     impl Handler for Tells {
         async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
             sleep(Duration::from_secs(1)).await;
-            let left = request.remaining().expect("a deadline").as_secs().to_string();
-            assert_eq!((request.peer_addr(), &request.body()[..]), (None, &b"0"[..]));
+            let left = request
+                .remaining()
+                .expect("a deadline")
+                .as_secs()
+                .to_string();
+            assert_eq!(
+                (request.peer_addr(), &request.body()[..]),
+                (None, &b"0"[..])
+            );
             Ok(left.into())
         }
     }
-    let site = serve_with(Server::builder(Tells).handler_deadline(Some(Duration::from_secs(3)))).await;
+    let site =
+        serve_with(Server::builder(Tells).handler_deadline(Some(Duration::from_secs(3)))).await;
     assert_eq!(site.connect().await.ask("0").await, "2");
 }
 
@@ -273,7 +290,10 @@ async fn a_failure_of_any_kind_reaches_the_client_as_such() {
     }))
     .await;
     let told = site.connect().await.ask("1").await;
-    assert_eq!(told, r#"{"error":{"code":-32000,"message":"nobody there"}}"#);
+    assert_eq!(
+        told,
+        r#"{"error":{"code":-32000,"message":"nobody there"}}"#
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +312,9 @@ async fn where_not_even_an_error_reply_fits_the_connection_is_closed() {
     let builder = Server::builder(handler).framing(LengthJson::with_max_body(8));
     let site = serve_with(builder).await;
     let mut client = site.connect().await;
-    client.write([frame("1"), frame("x"), frame("2")].concat()).await;
+    client
+        .write([frame("1"), frame("x"), frame("2")].concat())
+        .await;
     assert_eq!(client.rest().await, frame("1"));
     drop(client);
     assert_eq!(site.closed().await, Closed::ToldFailure);
@@ -317,7 +339,11 @@ async fn a_frame_that_never_ends_is_told_from_a_clean_end() {
     let wire = [frame("5"), frame("50")].concat();
     client.write(&wire[..wire.len() - 1]).await;
     client.stream.shutdown().await.expect("a shutdown");
-    assert_eq!(client.reply().await, "5", "the whole frame before it is answered");
+    assert_eq!(
+        client.reply().await,
+        "5",
+        "the whole frame before it is answered"
+    );
     assert_eq!(client.next_reply().await, None);
     assert_eq!(site.closed().await, Closed::Truncated);
 }

@@ -1,6 +1,6 @@
-//! A server with framings that are not the crate's own: which deadline a frame falls under, what becomes of
-//! framings that are wrong, and that a connection's task without budget judges nobody by bytes that it was
-//! not allowed to look at.
+//! A server with framings that are not the crate's own: which deadline a frame falls under, what
+//! becomes of framings that are wrong, and that a connection's task without budget judges nobody by
+//! bytes that it was not allowed to look at.
 
 use std::{
     future::{Future, poll_fn},
@@ -90,7 +90,13 @@ impl Framing for Stubborn {
 /// A body has a second, and a second for each 1,000 bytes; a head has 10 s.
 async fn site(framing: impl Framing) -> Site {
     let builder = Server::builder(raw(async |body: Bytes| Ok(body)));
-    serve_with(builder.framing(framing).body_timeout(SECOND).least_rate(1_000)).await
+    serve_with(
+        builder
+            .framing(framing)
+            .body_timeout(SECOND)
+            .least_rate(1_000),
+    )
+    .await
 }
 
 fn encoded(framing: &impl Framing, length: usize) -> Vec<u8> {
@@ -118,7 +124,11 @@ async fn is_served_at_the_lowest_rate(framing: impl Framing) {
     let mut client = site.connect().await;
     drip(&mut client, &wire, 1_000).await;
     let mut reply = vec![0; wire.len()];
-    client.stream.read_exact(&mut reply).await.expect("its reply");
+    client
+        .stream
+        .read_exact(&mut reply)
+        .await
+        .expect("its reply");
     assert!(reply == wire);
 }
 
@@ -128,8 +138,8 @@ async fn a_long_body_that_comes_at_the_lowest_rate_is_served_whatever_frames_it(
     is_served_at_the_lowest_rate(Lines).await;
 }
 
-/// Writes the first part at once, the rest a byte a second. Says how the connection ended, and after how many
-/// seconds.
+/// Writes the first part at once, the rest a byte a second. Says how the connection ended, and
+/// after how many seconds.
 async fn dripped(framing: impl Framing, at_once: usize) -> (Closed, u64) {
     let wire = encoded(&framing, 10_000);
     let site = site(framing).await;
@@ -195,8 +205,8 @@ async fn a_framing_that_is_wrong_costs_the_connection_and_nothing_else() {
     }
 }
 
-/// Answers a body that is longer than a byte at once; another after so many seconds, with all of its task's
-/// budget used up.
+/// Answers a body that is longer than a byte at once; another after so many seconds, with all of
+/// its task's budget used up.
 fn exhausting(seconds: u64) -> impl Handler {
     raw(move |body: Bytes| async move {
         if body.len() == 1 {

@@ -1,4 +1,5 @@
-//! What a client can't do to the server and its neighbours: keep it waiting, keep it busy, fill its memory, take all places.
+//! What a client can't do to the server and its neighbours: keep it waiting, keep it busy, fill its
+//! memory, take all places.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -91,7 +92,11 @@ async fn a_connection_whose_request_is_being_handled_is_not_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_has_time_for_its_length() {
-    let builder = || Server::builder(echo()).body_timeout(SECOND).least_rate(1_000);
+    let builder = || {
+        Server::builder(echo())
+            .body_timeout(SECOND)
+            .least_rate(1_000)
+    };
     let body = format!("\"{}\"", "x".repeat(9_998));
     // At the lowest rate, in steps of a second: it ends in time.
     let site = serve_with(builder()).await;
@@ -113,7 +118,11 @@ async fn a_body_has_time_for_its_length() {
     }
     assert_eq!(site.closed().await, Closed::BodyTimeout);
     // A second, and what a frame of 10,020 bytes takes.
-    assert!(since.elapsed() < Duration::from_secs(13), "{:?}", since.elapsed());
+    assert!(
+        since.elapsed() < Duration::from_secs(13),
+        "{:?}",
+        since.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,11 +221,16 @@ async fn a_flood_of_tiny_frames_keeps_no_neighbour_waiting() {
         "{between} requests of the other were served first"
     );
     let mut replies = vec![0; wire.len()];
-    flood.stream.read_exact(&mut replies).await.expect("all replies");
+    flood
+        .stream
+        .read_exact(&mut replies)
+        .await
+        .expect("all replies");
     assert_eq!(replies, wire);
 }
 
-/// How many send or get what is long, and how long it is: all of it is in the socket before the server comes by.
+/// How many send or get what is long, and how long it is: all of it is in the socket before the
+/// server comes by.
 const LONG_ONES: usize = 16;
 const LONG: usize = 100_000;
 
@@ -320,8 +334,9 @@ async fn a_long_reply_behind_a_short_one_needs_a_long_turn_as_well() {
     assert!(before <= 2, "{before} long replies came first");
 }
 
-/// While a handler works others give their turns back, on another worker: a turn may come between the end of reading, which waits for it with a
-/// long request, and a long reply that wants it as well.
+/// While a handler works others give their turns back, on another worker: a turn may come between
+/// the end of reading, which waits for it with a long request, and a long reply that wants it as
+/// well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_that_comes_while_a_handler_works_loses_no_request() {
     let handler = raw(async |body: Bytes| {
@@ -344,7 +359,8 @@ async fn a_turn_that_comes_while_a_handler_works_loses_no_request() {
             }
             let (mut reader, mut writer) = client.stream.into_split();
             let mut replies = vec![0; expected.len()];
-            let both = async { tokio::join!(writer.write_all(&wire), reader.read_exact(&mut replies)) };
+            let both =
+                async { tokio::join!(writer.write_all(&wire), reader.read_exact(&mut replies)) };
             let (sent, read) = timeout(60 * SECOND, both).await.expect("in time");
             sent.expect("a write");
             read.expect("all replies");
@@ -439,7 +455,8 @@ async fn a_frame_that_is_too_long_is_told_as_such_after_the_replies_owed() {
     }
 }
 
-/// Ten times as much as is allowed, on the real clock and with the kernel's own buffers: a reset would take the reply from the client's hands.
+/// Ten times as much as is allowed, on the real clock and with the kernel's own buffers: a reset
+/// would take the reply from the client's hands.
 #[tokio::test]
 async fn a_client_that_is_still_sending_what_is_too_long_reads_that_it_is() {
     let wire = frame(vec![b'1'; 10 << 20]);
@@ -491,9 +508,15 @@ async fn an_http_client_is_told_what_this_port_speaks() {
         client.write("more").await;
         let mut told = String::new();
         // A read that fails is a reset: the words would be lost.
-        client.stream.read_to_string(&mut told).await.expect("no reset");
+        client
+            .stream
+            .read_to_string(&mut told)
+            .await
+            .expect("no reset");
         assert!(told.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{told}");
-        assert!(told.ends_with("This port speaks the length: protocol with JSON bodies, not HTTP.\n"));
+        assert!(
+            told.ends_with("This port speaks the length: protocol with JSON bodies, not HTTP.\n")
+        );
         drop(client);
         assert_eq!(closed(&running).await, Closed::Http);
     }
@@ -640,7 +663,8 @@ async fn one_address_takes_no_more_than_its_share() {
     assert_eq!(running.snapshot().totals.refused_per_address, 1);
 }
 
-/// Nagle's algorithm against delayed acknowledgements, on the real clock: about 40 ms for each exchange without help.
+/// Nagle's algorithm against delayed acknowledgements, on the real clock: about 40 ms for each
+/// exchange without help.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_client_that_writes_head_and_body_apart_waits_for_no_delayed_acknowledgement() {
@@ -671,5 +695,8 @@ async fn settings_out_of_their_range_are_named() {
         .max_in_flight(0)
         .serve(listener)
         .expect_err("refused");
-    assert_eq!(error.to_string(), "max_in_flight is 0, and must be at least 1");
+    assert_eq!(
+        error.to_string(),
+        "max_in_flight is 0, and must be at least 1"
+    );
 }

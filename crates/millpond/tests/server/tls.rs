@@ -1,4 +1,5 @@
-//! The server over TLS: the same exchanges, handshakes that aren't made, and records that the socket won't take.
+//! The server over TLS: the same exchanges, handshakes that aren't made, and records that the
+//! socket won't take.
 
 use std::time::Duration;
 
@@ -47,7 +48,11 @@ async fn connect(authority: &Authority, port: u16) -> Client<TlsStream<TcpStream
         .await
         .expect("a connection");
     let tls = authority.client().build().expect("settings");
-    Client::new(tls.connect(name("localhost"), stream).await.expect("a handshake"))
+    Client::new(
+        tls.connect(name("localhost"), stream)
+            .await
+            .expect("a handshake"),
+    )
 }
 
 #[tokio::test]
@@ -75,7 +80,11 @@ async fn a_client_that_reads_late_gets_the_last_record_too() {
 #[tokio::test]
 async fn a_truncated_session_is_no_clean_end() {
     let authority = Authority::new("ca");
-    let (running, port) = serve(&authority, Server::builder(raw(async |body: Bytes| Ok(body)))).await;
+    let (running, port) = serve(
+        &authority,
+        Server::builder(raw(async |body: Bytes| Ok(body))),
+    )
+    .await;
     let mut client = connect(&authority, port).await;
     client.ask("1").await;
     let (socket, _) = client.stream.into_inner();
@@ -86,8 +95,10 @@ async fn a_truncated_session_is_no_clean_end() {
 #[tokio::test]
 async fn handshakes_that_are_not_made_take_no_place_for_long() {
     let authority = Authority::new("ca");
-    let builder =
-        || Server::builder(raw(async |body: Bytes| Ok(body))).handshake_timeout(Duration::from_millis(200));
+    let builder = || {
+        Server::builder(raw(async |body: Bytes| Ok(body)))
+            .handshake_timeout(Duration::from_millis(200))
+    };
     // Silence.
     let (running, port) = serve(&authority, builder()).await;
     let since = Instant::now();
@@ -115,6 +126,9 @@ async fn handshakes_that_are_not_made_take_no_place_for_long() {
         (running.snapshot().open == 1).then_some(())
     }))
     .await;
-    assert_eq!(within(running.drain(Duration::from_secs(60))).await.forced, 0);
+    assert_eq!(
+        within(running.drain(Duration::from_secs(60))).await.forced,
+        0
+    );
     drop(silent);
 }

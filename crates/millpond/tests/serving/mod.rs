@@ -1,7 +1,8 @@
-//! What the tests of the server share: a server on a Unix socket or on loopback, and clients that speak byte by byte.
+//! What the tests of the server share: a server on a Unix socket or on loopback, and clients that
+//! speak byte by byte.
 //!
-//! On tokio's paused clock a Unix socket within one thread is as good as memory: what was written can be read at once, and time moves
-//! only when nobody has anything to do.
+//! On tokio's paused clock a Unix socket within one thread is as good as memory: what was written
+//! can be read at once, and time moves only when nobody has anything to do.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -122,7 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).await.expect("a write");
+        self.stream
+            .write_all(bytes.as_ref())
+            .await
+            .expect("a write");
         self.stream.flush().await.expect("a flush");
     }
 
@@ -150,7 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 assert_eq!(&first[..7], b"length:");
                 let mut digits = first[7..].to_vec();
                 digits.resize(13, 0);
-                self.stream.read_exact(&mut digits[2..]).await.expect("a header");
+                self.stream
+                    .read_exact(&mut digits[2..])
+                    .await
+                    .expect("a header");
                 let length = String::from_utf8(digits)
                     .expect("digits")
                     .parse()
@@ -173,7 +180,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn code(&mut self) -> i64 {
         let reply = self.reply().await;
         let error = millpond::framing::json::as_error_reply(reply.as_bytes());
-        error.unwrap_or_else(|| panic!("no error reply: {reply}")).code
+        error
+            .unwrap_or_else(|| panic!("no error reply: {reply}"))
+            .code
     }
 
     /// All that comes until the end, which a reset isn't.

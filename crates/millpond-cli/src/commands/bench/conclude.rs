@@ -1,4 +1,5 @@
-//! From what was measured to what is told: medians, shares, factors with their spread, and what casts doubt on them. Pure.
+//! From what was measured to what is told: medians, shares, factors with their spread, and what
+//! casts doubt on them. Pure.
 
 use std::{iter, time::Duration};
 
@@ -136,8 +137,8 @@ fn percentiles(histogram: &Histogram<u64>) -> Vec<Percentile> {
     points
 }
 
-/// From the shortest time to the longest. The edges are the same for everybody, each a quarter above the one before, so that bars of different
-/// modes can be laid beside each other.
+/// From the shortest time to the longest. The edges are the same for everybody, each a quarter
+/// above the one before, so that bars of different modes can be laid beside each other.
 fn bars(histogram: &Histogram<u64>) -> Vec<Bar> {
     if histogram.is_empty() {
         return Vec::new();
@@ -222,7 +223,10 @@ mod tests {
             let count = times.len() as u64;
             let bars = bars(&histogram(times.into_iter()));
             assert_eq!(bars.iter().map(|bar| bar.count).sum::<u64>(), count);
-            assert!(bars[0].count > 0 && bars[bars.len() - 1].count > 0, "{bars:?}");
+            assert!(
+                bars[0].count > 0 && bars[bars.len() - 1].count > 0,
+                "{bars:?}"
+            );
             assert!(bars.iter().all(|bar| bar.from_us < bar.to_us), "{bars:?}");
             assert!(
                 bars.windows(2).all(|pair| pair[0].to_us == pair[1].from_us),

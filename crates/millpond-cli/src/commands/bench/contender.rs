@@ -1,5 +1,6 @@
-//! The ways to get a connection that are compared: one of its own for each request, or one of a pool. A request goes out, its reply comes back
-//! and is looked at; how often, when, and how long it took is others' business.
+//! The ways to get a connection that are compared: one of its own for each request, or one of a
+//! pool. A request goes out, its reply comes back and is looked at; how often, when, and how long
+//! it took is others' business.
 
 use std::{
     error::Error,
@@ -111,7 +112,8 @@ impl Contender {
     /// Closes what is open.
     pub(super) async fn close(&self, within: Duration) {
         if let Way::Pooled(client) = &self.way {
-            // Nothing is lent any more, or it was cut short: what isn't closed in time the end of the program closes.
+            // Nothing is lent any more, or it was cut short: what isn't closed in time the end of
+            // the program closes.
             let _ = client.pool().close(within).await;
         }
     }
@@ -239,11 +241,17 @@ async fn exchange_over(stream: &mut Stream, wire: &Wire, body: &[u8]) -> Result<
 fn lost(error: io::Error) -> Miss {
     let refusal = TlsError::of_stream(&error, Side::Client).filter(TlsError::is_refusal);
     if let Some(refusal) = refusal {
-        return Miss::of_connecting(&refusal, format!("the server refused the connection: {refusal}"));
+        return Miss::of_connecting(
+            &refusal,
+            format!("the server refused the connection: {refusal}"),
+        );
     }
     Miss {
         kind: ErrorKind::Lost,
-        said: format!("the connection was lost before the reply came: {}", Chain(&error)),
+        said: format!(
+            "the connection was lost before the reply came: {}",
+            Chain(&error)
+        ),
     }
 }
 
@@ -270,7 +278,9 @@ async fn read_reply(stream: &mut (impl AsyncRead + Unpin), wire: &Wire) -> Resul
             .next(Direction::Reply, &received, &mut scan)
             .map_err(no_frame)?
         {
-            Step::Frame(extent) if matches!(wire, Wire::Raw(_)) && received.len() > extent.length() => {
+            Step::Frame(extent)
+                if matches!(wire, Wire::Raw(_)) && received.len() > extent.length() =>
+            {
                 return Err(Miss {
                     kind: ErrorKind::Protocol,
                     said: format!(
@@ -332,15 +342,22 @@ impl Miss {
     fn of_request(error: &RequestError) -> Miss {
         let said = Chain(error).to_string();
         match error {
-            RequestError::Acquire(AcquireError::Unavailable { .. }) => Miss::of_connecting(error, said),
-            RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => Miss {
-                kind: ErrorKind::TimedOut,
-                said,
-            },
+            RequestError::Acquire(AcquireError::Unavailable { .. }) => {
+                Miss::of_connecting(error, said)
+            }
+            RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
+                Miss {
+                    kind: ErrorKind::TimedOut,
+                    said,
+                }
+            }
             RequestError::Lost {
                 cause: Loss::Refused(refusal),
                 ..
-            } => Miss::of_connecting(error, format!("the server refused the connection: {refusal}")),
+            } => Miss::of_connecting(
+                error,
+                format!("the server refused the connection: {refusal}"),
+            ),
             RequestError::Lost { .. } => Miss {
                 kind: ErrorKind::Lost,
                 said,
@@ -380,7 +397,8 @@ impl Miss {
     }
 }
 
-/// The first contact: whether the server can be reached and answers as it should, before there is any load, and at which address.
+/// The first contact: whether the server can be reached and answers as it should, before there is
+/// any load, and at which address.
 pub(super) async fn first_contact(plan: &Plan) -> Result<Option<SocketAddr>, FirstContact> {
     let contact = async {
         let dialled = dialer(plan).dial().await;
@@ -413,8 +431,13 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_too_long_is_told_without_a_setting_that_bench_does_not_have() {
-        let wire = Wire::LengthJson(LengthJson::default().limit_named("a setting of whatever name"));
-        let step = wire.next(Direction::Reply, b"length:0000002000000", &mut Scan::default());
+        let wire =
+            Wire::LengthJson(LengthJson::default().limit_named("a setting of whatever name"));
+        let step = wire.next(
+            Direction::Reply,
+            b"length:0000002000000",
+            &mut Scan::default(),
+        );
         let error = step.expect_err("2,000,000 bytes are too many");
         for miss in [
             no_frame(error.clone()),

@@ -1,5 +1,6 @@
-//! One round of load on one contender: callers that send as soon as they have their reply (a closed loop), or when the time has come (an open
-//! one). Ends by itself: after its time, its number of requests, or when the machine's ports are nearly used up.
+//! One round of load on one contender: callers that send as soon as they have their reply (a closed
+//! loop), or when the time has come (an open one). Ends by itself: after its time, its number of
+//! requests, or when the machine's ports are nearly used up.
 
 use std::{
     panic::resume_unwind,
@@ -20,8 +21,9 @@ use super::{
 };
 use crate::{ports::Ports, stop::Stop};
 
-/// How long a caller rests when it couldn't connect: what fails at once would fail a million times otherwise. What the server had a part in
-/// costs time by itself, and whoever rested then would ask a server that fails less than one that doesn't.
+/// How long a caller rests when it couldn't connect: what fails at once would fail a million times
+/// otherwise. What the server had a part in costs time by itself, and whoever rested then would ask
+/// a server that fails less than one that doesn't.
 const AFTER_NO_CONNECTION: Duration = Duration::from_millis(10);
 
 /// How long callers may go on when the benchmark is stopped early.
@@ -89,7 +91,8 @@ pub(super) async fn run(
         () = all_ended => {}
         () = cut_short => callers.shutdown().await,
     }
-    // The last request of an open loop has an interval of its own, though nothing is sent at its end.
+    // The last request of an open loop has an interval of its own, though nothing is sent at its
+    // end.
     began.elapsed() + load.interval()
 }
 
@@ -245,6 +248,8 @@ async fn call(contender: Contender, source: Source, recorder: Arc<Recorder>) {
 fn not_sent() -> Miss {
     Miss {
         kind: ErrorKind::NotSent,
-        said: String::from("all callers were still waiting for replies when it should have been sent"),
+        said: String::from(
+            "all callers were still waiting for replies when it should have been sent",
+        ),
     }
 }

@@ -1,5 +1,6 @@
-//! `millpond bench`: what short, exclusive and pipelined connections cost against a server of the user's. Owns the command line and the order
-//! of things; what was found is in [`results`], and every form that it is shown in is made from there.
+//! `millpond bench`: what short, exclusive and pipelined connections cost against a server of the
+//! user's. Owns the command line and the order of things; what was found is in [`results`], and
+//! every form that it is shown in is made from there.
 
 mod conclude;
 mod contender;
@@ -110,7 +111,8 @@ pub(crate) struct Arguments {
         hide_possible_values = true
     )]
     framing: FramingName,
-    /// The request: JSON, or with raw any bytes (\r, \n, \t, \0, \xNN, \\) [default: a JSON string of 64 bytes]
+    /// The request: JSON, or with raw any bytes (\r, \n, \t, \0, \xNN, \\) [default: a JSON string
+    /// of 64 bytes]
     #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
     body: Option<String>,
     /// The request, as it is in this file
@@ -128,7 +130,8 @@ pub(crate) struct Arguments {
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
     deadline: Duration,
-    /// How many threads carry the callers [default: half of the cores, for the server and the kernel need some]
+    /// How many threads carry the callers [default: half of the cores, for the server and the
+    /// kernel need some]
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..=1_024))]
     threads: Option<u32>,
     /// Go on with short connections until no local port is left, and see what that looks like
@@ -207,8 +210,12 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     for (flag, file) in arguments.files() {
         writable(flag, file)?;
     }
-    let runtime = callers_runtime(plan.threads)
-        .map_err(|error| Complaint::of(Exit::Failure, &format!("no runtime could be started: {error}")))?;
+    let runtime = callers_runtime(plan.threads).map_err(|error| {
+        Complaint::of(
+            Exit::Failure,
+            &format!("no runtime could be started: {error}"),
+        )
+    })?;
     let stop = Stop::new();
     let drawing = match arguments.prints_document() {
         true => Drawing::Nothing,
@@ -268,10 +275,18 @@ fn complaint(error: FirstContact) -> Complaint {
 fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result<(), Complaint> {
     let not_drawn = |error: report::plots::NotDrawn| Complaint::of(Exit::Failure, &Chain(&error));
     if let Some(file) = &arguments.html {
-        write("--html", file, &report::html::html(results).map_err(not_drawn)?)?;
+        write(
+            "--html",
+            file,
+            &report::html::html(results).map_err(not_drawn)?,
+        )?;
     }
     if let Some(file) = &arguments.svg {
-        write("--svg", file, &report::plots::svg(results).map_err(not_drawn)?)?;
+        write(
+            "--svg",
+            file,
+            &report::plots::svg(results).map_err(not_drawn)?,
+        )?;
     }
     let document = if arguments.json {
         serde_json::to_string_pretty(results).expect("numbers and texts are JSON")
@@ -302,7 +317,9 @@ fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result
 fn writable(flag: &str, file: &Path) -> Result<(), Complaint> {
     let opened = fs::OpenOptions::new().append(true).create(true).open(file);
     let said = |error: io::Error| format!("{flag}: {} can't be written: {error}", file.display());
-    opened.map(drop).map_err(|error| Complaint::usage(said(error)))
+    opened
+        .map(drop)
+        .map_err(|error| Complaint::usage(said(error)))
 }
 
 fn write(flag: &str, file: &Path, text: &str) -> Result<(), Complaint> {

@@ -1,7 +1,9 @@
-//! Sends requests off at a constant rate, whatever becomes of them: an open loop. Each has a moment at which it is meant to be sent, and its
-//! latency counts from there, so that what a stalled server holds up counts in full ("coordinated omission", as Gil Tene calls its absence).
+//! Sends requests off at a constant rate, whatever becomes of them: an open loop. Each has a moment
+//! at which it is meant to be sent, and its latency counts from there, so that what a stalled
+//! server holds up counts in full ("coordinated omission", as Gil Tene calls its absence).
 //!
-//! A thread of its own keeps the time: the runtime's timer knows milliseconds only, and waits for tasks that are busy.
+//! A thread of its own keeps the time: the runtime's timer knows milliseconds only, and waits for
+//! tasks that are busy.
 
 use std::{
     sync::{
@@ -14,7 +16,8 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-/// It wakes up no more often than this: what is due in between is sent off together, and counts from when each was due.
+/// It wakes up no more often than this: what is due in between is sent off together, and counts
+/// from when each was due.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
 
 /// And no less often, so that it ends soon when it is told to.
@@ -77,7 +80,8 @@ impl Pacer {
         }
     }
 
-    /// When the next request is due: when it was meant to be sent, once that time has come. `None`: there are no more.
+    /// When the next request is due: when it was meant to be sent, once that time has come. `None`:
+    /// there are no more.
     pub(super) async fn next(&self) -> Option<Instant> {
         self.due.acquire().await.ok()?.forget();
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -26,7 +26,8 @@ use crate::{
 /// A JSON string of 64 bytes.
 const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
 
-/// The rates that can be asked for: of less there is nothing to measure, and no machine of today sends more.
+/// The rates that can be asked for: of less there is nothing to measure, and no machine of today
+/// sends more.
 const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
 
 /// What is to be done.
@@ -153,8 +154,9 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
     let (wire, body) = match (arguments.framing, ending) {
         (FramingName::LengthJson, None) => {
             let body = given.unwrap_or_else(|| BODY.into());
-            json::check(&body)
-                .map_err(|error| Complaint::usage(format!("the request isn't JSON: {}", Chain(&error))))?;
+            json::check(&body).map_err(|error| {
+                Complaint::usage(format!("the request isn't JSON: {}", Chain(&error)))
+            })?;
             let longest = LengthJson::DEFAULT_MAX_BODY.max(body.len());
             (Wire::LengthJson(LengthJson::with_max_body(longest)), body)
         }
@@ -181,7 +183,9 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
     let expected = match (arguments.framing, &arguments.expect) {
         (FramingName::LengthJson, Some(expected)) => {
             json::check(expected.as_bytes()).map_err(|error| {
-                Complaint::usage(format!("--expect isn't JSON, which replies must be: {error}"))
+                Complaint::usage(format!(
+                    "--expect isn't JSON, which replies must be: {error}"
+                ))
             })?;
             Some(expected.clone().into_bytes())
         }
@@ -211,7 +215,9 @@ fn ending(arguments: &Arguments) -> Result<Option<Ending>, Complaint> {
         return Ok(Some(Ending::After(length.get())));
     }
     match (&arguments.expect, arguments.framing) {
-        (Some(expected), FramingName::Raw) => Ok(Some(Ending::Exactly(some("--expect", expected)?))),
+        (Some(expected), FramingName::Raw) => {
+            Ok(Some(Ending::Exactly(some("--expect", expected)?)))
+        }
         _ => Ok(None),
     }
 }
@@ -221,7 +227,8 @@ fn bytes(flag: &str, text: &str) -> Result<Vec<u8>, Complaint> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Complaint> {
-    fs::read(file).map_err(|error| Complaint::usage(format!("--body-file {}: {error}", file.display())))
+    fs::read(file)
+        .map_err(|error| Complaint::usage(format!("--body-file {}: {error}", file.display())))
 }
 
 /// Short connections that are being closed overlap with the next ones.

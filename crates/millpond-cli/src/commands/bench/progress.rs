@@ -23,7 +23,11 @@ impl Title {
         connections: u64,
         width: usize,
     ) -> String {
-        let Title { round, rounds, mode } = self;
+        let Title {
+            round,
+            rounds,
+            mode,
+        } = self;
         let (seconds, mode) = (at.as_secs_f64(), mode.name());
         let (rate, connections) = (rate(replies_per_second), thousands(connections));
         match width < 74 {

@@ -1,5 +1,5 @@
-//! What a benchmark has found, as one struct: the JSON is its serialization, and every other form (text, CSV, Markdown, HTML, SVG) is made from
-//! it alone.
+//! What a benchmark has found, as one struct: the JSON is its serialization, and every other form
+//! (text, CSV, Markdown, HTML, SVG) is made from it alone.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ pub(super) struct Results {
     pub(super) body_bytes: usize,
     /// Whether it was said what each reply must be. If not, any counts as right that is no error.
     pub(super) expected: bool,
-    /// In an open loop: how many requests a second were to be sent. None: a closed loop, each caller sends when it has its reply.
+    /// In an open loop: how many requests a second were to be sent. None: a closed loop, each
+    /// caller sends when it has its reply.
     pub(super) rate: Option<f64>,
     /// Threads of this program that carry the callers.
     pub(super) threads: usize,
@@ -33,7 +34,8 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
+    /// The version of the JSON: fields are added without a new one, renamed or removed only with
+    /// one.
     pub(super) const VERSION: u32 = 1;
 }
 
@@ -72,9 +74,11 @@ pub(super) struct ModeResults {
     pub(super) error_examples: BTreeMap<ErrorKind, String>,
     /// Right replies by seconds, over all rounds.
     pub(super) throughput: f64,
-    /// From the intended start in an open loop, from the real one in a closed loop; of right replies.
+    /// From the intended start in an open loop, from the real one in a closed loop; of right
+    /// replies.
     pub(super) latency_us: Latency,
-    /// In an open loop: from when the request was really sent, which is all that a closed loop would see.
+    /// In an open loop: from when the request was really sent, which is all that a closed loop
+    /// would see.
     pub(super) service_us: Option<Latency>,
     /// Latency by share of the replies, for plots: the share grows from 0 towards 1.
     pub(super) percentiles: Vec<Percentile>,
@@ -84,8 +88,9 @@ pub(super) struct ModeResults {
     pub(super) connections_opened: u64,
     /// User and system time of this process, by requests that were sent.
     pub(super) client_cpu_us_per_request: Option<f64>,
-    /// Sockets towards the server that it left in TIME_WAIT, those of its warm-up included: of short connections the most that there were at the end of a
-    /// round (a kernel may take a port again before its minute is over). Null where the system doesn't tell.
+    /// Sockets towards the server that it left in TIME_WAIT, those of its warm-up included: of
+    /// short connections the most that there were at the end of a round (a kernel may take a
+    /// port again before its minute is over). Null where the system doesn't tell.
     pub(super) time_wait: Option<u32>,
     /// It ended before its time, since the machine's ports were nearly used up.
     pub(super) ports_nearly_used_up: bool,

@@ -1,5 +1,6 @@
-//! The order of things: first contact, warm-up, then the rounds of the modes, one mode after the other in each round, so that what changes on the
-//! machine meanwhile meets them all. Looks at each round while it lasts.
+//! The order of things: first contact, warm-up, then the rounds of the modes, one mode after the
+//! other in each round, so that what changes on the machine meanwhile meets them all. Looks at each
+//! round while it lasts.
 
 use std::{
     net::SocketAddr,
@@ -61,7 +62,8 @@ impl Measured {
     }
 }
 
-/// All rounds of all modes, as far as it isn't stopped. `server` is the server's address, if it has one.
+/// All rounds of all modes, as far as it isn't stopped. `server` is the server's address, if it has
+/// one.
 pub(super) async fn run(
     plan: &Plan,
     server: Option<SocketAddr>,
@@ -93,7 +95,8 @@ pub(super) async fn run(
         let first = number as usize % sides.len();
         let (later, earlier) = sides.split_at_mut(first);
         for (contender, measured) in earlier.iter_mut().chain(later) {
-            // Without ports there is nothing more to measure, and what little there would be says nothing.
+            // Without ports there is nothing more to measure, and what little there would be says
+            // nothing.
             if stop.is_stopped() || measured.ports_nearly_used_up {
                 continue;
             }
@@ -177,12 +180,17 @@ impl Stage<'_> {
             both(cpu_time(), cpu, Duration::saturating_sub),
             |sum, more| sum + more,
         );
-        let left = both(self.time_wait().await, time_wait_before, u32::saturating_sub);
+        let left = both(
+            self.time_wait().await,
+            time_wait_before,
+            u32::saturating_sub,
+        );
         measured.time_wait = both(
             measured.time_wait,
             left,
             match measured.mode {
-                // Some of them may have been taken again, and others be over: what there is at one moment is told.
+                // Some of them may have been taken again, and others be over: what there is at one
+                // moment is told.
                 Mode::Short => u32::max,
                 Mode::Exclusive | Mode::Pipelined => u32::saturating_add,
             },

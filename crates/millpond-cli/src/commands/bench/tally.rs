@@ -33,7 +33,8 @@ pub(super) struct Took {
     pub(super) service: Duration,
 }
 
-/// What became of requests. Each is counted in exactly one place, so that their sum is the number of requests.
+/// What became of requests. Each is counted in exactly one place, so that their sum is the number
+/// of requests.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     pub(super) replies_ok: u64,
@@ -108,11 +109,15 @@ impl Recorder {
 
     /// What was written; what a caller still has in its batch is missing.
     pub(super) fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
-/// A caller's own batch. Dropped, it hands over what it has, and a request that is still under way counts as one without a reply.
+/// A caller's own batch. Dropped, it hands over what it has, and a request that is still under way
+/// counts as one without a reply.
 #[derive(Debug)]
 pub(super) struct Batch<'r> {
     recorder: &'r Recorder,
@@ -146,12 +151,20 @@ impl<'r> Batch<'r> {
     /// So many requests ended like this.
     pub(super) fn missed(&mut self, times: u64, miss: Miss) {
         self.under_way = false;
-        let mut tally = self.recorder.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = self
+            .recorder
+            .tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         tally.missed(times, miss);
     }
 
     fn hand_over(&mut self) {
-        let mut tally = self.recorder.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = self
+            .recorder
+            .tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for took in self.replied.drain(..) {
             tally.replied(took);
         }

@@ -9,7 +9,8 @@ use nix::sys::{
 
 use crate::sockstat::SocketCounts;
 
-/// The time that processors have spent on this process, in its own code and in the kernel on its behalf.
+/// The time that processors have spent on this process, in its own code and in the kernel on its
+/// behalf.
 pub(super) fn cpu_time() -> Option<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let time = |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());

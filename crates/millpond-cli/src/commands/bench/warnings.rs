@@ -15,7 +15,8 @@ const NOISE: f64 = 0.15;
 /// Fewer rounds say nothing about noise.
 const ROUNDS: usize = 3;
 
-/// The percentage of its processors' time that this program has used, from which on it is itself what limits, and up to which it is not.
+/// The percentage of its processors' time that this program has used, from which on it is itself
+/// what limits, and up to which it is not.
 const BUSY: f64 = 90.0;
 const HARDLY_BUSY: f64 = 60.0;
 
@@ -64,7 +65,9 @@ fn ports_used_up(mode: &ModeResults, background: &Background) -> Option<Warning>
                 true => {
                     "That is what --exhaust is for; `millpond doctor` says how many connections a second this machine allows"
                 }
-                false => "Another program uses this machine's ports as well: `millpond doctor` shows which",
+                false => {
+                    "Another program uses this machine's ports as well: `millpond doctor` shows which"
+                }
             },
         );
     }
@@ -107,7 +110,10 @@ fn noisy(mode: &ModeResults) -> Option<Warning> {
     warning(
         "noisy",
         mode,
-        &format!("the rounds differ by {:.0} % of their median", spread * 100.0),
+        &format!(
+            "the rounds differ by {:.0} % of their median",
+            spread * 100.0
+        ),
         "Close other programs, measure for longer or in more rounds: --seconds or --requests, --rounds",
     )
 }
@@ -169,7 +175,11 @@ fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
         );
     }
     // A single caller waits by itself, and short connections for the kernel.
-    if percent <= HARDLY_BUSY && mode.mode != Mode::Short && background.callers > 1 && mode.replies_ok > 0 {
+    if percent <= HARDLY_BUSY
+        && mode.mode != Mode::Short
+        && background.callers > 1
+        && mode.replies_ok > 0
+    {
         return warning(
             "server_bound",
             mode,
@@ -268,7 +278,10 @@ mod tests {
             ..BACKGROUND
         };
         assert_eq!(codes(calm(Mode::Exclusive), paced(33_500.0)), [""; 0]);
-        assert_eq!(codes(calm(Mode::Exclusive), paced(40_000.0)), ["rate_missed"]);
+        assert_eq!(
+            codes(calm(Mode::Exclusive), paced(40_000.0)),
+            ["rate_missed"]
+        );
     }
 
     #[test]

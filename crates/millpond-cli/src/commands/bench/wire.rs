@@ -1,9 +1,13 @@
-//! What is spoken to the server: the `length:` protocol, or raw bytes, of which the command line says where a reply ends.
+//! What is spoken to the server: the `length:` protocol, or raw bytes, of which the command line
+//! says where a reply ends.
 
 use memchr::memmem::Finder;
-use millpond::framing::{Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told};
+use millpond::framing::{
+    Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told,
+};
 
-/// How far the end of a reply is looked for: 1 MiB, as long as a reply of the `length:` protocol may be.
+/// How far the end of a reply is looked for: 1 MiB, as long as a reply of the `length:` protocol
+/// may be.
 const MAX_REPLY: usize = 1 << 20;
 
 /// A framing that is chosen at run time.
@@ -98,7 +102,12 @@ fn unnamed(error: FrameError) -> FrameError {
 }
 
 impl Framing for Wire {
-    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
         match self {
             Wire::LengthJson(framing) => framing.next(direction, bytes, scan).map_err(unnamed),
             // A boundary with nothing behind it.
@@ -107,7 +116,12 @@ impl Framing for Wire {
         }
     }
 
-    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         match self {
             Wire::LengthJson(framing) => framing.encode(direction, body, out),
             Wire::Raw(_) => {
@@ -160,7 +174,8 @@ pub(super) fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
             [b'0', ..] => (0, 1),
             [b'\\', ..] => (b'\\', 1),
             [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let byte = u8::from_str_radix(&escape[1..3], 16).map_err(|error| error.to_string())?;
+                let byte =
+                    u8::from_str_radix(&escape[1..3], 16).map_err(|error| error.to_string())?;
                 (byte, 3)
             }
             _ => {
@@ -181,8 +196,8 @@ pub(super) fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    /// What is said of one byte more each time, with what was kept from the last time; the same is said
-    /// without.
+    /// What is said of one byte more each time, with what was kept from the last time; the same is
+    /// said without.
     fn steps(ending: &Ending, reply: &[u8]) -> Vec<String> {
         let wire = Wire::Raw(ending.clone());
         let mut scan = Scan::default();
@@ -259,13 +274,19 @@ mod tests {
 
     #[test]
     fn a_reply_of_a_length_is_whole_when_that_is_there() {
-        assert_eq!(steps(&Ending::After(2), b"abc"), ["1", "1", "whole 2", "whole 2"]);
+        assert_eq!(
+            steps(&Ending::After(2), b"abc"),
+            ["1", "1", "whole 2", "whole 2"]
+        );
     }
 
     #[test]
     fn bytes_are_read_with_their_escapes() {
         assert_eq!(parse_bytes(r"PING\r\n"), Ok(b"PING\r\n".to_vec()));
-        assert_eq!(parse_bytes(r"\x00\xff\0\t\\n"), Ok(b"\x00\xff\0\t\\n".to_vec()));
+        assert_eq!(
+            parse_bytes(r"\x00\xff\0\t\\n"),
+            Ok(b"\x00\xff\0\t\\n".to_vec())
+        );
         assert_eq!(parse_bytes("ä"), Ok("ä".into()));
         for bad in [r"\", r"a\q", r"\x1", r"\xg1", r"\xä1"] {
             assert!(

@@ -71,13 +71,17 @@ impl From<RequestError> for Failure {
                 origin: Origin::Server,
             },
             // How often it was dialled in vain says nothing here.
-            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => {
-                Failure::ours(Exit::Connect, FailureKind::Unavailable, cause.cause().to_string())
-            }
+            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => Failure::ours(
+                Exit::Connect,
+                FailureKind::Unavailable,
+                cause.cause().to_string(),
+            ),
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
                 Failure::ours(Exit::Timeout, FailureKind::TimedOut, message)
             }
-            RequestError::Acquire(_) => Failure::ours(Exit::Connect, FailureKind::Unavailable, message),
+            RequestError::Acquire(_) => {
+                Failure::ours(Exit::Connect, FailureKind::Unavailable, message)
+            }
             RequestError::Lost {
                 cause: Loss::Refused(refusal),
                 ..
@@ -107,7 +111,11 @@ pub(super) fn judge(plan: &Plan, reply: Bytes) -> Result<Bytes, Failure> {
             "the reply isn't JSON: {}; --raw prints it as it is",
             Chain(&error)
         );
-        return Err(Failure::ours(Exit::Protocol, FailureKind::Unavailable, message));
+        return Err(Failure::ours(
+            Exit::Protocol,
+            FailureKind::Unavailable,
+            message,
+        ));
     }
     Ok(reply)
 }

@@ -54,8 +54,9 @@ pub(crate) struct Arguments {
     to: String,
     /// The request, a JSON value; or - for one on each line of stdin, which are sent in parallel
     ///
-    /// With `-` there is one reply a line, in the order of the requests; a failure is {"error":{"code":…,"message":…}}, our own too: -32000 unavailable,
-    /// -32002 timed out, -32700 not JSON. Blank lines are skipped.
+    /// With `-` there is one reply a line, in the order of the requests; a failure is
+    /// {"error":{"code":…,"message":…}}, our own too: -32000 unavailable, -32002 timed out,
+    /// -32700 not JSON. Blank lines are skipped.
     #[arg(value_name = "JSON", allow_negative_numbers = true)]
     request: OsString,
     /// How long a request may take, connecting included
@@ -70,7 +71,8 @@ pub(crate) struct Arguments {
     /// Take a reply {"error":{"code":…,"message":…}} for a reply like any other, not for a failure
     #[arg(long)]
     accept_errors: bool,
-    /// Print one JSON document with the reply or the error, and what it took; with - each line is JSON in any case
+    /// Print one JSON document with the reply or the error, and what it took; with - each line is
+    /// JSON in any case
     #[arg(long)]
     json: bool,
     /// Say on stderr what each phase took; with -, how many requests there were
@@ -82,7 +84,8 @@ pub(crate) struct Arguments {
     /// With -: how many requests are read ahead of the reply that is printed next
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = count::<u32>(1..=100_000))]
     in_flight: u32,
-    /// With -: keep many requests in flight on each connection, for servers that answer in order and look for frames in what they read
+    /// With -: keep many requests in flight on each connection, for servers that answer in order
+    /// and look for frames in what they read
     #[arg(long)]
     pipelined: bool,
     /// The longest body, in either direction
@@ -195,7 +198,10 @@ fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint>
     json::check(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
         let (place, hint) = (place(&text, &error), hint(&text));
-        Complaint::usage(format!("the request isn't JSON: {}{place}{hint}", Chain(&error)))
+        Complaint::usage(format!(
+            "the request isn't JSON: {}{place}{hint}",
+            Chain(&error)
+        ))
     })
 }
 
@@ -219,7 +225,10 @@ fn place(text: &str, error: &JsonError) -> String {
 /// What people forget who are new to this: that the shell takes quotes away.
 fn hint(text: &str) -> String {
     let trimmed = text.trim();
-    if trimmed.starts_with(['{', '[']) && !trimmed.contains('"') && trimmed.contains(char::is_alphabetic) {
+    if trimmed.starts_with(['{', '['])
+        && !trimmed.contains('"')
+        && trimmed.contains(char::is_alphabetic)
+    {
         return String::from(
             "\nthe shell takes double quotes away: put the whole request into single ones, as in '{\"a\":1}'",
         );
@@ -281,7 +290,8 @@ impl Plan {
         replied.map_err(Failure::from)
     }
 
-    /// Why a server that closes what it has accepted does so, as far as it says. The pool has only seen that it did.
+    /// Why a server that closes what it has accepted does so, as far as it says. The pool has only
+    /// seen that it did.
     async fn refusal(&self) -> Option<&TlsError> {
         let asked = self.refusal.get_or_init(|| async {
             let mut dialled = self.dialer().dial().await.ok()?;

@@ -1,5 +1,6 @@
-//! A request per line of stdin, in parallel; a reply per line of stdout, in the order of the requests. However long the input is, no more than
-//! `in_flight` requests and their replies are held.
+//! A request per line of stdin, in parallel; a reply per line of stdout, in the order of the
+//! requests. However long the input is, no more than `in_flight` requests and their replies are
+//! held.
 
 use std::{
     io,
@@ -67,7 +68,12 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
     stop.raise_at_signals(&Handle::current());
     // Its length is bounded by the places of those that are in it.
     let (tell, told) = mpsc::unbounded_channel();
-    let reading = tokio::spawn(send_lines(Arc::clone(plan), client, settings.in_flight, tell));
+    let reading = tokio::spawn(send_lines(
+        Arc::clone(plan),
+        client,
+        settings.in_flight,
+        tell,
+    ));
     let sum = match print_replies(told, &stop, &reading.abort_handle()).await {
         Ok(sum) => sum,
         Err(error) => {
@@ -83,8 +89,15 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
     if stop.is_stopped() {
         return Ok(Exit::Interrupted);
     }
-    let read = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    read.map_err(|error| Complaint::of(Exit::Failure, &format!("stdin can't be read: {}", Chain(&error))))?;
+    let read = reading
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)));
+    read.map_err(|error| {
+        Complaint::of(
+            Exit::Failure,
+            &format!("stdin can't be read: {}", Chain(&error)),
+        )
+    })?;
     Ok(match sum.failures {
         0 => Exit::Ok,
         _ => Exit::Failure,
@@ -129,14 +142,17 @@ impl Sum {
     }
 }
 
-/// Sends what stdin says, until that ends: each line in a task of its own, so far as there are places.
+/// Sends what stdin says, until that ends: each line in a task of its own, so far as there are
+/// places.
 async fn send_lines(
     plan: Arc<Plan>,
     client: Client,
     in_flight: u32,
     tell: mpsc::UnboundedSender<UnderWay>,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(usize::try_from(in_flight).unwrap_or(usize::MAX)));
+    let places = Arc::new(Semaphore::new(
+        usize::try_from(in_flight).unwrap_or(usize::MAX),
+    ));
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), plan.max_frame);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -176,8 +192,9 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Fai
     failure::judge(plan, reply)
 }
 
-/// Prints the replies as they come, in the order of their requests. When it is stopped it ends the reading, prints all replies that have come,
-/// wherever their requests stood, and in place of the others says that they haven't.
+/// Prints the replies as they come, in the order of their requests. When it is stopped it ends the
+/// reading, prints all replies that have come, wherever their requests stood, and in place of the
+/// others says that they haven't.
 async fn print_replies(
     mut told: mpsc::UnboundedReceiver<UnderWay>,
     stop: &Stop,

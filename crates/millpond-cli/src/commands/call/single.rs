@@ -1,4 +1,5 @@
-//! One request and its reply. What was found is an [`Answer`]; the text and the JSON are made from it.
+//! One request and its reply. What was found is an [`Answer`]; the text and the JSON are made from
+//! it.
 
 use std::time::{Duration, Instant};
 

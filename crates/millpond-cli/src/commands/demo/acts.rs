@@ -1,5 +1,6 @@
-//! The acts under load: many callers over one pool while the server behaves badly; then good manners all round, over a pool and beside it
-//! with a connection per request. Each has a server and a client of its own, and what it saw is handed over whole.
+//! The acts under load: many callers over one pool while the server behaves badly; then good
+//! manners all round, over a pool and beside it with a connection per request. Each has a server
+//! and a client of its own, and what it saw is handed over whole.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -71,10 +72,15 @@ pub(super) struct Side {
 }
 
 /// Callers that cancel, a server that closes, and one restart of it in the middle.
-pub(super) async fn unkind(load: Load, screen: &mut Screen, stop: &Stop) -> Result<Unkindness, DemoError> {
+pub(super) async fn unkind(
+    load: Load,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Result<Unkindness, DemoError> {
     let Load { plan, .. } = load;
     let server = Embedded::start(move || {
-        limits(Server::builder(Unkind::new(plan.seed)), load).framing(Cutting(LengthJson::default()))
+        limits(Server::builder(Unkind::new(plan.seed)), load)
+            .framing(Cutting(LengthJson::default()))
     })
     .await?;
     let client = client(server.address(), load, "demo")?;
@@ -87,7 +93,10 @@ pub(super) async fn unkind(load: Load, screen: &mut Screen, stop: &Stop) -> Resu
             () = stop.stopped() => Restart::NotReached,
         }
     };
-    let (run, restart) = join!(pooled(&client, plan, Manners::Unkind, screen, stop), restart);
+    let (run, restart) = join!(
+        pooled(&client, plan, Manners::Unkind, screen, stop),
+        restart
+    );
     screen.keep();
     Ok(Unkindness {
         run,
@@ -136,12 +145,23 @@ pub(super) async fn short(load: Load, screen: &mut Screen, stop: &Stop) -> Resul
     })
 }
 
-async fn pooled(client: &Client, plan: Plan, manners: Manners, screen: &mut Screen, stop: &Stop) -> Run {
+async fn pooled(
+    client: &Client,
+    plan: Plan,
+    manners: Manners,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Run {
     let caller = |number, until| load::call(client.clone(), manners, number, plan.seed, until);
     let mut before = Rate::default();
     load::run(plan, screen.cadence(), caller, stop, |at, over| {
         let rate = before.since(at, over);
-        screen.counts(&counts::pooled(at, &client.snapshot(), rate, screen.width()));
+        screen.counts(&counts::pooled(
+            at,
+            &client.snapshot(),
+            rate,
+            screen.width(),
+        ));
     })
     .await
 }
@@ -158,7 +178,8 @@ fn client(server: SocketAddr, load: Load, name: &'static str) -> Result<Client, 
     Ok(builder.build()?)
 }
 
-/// The server's limits are for strangers: here all connections come from one address, and short ones overlap with those that are closing.
+/// The server's limits are for strangers: here all connections come from one address, and short
+/// ones overlap with those that are closing.
 fn limits<H: Handler>(builder: Builder<H>, load: Load) -> Builder<H> {
     let most = load.connections.max(load.plan.callers) as usize;
     builder

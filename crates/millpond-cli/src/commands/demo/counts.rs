@@ -6,7 +6,8 @@ use millpond::pool::{Eviction, Snapshot};
 
 use crate::numbers::thousands;
 
-/// The counts of a pool under load in one line, at most `width` columns wide as long as the numbers are those of a default run.
+/// The counts of a pool under load in one line, at most `width` columns wide as long as the numbers
+/// are those of a default run.
 pub(super) fn pooled(at: Duration, pool: &Snapshot, per_second: f64, width: usize) -> String {
     let evicted: u64 = Eviction::ALL
         .iter()
@@ -14,7 +15,8 @@ pub(super) fn pooled(at: Duration, pool: &Snapshot, per_second: f64, width: usiz
         .sum();
     let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
     let [idle, active, waiting, connecting] =
-        [pool.idle, pool.active, pool.waiting, pool.connecting].map(|count| thousands(count as u64));
+        [pool.idle, pool.active, pool.waiting, pool.connecting]
+            .map(|count| thousands(count as u64));
     let evicted = thousands(evicted);
     if width < 60 {
         return format!("{at:.1} s active {active} wait {waiting} {rate}/s");

@@ -1,5 +1,6 @@
-//! The server of an act, on a thread and a runtime of its own, so that it takes no time of the callers' runtime, nor they of its. Owns the
-//! thread; dropped, it closes the server and waits for it.
+//! The server of an act, on a thread and a runtime of its own, so that it takes no time of the
+//! callers' runtime, nor they of its. Owns the thread; dropped, it closes the server and waits for
+//! it.
 
 use std::{
     io,
@@ -53,7 +54,8 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    /// Serves at a port of 127.0.0.1 that the system chooses, by what `build` makes: once now, and once after a restart.
+    /// Serves at a port of 127.0.0.1 that the system chooses, by what `build` makes: once now, and
+    /// once after a restart.
     pub(super) async fn start<H, F>(
         build: impl Fn() -> Builder<H, F> + Send + 'static,
     ) -> Result<Embedded, ServerError>

@@ -1,5 +1,5 @@
-//! Many callers over one pool: each asks, checks what comes back, and asks again; the unkind ones drop some of their requests at random
-//! points. Knows nothing of what the server does to them.
+//! Many callers over one pool: each asks, checks what comes back, and asks again; the unkind ones
+//! drop some of their requests at random points. Knows nothing of what the server does to them.
 
 use std::{
     future::{Future, poll_fn},
@@ -32,7 +32,8 @@ use crate::stop::Stop;
 /// One request in so many is cancelled, by unkind callers.
 const CANCELLED: u32 = 50;
 
-/// After how many turns at most: at the first it waits for a connection or has just been sent, and later ones lie within the reply.
+/// After how many turns at most: at the first it waits for a connection or has just been sent, and
+/// later ones lie within the reply.
 const TURNS: std::ops::RangeInclusive<u32> = 1..=3;
 
 /// Or after how long at most.
@@ -68,8 +69,8 @@ pub(super) struct Run {
     pub(super) panicked: u64,
 }
 
-/// Runs `callers`, told apart by their numbers, until all have ended; meanwhile `look` is shown, at this cadence and once
-/// at least, how many requests are over.
+/// Runs `callers`, told apart by their numbers, until all have ended; meanwhile `look` is shown, at
+/// this cadence and once at least, how many requests are over.
 pub(super) async fn run<F>(
     plan: Plan,
     cadence: Duration,
@@ -137,8 +138,15 @@ impl Until {
 }
 
 /// One caller over the pool, until it is over.
-pub(super) async fn call(client: Client, manners: Manners, number: u32, seed: u64, until: Until) -> Tally {
-    let mut rng = fastrand::Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+pub(super) async fn call(
+    client: Client,
+    manners: Manners,
+    number: u32,
+    seed: u64,
+    until: Until,
+) -> Tally {
+    let mut rng =
+        fastrand::Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let mut questions = Questions::of(number);
     let mut tally = Tally::default();
     while !until.is_over() {
@@ -174,8 +182,9 @@ async fn ask(
         Repetition::Harmless => requests.idempotent(),
         Repetition::Harmful => requests,
     };
-    let failed =
-        |error: &RequestError| Outcome::Failed(Failing::of(error, repetition), Chain(error).to_string());
+    let failed = |error: &RequestError| {
+        Outcome::Failed(Failing::of(error, repetition), Chain(error).to_string())
+    };
     let body = question.body();
     let began = Instant::now();
     match patience.wait_for(requests.exchange(&body)).await {
@@ -192,7 +201,8 @@ async fn ask(
 #[derive(Clone, Copy, Debug)]
 enum Patience {
     Endless,
-    /// As the request has found nothing to do for the so-manieth time: no later than that, its reply on the way.
+    /// As the request has found nothing to do for the so-manieth time: no later than that, its
+    /// reply on the way.
     Turns(u32),
     /// After this time, whatever it is doing.
     Time(Duration),

@@ -1,5 +1,6 @@
-//! The main job, self-contained: the founding scene, a load with bad manners, and a comparison with a connection per request, against servers
-//! of its own on 127.0.0.1. This file says in which order; the acts know nothing of each other.
+//! The main job, self-contained: the founding scene, a load with bad manners, and a comparison with
+//! a connection per request, against servers of its own on 127.0.0.1. This file says in which
+//! order; the acts know nothing of each other.
 
 mod acts;
 mod counts;
@@ -67,7 +68,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Draw the same misfortunes again: who cancels when, which replies are cut [default: others each time]
+    /// Draw the same misfortunes again: who cancels when, which replies are cut [default: others
+    /// each time]
     #[arg(long, value_name = "NUMBER", value_parser = count::<u64>(0..=u64::MAX))]
     seed: Option<u64>,
 }
@@ -100,10 +102,11 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     if let Some(error) = too_few_descriptors(arguments) {
         return Err(Complaint::usage(error));
     }
-    let failed =
-        |what: &str, error: &dyn fmt::Display| Complaint::of(Exit::Failure, &format!("{what}{error}"));
-    let runtime =
-        callers_runtime().map_err(|error| failed("no runtime for the callers could be started: ", &error))?;
+    let failed = |what: &str, error: &dyn fmt::Display| {
+        Complaint::of(Exit::Failure, &format!("{what}{error}"))
+    };
+    let runtime = callers_runtime()
+        .map_err(|error| failed("no runtime for the callers could be started: ", &error))?;
     let stop = Stop::new();
     let drawing = match arguments.json {
         true => Drawing::Nothing,
@@ -164,7 +167,10 @@ async fn play(
     load.plan.length = comparison_length(load.plan.length);
     if !stop.is_stopped() {
         screen.line("");
-        screen.title("3. ", "All behave well: over a pool, then a socket per request");
+        screen.title(
+            "3. ",
+            "All behave well: over a pool, then a socket per request",
+        );
         summary.add_pooled(&acts::kind(load, screen, stop).await?);
     }
     if !stop.is_stopped() {
@@ -199,7 +205,8 @@ fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) -> io::Re
     screen.written()
 }
 
-/// Half of the machine for the callers: the server has a thread of its own, and the kernel moves the bytes between them.
+/// Half of the machine for the callers: the server has a thread of its own, and the kernel moves
+/// the bytes between them.
 fn callers_runtime() -> io::Result<Runtime> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     runtime::Builder::new_multi_thread()
@@ -208,9 +215,13 @@ fn callers_runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// Both ends of every socket are in this process, and of short connections some are being closed while the next are opened.
+/// Both ends of every socket are in this process, and of short connections some are being closed
+/// while the next are opened.
 fn too_few_descriptors(arguments: &Arguments) -> Option<String> {
-    let (connections, callers) = (u64::from(arguments.connections), u64::from(arguments.callers));
+    let (connections, callers) = (
+        u64::from(arguments.connections),
+        u64::from(arguments.callers),
+    );
     Shortage::of((2 * connections).max(3 * callers)).map(|shortage| {
         format!(
             "{} and {} need {} descriptors, since both ends of each socket are here, and {shortage}, or ask for fewer",

@@ -1,5 +1,5 @@
-//! What is asked and answered, and whether an answer is that of its question. Pure: a reply of another request must not pass, whatever
-//! brought it here.
+//! What is asked and answered, and whether an answer is that of its question. Pure: a reply of
+//! another request must not pass, whatever brought it here.
 
 use std::{
     borrow::Cow,
@@ -8,7 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What payloads are cut out of: letters of one to four bytes, and the protocol's own words, which are data within a body.
+/// What payloads are cut out of: letters of one to four bytes, and the protocol's own words, which
+/// are data within a body.
 const TEXT: &str = "A socket that was opened once serves many requests. HeartBeat length:0000000000009 {\"a\":\"a\"} \\ \" \
                     Wasser, víz, νερό, вода, 水, 💧; still water, running water, water held ready behind a sluice. HeartBeatHeartBeat \
                     A connection costs a round trip before its first byte, and a minute of its port after its last.";
@@ -47,7 +48,8 @@ impl Question<'_> {
         serde_json::to_vec(self).expect("numbers and texts are JSON")
     }
 
-    /// Judges what came back: the token, the hash of the payload and the payload itself must be its own.
+    /// Judges what came back: the token, the hash of the payload and the payload itself must be its
+    /// own.
     pub(super) fn check(&self, reply: &[u8]) -> Verdict {
         match serde_json::from_slice::<Answer<'_>>(reply) {
             Ok(answer)
@@ -119,7 +121,11 @@ mod tests {
     use super::*;
 
     fn two_questions() -> (Questions, Questions, fastrand::Rng) {
-        (Questions::of(1), Questions::of(2), fastrand::Rng::with_seed(1))
+        (
+            Questions::of(1),
+            Questions::of(2),
+            fastrand::Rng::with_seed(1),
+        )
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The summary in words, for people who see all this for the first time. Everything in it comes from the [`Summary`].
+//! The summary in words, for people who see all this for the first time. Everything in it comes
+//! from the [`Summary`].
 
 use super::summary::{Mode, Side, Summary};
 use crate::{
@@ -85,7 +86,10 @@ fn load(summary: &Summary, page: &mut Page) {
         .map(|(reason, &times)| format!("{} {}", thousands(times), reason.replace('_', " ")));
     page.item("evicted", &listed(evicted));
     if summary.restarts > 0 {
-        page.item("restart", "the server went away in the middle, and came back");
+        page.item(
+            "restart",
+            "the server went away in the middle, and came back",
+        );
     }
     let retries = summary.retries;
     page.item(
@@ -151,7 +155,10 @@ fn comparison(summary: &Summary, pooled: &Side, short: &Side, page: &mut Page) {
         ("replies a second", both(|side| rate(side.throughput))),
         ("half within", both(|side| span(side.latency_us.p50))),
         ("99 % within", both(|side| span(side.latency_us.p99))),
-        ("sockets opened", both(|side| thousands(side.connections_opened))),
+        (
+            "sockets opened",
+            both(|side| thousands(side.connections_opened)),
+        ),
         ("left in TIME_WAIT", both(time_wait)),
     ];
     for (name, (pooled, short)) in rows {
@@ -235,7 +242,8 @@ mod tests {
         ]);
         summary.connections_opened = 456_789;
         summary.requests_per_connection = 269.3;
-        summary.evicted = BTreeMap::from([("peer_closed", 200_000), ("unfinished_exchange", 256_789)]);
+        summary.evicted =
+            BTreeMap::from([("peer_closed", 200_000), ("unfinished_exchange", 256_789)]);
         summary.restarts = 1;
         summary.retries.turned_away = 123_456;
         summary.heartbeats = Heartbeats {
@@ -252,7 +260,10 @@ mod tests {
     fn every_line_fits_the_width_even_with_the_largest_numbers() {
         for width in [40, 57, 58, 60, 80] {
             for line in report(&summary(), width, Paint::Plain) {
-                assert!(line.chars().count() <= width, "too wide for {width}: {line}");
+                assert!(
+                    line.chars().count() <= width,
+                    "too wide for {width}: {line}"
+                );
             }
         }
     }
@@ -266,7 +277,11 @@ mod tests {
         assert!(text.contains("Stopped early"), "{text}");
         assert!(!text.contains("TIME_WAIT"), "{text}");
         let nothing = Summary::new(1, Mode::Exclusive, 64, 8);
-        assert_eq!(report(&nothing, 80, Paint::Plain).len(), 1, "a verdict alone");
+        assert_eq!(
+            report(&nothing, 80, Paint::Plain).len(),
+            1,
+            "a verdict alone"
+        );
     }
 
     #[test]

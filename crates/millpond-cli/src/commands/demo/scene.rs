@@ -1,5 +1,6 @@
-//! The scene that this project was founded on, line by line: two requests at once open two sockets, and two more a second later open none.
-//! Which socket carried what is told by the server, which sees the port that each request comes from.
+//! The scene that this project was founded on, line by line: two requests at once open two sockets,
+//! and two more a second later open none. Which socket carried what is told by the server, which
+//! sees the port that each request comes from.
 
 use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
@@ -75,7 +76,8 @@ fn failure(error: impl fmt::Display) -> Failure {
 
 /// Plays the scene. `None` if it was stopped.
 pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scene>, DemoError> {
-    let server = Embedded::start(|| Server::builder(Article).heartbeat_interval(HEARTBEATS)).await?;
+    let server =
+        Embedded::start(|| Server::builder(Article).heartbeat_interval(HEARTBEATS)).await?;
     let client = Client::builder(server.address().into())
         .heartbeat_interval(HEARTBEATS)
         .pool(|pool| pool.name("scene").max_size(2))
@@ -85,16 +87,24 @@ pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scen
         screen,
     };
     stage.say("two requests at once; no socket is open yet");
-    let Some(first_ports) = stage.exchange(&client, ["request 1", "request 2"], stop).await? else {
+    let Some(first_ports) = stage
+        .exchange(&client, ["request 1", "request 2"], stop)
+        .await?
+    else {
         return Ok(None);
     };
     let opened = client.snapshot().totals.opened;
-    stage.say(&format!("{opened} sockets are open, named by their local port"));
+    stage.say(&format!(
+        "{opened} sockets are open, named by their local port"
+    ));
     if stage.pause(&client, stop).await.is_none() {
         return Ok(None);
     }
     stage.say("two more requests, a second later");
-    let Some(later_ports) = stage.exchange(&client, ["request 3", "request 4"], stop).await? else {
+    let Some(later_ports) = stage
+        .exchange(&client, ["request 3", "request 4"], stop)
+        .await?
+    else {
         return Ok(None);
     };
     let opened = client.snapshot().totals.opened;
@@ -132,12 +142,16 @@ impl Stage<'_> {
         stop: &Stop,
     ) -> Result<Option<BTreeSet<u16>>, RequestError> {
         let [one, other] = texts.map(|text| client.request::<_, Reply>(text));
-        let Some((one, other)) = unless_stopped(stop, async { tokio::join!(one, other) }).await else {
+        let Some((one, other)) = unless_stopped(stop, async { tokio::join!(one, other) }).await
+        else {
             return Ok(None);
         };
         let mut ports = BTreeSet::new();
         for (text, reply) in texts.into_iter().zip([one?, other?]) {
-            self.say(&format!("socket {:5}: {text} -> {:?}", reply.port, reply.text));
+            self.say(&format!(
+                "socket {:5}: {text} -> {:?}",
+                reply.port, reply.text
+            ));
             ports.insert(reply.port);
         }
         Ok(Some(ports))

@@ -1,5 +1,6 @@
-//! What pooling is compared with: a connection for each request, opened before it and closed after it. Stops before it has used up the
-//! machine's ports towards its server, for other programs need some as well.
+//! What pooling is compared with: a connection for each request, opened before it and closed after
+//! it. Stops before it has used up the machine's ports towards its server, for other programs need
+//! some as well.
 
 use std::{io, net::SocketAddr};
 
@@ -19,7 +20,8 @@ use crate::ports::Ports;
 
 /// One caller with a connection for each request, until it is over or the ports are used up.
 pub(super) async fn call(ports: Ports, number: u32, seed: u64, until: Until) -> Tally {
-    let mut rng = fastrand::Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut rng =
+        fastrand::Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let mut questions = Questions::of(number);
     let mut tally = Tally::default();
     while !until.is_over() && ports.take().await {

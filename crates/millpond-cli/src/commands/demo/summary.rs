@@ -1,5 +1,5 @@
-//! What the demo has found, as one struct: the JSON is its serialization, and the text in `report.rs` is made from it alone. Judges also
-//! whether all was as it should be.
+//! What the demo has found, as one struct: the JSON is its serialization, and the text in
+//! `report.rs` is made from it alone. Judges also whether all was as it should be.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::numbers::{counted, rounded};
 
-/// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load with bad manners.
+/// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load
+/// with bad manners.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
     /// [`Summary::VERSION`].
@@ -98,7 +99,8 @@ pub(super) enum Mode {
 }
 
 impl Summary {
-    /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
+    /// The version of the JSON: fields are added without a new one, renamed or removed only with
+    /// one.
     pub(super) const VERSION: u32 = 1;
 
     pub(super) fn new(seed: u64, mode: Mode, callers: u32, max_connections: u32) -> Self {
@@ -153,7 +155,10 @@ impl Summary {
         self.errors = tally.failed.clone();
         self.latency_us = Latency::of(tally);
         self.connections_opened = load.pool.totals.opened;
-        self.requests_per_connection = rounded(tally.right as f64 / load.pool.totals.opened.max(1) as f64, 1);
+        self.requests_per_connection = rounded(
+            tally.right as f64 / load.pool.totals.opened.max(1) as f64,
+            1,
+        );
         self.evicted = Eviction::ALL
             .iter()
             .map(|&reason| (reason.name(), load.pool.totals.evicted(reason)))
@@ -164,9 +169,10 @@ impl Summary {
         match &load.restart {
             Restart::NotReached => {}
             Restart::Done => self.restarts += 1,
-            Restart::Failed(error) => self
-                .unexpected
-                .push(format!("the server could not be restarted: {}", Chain(error))),
+            Restart::Failed(error) => self.unexpected.push(format!(
+                "the server could not be restarted: {}",
+                Chain(error)
+            )),
         }
         self.judge(
             "under load",
@@ -177,7 +183,9 @@ impl Summary {
     }
 
     pub(super) fn add_pooled(&mut self, side: &acts::Side) {
-        self.judge("over the pool", &side.run.tally, side.run.panicked, |_| false);
+        self.judge("over the pool", &side.run.tally, side.run.panicked, |_| {
+            false
+        });
         let side = Side::of(side);
         self.throughput = Some(side.throughput);
         self.pooled_connections = Some(side);
@@ -277,7 +285,9 @@ mod tests {
 
     fn side(outcomes: &[Outcome]) -> acts::Side {
         let mut tally = Tally::default();
-        outcomes.iter().for_each(|outcome| tally.add(outcome.clone()));
+        outcomes
+            .iter()
+            .for_each(|outcome| tally.add(outcome.clone()));
         acts::Side {
             run: Run {
                 tally,
@@ -328,7 +338,9 @@ mod tests {
         summary.add_short(&side(&[refused]));
         assert_eq!(
             summary.unexpected,
-            ["1 request failed otherwise with a connection per request; the first: connection refused"]
+            [
+                "1 request failed otherwise with a connection per request; the first: connection refused"
+            ]
         );
         assert!(!Failing::TimedOut.is_part_of_the_load());
     }

@@ -1,4 +1,5 @@
-//! What became of requests: each ends in exactly one place here, so that their sum is the number of requests.
+//! What became of requests: each ends in exactly one place here, so that their sum is the number of
+//! requests.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -51,7 +52,9 @@ pub(super) enum Repetition {
 impl Failing {
     pub(super) fn of(error: &RequestError, repetition: Repetition) -> Failing {
         match error {
-            RequestError::Lost { .. } if repetition == Repetition::Harmless => Failing::LostIdempotent,
+            RequestError::Lost { .. } if repetition == Repetition::Harmless => {
+                Failing::LostIdempotent
+            }
             RequestError::Lost { .. } => Failing::LostNotIdempotent,
             RequestError::Acquire(AcquireError::Unavailable { .. }) => Failing::Connect,
             RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)) => {
@@ -137,7 +140,8 @@ impl Tally {
         let _ = self.latency.add(&other.latency);
     }
 
-    /// The latency in µs that this share of the right replies (0.5, 0.99) kept to; 0 if there was none.
+    /// The latency in µs that this share of the right replies (0.5, 0.99) kept to; 0 if there was
+    /// none.
     pub(super) fn latency_us(&self, share: f64) -> u64 {
         match self.latency.is_empty() {
             true => 0,
@@ -185,7 +189,10 @@ mod tests {
     fn latencies_of_every_length_are_kept_to_a_hundredth() {
         let mut tally = Tally::default();
         for after in [1, 1_000_000, 3_600_000_000] {
-            tally.add(Outcome::Replied(Verdict::Right, Duration::from_micros(after)));
+            tally.add(Outcome::Replied(
+                Verdict::Right,
+                Duration::from_micros(after),
+            ));
         }
         assert_eq!(tally.latency_us(0.01), 1);
         assert!((990_000..=1_010_000).contains(&tally.latency_us(0.5)));

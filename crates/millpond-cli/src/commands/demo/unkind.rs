@@ -1,5 +1,6 @@
-//! The server's bad manners: slow replies, and connections closed instead of a reply, in the middle of one, or right behind it. Decides by
-//! chance, and never answers wrongly: what is wrong after it is the client's doing.
+//! The server's bad manners: slow replies, and connections closed instead of a reply, in the middle
+//! of one, or right behind it. Decides by chance, and never answers wrongly: what is wrong after it
+//! is the client's doing.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -15,7 +16,8 @@ use super::question;
 /// One reply in so many comes late.
 const SLOW: u32 = 500;
 
-/// How late: longer than a good many replies take together, short enough that few are waited for at the end.
+/// How late: longer than a good many replies take together, short enough that few are waited for at
+/// the end.
 const LATE_MS: std::ops::RangeInclusive<u64> = 2..=30;
 
 /// One connection in so many requests is closed.
@@ -92,21 +94,34 @@ impl Handler for Unkind {
 }
 
 fn reply(body: &[u8]) -> Result<Bytes, Failure> {
-    question::answer(body).map(Bytes::from).map_err(|error| Failure {
-        kind: FailureKind::Refused,
-        message: error.to_string(),
-    })
+    question::answer(body)
+        .map(Bytes::from)
+        .map_err(|error| Failure {
+            kind: FailureKind::Refused,
+            message: error.to_string(),
+        })
 }
 
-/// The `length:` protocol, but for failures that [`Unkind`] has made up: they are told by closing, behind as much of the reply as is due.
+/// The `length:` protocol, but for failures that [`Unkind`] has made up: they are told by closing,
+/// behind as much of the reply as is due.
 pub(super) struct Cutting(pub(super) LengthJson);
 
 impl Framing for Cutting {
-    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
         self.0.next(direction, bytes, scan)
     }
 
-    fn encode(&self, direction: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         self.0.encode(direction, body, out)
     }
 

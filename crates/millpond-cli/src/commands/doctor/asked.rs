@@ -38,7 +38,10 @@ pub(super) const IDLE: &str = "idle";
 /// The checks of a destination and of a process.
 const OTHERS: [Listed; 12] = [
     destination("resolve", "the addresses of a destination's name"),
-    destination("connect", "each address of it, and how long its handshake takes"),
+    destination(
+        "connect",
+        "each address of it, and how long its handshake takes",
+    ),
     of_linux(destination(
         "path",
         "segment size, round-trip time and losses on the way to it",
@@ -63,7 +66,10 @@ const OTHERS: [Listed; 12] = [
         "process-time-wait",
         "whether it opens a connection for each request",
     ),
-    process("process-listeners", "whether it accepts as fast as clients come"),
+    process(
+        "process-listeners",
+        "whether it accepts as fast as clients come",
+    ),
 ];
 
 const fn destination(name: &'static str, about: &'static str) -> Listed {
@@ -107,13 +113,16 @@ pub(super) fn listed() -> impl Iterator<Item = Listed> {
 pub(super) struct Asked<'n>(pub(super) &'n [String]);
 
 impl Asked<'_> {
-    /// Whether a finding is wanted of what was looked at: names choose within their group, and leave alone what a flag asks for.
+    /// Whether a finding is wanted of what was looked at: names choose within their group, and
+    /// leave alone what a flag asks for.
     pub(super) fn wants(self, name: &str) -> bool {
         // It is made only if its own flag asks for it.
         if name == IDLE {
             return true;
         }
-        let group = listed().find(|check| check.name == name).map(|check| check.group);
+        let group = listed()
+            .find(|check| check.name == name)
+            .map(|check| check.group);
         let chosen = |group| self.of(group).any(|asked| asked == name);
         match group {
             Some(Group::Machine) => self.0.is_empty() || chosen(Group::Machine),
@@ -150,7 +159,9 @@ impl Asked<'_> {
     /// The names of this group's checks.
     pub(super) fn of(self, group: Group) -> impl Iterator<Item = &'static str> {
         listed()
-            .filter(move |check| check.group == group && self.0.iter().any(|name| name == check.name))
+            .filter(move |check| {
+                check.group == group && self.0.iter().any(|name| name == check.name)
+            })
             .map(|check| check.name)
     }
 }

@@ -1,5 +1,6 @@
-//! The limits of the control groups that this process is in, version 1 or 2: its own group's and those of all groups above, as far as they can be
-//! seen from here. Finds out where they are mounted; decides nothing.
+//! The limits of the control groups that this process is in, version 1 or 2: its own group's and
+//! those of all groups above, as far as they can be seen from here. Finds out where they are
+//! mounted; decides nothing.
 
 use super::files::{Files, Reading, number, read};
 
@@ -87,7 +88,9 @@ fn fullest(files: &dyn Files, resource: &Resource) -> Reading<Option<GroupLimit>
         }
     }
     let share = |limit: &GroupLimit| limit.used as f64 / limit.limit.max(1) as f64;
-    Ok(limits.into_iter().max_by(|a, b| share(a).total_cmp(&share(b))))
+    Ok(limits
+        .into_iter()
+        .max_by(|a, b| share(a).total_cmp(&share(b))))
 }
 
 /// `None` where there is no limit; the uppermost group has none, and not even the files.
@@ -131,21 +134,32 @@ fn limit_of(
 /// `name 12`, one of many lines.
 fn statistic(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(found, _)| *found == name)?.1.trim().parse().ok()
+    lines
+        .find(|(found, _)| *found == name)?
+        .1
+        .trim()
+        .parse()
+        .ok()
 }
 
-/// Where the group is that has this controller: of version 1 where that is mounted, else of version 2.
+/// Where the group is that has this controller: of version 1 where that is mounted, else of version
+/// 2.
 fn find(membership: &str, mounts: &str, controller: &str) -> Option<Group> {
     // `4:memory:/path`, for version 2 `0::/path`.
     let path_of = |wanted: &str| {
         membership.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
             let (controllers, path) = (parts.next()?, parts.next()?);
-            controllers.split(',').any(|each| each == wanted).then_some(path)
+            controllers
+                .split(',')
+                .any(|each| each == wanted)
+                .then_some(path)
         })
     };
     let first = path_of(controller).and_then(|path| {
-        let mount = mounts.lines().find_map(|line| Mount::parse(line, controller))?;
+        let mount = mounts
+            .lines()
+            .find_map(|line| Mount::parse(line, controller))?;
         Some(mount.group(path, Version::One))
     });
     first.or_else(|| {
@@ -162,7 +176,8 @@ struct Mount<'t> {
 }
 
 impl<'t> Mount<'t> {
-    /// `36 31 0:33 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory`, if it is of this controller; without one, of version 2.
+    /// `36 31 0:33 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory`, if it is of this
+    /// controller; without one, of version 2.
     fn parse(line: &'t str, controller: &str) -> Option<Mount<'t>> {
         let (before, behind) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(3);
@@ -179,7 +194,8 @@ impl<'t> Mount<'t> {
         is_it.then_some(mount)
     }
 
-    /// The group of this path. In a container the path may be the machine's, of which only the mounted part is here.
+    /// The group of this path. In a container the path may be the machine's, of which only the
+    /// mounted part is here.
     fn group(&self, path: &str, version: Version) -> Group {
         let below = match self.root {
             "/" => Some(path),
@@ -237,7 +253,10 @@ mod tests {
         let groups = limits(&files);
         assert_eq!(groups.tasks, found("/sys/fs/cgroup/user.slice", 100, 60));
         // No statistics, nothing to spare: half full, against two fifths.
-        assert_eq!(groups.memory, found("/sys/fs/cgroup/user.slice", 10_000, 5_000));
+        assert_eq!(
+            groups.memory,
+            found("/sys/fs/cgroup/user.slice", 10_000, 5_000)
+        );
     }
 
     #[test]
@@ -248,15 +267,24 @@ mod tests {
                 "8:pids:/\n4:cpu,memory:/docker/abc/worker\n0::/\n",
             )
             .with("/proc/self/mountinfo", MOUNTS_V1)
-            .with("/sys/fs/cgroup/memory/worker/memory.limit_in_bytes", "1000\n")
-            .with("/sys/fs/cgroup/memory/worker/memory.usage_in_bytes", "900\n")
+            .with(
+                "/sys/fs/cgroup/memory/worker/memory.limit_in_bytes",
+                "1000\n",
+            )
+            .with(
+                "/sys/fs/cgroup/memory/worker/memory.usage_in_bytes",
+                "900\n",
+            )
             .with(
                 "/sys/fs/cgroup/memory/worker/memory.stat",
                 "inactive_file 1\ntotal_inactive_file 300\n",
             )
             .with("/sys/fs/cgroup/pids/pids.max", "9223372036854771712\n");
         let groups = limits(&files);
-        assert_eq!(groups.memory, found("/sys/fs/cgroup/memory/worker", 1_000, 600));
+        assert_eq!(
+            groups.memory,
+            found("/sys/fs/cgroup/memory/worker", 1_000, 600)
+        );
         assert_eq!(groups.tasks, Ok(None));
     }
 

@@ -1,4 +1,5 @@
-//! The events that the kernel has counted since its network (the machine's, or the container's own) began. Pure: texts to values.
+//! The events that the kernel has counted since its network (the machine's, or the container's own)
+//! began. Pure: texts to values.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,8 @@ use std::collections::HashMap;
 pub(super) struct Counters(HashMap<String, u64>);
 
 impl Counters {
-    /// Of `/proc/net/netstat` and `/proc/net/snmp`: for each group a line of names and a line of counts, of which only this group's are kept.
+    /// Of `/proc/net/netstat` and `/proc/net/snmp`: for each group a line of names and a line of
+    /// counts, of which only this group's are kept.
     pub(super) fn parse(group: &str, text: &str) -> Option<Counters> {
         let mut lines = text.lines().filter_map(|line| {
             let (name, rest) = line.split_once(':')?;

@@ -1,5 +1,6 @@
-//! A destination, looked at from here: its name, each of its addresses, the path, the TLS handshake, the ports that are left towards it. The
-//! facts are gathered by `facts` and `handshake`, and judged by `judge` and `certificate`.
+//! A destination, looked at from here: its name, each of its addresses, the path, the TLS
+//! handshake, the ports that are left towards it. The facts are gathered by `facts` and
+//! `handshake`, and judged by `judge` and `certificate`.
 
 mod facts;
 mod handshake;
@@ -34,13 +35,15 @@ const LIMITS: PhaseLimits = PhaseLimits {
 pub(super) struct DestinationFlags {
     /// Look at a destination as well: host:port, tcp://host:port, tls://host:port or unix:///path
     ///
-    /// Its name is looked up, each address tried, the path measured, the TLS handshake done twice, and the local ports towards it counted. Nothing is
-    /// sent but that.
+    /// Its name is looked up, each address tried, the path measured, the TLS handshake done twice,
+    /// and the local ports towards it counted. Nothing is sent but that.
     #[arg(long, value_name = "ENDPOINT")]
     to: Option<String>,
-    /// Wait for up to TIME (2m if none is given) for the destination to close a connection on which nothing is sent
+    /// Wait for up to TIME (2m if none is given) for the destination to close a connection on
+    /// which nothing is sent
     ///
-    /// It tells what idle time a pool may have. Ctrl-C ends it early, with what was found until then.
+    /// It tells what idle time a pool may have. Ctrl-C ends it early, with what was found until
+    /// then.
     #[arg(
         long,
         value_name = "TIME",
@@ -98,11 +101,14 @@ impl Destination {
     }
 }
 
-/// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it answers otherwise. A check that was asked for by its
-/// name and can't be made here says so.
+/// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it
+/// answers otherwise. A check that was asked for by its name and can't be made here says so.
 pub(super) async fn check(destination: &Destination, asked: Asked<'_>) -> Vec<Finding> {
     let mut findings = judge::all(&Facts::gather(destination).await);
-    for check in asked.of(Group::Destination).filter(|check| *check != asked::IDLE) {
+    for check in asked
+        .of(Group::Destination)
+        .filter(|check| *check != asked::IDLE)
+    {
         if findings.iter().all(|finding| finding.check != check) {
             findings.push(judge::absent(check, destination));
         }
@@ -110,7 +116,8 @@ pub(super) async fn check(destination: &Destination, asked: Asked<'_>) -> Vec<Fi
     findings
 }
 
-/// That the destination can't be reached is told whatever was asked for: nothing else of it can be found out then.
+/// That the destination can't be reached is told whatever was asked for: nothing else of it can be
+/// found out then.
 pub(super) fn is_unreached(finding: &Finding) -> bool {
     finding.mark == Mark::Bad && ["resolve", "connect"].contains(&finding.check)
 }

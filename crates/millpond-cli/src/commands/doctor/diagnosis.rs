@@ -1,4 +1,5 @@
-//! What all checks have found together: the struct that the JSON is, and that the text is made from.
+//! What all checks have found together: the struct that the JSON is, and that the text is made
+//! from.
 
 use serde::Serialize;
 
@@ -23,7 +24,8 @@ pub(super) struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
+    /// The version of the JSON: fields are added without a new one, renamed or removed only with
+    /// one.
     const VERSION: u32 = 1;
 
     pub(super) fn of(findings: Vec<Finding>) -> Diagnosis {
@@ -82,7 +84,10 @@ mod tests {
     #[test]
     fn the_worst_decides_and_what_is_not_known_does_not() {
         use Mark::{Bad, Good, Unknown, Warning};
-        assert_eq!(verdict(&[Good, Warning, Bad, Unknown]), (Bad, Exit::Failure));
+        assert_eq!(
+            verdict(&[Good, Warning, Bad, Unknown]),
+            (Bad, Exit::Failure)
+        );
         assert_eq!(verdict(&[Good, Warning, Unknown]), (Warning, Exit::Ok));
         assert_eq!(verdict(&[Good, Unknown]), (Good, Exit::Ok));
         assert_eq!(verdict(&[Unknown]), (Unknown, Exit::Ok));

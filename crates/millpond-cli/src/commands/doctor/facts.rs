@@ -1,5 +1,6 @@
-//! What the checks go by: everything that is read of the machine, gathered once, each with the reason if it isn't known. Gathering is the only part
-//! of the checks that touches the machine; a test gathers from texts instead.
+//! What the checks go by: everything that is read of the machine, gathered once, each with the
+//! reason if it isn't known. Gathering is the only part of the checks that touches the machine; a
+//! test gathers from texts instead.
 
 use millpond::kernel::{DescriptorLimits, SystemFiles};
 
@@ -71,7 +72,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Reads everything. The counters are read again after `pause` if any of those that are `watched` has ever counted.
+    /// Reads everything. The counters are read again after `pause` if any of those that are
+    /// `watched` has ever counted.
     pub(super) fn gather(
         files: &dyn Files,
         descriptors: Reading<Descriptors>,
@@ -79,7 +81,11 @@ impl Facts {
         pause: impl FnOnce(),
     ) -> Facts {
         let ipv4 = |name: &str| number(files, &format!("/proc/sys/net/ipv4/{name}"));
-        let port_range = files::read(files, "/proc/sys/net/ipv4/ip_local_port_range", PortRange::parse);
+        let port_range = files::read(
+            files,
+            "/proc/sys/net/ipv4/ip_local_port_range",
+            PortRange::parse,
+        );
         let reserved_ports = files::read(
             files,
             "/proc/sys/net/ipv4/ip_local_reserved_ports",
@@ -87,13 +93,20 @@ impl Facts {
         );
         let is_given_away = |port: u16| {
             let in_range = port_range.as_ref().is_ok_and(|range| range.contains(port));
-            in_range && !reserved_ports.as_ref().is_ok_and(|ports| ports.contains(port))
+            in_range
+                && !reserved_ports
+                    .as_ref()
+                    .is_ok_and(|ports| ports.contains(port))
         };
         let sockets = match files.sockets() {
             Ok(told) => Ok(Sockets::count(&told, is_given_away)),
             Err(error) => Err(Unread::of("the table of TCP sockets", &error)),
         };
-        let look = || files::read(files, "/proc/net/netstat", |text| Counters::parse("TcpExt", text));
+        let look = || {
+            files::read(files, "/proc/net/netstat", |text| {
+                Counters::parse("TcpExt", text)
+            })
+        };
         let events = look();
         let has_counted = |events: &Counters| watched.iter().any(|name| events.count(name) > 0);
         let events_later = events.as_ref().is_ok_and(has_counted).then(|| {
@@ -144,8 +157,12 @@ mod tests {
 
     fn gathered(files: &Fixture) -> (Facts, bool) {
         let paused = Cell::new(false);
-        let descriptors = Err(Unread::Missing { path: String::new() });
-        let facts = Facts::gather(files, descriptors, &["ListenOverflows"], || paused.set(true));
+        let descriptors = Err(Unread::Missing {
+            path: String::new(),
+        });
+        let facts = Facts::gather(files, descriptors, &["ListenOverflows"], || {
+            paused.set(true)
+        });
         (facts, paused.get())
     }
 

@@ -1,5 +1,6 @@
-//! The small files in which Linux tells its settings and counts. Owns how they are read, and what can go wrong with them, as values that findings
-//! can quote; knows nothing of what they mean. Writes nothing.
+//! The small files in which Linux tells its settings and counts. Owns how they are read, and what
+//! can go wrong with them, as values that findings can quote; knows nothing of what they mean.
+//! Writes nothing.
 
 use std::{
     fs::File,
@@ -13,7 +14,8 @@ use millpond::{
 
 use crate::text::escaped;
 
-/// No file that is read as a whole is longer: the longest, a machine's mounts, has some hundred bytes for each.
+/// No file that is read as a whole is longer: the longest, a machine's mounts, has some hundred
+/// bytes for each.
 const LONGEST_BYTES: u64 = 4 << 20;
 
 /// No more is shown of a text that makes no sense.
@@ -84,7 +86,11 @@ impl Unread {
 pub(super) type Reading<T> = Result<T, Unread>;
 
 /// A file's text, understood by `parse`.
-pub(super) fn read<T>(files: &dyn Files, path: &str, parse: impl FnOnce(&str) -> Option<T>) -> Reading<T> {
+pub(super) fn read<T>(
+    files: &dyn Files,
+    path: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Reading<T> {
     let mut bytes = Vec::new();
     files
         .open(path)
@@ -101,7 +107,10 @@ pub(super) fn number(files: &dyn Files, path: &str) -> Reading<u64> {
 
 /// The numbers of a text, exactly so many of them, whatever white space is between.
 pub(super) fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
-    let parsed: Option<Vec<u64>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
+    let parsed: Option<Vec<u64>> = text
+        .split_whitespace()
+        .map(|word| word.parse().ok())
+        .collect();
     parsed?.try_into().ok()
 }
 
@@ -116,7 +125,11 @@ mod tests {
             .with("/a/word", "tw\u{1b}elve\n")
             .forbidden("/a/secret");
         assert_eq!(number(&files, "/a/number"), Ok(12));
-        let said = |path| number(&files, path).expect_err("it isn't a number").to_string();
+        let said = |path| {
+            number(&files, path)
+                .expect_err("it isn't a number")
+                .to_string()
+        };
         assert_eq!(
             ["/a/word", "/a/secret", "/nowhere"].map(said),
             [

@@ -42,7 +42,10 @@ const MACHINE: [(&str, &str); 25] = [
         "/proc/net/netstat",
         "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPReqQFullDoCookies TCPReqQFullDrop TCPTimeWaitOverflow\nTcpExt: 0 0 0 0 0 0\n",
     ),
-    ("/proc/net/snmp", "Tcp: MaxConn PassiveOpens\nTcp: -1 100000\n"),
+    (
+        "/proc/net/snmp",
+        "Tcp: MaxConn PassiveOpens\nTcp: -1 100000\n",
+    ),
     ("/proc/self/cgroup", "0::/user.slice/shell\n"),
     (
         "/proc/self/mountinfo",
@@ -98,8 +101,14 @@ impl Fixture {
         self
     }
 
-    /// With so many sockets in each state from 10.0.0.2 to 10.0.0.1:80 (or all from and to 127.0.0.1), from the first port on.
-    pub(super) fn with_sockets(mut self, route: Route, first: u16, counts: &[(TcpState, u16)]) -> Fixture {
+    /// With so many sockets in each state from 10.0.0.2 to 10.0.0.1:80 (or all from and to
+    /// 127.0.0.1), from the first port on.
+    pub(super) fn with_sockets(
+        mut self,
+        route: Route,
+        first: u16,
+        counts: &[(TcpState, u16)],
+    ) -> Fixture {
         let (local, peer) = match route {
             Route::Loopback => ([127, 0, 0, 1], [127, 0, 0, 1]),
             Route::Network => ([10, 0, 0, 2], [10, 0, 0, 1]),

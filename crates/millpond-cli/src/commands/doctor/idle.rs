@@ -1,5 +1,5 @@
-//! After how long a destination closes a connection on which nothing is sent: opens one, waits, and tells. It sends nothing, so that it can only
-//! see an end that somebody tells of.
+//! After how long a destination closes a connection on which nothing is sent: opens one, waits, and
+//! tells. It sends nothing, so that it can only see an end that somebody tells of.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -29,7 +29,8 @@ use crate::{
 /// A connection that ends sooner was refused rather than idle.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What pools do about idle connections unless told otherwise: their own limit, which should be the shorter one.
+/// What pools do about idle connections unless told otherwise: their own limit, which should be the
+/// shorter one.
 const USUAL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often it is said how far the test has come.
@@ -70,8 +71,8 @@ enum End {
     NoConnection(String),
 }
 
-/// Waits, if that was asked for, until the connection ends, the time is over, or the command is stopped. Says on stderr how far it is, if a person
-/// reads that.
+/// Waits, if that was asked for, until the connection ends, the time is over, or the command is
+/// stopped. Says on stderr how far it is, if a person reads that.
 pub(super) async fn check(destination: &Destination, stop: &Stop) -> Vec<Finding> {
     let Some(limit) = destination.idle_test else {
         return Vec::new();
@@ -110,7 +111,13 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
     }
 }
 
-async fn watch(stream: &mut Stream, began: Instant, limit: Duration, stop: &Stop, heard: &mut u64) -> End {
+async fn watch(
+    stream: &mut Stream,
+    began: Instant,
+    limit: Duration,
+    stop: &Stop,
+    heard: &mut u64,
+) -> End {
     let mut buffer = [0; 4096];
     let mut ticks = interval_at(began + PROGRESS, PROGRESS);
     // A limit beyond all clocks is none.
@@ -144,9 +151,9 @@ fn ended(error: &io::Error) -> End {
     match error.kind() {
         // TLS, ended without a farewell.
         io::ErrorKind::UnexpectedEof => End::Closed,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            End::Reset
-        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => End::Reset,
         _ => End::Lost(Chain(error).to_string()),
     }
 }
@@ -174,7 +181,10 @@ fn judge(waited: &Waited) -> Finding {
     let (mark, found) = match &waited.end {
         End::NoConnection(error) => (
             Mark::Unknown,
-            format!("No connection could be opened to wait on: {}.", escaped(error)),
+            format!(
+                "No connection could be opened to wait on: {}.",
+                escaped(error)
+            ),
         ),
         End::Closed | End::Reset => (
             closed_mark(waited.took),
@@ -319,7 +329,10 @@ mod tests {
         let marks = [0.003, 1.0, 60.0, 61.0].map(|seconds| waited(seconds, End::Closed).mark);
         assert_eq!(marks, [Mark::Bad, Mark::Warning, Mark::Warning, Mark::Good]);
         assert_eq!(waited(30.0, End::Reset).mark, Mark::Warning);
-        assert_eq!(waited(30.0, End::Lost(String::from("timed out"))).mark, Mark::Bad);
+        assert_eq!(
+            waited(30.0, End::Lost(String::from("timed out"))).mark,
+            Mark::Bad
+        );
         assert_eq!(waited(120.0, End::Open).mark, Mark::Good);
         assert_eq!(waited(3.0, End::Stopped).mark, Mark::Good);
         assert_eq!(
@@ -337,7 +350,10 @@ mod tests {
         );
         let advice = closed.advice.expect("some");
         assert!(advice.contains("idle_timeout to 22 s at most"), "{advice}");
-        assert!(advice.contains("heartbeats at least every 10 s"), "{advice}");
+        assert!(
+            advice.contains("heartbeats at least every 10 s"),
+            "{advice}"
+        );
         let open = waited(120.0, End::Open);
         assert!(
             open.advice
@@ -372,8 +388,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let serving = thread::spawn(move || peer(listener.accept().expect("a connection").0));
-        let line =
-            Line::try_parse_from(["doctor", "--to", &address, "--idle-test", time]).expect("a command line");
+        let line = Line::try_parse_from(["doctor", "--to", &address, "--idle-test", time])
+            .expect("a command line");
         let destination = line.flags.read().expect("sound").expect("a destination");
         let findings = check(&destination, stop).await;
         serving.join().expect("it served");
@@ -393,8 +409,15 @@ mod tests {
         assert_eq!(closed.figures["closed"], true, "{closed:?}");
         assert_eq!(closed.figures["heard_bytes"], 5);
         let open = against("50ms", hold, &stop).await;
-        assert_eq!((open.mark, &open.figures["closed"]), (Mark::Good, &false.into()));
-        assert!(open.found.starts_with("Still open after 50 ms"), "{}", open.found);
+        assert_eq!(
+            (open.mark, &open.figures["closed"]),
+            (Mark::Good, &false.into())
+        );
+        assert!(
+            open.found.starts_with("Still open after 50 ms"),
+            "{}",
+            open.found
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
-//! `millpond doctor`: what limits connections, found by reading alone. Of this machine first everything is read (`facts`), then each check makes one
-//! finding of it (`checks`). A destination (`destination`, `idle`) and a process (`process`) are looked at if they are named. All findings become one
-//! diagnosis, which the text and the JSON are made from.
+//! `millpond doctor`: what limits connections, found by reading alone. Of this machine first
+//! everything is read (`facts`), then each check makes one finding of it (`checks`). A destination
+//! (`destination`, `idle`) and a process (`process`) are looked at if they are named. All findings
+//! become one diagnosis, which the text and the JSON are made from.
 
 mod asked;
 mod cgroups;
@@ -47,7 +48,8 @@ use crate::{
     text::escaped_json,
 };
 
-/// Between two looks at the kernel's counters: long enough for what goes wrong all the time, and not to be waited for by anybody.
+/// Between two looks at the kernel's counters: long enough for what goes wrong all the time, and
+/// not to be waited for by anybody.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// See the command's help.
@@ -101,13 +103,19 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     if arguments.list_checks {
         // Flags that are about nothing are wrong here as well.
         arguments.destination.read()?;
-        let lines = report::checks(asked::listed(), Systems::HERE, screen.width(), screen.paint());
+        let lines = report::checks(
+            asked::listed(),
+            Systems::HERE,
+            screen.width(),
+            screen.paint(),
+        );
         return output::write(lines.as_bytes(), Exit::Ok);
     }
     let diagnosis = diagnose(arguments)?;
     let shown = match arguments.json {
         true => {
-            let document = serde_json::to_string_pretty(&diagnosis).expect("numbers and texts are JSON");
+            let document =
+                serde_json::to_string_pretty(&diagnosis).expect("numbers and texts are JSON");
             escaped_json(&document) + "\n"
         }
         false => {

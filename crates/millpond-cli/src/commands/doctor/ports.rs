@@ -1,5 +1,5 @@
-//! Which local ports the kernel gives to outgoing connections, as its settings say (texts to values), and the words in which every check tells
-//! of them. Pure.
+//! Which local ports the kernel gives to outgoing connections, as its settings say (texts to
+//! values), and the words in which every check tells of them. Pure.
 
 use super::{finding::Mark, sockets::Uses};
 use crate::numbers::thousands;
@@ -95,7 +95,8 @@ pub(super) fn rate(limit: Option<f64>) -> String {
     }
 }
 
-/// `25,512, 25,100 of them in TIME_WAIT`. If all those could be taken again at once, fewer are held than are in use.
+/// `25,512, 25,100 of them in TIME_WAIT`. If all those could be taken again at once, fewer are held
+/// than are in use.
 pub(super) fn in_use(uses: Uses, held: u32) -> String {
     let again = match held < uses.ports {
         true => " (to be given away again)",
@@ -113,8 +114,8 @@ pub(super) fn in_use(uses: Uses, held: u32) -> String {
     )
 }
 
-/// How it is with so many ports towards one destination, of which so many can't be taken again at once: of nearly all the next burst takes the
-/// rest.
+/// How it is with so many ports towards one destination, of which so many can't be taken again at
+/// once: of nearly all the next burst takes the rest.
 pub(super) fn mark(held: u32, available: u32) -> Mark {
     const WARNING: u64 = 50;
     const BAD: u64 = 80;
@@ -156,10 +157,17 @@ mod tests {
 
     #[test]
     fn the_more_ports_are_held_the_worse() {
-        let marks = [(49, 100), (50, 100), (79, 100), (80, 100), (0, 0)].map(|(held, of)| mark(held, of));
+        let marks =
+            [(49, 100), (50, 100), (79, 100), (80, 100), (0, 0)].map(|(held, of)| mark(held, of));
         assert_eq!(
             marks,
-            [Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad, Mark::Bad]
+            [
+                Mark::Good,
+                Mark::Warning,
+                Mark::Warning,
+                Mark::Bad,
+                Mark::Bad
+            ]
         );
     }
 
@@ -167,10 +175,17 @@ mod tests {
     fn a_range_is_two_ports_in_order() {
         let range = PortRange::parse("32768\t60999\n").expect("a range");
         assert_eq!(
-            (range.length(), range.contains(60_999), range.contains(61_000)),
+            (
+                range.length(),
+                range.contains(60_999),
+                range.contains(61_000)
+            ),
             (28_232, true, false)
         );
-        assert_eq!(PortRange::parse("0 65535").map(PortRange::length), Some(65_536));
+        assert_eq!(
+            PortRange::parse("0 65535").map(PortRange::length),
+            Some(65_536)
+        );
         for bad in ["", "1", "2 1", "1 65536", "-1 5", "1 2 3", "a b"] {
             assert_eq!(PortRange::parse(bad), None, "{bad:?}");
         }

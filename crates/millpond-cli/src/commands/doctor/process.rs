@@ -1,5 +1,6 @@
-//! A process's sockets: what it has open, with whom, how that goes, and what looks wrong. Says what to ask for and brings facts and
-//! judgement together; the facts are gathered by `facts`, judged by `judge` and `quality`.
+//! A process's sockets: what it has open, with whom, how that goes, and what looks wrong. Says what
+//! to ask for and brings facts and judgement together; the facts are gathered by `facts`, judged by
+//! `judge` and `quality`.
 
 mod facts;
 mod judge;
@@ -19,10 +20,11 @@ use crate::{complaint::Complaint, text::count};
 /// What to look at.
 #[derive(Debug, clap::Args)]
 pub(super) struct ProcessFlags {
-    /// Look at the sockets of a running process as well: their states and peers, their round-trip times, and what looks wrong
+    /// Look at the sockets of a running process as well: their states and peers, their round-trip
+    /// times, and what looks wrong
     ///
-    /// It takes half a second, for what lasts is told from what passes by looking more than once. A process of another user can only be looked at by that
-    /// user and by root.
+    /// It takes half a second, for what lasts is told from what passes by looking more than once.
+    /// A process of another user can only be looked at by that user and by root.
     #[arg(long, value_name = "PID", value_parser = count::<u32>(1..=0x7fff_ffff))]
     pid: Option<u32>,
 }
@@ -37,8 +39,8 @@ impl ProcessFlags {
     }
 }
 
-/// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees to that. A check that was asked for by its name
-/// and can't be made says so.
+/// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees
+/// to that. A check that was asked for by its name and can't be made says so.
 ///
 /// # Errors
 ///
@@ -48,7 +50,8 @@ pub(super) fn check(flags: &ProcessFlags, asked: Asked<'_>) -> Result<Vec<Findin
         return Ok(Vec::new());
     };
     if !cfg!(target_os = "linux") {
-        const WHY: &str = "Here only the process itself, or tools of this system, can tell of its sockets.";
+        const WHY: &str =
+            "Here only the process itself, or tools of this system, can tell of its sockets.";
         return Ok(vec![Finding::new(
             "process-sockets",
             Mark::Unknown,
@@ -56,8 +59,11 @@ pub(super) fn check(flags: &ProcessFlags, asked: Asked<'_>) -> Result<Vec<Findin
             WHY,
         )]);
     }
-    let facts = Facts::gather(pid)
-        .map_err(|Missing| Complaint::usage(format!("--pid: there is no process {pid}, or none any more")))?;
+    let facts = Facts::gather(pid).map_err(|Missing| {
+        Complaint::usage(format!(
+            "--pid: there is no process {pid}, or none any more"
+        ))
+    })?;
     let mut findings = judge::all(&facts);
     for check in asked.of(Group::Process) {
         if findings.iter().all(|finding| finding.check != check) {

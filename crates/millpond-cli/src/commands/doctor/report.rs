@@ -1,5 +1,5 @@
-//! A diagnosis in words, for people: what is wrong first and in full, what is fine in one line each, the verdict last. Nothing in it but what the
-//! diagnosis has.
+//! A diagnosis in words, for people: what is wrong first and in full, what is fine in one line
+//! each, the verdict last. Nothing in it but what the diagnosis has.
 
 use super::{
     asked::{Group, Listed},
@@ -136,7 +136,11 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
         0 => String::from("."),
         count => format!("; {count} of {} not known.", diagnosis.findings.len()),
     };
-    let named: Vec<_> = bad.iter().chain(&warnings).map(|finding| finding.check).collect();
+    let named: Vec<_> = bad
+        .iter()
+        .chain(&warnings)
+        .map(|finding| finding.check)
+        .collect();
     let in_full = format!("{text}: {}{end}", named.join(", "));
     // Its mark and a space stand before it.
     match !named.is_empty() && in_full.chars().count() + 2 <= width {
@@ -160,7 +164,8 @@ mod tests {
         *,
     };
 
-    /// A machine with a bit of everything: something bad, warnings, what can't be read, and what is fine.
+    /// A machine with a bit of everything: something bad, warnings, what can't be read, and what is
+    /// fine.
     fn ill() -> Diagnosis {
         let files = Fixture::machine()
             .with_sockets(
@@ -195,10 +200,18 @@ mod tests {
 
     #[test]
     fn everything_is_explained_when_asked_for() {
-        let machine = Fixture::machine().set("ipv4/tcp_keepalive_time", "120").facts();
+        let machine = Fixture::machine()
+            .set("ipv4/tcp_keepalive_time", "120")
+            .facts();
         let healthy = Diagnosis::of(examine(&machine, &[], Systems::Linux));
-        insta::assert_snapshot!("healthy_60_columns", shown(&healthy, Detail::Everything, 60));
-        insta::assert_snapshot!("healthy_120_columns", shown(&healthy, Detail::Everything, 120));
+        insta::assert_snapshot!(
+            "healthy_60_columns",
+            shown(&healthy, Detail::Everything, 60)
+        );
+        insta::assert_snapshot!(
+            "healthy_120_columns",
+            shown(&healthy, Detail::Everything, 120)
+        );
         insta::assert_snapshot!("healthy_briefly", shown(&healthy, Detail::WhatIsWrong, 80));
     }
 

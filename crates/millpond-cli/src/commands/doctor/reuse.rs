@@ -1,4 +1,5 @@
-//! When the kernel gives a port in TIME_WAIT away again, by its settings, and for how many new connections its ports last by that.
+//! When the kernel gives a port in TIME_WAIT away again, by its settings, and for how many new
+//! connections its ports last by that.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -7,10 +8,12 @@ use super::{
     sockets::Uses,
 };
 
-/// How long a port stays in TIME_WAIT on Linux: compiled in (`TCP_TIMEWAIT_LEN`), no setting changes it.
+/// How long a port stays in TIME_WAIT on Linux: compiled in (`TCP_TIMEWAIT_LEN`), no setting
+/// changes it.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// After how long in TIME_WAIT a port may be taken again where that is allowed at all: what kernels before 6.14 do, which have no setting for it.
+/// After how long in TIME_WAIT a port may be taken again where that is allowed at all: what kernels
+/// before 6.14 do, which have no setting for it.
 const DELAY_MS: u64 = 1_000;
 
 /// Where connections lead: what the kernel's rules for TIME_WAIT go by.
@@ -58,7 +61,8 @@ impl Reuse {
         }
     }
 
-    /// Without timestamps an old packet couldn't be told from a new one, and the kernel keeps the port.
+    /// Without timestamps an old packet couldn't be told from a new one, and the kernel keeps the
+    /// port.
     pub(super) fn has_timestamps(&self) -> bool {
         self.timestamps != Ok(0)
     }
@@ -68,8 +72,8 @@ impl Reuse {
         Duration::from_millis(*self.delay_ms.as_ref().unwrap_or(&DELAY_MS))
     }
 
-    /// How long a closed connection keeps its port from the next one to the same destination. Where the settings can't be read, the worst is
-    /// assumed.
+    /// How long a closed connection keeps its port from the next one to the same destination. Where
+    /// the settings can't be read, the worst is assumed.
     pub(super) fn kept_for(&self, route: Route) -> Duration {
         let may_reuse = match self.allowed {
             Ok(Allowed::Always) => self.has_timestamps(),
@@ -82,7 +86,8 @@ impl Reuse {
         }
     }
 
-    /// How many new connections a second so many ports last for in the long run, if this side closes first; `None` if without end.
+    /// How many new connections a second so many ports last for in the long run, if this side
+    /// closes first; `None` if without end.
     pub(super) fn lasting_rate(&self, ports: u32, route: Route) -> Option<f64> {
         let kept_for = self.kept_for(route);
         (!kept_for.is_zero()).then(|| f64::from(ports) / kept_for.as_secs_f64())

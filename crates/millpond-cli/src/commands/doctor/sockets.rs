@@ -30,7 +30,8 @@ pub(super) struct Uses {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sockets {
     pub(super) outgoing: HashMap<Way, Uses>,
-    /// In TIME_WAIT though accepted here, by the port that accepted them: this side has closed first.
+    /// In TIME_WAIT though accepted here, by the port that accepted them: this side has closed
+    /// first.
     pub(super) accepted_time_wait: HashMap<u16, u32>,
     /// All in TIME_WAIT.
     pub(super) time_wait: u64,
@@ -39,10 +40,15 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Counts them; `is_given_away` says whether the kernel gives a port away by itself.
     pub(super) fn count(told: &[TcpSocket], is_given_away: impl Fn(u16) -> bool) -> Sockets {
-        let listeners = told.iter().filter(|socket| socket.state == TcpState::Listen);
+        let listeners = told
+            .iter()
+            .filter(|socket| socket.state == TcpState::Listen);
         let listening: HashSet<u16> = listeners.map(|socket| socket.local.port()).collect();
         let mut sockets = Sockets::default();
-        for socket in told.iter().filter(|socket| socket.state != TcpState::Listen) {
+        for socket in told
+            .iter()
+            .filter(|socket| socket.state != TcpState::Listen)
+        {
             let port = socket.local.port();
             let is_accepted = listening.contains(&port) || !is_given_away(port);
             sockets.add(socket, is_accepted);
@@ -55,7 +61,10 @@ impl Sockets {
         self.time_wait += u64::from(in_time_wait);
         if is_accepted {
             if in_time_wait > 0 {
-                *self.accepted_time_wait.entry(socket.local.port()).or_default() += 1;
+                *self
+                    .accepted_time_wait
+                    .entry(socket.local.port())
+                    .or_default() += 1;
             }
             return;
         }
@@ -106,7 +115,10 @@ mod tests {
                 (way("[::1]:0", "[::1]:81"), uses(1, 0)),
             ])
         );
-        assert_eq!(sockets.accepted_time_wait, HashMap::from([(8_080, 1), (443, 1)]));
+        assert_eq!(
+            sockets.accepted_time_wait,
+            HashMap::from([(8_080, 1), (443, 1)])
+        );
         assert_eq!(sockets.time_wait, 4);
     }
 

@@ -1,5 +1,6 @@
-//! The local ports towards one destination: how many there are, how many are in use, and how many new connections a second they last for.
-//! Tells of them in the words of `ports`, as the check of all destinations does.
+//! The local ports towards one destination: how many there are, how many are in use, and how many
+//! new connections a second they last for. Tells of them in the words of `ports`, as the check of
+//! all destinations does.
 
 use std::{io, net::SocketAddr};
 
@@ -23,7 +24,8 @@ pub(super) struct Towards {
     pub(super) uses: Uses,
     /// Of these, those that can't be taken again at once.
     pub(super) held: u32,
-    /// New connections a second, if each is closed by this side and that goes on for more than a minute; `None` if without end.
+    /// New connections a second, if each is closed by this side and that goes on for more than a
+    /// minute; `None` if without end.
     pub(super) lasting_rate: Option<f64>,
 }
 
@@ -86,7 +88,8 @@ pub(super) fn judge(ports: &Result<Towards, String>) -> Finding {
             return Finding::new(CHECK, Mark::Unknown, ONLY_ON_LINUX, WHY);
         }
         Err(error) => {
-            return Finding::new(CHECK, Mark::Unknown, format!("Not known: {error}."), WHY).advice(NETLINK);
+            return Finding::new(CHECK, Mark::Unknown, format!("Not known: {error}."), WHY)
+                .advice(NETLINK);
         }
     };
     let found = format!(
@@ -135,7 +138,13 @@ mod tests {
         let marks = [0, 14_000, 14_200, 22_500, 22_600].map(|in_use| towards(in_use, in_use).mark);
         assert_eq!(
             marks,
-            [Mark::Good, Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad]
+            [
+                Mark::Good,
+                Mark::Good,
+                Mark::Warning,
+                Mark::Warning,
+                Mark::Bad
+            ]
         );
         assert_eq!(towards(28_000, 0).mark, Mark::Good);
         assert_eq!(

@@ -8,7 +8,8 @@ use millpond::{
 
 use super::exec::Exec;
 
-/// What the server of the article in which this protocol was first published says before it repeats the request: "the server's data:".
+/// What the server of the article in which this protocol was first published says before it repeats
+/// the request: "the server's data:".
 const REFERENCE: &str = "服务端的数据数据:";
 
 /// Who answers.

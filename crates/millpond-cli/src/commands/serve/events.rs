@@ -1,4 +1,5 @@
-//! What a server tells of itself while it runs: each event is a struct, and its text and its JSON are made from that.
+//! What a server tells of itself while it runs: each event is a struct, and its text and its JSON
+//! are made from that.
 
 use std::{
     fmt, io,

@@ -1,6 +1,7 @@
-//! A program as a handler: started for each request, without a shell; the request is its input, its output the reply. No more of them run at
-//! once than a limit, and than there are descriptors for; none outlives its request's deadline, none is left as a zombie, and what it leaves
-//! behind in its process group is killed.
+//! A program as a handler: started for each request, without a shell; the request is its input, its
+//! output the reply. No more of them run at once than a limit, and than there are descriptors for;
+//! none outlives its request's deadline, none is left as a zombie, and what it leaves behind in its
+//! process group is killed.
 
 use std::{
     future::pending,
@@ -36,7 +37,8 @@ use crate::{complaint::say, lines::Lines, numbers::counted, text::escaped};
 /// No more is shown of a line that a program writes to stderr.
 const LONGEST_COMPLAINT: usize = 4 << 10;
 
-/// How long the last words of a program that has ended are waited for: a process that has left its group may hold the pipe open.
+/// How long the last words of a program that has ended are waited for: a process that has left its
+/// group may hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// After how long a program that couldn't be started for want of descriptors is tried again.
@@ -50,7 +52,8 @@ pub(super) struct Exec {
     max_reply: usize,
     /// One permit per process that may run.
     places: Semaphore,
-    /// Shared by those who start a program; held alone by one who waits for descriptors, whom nobody overtakes.
+    /// Shared by those who start a program; held alone by one who waits for descriptors, whom
+    /// nobody overtakes.
     starting: RwLock<()>,
 }
 
@@ -96,7 +99,8 @@ impl Exec {
         self.judge(&text, status)
     }
 
-    /// Where no descriptor is free, it waits for some; one starts at a time then, in the order in which they came.
+    /// Where no descriptor is free, it waits for some; one starts at a time then, in the order in
+    /// which they came.
     async fn start(&self) -> Result<Process, Failure> {
         let shared = self.starting.read().await;
         let mut spawned = self.spawn();
@@ -120,13 +124,18 @@ impl Exec {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C is for us, who let it finish, and what it starts can be killed with it.
+            // A group of its own: Ctrl-C is for us, who let it finish, and what it starts can be
+            // killed with it.
             .process_group(0)
             .spawn()
     }
 
     /// Reads the output to its end, or fails because it is too long; the program is killed then.
-    async fn read(&self, output: impl AsyncRead + Unpin, text: &mut Vec<u8>) -> Result<(), Failure> {
+    async fn read(
+        &self,
+        output: impl AsyncRead + Unpin,
+        text: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
         let mut limited = output.take(self.max_reply as u64 + 1);
         let read = limited.read_to_end(text).await;
         read.map_err(|error| failed(format!("the program's output can't be read: {error}")))?;
@@ -146,14 +155,19 @@ impl Exec {
         if self.bodies == Bodies::Opaque {
             return Ok(Bytes::copy_from_slice(output));
         }
-        json::check(output)
-            .map_err(|error| failed(format!("the program's output isn't JSON: {}", Chain(&error))))?;
+        json::check(output).map_err(|error| {
+            failed(format!(
+                "the program's output isn't JSON: {}",
+                Chain(&error)
+            ))
+        })?;
         // Most programs end it with a line end, which is no part of a value.
         Ok(Bytes::copy_from_slice(output.trim_ascii()))
     }
 }
 
-/// A program that runs. Dropped before it was waited for, it is killed with its group; tokio waits for it then.
+/// A program that runs. Dropped before it was waited for, it is killed with its group; tokio waits
+/// for it then.
 struct Process {
     child: Child,
 }
@@ -172,7 +186,8 @@ impl Process {
         }
     }
 
-    /// Feeds it until it has ended, whether or not it has taken all of it; then what it has left in its group is killed.
+    /// Feeds it until it has ended, whether or not it has taken all of it; then what it has left in
+    /// its group is killed.
     async fn run(&mut self, feeding: impl Future<Output = ()>) -> Result<(), Failure> {
         let ended = tokio::select! {
             ended = self.ended() => ended,
@@ -185,7 +200,8 @@ impl Process {
         ended.map_err(lost)
     }
 
-    /// It has ended, and hasn't been waited for: its number is still its own, and so is that of its group.
+    /// It has ended, and hasn't been waited for: its number is still its own, and so is that of its
+    /// group.
     #[cfg(target_os = "linux")]
     async fn ended(&mut self) -> io::Result<()> {
         // Listened for before the first look: the end of any child is told, not of which.
@@ -227,7 +243,8 @@ impl Drop for Process {
     }
 }
 
-/// Reads a pipe of a program to its end. Once the program is over, who else holds that pipe is waited for no longer than last words may take.
+/// Reads a pipe of a program to its end. Once the program is over, who else holds that pipe is
+/// waited for no longer than last words may take.
 async fn last_words(
     reading: impl Future<Output = Result<(), Failure>>,
     mut is_over: watch::Receiver<bool>,

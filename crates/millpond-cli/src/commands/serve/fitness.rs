@@ -1,4 +1,5 @@
-//! Whether clients can accept the certificate that is served: what is wrong with it is told before the first of them fails.
+//! Whether clients can accept the certificate that is served: what is wrong with it is told before
+//! the first of them fails.
 
 use std::{path::Path, time::Duration};
 
@@ -7,7 +8,8 @@ use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use super::hangup::Files;
 use crate::certificate::Certificate;
 
-/// Why clients refuse the first certificate of these files, and what to do. `None` if nothing is wrong that can be seen from here.
+/// Why clients refuse the first certificate of these files, and what to do. `None` if nothing is
+/// wrong that can be seen from here.
 pub(super) fn doubt(files: &Files) -> Option<String> {
     // A file that can't be read is told by who needs it.
     let first = CertificateDer::pem_file_iter(&files.certificate)
@@ -76,7 +78,8 @@ mod tests {
             is_ca: false,
         };
         assert_eq!(wrong_with(&sound, now), None);
-        let wrong = |certificate: &Certificate| wrong_with(certificate, now).expect("it is doubted");
+        let wrong =
+            |certificate: &Certificate| wrong_with(certificate, now).expect("it is doubted");
         assert!(
             wrong(&Certificate {
                 is_ca: true,
@@ -104,7 +107,10 @@ mod tests {
             client_ca: None,
         };
         let cure = cure(&sound, &files);
-        assert!(cure.contains("-keyout key.pem -out 'my cert.pem'"), "{cure}");
+        assert!(
+            cure.contains("-keyout key.pem -out 'my cert.pem'"),
+            "{cure}"
+        );
         assert!(
             cure.ends_with("-addext 'subjectAltName=DNS:db.example,IP:10.0.0.1'"),
             "{cure}"

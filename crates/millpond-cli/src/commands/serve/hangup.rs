@@ -1,5 +1,5 @@
-//! SIGHUP: the certificates are read again, at once and whether or not they have changed. Knows also when it means what it was made for, that the
-//! terminal has gone.
+//! SIGHUP: the certificates are read again, at once and whether or not they have changed. Knows
+//! also when it means what it was made for, that the terminal has gone.
 
 use std::{
     io::{self, IsTerminal},

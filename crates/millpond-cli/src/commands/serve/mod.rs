@@ -52,7 +52,8 @@ what came of it. Files that can't be used leave the old certificates in use.
 
 Exit codes: 0 all was finished; 1 it failed, or the drain closed what was under way or left requests unanswered; 2 wrong flags.")]
 pub(crate) struct Arguments {
-    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path; port 0 lets the system choose
+    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path; port 0 lets the system
+    /// choose
     #[arg(
         long,
         value_name = "ENDPOINT",
@@ -60,10 +61,14 @@ pub(crate) struct Arguments {
         env = "MILLPOND_LISTEN"
     )]
     listen: String,
-    /// Who answers: echo, reference (a fixed sentence in Chinese and the request), or exec:PROGRAM ARGS…
+    /// Who answers: echo, reference (a fixed sentence in Chinese and the request), or exec:PROGRAM
+    /// ARGS…
     ///
-    /// `echo` answers with the request. `reference` answers as the server of the article in which this protocol was first published, a Node.js tutorial in
-    /// Chinese: a JSON string of "服务端的数据数据:" ("the server's data:") and the request's text. `exec:PROGRAM ARGS…` starts the program for each request, without a shell: the request is its input, its output the reply. Quotes keep words together. A program that fails, or whose output
+    /// `echo` answers with the request. `reference` answers as the server of the article in which
+    /// this protocol was first published, a Node.js tutorial in Chinese: a JSON string of
+    /// "服务端的数据数据:" ("the server's data:") and the request's text. `exec:PROGRAM ARGS…`
+    /// starts the program for each request, without a shell: the request is its input, its output
+    /// the reply. Quotes keep words together. A program that fails, or whose output
     /// isn't JSON, makes an error reply (-32603); what it writes to stderr goes to ours.
     #[arg(
         long,
@@ -75,7 +80,8 @@ pub(crate) struct Arguments {
     /// Pass bodies on unread: neither requests nor replies need be JSON
     #[arg(long)]
     raw: bool,
-    /// How long a request may take; then its program is killed, with all that it has started. 0: for ever
+    /// How long a request may take; then its program is killed, with all that it has started. 0:
+    /// for ever
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span)]
     deadline: Duration,
     /// How many programs run at once [default: two per CPU, at least 4]
@@ -96,7 +102,8 @@ pub(crate) struct Arguments {
     /// The longest body, in either direction
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     max_frame: NonZeroUsize,
-    /// How much of requests and replies is held for all clients together; beyond it clients aren't read, and wait
+    /// How much of requests and replies is held for all clients together; beyond it clients aren't
+    /// read, and wait
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
     max_bytes: NonZeroUsize,
     /// How much of it for one connection, beside its first request
@@ -109,10 +116,20 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero, env = "MILLPOND_DRAIN")]
     drain: Duration,
     /// For tls://: our certificate, and those that lead from it to its authority, as PEM
-    #[arg(long, value_name = "FILE", requires = "tls_key", env = "MILLPOND_TLS_CERT")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        env = "MILLPOND_TLS_CERT"
+    )]
     tls_cert: Option<PathBuf>,
     /// For tls://: our certificate's private key, as PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "MILLPOND_TLS_KEY")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        env = "MILLPOND_TLS_KEY"
+    )]
     tls_key: Option<PathBuf>,
     /// For tls://: clients must have a certificate of an authority in this file, as PEM
     #[arg(
@@ -138,7 +155,12 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let plan = plan::parse(arguments)?;
-    let no_thread = |error| Complaint::of(Exit::Failure, &format!("no thread could be started: {error}"));
+    let no_thread = |error| {
+        Complaint::of(
+            Exit::Failure,
+            &format!("no thread could be started: {error}"),
+        )
+    };
     stderr::never_wait().map_err(no_thread)?;
     let events = Events::new(plan.form).map_err(no_thread)?;
     let runtime = super::runtime()?;
@@ -150,7 +172,8 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
 }
 
 async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
-    let cant_hear = |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
+    let cant_hear =
+        |error| Complaint::of(Exit::Failure, &format!("signals can't be handled: {error}"));
     let mut signals = Signals::new().map_err(cant_hear)?;
     let listener = Listener::bind(&plan.endpoint, plan.listen_options.clone()).await;
     let listener = listener.map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
@@ -218,7 +241,12 @@ fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
 }
 
 /// Drains; a second signal closes what is left.
-async fn drain(server: &Running, within: Duration, signals: &mut Signals, events: &Events) -> Ended {
+async fn drain(
+    server: &Running,
+    within: Duration,
+    signals: &mut Signals,
+    events: &Events,
+) -> Ended {
     events.tell(&Draining::new(within, &server.snapshot()));
     tokio::select! {
         ended = server.drain(within) => ended,
@@ -282,7 +310,8 @@ impl Signals {
         }
     }
 
-    /// As it drains: a terminal that goes says so twice, by the kernel and by the shell, and means it once. Cancel safe.
+    /// As it drains: a terminal that goes says so twice, by the kernel and by the shell, and means
+    /// it once. Cancel safe.
     async fn end(&mut self) {
         end(&mut self.terminate, &mut self.interrupt).await;
     }

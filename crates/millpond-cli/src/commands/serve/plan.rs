@@ -42,7 +42,8 @@ pub(super) struct Plan {
     pub(super) insecure_bind: bool,
     pub(super) handler: Answering,
     pub(super) max_handled: Option<usize>,
-    /// How many programs were to run at once, if any; it may be more than there are descriptors for.
+    /// How many programs were to run at once, if any; it may be more than there are descriptors
+    /// for.
     pub(super) programs: Option<usize>,
     pub(super) deadline: Option<Duration>,
     pub(super) heartbeat: Duration,
@@ -96,7 +97,10 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     })
 }
 
-fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Certificates>, Complaint> {
+fn certificates(
+    arguments: &Arguments,
+    endpoint: &Endpoint,
+) -> Result<Option<Certificates>, Complaint> {
     let identity = arguments.tls_cert.as_ref().zip(arguments.tls_key.as_ref());
     match (endpoint, identity) {
         (Endpoint::Tls(_), None) => Err(Complaint::usage(format!(
@@ -130,7 +134,10 @@ fn certificates(arguments: &Arguments, endpoint: &Endpoint) -> Result<Option<Cer
 }
 
 /// The handler, and how many requests it may have at once where the default isn't right.
-fn handler(arguments: &Arguments, processes: usize) -> Result<(Answering, Option<usize>), Complaint> {
+fn handler(
+    arguments: &Arguments,
+    processes: usize,
+) -> Result<(Answering, Option<usize>), Complaint> {
     let bodies = match arguments.raw {
         true => Bodies::Opaque,
         false => Bodies::Json,
@@ -154,7 +161,8 @@ fn handler(arguments: &Arguments, processes: usize) -> Result<(Answering, Option
     }
 }
 
-/// How many programs run at once: what was asked for, and no more than half of the descriptors last for. The others are for connections.
+/// How many programs run at once: what was asked for, and no more than half of the descriptors last
+/// for. The others are for connections.
 fn processes(asked: Option<usize>, room: Option<u64>) -> usize {
     let by_default = || {
         let processors = thread::available_parallelism().map_or(2, NonZeroUsize::get);
@@ -167,7 +175,12 @@ fn processes(asked: Option<usize>, room: Option<u64>) -> usize {
     asked.min(can_be).max(1)
 }
 
-fn exec(command: &str, processes: usize, bodies: Bodies, max_reply: usize) -> Result<Exec, Complaint> {
+fn exec(
+    command: &str,
+    processes: usize,
+    bodies: Bodies,
+    max_reply: usize,
+) -> Result<Exec, Complaint> {
     let words = shell_words::split(command)
         .map_err(|error| Complaint::usage(format!("--handler exec:{command}: {error}")))?;
     let Some((program, arguments)) = words.split_first() else {
@@ -184,7 +197,13 @@ fn exec(command: &str, processes: usize, bodies: Bodies, max_reply: usize) -> Re
             "--handler exec: no program '{program}' can be run: there is none {place}"
         ))
     })?;
-    Ok(Exec::new(found, arguments.to_vec(), processes, bodies, max_reply))
+    Ok(Exec::new(
+        found,
+        arguments.to_vec(),
+        processes,
+        bodies,
+        max_reply,
+    ))
 }
 
 /// Where a program is, by the rules of execvp(3).
@@ -203,9 +222,14 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
-/// What nobody asked for isn't more than there can be: who is one too many is told so, instead of waiting until a file can be opened.
+/// What nobody asked for isn't more than there can be: who is one too many is told so, instead of
+/// waiting until a file can be opened.
 fn max_connections(asked: Option<usize>, room: Option<u64>) -> usize {
-    let can_be = || room.map_or(CONNECTIONS, |room| usize::try_from(room).unwrap_or(usize::MAX));
+    let can_be = || {
+        room.map_or(CONNECTIONS, |room| {
+            usize::try_from(room).unwrap_or(usize::MAX)
+        })
+    };
     asked.unwrap_or_else(|| CONNECTIONS.min(can_be()).max(1))
 }
 

@@ -22,7 +22,8 @@ const PIECES: [&str; 29] = [
 ];
 
 fn hosts() -> impl Strategy<Value = Host> {
-    let names = "[a-z_]([a-z0-9_-]{0,9}[a-z0-9_])?(\\.[a-z0-9_]([a-z0-9_-]{0,9}[a-z0-9_])?){0,4}\\.?";
+    let names =
+        "[a-z_]([a-z0-9_-]{0,9}[a-z0-9_])?(\\.[a-z0-9_]([a-z0-9_-]{0,9}[a-z0-9_])?){0,4}\\.?";
     prop_oneof![
         any::<IpAddr>().prop_map(Host::Address),
         names.prop_map(|text| name(&text)),

@@ -97,8 +97,12 @@ fn every_error_of_a_handshake_names_its_cause_and_what_to_do() {
         assert!(!said.contains("Other("), "{said}");
         let source = match &shown {
             // Its text would show what is only for programs, or what the error's says already.
-            TlsError::CaUsedAsEndEntity { error } | TlsError::CertificateRejected { error } => Some(error),
-            _ => std::error::Error::source(&shown).and_then(|source| source.downcast_ref::<Error>()),
+            TlsError::CaUsedAsEndEntity { error } | TlsError::CertificateRejected { error } => {
+                Some(error)
+            }
+            _ => {
+                std::error::Error::source(&shown).and_then(|source| source.downcast_ref::<Error>())
+            }
         };
         // By their text, for errors of others aren't equal to themselves.
         assert_eq!(
@@ -121,18 +125,26 @@ fn a_socket_that_fails_in_a_handshake_is_told_by_what_happened() {
         for side in [Side::Client, Side::Server] {
             let shown = TlsError::of_handshake(io::Error::from(cause), side);
             assert_eq!(kind(&shown), expected);
-            let source =
-                std::error::Error::source(&shown).and_then(|source| source.downcast_ref::<io::Error>());
-            assert_eq!(source.map(io::Error::kind), Some(cause), "the source is kept");
+            let source = std::error::Error::source(&shown)
+                .and_then(|source| source.downcast_ref::<io::Error>());
+            assert_eq!(
+                source.map(io::Error::kind),
+                Some(cause),
+                "the source is kept"
+            );
         }
     }
 }
 
 #[test]
 fn after_the_handshake_only_what_tls_did_is_explained() {
-    let explain = |error: io::Error| TlsError::of_stream(&error, Side::Client).map(|shown| kind(&shown));
+    let explain =
+        |error: io::Error| TlsError::of_stream(&error, Side::Client).map(|shown| kind(&shown));
     let refused = Error::AlertReceived(AlertDescription::CertificateRequired);
-    assert_eq!(explain(wrapped(refused)).as_deref(), Some("CertificateRequired"));
+    assert_eq!(
+        explain(wrapped(refused)).as_deref(),
+        Some("CertificateRequired")
+    );
     let unannounced = io::Error::new(
         io::ErrorKind::UnexpectedEof,
         "closed without sending TLS close_notify",

@@ -47,7 +47,11 @@ fn connections(state: &State<Numbered>, model: &Model) {
                 (Stage::Idle(connection), _) => assert_eq!(*connection, number),
                 (Stage::Checking(why), At::Checking(expected)) => assert_eq!(*why, expected),
                 (
-                    Stage::Active { tag, lease, reported },
+                    Stage::Active {
+                        tag,
+                        lease,
+                        reported,
+                    },
                     At::Active {
                         tag: expected_tag,
                         lease: expected_lease,
@@ -59,13 +63,22 @@ fn connections(state: &State<Numbered>, model: &Model) {
                 ),
                 _ => {}
             }
-            assert_eq!(slot.since, expected.since, "since when {number} is {stage:?}");
+            assert_eq!(
+                slot.since, expected.since,
+                "since when {number} is {stage:?}"
+            );
             assert_eq!(slot.opened, expected.opened, "when {number} was opened");
             assert_eq!(slot.expires, expected.expires, "when {number} expires");
-            assert_eq!(slot.generation, expected.generation, "generation of {number}");
+            assert_eq!(
+                slot.generation, expected.generation,
+                "generation of {number}"
+            );
             assert_eq!(slot.uses, expected.uses, "uses of {number}");
             assert_eq!(slot.proven, expected.proven, "whether {number} is proven");
-            assert_eq!(slot.watched, expected.watched, "whether {number} is watched");
+            assert_eq!(
+                slot.watched, expected.watched,
+                "whether {number} is watched"
+            );
             if stage != StageName::Connecting {
                 assert_eq!(slot.label, number);
             }
@@ -129,13 +142,19 @@ fn evictions(state: &State<Numbered>, model: &Model) {
     let expected = &model.evictions[newest(model.evictions.len())..];
     let remembered = state.evictions().skip(newest(state.evictions().len()));
     for (record, expected) in remembered.zip(expected) {
-        let record = (record.number, record.reason, record.at, record.age, record.uses);
+        let record = (
+            record.number,
+            record.reason,
+            record.at,
+            record.age,
+            record.uses,
+        );
         assert_eq!(record, *expected, "a remembered eviction");
     }
 }
 
-/// Upkeep must not be asleep when time alone is about to bring something; `lazily` when the machine has put off the dials that
-/// `min_idle` wants until the next tick.
+/// Upkeep must not be asleep when time alone is about to bring something; `lazily` when the machine
+/// has put off the dials that `min_idle` wants until the next tick.
 pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazily: bool) {
     let planned = state.planned_wake();
     let promised = model.next_event();
@@ -158,12 +177,16 @@ pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazil
     }
 }
 
-/// After a tick, upkeep sleeps until the next one, unless it has a reason to come earlier. A deadline may be that of a waiter
-/// who has left.
+/// After a tick, upkeep sleeps until the next one, unless it has a reason to come earlier. A
+/// deadline may be that of a waiter who has left.
 pub(super) fn upkeep_comes_with_a_reason(state: &State<Numbered>, model: &Model) {
     let dial = model.dial_due_from().unwrap_or(Moment::NEVER);
     let needed = model.next_event().min(dial);
-    let step = if model.waiting() > 0 { WAITING_TICK } else { TICK };
+    let step = if model.waiting() > 0 {
+        WAITING_TICK
+    } else {
+        TICK
+    };
     let regular = state.now().after(step);
     let planned = state.planned_wake();
     assert!(

@@ -1,14 +1,17 @@
-//! Drives a machine and its model through one sequence of random steps, and holds them against each other after each.
+//! Drives a machine and its model through one sequence of random steps, and holds them against each
+//! other after each.
 //!
-//! The driver is everybody: the callers, the dialler, the tasks that check and close, upkeep and the owner of the pool. It keeps
-//! what the machine has handed out, and gives it back when a step says so. A step is plain numbers, and what it means depends on what is
-//! possible at that point, so any part of a sequence can be left out and the rest is still a sequence: that is what lets a failure shrink.
+//! The driver is everybody: the callers, the dialler, the tasks that check and close, upkeep and
+//! the owner of the pool. It keeps what the machine has handed out, and gives it back when a step
+//! says so. A step is plain numbers, and what it means depends on what is possible at that point,
+//! so any part of a sequence can be left out and the rest is still a sequence: that is what lets a
+//! failure shrink.
 
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Request, Stage,
-    StageName, State, Ticket,
+    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Request,
+    Stage, StageName, State, Ticket,
     compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
@@ -98,7 +101,8 @@ impl<'t> Driver<'t> {
         driver
     }
 
-    // ---- one step -----------------------------------------------------------------------------------------------
+    // ---- one step
+    // -----------------------------------------------------------------------------------------------
 
     pub(super) fn step(&mut self, step: Step) {
         let mut draws = Draws::of(step);
@@ -189,9 +193,11 @@ impl<'t> Driver<'t> {
         let idle = self.state.slots().count(StageName::Idle);
         let possible = |choice: Choice| match choice {
             Choice::Poll | Choice::Cancel => !self.waiting.is_empty(),
-            Choice::Release | Choice::ReleaseToReset | Choice::Discard | Choice::Reject | Choice::Detach => {
-                !self.lent.is_empty()
-            }
+            Choice::Release
+            | Choice::ReleaseToReset
+            | Choice::Discard
+            | Choice::Reject
+            | Choice::Detach => !self.lent.is_empty(),
             Choice::FinishDial | Choice::AbandonDial => !self.dialling.is_empty(),
             Choice::FinishCheck => !self.checking.is_empty(),
             Choice::FinishClosing => !self.closing.is_empty(),
@@ -204,7 +210,8 @@ impl<'t> Driver<'t> {
         draws.choose(possible)
     }
 
-    // ---- callers ------------------------------------------------------------------------------------------------
+    // ---- callers
+    // ------------------------------------------------------------------------------------------------
 
     fn new_caller(&mut self) -> CallerId {
         self.next_caller += 1;
@@ -334,7 +341,11 @@ impl<'t> Driver<'t> {
                 deadline,
             } => {
                 assert_eq!(deadline, until, "until when it might have waited");
-                Some(Answer::Lent(self.lent_out(place, connection, Some(arrival))))
+                Some(Answer::Lent(self.lent_out(
+                    place,
+                    connection,
+                    Some(arrival),
+                )))
             }
         };
         assert_eq!(answer, expected, "the answer to a poll");
@@ -350,7 +361,8 @@ impl<'t> Driver<'t> {
         self.done(Op::Cancel, fx);
     }
 
-    // ---- borrowers ----------------------------------------------------------------------------------------------
+    // ---- borrowers
+    // ----------------------------------------------------------------------------------------------
 
     fn take_lent(&mut self, draws: &mut Draws) -> (Held, Moment) {
         let held = self.lent.swap_remove(draws.index(self.lent.len()));
@@ -360,7 +372,8 @@ impl<'t> Driver<'t> {
     fn release(&mut self, draws: &mut Draws) {
         let (held, now) = self.take_lent(draws);
         let mut fx = Effects::none();
-        self.state.release(held.place, held.connection, now, &mut fx);
+        self.state
+            .release(held.place, held.connection, now, &mut fx);
         self.model.release(held.number, now);
         self.done(Op::Release, fx);
     }
@@ -387,9 +400,9 @@ impl<'t> Driver<'t> {
         let (reason, random) = (draws.reason(), draws.random());
         let mut fx = Effects::none();
         if draws.one_in(3) {
-            let told = self
-                .state
-                .drop_unreleased(held.place, held.connection, now, random, &mut fx);
+            let told =
+                self.state
+                    .drop_unreleased(held.place, held.connection, now, random, &mut fx);
             let told = told.map(|told| (told.tag, told.unreleased, told.released));
             let expected = self.model.drop_unreleased(held.number, now, random);
             assert_eq!(told, expected, "whether it is told, and what");
@@ -420,7 +433,8 @@ impl<'t> Driver<'t> {
         self.done(Op::Detach, fx);
     }
 
-    // ---- the pool's own work ------------------------------------------------------------------------------------
+    // ---- the pool's own work
+    // ------------------------------------------------------------------------------------
 
     fn finish_dial(&mut self, draws: &mut Draws) {
         let (place, number) = self.dialling.swap_remove(draws.index(self.dialling.len()));
@@ -429,7 +443,8 @@ impl<'t> Driver<'t> {
         if draws.below(100) < self.failing_percent {
             self.next_cause += 1;
             let cause = Cause::Dial(self.next_cause);
-            self.state.dial_finished(place, Err(cause), now, random, &mut fx);
+            self.state
+                .dial_finished(place, Err(cause), now, random, &mut fx);
             self.model.dial_failed(number, cause, now, random);
             self.done(Op::DialFailed, fx);
         } else {
@@ -538,7 +553,11 @@ impl<'t> Driver<'t> {
 
     fn tick(&mut self) {
         let now = self.now;
-        self.verb(Op::Tick, |state, fx| state.tick(now, fx), |model| model.tick(now));
+        self.verb(
+            Op::Tick,
+            |state, fx| state.tick(now, fx),
+            |model| model.tick(now),
+        );
     }
 
     fn rush(&mut self, draws: &Draws) {

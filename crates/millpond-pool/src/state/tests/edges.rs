@@ -1,4 +1,5 @@
-//! Counts which edges of the state diagram were taken, by which operation, and says which there are.
+//! Counts which edges of the state diagram were taken, by which operation, and says which there
+//! are.
 
 use std::fmt::{Debug, Write};
 
@@ -86,7 +87,8 @@ pub(super) struct Tally {
     refusals: [u64; REFUSALS.len()],
 }
 
-/// Where everything was at one moment: by slot, whose connection (and whose grant) it was; by node, whose caller it was.
+/// Where everything was at one moment: by slot, whose connection (and whose grant) it was; by node,
+/// whose caller it was.
 #[derive(Default)]
 pub(super) struct Whereabouts {
     slots: Vec<(u64, C, Option<u32>)>,
@@ -164,7 +166,8 @@ impl Tally {
         self.refusals[index.expect("all are listed")] += 1;
     }
 
-    /// The counts as a table, and what is wrong with them: edges seen that there aren't, or too seldom those that there are.
+    /// The counts as a table, and what is wrong with them: edges seen that there aren't, or too
+    /// seldom those that there are.
     pub(super) fn report(&self, least: u64) -> (String, Vec<String>) {
         let mut rows = counted("", &self.connections, CONNECTIONS);
         rows.extend(counted("waiter ", &self.waiters, WAITERS));
@@ -174,7 +177,10 @@ impl Tally {
         for (refusal, seen) in REFUSALS.iter().zip(self.refusals) {
             rows.push((format!("refused: {refusal:?}"), seen));
         }
-        let mut rows: Vec<_> = rows.into_iter().map(|(name, seen)| (name, seen, least)).collect();
+        let mut rows: Vec<_> = rows
+            .into_iter()
+            .map(|(name, seen)| (name, seen, least))
+            .collect();
         for &(op, rarer) in HANDING_ON {
             let name = format!("{op:?}: Granted -> Granted to the next");
             rows.push((name, self.handed_on[op as usize], least / rarer));
@@ -242,8 +248,9 @@ fn unlisted<P: Index, const N: usize>(
             .flat_map(|from| P::ALL.iter().map(move |to| (from, to)))
         {
             let times = seen[op as usize][from.index()][to.index()];
-            let is_listed =
-                |(ops, edges): &(&[Op], &[(P, P)])| ops.contains(&op) && edges.contains(&(*from, *to));
+            let is_listed = |(ops, edges): &(&[Op], &[(P, P)])| {
+                ops.contains(&op) && edges.contains(&(*from, *to))
+            };
             if times > 0 && !listed.iter().any(is_listed) {
                 faults.push(format!(
                     "{op:?}: {what}{from:?} -> {to:?}: {times} times, and isn't in the diagram"

@@ -1,8 +1,9 @@
 //! The machine once more, slow and obvious: what the fast one is compared with after every step.
 //!
-//! Written from the rules and not from the machine. There are no lists, no indices and no early exits: one vector of
-//! connections in the order in which each entered its stage, one vector of callers, and every question is answered by looking at all
-//! of them. After an event [`Model::rest`] repeats the smallest step that is still possible until there is none.
+//! Written from the rules and not from the machine. There are no lists, no indices and no early
+//! exits: one vector of connections in the order in which each entered its stage, one vector of
+//! callers, and every question is answered by looking at all of them. After an event
+//! [`Model::rest`] repeats the smallest step that is still possible until there is none.
 
 mod events;
 
@@ -178,7 +179,8 @@ impl Model {
         }
     }
 
-    // ---- questions ----------------------------------------------------------------------------------------------
+    // ---- questions
+    // ----------------------------------------------------------------------------------------------
 
     pub(super) fn count(&self, wanted: fn(&At) -> bool) -> usize {
         self.connections.iter().filter(|c| wanted(&c.at)).count()
@@ -196,7 +198,10 @@ impl Model {
         self.count(|at| !matches!(at, At::Connecting | At::Closing))
     }
     pub(super) fn in_line(&self) -> usize {
-        self.callers.iter().filter(|c| c.stands == Stands::InLine).count()
+        self.callers
+            .iter()
+            .filter(|c| c.stands == Stands::InLine)
+            .count()
     }
     /// In line or parked.
     pub(super) fn waiting(&self) -> usize {
@@ -213,7 +218,9 @@ impl Model {
     }
     pub(super) fn shortfall(&self) -> usize {
         match self.phase {
-            Phase::Open => self.min_idle().saturating_sub(self.idle() + self.checking()),
+            Phase::Open => self
+                .min_idle()
+                .saturating_sub(self.idle() + self.checking()),
             _ => 0,
         }
     }
@@ -280,7 +287,8 @@ impl Model {
         }
     }
 
-    // ---- moves --------------------------------------------------------------------------------------------------
+    // ---- moves
+    // --------------------------------------------------------------------------------------------------
 
     pub(super) fn advance(&mut self, now: Moment) {
         if now > self.now {
@@ -318,7 +326,13 @@ impl Model {
     fn write_down(&mut self, number: u64, reason: Eviction) {
         let now = self.now;
         let connection = self.connection(number);
-        let record = (number, reason, now, now.since(connection.opened), connection.uses);
+        let record = (
+            number,
+            reason,
+            now,
+            now.since(connection.opened),
+            connection.uses,
+        );
         self.evictions.push(record);
         self.totals.count_eviction(reason);
     }
@@ -456,7 +470,8 @@ impl Model {
             .is_some_and(|last| now < last.after(GRANT_LIFETIME))
     }
 
-    // ---- coming to rest -----------------------------------------------------------------------------------------
+    // ---- coming to rest
+    // -----------------------------------------------------------------------------------------
 
     fn rest(&mut self) {
         self.rested = true;
@@ -573,8 +588,8 @@ impl Model {
         ends
     }
 
-    /// The earliest instant at which time alone changes something for somebody, as far as it is promised to be acted on at
-    /// once and not by the next regular tick.
+    /// The earliest instant at which time alone changes something for somebody, as far as it is
+    /// promised to be acted on at once and not by the next regular tick.
     pub(super) fn next_event(&self) -> Moment {
         let mut next = Moment::NEVER;
         for caller in &self.callers {

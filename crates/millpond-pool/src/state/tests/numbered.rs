@@ -1,4 +1,5 @@
-//! What the tests' machines carry: numbers, so that every connection, waker and cause can be told apart and followed.
+//! What the tests' machines carry: numbers, so that every connection, waker and cause can be told
+//! apart and followed.
 
 use super::{DialCause, Kinds};
 use crate::eviction::Eviction;

@@ -1,7 +1,8 @@
 //! The machine does what its model does, over random sequences of everything that can happen.
 //!
-//! `MILLPOND_SEQUENCES` sets how many sequences are tried (12,000, or 120,000 optimised) and `MILLPOND_SEED` which ones; the same seed gives the
-//! same sequences. A failure is shrunk, told step by step, and can be run again by `replay` below. For a long run:
+//! `MILLPOND_SEQUENCES` sets how many sequences are tried (12,000, or 120,000 optimised) and
+//! `MILLPOND_SEED` which ones; the same seed gives the same sequences. A failure is shrunk, told
+//! step by step, and can be run again by `replay` below. For a long run:
 //!
 //! ```text
 //! MILLPOND_SEQUENCES=10000000 MILLPOND_SEED=7 cargo test --release -p millpond --lib the_machine -- --nocapture
@@ -23,8 +24,13 @@ use super::{
     edges::Tally,
 };
 
-/// How many sequences an ordinary run tries. Unoptimised code takes ten times as long for each: `.ci/loom` has the larger number.
-const SEQUENCES: u32 = if cfg!(debug_assertions) { 12_000 } else { 120_000 };
+/// How many sequences an ordinary run tries. Unoptimised code takes ten times as long for each:
+/// `.ci/loom` has the larger number.
+const SEQUENCES: u32 = if cfg!(debug_assertions) {
+    12_000
+} else {
+    120_000
+};
 
 /// How often such a run takes each edge of the diagram, at least.
 const LEAST: u64 = SEQUENCES as u64 / 120;
@@ -86,7 +92,9 @@ fn the_machine_does_what_its_model_does() {
     if let Err(TestError::Fail(_, (settings, mut steps))) = outcome {
         // These do nothing.
         steps.retain(|step| *step != (0, 0, 0, 0));
-        println!("seed {seed}; the shortest sequence that fails, for `replay`:\n{settings:?}, &{steps:?}");
+        println!(
+            "seed {seed}; the shortest sequence that fails, for `replay`:\n{settings:?}, &{steps:?}"
+        );
         run(settings, &steps, true, &mut Tally::default());
         unreachable!("it failed before");
     }
@@ -94,7 +102,8 @@ fn the_machine_does_what_its_model_does() {
     let tally = tally.into_inner();
     // Too few sequences prove nothing about what is rare: then each edge must only be a known one.
     let enough = sequences >= SEQUENCES / 10;
-    let least = u64::from(enough) * LEAST * u64::from(sequences.min(SEQUENCES)) / u64::from(SEQUENCES);
+    let least =
+        u64::from(enough) * LEAST * u64::from(sequences.min(SEQUENCES)) / u64::from(SEQUENCES);
     let (table, faults) = tally.report(least);
     println!(
         "{sequences} sequences, {} transitions\n{table}",
@@ -103,7 +112,8 @@ fn the_machine_does_what_its_model_does() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Paste here what a failure printed, and see it told with `cargo test -p millpond replay -- --nocapture`.
+/// Paste here what a failure printed, and see it told with `cargo test -p millpond replay --
+/// --nocapture`.
 #[test]
 fn replay() {
     run([0; 16], &[], true, &mut Tally::default());

@@ -1,4 +1,5 @@
-//! The subtle rules, one small story each: what the random sequences find, said so that it can be read.
+//! The subtle rules, one small story each: what the random sequences find, said so that it can be
+//! read.
 
 #![expect(
     unused_must_use,
@@ -8,8 +9,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Refusal, Request,
-    StageName, State, Ticket,
+    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Refusal,
+    Request, StageName, State, Ticket,
     numbered::{Cause, Numbered},
 };
 use crate::config::{Config, Priority};
@@ -38,7 +39,8 @@ struct Scene {
 type Lent = (Place, u64);
 
 impl Scene {
-    /// Two connections at most, nothing ages, and nobody is turned away, unless `change` says otherwise.
+    /// Two connections at most, nothing ages, and nobody is turned away, unless `change` says
+    /// otherwise.
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             max_size: 2,
@@ -119,7 +121,8 @@ impl Scene {
         self.state.slots().count(stage)
     }
 
-    // ---- callers ------------------------------------------------------------------------------------------------
+    // ---- callers
+    // ------------------------------------------------------------------------------------------------
 
     fn acquire(&mut self) -> Lent {
         match self.does(|state, _, fx| state.acquire(0, Lease::Exclusive, fx)) {
@@ -217,11 +220,13 @@ impl Scene {
 
     /// Says whether this is told, of how many.
     fn drop_unreleased(&mut self, (place, number): Lent) -> Option<u64> {
-        let told = self.does(|state, now, fx| state.drop_unreleased(place, number, now, u64::MAX, fx));
+        let told =
+            self.does(|state, now, fx| state.drop_unreleased(place, number, now, u64::MAX, fx));
         told.map(|told| told.unreleased)
     }
 
-    // ---- the pool's own work ------------------------------------------------------------------------------------
+    // ---- the pool's own work
+    // ------------------------------------------------------------------------------------
 
     /// The dial begun first succeeds; says its connection's number.
     fn dial_succeeds(&mut self) -> u64 {
@@ -244,7 +249,8 @@ impl Scene {
         }
     }
 
-    /// A scene with this many idle connections, numbered from 1 in the order in which they became idle, a millisecond apart.
+    /// A scene with this many idle connections, numbered from 1 in the order in which they became
+    /// idle, a millisecond apart.
     fn with_idle(count: usize, change: impl FnOnce(&mut Config)) -> Self {
         let mut scene = Scene::new(change);
         let tickets: Vec<Ticket> = (0..count).map(|_| scene.wait()).collect();

@@ -1,5 +1,6 @@
-//! The task of one pipeline: it leases a connection, reads its replies, writes what callers leave to it, keeps its deadlines and
-//! heartbeats, and gives it back when nothing has been begun on it, nor answered, for a tick.
+//! The task of one pipeline: it leases a connection, reads its replies, writes what callers leave
+//! to it, keeps its deadlines and heartbeats, and gives it back when nothing has been begun on it,
+//! nor answered, for a tick.
 
 use std::{
     future::{Future, poll_fn},
@@ -37,14 +38,15 @@ use crate::{
     },
 };
 
-/// How often a pipeline is looked at: whether it is quiet, whether the pool wants its connection back.
+/// How often a pipeline is looked at: whether it is quiet, whether the pool wants its connection
+/// back.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Longer than anybody waits.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How often one poll of a driver reads, 16 KiB each, unless there was [`READ_AT_ONCE`] of a long reply before. Then it looks at the clock, and
-/// everybody else has a turn.
+/// How often one poll of a driver reads, 16 KiB each, unless there was [`READ_AT_ONCE`] of a long
+/// reply before. Then it looks at the clock, and everybody else has a turn.
 const READS_AT_ONCE: usize = 16;
 
 impl<F: Framing> Socket for Connection<Sessions<F>> {
@@ -62,12 +64,15 @@ impl<F: Framing> Socket for Connection<Sessions<F>> {
     }
 }
 
-/// Leases a connection, and drives it to its end. What it returns may be dropped before its first poll: that is told as well.
+/// Leases a connection, and drives it to its end. What it returns may be dropped before its first
+/// poll: that is told as well.
 pub(super) fn run<F: Framing>(
     shared: Arc<Shared<F>>,
     place: &'static Location<'static>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let mut leasing = Leasing { shared: Some(shared) };
+    let mut leasing = Leasing {
+        shared: Some(shared),
+    };
     async move {
         let shared = leasing.shared.as_ref().expect("just begun");
         let acquire = shared.leases.acquire(place).shared().timeout(FAR);
@@ -108,10 +113,12 @@ struct Driver<F: Framing> {
     sent: bool,
     /// The peer seemed dead, or writing has failed, and the reactor has had a turn since.
     looked_again: bool,
-    /// There may be more to read: it is woken for that, and looks at the clock first, whose timer may have been refused by the task's budget.
+    /// There may be more to read: it is woken for that, and looks at the clock first, whose timer
+    /// may have been refused by the task's budget.
     is_cut: bool,
     tell: Vec<Answered<Pipelined<F>>>,
-    /// Callers whose replies have come together with something that nobody asked for: whose they are nobody knows.
+    /// Callers whose replies have come together with something that nobody asked for: whose they
+    /// are nobody knows.
     doubted: Vec<super::Sender>,
 }
 
@@ -186,8 +193,8 @@ impl<F: Framing> Driver<F> {
         }
     }
 
-    /// What is to be done. Those who wait are served first: there may be room since replies have come, the pool has been resumed, or the
-    /// first in line has left.
+    /// What is to be done. Those who wait are served first: there may be room since replies have
+    /// come, the pool has been resumed, or the first in line has left.
     fn told(&self, id: Id) -> Told {
         let mut state = self.shared.state.lock();
         let told = state.told(id);
@@ -221,7 +228,8 @@ impl<F: Framing> Driver<F> {
     fn read(&mut self, id: Id, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
         let mut served = None;
         let read = self.read_from_wire(id, cx, &mut served);
-        // What the pool does because this has served, it does now that the wire is free: it may wake whoever takes it.
+        // What the pool does because this has served, it does now that the wire is free: it may
+        // wake whoever takes it.
         drop(served);
         read
     }
@@ -250,18 +258,19 @@ impl<F: Framing> Driver<F> {
             let framing = shared.leases.connector().framing();
             let before = session.framed.left_over().len();
             let mut beats = 0;
-            let read = session
-                .framed
-                .poll_batch(framing, Direction::Reply, cx, |item| match item {
-                    Item::Frame(frame) => bodies.push(frame.into_body()),
-                    Item::Heartbeat => beats += 1,
-                });
+            let read =
+                session
+                    .framed
+                    .poll_batch(framing, Direction::Reply, cx, |item| match item {
+                        Item::Frame(frame) => bodies.push(frame.into_body()),
+                        Item::Heartbeat => beats += 1,
+                    });
             // Replies that came with too many heartbeats are delivered all the same.
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
-            let breaks_off =
-                session.begins_a_frame(framing) || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
+            let breaks_off = session.begins_a_frame(framing)
+                || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
             if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
                 *served = Some(connection.note_served());
             }
@@ -277,7 +286,8 @@ impl<F: Framing> Driver<F> {
                     Came::Expected => {}
                     Came::Early => return Err(ExchangeFailure::Unasked),
                     Came::Unasked => {
-                        self.doubted.extend(self.tell.drain(..).map(|told| told.reply));
+                        self.doubted
+                            .extend(self.tell.drain(..).map(|told| told.reply));
                         return Err(ExchangeFailure::Unasked);
                     }
                 }
@@ -300,7 +310,9 @@ impl<F: Framing> Driver<F> {
                     return Err(ExchangeFailure::Closed);
                 }
                 Poll::Ready(Err(ReadError::Io(error))) => return Err(ExchangeFailure::Io(error)),
-                Poll::Ready(Err(ReadError::Frame(error))) => return Err(ExchangeFailure::NoFrame(error)),
+                Poll::Ready(Err(ReadError::Frame(error))) => {
+                    return Err(ExchangeFailure::NoFrame(error));
+                }
             }
         }
         self.is_cut = true;
@@ -317,7 +329,9 @@ impl<F: Framing> Driver<F> {
         if self.tell.is_empty() {
             return;
         }
-        self.shared.unread.fetch_add(self.tell.len(), Ordering::Relaxed);
+        self.shared
+            .unread
+            .fetch_add(self.tell.len(), Ordering::Relaxed);
         let came_on = self.id.expect("it has been read on");
         for told in self.tell.drain(..) {
             let reply = Reply {
@@ -331,8 +345,14 @@ impl<F: Framing> Driver<F> {
         }
     }
 
-    /// Writes the rest of a short write; and what is outgoing, after all callers that are ready have had a turn to append to it.
-    fn write(&mut self, id: Id, asked: bool, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeFailure>> {
+    /// Writes the rest of a short write; and what is outgoing, after all callers that are ready
+    /// have had a turn to append to it.
+    fn write(
+        &mut self,
+        id: Id,
+        asked: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeFailure>> {
         let mut wire = self.wire.lock();
         if !wire.is_done() {
             if wire.poll_rest(cx).is_pending() {
@@ -394,7 +414,8 @@ impl<F: Framing> Driver<F> {
             if self.looked_again {
                 return Look::Over(ExchangeFailure::HeartbeatMissed);
             }
-            // After a suspension of our own the peer's heartbeats may lie in the socket, and the reactor not know it yet.
+            // After a suspension of our own the peer's heartbeats may lie in the socket, and the
+            // reactor not know it yet.
             self.looked_again = true;
             return Look::AfterTheReactor;
         }
@@ -408,7 +429,12 @@ impl<F: Framing> Driver<F> {
             }
         }
         let pulse_due = session.pulse.next_due();
-        let overdue = state.overdue(id, now, now + self.shared.patience, super::Sender::is_closed);
+        let overdue = state.overdue(
+            id,
+            now,
+            now + self.shared.patience,
+            super::Sender::is_closed,
+        );
         drop(state);
         drop(wire);
         for reply in overdue.expired {
@@ -424,7 +450,11 @@ impl<F: Framing> Driver<F> {
                 return Look::Quiet;
             }
         }
-        let next = [Some(self.next_tick.min(now + LOOK)), overdue.next, pulse_due];
+        let next = [
+            Some(self.next_tick.min(now + LOOK)),
+            overdue.next,
+            pulse_due,
+        ];
         let next = next.into_iter().flatten().min().unwrap_or(self.next_tick);
         self.shared.state.lock().will_look(id, next);
         self.timer.as_mut().reset(next);
@@ -468,7 +498,8 @@ impl<F: Framing> Driver<F> {
 }
 
 impl<F: Framing> Shared<F> {
-    /// Replies have come with one read, while so many bytes lay unwritten. `breaks_off`: and behind them something that isn't one as a whole.
+    /// Replies have come with one read, while so many bytes lay unwritten. `breaks_off`: and behind
+    /// them something that isn't one as a whole.
     fn came(
         &self,
         id: Id,

@@ -1,8 +1,8 @@
-//! Every interleaving of what callers and a pipeline's driver do to each other, explored by loom: the machine, the wire and the wakes are the
-//! real ones.
+//! Every interleaving of what callers and a pipeline's driver do to each other, explored by loom:
+//! the machine, the wire and the wakes are the real ones.
 //!
-//! The driver here polls when its bell has been rung, and never else, as a task does. So a wake that is lost leaves a frame behind, and
-//! that is what each scene looks for in the end.
+//! The driver here polls when its bell has been rung, and never else, as a task does. So a wake
+//! that is lost leaves a frame behind, and that is what each scene looks for in the end.
 
 use std::{
     collections::VecDeque,
@@ -150,8 +150,17 @@ impl World {
             answered: None,
         })));
         for &label in requests {
-            let entry = state.begin(&[label; 2], Due::At(soon(now)), Priority::NORMAL, true, label);
-            assert!(matches!(entry, Entry::Waits { .. }), "there is no pipeline yet");
+            let entry = state.begin(
+                &[label; 2],
+                Due::At(soon(now)),
+                Priority::NORMAL,
+                true,
+                label,
+            );
+            assert!(
+                matches!(entry, Entry::Waits { .. }),
+                "there is no pipeline yet"
+            );
         }
         let slot = Slot { at: 0, number: 1 };
         let waker = Waker::from(Arc::clone(&bell));
@@ -213,7 +222,12 @@ impl World {
 
     /// A driver that also reads the replies of a peer that gives them at once: what they were.
     fn reader(&self) -> thread::JoinHandle<Vec<u8>> {
-        self.wire.lock().socket.as_mut().expect("it is there").answered = Some(Arc::clone(&self.bell));
+        self.wire
+            .lock()
+            .socket
+            .as_mut()
+            .expect("it is there")
+            .answered = Some(Arc::clone(&self.bell));
         let world = self.clone();
         thread::spawn(move || {
             let mut read = Vec::new();
@@ -256,7 +270,8 @@ impl World {
         state.serve(self.id, self.now, &mut Vec::new());
     }
 
-    /// Everything that was begun is on the tape, once, and in the order in which its replies are expected.
+    /// Everything that was begun is on the tape, once, and in the order in which its replies are
+    /// expected.
     fn has_written(&self, begun: &[u8]) {
         let wire = self.wire.lock();
         assert!(wire.is_done(), "something that was taken isn't written");
@@ -271,7 +286,10 @@ impl World {
         for &label in &labels {
             assert_eq!(state.came(self.id, label, 0, &mut told), Came::Expected);
         }
-        let told: Vec<_> = told.into_iter().map(|told| (told.reply, told.body)).collect();
+        let told: Vec<_> = told
+            .into_iter()
+            .map(|told| (told.reply, told.body))
+            .collect();
         assert!(
             told.iter().all(|(reply, body)| reply == body),
             "the order on the wire isn't the order in which replies are expected: {told:?}"
@@ -290,7 +308,8 @@ fn explore(scene: impl Fn() + Sync + Send + 'static) {
     loom::model::Builder::new().check(scene);
 }
 
-/// Explores those of a larger scene in which running threads are interrupted three times at most: all of them would take hours.
+/// Explores those of a larger scene in which running threads are interrupted three times at most:
+/// all of them would take hours.
 fn explore_most(scene: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(BOUND);
@@ -386,7 +405,10 @@ fn one_who_waits_for_an_untried_peer_is_served_when_the_first_is_answered() {
 fn a_request_meets_the_end_of_a_quiet_pipeline() {
     explore(|| {
         let world = World::proven(&[]);
-        assert!(!world.state.lock().end_if_quiet(world.id), "it was just used");
+        assert!(
+            !world.state.lock().end_if_quiet(world.id),
+            "it was just used"
+        );
         let caller = world.caller(1, true);
         // What a tick does.
         let ended = {

@@ -1,9 +1,11 @@
 //! Many exchanges in flight on one connection, answered in the order of their requests.
 //!
-//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when nothing was begun on it, nor answered, for a tick.
-//! All callers are in one queue (`state.rs`); who is first takes the next place on a pipeline, and his request is sent then, whether or not he is
-//! polled: nobody who sleeps holds a place. What is ready at the same time is written together (`wire.rs`, `driver.rs`), which is
-//! where the speed comes from: throughput follows the number of writes.
+//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when
+//! nothing was begun on it, nor answered, for a tick. All callers are in one queue (`state.rs`);
+//! who is first takes the next place on a pipeline, and his request is sent then, whether or not he
+//! is polled: nobody who sleeps holds a place. What is ready at the same time is written together
+//! (`wire.rs`, `driver.rs`), which is where the speed comes from: throughput follows the number of
+//! writes.
 
 mod driver;
 mod state;
@@ -43,7 +45,8 @@ use crate::{
     },
 };
 
-/// How many exchanges a client keeps in flight on one connection: see [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined).
+/// How many exchanges a client keeps in flight on one connection: see
+/// [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pipelining {
     depth: usize,
@@ -52,24 +55,28 @@ pub struct Pipelining {
 }
 
 impl Pipelining {
-    /// Exchanges in flight on one connection at most, at least 1. Default 128: enough to fill each read and write, few enough that an
-    /// exchange that hangs holds up no more. When that many are, another connection is used, up to the pool's `max_size`.
+    /// Exchanges in flight on one connection at most, at least 1. Default 128: enough to fill each
+    /// read and write, few enough that an exchange that hangs holds up no more. When that many
+    /// are, another connection is used, up to the pool's `max_size`.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth.max(1);
         self
     }
 
-    /// Bytes of unanswered requests on one connection at most; a longer request goes alone. Default 1 MiB.
+    /// Bytes of unanswered requests on one connection at most; a longer request goes alone. Default
+    /// 1 MiB.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
     /// Bytes of the requests that wait for a place at most, at least 1. Default 64 MiB: the pool's
-    /// [`max_waiting`](crate::pool::Builder::max_waiting) bounds their number, and 1,024 of a MiB each would hold a GiB. `usize::MAX` is no bound.
+    /// [`max_waiting`](crate::pool::Builder::max_waiting) bounds their number, and 1,024 of a MiB
+    /// each would hold a GiB. `usize::MAX` is no bound.
     ///
-    /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once. One that finds nobody waiting is taken however
-    /// long it is; so is the second of the two by which a server shows that it reads frames.
+    /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once.
+    /// One that finds nobody waiting is taken however long it is; so is the second of the two
+    /// by which a server shows that it reads frames.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
         self.max_waiting_bytes = bytes;
         self
@@ -77,7 +84,11 @@ impl Pipelining {
 
     pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
         match self.max_waiting_bytes {
-            0 => Err(InvalidSetting::new("max_waiting_bytes", "0".into(), "at least 1")),
+            0 => Err(InvalidSetting::new(
+                "max_waiting_bytes",
+                "0".into(),
+                "at least 1",
+            )),
             _ => Ok(()),
         }
     }
@@ -165,7 +176,8 @@ pub(super) struct Load {
 struct Shared<F: Framing> {
     leases: Leases<Sessions<F>>,
     state: Mutex<State<Pipelined<F>>>,
-    /// Replies that have been told and not been picked up: those callers are about to run, and may bring a request.
+    /// Replies that have been told and not been picked up: those callers are about to run, and may
+    /// bring a request.
     unread: AtomicUsize,
     /// The pool's verbs that have been taken into account.
     verbs: AtomicU64,
@@ -203,8 +215,8 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
-    /// One exchange, which waits for a place no longer than `limit`. Dropped, it costs nobody else anything: its request isn't sent if it
-    /// waits, and else its reply is dropped.
+    /// One exchange, which waits for a place no longer than `limit`. Dropped, it costs nobody else
+    /// anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(super) async fn exchange(
         &self,
         body: &[u8],
@@ -225,7 +237,11 @@ impl<F: Framing> Pipelines<F> {
         if let Due::At(deadline) = due
             && deadline <= Instant::now()
         {
-            return Err(Failed::new(ExchangeFailure::TimedOut, Progress::Unsent, false));
+            return Err(Failed::new(
+                ExchangeFailure::TimedOut,
+                Progress::Unsent,
+                false,
+            ));
         }
         let (reply, answer) = oneshot::channel();
         let framing = shared.leases.connector().framing();
@@ -233,11 +249,17 @@ impl<F: Framing> Pipelines<F> {
         let entry = with_encoded(
             |out| framing.encode(Direction::Request, body, out),
             |frame| {
-                let entry = shared.state.lock().begin(frame, due, priority, alone, reply);
+                let entry = shared
+                    .state
+                    .lock()
+                    .begin(frame, due, priority, alone, reply);
                 match (entry, due) {
                     (Entry::NeedsTime(reply), Due::Within(patience)) => {
                         let due = Due::At(Instant::now() + patience);
-                        let entry = shared.state.lock().begin(frame, due, priority, alone, reply);
+                        let entry = shared
+                            .state
+                            .lock()
+                            .begin(frame, due, priority, alone, reply);
                         (entry, due)
                     }
                     (entry, due) => (entry, due),
@@ -267,7 +289,9 @@ impl<F: Framing> Pipelines<F> {
                 self.shared.lease(leases);
             }
             Entry::Refused(refusal) => {
-                return Err(Box::new(Failed::Acquire(shared.explain(refusal, Duration::ZERO))));
+                return Err(Box::new(Failed::Acquire(
+                    shared.explain(refusal, Duration::ZERO),
+                )));
             }
             Entry::FullOfBytes {
                 waiting_bytes,
@@ -330,7 +354,9 @@ impl<F: Framing> Pipelines<F> {
             waiting: state.waiting(),
             waiting_bytes: state.waiting_bytes(),
             leasing: state.leasing(),
-            in_flight: loads.map(|load| (load.slot.number, load.in_flight)).collect(),
+            in_flight: loads
+                .map(|load| (load.slot.number, load.in_flight))
+                .collect(),
         }
     }
 }
@@ -461,7 +487,8 @@ impl<F: Framing> Shared<F> {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // Not under the lock: where the runtime is shutting down the task is dropped right here, and its drop tells the callers.
+        // Not under the lock: where the runtime is shutting down the task is dropped right here,
+        // and its drop tells the callers.
         let handle = self.leases.runtime().spawn_owned(task);
         let mut tasks = self.tasks.lock();
         if tasks.stopped {
@@ -493,7 +520,10 @@ impl<F: Framing> Shared<F> {
             let at = loads.iter().position(|load| load.slot == slot);
             at.map_or(Recall::No, |at| recalls[at])
         };
-        let reconsidered = self.state.lock().reconsider(refusal, max_size as usize, recall);
+        let reconsidered = self
+            .state
+            .lock()
+            .reconsider(refusal, max_size as usize, recall);
         self.verbs.store(verbs, Ordering::Relaxed);
         for reply in reconsidered.refused {
             let error = self.explain(refusal.unwrap_or(Refusal::Closed), Duration::ZERO);

@@ -1,6 +1,6 @@
-//! Which exchange goes on which connection, who waits, and whose reply comes next. Pure: it knows no sockets and no tasks, asks no
-//! clock, and carries replies, wires and wakers without looking at them. Whatever leaves it is woken, told and dropped by its caller, outside
-//! the lock.
+//! Which exchange goes on which connection, who waits, and whose reply comes next. Pure: it knows
+//! no sockets and no tasks, asks no clock, and carries replies, wires and wakers without looking at
+//! them. Whatever leaves it is woken, told and dropped by its caller, outside the lock.
 //!
 //! An exchange's way:
 //!
@@ -12,13 +12,17 @@
 //!
 //! What must hold:
 //!
-//! 1. Replies are expected in the order in which requests were appended; one that comes before its request was written is nobody's.
+//! 1. Replies are expected in the order in which requests were appended; one that comes before its
+//!    request was written is nobody's.
 //! 2. While somebody waits nobody overtakes him, but for one who is more urgent.
 //! 3. What is outgoing is attended to: a caller is about to write it, or the driver has been told.
-//! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for a longer one that is alone.
-//! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or two before the peer is known to read frames.
+//! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for
+//!    a longer one that is alone.
+//! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or
+//!    two before the peer is known to read frames.
 //! 6. Nothing is begun on a connection whose server takes no more requests.
-//! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one that was written together with it.
+//! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one
+//!    that was written together with it.
 
 #[cfg(test)]
 mod check;
@@ -108,9 +112,11 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    // ---- callers --------------------------------------------------------------------------------------------------
+    // ---- callers
+    // --------------------------------------------------------------------------------------------------
 
-    /// A caller brings a request. `alone`: no caller has a reply that it hasn't picked up, so nobody is about to bring another.
+    /// A caller brings a request. `alone`: no caller has a reply that it hasn't picked up, so
+    /// nobody is about to bring another.
     pub(super) fn begin(
         &mut self,
         frame: &[u8],
@@ -130,13 +136,15 @@ impl<K: Kinds> State<K> {
         let Due::At(deadline) = due else {
             return Entry::NeedsTime(reply);
         };
-        // Those who will be served by what is under way don't count; nor do those with whom the peer can be tried.
+        // Those who will be served by what is under way don't count; nor do those with whom the
+        // peer can be tried.
         let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
         let soon = soon.saturating_mul(self.limits.depth);
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
-        // One that finds nobody may be as long as it likes; so may the second of two with whom the peer can be tried.
+        // One that finds nobody may be as long as it likes; so may the second of two with whom the
+        // peer can be tried.
         let passes = self.waiting.len() < 1 + usize::from(!self.proven);
         let waiting_bytes = self.waiting.bytes();
         if !passes && waiting_bytes.saturating_add(frame.len()) > self.limits.max_waiting_bytes {
@@ -196,7 +204,8 @@ impl<K: Kinds> State<K> {
         })
     }
 
-    // ---- connections ----------------------------------------------------------------------------------------------
+    // ---- connections
+    // ----------------------------------------------------------------------------------------------
 
     /// A connection has been leased, and serves those who wait.
     pub(super) fn started(&mut self, slot: Slot, wire: K::Wire, driver: Waker, now: Instant) -> Id {
@@ -239,7 +248,8 @@ impl<K: Kinds> State<K> {
         self.refuse_waiting()
     }
 
-    /// Serves those who wait, as far as there is room. Those whose time is up are left out: they are `late`.
+    /// Serves those who wait, as far as there is room. Those whose time is up are left out: they
+    /// are `late`.
     pub(super) fn serve(&mut self, id: Id, now: Instant, late: &mut Vec<Request<K>>) {
         let (limits, proven) = (self.limits, self.proven);
         let Some(pipeline) = of(&mut self.pipelines, id) else {
@@ -301,7 +311,8 @@ impl<K: Kinds> State<K> {
         match &mut pipeline.trial {
             Some(trial) if trial.answered == 0 => {
                 trial.answered = 1;
-                // Written together are only those who have waited, so somebody has looked at the clock.
+                // Written together are only those who have waited, so somebody has looked at the
+                // clock.
                 trial.until = deadline;
                 trial.held = told;
             }
@@ -324,7 +335,8 @@ impl<K: Kinds> State<K> {
         of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.owes(unwritten))
     }
 
-    /// Whether the pipeline may end, since nothing was begun on it nor answered since the last time; then it has.
+    /// Whether the pipeline may end, since nothing was begun on it nor answered since the last
+    /// time; then it has.
     pub(super) fn end_if_quiet(&mut self, id: Id) -> bool {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return false;
@@ -343,8 +355,8 @@ impl<K: Kinds> State<K> {
         quiet
     }
 
-    /// The server takes no more requests on this connection: nothing more is begun on it, and it ends when all that is in flight has been
-    /// answered. The driver, who has to be woken.
+    /// The server takes no more requests on this connection: nothing more is begun on it, and it
+    /// ends when all that is in flight has been answered. The driver, who has to be woken.
     pub(super) fn retire(&mut self, id: Id) -> Option<Waker> {
         let pipeline = of(&mut self.pipelines, id)?;
         pipeline.retired = true;
@@ -356,7 +368,8 @@ impl<K: Kinds> State<K> {
         of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.retired)
     }
 
-    /// Connections to lease for those who wait, after a pipeline has ended, or when they have waited for long.
+    /// Connections to lease for those who wait, after a pipeline has ended, or when they have
+    /// waited for long.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
         let impatient = !self.proven && self.leasing == 0 && self.live() < self.max_pipelines;
         if impatient && self.live() > 0 && !self.waiting.is_empty() {
@@ -367,7 +380,8 @@ impl<K: Kinds> State<K> {
         self.lease_more()
     }
 
-    /// A pipeline breaks off, while so many bytes lay unwritten. `partial`: a part of the next reply has come.
+    /// A pipeline breaks off, while so many bytes lay unwritten. `partial`: a part of the next
+    /// reply has come.
     pub(super) fn end(&mut self, id: Id, unwritten: usize, partial: bool) -> Ended<K> {
         let mut ended = Ended {
             unanswered: Vec::new(),
@@ -411,7 +425,8 @@ impl<K: Kinds> State<K> {
         ended
     }
 
-    /// The pool has been told something: who may come, how many connections there may be, which are wanted back.
+    /// The pool has been told something: who may come, how many connections there may be, which are
+    /// wanted back.
     pub(super) fn reconsider(
         &mut self,
         refusal: Option<Refusal>,
@@ -442,7 +457,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    // ---- below ----------------------------------------------------------------------------------------------------
+    // ---- below
+    // ----------------------------------------------------------------------------------------------------
 
     fn live(&self) -> usize {
         self.pipelines.iter().flatten().count()
@@ -461,7 +477,8 @@ impl<K: Kinds> State<K> {
         })
     }
 
-    /// Whether one more connection may be leased. Before the peer is known to read frames one will do.
+    /// Whether one more connection may be leased. Before the peer is known to read frames one will
+    /// do.
     fn may_lease(&self) -> bool {
         let held = self.live() + self.leasing;
         held < self.max_pipelines && (self.proven || held == 0 || self.all_recalled())
@@ -478,7 +495,9 @@ impl<K: Kinds> State<K> {
 
     fn lease_more(&mut self) -> usize {
         let mut more = 0;
-        while self.waiting.len() > self.leasing.saturating_mul(self.limits.depth) && self.may_lease() {
+        while self.waiting.len() > self.leasing.saturating_mul(self.limits.depth)
+            && self.may_lease()
+        {
             self.leasing += 1;
             more += 1;
         }
@@ -486,7 +505,10 @@ impl<K: Kinds> State<K> {
     }
 
     fn refuse_waiting(&mut self) -> Vec<K::Reply> {
-        self.waiting.take_all().map(|request| request.reply).collect()
+        self.waiting
+            .take_all()
+            .map(|request| request.reply)
+            .collect()
     }
 }
 

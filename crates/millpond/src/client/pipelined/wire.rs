@@ -1,5 +1,5 @@
-//! What a pipeline is written to: the socket, and what it hasn't taken yet. Whoever has it writes: the driver, or a caller who finds
-//! nobody else at it.
+//! What a pipeline is written to: the socket, and what it hasn't taken yet. Whoever has it writes:
+//! the driver, or a caller who finds nobody else at it.
 
 use std::{
     io,
@@ -64,7 +64,8 @@ impl<S: Socket> Wire<S> {
         self.error.is_some() || self.found.is_some()
     }
 
-    /// Writes what is left of what was taken; an error is kept as well. Cancel safe: what was written is remembered.
+    /// Writes what is left of what was taken; an error is kept as well. Cancel safe: what was
+    /// written is remembered.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let failed = self.has_failed();
         let Some(socket) = self.socket.as_mut().filter(|_| !failed) else {
@@ -92,10 +93,12 @@ impl<S: Socket> Wire<S> {
         Poll::Ready(())
     }
 
-    /// Takes what is outgoing, and writes as much of it as the socket takes now. Whether there was anything.
+    /// Takes what is outgoing, and writes as much of it as the socket takes now. Whether there was
+    /// anything.
     ///
-    /// Where no reply is owed nothing may have arrived but heartbeats: what is there before a request is written is no reply to it. So
-    /// that is looked for first, at no system call while the reactor has seen nothing arrive.
+    /// Where no reply is owed nothing may have arrived but heartbeats: what is there before a
+    /// request is written is no reply to it. So that is looked for first, at no system call
+    /// while the reactor has seen nothing arrive.
     pub(super) fn poll_outgoing<K: Kinds>(
         &mut self,
         state: &Mutex<State<K>>,
@@ -121,8 +124,13 @@ impl<S: Socket> Wire<S> {
 /// How large a buffer is kept for what comes next.
 const KEPT: usize = 64 << 10;
 
-/// A caller writes what is outgoing, unless somebody else is at it; whatever is left is the driver's, whose waker this is then.
-pub(super) fn write_as_caller<K, S>(state: &Mutex<State<K>>, id: Id, wire: &Mutex<Wire<S>>) -> Option<Waker>
+/// A caller writes what is outgoing, unless somebody else is at it; whatever is left is the
+/// driver's, whose waker this is then.
+pub(super) fn write_as_caller<K, S>(
+    state: &Mutex<State<K>>,
+    id: Id,
+    wire: &Mutex<Wire<S>>,
+) -> Option<Waker>
 where
     K: Kinds,
     S: Socket,

@@ -138,7 +138,10 @@ async fn it_never_beats_within_a_frame() {
         let mut arrived = Vec::new();
         while arrived.len() < 20 + large.len() {
             tokio::time::sleep(15 * SECOND).await;
-            arrived.extend(far.bytes(CAPACITY.min(20 + large.len() - arrived.len())).await);
+            arrived.extend(
+                far.bytes(CAPACITY.min(20 + large.len() - arrived.len()))
+                    .await,
+            );
         }
         assert!(arrived[20..] == large, "nothing but the request");
         // Behind it they come again.
@@ -230,7 +233,8 @@ async fn a_peer_that_stops_beating_within_an_exchange_is_dead_before_the_deadlin
         "{error:?}"
     );
     let took = began.elapsed();
-    // The reply before counts from when somebody next looks at the clock, and so the pause after it may seem 25 ms shorter than it was.
+    // The reply before counts from when somebody next looks at the clock, and so the pause after it
+    // may seem 25 ms shorter than it was.
     assert!(
         (35 * SECOND - 63 * MS..=37_500 * MS + MS).contains(&took),
         "{took:?} after 10 s and 2.5 intervals"
@@ -323,7 +327,11 @@ async fn a_connection_that_is_used_often_is_looked_at_no_more_for_it() {
     tokio::time::sleep(30 * SECOND).await;
     assert_eq!(client.pool().connector().moments(), 1);
     client.pool().close(SECOND).await.unwrap();
-    assert_eq!(client.pool().connector().moments(), 0, "nor when it has gone");
+    assert_eq!(
+        client.pool().connector().moments(),
+        0,
+        "nor when it has gone"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -377,5 +385,9 @@ async fn a_protocol_without_heartbeats_is_left_in_peace() {
     });
     assert_eq!(reply.unwrap(), &b"two"[..]);
     assert_eq!(arrivals(&mut far, 50 * SECOND).await, b"");
-    assert_eq!(client.pool().connector().moments(), 0, "nobody wakes it in vain");
+    assert_eq!(
+        client.pool().connector().moments(),
+        0,
+        "nobody wakes it in vain"
+    );
 }

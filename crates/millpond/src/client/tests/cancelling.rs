@@ -1,6 +1,7 @@
-//! Requests dropped at every point at which one can be: over a stream that makes each read and write wait and carries one byte at a time,
-//! at their first, second … last `Pending`, and then at every pair of them. Whoever comes next gets its own reply, and every place in the
-//! pool comes back.
+//! Requests dropped at every point at which one can be: over a stream that makes each read and
+//! write wait and carries one byte at a time, at their first, second … last `Pending`, and then at
+//! every pair of them. Whoever comes next gets its own reply, and every place in the pool comes
+//! back.
 
 use super::*;
 
@@ -74,7 +75,11 @@ impl Trial {
     /// A request that is dropped at its `limit`-th `Pending`, unless it has ended by then.
     async fn request(&mut self, limit: usize) -> Result<(), Dropped> {
         self.token += 1;
-        let reply = cut(limit, self.client.request::<_, serde_json::Value>(&self.token)).await?;
+        let reply = cut(
+            limit,
+            self.client.request::<_, serde_json::Value>(&self.token),
+        )
+        .await?;
         match reply {
             Ok(reply) if reply == self.token => {}
             reply => {
@@ -113,7 +118,8 @@ const ALL: [Company; 4] = [
     Company::TornHeartbeat,
 ];
 
-/// How often a request is `Pending`, on a stream that has served (`after` requests), and how many bytes it carries.
+/// How often a request is `Pending`, on a stream that has served (`after` requests), and how many
+/// bytes it carries.
 async fn pending_points(company: Company, after: usize) -> usize {
     let mut limit = 1;
     loop {
@@ -128,8 +134,14 @@ async fn pending_points(company: Company, after: usize) -> usize {
         assert_eq!(wrong, 0, "dropped at {limit} with {company:?}");
         if ended {
             // The limit wasn't reached.
-            assert!(limit > carried, "{limit} pending points and {carried} bytes");
-            println!("{company:?}, after {after}: K = {}, bytes = {carried}", limit - 1);
+            assert!(
+                limit > carried,
+                "{limit} pending points and {carried} bytes"
+            );
+            println!(
+                "{company:?}, after {after}: K = {}, bytes = {carried}",
+                limit - 1
+            );
             return limit - 1;
         }
         limit += 1;
@@ -172,7 +184,9 @@ async fn every_pair(company: Company, max_size: u32) {
             pairs += 1;
         }
     }
-    println!("{company:?}, {max_size} connections: K = {points}, {pairs} pairs, {wrong} wrong replies");
+    println!(
+        "{company:?}, {max_size} connections: K = {points}, {pairs} pairs, {wrong} wrong replies"
+    );
     assert_eq!(wrong, 0);
 }
 
@@ -186,7 +200,8 @@ async fn nor_do_they_among_heartbeats_on_two_connections() {
     every_pair(Company::TornHeartbeat, 2).await;
 }
 
-/// Two requests at once on two connections, one of them dropped at each point: the other isn't disturbed.
+/// Two requests at once on two connections, one of them dropped at each point: the other isn't
+/// disturbed.
 #[tokio::test(start_paused = true)]
 async fn a_request_dropped_beside_another_leaves_that_alone() {
     for limit in 1.. {
@@ -196,7 +211,9 @@ async fn a_request_dropped_beside_another_leaves_that_alone() {
             trial.client.request::<_, u64>(&2),
         );
         assert_eq!(other.expect("a reply"), 2);
-        let ended = one.map(|reply| assert_eq!(reply.expect("a reply"), 1)).is_ok();
+        let ended = one
+            .map(|reply| assert_eq!(reply.expect("a reply"), 1))
+            .is_ok();
         assert_eq!(trial.end().await, 0, "dropped at {limit}");
         if ended {
             break;

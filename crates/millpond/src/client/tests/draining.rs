@@ -1,4 +1,5 @@
-//! What becomes of requests that a server turns away because it drains, and of those that come during an outage, in both modes.
+//! What becomes of requests that a server turns away because it drains, and of those that come
+//! during an outage, in both modes.
 
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -62,7 +63,11 @@ async fn what_a_draining_server_turned_away_is_sent_again_on_another_connection(
         assert!(far.ended().await, "the connection is retired");
         assert_eq!(evicted(&client, Eviction::Discarded), 1);
         let retries = client.retries();
-        assert_eq!((retries.turned_away, retries.granted), (1, 0), "{retries:?}");
+        assert_eq!(
+            (retries.turned_away, retries.granted),
+            (1, 0),
+            "{retries:?}"
+        );
     }
 }
 
@@ -109,7 +114,11 @@ async fn where_all_servers_drain_the_refusal_is_told_after_five_attempts_with_pa
             let began = Instant::now();
             let error = ask(&client, number).await.unwrap().unwrap_err();
             assert!(is_turned_away(&error), "{pipelined}: {error:?}");
-            assert!(began.elapsed() >= 150 * MS, "{pipelined}: {:?}", began.elapsed());
+            assert!(
+                began.elapsed() >= 150 * MS,
+                "{pipelined}: {:?}",
+                began.elapsed()
+            );
             assert_eq!(client.retries().turned_away, 4 * number, "{pipelined}");
         }
         assert_eq!(
@@ -182,7 +191,10 @@ async fn what_may_have_been_executed_before_it_was_turned_away_is_told() {
 async fn bodies_that_nothing_is_asked_of_are_not_sent_again() {
     for pipelined in MODES {
         let (builder, port) = with_port(pipelined);
-        let client = builder.error_replies(ErrorReplies::AreReplies).build().unwrap();
+        let client = builder
+            .error_replies(ErrorReplies::AreReplies)
+            .build()
+            .unwrap();
         let server = turns_away(port);
         assert_eq!(client.exchange(b"1").await.unwrap(), NOT_TAKEN);
         let reply: serde_json::Value = client.request(&1).await.unwrap();
@@ -213,16 +225,26 @@ async fn a_request_may_wait_through_an_outage_until_its_own_deadline() {
     for pipelined in MODES {
         let (client, port) = hasty(pipelined);
         drop(port);
-        let error = client.within(100 * SECOND).exchange(b"1").await.unwrap_err();
+        let error = client
+            .within(100 * SECOND)
+            .exchange(b"1")
+            .await
+            .unwrap_err();
         assert!(
-            matches!(error, RequestError::Acquire(AcquireError::Unavailable { .. })),
+            matches!(
+                error,
+                RequestError::Acquire(AcquireError::Unavailable { .. })
+            ),
             "{error:?}"
         );
         // Also one that comes before the outage is told.
         let (client, port) = hasty(pipelined);
         drop(port);
         let began = Instant::now();
-        let error = ask_patiently(&client, 100 * SECOND).await.unwrap().unwrap_err();
+        let error = ask_patiently(&client, 100 * SECOND)
+            .await
+            .unwrap()
+            .unwrap_err();
         assert!(
             matches!(error, RequestError::Acquire(AcquireError::TimedOut(_))),
             "{error:?}"
@@ -237,7 +259,9 @@ async fn requests_that_waited_through_an_outage_are_answered_when_it_is_over() {
     for pipelined in MODES {
         let (client, mut port) = hasty(pipelined);
         port.tally.is_down.store(true, Ordering::Relaxed);
-        let all: Vec<_> = (0..20).map(|_| ask_patiently(&client, 600 * SECOND)).collect();
+        let all: Vec<_> = (0..20)
+            .map(|_| ask_patiently(&client, 600 * SECOND))
+            .collect();
         // Longer than the pool's own settings let anybody wait.
         tokio::time::sleep(60 * SECOND).await;
         assert!(all.iter().all(|asked| !asked.is_finished()), "{pipelined}");
@@ -265,7 +289,9 @@ async fn a_server_that_accepts_and_hangs_up_is_not_dialled_without_end_for_those
         let (client, mut port) = hasty(pipelined);
         let tally = Arc::clone(&port.tally);
         tokio::spawn(async move { while port.accepted.recv().await.is_some() {} });
-        let all: Vec<_> = (0..20).map(|_| ask_patiently(&client, 60 * SECOND)).collect();
+        let all: Vec<_> = (0..20)
+            .map(|_| ask_patiently(&client, 60 * SECOND))
+            .collect();
         for asked in all {
             let error = timeout(FOREVER, asked).await.expect("an end").unwrap();
             assert_eq!(error.unwrap_err().execution(), Execution::Impossible);

@@ -1,4 +1,5 @@
-//! One request and what comes back, whole or in pieces, right or wrong; and what arrives when nobody asked.
+//! One request and what comes back, whole or in pieces, right or wrong; and what arrives when
+//! nobody asked.
 
 use super::*;
 use crate::{
@@ -6,8 +7,12 @@ use crate::{
     framing::FrameError,
 };
 
-/// A request that has been sent and not been answered: the client's side of it runs beside the test.
-fn asked(client: &Client, body: &'static [u8]) -> tokio::task::JoinHandle<Result<Vec<u8>, RequestError>> {
+/// A request that has been sent and not been answered: the client's side of it runs beside the
+/// test.
+fn asked(
+    client: &Client,
+    body: &'static [u8],
+) -> tokio::task::JoinHandle<Result<Vec<u8>, RequestError>> {
     let client = client.clone();
     tokio::spawn(async move { client.exchange(body).await.map(|reply| reply.to_vec()) })
 }
@@ -117,7 +122,8 @@ async fn each_torn_heartbeat_has_a_time_of_its_own() {
     // And one that a reply tears, behind one that it completes.
     let next = asked(&client, b"1");
     far.request().await;
-    far.send(&[b"Beat", &frame(b"1")[..], b"Heart"].concat()).await;
+    far.send(&[b"Beat", &frame(b"1")[..], b"Heart"].concat())
+        .await;
     assert_eq!(next.await.unwrap().unwrap(), b"1");
     tokio::time::sleep(6 * SECOND).await;
     at_rest(&client, &port, 1);
@@ -282,7 +288,8 @@ async fn a_reply_that_comes_before_the_request_was_read_is_delivered_and_ends_th
             far.bytes(30).await;
             far.reply(b"\"no\"").await;
             let far = match leaves {
-                // What it hasn't read makes the client's writes fail, maybe before the reply is seen.
+                // What it hasn't read makes the client's writes fail, maybe before the reply is
+                // seen.
                 true => {
                     far.0.stop_reading();
                     drop(far);
@@ -290,7 +297,11 @@ async fn a_reply_that_comes_before_the_request_was_read_is_delivered_and_ends_th
                 }
                 false => Some(far),
             };
-            assert_eq!(first.await.unwrap().unwrap(), b"\"no\"", "{pace:?}, {leaves}");
+            assert_eq!(
+                first.await.unwrap().unwrap(),
+                b"\"no\"",
+                "{pace:?}, {leaves}"
+            );
             let totals = at_rest(&client, &port, 0).totals;
             assert_eq!(totals.closed, 1, "nobody else gets it");
             drop(far);
@@ -392,7 +403,10 @@ async fn a_value_that_is_no_json_dials_nothing() {
     let (client, port) = client();
     let keys = std::collections::BTreeMap::from([((1, 2), 3)]);
     let error = client.request::<_, u64>(&keys).await.unwrap_err();
-    assert!(matches!(error, RequestError::Unserializable(_)), "{error:?}");
+    assert!(
+        matches!(error, RequestError::Unserializable(_)),
+        "{error:?}"
+    );
     assert_eq!(error.execution(), Execution::Impossible);
     assert_eq!(port.tally.opened(), 0);
 }

@@ -1,5 +1,6 @@
-//! Bytes that never stop: heartbeats without end, replies without end, a byte now and then. The deadline holds, a core isn't taken, and a
-//! peer that exceeds `heartbeat_limit` is gone. Work is counted by what was read, for time stands still while anybody has something to do.
+//! Bytes that never stop: heartbeats without end, replies without end, a byte now and then. The
+//! deadline holds, a core isn't taken, and a peer that exceeds `heartbeat_limit` is gone. Work is
+//! counted by what was read, for time stands still while anybody has something to do.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -54,7 +55,10 @@ impl Asked {
     }
 }
 
-fn exchange(client: &Client, within: Duration) -> tokio::task::JoinHandle<Result<Vec<u8>, RequestError>> {
+fn exchange(
+    client: &Client,
+    within: Duration,
+) -> tokio::task::JoinHandle<Result<Vec<u8>, RequestError>> {
     let client = client.clone();
     tokio::spawn(async move {
         let reply = client.within(within).exchange(b"1").await;
@@ -62,8 +66,8 @@ fn exchange(client: &Client, within: Duration) -> tokio::task::JoinHandle<Result
     })
 }
 
-/// Sends this again and again, a stream's capacity each 50 ms, until the client has closed the stream; or for `rounds`. Whether that was
-/// before the end.
+/// Sends this again and again, a stream's capacity each 50 ms, until the client has closed the
+/// stream; or for `rounds`. Whether that was before the end.
 async fn flood(far: &mut Far, bytes: &[u8], rounds: usize) -> bool {
     let chunk = bytes.repeat(LARGE / bytes.len());
     for _ in 0..rounds {
@@ -99,7 +103,10 @@ async fn a_deadline_holds_while_heartbeats_never_stop() {
             }
             closed
         });
-        let error = reply.await.unwrap().expect_err("it comes after five seconds");
+        let error = reply
+            .await
+            .unwrap()
+            .expect_err("it comes after five seconds");
         assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
         let took = began.elapsed();
         assert!(
@@ -135,12 +142,16 @@ async fn a_deadline_holds_while_a_reply_never_ends() {
     }
 }
 
-/// A reply that is there when the deadline has passed, behind more than one poll takes in, isn't one in time.
+/// A reply that is there when the deadline has passed, behind more than one poll takes in, isn't
+/// one in time.
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_has_passed_wins_over_a_reply_that_comes_later() {
     for pipelined in [false, true] {
         let Asked {
-            port, mut far, reply, ..
+            port,
+            mut far,
+            reply,
+            ..
         } = Asked::by(large(pipelined), 500 * MS).await;
         let beats = HEARTBEAT.repeat(LARGE / 2 / HEARTBEAT.len());
         far.send(&[&beats[..], &frame(b"1")].concat()).await;
@@ -235,7 +246,8 @@ async fn more_heartbeats_than_the_limit_allows_evict_what_is_idle() {
     );
 }
 
-/// What an honest peer has sent while we stood still isn't a flood, however fast it beats within the limit.
+/// What an honest peer has sent while we stood still isn't a flood, however fast it beats within
+/// the limit.
 #[tokio::test(start_paused = true)]
 async fn heartbeats_that_have_piled_up_while_we_stood_still_are_no_flood() {
     for (pipelined, idle) in [(false, true), (false, false), (true, false)] {
@@ -249,7 +261,8 @@ async fn heartbeats_that_have_piled_up_while_we_stood_still_are_no_flood() {
             }
             far.send(HEARTBEAT).await;
             settle().await;
-            // Nobody has a turn before the half minute has passed: twenty a second, and a hundred at once.
+            // Nobody has a turn before the half minute has passed: twenty a second, and a hundred
+            // at once.
             far.send(&HEARTBEAT.repeat(beats)).await;
             tokio::time::advance(30 * SECOND).await;
             settle().await;
@@ -281,7 +294,8 @@ async fn more_heartbeats_than_the_limit_allows_behind_a_reply_end_the_connection
         reply,
         ..
     } = Asked::by(limited(false), SECOND).await;
-    far.send(&[frame(b"1"), HEARTBEAT.repeat(200)].concat()).await;
+    far.send(&[frame(b"1"), HEARTBEAT.repeat(200)].concat())
+        .await;
     assert_eq!(reply.await.unwrap().unwrap(), b"1");
     assert!(far.ended().await);
     assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);

@@ -1,5 +1,6 @@
-//! The client over streams in memory, on the paused clock: servers that do exactly what a test says, and time that passes only when
-//! nothing else can happen. Sockets are used in the tests beside the source.
+//! The client over streams in memory, on the paused clock: servers that do exactly what a test
+//! says, and time that passes only when nothing else can happen. Sockets are used in the tests
+//! beside the source.
 
 mod beats;
 mod cancelling;
@@ -40,7 +41,8 @@ use crate::{
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// Longer than any test takes, by its clock: who waits for what never comes fails, and doesn't hang.
+/// Longer than any test takes, by its clock: who waits for what never comes fails, and doesn't
+/// hang.
 const FOREVER: Duration = Duration::from_secs(2_000);
 const HEARTBEAT: &[u8] = b"HeartBeat";
 
@@ -207,7 +209,8 @@ async fn settle() {
     }
 }
 
-/// Runs a future in a task that has used up tokio's budget before it is polled, while `starved` says so: then it may read nothing.
+/// Runs a future in a task that has used up tokio's budget before it is polled, while `starved`
+/// says so: then it may read nothing.
 fn spawn_starved<F>(starved: &Arc<AtomicBool>, future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,

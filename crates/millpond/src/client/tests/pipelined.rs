@@ -1,5 +1,5 @@
-//! The pipelined client, as its callers and its server see it. What only the pure machine knows is tested there; here a server does exactly
-//! what a test says, and every reply tells whose it is.
+//! The pipelined client, as its callers and its server see it. What only the pure machine knows is
+//! tested there; here a server does exactly what a test says, and every reply tells whose it is.
 
 mod dropped;
 mod ends;
@@ -76,7 +76,9 @@ fn asked_so(client: &Client, manner: Manner, body: impl Into<Vec<u8>>) -> Asked 
 /// So many callers, whose bodies are their numbers from `first` on, and who begin in that order.
 async fn all_asked(client: &Client, first: usize, count: usize) -> Vec<Asked> {
     let numbers = first..first + count;
-    let all = numbers.map(|number| asked(client, number.to_string())).collect();
+    let all = numbers
+        .map(|number| asked(client, number.to_string()))
+        .collect();
     settle().await;
     all
 }
@@ -85,7 +87,11 @@ async fn all_asked(client: &Client, first: usize, count: usize) -> Vec<Asked> {
 fn reply_of(asked: Asked) -> impl Future<Output = String> {
     let place = std::panic::Location::caller();
     async move {
-        match timeout(FOREVER, asked).await.expect("an end").expect("no panic") {
+        match timeout(FOREVER, asked)
+            .await
+            .expect("an end")
+            .expect("no panic")
+        {
             Ok(reply) => String::from_utf8(reply).expect("text"),
             Err(error) => panic!("at {place}: {error}"),
         }
@@ -96,7 +102,11 @@ fn reply_of(asked: Asked) -> impl Future<Output = String> {
 fn error_of(asked: Asked) -> impl Future<Output = RequestError> {
     let place = std::panic::Location::caller();
     async move {
-        match timeout(FOREVER, asked).await.expect("an end").expect("no panic") {
+        match timeout(FOREVER, asked)
+            .await
+            .expect("an end")
+            .expect("no panic")
+        {
             Ok(reply) => panic!("at {place}: a reply: {reply:?}"),
             Err(error) => error,
         }
@@ -123,12 +133,16 @@ impl Far {
 
     /// Replies with these bodies, in one piece.
     async fn replies(&mut self, bodies: &[String]) {
-        let wire: Vec<u8> = bodies.iter().flat_map(|body| frame(body.as_bytes())).collect();
+        let wire: Vec<u8> = bodies
+            .iter()
+            .flat_map(|body| frame(body.as_bytes()))
+            .collect();
         self.send(&wire).await;
     }
 }
 
-/// Proves to the client that its server reads frames. The pipeline is live, and nothing is in flight.
+/// Proves to the client that its server reads frames. The pipeline is live, and nothing is in
+/// flight.
 async fn proven(client: &Client, port: &mut Port) -> Far {
     let both = all_asked(client, 0, 2).await;
     let mut far = port.accept().await;

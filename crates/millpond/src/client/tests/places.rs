@@ -1,4 +1,5 @@
-//! How long a place is waited for: until the deadline, and no longer than the pool's `acquire_timeout`, in both modes.
+//! How long a place is waited for: until the deadline, and no longer than the pool's
+//! `acquire_timeout`, in both modes.
 
 use tokio::time::Instant;
 
@@ -115,7 +116,12 @@ async fn with_no_acquire_timeout_the_deadline_alone_counts() {
         let mut far = port.accept().await;
         far.request().await;
         let began = Instant::now();
-        assert_timed_out(asked(&client, 20 * SECOND, b"2").await.unwrap().unwrap_err());
+        assert_timed_out(
+            asked(&client, 20 * SECOND, b"2")
+                .await
+                .unwrap()
+                .unwrap_err(),
+        );
         assert!(began.elapsed() >= 20 * SECOND);
     }
 }

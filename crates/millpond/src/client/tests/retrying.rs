@@ -1,10 +1,11 @@
-//! Which requests are sent a second time: those that can do no harm by it, whose connection had served before and is dead, once, and
-//! only as long as the budget lasts.
+//! Which requests are sent a second time: those that can do no harm by it, whose connection had
+//! served before and is dead, once, and only as long as the budget lasts.
 
 use super::*;
 use crate::client::{Execution, Loss, RequestError};
 
-/// A server that answers so many requests on each connection, and hangs up when the next has been read.
+/// A server that answers so many requests on each connection, and hangs up when the next has been
+/// read.
 struct Server {
     requests: Arc<std::sync::Mutex<Vec<Vec<u8>>>>,
 }

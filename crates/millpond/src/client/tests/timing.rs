@@ -68,7 +68,10 @@ async fn it_says_what_the_time_was_spent_on() {
     );
     drop(holder);
     let error = client.within(200 * MS).exchange(b"1").await.unwrap_err();
-    assert!(error.to_string().starts_with("no reply within 200 ms"), "{error}");
+    assert!(
+        error.to_string().starts_with("no reply within 200 ms"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +79,11 @@ async fn without_time_nothing_is_sent() {
     let (client, mut port) = client();
     let mut far = warm(&client, &mut port).await;
     let began = Instant::now();
-    let error = client.within(Duration::ZERO).exchange(b"2").await.unwrap_err();
+    let error = client
+        .within(Duration::ZERO)
+        .exchange(b"2")
+        .await
+        .unwrap_err();
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(error.execution(), Execution::Impossible, "{error}");
     at_rest(&client, &port, 1);
@@ -99,7 +106,8 @@ async fn a_deadline_that_cannot_be_expressed_is_none() {
     assert_eq!(reply.unwrap(), &b"1"[..]);
 }
 
-/// How late a deadline of a second or more may be kept: a step of upkeep's while it waits for a connection, and one of the sweep's.
+/// How late a deadline of a second or more may be kept: a step of upkeep's while it waits for a
+/// connection, and one of the sweep's.
 const LATE: Duration = Duration::from_millis(50);
 
 /// Never early, and hardly late.
@@ -150,7 +158,10 @@ async fn a_long_deadline_covers_waiting_in_a_line() {
                 drop(holder);
             }
         );
-        assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+        assert!(
+            matches!(reply, Err(RequestError::TimedOut { .. })),
+            "{reply:?}"
+        );
         took(began, 2 * SECOND);
     }
 }
@@ -185,7 +196,10 @@ async fn a_long_deadline_covers_both_attempts() {
         assert_eq!(second.request().await, b"2");
         second
     });
-    assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+    assert!(
+        matches!(reply, Err(RequestError::TimedOut { .. })),
+        "{reply:?}"
+    );
     took(began, 3 * SECOND);
 }
 
@@ -200,7 +214,10 @@ async fn a_long_deadline_is_kept_though_the_pool_is_closed_meanwhile() {
             client.pool().retire();
             far
         });
-        assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+        assert!(
+            matches!(reply, Err(RequestError::TimedOut { .. })),
+            "{reply:?}"
+        );
         took(began, within);
     }
     let began = Instant::now();
@@ -211,7 +228,10 @@ async fn a_long_deadline_is_kept_though_the_pool_is_closed_meanwhile() {
         assert_eq!(still_lent.lent, 1);
         far
     });
-    assert!(matches!(reply, Err(RequestError::TimedOut { .. })), "{reply:?}");
+    assert!(
+        matches!(reply, Err(RequestError::TimedOut { .. })),
+        "{reply:?}"
+    );
     took(began, 2 * SECOND);
 }
 
@@ -232,7 +252,10 @@ fn a_long_deadline_is_kept_where_the_pools_runtime_stands_still() {
         let began = Instant::now();
         let late = timeout(FOREVER, client.within(2 * SECOND).exchange(b"2")).await;
         let late = late.expect("it keeps its own time");
-        assert!(matches!(late, Err(RequestError::TimedOut { .. })), "{late:?}");
+        assert!(
+            matches!(late, Err(RequestError::TimedOut { .. })),
+            "{late:?}"
+        );
         took(began, 2 * SECOND);
     });
 }

@@ -1,5 +1,5 @@
-//! However bytes are cut: the same items come out, the framing looks at each byte a bounded number of times,
-//! and the memory held is in proportion to what has arrived. Work is counted, not timed.
+//! However bytes are cut: the same items come out, the framing looks at each byte a bounded number
+//! of times, and the memory held is in proportion to what has arrived. Work is counted, not timed.
 
 use std::{future::poll_fn, sync::atomic::Ordering::Relaxed};
 
@@ -20,15 +20,17 @@ enum Reading {
     Batches,
 }
 
-/// What came out of a stream that was given the bytes in pieces of these lengths, in turn; and how many reads
-/// that took.
+/// What came out of a stream that was given the bytes in pieces of these lengths, in turn; and how
+/// many reads that took.
 fn read_in_pieces(
     framing: &impl Framing,
     reading: Reading,
     wire: &[u8],
     lengths: &[usize],
 ) -> (Vec<Item>, usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (mut framed, mut far) = pair(Pace::AtOnce, wire.len());
         let (mut items, mut reads, mut rest) = (Vec::new(), 0, wire);
@@ -47,7 +49,8 @@ fn read_in_pieces(
                             .poll_next(framing, Direction::Reply, cx)
                             .map_ok(|item| items.push(item)),
                         Reading::Batches => {
-                            framed.poll_batch(framing, Direction::Reply, cx, |item| items.push(item))
+                            framed
+                                .poll_batch(framing, Direction::Reply, cx, |item| items.push(item))
                         }
                     };
                     match read {
@@ -109,8 +112,8 @@ fn check(bodies: &[Vec<u8>], lengths: &[usize]) {
         let (items, reads) = read_in_pieces(&lines, reading, &wire, lengths);
         assert!(bodies_of(items) == expected, "{reading:?}, {lengths:?}");
         let looked_at = lines.looked_at.load(Relaxed);
-        // Each once, and one again after each read, for it may be the first of an end; a long piece is looked
-        // at where it arrived and again where it is kept.
+        // Each once, and one again after each read, for it may be the first of an end; a long piece
+        // is looked at where it arrived and again where it is kept.
         assert!(
             looked_at <= 2 * wire.len() + 2 * reads,
             "{reading:?}: {looked_at} looks at {} bytes in {reads} reads, {lengths:?}",
@@ -147,7 +150,12 @@ fn body(length: usize) -> Vec<u8> {
 #[test]
 fn a_long_line_costs_no_more_than_its_bytes_however_it_is_cut() {
     for length in [1, 100, THREAD_BUFFER - 2, THREAD_BUFFER, 70_000, 256 << 10] {
-        for pieces in [&[usize::MAX][..], &[THREAD_BUFFER], &[1_000], &[7, 1, 30_000]] {
+        for pieces in [
+            &[usize::MAX][..],
+            &[THREAD_BUFFER],
+            &[1_000],
+            &[7, 1, 30_000],
+        ] {
             check(&[body(length), body(5), Vec::new(), body(3_000)], pieces);
         }
     }

@@ -31,7 +31,10 @@ async fn an_answer_that_cannot_be_true_is_an_error_in_every_way_of_reading() {
         (Step::More { missing: 1 }, Some(frame_of(0))),
     ] {
         let framing = Stubborn { answer, announces };
-        let wrong = FrameError::WrongAnswer { answer, received: 3 };
+        let wrong = FrameError::WrongAnswer {
+            answer,
+            received: 3,
+        };
         let mut cx = Context::from_waker(Waker::noop());
 
         let (mut framed, mut far) = pair(Pace::AtOnce, 100);
@@ -44,7 +47,9 @@ async fn an_answer_that_cannot_be_true_is_an_error_in_every_way_of_reading() {
 
         let (mut framed, mut far) = pair(Pace::AtOnce, 100);
         far.write_all(b"abc").await.unwrap();
-        let batch = framed.poll_batch(&framing, Direction::Reply, &mut cx, |item| panic!("{item:?}"));
+        let batch = framed.poll_batch(&framing, Direction::Reply, &mut cx, |item| {
+            panic!("{item:?}")
+        });
         assert!(
             matches!(&batch, Poll::Ready(Err(ReadError::Frame(error))) if *error == wrong),
             "{batch:?}"
@@ -61,14 +66,20 @@ async fn an_answer_that_cannot_be_true_is_an_error_in_every_way_of_reading() {
 #[tokio::test(start_paused = true)]
 async fn a_framing_that_misses_more_than_memory_holds_is_given_what_arrives() {
     let framing = Stubborn {
-        answer: Step::More { missing: usize::MAX },
+        answer: Step::More {
+            missing: usize::MAX,
+        },
         announces: Some(frame_of(usize::MAX)),
     };
     let (mut framed, mut far) = pair(Pace::AtOnce, 1 << 20);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..3 {
         far.write_all(&[b'a'; 50_000]).await.unwrap();
-        assert!(framed.poll_next(&framing, Direction::Reply, &mut cx).is_pending());
+        assert!(
+            framed
+                .poll_next(&framing, Direction::Reply, &mut cx)
+                .is_pending()
+        );
     }
     assert_eq!(framed.left_over().len(), 150_000);
     assert!(framed.received.capacity() <= 4 * 150_000);

@@ -60,8 +60,12 @@ fn reference(max_body: usize, mut bytes: &[u8]) -> (Vec<Item>, End) {
     }
 }
 
-/// A receiver that is given the bytes in these pieces, and shows to the framing what it has after each.
-fn in_pieces<'b>(protocol: &LengthJson, pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<Item>, End) {
+/// A receiver that is given the bytes in these pieces, and shows to the framing what it has after
+/// each.
+fn in_pieces<'b>(
+    protocol: &LengthJson,
+    pieces: impl Iterator<Item = &'b [u8]>,
+) -> (Vec<Item>, End) {
     let (mut held, mut items, mut scan) = (Vec::new(), Vec::new(), Scan::default());
     for piece in pieces {
         held.extend_from_slice(piece);
@@ -72,7 +76,9 @@ fn in_pieces<'b>(protocol: &LengthJson, pieces: impl Iterator<Item = &'b [u8]>) 
                     break;
                 }
                 Ok(Step::Frame(extent)) => {
-                    items.push(Item::Frame(held[extent.head..extent.head + extent.body].to_vec()));
+                    items.push(Item::Frame(
+                        held[extent.head..extent.head + extent.body].to_vec(),
+                    ));
                     extent.length()
                 }
                 Ok(Step::Heartbeat { length }) => {
@@ -207,7 +213,9 @@ fn a_header_that_is_none_is_refused_at_its_first_wrong_byte() {
         );
         // And no later than it has arrived.
         assert!(
-            next(&header.as_bytes()[..=position]).is_err() || header.starts_with("GET") || position == 0,
+            next(&header.as_bytes()[..=position]).is_err()
+                || header.starts_with("GET")
+                || position == 0,
             "{header}"
         );
     }
@@ -254,9 +262,15 @@ fn a_length_beyond_the_limit_is_refused_when_it_is_announced() {
 #[test]
 fn a_heartbeat_is_recognised_before_a_header_could_be_there() {
     assert_eq!(next(b"HeartBeat").unwrap(), Step::Heartbeat { length: 9 });
-    assert_eq!(next(b"HeartBeatHeart").unwrap(), Step::Heartbeat { length: 9 });
+    assert_eq!(
+        next(b"HeartBeatHeart").unwrap(),
+        Step::Heartbeat { length: 9 }
+    );
     assert_eq!(next(b"HeartBea").unwrap(), Step::More { missing: 1 });
-    assert_eq!(next(b"HeartBeatlength:").unwrap(), Step::Heartbeat { length: 9 });
+    assert_eq!(
+        next(b"HeartBeatlength:").unwrap(),
+        Step::Heartbeat { length: 9 }
+    );
 }
 
 fn too_long(length: u64, limit: u64) -> FrameError {
@@ -287,7 +301,8 @@ fn what_is_too_long_is_told_with_its_length_the_limit_and_the_setting() {
 
 #[test]
 fn servers_of_other_protocols_are_recognised_by_how_they_answer() {
-    let reply = |bytes: &[u8]| LengthJson::default().next(Direction::Reply, bytes, &mut Scan::default());
+    let reply =
+        |bytes: &[u8]| LengthJson::default().next(Direction::Reply, bytes, &mut Scan::default());
     for (words, error, told) in [
         (&b"HTTP/1.1 400 Bad Request"[..], FrameError::HttpServer, 5),
         (b"SSH-2.0-OpenSSH_9.6", FrameError::SshServer, 4),
@@ -325,9 +340,16 @@ fn visitors_of_other_protocols_are_recognised_by_their_fourth_byte() {
         "TRACE /",
     ] {
         assert_eq!(next(request.as_bytes()), Err(FrameError::Http), "{request}");
-        assert_eq!(next(&request.as_bytes()[..4]), Err(FrameError::Http), "{request}");
+        assert_eq!(
+            next(&request.as_bytes()[..4]),
+            Err(FrameError::Http),
+            "{request}"
+        );
         assert!(
-            matches!(next(&request.as_bytes()[..3]), Ok(Step::More { missing: 1 })),
+            matches!(
+                next(&request.as_bytes()[..3]),
+                Ok(Step::More { missing: 1 })
+            ),
             "{request}"
         );
     }
@@ -339,7 +361,9 @@ fn visitors_of_other_protocols_are_recognised_by_their_fourth_byte() {
 fn a_body_of_the_limit_can_be_sent_and_one_byte_more_cannot() {
     let protocol = LengthJson::with_max_body(3);
     let mut out = Vec::new();
-    protocol.encode(Direction::Request, b"123", &mut out).unwrap();
+    protocol
+        .encode(Direction::Request, b"123", &mut out)
+        .unwrap();
     assert_eq!(out, b"length:0000000000003123");
     let error = protocol
         .encode(Direction::Request, b"1234", &mut out)
@@ -361,7 +385,14 @@ fn it_says_what_it_is_and_beats_as_the_protocol_does() {
 
 #[test]
 fn a_header_has_all_its_digits_whatever_the_length() {
-    for length in [0, 7, 99_999_999, 100_000_000, 100_000_001, 1_234_567_890_123] {
+    for length in [
+        0,
+        7,
+        99_999_999,
+        100_000_000,
+        100_000_001,
+        1_234_567_890_123,
+    ] {
         let mut out = Vec::new();
         write_header(length, &mut out);
         assert_eq!(out, format!("length:{length:013}").as_bytes());

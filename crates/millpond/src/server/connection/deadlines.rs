@@ -57,7 +57,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         Ok(())
     }
 
-    /// The next moment at which something is due: each of these is dealt with by [`Connection::overdue`], the exchanges, or the timer's end.
+    /// The next moment at which something is due: each of these is dealt with by
+    /// [`Connection::overdue`], the exchanges, or the timer's end.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let frame = self.frame_due().filter(|_| self.waits_for_frame());
         let dead = self.pulse.dead_at().filter(|_| self.listens());
@@ -76,14 +77,16 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         due.into_iter().flatten().min()
     }
 
-    /// While handlers run, or room is waited for, and nothing is read: else the next read, or the next write, finds out.
+    /// While handlers run, or room is waited for, and nothing is read: else the next read, or the
+    /// next write, finds out.
     fn look_due(&self) -> Option<Instant> {
         let waits = self.is_paused() || self.waits_for_long_turn();
         let reads_and_writes = self.exchanges.are_answered() && !waits;
         self.look_due.filter(|_| !reads_and_writes)
     }
 
-    /// Whether the rest of a request is missing through its client's fault; or ours, but what has come takes others' room.
+    /// Whether the rest of a request is missing through its client's fault; or ours, but what has
+    /// come takes others' room.
     fn waits_for_frame(&self) -> bool {
         self.listens() || self.is_paused() && self.ending.is_none()
     }

@@ -1,5 +1,5 @@
-//! How a connection ends as the server drains: which requests are still taken, when nothing more is to be expected, and what is left
-//! unanswered.
+//! How a connection ends as the server drains: which requests are still taken, when nothing more is
+//! to be expected, and what is left unanswered.
 
 use std::{future::Future, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -17,18 +17,21 @@ use crate::{
     },
 };
 
-/// How many requests of one connection are refused at most: 32 times as many as a pipelined client of ours has in flight by default. Whoever
-/// sends more doesn't listen.
+/// How many requests of one connection are refused at most: 32 times as many as a pipelined client
+/// of ours has in flight by default. Whoever sends more doesn't listen.
 const MOST_REFUSALS: usize = 4_096;
 
-/// How long the rest of a request that has begun to arrive may pause: a lost packet is sent again after 200 ms at the earliest.
+/// How long the rest of a request that has begun to arrive may pause: a lost packet is sent again
+/// after 200 ms at the earliest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a client must be silent that has been refused something: it had more in flight than was taken, and the rest may be on its way. So
-/// long must one have been as well that has connected, or had its last reply, shortly before the drain began. A round trip across a continent.
+/// How long a client must be silent that has been refused something: it had more in flight than was
+/// taken, and the rest may be on its way. So long must one have been as well that has connected, or
+/// had its last reply, shortly before the drain began. A round trip across a continent.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// How long that silence is waited for: a client that goes on asking is better off with another server.
+/// How long that silence is waited for: a client that goes on asking is better off with another
+/// server.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// How much of what lies unread is looked at to count the requests in it.
@@ -37,7 +40,8 @@ const LOOKED_AT: usize = 64 << 10;
 /// What a draining connection still takes.
 #[derive(Debug)]
 pub(super) struct Draining {
-    /// How many requests are still taken: what has arrived is answered, but an endless stream isn't followed.
+    /// How many requests are still taken: what has arrived is answered, but an endless stream
+    /// isn't followed.
     takes: usize,
     /// How many are still refused.
     refuses: usize,
@@ -47,7 +51,8 @@ pub(super) struct Draining {
     heard: Instant,
     /// When for the first time nothing was owed.
     settled: Option<Instant>,
-    /// Nothing was owed as the drain began: the last reply, or the connection itself, came without the end, and a request may be on its way.
+    /// Nothing was owed as the drain began: the last reply, or the connection itself, came without
+    /// the end, and a request may be on its way.
     expects_one: bool,
     /// What is written is held back until it is clear whether the end goes with it.
     holds_back: bool,
@@ -56,7 +61,8 @@ pub(super) struct Draining {
 }
 
 impl Draining {
-    /// `used` is when the connection began, or last had a request or a reply; `is_at_rest`: nothing is owed on it.
+    /// `used` is when the connection began, or last had a request or a reply; `is_at_rest`: nothing
+    /// is owed on it.
     pub(super) fn begin(takes: usize, used: Instant, is_at_rest: bool) -> Self {
         Draining {
             takes,
@@ -110,10 +116,12 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         });
     }
 
-    /// Called before replies are written. If these are the last ones, they leave with the end, in one packet: else a client that uses the
-    /// connection again as soon as it has its reply would send a request that crosses the end.
+    /// Called before replies are written. If these are the last ones, they leave with the end, in
+    /// one packet: else a client that uses the connection again as soon as it has its reply
+    /// would send a request that crosses the end.
     pub(super) fn hold_last_replies_back(&mut self) {
-        // That reading pauses for a full `max_in_flight` doesn't count: with the last reply it isn't full.
+        // That reading pauses for a full `max_in_flight` doesn't count: with the last reply it
+        // isn't full.
         let may_end = self.exchanges.are_answered();
         if let Some(draining) = &mut self.draining
             && may_end
@@ -164,7 +172,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         self.listens() && self.owes_nothing()
     }
 
-    /// Counts the requests that are left without an answer as the connection ends, if the server drains.
+    /// Counts the requests that are left without an answer as the connection ends, if the server
+    /// drains.
     fn count_unanswered(&mut self, closed: Closed) {
         let ledger = &self.service.ledger;
         // Who has gone waits for nothing.
@@ -172,15 +181,21 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         if has_gone || !ledger.is_draining() {
             return;
         }
-        let told_by_closing = self.draining.as_ref().map_or(0, |draining| draining.unanswered);
-        // What comes behind an end is no request, or comes from somebody who was told of the end. A framing that has panicked isn't asked again.
-        let counts = self.ending.is_none() && closed != Closed::Drained && !std::thread::panicking();
+        let told_by_closing = self
+            .draining
+            .as_ref()
+            .map_or(0, |draining| draining.unanswered);
+        // What comes behind an end is no request, or comes from somebody who was told of the end. A
+        // framing that has panicked isn't asked again.
+        let counts =
+            self.ending.is_none() && closed != Closed::Drained && !std::thread::panicking();
         let unread = match counts {
             true => self.unread(),
             false => 0,
         };
         let waiting = usize::from(self.waits_for_long_turn());
-        let unanswered = told_by_closing + self.leaving as usize + self.exchanges.len() + waiting + unread;
+        let unanswered =
+            told_by_closing + self.leaving as usize + self.exchanges.len() + waiting + unread;
         ledger
             .counters
             .unanswered

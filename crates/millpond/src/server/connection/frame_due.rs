@@ -1,8 +1,9 @@
 //! By when the rest of a frame must have come. Pure: it is told the time.
 //!
-//! A frame has its `header_timeout` until its length is known, and then `body_timeout` and what its length
-//! takes at `least_rate`. Of a frame whose length nobody announces the first [`LONGEST_HEAD`] bytes count as
-//! its head; from then on it has as much time as if it ended with the last byte that has come.
+//! A frame has its `header_timeout` until its length is known, and then `body_timeout` and what its
+//! length takes at `least_rate`. Of a frame whose length nobody announces the first
+//! [`LONGEST_HEAD`] bytes count as its head; from then on it has as much time as if it ended with
+//! the last byte that has come.
 
 use tokio::time::Instant;
 
@@ -12,8 +13,8 @@ use crate::server::{
     snapshot::Closed,
 };
 
-/// How long a head may be: what is announced later than that, or never, is treated as a body. More than the
-/// head of any protocol in sight, and less than a packet carries.
+/// How long a head may be: what is announced later than that, or never, is treated as a body. More
+/// than the head of any protocol in sight, and less than a packet carries.
 const LONGEST_HEAD: usize = 1 << 10;
 
 /// What is missing of a frame, and by when it must be there.
@@ -55,9 +56,9 @@ impl FrameDue {
         match (announced, earlier) {
             (Some(_), Some(FrameDue::Body(due))) => FrameDue::Body(due),
             (Some(length), _) => FrameDue::Body(body(length)),
-            (None, Some(FrameDue::Open(due) | FrameDue::Body(due))) => {
-                FrameDue::Open(due + transfer_time_of(arrived.saturating_sub(before), settings.least_rate))
-            }
+            (None, Some(FrameDue::Open(due) | FrameDue::Body(due))) => FrameDue::Open(
+                due + transfer_time_of(arrived.saturating_sub(before), settings.least_rate),
+            ),
             (None, _) if arrived > LONGEST_HEAD => FrameDue::Open(body(arrived)),
             (None, Some(head @ FrameDue::Head(_))) => head,
             (None, None) => FrameDue::Head(now + settings.header_timeout),
@@ -97,8 +98,8 @@ mod tests {
         }
     }
 
-    /// What holds after each of these: when, how much of the frame is there, and its length if it was
-    /// announced.
+    /// What holds after each of these: when, how much of the frame is there, and its length if it
+    /// was announced.
     fn history(steps: &[(u32, usize, Option<usize>)]) -> Vec<(FrameDue, Duration)> {
         let (settings, start) = (settings(), Instant::now());
         let (mut due, mut before) = (None, 0);

@@ -1,9 +1,11 @@
 //! Long requests and replies, and when a connection may go on with one.
 //!
-//! To check, handle and copy a megabyte takes milliseconds, and can't be interrupted. If every connection did that whenever it came by, a
-//! client with a small request would wait for all of them. So it takes a *long turn*. There are as many of these as the runtime has workers, given in the order in
-//! which they were asked for, and each ends only after the runtime has looked at the sockets again: between two of them on the same worker everybody who
-//! has something to do had a short turn.
+//! To check, handle and copy a megabyte takes milliseconds, and can't be interrupted. If every
+//! connection did that whenever it came by, a client with a small request would wait for all of
+//! them. So it takes a *long turn*. There are as many of these as the runtime has workers, given in
+//! the order in which they were asked for, and each ends only after the runtime has looked at the
+//! sockets again: between two of them on the same worker everybody who has something to do had a
+//! short turn.
 
 use std::{
     future::Future,
@@ -35,7 +37,8 @@ pub(super) struct Long<'s> {
 
 enum Turn<'s> {
     Awaited {
-        permit: Pin<Box<dyn Future<Output = Result<SemaphorePermit<'s>, AcquireError>> + Send + 's>>,
+        permit:
+            Pin<Box<dyn Future<Output = Result<SemaphorePermit<'s>, AcquireError>> + Send + 's>>,
         /// Whether it was asked for in this turn of the task.
         is_wanted: bool,
     },
@@ -70,7 +73,9 @@ impl<'s> Long<'s> {
     }
 }
 
-impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'s, F, H, A> {
+impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>>
+    Connection<'s, F, H, A>
+{
     /// Whether the connection has its long turn; otherwise its task is woken when it has.
     pub(super) fn has_long_turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.want_long_turn().poll(cx)
@@ -84,7 +89,8 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
     fn want_long_turn(&mut self) -> &mut Long<'s> {
         let ledger = &self.service.ledger;
         let much = self.much.get_or_insert_with(|| Much::new(ledger));
-        much.long.get_or_insert_with(|| Long::new(&ledger.long_turns))
+        much.long
+            .get_or_insert_with(|| Long::new(&ledger.long_turns))
     }
 
     fn long(&self) -> Option<&Long<'s>> {
@@ -130,13 +136,16 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Con
         }
     }
 
-    /// The end of a turn of the task. After a long one the task comes again, to give it back. A long turn that isn't wanted any more isn't waited for.
+    /// The end of a turn of the task. After a long one the task comes again, to give it back. A
+    /// long turn that isn't wanted any more isn't waited for.
     pub(super) fn leave_long_turn(&mut self, cx: &mut Context<'_>) {
         match self.long().map(|long| &long.turn) {
             Some(Turn::Given { .. }) => {
                 let _ = pin!(yield_now()).poll(cx);
             }
-            Some(Turn::Awaited { is_wanted: false, .. }) => {
+            Some(Turn::Awaited {
+                is_wanted: false, ..
+            }) => {
                 self.forget_long_turn();
                 self.forget_nothing();
             }

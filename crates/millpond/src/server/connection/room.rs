@@ -1,4 +1,5 @@
-//! How much a connection holds, and how much more it may receive. What all connections may hold together, its [`Share`](super::Share) knows.
+//! How much a connection holds, and how much more it may receive. What all connections may hold
+//! together, its [`Share`](super::Share) knows.
 
 use std::{future::Future, task::Context};
 
@@ -42,8 +43,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         self.exchanges.bytes() + self.outgoing.held() + self.waiting_bytes()
     }
 
-    /// Makes room for what is arriving: for all of it, as far as its length is known; otherwise for as much again as has come. Of a very long
-    /// request no more than that either, so that nobody takes the others' room by a few bytes that announce it.
+    /// Makes room for what is arriving: for all of it, as far as its length is known; otherwise for
+    /// as much again as has come. Of a very long request no more than that either, so that
+    /// nobody takes the others' room by a few bytes that announce it.
     pub(super) fn make_room(&mut self, cx: &mut Context<'_>) -> bool {
         let arrived = self.framed.left_over().len();
         let step = (2 * arrived).max(HEAD);
@@ -72,8 +74,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         is_covered
     }
 
-    /// While it is us who don't read, the client's silence means nothing. But a request that has used its room up in part, and can't be let in as a whole,
-    /// doesn't keep that for ever.
+    /// While it is us who don't read, the client's silence means nothing. But a request that has
+    /// used its room up in part, and can't be let in as a whole, doesn't keep that for ever.
     pub(super) fn no_room(&mut self, now: Instant) -> Stop {
         self.caught_up = false;
         match self.room > HEAD {
@@ -85,7 +87,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 
     /// Whether it waits for room, and isn't read.
     pub(super) fn is_paused(&self) -> bool {
-        self.much.as_ref().is_some_and(|much| much.share.is_paused())
+        self.much
+            .as_ref()
+            .is_some_and(|much| much.share.is_paused())
     }
 
     /// Gives back what it doesn't hold any more, and counts what it holds beyond what it asked for.
@@ -96,7 +100,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         };
         let held = self.owed() + room.max(self.framed.held());
         if held > FREE {
-            self.much.get_or_insert_with(|| Much::new(&self.service.ledger));
+            self.much
+                .get_or_insert_with(|| Much::new(&self.service.ledger));
         }
         if let Some(much) = &mut self.much {
             much.share.settle(held);

@@ -6,7 +6,8 @@ use crate::server::raw;
 #[test]
 fn an_idle_connection_costs_little() {
     fn size_of_future<F: Framing, H: Handler>(_: &H, _: &F) -> (usize, usize) {
-        let make = |service: &'static Arc<Service<F, H>>, (stream, place): (Stream, &'static mut Place)| {
+        let make = |service: &'static Arc<Service<F, H>>,
+                    (stream, place): (Stream, &'static mut Place)| {
             run(service, stream, None, place)
         };
         (size_of_output(&make), size_of::<Stream>())

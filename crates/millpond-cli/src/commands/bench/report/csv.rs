@@ -1,5 +1,6 @@
-//! The results as CSV: a header with the units, then a row for each mode. The columns are always the same, so that rows of several benchmarks
-//! can be put together; where there is nothing to tell, a field is empty. How latency is distributed, and what happened when, is in the JSON.
+//! The results as CSV: a header with the units, then a row for each mode. The columns are always
+//! the same, so that rows of several benchmarks can be put together; where there is nothing to
+//! tell, a field is empty. How latency is distributed, and what happened when, is in the JSON.
 
 use super::super::results::{ErrorKind, Latency, ModeResults, Results};
 use crate::text::escaped;
@@ -20,7 +21,11 @@ const ERRORS: [(ErrorKind, &str); 9] = [
 /// Lines that end as RFC 4180 has them.
 pub(in super::super) fn csv(results: &Results) -> String {
     let mut csv = String::new();
-    let rows: Vec<_> = results.modes.iter().map(|mode| fields(results, mode)).collect();
+    let rows: Vec<_> = results
+        .modes
+        .iter()
+        .map(|mode| fields(results, mode))
+        .collect();
     match rows.first() {
         Some(first) => line(&mut csv, first.iter().map(|(name, _)| name.as_str())),
         None => return csv,
@@ -79,7 +84,11 @@ fn fields(results: &Results, mode: &ModeResults) -> Vec<Field> {
         "latency",
         Some(mode.latency_us).filter(|_| has_replies),
     );
-    latency(&mut fields, "service", mode.service_us.filter(|_| has_replies));
+    latency(
+        &mut fields,
+        "service",
+        mode.service_us.filter(|_| has_replies),
+    );
     fields.extend([
         named("connections_opened", mode.connections_opened.to_string()),
         named(
@@ -88,9 +97,13 @@ fn fields(results: &Results, mode: &ModeResults) -> Vec<Field> {
         ),
         named(
             "time_wait",
-            mode.time_wait.map_or(String::new(), |left| left.to_string()),
+            mode.time_wait
+                .map_or(String::new(), |left| left.to_string()),
         ),
-        named("ports_nearly_used_up", mode.ports_nearly_used_up.to_string()),
+        named(
+            "ports_nearly_used_up",
+            mode.ports_nearly_used_up.to_string(),
+        ),
     ]);
     fields
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::results::{
-    Bar, Comparison, ErrorKind, Latency, Mode, ModeResults, Percentile, Results, Round, Sample, Warning,
+    Bar, Comparison, ErrorKind, Latency, Mode, ModeResults, Percentile, Results, Round, Sample,
+    Warning,
 };
 
 /// Seconds of a round.
@@ -73,7 +74,9 @@ pub(super) fn closed() -> Results {
     short.error_examples = BTreeMap::from([
         (
             ErrorKind::Connect,
-            String::from("tcp://127.0.0.1:7000: connecting failed: Connection refused (os error 111)"),
+            String::from(
+                "tcp://127.0.0.1:7000: connecting failed: Connection refused (os error 111)",
+            ),
         ),
         (
             ErrorKind::TimedOut,
@@ -113,7 +116,9 @@ pub(super) fn closed() -> Results {
                 text: String::from(
                     "The rounds of exclusive differ by 12 %: this machine had other things to do.",
                 ),
-                advice: String::from("Close what else is running, or measure for longer (--time 10s)."),
+                advice: String::from(
+                    "Close what else is running, or measure for longer (--time 10s).",
+                ),
             },
         ],
     }
@@ -218,7 +223,8 @@ pub(super) fn hostile() -> Results {
     results.endpoint = String::from(TEXT);
     for mode in &mut results.modes {
         mode.errors.insert(ErrorKind::Other, 1);
-        mode.error_examples.insert(ErrorKind::Other, String::from(TEXT));
+        mode.error_examples
+            .insert(ErrorKind::Other, String::from(TEXT));
     }
     results.warnings.push(Warning {
         code: "hostile",
@@ -305,7 +311,11 @@ fn not_finite() -> Results {
             sample.throughput = odd;
         }
     }
-    for (comparison, odd) in results.comparisons.iter_mut().zip([f64::NAN, f64::INFINITY]) {
+    for (comparison, odd) in results
+        .comparisons
+        .iter_mut()
+        .zip([f64::NAN, f64::INFINITY])
+    {
         comparison.ratio = odd;
         comparison.deviation = Some(odd);
     }
@@ -360,8 +370,16 @@ fn like(like: &Like, nth: usize) -> ModeResults {
         throughput: like.throughput * swing,
     });
     let nines = (0..=50).map(|tenth| 1.0 - 10_f64.powf(-f64::from(tenth) / 10.0));
-    let mut percentiles: Vec<_> = nines.map(|share| Percentile { share, us: us(share) }).collect();
-    percentiles.push(Percentile { share: 1.0, us: max });
+    let mut percentiles: Vec<_> = nines
+        .map(|share| Percentile {
+            share,
+            us: us(share),
+        })
+        .collect();
+    percentiles.push(Percentile {
+        share: 1.0,
+        us: max,
+    });
     let mut mode = nothing_done(like.mode);
     mode.seconds = ROUND * ROUNDS as f64;
     mode.requests = replies_ok;
@@ -381,7 +399,9 @@ fn like(like: &Like, nth: usize) -> ModeResults {
     mode.client_cpu_us_per_request = Some(like.cpu);
     mode.time_wait = Some(like.time_wait);
     mode.rounds = rounds.to_vec();
-    mode.timeline = (0..ROUNDS * LOOKS).map(|look| sample(like, nth, look)).collect();
+    mode.timeline = (0..ROUNDS * LOOKS)
+        .map(|look| sample(like, nth, look))
+        .collect();
     mode
 }
 
@@ -393,7 +413,11 @@ fn histogram(like: &Like, replies: u64, max: u64) -> Vec<Bar> {
         .take_while(|&(from, _)| from <= max);
     let weight = |from: u64| {
         let distance = (from as f64 * 1.12 / like.median).ln();
-        let width = if distance < 0.0 { 0.25 } else { 0.25 * like.tail };
+        let width = if distance < 0.0 {
+            0.25
+        } else {
+            0.25 * like.tail
+        };
         (-(distance / width).powi(2) / 2.0).exp()
     };
     let sum: f64 = bars.clone().map(|(from, _)| weight(from)).sum();

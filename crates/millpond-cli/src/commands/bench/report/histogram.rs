@@ -1,9 +1,11 @@
-//! A histogram in few rows: several modes over the same times, and bars of block characters. Says nothing of where they stand.
+//! A histogram in few rows: several modes over the same times, and bars of block characters. Says
+//! nothing of where they stand.
 
 use super::super::results::Bar;
 use crate::numbers::span;
 
-/// The share of a mode's replies above which rows are no longer worth their room: the slowest share one.
+/// The share of a mode's replies above which rows are no longer worth their room: the slowest share
+/// one.
 const SLOWEST: f64 = 0.001;
 
 /// The replies within some times.
@@ -27,8 +29,8 @@ impl Slot {
     }
 }
 
-/// At most so many slots over all the times at which anything happened in any histogram: neighbouring bars together, each slot as many, but
-/// for the last, which has all of the slowest.
+/// At most so many slots over all the times at which anything happened in any histogram:
+/// neighbouring bars together, each slot as many, but for the last, which has all of the slowest.
 pub(super) fn slots(histograms: &[&[Bar]], most: usize) -> Vec<Slot> {
     let most = most.max(2);
     let edges = edges(histograms);
@@ -37,7 +39,11 @@ pub(super) fn slots(histograms: &[&[Bar]], most: usize) -> Vec<Slot> {
     };
     let mut starts = edges[..edges.len() - 1].to_vec();
     if starts.len() > most {
-        let slowest = histograms.iter().map(|bars| slowest(bars)).max().unwrap_or(end);
+        let slowest = histograms
+            .iter()
+            .map(|bars| slowest(bars))
+            .max()
+            .unwrap_or(end);
         let common = starts.partition_point(|&start| start < slowest);
         let (each, rest) = match common == starts.len() {
             true => (common.div_ceil(most), None),
@@ -62,7 +68,8 @@ pub(super) fn slots(histograms: &[&[Bar]], most: usize) -> Vec<Slot> {
     starts.iter().zip(ends).map(slot).collect()
 }
 
-/// A bar as long as this share of the width, in eighths of a column; whatever is more than nothing is seen.
+/// A bar as long as this share of the width, in eighths of a column; whatever is more than nothing
+/// is seen.
 pub(super) fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let most = width * 8;
@@ -154,9 +161,15 @@ mod tests {
 
     #[test]
     fn neighbouring_bars_are_put_together_and_all_replies_are_in_some_slot() {
-        let (first, second) = (bars(&[0, 0, 4, 4, 1, 1]), bars(&[0, 0, 0, 0, 0, 0, 0, 5, 5]));
+        let (first, second) = (
+            bars(&[0, 0, 4, 4, 1, 1]),
+            bars(&[0, 0, 0, 0, 0, 0, 0, 5, 5]),
+        );
         let slots = slots(&[&first, &second], 4);
-        let times: Vec<_> = slots.iter().map(|slot| (slot.from_us, slot.to_us)).collect();
+        let times: Vec<_> = slots
+            .iter()
+            .map(|slot| (slot.from_us, slot.to_us))
+            .collect();
         assert_eq!(times, [(4, 16), (16, 64), (64, 256), (256, 512)]);
         assert_eq!(slots[0].shares, [0.8, 0.0]);
         for nth in 0..2 {
@@ -169,7 +182,10 @@ mod tests {
     fn the_slowest_of_all_share_the_last_slot() {
         let counts = [100_000, 900_000, 0, 0, 0, 0, 0, 0, 3];
         let slots = slots(&[&bars(&counts)], 3);
-        let times: Vec<_> = slots.iter().map(|slot| (slot.from_us, slot.to_us)).collect();
+        let times: Vec<_> = slots
+            .iter()
+            .map(|slot| (slot.from_us, slot.to_us))
+            .collect();
         assert_eq!(times, [(1, 2), (2, 4), (4, 512)]);
     }
 

@@ -1,5 +1,6 @@
-//! The results as one HTML page that needs nothing else: no script, no font, no other file. What comes from elsewhere is escaped by the
-//! templates; only the plots, which are drawn here, go in as they are.
+//! The results as one HTML page that needs nothing else: no script, no font, no other file. What
+//! comes from elsewhere is escaped by the templates; only the plots, which are drawn here, go in as
+//! they are.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

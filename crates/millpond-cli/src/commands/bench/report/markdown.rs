@@ -1,4 +1,5 @@
-//! The results in Markdown as GitHub shows it: a heading, the table, what failed, how the modes compare, the warnings.
+//! The results in Markdown as GitHub shows it: a heading, the table, what failed, how the modes
+//! compare, the warnings.
 
 use super::{
     super::results::Results,

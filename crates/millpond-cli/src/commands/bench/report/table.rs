@@ -1,4 +1,5 @@
-//! The table that every form for people shows: which rows there are, and how each cell reads. Where the cells stand is the form's business.
+//! The table that every form for people shows: which rows there are, and how each cell reads. Where
+//! the cells stand is the form's business.
 
 use super::{
     super::results::{Latency, ModeResults, Results},
@@ -47,7 +48,9 @@ pub(super) fn rows(results: &Results) -> Vec<Row> {
         name,
         cells: results.modes.iter().map(cell).collect(),
     };
-    let mut rows = vec![row("right replies a second", &|mode| Cell::of(throughput(mode)))];
+    let mut rows = vec![row("right replies a second", &|mode| {
+        Cell::of(throughput(mode))
+    })];
     if let Some(intended) = results.rate {
         rows.push(row("of the intended rate", &|mode| {
             Cell::of(percent(mode.throughput / intended))

@@ -1,7 +1,8 @@
 //! All forms of the same results: how they look, and what must hold of each whatever was found.
 
 use super::{
-    super::results::Results, csv::csv, fixture, html::html, markdown::markdown, plots::svg, text::text,
+    super::results::Results, csv::csv, fixture, html::html, markdown::markdown, plots::svg,
+    text::text,
 };
 use crate::color::Paint;
 
@@ -62,7 +63,10 @@ fn as_markdown() {
 
 /// Columns of a terminal: those of letters that are twice as wide count twice.
 fn columns(line: &str) -> usize {
-    let wide = line.chars().filter(|&character| character >= '\u{2e80}').count();
+    let wide = line
+        .chars()
+        .filter(|&character| character >= '\u{2e80}')
+        .count();
     line.chars().count() + wide
 }
 
@@ -71,7 +75,10 @@ fn no_line_is_wider_than_the_width_whatever_was_found() {
     for (name, results) in fixture::edges() {
         for width in 40..=140 {
             for line in text(&results, width, Paint::Plain) {
-                assert!(columns(&line) <= width, "{name}, too wide for {width}: {line}");
+                assert!(
+                    columns(&line) <= width,
+                    "{name}, too wide for {width}: {line}"
+                );
             }
         }
     }
@@ -111,8 +118,13 @@ fn what_is_no_number_is_never_printed() {
         ];
         for form in forms {
             let words = form.split(|character: char| !character.is_alphanumeric());
-            let odd = words.filter(|word| ["nan", "inf", "infinity"].contains(&word.to_lowercase().as_str()));
-            assert_eq!(odd.collect::<Vec<_>>(), Vec::<&str>::new(), "{name}: {form}");
+            let odd = words
+                .filter(|word| ["nan", "inf", "infinity"].contains(&word.to_lowercase().as_str()));
+            assert_eq!(
+                odd.collect::<Vec<_>>(),
+                Vec::<&str>::new(),
+                "{name}: {form}"
+            );
         }
     }
 }
@@ -121,9 +133,12 @@ fn what_is_no_number_is_never_printed() {
 fn the_plots_are_well_formed_xml_whatever_was_found() {
     for (name, results) in fixture::edges() {
         let svg = svg(&results).expect("drawn");
-        let document = roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let document =
+            roxmltree::Document::parse(&svg).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(document.root_element().tag_name().name(), "svg", "{name}");
-        let scripts = document.descendants().filter(|node| node.has_tag_name("script"));
+        let scripts = document
+            .descendants()
+            .filter(|node| node.has_tag_name("script"));
         assert_eq!(scripts.count(), 0, "{name}");
     }
 }
@@ -131,7 +146,10 @@ fn the_plots_are_well_formed_xml_whatever_was_found() {
 #[test]
 fn nothing_from_elsewhere_acts_in_any_form() {
     let hostile = fixture::hostile();
-    let (svg, html) = (svg(&hostile).expect("drawn"), html(&hostile).expect("drawn"));
+    let (svg, html) = (
+        svg(&hostile).expect("drawn"),
+        html(&hostile).expect("drawn"),
+    );
     for form in [
         &plain(&hostile, 80),
         &csv(&hostile),
@@ -147,7 +165,10 @@ fn nothing_from_elsewhere_acts_in_any_form() {
     }
     let markdown = markdown(&hostile);
     let outside_of_code: String = markdown.split("``").step_by(2).collect();
-    assert!(!outside_of_code.replace("\\<", "").contains('<'), "{markdown}");
+    assert!(
+        !outside_of_code.replace("\\<", "").contains('<'),
+        "{markdown}"
+    );
 }
 
 #[test]
@@ -172,8 +193,15 @@ fn every_row_of_the_csv_has_all_columns() {
     let mut no_comma = fixture::closed();
     no_comma.warnings.clear();
     let csv = csv(&no_comma);
-    let fields: Vec<_> = csv.split("\r\n").map(|line| line.split(',').count()).collect();
-    assert_eq!(fields, [fields[0], fields[0], fields[0], fields[0], 1], "{csv}");
+    let fields: Vec<_> = csv
+        .split("\r\n")
+        .map(|line| line.split(',').count())
+        .collect();
+    assert_eq!(
+        fields,
+        [fields[0], fields[0], fields[0], fields[0], 1],
+        "{csv}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The results for a terminal, as lines of at most the width that is asked for: the modes side by side where they fit, one below the other
-//! where they don't.
+//! The results for a terminal, as lines of at most the width that is asked for: the modes side by
+//! side where they fit, one below the other where they don't.
 
 use super::{
     super::results::{ModeResults, Results},
@@ -72,12 +72,17 @@ fn figures(results: &Results, paint: Paint, page: &mut Page) {
         return stacked(&names, &rows, label, paint, page);
     }
     page.line(String::new());
-    let heads = names.iter().zip(&widths).map(|(name, &width)| right(name, width));
+    let heads = names
+        .iter()
+        .zip(&widths)
+        .map(|(name, &width)| right(name, width));
     let head = format!("  {:label$}{}", "", heads.collect::<String>());
     page.line(paint.tone(Tone::Heading, head));
     for row in &rows {
         let cells = row.cells.iter().zip(&widths);
-        let cells: String = cells.map(|(cell, &width)| toned(cell, width, paint)).collect();
+        let cells: String = cells
+            .map(|(cell, &width)| toned(cell, width, paint))
+            .collect();
         page.line(format!("  {:<label$}{cells}", row.name));
     }
 }
@@ -91,7 +96,11 @@ fn stacked(names: &[&str], rows: &[Row], label: usize, paint: Paint, page: &mut 
         for row in rows {
             let cell = &row.cells[nth];
             match 2 + label + width <= page.width() {
-                true => page.line(format!("  {:<label$}{}", row.name, toned(cell, width, paint))),
+                true => page.line(format!(
+                    "  {:<label$}{}",
+                    row.name,
+                    toned(cell, width, paint)
+                )),
                 false => page.wrapped("  ", "    ", &format!("{}: {}", row.name, cell.text)),
             }
         }
@@ -125,7 +134,11 @@ fn failures(results: &Results, paint: Paint, page: &mut Page) {
 
 /// The histograms: over the same times beside one another, if that fits; else each over its own.
 fn latencies(results: &Results, paint: Paint, page: &mut Page) {
-    let modes: Vec<_> = results.modes.iter().filter(|mode| mode.replies_ok > 0).collect();
+    let modes: Vec<_> = results
+        .modes
+        .iter()
+        .filter(|mode| mode.replies_ok > 0)
+        .collect();
     let bars: Vec<_> = modes.iter().map(|mode| mode.histogram.as_slice()).collect();
     let slots = histogram::slots(&bars, HISTOGRAM_ROWS);
     if slots.is_empty() {
@@ -142,7 +155,10 @@ fn latencies(results: &Results, paint: Paint, page: &mut Page) {
             for mode in modes {
                 let slots = histogram::slots(&[&mode.histogram], HISTOGRAM_ROWS);
                 if !slots.is_empty() {
-                    page.heading(&format!("How many replies took how long: {}", mode.mode.name()));
+                    page.heading(&format!(
+                        "How many replies took how long: {}",
+                        mode.mode.name()
+                    ));
                     rows(&slots, paint, page);
                 }
             }
@@ -161,7 +177,11 @@ fn beside(modes: &[&ModeResults], slots: &[Slot], paint: Paint, page: &mut Page)
 }
 
 fn widest_label(slots: &[Slot]) -> usize {
-    slots.iter().map(|slot| columns(&slot.label())).max().unwrap_or(0)
+    slots
+        .iter()
+        .map(|slot| columns(&slot.label()))
+        .max()
+        .unwrap_or(0)
 }
 
 /// The longest bar that there is room for beside the label and the other bars of a row.
@@ -171,7 +191,8 @@ fn bar_width(slots: &[Slot], page: &Page) -> usize {
     room.saturating_sub(2 + PERCENT).min(LONGEST_BAR)
 }
 
-/// A row for each slot, with a bar for each of its shares; the longest bar is as long as there is room.
+/// A row for each slot, with a bar for each of its shares; the longest bar is as long as there is
+/// room.
 fn rows(slots: &[Slot], paint: Paint, page: &mut Page) {
     let (label, width) = (widest_label(slots), bar_width(slots, page));
     let shares = slots.iter().flat_map(|slot| &slot.shares);
@@ -197,7 +218,10 @@ fn factors(results: &Results, page: &mut Page) {
     }
     page.heading("How they compare");
     let numbers = all.iter().flat_map(|factors| &factors.factors);
-    let width = numbers.map(|factor| columns(&factor.number)).max().unwrap_or(0);
+    let width = numbers
+        .map(|factor| columns(&factor.number))
+        .max()
+        .unwrap_or(0);
     for factors in all {
         page.text(&format!("{} had", factors.mode.name()));
         for factor in factors.factors {

@@ -1,5 +1,6 @@
-//! Sentences that several forms say alike: how it was measured, what failed, how the modes compare. They hold text from elsewhere, with
-//! everything escaped that a terminal acts upon; what a form needs beyond that is its own business.
+//! Sentences that several forms say alike: how it was measured, what failed, how the modes compare.
+//! They hold text from elsewhere, with everything escaped that a terminal acts upon; what a form
+//! needs beyond that is its own business.
 
 use super::super::results::{Comparison, ErrorKind, Mode, ModeResults, Results};
 use crate::{
@@ -67,11 +68,18 @@ pub(super) struct Failure {
 
 /// What failed in a mode, the most frequent first.
 pub(super) fn failures(mode: &ModeResults) -> Vec<Failure> {
-    let mut errors: Vec<_> = mode.errors.iter().filter(|&(_, &times)| times > 0).collect();
+    let mut errors: Vec<_> = mode
+        .errors
+        .iter()
+        .filter(|&(_, &times)| times > 0)
+        .collect();
     errors.sort_by_key(|&(_, &times)| std::cmp::Reverse(times));
     let failure = |(kind, &times): (&ErrorKind, &u64)| Failure {
         what: format!("{} {}", thousands(times), kind.words()),
-        example: mode.error_examples.get(kind).map(|example| escaped(example)),
+        example: mode
+            .error_examples
+            .get(kind)
+            .map(|example| escaped(example)),
     };
     errors.into_iter().map(failure).collect()
 }
@@ -91,11 +99,18 @@ pub(super) struct Factor {
     pub(super) words: String,
 }
 
-/// The comparisons, by the faster mode, in the order in which they came; none where nothing can be divided.
+/// The comparisons, by the faster mode, in the order in which they came; none where nothing can be
+/// divided.
 pub(super) fn factors(results: &Results) -> Vec<Factors> {
     let mut all: Vec<Factors> = Vec::new();
-    for comparison in results.comparisons.iter().filter(|one| one.ratio.is_finite()) {
-        let found = all.iter().position(|factors| factors.mode == comparison.mode);
+    for comparison in results
+        .comparisons
+        .iter()
+        .filter(|one| one.ratio.is_finite())
+    {
+        let found = all
+            .iter()
+            .position(|factors| factors.mode == comparison.mode);
         let at = found.unwrap_or_else(|| {
             all.push(Factors {
                 mode: comparison.mode,
@@ -110,7 +125,9 @@ pub(super) fn factors(results: &Results) -> Vec<Factors> {
 
 fn factor(comparison: &Comparison) -> Factor {
     let (ratio, than) = (comparison.ratio, comparison.than.name());
-    let deviation = comparison.deviation.filter(|deviation| deviation.is_finite());
+    let deviation = comparison
+        .deviation
+        .filter(|deviation| deviation.is_finite());
     let number = match deviation {
         Some(deviation) => format!("{} ± {}", factored(ratio), factored(deviation)),
         None => factored(ratio),

@@ -1,5 +1,6 @@
-//! The queues in front of a server: connections that are being made, and those that wait for `accept`. Counts since the start of the system tell what
-//! once was; only what happens while we look is a problem now.
+//! The queues in front of a server: connections that are being made, and those that wait for
+//! `accept`. Counts since the start of the system tell what once was; only what happens while we
+//! look is a problem now.
 
 use super::{Check, Systems};
 use crate::{
@@ -11,13 +12,15 @@ use crate::{
     numbers::thousands,
 };
 
-/// The default before Linux 5.4, for both queues: a burst of more than that while the server is busy is dropped.
+/// The default before Linux 5.4, for both queues: a burst of more than that while the server is
+/// busy is dropped.
 const SMALL: u64 = 128;
 
 /// The default of `somaxconn` since Linux 5.4.
 const USUAL: u64 = 4_096;
 
-/// One overflow in so many accepted connections was a single bad moment; more often than that is a habit.
+/// One overflow in so many accepted connections was a single bad moment; more often than that is a
+/// habit.
 const RARE: u64 = 1_000;
 
 pub(super) const SYN_BACKLOG: Check = Check {
@@ -62,9 +65,14 @@ fn examine_syn(check: &Check, facts: &Facts) -> Reading<Finding> {
         (0, 1, SMALL..) => (Mark::Good, None),
         (0, 1, _) => (
             Mark::Warning,
-            Some("Raise net.ipv4.tcp_max_syn_backlog to some 1,000 or more, if this machine is a server."),
+            Some(
+                "Raise net.ipv4.tcp_max_syn_backlog to some 1,000 or more, if this machine is a server.",
+            ),
         ),
-        (0, ..) => (Mark::Warning, Some("Set net.ipv4.tcp_syncookies=1, the default.")),
+        (0, ..) => (
+            Mark::Warning,
+            Some("Set net.ipv4.tcp_syncookies=1, the default."),
+        ),
     };
     let finding = check
         .finding(mark, found)
@@ -96,7 +104,8 @@ fn examine_listen(check: &Check, facts: &Facts) -> Reading<Finding> {
     match &facts.events {
         Err(unread) => found += &format!("; how many were dropped is not known: {unread}."),
         Ok(events) => {
-            let (overflowed, dropped) = (events.count("ListenOverflows"), events.count("ListenDrops"));
+            let (overflowed, dropped) =
+                (events.count("ListenOverflows"), events.count("ListenDrops"));
             let accepted = facts
                 .accepted
                 .as_ref()
@@ -145,7 +154,8 @@ mod tests {
     use crate::commands::doctor::{counters::Counters, fixture::Fixture};
 
     fn events(names: &str, counts: &str) -> Counters {
-        Counters::parse("TcpExt", &format!("TcpExt: {names}\nTcpExt: {counts}\n")).expect("counters")
+        Counters::parse("TcpExt", &format!("TcpExt: {names}\nTcpExt: {counts}\n"))
+            .expect("counters")
     }
 
     #[test]
@@ -162,7 +172,11 @@ mod tests {
             ("tcp_max_syn_backlog", "64"),
         ] {
             let machine = Fixture::machine().set(&format!("ipv4/{setting}"), value);
-            assert_eq!(found("syn-backlog", &machine).mark, Mark::Warning, "{setting}");
+            assert_eq!(
+                found("syn-backlog", &machine).mark,
+                Mark::Warning,
+                "{setting}"
+            );
         }
     }
 
@@ -177,7 +191,10 @@ mod tests {
         facts.events_later = Some(events("TCPReqQFullDrop", "6"));
         let finding = found_in("syn-backlog", &facts);
         assert_eq!(finding.mark, Mark::Bad);
-        assert!(finding.found.contains("Dropped just now: 1."), "{finding:?}");
+        assert!(
+            finding.found.contains("Dropped just now: 1."),
+            "{finding:?}"
+        );
     }
 
     #[test]
@@ -201,7 +218,10 @@ mod tests {
                 "ListenOverflows ListenDrops",
                 &format!("{before} {before}"),
             ));
-            facts.events_later = Some(events("ListenOverflows ListenDrops", &format!("{later} {later}")));
+            facts.events_later = Some(events(
+                "ListenOverflows ListenDrops",
+                &format!("{later} {later}"),
+            ));
             let finding = found_in("listen-backlog", &facts);
             assert_eq!(finding.mark, mark, "{finding:?}");
             let advice = finding.advice.unwrap_or_default();
@@ -210,7 +230,10 @@ mod tests {
                 "it is as high as it is by default: {advice}"
             );
         }
-        let finding = found("listen-backlog", &Fixture::machine().set("core/somaxconn", "128"));
+        let finding = found(
+            "listen-backlog",
+            &Fixture::machine().set("core/somaxconn", "128"),
+        );
         assert_eq!(finding.mark, Mark::Warning);
         assert!(
             finding

@@ -52,7 +52,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         Ok(Some(limit)) => (Some(limit.used), Some(limit.limit)),
         _ => (None, None),
     };
-    let ((tasks_used, tasks_limit), (memory_used, memory_limit)) = (figures(tasks), figures(memory));
+    let ((tasks_used, tasks_limit), (memory_used, memory_limit)) =
+        (figures(tasks), figures(memory));
     let finding = check
         .finding(mark, found)
         .figure("tasks", tasks_used)
@@ -101,8 +102,14 @@ mod tests {
         let files = Fixture::machine()
             .with(&format!("{GROUP}/pids.max"), "1000")
             .with(&format!("{GROUP}/pids.current"), tasks)
-            .with(&format!("{GROUP}/memory.max"), &(2_000_u64 << 20).to_string())
-            .with(&format!("{GROUP}/memory.current"), &(memory << 20).to_string());
+            .with(
+                &format!("{GROUP}/memory.max"),
+                &(2_000_u64 << 20).to_string(),
+            )
+            .with(
+                &format!("{GROUP}/memory.current"),
+                &(memory << 20).to_string(),
+            );
         found("cgroup", &files)
     }
 

@@ -68,7 +68,10 @@ mod tests {
     fn a_table_is_told_before_it_is_full() {
         let table = |entries| {
             let files = Fixture::machine().with(MAX, "1000");
-            found("conntrack", &files.set("netfilter/nf_conntrack_count", entries))
+            found(
+                "conntrack",
+                &files.set("netfilter/nf_conntrack_count", entries),
+            )
         };
         let marks = ["699", "700", "900", "1000"].map(|entries| table(entries).mark);
         assert_eq!(marks, [Mark::Good, Mark::Warning, Mark::Bad, Mark::Bad]);

@@ -13,7 +13,8 @@ use crate::{
 /// The descriptors that all else of a process takes: runtime, pipes, logs, files.
 const OTHERS: u64 = 64;
 
-/// What most systems give a process unless told otherwise. A pool of 1,000 connections doesn't fit; most are smaller.
+/// What most systems give a process unless told otherwise. A pool of 1,000 connections doesn't fit;
+/// most are smaller.
 const SMALL: u64 = 1_024;
 
 /// What is proposed instead: far more than most pools need, and far below what any kernel minds.
@@ -97,7 +98,9 @@ fn raising(soft: u64, hard: u64) -> String {
         format!("LimitNOFILE={ENOUGH} in a systemd unit, --ulimit nofile={ENOUGH} for a container");
     match hard.min(ENOUGH) {
         possible if possible > soft => {
-            format!("Raise it where the program is started: `ulimit -n {possible}` in a shell, {elsewhere}.")
+            format!(
+                "Raise it where the program is started: `ulimit -n {possible}` in a shell, {elsewhere}."
+            )
         }
         _ => format!(
             "The hard limit has to be raised as well, which only root can: {elsewhere}, /etc/security/limits.conf for whoever logs in."

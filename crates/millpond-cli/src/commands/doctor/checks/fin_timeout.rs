@@ -7,7 +7,8 @@ use crate::commands::doctor::{
     finding::{Finding, Mark},
 };
 
-/// In seconds. Below, a peer that is slow to close meets a reset; above, sockets that nobody owns any more pile up.
+/// In seconds. Below, a peer that is slow to close meets a reset; above, sockets that nobody owns
+/// any more pile up.
 const SENSIBLE: std::ops::RangeInclusive<u64> = 10..=180;
 
 pub(super) const FIN_TIMEOUT: Check = Check {

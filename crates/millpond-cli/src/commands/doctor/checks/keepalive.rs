@@ -1,4 +1,5 @@
-//! When the kernel's keepalive finds out that an idle connection is dead, against the times after which machines between forget one.
+//! When the kernel's keepalive finds out that an idle connection is dead, against the times after
+//! which machines between forget one.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::{
     text::long_span,
 };
 
-/// After how many seconds common machines between forget an idle connection, by their makers' documentation.
+/// After how many seconds common machines between forget an idle connection, by their makers'
+/// documentation.
 const FORGETTING: [(u64, &str); 4] = [
     (240, "Azure's load balancers and NAT (4 minutes)"),
     (300, "many home routers (5 minutes)"),
@@ -31,7 +33,8 @@ pub(super) const KEEPALIVE: Check = Check {
           for keepalive without saying when; millpond's do say: after 30 s.",
     systems: Systems::Linux,
     watches: &[],
-    // The kernel's default is no fault: whether there is such a machine between isn't known, and programs may say when. Later is one.
+    // The kernel's default is no fault: whether there is such a machine between isn't known, and
+    // programs may say when. Later is one.
     examine,
 };
 

@@ -1,5 +1,6 @@
-//! The checks of the machine, in one table: their names, what each is about, why it matters. A check is a pure function of the facts; one file
-//! has those of one topic. None of them reads anything.
+//! The checks of the machine, in one table: their names, what each is about, why it matters. A
+//! check is a pure function of the facts; one file has those of one topic. None of them reads
+//! anything.
 
 mod backlog;
 mod cgroup;
@@ -65,16 +66,22 @@ pub(super) static CHECKS: [Check; 13] = [
 
 /// What the checks of these names find on such a system; all checks if no name is given.
 pub(super) fn examine(facts: &Facts, names: &[String], system: Systems) -> Vec<Finding> {
-    chosen(names).map(|check| check.examined(facts, system)).collect()
+    chosen(names)
+        .map(|check| check.examined(facts, system))
+        .collect()
 }
 
 /// The events that the checks of these names watch.
 pub(super) fn watched(names: &[String]) -> Vec<&'static str> {
-    chosen(names).flat_map(|check| check.watches).copied().collect()
+    chosen(names)
+        .flat_map(|check| check.watches)
+        .copied()
+        .collect()
 }
 
 fn chosen(names: &[String]) -> impl Iterator<Item = &'static Check> {
-    let is_chosen = |check: &&Check| names.is_empty() || names.iter().any(|name| name == check.name);
+    let is_chosen =
+        |check: &&Check| names.is_empty() || names.iter().any(|name| name == check.name);
     CHECKS.iter().filter(is_chosen)
 }
 
@@ -94,7 +101,8 @@ impl Check {
     }
 }
 
-/// A part of a whole in percent, rounded down: 100 only when it is full. The whole may be zero, which is full.
+/// A part of a whole in percent, rounded down: 100 only when it is full. The whole may be zero,
+/// which is full.
 fn percent(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 100 / u128::from(whole.max(1));
     match whole {
@@ -138,7 +146,8 @@ mod tests {
     #[test]
     fn where_nothing_can_be_read_every_check_says_so() {
         for finding in examine(&Fixture::empty().facts(), &[], Systems::Linux) {
-            // The limits of files come by a system call; what is told only by a file that is missing may be known by that.
+            // The limits of files come by a system call; what is told only by a file that is
+            // missing may be known by that.
             let expected = match finding.check {
                 "file-descriptors" => Mark::Good,
                 _ => Mark::Unknown,
@@ -162,10 +171,17 @@ mod tests {
                 "1 2",
                 "\0\u{1b}",
             ] {
-                let findings = examine(&machine.clone().with(&path, text).facts(), &[], Systems::Linux);
+                let findings = examine(
+                    &machine.clone().with(&path, text).facts(),
+                    &[],
+                    Systems::Linux,
+                );
                 assert_eq!(findings.len(), CHECKS.len(), "{path}: {text:?}");
             }
-            for files in [machine.clone().forbidden(&path), machine.clone().without(&path)] {
+            for files in [
+                machine.clone().forbidden(&path),
+                machine.clone().without(&path),
+            ] {
                 assert_eq!(
                     examine(&files.facts(), &[], Systems::Linux).len(),
                     CHECKS.len(),

@@ -1,4 +1,5 @@
-//! The local ports that the kernel gives to outgoing connections, and how many new connections to one destination they last for.
+//! The local ports that the kernel gives to outgoing connections, and how many new connections to
+//! one destination they last for.
 
 use super::{Check, Systems};
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
     numbers::rounded,
 };
 
-/// Fewer were made so few by somebody: the default is 28,232. They last for some 160 new connections a second.
+/// Fewer were made so few by somebody: the default is 28,232. They last for some 160 new
+/// connections a second.
 const FEW: u32 = 10_000;
 
 pub(super) const EPHEMERAL_PORTS: Check = Check {
@@ -65,7 +67,9 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         (Ok(_), Some(Busiest { way, uses, held })) => {
             let uncounted = match is_most(facts, *uses) {
                 true => "",
-                false => " Those in TIME_WAIT that may be taken again at once are left out of this.",
+                false => {
+                    " Those in TIME_WAIT that may be taken again at once are left out of this."
+                }
             };
             format!(
                 " Most are in use towards {}: {}.{uncounted}",
@@ -111,7 +115,10 @@ fn busiest(facts: &Facts) -> Option<Busiest> {
 
 /// That no destination has more sockets, whether or not their ports can be taken again.
 fn is_most(facts: &Facts, uses: Uses) -> bool {
-    let mut all = facts.sockets.iter().flat_map(|sockets| sockets.outgoing.values());
+    let mut all = facts
+        .sockets
+        .iter()
+        .flat_map(|sockets| sockets.outgoing.values());
     all.all(|other| other.ports <= uses.ports)
 }
 
@@ -175,7 +182,11 @@ mod tests {
             "{finding:?}"
         );
         // Reserved ones are none that are given away.
-        let finding = checked(&files.clone().set("ipv4/ip_local_reserved_ports", "1,40000-40099"));
+        let finding = checked(
+            &files
+                .clone()
+                .set("ipv4/ip_local_reserved_ports", "1,40000-40099"),
+        );
         assert_eq!(
             (
                 &finding.figures["available"],
@@ -183,7 +194,11 @@ mod tests {
             ),
             (&100.into(), &1.67.into())
         );
-        let finding = checked(&files.clone().set("ipv4/ip_local_reserved_ports", "40000-40199"));
+        let finding = checked(
+            &files
+                .clone()
+                .set("ipv4/ip_local_reserved_ports", "40000-40199"),
+        );
         assert_eq!(finding.mark, Mark::Bad);
         let finding = checked(&files.set("ipv4/tcp_tw_reuse", "1"));
         assert_eq!(finding.figures["limit_per_second"], 200.0);
@@ -196,7 +211,8 @@ mod tests {
             ([(ESTABLISHED, 200), (IN_TIME_WAIT, 14_000)], Mark::Warning),
             ([(ESTABLISHED, 10_000), (IN_TIME_WAIT, 14_000)], Mark::Bad),
         ] {
-            let finding = checked(&Fixture::machine().with_sockets(Route::Network, 32_768, &counts));
+            let finding =
+                checked(&Fixture::machine().with_sockets(Route::Network, 32_768, &counts));
             assert_eq!(finding.mark, mark, "{finding:?}");
             assert_eq!(finding.figures["busiest_destination"], "10.0.0.1:80");
             assert_eq!(finding.figures["busiest_in_time_wait"], 14_000);
@@ -208,7 +224,10 @@ mod tests {
         let counts = [(ESTABLISHED, 10), (IN_TIME_WAIT, 27_000)];
         let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &counts);
         assert_eq!(checked(&files).mark, Mark::Good);
-        assert_eq!(checked(&files.set("ipv4/tcp_tw_reuse", "0")).mark, Mark::Bad);
+        assert_eq!(
+            checked(&files.set("ipv4/tcp_tw_reuse", "0")).mark,
+            Mark::Bad
+        );
     }
 
     #[test]
@@ -216,10 +235,16 @@ mod tests {
         let taken = [(IN_TIME_WAIT, 500)];
         let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &taken);
         let said = "may be taken again at once are left out";
-        assert!(!checked(&files).found.contains(said), "{:?}", checked(&files));
+        assert!(
+            !checked(&files).found.contains(said),
+            "{:?}",
+            checked(&files)
+        );
         let finding = checked(&files.with_sockets(Route::Network, 40_000, &[(ESTABLISHED, 1)]));
         assert!(
-            finding.found.contains("towards 10.0.0.1:80: 1, none of them"),
+            finding
+                .found
+                .contains("towards 10.0.0.1:80: 1, none of them"),
             "{finding:?}"
         );
         assert!(finding.found.contains(said), "{finding:?}");

@@ -1,4 +1,5 @@
-//! Sockets in TIME_WAIT: how many, where they lead, and the settings that are said to help against them.
+//! Sockets in TIME_WAIT: how many, where they lead, and the settings that are said to help against
+//! them.
 
 use std::{cmp::Reverse, fmt, net::SocketAddr};
 
@@ -16,13 +17,15 @@ use crate::{
     numbers::{counted, thousands},
 };
 
-/// Towards one destination: some 17 new connections a second, each of which pays for its handshake. Harm is another check's matter.
+/// Towards one destination: some 17 new connections a second, each of which pays for its handshake.
+/// Harm is another check's matter.
 const MANY: u32 = 1_000;
 
 /// So many places are named.
 const NAMED: usize = 3;
 
-/// Of the sockets that may be in TIME_WAIT, in percent. What is beyond the limit is forgotten at once.
+/// Of the sockets that may be in TIME_WAIT, in percent. What is beyond the limit is forgotten at
+/// once.
 const WARNING: u64 = 50;
 const BAD: u64 = 95;
 
@@ -111,7 +114,10 @@ impl fmt::Display for Place {
 }
 
 fn places(sockets: &Sockets) -> Vec<(Place, u32)> {
-    let towards = sockets.outgoing.iter().filter(|(_, uses)| uses.time_wait > 0);
+    let towards = sockets
+        .outgoing
+        .iter()
+        .filter(|(_, uses)| uses.time_wait > 0);
     let towards = towards.map(|(way, uses)| (Place::Towards(way.to), uses.time_wait));
     let accepted = sockets.accepted_time_wait.iter();
     let accepted = accepted.map(|(&port, &count)| (Place::AcceptedAt(port), count));
@@ -169,17 +175,24 @@ fn examine_reuse(check: &Check, facts: &Facts) -> Reading<Finding> {
             " But without timestamps (net.ipv4.tcp_timestamps is 0) it never happens.",
             Some("Set net.ipv4.tcp_timestamps=1, its default."),
         ),
-        (Allowed::Always | Allowed::Loopback, true) if facts.reuse.kept_for(Route::Loopback) >= KEPT_FOR => (
-            Mark::Warning,
-            " With that delay it changes nothing.",
-            Some("Set net.ipv4.tcp_tw_reuse_delay=1000, its default."),
-        ),
+        (Allowed::Always | Allowed::Loopback, true)
+            if facts.reuse.kept_for(Route::Loopback) >= KEPT_FOR =>
+        {
+            (
+                Mark::Warning,
+                " With that delay it changes nothing.",
+                Some("Set net.ipv4.tcp_tw_reuse_delay=1000, its default."),
+            )
+        }
         (Allowed::Always | Allowed::Loopback, true) => (Mark::Good, "", None),
     };
     let finding = check
         .finding(mark, found + note)
         .figure("tcp_tw_reuse", number)
-        .figure("delay_ms", u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+        .figure(
+            "delay_ms",
+            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        )
         .figure("timestamps", has_timestamps);
     Ok(match advice {
         Some(advice) => finding.advice(advice),
@@ -206,7 +219,10 @@ fn examine_buckets(check: &Check, facts: &Facts) -> Reading<Finding> {
     };
     let event = "TCPTimeWaitOverflow";
     let now = facts.happened_meanwhile(event);
-    let ever = facts.events.as_ref().map_or(0, |events| events.count(event));
+    let ever = facts
+        .events
+        .as_ref()
+        .map_or(0, |events| events.count(event));
     let mark = match (now, ever) {
         (1.., _) => Mark::Bad,
         (0, 1..) => Mark::Warning,
@@ -251,7 +267,10 @@ fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
         reading => Some(reading.clone()?),
     };
     let finding = match recycle {
-        None => check.finding(Mark::Good, "Not there: this kernel no longer has tcp_tw_recycle."),
+        None => check.finding(
+            Mark::Good,
+            "Not there: this kernel no longer has tcp_tw_recycle.",
+        ),
         Some(0) => check.finding(Mark::Good, "Off, as it should be."),
         Some(value) => check
             .finding(
@@ -283,8 +302,9 @@ mod tests {
             (finding.mark, finding.found.as_str()),
             (Mark::Good, "No socket is in TIME_WAIT.")
         );
-        let machine =
-            |count| Fixture::machine().with_sockets(Route::Network, 32_768, &[(IN_TIME_WAIT, count)]);
+        let machine = |count| {
+            Fixture::machine().with_sockets(Route::Network, 32_768, &[(IN_TIME_WAIT, count)])
+        };
         let finding = found("time-wait", &machine(999));
         assert_eq!(
             (finding.mark, finding.found.as_str()),
@@ -306,7 +326,10 @@ mod tests {
         // Accepted ones are the server's side, and no port is missing by them.
         let accepted = Fixture::machine().with_sockets(Route::Network, 8_080, &[(IN_TIME_WAIT, 1)]);
         let finding = found("time-wait", &accepted);
-        assert!(finding.found.ends_with("1 accepted at port 8080."), "{finding:?}");
+        assert!(
+            finding.found.ends_with("1 accepted at port 8080."),
+            "{finding:?}"
+        );
         assert_eq!(
             finding.figures["top"],
             json!([{ "accepted_at_port": 8_080, "sockets": 1 }])
@@ -386,7 +409,10 @@ mod tests {
         facts.events_later = Some(overflows(7));
         let finding = found_in("time-wait-buckets", &facts);
         assert_eq!(finding.mark, Mark::Warning);
-        assert!(finding.found.ends_with("Forgotten so far: 7."), "{finding:?}");
+        assert!(
+            finding.found.ends_with("Forgotten so far: 7."),
+            "{finding:?}"
+        );
         facts.events_later = Some(overflows(9));
         assert_eq!(found_in("time-wait-buckets", &facts).mark, Mark::Bad);
     }
@@ -400,7 +426,10 @@ mod tests {
                 &Fixture::machine().set("ipv4/tcp_tw_recycle", value),
             )
         };
-        assert_eq!(found("time-wait-recycle", &Fixture::machine()).mark, Mark::Good);
+        assert_eq!(
+            found("time-wait-recycle", &Fixture::machine()).mark,
+            Mark::Good
+        );
         assert_eq!(
             ["0", "1"].map(|value| recycle(value).mark),
             [Mark::Good, Mark::Bad]

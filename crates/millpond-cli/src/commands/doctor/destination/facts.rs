@@ -64,7 +64,8 @@ pub(super) struct Attempt {
 pub(super) enum Came {
     /// After how long the handshake was done.
     Reached(Duration),
-    /// This machine has no way there; where other addresses are reached that costs nothing, for it is known at once.
+    /// This machine has no way there; where other addresses are reached that costs nothing, for it
+    /// is known at once.
     NoRoute(String),
     Failed(String),
 }
@@ -72,7 +73,8 @@ pub(super) enum Came {
 impl Came {
     fn failed(error: &ConnectError) -> Came {
         let told = Chain(&error.cause).to_string();
-        let is_no_route = |attempt: &net::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
+        let is_no_route =
+            |attempt: &net::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
         match &error.cause {
             ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(is_no_route) => {
                 Came::NoRoute(told)
@@ -113,7 +115,8 @@ impl Facts {
         facts.attempts = attempts;
         let mut measured = plain;
         if reached.is_some() && matches!(destination.endpoint, Endpoint::Tls(_)) {
-            let (came, stream) = handshake::shake(&destination.dialer(destination.endpoint.clone())).await;
+            let (came, stream) =
+                handshake::shake(&destination.dialer(destination.endpoint.clone())).await;
             facts.tls = Some(came);
             // It has seen more round trips than the other.
             measured = stream.or(measured);
@@ -159,7 +162,8 @@ fn distinct(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     found
 }
 
-/// Connects to each address, at once, without TLS; and the first connection that came, by their order.
+/// Connects to each address, at once, without TLS; and the first connection that came, by their
+/// order.
 async fn try_each(
     destination: &Destination,
     addresses: &[Option<SocketAddr>],

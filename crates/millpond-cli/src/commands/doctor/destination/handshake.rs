@@ -1,5 +1,5 @@
-//! The TLS handshake with a destination, done twice: what was agreed upon, what the certificate says, what it takes, and whether the second
-//! one could resume the first. Judges nothing.
+//! The TLS handshake with a destination, done twice: what was agreed upon, what the certificate
+//! says, what it takes, and whether the second one could resume the first. Judges nothing.
 
 use std::time::Duration;
 
@@ -132,10 +132,14 @@ fn broken(error: &ConnectError) -> Broken {
 
 fn of_tls(error: &TlsError) -> Broken {
     let cure = match error {
-        TlsError::CertificateExpired { .. } | TlsError::CertificateNotYetValid { .. } => Cure::Renew,
+        TlsError::CertificateExpired { .. } | TlsError::CertificateNotYetValid { .. } => {
+            Cure::Renew
+        }
         TlsError::WrongName { .. } | TlsError::NameNotServed { .. } => Cure::Name,
         TlsError::UnknownIssuer { .. } => Cure::Trust,
-        TlsError::CertificateRequired { .. } | TlsError::OwnCertificateRefused { .. } => Cure::Identity,
+        TlsError::CertificateRequired { .. } | TlsError::OwnCertificateRefused { .. } => {
+            Cure::Identity
+        }
         _ => Cure::Read,
     };
     let told = error.to_string();
@@ -144,7 +148,8 @@ fn of_tls(error: &TlsError) -> Broken {
         // Behind the colon is why the peer refused it.
         (Cure::Read, _) => Chain(error).to_string(),
         (_, TlsError::OwnCertificateRefused { .. }) => told,
-        // Behind the colon is what to do in the library's terms, which the cure says in the program's.
+        // Behind the colon is what to do in the library's terms, which the cure says in the
+        // program's.
         _ => what.to_owned(),
     };
     Broken { error, cure }

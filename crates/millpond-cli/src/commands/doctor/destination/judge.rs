@@ -141,7 +141,9 @@ fn reaching(attempts: &[Attempt]) -> &'static str {
         attempts if attempts.iter().all(is_no_route) => {
             "Give this machine a route to there (`ip route`, and `ip -6 route` for IPv6)."
         }
-        _ => "Look whether the server runs and listens on this port, and what a firewall lets through.",
+        _ => {
+            "Look whether the server runs and listens on this port, and what a firewall lets through."
+        }
     }
 }
 
@@ -158,7 +160,9 @@ fn told(destination: &str, attempt: &Attempt) -> String {
         (Came::Reached(took), None) => format!("{destination} in {}", span(*took)),
         (Came::NoRoute(error) | Came::Failed(error), Some(_)) => escaped(error),
         // The library names an address, and no path.
-        (Came::NoRoute(error) | Came::Failed(error), None) => format!("{destination}: {}", escaped(error)),
+        (Came::NoRoute(error) | Came::Failed(error), None) => {
+            format!("{destination}: {}", escaped(error))
+        }
     }
 }
 
@@ -224,8 +228,7 @@ pub(super) fn path(path: &Path) -> Finding {
 
 /// `now` in seconds since 1970.
 pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
-    const WHY: &str =
-        "A new connection waits for this handshake as well. An expired certificate ends all of them at once.";
+    const WHY: &str = "A new connection waits for this handshake as well. An expired certificate ends all of them at once.";
     let now = Duration::from_secs(now);
     let mut parts = vec![format!("{}, {}", shaken.version, shaken.cipher)];
     parts.extend(shaken.key_exchange.clone());
@@ -235,7 +238,11 @@ pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
     });
     parts.push(format!("handshake {}", span(shaken.took)));
     if let Some(second) = shaken.second {
-        let how = if second.resumed { "resumed" } else { "not resumed" };
+        let how = if second.resumed {
+            "resumed"
+        } else {
+            "not resumed"
+        };
         parts.push(format!("a second one {} ({how})", span(second.took)));
     }
     let (mark, told) = match &shaken.certificate {
@@ -253,9 +260,10 @@ pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
         .figure("handshake_seconds", rounded(shaken.took.as_secs_f64(), 6))
         .figure("chain", shaken.chain);
     if let Some(second) = shaken.second {
-        finding = finding
-            .figure("resumed", second.resumed)
-            .figure("second_handshake_seconds", rounded(second.took.as_secs_f64(), 6));
+        finding = finding.figure("resumed", second.resumed).figure(
+            "second_handshake_seconds",
+            rounded(second.took.as_secs_f64(), 6),
+        );
     }
     if let Ok(certificate) = &shaken.certificate {
         let left = certificate.left(now).unwrap_or_default();
@@ -284,7 +292,11 @@ fn dates(certificate: &Certificate, now: Duration) -> (Mark, String) {
             };
             (
                 mark,
-                format!("good for {} more, until {}", long(left), certificate.ends_at),
+                format!(
+                    "good for {} more, until {}",
+                    long(left),
+                    certificate.ends_at
+                ),
             )
         }
     };
@@ -294,7 +306,10 @@ fn dates(certificate: &Certificate, now: Duration) -> (Mark, String) {
         .take(NAMED)
         .map(|name| escaped(name))
         .collect();
-    let names = match (names.is_empty(), certificate.names.len().saturating_sub(NAMED)) {
+    let names = match (
+        names.is_empty(),
+        certificate.names.len().saturating_sub(NAMED),
+    ) {
         (true, _) => String::from("no name"),
         (false, 0) => names.join(", "),
         (false, more) => format!("{} and {more} more", names.join(", ")),

@@ -68,7 +68,10 @@ fn the_time_of_the_idle_test_may_be_left_out() {
     assert_eq!(without.idle_test, Some(Duration::from_secs(120)));
     let with = destination(&["--idle-test", "5s", "--to", "h:1"]);
     assert_eq!(with.idle_test, Some(Duration::from_secs(5)));
-    for bad in [&["--idle-test", "5s"][..], &["--to", "h:1", "--idle-test", "0s"]] {
+    for bad in [
+        &["--idle-test", "5s"][..],
+        &["--to", "h:1", "--idle-test", "0s"],
+    ] {
         assert!(
             Line::try_parse_from([&["doctor"], bad].concat()).is_err(),
             "{bad:?}"
@@ -99,7 +102,11 @@ fn a_name_that_has_no_address_is_bad_and_a_slow_one_worth_telling() {
     assert_eq!(lookup(0.02, Ok(&[])).mark, Mark::Bad);
     let failed = lookup(0.02, Err("no such name\x1b[31m"));
     assert_eq!(failed.mark, Mark::Bad);
-    assert!(failed.found.contains("no such name\\u{1b}"), "{}", failed.found);
+    assert!(
+        failed.found.contains("no such name\\u{1b}"),
+        "{}",
+        failed.found
+    );
 }
 
 #[test]
@@ -150,7 +157,8 @@ fn small_packets_hint_at_a_tunnel() {
             seen: Ok(seen),
         })
     };
-    // Ethernet, PPPoE, loopback; then WireGuard, a peer behind one, and something that is set up wrongly.
+    // Ethernet, PPPoE, loopback; then WireGuard, a peer behind one, and something that is set up
+    // wrongly.
     for (mss, mtu, mark, is_tunnel) in [
         (1_448, 1_500, Mark::Good, false),
         (1_440, 1_492, Mark::Good, false),
@@ -264,7 +272,10 @@ async fn a_name_is_resolved_and_its_listener_reached_measured_and_its_ports_coun
     assert_ne!(reached.mark, Mark::Bad, "{reached:?}");
     for check in ["path", "ports-to"] {
         let finding = found(check, &findings);
-        assert!(matches!(finding.mark, Mark::Good | Mark::Unknown), "{finding:?}");
+        assert!(
+            matches!(finding.mark, Mark::Good | Mark::Unknown),
+            "{finding:?}"
+        );
     }
 }
 
@@ -273,9 +284,16 @@ async fn a_unix_socket_is_only_connected_to() {
     let folder = Folder::new();
     let path = folder.0.join("s");
     let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
-    let findings = check(&destination(&["--to", &format!("unix://{}", path.display())])).await;
+    let findings = check(&destination(&[
+        "--to",
+        &format!("unix://{}", path.display()),
+    ]))
+    .await;
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!((findings[0].check, findings[0].mark), ("connect", Mark::Good));
+    assert_eq!(
+        (findings[0].check, findings[0].mark),
+        ("connect", Mark::Good)
+    );
     let missing = check(&destination(&[
         "--to",
         &format!("unix://{}/none", folder.0.display()),
@@ -317,12 +335,18 @@ enum Door {
     Guarded,
 }
 
-/// A TLS server with a certificate for this name that ends in this year; its address, and the file with its authority.
-async fn serve(folder: &Folder, name: &str, ends: i32, door: Door) -> (SocketAddr, String, JoinHandle<()>) {
+/// A TLS server with a certificate for this name that ends in this year; its address, and the file
+/// with its authority.
+async fn serve(
+    folder: &Folder,
+    name: &str,
+    ends: i32,
+    door: Door,
+) -> (SocketAddr, String, JoinHandle<()>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority =
-        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+        .expect("an authority");
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new([String::from(name)]).expect("a name");
     params.not_after = date_time_ymd(ends, 1, 2);
@@ -356,7 +380,11 @@ async fn serve(folder: &Folder, name: &str, ends: i32, door: Door) -> (SocketAdd
 async fn hold(accepted: Accepted) {
     let stream: Result<Stream, _> = accepted.into_stream().await;
     if let Ok(mut stream) = stream {
-        while stream.read(&mut [0; 64]).await.is_ok_and(|length| length > 0) {}
+        while stream
+            .read(&mut [0; 64])
+            .await
+            .is_ok_and(|length| length > 0)
+        {}
     }
 }
 
@@ -383,7 +411,11 @@ async fn a_tls_handshake_is_told_with_the_certificate_and_resumed_the_second_tim
         "{}",
         finding.found
     );
-    assert!(finding.found.contains("until 2099-01-02"), "{}", finding.found);
+    assert!(
+        finding.found.contains("until 2099-01-02"),
+        "{}",
+        finding.found
+    );
     assert_eq!(finding.figures["resumed"], true);
     assert_eq!(found("connect", &findings).mark, Mark::Good);
     serving.abort();
@@ -391,7 +423,10 @@ async fn a_tls_handshake_is_told_with_the_certificate_and_resumed_the_second_tim
 
 #[tokio::test]
 async fn a_certificate_for_another_name_or_past_its_end_is_bad() {
-    for (name, ends, said) in [("db.example", 2099, "isn't for"), ("127.0.0.1", 2020, "expired")] {
+    for (name, ends, said) in [
+        ("db.example", 2099, "isn't for"),
+        ("127.0.0.1", 2020, "expired"),
+    ] {
         let folder = Folder::new();
         let (address, authority, serving) = serve(&folder, name, ends, Door::Open).await;
         let findings = check(&destination(&[

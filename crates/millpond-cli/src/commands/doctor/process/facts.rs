@@ -1,5 +1,5 @@
-//! What can be seen of a process and its sockets, in `/proc` and from the kernel: gathered in several looks, so that what lasts is told from
-//! what passes. Judges nothing.
+//! What can be seen of a process and its sockets, in `/proc` and from the kernel: gathered in
+//! several looks, so that what lasts is told from what passes. Judges nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +16,8 @@ use millpond::{
 
 use crate::commands::doctor::towards::Towards;
 
-/// For how long the sockets are looked at, and at which intervals. A connection per request is seen while it is open, or not at all.
+/// For how long the sockets are looked at, and at which intervals. A connection per request is seen
+/// while it is open, or not at all.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
@@ -95,7 +96,9 @@ impl Facts {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).map_err(|_| Missing)?;
         let sockets = match see(pid) {
             Ok(seen) => Ok(seen),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Unseen::NotAllowed),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Unseen::NotAllowed)
+            }
             // It has ended meanwhile.
             Err(_) if fs::metadata(format!("/proc/{pid}")).is_err() => return Err(Missing),
             Err(error) => Err(Unseen::Failed(Chain(&error).to_string())),
@@ -115,11 +118,13 @@ impl Seen {
         self.listening.contains(&socket.local.port())
     }
 
-    /// Remnants in TIME_WAIT towards the process's destinations, whoever has left them: how many, the most first.
+    /// Remnants in TIME_WAIT towards the process's destinations, whoever has left them: how many,
+    /// the most first.
     pub(super) fn remnants_towards(&self) -> Vec<(SocketAddr, u32)> {
         let mut counts: HashMap<SocketAddr, u32> = HashMap::new();
-        let towards =
-            |remnant: &&TcpSocket| self.destinations.contains(&remnant.peer) && !self.is_accepted(remnant);
+        let towards = |remnant: &&TcpSocket| {
+            self.destinations.contains(&remnant.peer) && !self.is_accepted(remnant)
+        };
         for remnant in self.remnants.iter().filter(towards) {
             *counts.entry(remnant.peer).or_default() += 1;
         }
@@ -162,7 +167,9 @@ fn see(pid: u32) -> io::Result<Seen> {
     }
     if is_ours {
         let most = seen.remnants_towards().into_iter().take(PORTS_COUNTED);
-        seen.ports = most.filter_map(|(peer, _)| Towards::ask(peer).ok()).collect();
+        seen.ports = most
+            .filter_map(|(peer, _)| Towards::ask(peer).ok())
+            .collect();
     }
     Ok(seen)
 }
@@ -210,10 +217,13 @@ impl Seen {
         let waiting: HashSet<u64> = waiting.collect();
         match look {
             Look::First => self.lasting_close_wait = waiting,
-            Look::Passing | Look::Last => self.lasting_close_wait.retain(|inode| waiting.contains(inode)),
+            Look::Passing | Look::Last => self
+                .lasting_close_wait
+                .retain(|inode| waiting.contains(inode)),
         }
         let dialled = |socket: &&TcpSocket| {
-            !matches!(socket.state, TcpState::Listen | TcpState::Closed) && !self.is_accepted(socket)
+            !matches!(socket.state, TcpState::Listen | TcpState::Closed)
+                && !self.is_accepted(socket)
         };
         let destinations: Vec<_> = self
             .own
@@ -239,7 +249,10 @@ fn own_sockets(pid: u32) -> io::Result<HashSet<u64>> {
 
 /// `socket:[4711]`.
 pub(super) fn inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    link.strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 fn namespace(pid: u32) -> io::Result<std::path::PathBuf> {
@@ -252,7 +265,8 @@ fn namespace_of_ours() -> io::Result<std::path::PathBuf> {
 
 fn descriptors(pid: u32) -> Descriptors {
     let folder = format!("/proc/{pid}/fd");
-    // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it needs no right.
+    // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it needs no
+    // right.
     let size = fs::metadata(&folder).ok().map(|folder| folder.len());
     let counted = || Some(fs::read_dir(&folder).ok()?.count() as u64);
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok();
@@ -262,7 +276,8 @@ fn descriptors(pid: u32) -> Descriptors {
     }
 }
 
-/// The first number in the line `Max open files            1024                 524288               files`; the largest there is for none.
+/// The first number in the line `Max open files            1024                 524288
+/// files`; the largest there is for none.
 pub(super) fn soft_limit(limits: &str) -> Option<u64> {
     let line = limits
         .lines()

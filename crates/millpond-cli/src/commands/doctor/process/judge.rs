@@ -1,4 +1,5 @@
-//! What a process's sockets say of it: pure judgements over what was seen. How its connections transmit is `quality`'s.
+//! What a process's sockets say of it: pure judgements over what was seen. How its connections
+//! transmit is `quality`'s.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -60,12 +61,12 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 
 fn descriptors(facts: &Facts) -> Finding {
     const CHECK: &str = "process-descriptors";
-    const WHY: &str =
-        "Each socket takes a file descriptor; when none is left, connecting and accepting fail (EMFILE).";
+    const WHY: &str = "Each socket takes a file descriptor; when none is left, connecting and accepting fail (EMFILE).";
     let whose = whose(facts);
     let (Some(open), Some(limit)) = (facts.descriptors.open, facts.descriptors.soft_limit) else {
         let found = format!("How many files process {whose} has open, or may have, can't be read.");
-        return Finding::new(CHECK, Mark::Unknown, found, WHY).advice("Run this as its user, or as root.");
+        return Finding::new(CHECK, Mark::Unknown, found, WHY)
+            .advice("Run this as its user, or as root.");
     };
     let share = open as f64 / limit.max(1) as f64;
     let mark = match share {
@@ -125,7 +126,10 @@ pub(super) fn absent(check: &'static str, facts: &Facts) -> Finding {
 const SOCKETS_WHY: &str = "A pool keeps few connections to each peer, open and in use.";
 
 fn no_socket(facts: &Facts) -> String {
-    format!("Process {} has no TCP socket open at the moment.", whose(facts))
+    format!(
+        "Process {} has no TCP socket open at the moment.",
+        whose(facts)
+    )
 }
 
 /// A connection for each request is gone before it can be told of.
@@ -189,8 +193,14 @@ fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
             .is_some_and(|inode| seen.lasting_close_wait.contains(&inode))
     };
     let lasting: Vec<_> = seen.own.iter().filter(lasts).collect();
-    let unread = lasting.iter().filter(|socket| unread_bytes(socket) > END).count();
-    let told_of = lasting.iter().filter(|socket| unread_bytes(socket) < END).count();
+    let unread = lasting
+        .iter()
+        .filter(|socket| unread_bytes(socket) > END)
+        .count();
+    let told_of = lasting
+        .iter()
+        .filter(|socket| unread_bytes(socket) < END)
+        .count();
     let share = match facts.descriptors.soft_limit {
         Some(limit) => lasting.len() as f64 / limit.max(1) as f64,
         None => 0.0,
@@ -261,7 +271,11 @@ fn time_wait(seen: &Seen) -> Finding {
             )
         }
     };
-    for ports in seen.ports.iter().filter(|ports| ports.share() >= WORTH_TELLING) {
+    for ports in seen
+        .ports
+        .iter()
+        .filter(|ports| ports.share() >= WORTH_TELLING)
+    {
         found += &format!(" {}", ports.told());
     }
     let accepted = seen
@@ -310,7 +324,9 @@ fn listeners(seen: &Seen) -> Finding {
     let marks = queues.iter().map(|(_, waiting, limit)| match limit {
         // One more than the limit is let in.
         Some(limit) if waiting >= limit && *waiting > 0 => Mark::Bad,
-        Some(limit) if u64::from(*waiting) * 2 >= u64::from(*limit) && *waiting > 0 => Mark::Warning,
+        Some(limit) if u64::from(*waiting) * 2 >= u64::from(*limit) && *waiting > 0 => {
+            Mark::Warning
+        }
         None if *waiting > 0 => Mark::Unknown,
         _ => Mark::Good,
     });
@@ -370,7 +386,10 @@ fn unread_bytes(socket: &TcpSocket) -> u32 {
 }
 
 fn is_at_own_listener(seen: &Seen, remnant: &TcpSocket) -> bool {
-    let mut listeners = seen.own.iter().filter(|socket| socket.state == TcpState::Listen);
+    let mut listeners = seen
+        .own
+        .iter()
+        .filter(|socket| socket.state == TcpState::Listen);
     listeners.any(|listener| listener.local.port() == remnant.local.port())
 }
 
@@ -400,7 +419,8 @@ impl Peer {
 }
 
 fn peers(seen: &Seen) -> Vec<(Peer, usize)> {
-    let connected = |socket: &&TcpSocket| !matches!(socket.state, TcpState::Listen | TcpState::Closed);
+    let connected =
+        |socket: &&TcpSocket| !matches!(socket.state, TcpState::Listen | TcpState::Closed);
     grouped(seen, seen.own.iter().filter(connected))
 }
 

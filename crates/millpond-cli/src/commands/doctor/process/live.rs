@@ -35,7 +35,9 @@ fn seen_of_us() -> Seen {
     );
     assert_eq!(
         facts.name,
-        fs::read_to_string("/proc/self/comm").expect("a name").trim_end()
+        fs::read_to_string("/proc/self/comm")
+            .expect("a name")
+            .trim_end()
     );
     facts.sockets.expect("our own")
 }
@@ -51,7 +53,8 @@ fn of_this_process_a_connection_that_it_does_not_close_is_found() {
     accepted.write_all(b"bye").expect("sends");
     drop(accepted);
     leaked.read_exact(&mut [0; 2]).expect("bytes");
-    let is_leaked = |socket: &TcpSocket| socket.local == from && socket.state == TcpState::CloseWait;
+    let is_leaked =
+        |socket: &TcpSocket| socket.local == from && socket.state == TcpState::CloseWait;
     let began = Instant::now();
     while sockets(Telling::Sockets, is_leaked).is_ok_and(|found| found.sockets.is_empty()) {
         assert!(began.elapsed() < PATIENCE, "its end hasn't arrived");
@@ -69,7 +72,10 @@ fn of_this_process_a_connection_that_it_does_not_close_is_found() {
             unacknowledged: 0
         }
     );
-    assert!(seen.lasting_close_wait.contains(&found.inode.expect("a number")));
+    assert!(
+        seen.lasting_close_wait
+            .contains(&found.inode.expect("a number"))
+    );
     assert!(seen.destinations.contains(&address));
     let listening = seen
         .own
@@ -94,7 +100,8 @@ fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnan
                 let near = TcpStream::connect(address).expect("connects");
                 (near, listener.accept().expect("accepts").0)
             };
-            // As many as are open at once: a look takes its time, and one of them must be there from its beginning to its end.
+            // As many as are open at once: a look takes its time, and one of them must be there
+            // from its beginning to its end.
             let mut open: VecDeque<_> = std::iter::repeat_with(connect).take(100).collect();
             begun.wait();
             while !stop.load(Relaxed) {

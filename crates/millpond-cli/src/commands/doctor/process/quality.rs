@@ -1,4 +1,5 @@
-//! How a process's connections transmit: round trips, what was sent again, and peers that don't answer any more. Pure.
+//! How a process's connections transmit: round trips, what was sent again, and peers that don't
+//! answer any more. Pure.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::{
     text::span,
 };
 
-/// The retransmission timer doubles each time: twice in a row is no accident, and after five nothing has come for many seconds.
+/// The retransmission timer doubles each time: twice in a row is no accident, and after five
+/// nothing has come for many seconds.
 const SUSPICIOUS_TIMEOUTS: u8 = 2;
 const HOPELESS_TIMEOUTS: u8 = 5;
 
@@ -42,16 +44,28 @@ pub(super) fn transmission(seen: &Seen) -> Finding {
         .filter_map(|socket| Live::of(seen, socket))
         .collect();
     if live.is_empty() {
-        return Finding::new(CHECK, Mark::Good, "It has no connection at the moment.", WHY);
+        return Finding::new(
+            CHECK,
+            Mark::Good,
+            "It has no connection at the moment.",
+            WHY,
+        );
     }
-    let worst = live.iter().map(|live| live.seen.timeouts).max().unwrap_or(0);
+    let worst = live
+        .iter()
+        .map(|live| live.seen.timeouts)
+        .max()
+        .unwrap_or(0);
     let unanswered = live.iter().filter(|live| live.is_unanswered()).count();
     let mark = match worst {
         timeouts if timeouts >= HOPELESS_TIMEOUTS => Mark::Bad,
         timeouts if timeouts >= SUSPICIOUS_TIMEOUTS || unanswered > 0 => Mark::Warning,
         _ => Mark::Good,
     };
-    let finding = figures(Finding::new(CHECK, mark, found(&live, unanswered), WHY), &live);
+    let finding = figures(
+        Finding::new(CHECK, mark, found(&live, unanswered), WHY),
+        &live,
+    );
     match mark {
         Mark::Good => finding,
         _ => finding.advice(
@@ -128,18 +142,30 @@ fn found(live: &[Live<'_>], unanswered: usize) -> String {
     let retransmits = total_retransmits(live);
     found += &match retransmits {
         0 => String::from(", nothing sent again"),
-        count => format!(", {} sent again in all", counted(count, "segment", "segments")),
+        count => format!(
+            ", {} sent again in all",
+            counted(count, "segment", "segments")
+        ),
     };
     if unanswered > 0 {
         found += &format!(
             ", {} without an answer yet",
-            counted(unanswered as u64, "attempt to connect", "attempts to connect")
+            counted(
+                unanswered as u64,
+                "attempt to connect",
+                "attempts to connect"
+            )
         );
     }
     let mut worst: Vec<_> = live.iter().filter(|live| live.is_troubled()).collect();
     worst.sort_by_key(|live| {
         let seen = live.seen;
-        std::cmp::Reverse((seen.timeouts, seen.lost, seen.retransmits, seen.unacknowledged))
+        std::cmp::Reverse((
+            seen.timeouts,
+            seen.lost,
+            seen.retransmits,
+            seen.unacknowledged,
+        ))
     });
     let worst: Vec<_> = worst.iter().take(WORST).map(|live| live.told()).collect();
     match worst.is_empty() {
@@ -154,7 +180,10 @@ fn figures(finding: Finding, live: &[Live<'_>]) -> Finding {
         .figure("retransmits", total_retransmits(live))
         .figure(
             "most_timeouts_in_a_row",
-            live.iter().map(|live| live.seen.timeouts).max().unwrap_or(0),
+            live.iter()
+                .map(|live| live.seen.timeouts)
+                .max()
+                .unwrap_or(0),
         )
         .figure(
             "unacknowledged_segments",
@@ -165,18 +194,26 @@ fn figures(finding: Finding, live: &[Live<'_>]) -> Finding {
     match round_trips(live) {
         Some((median, worst)) => finding
             .figure("rtt_median_seconds", rounded(median.as_secs_f64(), 6))
-            .figure("rtt_worst_seconds", rounded(worst.seen.rtt.as_secs_f64(), 6)),
+            .figure(
+                "rtt_worst_seconds",
+                rounded(worst.seen.rtt.as_secs_f64(), 6),
+            ),
         None => finding,
     }
 }
 
 /// The median and the worst connection, of those that have measured one.
 fn round_trips<'l, 's>(live: &'l [Live<'s>]) -> Option<(Duration, &'l Live<'s>)> {
-    let mut measured: Vec<_> = live.iter().filter(|live| !live.seen.rtt.is_zero()).collect();
+    let mut measured: Vec<_> = live
+        .iter()
+        .filter(|live| !live.seen.rtt.is_zero())
+        .collect();
     measured.sort_by_key(|live| live.seen.rtt);
     Some((measured.get(measured.len() / 2)?.seen.rtt, measured.last()?))
 }
 
 fn total_retransmits(live: &[Live<'_>]) -> u64 {
-    live.iter().map(|live| u64::from(live.seen.retransmits)).sum()
+    live.iter()
+        .map(|live| u64::from(live.seen.retransmits))
+        .sum()
 }

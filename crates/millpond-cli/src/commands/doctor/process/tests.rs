@@ -74,7 +74,9 @@ fn owning(own: Vec<TcpSocket>) -> Seen {
 fn judged(check: &str, facts: &Facts) -> Finding {
     let all = judge::all(facts);
     let found = all.iter().find(|finding| finding.check == check);
-    found.unwrap_or_else(|| panic!("no {check} in {all:?}")).clone()
+    found
+        .unwrap_or_else(|| panic!("no {check} in {all:?}"))
+        .clone()
 }
 
 fn mark(check: &str, facts: &Facts) -> Mark {
@@ -130,7 +132,11 @@ fn who_told_is_said_where_it_was_not_netlink() {
     let mut seen = owning(vec![socket(1, TcpState::Established)]);
     seen.told_by = ToldBy::Proc(String::from("sandboxed"));
     let facts = process(seen);
-    assert!(judged("process-sockets", &facts).found.contains("sandboxed"));
+    assert!(
+        judged("process-sockets", &facts)
+            .found
+            .contains("sandboxed")
+    );
     assert_eq!(mark("process-transmission", &facts), Mark::Unknown);
     let mut seen = owning(vec![socket(1, TcpState::Established)]);
     seen.told_by = ToldBy::OtherNamespace;
@@ -156,11 +162,17 @@ fn timeouts_in_a_row_are_a_peer_that_is_gone() {
             connection(3, troubled),
         ])
     };
-    let marks =
-        [0, 1, 2, 4, 5].map(|timeouts| mark("process-transmission", &process(with_timeouts(timeouts))));
+    let marks = [0, 1, 2, 4, 5]
+        .map(|timeouts| mark("process-transmission", &process(with_timeouts(timeouts))));
     assert_eq!(
         marks,
-        [Mark::Good, Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad]
+        [
+            Mark::Good,
+            Mark::Good,
+            Mark::Warning,
+            Mark::Warning,
+            Mark::Bad
+        ]
     );
     let found = judged("process-transmission", &process(with_timeouts(5))).found;
     assert_eq!(
@@ -184,7 +196,9 @@ fn connecting_without_an_answer_is_told() {
     let finding = judged("process-transmission", &process(owning(vec![connecting])));
     assert_eq!(finding.mark, Mark::Warning);
     assert!(
-        finding.found.contains("1 attempt to connect without an answer"),
+        finding
+            .found
+            .contains("1 attempt to connect without an answer"),
         "{}",
         finding.found
     );
@@ -212,7 +226,10 @@ fn connections_that_stay_in_close_wait_are_a_leak() {
     // An end that isn't read yet counts as a byte.
     assert_eq!(mark("process-close-wait", &leaking(3, 3, 1)), Mark::Warning);
     assert_eq!(mark("process-close-wait", &leaking(3, 3, 2)), Mark::Bad);
-    assert_eq!(mark("process-close-wait", &leaking(100, 99, 0)), Mark::Warning);
+    assert_eq!(
+        mark("process-close-wait", &leaking(100, 99, 0)),
+        Mark::Warning
+    );
     assert_eq!(mark("process-close-wait", &leaking(100, 100, 0)), Mark::Bad);
     let mut few_files = leaking(3, 3, 0);
     few_files.descriptors.soft_limit = Some(20);
@@ -231,7 +248,8 @@ fn many_remnants_towards_its_peers_are_a_connection_for_each_request() {
             .collect();
         seen
     };
-    let marks = [0, 599, 600].map(|count| mark("process-time-wait", &process(with_remnants(count, peer()))));
+    let marks = [0, 599, 600]
+        .map(|count| mark("process-time-wait", &process(with_remnants(count, peer()))));
     assert_eq!(marks, [Mark::Good, Mark::Good, Mark::Warning]);
     let elsewhere = process(with_remnants(5_000, at("10.0.0.2:80")));
     assert_eq!(mark("process-time-wait", &elsewhere), Mark::Good);
@@ -278,10 +296,17 @@ fn many_remnants_towards_its_peers_are_a_connection_for_each_request() {
     // The process has closed first what others had opened: that costs no port.
     let mut accepted = owning(vec![listener(0, Some(128))]);
     accepted.listening.insert(7_070);
-    accepted.remnants = vec![TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:7070"), peer())];
+    accepted.remnants = vec![TcpSocket::new(
+        TcpState::TimeWait,
+        at("10.0.0.9:7070"),
+        peer(),
+    )];
     let finding = judged("process-time-wait", &process(accepted));
     assert_eq!(
-        (&finding.figures["towards_peers"], &finding.figures["of_accepted"]),
+        (
+            &finding.figures["towards_peers"],
+            &finding.figures["of_accepted"]
+        ),
         (&0.into(), &1.into())
     );
 }
@@ -309,7 +334,10 @@ fn a_full_accept_queue_is_bad() {
             Mark::Bad
         ]
     );
-    assert_eq!(mark("process-listeners", &with_queue(5, None)), Mark::Unknown);
+    assert_eq!(
+        mark("process-listeners", &with_queue(5, None)),
+        Mark::Unknown
+    );
     assert_eq!(mark("process-listeners", &with_queue(0, None)), Mark::Good);
     let deaf = process(owning(vec![socket(1, TcpState::Established)]));
     assert_eq!(mark("process-listeners", &deaf), Mark::Good);
@@ -324,7 +352,13 @@ fn looks_add_up_to_what_lasts_and_whom_it_has_dialled() {
     passing.peer = at("10.0.0.3:443");
     let mut accepted = socket(3, TcpState::Established);
     (accepted.local, accepted.peer) = (at("10.0.0.9:7070"), at("10.0.0.8:50000"));
-    let first = vec![close_wait(1), close_wait(2), passing, accepted, listener(0, None)];
+    let first = vec![
+        close_wait(1),
+        close_wait(2),
+        passing,
+        accepted,
+        listener(0, None),
+    ];
     seen.take_in(first, &own, Look::First);
     seen.take_in(
         vec![close_wait(1), accepted, listener(0, None)],
@@ -337,7 +371,11 @@ fn looks_add_up_to_what_lasts_and_whom_it_has_dialled() {
         close_wait(2),
         close_wait(99),
         TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:41000"), at("10.0.0.3:443")),
-        TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:7070"), at("10.0.0.8:50001")),
+        TcpSocket::new(
+            TcpState::TimeWait,
+            at("10.0.0.9:7070"),
+            at("10.0.0.8:50001"),
+        ),
         TcpSocket::new(TcpState::TimeWait, at("10.0.0.9:41001"), at("10.0.0.4:443")),
         close_wait(1),
         listener(0, None),
@@ -374,6 +412,9 @@ fn a_process_between_two_connections_is_judged_by_its_remnants_all_the_same() {
     let facts = process(seen);
     assert_eq!(mark("process-time-wait", &facts), Mark::Warning);
     let found = judged("process-sockets", &facts).found;
-    assert!(found.contains("was connected to 10.0.0.1:5432 within"), "{found}");
+    assert!(
+        found.contains("was connected to 10.0.0.1:5432 within"),
+        "{found}"
+    );
     assert_eq!(judge::all(&process(Seen::default())).len(), 2);
 }

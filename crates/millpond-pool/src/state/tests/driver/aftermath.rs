@@ -1,9 +1,9 @@
-//! After each transition: what the machine wants done is taken over, and everything is held against the model. After the last:
-//! everything is given back, and nothing may be left.
+//! After each transition: what the machine wants done is taken over, and everything is held against
+//! the model. After the last: everything is given back, and nothing may be left.
 
 use super::{
-    Choice, Draws, Driver, Effects, Held, Moment, Numbered, Op, Phase, StageName, Step, Whereabouts, compare,
-    nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason,
+    Choice, Draws, Driver, Effects, Held, Moment, Numbered, Op, Phase, StageName, Step,
+    Whereabouts, compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason,
 };
 use crate::state::{Standing, TICK};
 
@@ -32,10 +32,16 @@ impl Driver<'_> {
         if op == Op::Tick {
             let now = self.state.now();
             let soon = now < planned && planned <= now.after(TICK);
-            assert!(soon, "a tick plans the next: at {planned:?}, and it is {now:?}");
+            assert!(
+                soon,
+                "a tick plans the next: at {planned:?}, and it is {now:?}"
+            );
         } else {
             let earlier = planned < self.planned_before;
-            assert_eq!(fx.kick, earlier, "upkeep is kicked when it must come earlier");
+            assert_eq!(
+                fx.kick, earlier,
+                "upkeep is kicked when it must come earlier"
+            );
             assert!(planned <= self.planned_before);
         }
         self.planned_before = planned;
@@ -68,7 +74,11 @@ impl Driver<'_> {
         assert_eq!(dials, told.dials, "dials begun");
         let probes: Vec<u64> = fx.probes.iter().map(|(place, _)| number(place)).collect();
         assert_eq!(probes, told.probes, "probes begun");
-        let evicted: Vec<_> = fx.evicted.iter().map(|out| (out.number, out.reason)).collect();
+        let evicted: Vec<_> = fx
+            .evicted
+            .iter()
+            .map(|out| (out.number, out.reason))
+            .collect();
         assert_eq!(sorted(evicted), sorted(told.evicted), "evicted");
         assert_eq!(sorted(fx.wakes.to_vec()), sorted(told.wakes), "woken");
         let leaks: Vec<_> = fx
@@ -87,7 +97,11 @@ impl Driver<'_> {
             self.wakers
                 .swap_remove(held.expect("a waker is called or given back once"));
         }
-        let expected = self.model.callers.iter().filter(|caller| caller.waker.is_some());
+        let expected = self
+            .model
+            .callers
+            .iter()
+            .filter(|caller| caller.waker.is_some());
         assert_eq!(self.wakers.len(), expected.count(), "a waker is lost");
         self.dialling.extend(fx.dials.into_iter().zip(dials));
         for (place, connection) in fx.probes {
@@ -108,7 +122,8 @@ impl Driver<'_> {
         }
     }
 
-    /// A time as callers tell it: mostly exact, sometimes from the coarse clock, sometimes read before somebody else's.
+    /// A time as callers tell it: mostly exact, sometimes from the coarse clock, sometimes read
+    /// before somebody else's.
     pub(super) fn moment(&self, draws: &mut Draws) -> Moment {
         match draws.below(8) {
             0 => self.state.now(),
@@ -126,12 +141,17 @@ impl Driver<'_> {
         self.finishing = true;
         let mut draws = Draws::of(Step::default());
         self.take(
-            if by_draining { Choice::Drain } else { Choice::Close },
+            if by_draining {
+                Choice::Drain
+            } else {
+                Choice::Close
+            },
             &mut draws,
         );
         for round in 0.. {
             assert!(round < 20_000, "it never ends");
-            // Who has been answered comes at once: a grant that nobody picks up is lost to a pool that drains.
+            // Who has been answered comes at once: a grant that nobody picks up is lost to a pool
+            // that drains.
             let answered = self.waiting.iter().position(|waiting| {
                 let standing = &self.state.waiters().at(waiting.ticket.index()).standing;
                 matches!(standing, Standing::Granted(_) | Standing::Refused(_))

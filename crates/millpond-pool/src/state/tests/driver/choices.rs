@@ -28,7 +28,8 @@ pub(super) enum Choice {
     FinishLook,
     Tick,
     Upkeep,
-    /// Some milliseconds in which upkeep comes again and again, for what happens before those who were called have all answered.
+    /// Some milliseconds in which upkeep comes again and again, for what happens before those who
+    /// were called have all answered.
     Rush,
     Pause,
     Resume,
@@ -74,11 +75,12 @@ const WEIGHTS: [(Choice, u32); 28] = [
 
 /// How much time passes before a step, in microseconds.
 const PASSES: [u64; 24] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1_000, 3_000, 5_000, 5_000, 6_000, 20_000, 40_000, 100_000, 100_000,
-    150_000, 250_000, 1_100_000, 6_000_000,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1_000, 3_000, 5_000, 5_000, 6_000, 20_000, 40_000, 100_000,
+    100_000, 150_000, 250_000, 1_100_000, 6_000_000,
 ];
 
-/// One step: what is chosen, which one it concerns, how much time passes before, and chance for the rest.
+/// One step: what is chosen, which one it concerns, how much time passes before, and chance for the
+/// rest.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in super::super) struct Step(pub(in super::super) (u16, u8, u8, u64));
 
@@ -98,7 +100,10 @@ pub(super) struct Draws {
 
 impl Draws {
     pub(super) fn of(step: Step) -> Draws {
-        Draws { step, left: step.0.3 }
+        Draws {
+            step,
+            left: step.0.3,
+        }
     }
 
     /// As many numbers again, others in each round.
@@ -201,7 +206,10 @@ impl Settings {
                 max_when_reached: millis(self.pick(15, [100, 1_500, 20])),
             },
             order: self.pick(11, [Order::Lifo, Order::Fifo]),
-            probe: self.pick(12, [Probe::Never, Probe::Always, Probe::WhenIdleFor(millis(50))]),
+            probe: self.pick(
+                12,
+                [Probe::Never, Probe::Always, Probe::WhenIdleFor(millis(50))],
+            ),
             ..Config::default()
         }
     }

@@ -1,5 +1,6 @@
-//! Every edge there is: the diagram at the top of the machine, with the operations that take each. What isn't here must never
-//! be seen; what is here must be seen often. Where several operations are named together, they are counted together.
+//! Every edge there is: the diagram at the top of the machine, with the operations that take each.
+//! What isn't here must never be seen; what is here must be seen often. Where several operations
+//! are named together, they are counted together.
 
 use super::{
     C,
@@ -10,7 +11,8 @@ use super::{
 };
 
 pub(super) const CONNECTIONS: Edges<C> = &[
-    // Coming to rest: dials begin, idle connections are given to those in line, or probed for them, or found to be at their end.
+    // Coming to rest: dials begin, idle connections are given to those in line, or probed for
+    // them, or found to be at their end.
     (
         COMING_TO_REST,
         &[
@@ -24,13 +26,21 @@ pub(super) const CONNECTIONS: Edges<C> = &[
     (&[Acquire], &[(Idle, Active), (Idle, Closing)]),
     (
         &[Wait, Tick],
-        &[(C::Granted, Idle), (C::Granted, Probed), (C::Granted, Closing)],
+        &[
+            (C::Granted, Idle),
+            (C::Granted, Probed),
+            (C::Granted, Closing),
+        ],
     ),
     // From idle when its grant had been revoked, and others were idle by then.
     (&[Poll], &[(C::Granted, Active), (Idle, Active)]),
     (
         &[Cancel],
-        &[(C::Granted, Idle), (C::Granted, Probed), (C::Granted, Closing)],
+        &[
+            (C::Granted, Idle),
+            (C::Granted, Probed),
+            (C::Granted, Closing),
+        ],
     ),
     // Borrowers.
     (
@@ -92,9 +102,10 @@ pub(super) const CONNECTIONS: Edges<C> = &[
     (&[Close], &[(Idle, Closing), (C::Granted, Closing)]),
 ];
 
-/// A grant that goes from one waiter straight to another. One that is revoked does while the answers to a call come in; else it goes to
-/// nobody before somebody comes for it.
-/// With each how many times more seldom than the others it is seen: a tick hands on only where two grants are overdue in a row.
+/// A grant that goes from one waiter straight to another. One that is revoked does while the
+/// answers to a call come in; else it goes to nobody before somebody comes for it.
+/// With each how many times more seldom than the others it is seen: a tick hands on only where two
+/// grants are overdue in a row.
 pub(super) const HANDING_ON: &[(Op, u64)] = &[(Wait, 1), (Cancel, 1), (Tick, 10)];
 
 pub(super) const WAITERS: Edges<W> = &[
@@ -111,7 +122,11 @@ pub(super) const WAITERS: Edges<W> = &[
     // Parked ones get back in line, and may be served, or be too late, in the same poll.
     (
         &[Poll],
-        &[(W::InLine, W::Gone), (W::Parked, W::InLine), (W::Parked, W::Gone)],
+        &[
+            (W::InLine, W::Gone),
+            (W::Parked, W::InLine),
+            (W::Parked, W::Gone),
+        ],
     ),
     (&[Poll], &[(W::Granted, W::Gone), (W::Refused, W::Gone)]),
     (&[Cancel], &[(W::InLine, W::Gone), (W::Parked, W::Gone)]),
@@ -122,7 +137,10 @@ pub(super) const WAITERS: Edges<W> = &[
     (&[LookedFit], &[(W::InLine, W::Granted)]),
     (&[Resume], &[(W::InLine, W::Granted)]),
     // The endpoint is dark.
-    (&[DialFailed], &[(W::InLine, W::Refused), (W::Parked, W::Refused)]),
+    (
+        &[DialFailed],
+        &[(W::InLine, W::Refused), (W::Parked, W::Refused)],
+    ),
     (
         &[Discard, Reject],
         &[(W::InLine, W::Refused), (W::Parked, W::Refused)],
@@ -133,7 +151,10 @@ pub(super) const WAITERS: Edges<W> = &[
     ),
     // Overdue, or dark; a granted one that is refused had its grant revoked first.
     (&[Tick], &[(W::InLine, W::Refused), (W::Parked, W::Refused)]),
-    (&[Tick], &[(W::Granted, W::Parked), (W::Granted, W::Refused)]),
+    (
+        &[Tick],
+        &[(W::Granted, W::Parked), (W::Granted, W::Refused)],
+    ),
     // Called.
     (&[Tick], &[(W::InLine, W::Parked)]),
     (

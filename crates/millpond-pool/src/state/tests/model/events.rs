@@ -1,12 +1,13 @@
 //! The model's answer to each event: one method per transition of the machine.
 
 use super::{
-    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, InTheDark, Lease, Model, Moment,
-    Phase, Refusal, Request, Stands, TICK,
+    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, InTheDark, Lease, Model,
+    Moment, Phase, Refusal, Request, Stands, TICK,
 };
 
 impl Model {
-    // ---- callers ------------------------------------------------------------------------------------------------
+    // ---- callers
+    // ------------------------------------------------------------------------------------------------
 
     pub(in super::super) fn acquire(&mut self, tag: CallerId, lease: Lease) -> Answer {
         if let Some(refusal) = self.turned_away_by_phase() {
@@ -58,7 +59,12 @@ impl Model {
     }
 
     /// A caller who may wait gets in line.
-    pub(in super::super) fn queue(&mut self, request: Request<CallerId>, seniority: Option<u64>, waker: u64) {
+    pub(in super::super) fn queue(
+        &mut self,
+        request: Request<CallerId>,
+        seniority: Option<u64>,
+        waker: u64,
+    ) {
         if seniority.is_none() {
             self.totals.waited += 1;
         }
@@ -94,7 +100,12 @@ impl Model {
     }
 
     /// `None`: it goes on waiting. Otherwise the caller is gone.
-    pub(in super::super) fn poll(&mut self, id: CallerId, now: Moment, waker: u64) -> Option<Answer> {
+    pub(in super::super) fn poll(
+        &mut self,
+        id: CallerId,
+        now: Moment,
+        waker: u64,
+    ) -> Option<Answer> {
         let stands = self.caller(id).stands;
         let when = now.max(self.now);
         if stands == Stands::Called && self.answers_come_in(when) {
@@ -144,7 +155,8 @@ impl Model {
         }
     }
 
-    // ---- borrowers ----------------------------------------------------------------------------------------------
+    // ---- borrowers
+    // ----------------------------------------------------------------------------------------------
 
     pub(in super::super) fn release(&mut self, number: u64, now: Moment) {
         self.advance(now);
@@ -169,7 +181,13 @@ impl Model {
         true
     }
 
-    pub(in super::super) fn discard(&mut self, number: u64, reason: Eviction, now: Moment, random: u64) {
+    pub(in super::super) fn discard(
+        &mut self,
+        number: u64,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+    ) {
         self.advance(now);
         self.totals.released += 1;
         self.evict_unfit(number, reason, random);
@@ -196,7 +214,13 @@ impl Model {
         Some((tag, unreleased, released))
     }
 
-    pub(in super::super) fn reject(&mut self, number: u64, reason: Eviction, now: Moment, random: u64) {
+    pub(in super::super) fn reject(
+        &mut self,
+        number: u64,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+    ) {
         self.advance(now);
         self.totals.lent -= 1;
         let connection = self.connection(number);
@@ -217,7 +241,8 @@ impl Model {
         self.rest();
     }
 
-    // ---- the pool's own work ------------------------------------------------------------------------------------
+    // ---- the pool's own work
+    // ------------------------------------------------------------------------------------
 
     pub(in super::super) fn dial_succeeded(&mut self, number: u64, now: Moment, random: u64) {
         self.advance(now);
@@ -243,7 +268,13 @@ impl Model {
         self.now.after(shortest + share(lifetime / 5, random))
     }
 
-    pub(in super::super) fn dial_failed(&mut self, number: u64, cause: Cause, now: Moment, random: u64) {
+    pub(in super::super) fn dial_failed(
+        &mut self,
+        number: u64,
+        cause: Cause,
+        now: Moment,
+        random: u64,
+    ) {
         self.advance(now);
         self.totals.dials_failed += 1;
         self.endpoint_failed(number, cause, random);
@@ -264,7 +295,13 @@ impl Model {
         self.rest();
     }
 
-    pub(in super::super) fn check_failed(&mut self, number: u64, reason: Eviction, now: Moment, random: u64) {
+    pub(in super::super) fn check_failed(
+        &mut self,
+        number: u64,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+    ) {
         self.advance(now);
         self.evict_unfit(number, reason, random);
         self.rest();
@@ -316,7 +353,9 @@ impl Model {
         }
         self.failures += 1;
         let replaced = self.last_failure.replace((cause, self.now));
-        self.told.replaced_causes.extend(replaced.map(|(cause, _)| cause));
+        self.told
+            .replaced_causes
+            .extend(replaced.map(|(cause, _)| cause));
         if self.live() == 0 && self.lightless_since.is_none() {
             self.lightless_since = Some(self.now);
         }
@@ -387,7 +426,10 @@ impl Model {
         }
         self.report_leaks();
         self.rest();
-        if self.dark_by_silence_from().is_some_and(|from| from <= self.now) {
+        if self
+            .dark_by_silence_from()
+            .is_some_and(|from| from <= self.now)
+        {
             self.dark = true;
             self.tell_of_the_dark();
         }
@@ -420,7 +462,8 @@ impl Model {
         }
     }
 
-    // ---- looks --------------------------------------------------------------------------------------------------
+    // ---- looks
+    // --------------------------------------------------------------------------------------------------
 
     pub(in super::super) fn look_at_unwatched(&mut self) -> Option<u64> {
         let quiet = self.idle_for(TICK);
@@ -450,7 +493,12 @@ impl Model {
         self.enter(number, At::Checking(Checking::Look));
     }
 
-    pub(in super::super) fn looked(&mut self, number: u64, verdict: Result<(), Eviction>, random: u64) {
+    pub(in super::super) fn looked(
+        &mut self,
+        number: u64,
+        verdict: Result<(), Eviction>,
+        random: u64,
+    ) {
         let reason = verdict.err().or_else(|| self.unusable(number));
         let place = self.connection(number).place_before_look.take();
         if let Some(reason) = reason {
@@ -465,7 +513,8 @@ impl Model {
         self.rest();
     }
 
-    /// Before the one that it was before if that keeps the order by age, else behind all that are as old or older.
+    /// Before the one that it was before if that keeps the order by age, else behind all that are
+    /// as old or older.
     fn return_to_place(&mut self, number: u64, since: Moment, next: Option<u64>) {
         self.enter(number, At::Idle);
         let mut back = self.connections.pop().expect("just pushed");
@@ -487,7 +536,8 @@ impl Model {
         self.connections.insert(index, back);
     }
 
-    // ---- verbs --------------------------------------------------------------------------------------------------
+    // ---- verbs
+    // --------------------------------------------------------------------------------------------------
 
     pub(in super::super) fn close(&mut self, phase: Phase) {
         if self.is_closed() {
@@ -503,7 +553,10 @@ impl Model {
         for id in unserved.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, refusal);
         }
-        let granted = self.connections.iter().filter(|c| matches!(c.at, At::Granted(_)));
+        let granted = self
+            .connections
+            .iter()
+            .filter(|c| matches!(c.at, At::Granted(_)));
         for number in granted.map(|c| c.number).collect::<Vec<_>>() {
             self.evict(number, Eviction::Closed);
         }
@@ -551,7 +604,9 @@ impl Model {
         loop {
             let staying = self.count(|at| !matches!(at, At::Closing));
             match self.idle_for(Duration::ZERO).first() {
-                Some(&oldest) if staying > max_size as usize => self.evict(oldest, Eviction::Shrunk),
+                Some(&oldest) if staying > max_size as usize => {
+                    self.evict(oldest, Eviction::Shrunk)
+                }
                 _ => break,
             }
         }

@@ -62,7 +62,11 @@ fn a_connection_that_was_looked_at_returns_by_age_when_its_neighbour_has_moved()
 #[test]
 fn an_event_of_an_earlier_connection_in_the_same_slot_is_old_news() {
     let mut scene = Scene::with_idle(1, |_| {});
-    let at = scene.state.slots().front(StageName::Idle).expect("one is idle");
+    let at = scene
+        .state
+        .slots()
+        .front(StageName::Idle)
+        .expect("one is idle");
     assert!(scene.does(|state, _, _| state.look_at(at, 0)).is_none());
     assert!(scene.does(|state, _, _| state.look_at(at, 1)).is_some());
 }
@@ -71,7 +75,9 @@ fn an_event_of_an_earlier_connection_in_the_same_slot_is_old_news() {
 fn each_connection_is_handed_over_once_to_be_watched_after_a_tick_idle() {
     let mut scene = Scene::with_idle(1, |_| {});
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched(None)).is_none(),
+        scene
+            .does(|state, _, _| state.look_at_unwatched(None))
+            .is_none(),
         "not idle for a tick"
     );
     scene.tick_after(100);
@@ -80,14 +86,18 @@ fn each_connection_is_handed_over_once_to_be_watched_after_a_tick_idle() {
         .expect("idle for a tick");
     scene.does(|state, _, fx| state.looked(look, Ok(()), 0, fx));
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched(None)).is_none(),
+        scene
+            .does(|state, _, _| state.look_at_unwatched(None))
+            .is_none(),
         "it is watched"
     );
     let lent = scene.acquire();
     scene.release(lent);
     scene.tick_after(100);
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched(None)).is_some(),
+        scene
+            .does(|state, _, _| state.look_at_unwatched(None))
+            .is_some(),
         "its watch ended as it was lent"
     );
 }
@@ -109,9 +119,17 @@ fn a_round_of_looks_goes_on_where_it_was_and_begins_again_where_that_is_gone() {
     assert_eq!(seen, [1, 2, 3], "each of them once");
     assert_eq!(scene.idle_order(), [1, 3]);
     // What comes before the place is not looked at in this round; a new one begins at the front.
-    let oldest = scene.state.slots().front(StageName::Idle).expect("two are idle");
+    let oldest = scene
+        .state
+        .slots()
+        .front(StageName::Idle)
+        .expect("two are idle");
     scene.state.slots.at_mut(oldest).watched = false;
-    assert!(scene.does(|state, _, _| state.look_at_unwatched(last)).is_none());
+    assert!(
+        scene
+            .does(|state, _, _| state.look_at_unwatched(last))
+            .is_none()
+    );
     let look = scene.does(|state, _, _| state.look_at_unwatched(None));
     assert_eq!(look.expect("the unwatched one").number, 1);
 }
@@ -120,7 +138,8 @@ fn a_round_of_looks_goes_on_where_it_was_and_begins_again_where_that_is_gone() {
 fn lifetimes_are_spread_over_a_fifth() {
     let lifetime = Duration::from_secs(10);
     let ages = [0, u64::MAX].map(|random| {
-        let mut scene = Scene::new(|config| (config.min_idle, config.max_lifetime) = (1, Some(lifetime)));
+        let mut scene =
+            Scene::new(|config| (config.min_idle, config.max_lifetime) = (1, Some(lifetime)));
         let place = scene.dials.remove(0);
         scene.does(|state, now, fx| state.dial_finished(place, Ok((1, 1)), now, random, fx));
         scene.tick_until(100, |scene| !scene.evicted.is_empty());
@@ -143,7 +162,9 @@ fn what_min_idle_asks_for_is_not_idled_out() {
 
 #[test]
 fn a_leak_is_reported_once_and_a_shared_lease_never() {
-    let mut scene = Scene::with_idle(2, |config| config.leak_threshold = Some(Duration::from_secs(1)));
+    let mut scene = Scene::with_idle(2, |config| {
+        config.leak_threshold = Some(Duration::from_secs(1))
+    });
     scene.does(|state, _, fx| state.acquire(7, Lease::Shared, fx));
     scene.does(|state, _, fx| state.acquire(8, Lease::Exclusive, fx));
     let mut leaks = Vec::new();
@@ -158,7 +179,9 @@ fn a_leak_is_reported_once_and_a_shared_lease_never() {
 
 #[test]
 fn as_many_probes_run_as_callers_wait() {
-    let mut scene = Scene::with_idle(3, |config| (config.max_size, config.probe) = (3, Probe::Always));
+    let mut scene = Scene::with_idle(3, |config| {
+        (config.max_size, config.probe) = (3, Probe::Always)
+    });
     let first = scene.wait();
     let second = scene.wait();
     assert_eq!((scene.probes.len(), scene.count(StageName::Idle)), (2, 1));
@@ -241,10 +264,18 @@ fn only_the_last_evictions_are_remembered() {
         scene.discard(lent, Eviction::Discarded);
         scene.all_closed();
     }
-    let numbers: Vec<u64> = scene.state.evictions().map(|record| record.number).collect();
+    let numbers: Vec<u64> = scene
+        .state
+        .evictions()
+        .map(|record| record.number)
+        .collect();
     assert_eq!(numbers, (7..=70).collect::<Vec<u64>>());
     assert_eq!(scene.state.totals().evicted(Eviction::Discarded), 70);
-    assert_eq!(scene.state.slots().all().len(), 1, "one slot serves them all");
+    assert_eq!(
+        scene.state.slots().all().len(),
+        1,
+        "one slot serves them all"
+    );
 }
 
 /// One connection after the other, dialled and lent: what is done with each is said by `ends`.

@@ -165,7 +165,9 @@ fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_en
     while !scene.state.outage().dark() {
         scene.dial_fails();
         let since = scene.now;
-        scene.tick_until(1, |scene| scene.state.outage().dark() || !scene.dials.is_empty());
+        scene.tick_until(1, |scene| {
+            scene.state.outage().dark() || !scene.dials.is_empty()
+        });
         pauses.push(scene.now.since(since).as_millis());
     }
     assert_eq!(pauses, [50, 100, 100, 100, 100, 50, 0]);
@@ -253,7 +255,11 @@ fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
     scene.pass(50);
     let rider = scene.wait();
     assert_eq!(scene.dials.len(), 1);
-    assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable), "one at a time");
+    assert_eq!(
+        scene.try_wait(5_000),
+        Err(Refusal::Unavailable),
+        "one at a time"
+    );
     scene.dial_succeeds();
     assert!(!scene.state.outage().dark());
     scene.picks_up(rider);
@@ -275,7 +281,11 @@ fn who_waits_through_an_outage_stays_in_line_until_its_deadline() {
         .wait_through(60)
         .expect("the dark turns nobody away who would wait");
     assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable));
-    assert_eq!(scene.wait_through(60), Err(Refusal::Full), "max_waiting holds");
+    assert_eq!(
+        scene.wait_through(60),
+        Err(Refusal::Full),
+        "max_waiting holds"
+    );
     assert!(scene.dials.is_empty(), "the backoff isn't over");
     // Dialled for as often as the backoff allows, and no more often.
     let mut pauses = Vec::new();
@@ -383,11 +393,16 @@ fn being_found_alive_after_an_idle_tick_ends_an_outage() {
     scene.dial_succeeds();
     scene.tick_after(99);
     assert!(
-        scene.does(|state, _, _| state.look_at_unwatched(None)).is_none(),
+        scene
+            .does(|state, _, _| state.look_at_unwatched(None))
+            .is_none(),
         "not yet a tick"
     );
     scene.tick_after(1);
-    assert!(scene.state.outage().failing(), "a tick alone proves nothing");
+    assert!(
+        scene.state.outage().failing(),
+        "a tick alone proves nothing"
+    );
     look_finds(&mut scene, Ok(()));
     assert!(!scene.state.outage().failing());
 }
@@ -410,7 +425,9 @@ fn a_long_idle_connection_that_its_peer_closes_is_no_failed_dial() {
     scene.tick_after(100);
     let slot = &scene.state.slots().all()[0];
     let (at, number) = (0, slot.number);
-    let look = scene.does(|state, _, _| state.look_at(at, number)).expect("idle");
+    let look = scene
+        .does(|state, _, _| state.look_at(at, number))
+        .expect("idle");
     scene.does(|state, _, fx| state.looked(look, Err(Eviction::PeerClosed), 0, fx));
     assert!(!scene.state.outage().failing());
     scene.all_closed();
@@ -494,7 +511,11 @@ fn an_endpoint_that_is_back_within_the_grace_serves_who_waits_though_an_earlier_
     scene.dial_fails();
     scene.tick_until(1, |scene| scene.dials.len() == 1);
     scene.tick_after(199);
-    assert_eq!(scene.dials.len(), 1, "it has a fifth of the grace to answer");
+    assert_eq!(
+        scene.dials.len(),
+        1,
+        "it has a fifth of the grace to answer"
+    );
     assert_eq!(
         scene.state.planned_wake(),
         scene.now.after(Duration::from_millis(1))

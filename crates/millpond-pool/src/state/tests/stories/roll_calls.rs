@@ -1,11 +1,13 @@
-//! Calling all who are in line costs each of them a poll, and so must not bring about the next call.
+//! Calling all who are in line costs each of them a poll, and so must not bring about the next
+//! call.
 
 use std::collections::VecDeque;
 
 use super::*;
 
-/// As many callers as this wait for one connection, on a thread that takes 50 µs to poll one of them; whoever gets the connection
-/// has it for a millisecond, and gets in line again. Upkeep runs elsewhere, and comes when it means to.
+/// As many callers as this wait for one connection, on a thread that takes 50 µs to poll one of
+/// them; whoever gets the connection has it for a millisecond, and gets in line again. Upkeep runs
+/// elsewhere, and comes when it means to.
 struct BusyThread {
     scene: Scene,
     tickets: Vec<Option<Ticket>>,

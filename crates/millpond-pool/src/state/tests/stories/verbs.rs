@@ -7,7 +7,10 @@ use crate::config::Probe;
 fn shrinking_evicts_the_oldest_first() {
     let mut scene = Scene::with_idle(3, |config| config.max_size = 3);
     scene.does(|state, _, fx| state.resize(1, fx));
-    assert_eq!(scene.evicted(), [(1, Eviction::Shrunk), (2, Eviction::Shrunk)]);
+    assert_eq!(
+        scene.evicted(),
+        [(1, Eviction::Shrunk), (2, Eviction::Shrunk)]
+    );
 }
 
 #[test]
@@ -76,7 +79,10 @@ fn retire_closes_a_dial_begun_before_it_and_replaces_it() {
     scene.does(|state, _, fx| state.retire(fx));
     scene.dial_succeeds();
     scene.release(held);
-    assert_eq!(scene.evicted(), [(2, Eviction::Retired), (1, Eviction::Retired)]);
+    assert_eq!(
+        scene.evicted(),
+        [(2, Eviction::Retired), (1, Eviction::Retired)]
+    );
     scene.all_closed();
     scene.dial_succeeds();
     assert_eq!(scene.picks_up(waits).1, 3);
@@ -124,8 +130,8 @@ fn drain_serves_who_waits_then_closes() {
     assert_eq!(scene.evicted(), [(1, Eviction::Closed)]);
 }
 
-/// Three connections, idle for too long to be lent unprobed; one is lent all the same, one is probed for the only one who waits,
-/// one is idle. Then the pool is drained.
+/// Three connections, idle for too long to be lent unprobed; one is lent all the same, one is
+/// probed for the only one who waits, one is idle. Then the pool is drained.
 fn drained_with_one_idle() -> (Scene, Lent, Ticket) {
     let (mut scene, mut lent) = Scene::with_lent(3, |config| {
         config.max_size = 3;

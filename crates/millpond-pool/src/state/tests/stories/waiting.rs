@@ -27,7 +27,11 @@ fn all_who_wait_are_called_at_once_and_those_who_sleep_cost_no_more_than_one() {
     scene.tick();
     scene.woken();
     scene.tick_after(5);
-    assert_eq!(scene.woken(), (3..=103).collect::<Vec<u64>>(), "in their order");
+    assert_eq!(
+        scene.woken(),
+        (3..=103).collect::<Vec<u64>>(),
+        "in their order"
+    );
     let [first, second] = awake;
     let second = scene.picks_up(second);
     let first = scene.still_waits(first);
@@ -53,7 +57,12 @@ fn all_who_wait_are_called_at_once_and_those_who_sleep_cost_no_more_than_one() {
 
 #[test]
 fn those_who_are_called_are_in_line_by_seniority_however_they_come_back() {
-    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [3, 4, 0, 2, 1]] {
+    for order in [
+        [0, 1, 2, 3, 4],
+        [4, 3, 2, 1, 0],
+        [2, 0, 4, 1, 3],
+        [3, 4, 0, 2, 1],
+    ] {
         let (mut scene, mut lent) = Scene::with_lent(2, |_| {});
         let _sleeps = scene.wait();
         let mut called: Vec<Option<Ticket>> = (0..5).map(|_| Some(scene.wait())).collect();
@@ -106,7 +115,8 @@ fn who_is_called_keeps_its_deadline_and_its_patience() {
 
 #[test]
 fn a_newcomer_may_have_what_those_who_are_called_have_not_come_for() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
+    let (mut scene, mut lent) =
+        Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
     let _neither = scene.wait();
@@ -243,7 +253,11 @@ fn a_newcomer_who_finds_an_overdue_grant_calls_all_who_wait() {
     scene.pass(5);
     scene.woken();
     let newcomer = scene.wait();
-    assert_eq!(scene.woken(), [3, 4], "the newcomer, who is there, is granted it");
+    assert_eq!(
+        scene.woken(),
+        [3, 4],
+        "the newcomer, who is there, is granted it"
+    );
     let second = scene.still_waits(second);
     let newcomer = scene.picks_up(newcomer);
     scene.release(newcomer);
@@ -252,7 +266,8 @@ fn a_newcomer_who_finds_an_overdue_grant_calls_all_who_wait() {
 
 #[test]
 fn a_newcomer_is_not_counted_against_those_whom_a_revoked_grant_serves() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (2, 1));
+    let (mut scene, mut lent) =
+        Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (2, 1));
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
     let _second = scene.wait();
@@ -267,8 +282,12 @@ fn a_newcomer_is_not_counted_against_those_whom_a_revoked_grant_serves() {
 fn a_more_urgent_caller_overtakes() {
     let (mut scene, mut lent) = Scene::with_lent(2, |_| {});
     let normal = scene.wait();
-    let urgent = scene.wait_as(Priority::HIGHEST, None, 5_000).expect("may wait");
-    let patient = scene.wait_as(Priority::LOWEST, None, 5_000).expect("may wait");
+    let urgent = scene
+        .wait_as(Priority::HIGHEST, None, 5_000)
+        .expect("may wait");
+    let patient = scene
+        .wait_as(Priority::LOWEST, None, 5_000)
+        .expect("may wait");
     scene.release(lent.remove(0));
     scene.release(lent.remove(0));
     assert_eq!(scene.woken(), [4, 3]);
@@ -279,7 +298,8 @@ fn a_more_urgent_caller_overtakes() {
 
 #[test]
 fn who_was_given_an_unfit_connection_is_next_again_and_never_turned_away_as_full() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
+    let (mut scene, mut lent) =
+        Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
     let first = scene.wait();
     scene.release(lent.remove(0));
     let second = scene.wait();
@@ -300,7 +320,11 @@ fn who_was_given_an_unfit_connection_is_next_again_and_never_turned_away_as_full
     scene.dial_succeeds();
     scene.picks_up(again);
     scene.still_waits(second);
-    assert_eq!(scene.state.totals().lent, 3, "what was rejected was never lent");
+    assert_eq!(
+        scene.state.totals().lent,
+        3,
+        "what was rejected was never lent"
+    );
 }
 
 #[test]

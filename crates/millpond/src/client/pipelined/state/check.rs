@@ -17,7 +17,10 @@ impl<K: Kinds> State<K> {
             assert!(ends <= pipeline.appended, "1: expected, and never appended");
             assert_eq!(bytes, pipeline.bytes, "the unanswered bytes");
             let taken_or_not = pipeline.handed + pipeline.outgoing.len() as u64;
-            assert_eq!(taken_or_not, pipeline.appended, "a byte is lost, or doubled");
+            assert_eq!(
+                taken_or_not, pipeline.appended,
+                "a byte is lost, or doubled"
+            );
             assert_eq!(
                 pipeline.outgoing.is_empty(),
                 pipeline.attended == AttendedBy::Nobody,
@@ -26,7 +29,10 @@ impl<K: Kinds> State<K> {
                 pipeline.outgoing.len()
             );
             let in_flight = pipeline.expected.len();
-            assert!(in_flight <= self.limits.depth.max(1), "4: too many in flight");
+            assert!(
+                in_flight <= self.limits.depth.max(1),
+                "4: too many in flight"
+            );
             assert!(
                 bytes <= self.limits.max_bytes || in_flight == 1,
                 "4: {bytes} bytes in flight"
@@ -57,7 +63,8 @@ impl<K: Kinds> State<K> {
             "somebody waits for nothing"
         );
         assert!(
-            self.waiting.is_empty() || !matches!(self.refusal, Some(Refusal::Closed | Refusal::RuntimeEnded)),
+            self.waiting.is_empty()
+                || !matches!(self.refusal, Some(Refusal::Closed | Refusal::RuntimeEnded)),
             "somebody waits, and nobody is served any more"
         );
     }
@@ -71,7 +78,10 @@ impl<K: Kinds> State<K> {
     pub(super) fn replies(&self) -> Vec<&K::Reply> {
         let waiting = self.waiting.all().map(|request| &request.reply);
         let begun = self.pipelines.iter().flatten().flat_map(|pipeline| {
-            let held = pipeline.trial.iter().filter_map(|trial| trial.held.as_ref());
+            let held = pipeline
+                .trial
+                .iter()
+                .filter_map(|trial| trial.held.as_ref());
             let expected = pipeline.expected.iter();
             held.map(|held| &held.reply)
                 .chain(expected.filter_map(|expected| expected.reply.as_ref()))

@@ -6,8 +6,8 @@ use super::{Id, Kinds, State, of, outcomes::Overdue};
 use crate::client::due::Due;
 
 impl<K: Kinds> State<K> {
-    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A reply whose caller has gone has until
-    /// `grace` from when it is next, if it hasn't less.
+    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A
+    /// reply whose caller has gone has until `grace` from when it is next, if it hasn't less.
     pub(in crate::client::pipelined) fn overdue(
         &mut self,
         id: Id,
@@ -31,7 +31,8 @@ impl<K: Kinds> State<K> {
         }
         let half_answered = overdue.next.is_some();
         for (position, expected) in pipeline.expected.iter_mut().enumerate() {
-            // Who was told while others were before it, or has left: its reply has from when it is next.
+            // Who was told while others were before it, or has left: its reply has from when it is
+            // next.
             if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
                 overdue.expired.extend(expected.reply.take());
                 expected.due = Some(match expected.due {

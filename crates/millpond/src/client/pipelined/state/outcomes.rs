@@ -12,7 +12,8 @@ use crate::{
 
 /// What became of a caller who begins.
 pub(in crate::client::pipelined) enum Entry<K: Kinds> {
-    /// Appended. The caller has to write if it is told to whom, and to wake the driver if it is given.
+    /// Appended. The caller has to write if it is told to whom, and to wake the driver if it is
+    /// given.
     Begun {
         write: Option<(Id, K::Wire)>,
         wake: Option<Waker>,
@@ -36,7 +37,8 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
 pub(in crate::client::pipelined) enum Came {
     /// Somebody's.
     Expected,
-    /// That of a request that hasn't been written as a whole: it is delivered if it came alone, and its connection ends.
+    /// That of a request that hasn't been written as a whole: it is delivered if it came alone, and
+    /// its connection ends.
     Early,
     /// Nobody's.
     Unasked,
@@ -72,7 +74,8 @@ pub(in crate::client::pipelined) struct Unanswered<K: Kinds> {
 pub(in crate::client::pipelined) struct Ended<K: Kinds> {
     /// In the order of the requests.
     pub(in crate::client::pipelined) unanswered: Vec<Unanswered<K>>,
-    /// Two requests were written together to a peer that isn't known to read frames, and so many were answered.
+    /// Two requests were written together to a peer that isn't known to read frames, and so many
+    /// were answered.
     pub(in crate::client::pipelined) trial: Option<usize>,
     /// So many connections are to be leased.
     pub(in crate::client::pipelined) leases: usize,

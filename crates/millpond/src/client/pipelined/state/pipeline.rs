@@ -1,5 +1,5 @@
-//! One pipeline's books: what was appended to its connection, who will write it, whose reply is next. Knows nothing of the other pipelines, and
-//! not who waits.
+//! One pipeline's books: what was appended to its connection, who will write it, whose reply is
+//! next. Knows nothing of the other pipelines, and not who waits.
 
 use std::{collections::VecDeque, task::Waker};
 
@@ -14,7 +14,8 @@ pub(super) struct Pipeline<K: Kinds> {
     pub(super) slot: Slot,
     pub(super) wire: K::Wire,
     pub(super) driver: Waker,
-    /// When the driver will look by itself. Nothing from when it has looked until it has said so: whoever comes in between asks it to look again.
+    /// When the driver will look by itself. Nothing from when it has looked until it has said so:
+    /// whoever comes in between asks it to look again.
     pub(super) looks_at: Option<Instant>,
     pub(super) recall: Recall,
     /// Its server takes no more requests on it: it stays recalled, whatever the pool says.
@@ -55,8 +56,9 @@ pub(super) struct Expected<K: Kinds> {
     pub(super) length: usize,
 }
 
-/// Two requests that were written together. The first one's reply is held back until the second's is there: a peer that takes a read for a
-/// request answers once, with something that is no reply to either.
+/// Two requests that were written together. The first one's reply is held back until the second's
+/// is there: a peer that takes a read for a request answers once, with something that is no reply
+/// to either.
 pub(super) struct Trial<K: Kinds> {
     pub(super) held: Option<Answered<K>>,
     /// Until when the first one's caller can be kept waiting.

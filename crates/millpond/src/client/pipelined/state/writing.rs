@@ -1,4 +1,5 @@
-//! How what is outgoing leaves the machine: by a caller or by the driver, each byte once and in order.
+//! How what is outgoing leaves the machine: by a caller or by the driver, each byte once and in
+//! order.
 
 use std::task::Waker;
 

@@ -1,4 +1,5 @@
-//! Requests whose callers go, at every point at which they can: that costs them their replies, and nobody else anything.
+//! Requests whose callers go, at every point at which they can: that costs them their replies, and
+//! nobody else anything.
 
 use super::*;
 
@@ -10,7 +11,8 @@ struct Stage {
     wrong: usize,
 }
 
-/// Polls a future at each turn of the scheduler, and drops it at its `limit`-th `Pending`. A turn is one only within a task.
+/// Polls a future at each turn of the scheduler, and drops it at its `limit`-th `Pending`. A turn
+/// is one only within a task.
 async fn cut_at_turn<F: Future>(limit: usize, future: F) -> Result<F::Output, Dropped> {
     cut(limit, async move {
         let mut future = std::pin::pin!(future);
@@ -26,7 +28,13 @@ async fn cut_at_turn<F: Future>(limit: usize, future: F) -> Result<F::Output, Dr
 
 impl Stage {
     async fn new(is_proven: bool) -> Stage {
-        let (builder, Port { mut accepted, tally }) = builder(Pace::ByByte);
+        let (
+            builder,
+            Port {
+                mut accepted,
+                tally,
+            },
+        ) = builder(Pace::ByByte);
         tokio::spawn(async move {
             while let Some(stream) = accepted.recv().await {
                 tokio::spawn(async move {

@@ -1,4 +1,5 @@
-//! No connection to be had, the client gone, the runtime ended: nobody waits in vain, and nothing is left.
+//! No connection to be had, the client gone, the runtime ended: nobody waits in vain, and nothing
+//! is left.
 
 use super::*;
 use crate::pool::Backoff;
@@ -6,7 +7,11 @@ use crate::pool::Backoff;
 /// A client with a settings of an outage's, whose server has gone or never was.
 fn outage(grace: Duration) -> (Client, Port) {
     let (builder, port) = pipelined(2);
-    let builder = builder.pool(move |pool| pool.max_size(3).outage_grace(grace).acquire_timeout(60 * SECOND));
+    let builder = builder.pool(move |pool| {
+        pool.max_size(3)
+            .outage_grace(grace)
+            .acquire_timeout(60 * SECOND)
+    });
     (builder.build().unwrap(), port)
 }
 
@@ -19,11 +24,17 @@ async fn without_a_connection_requests_fail_when_the_grace_is_over_and_tell_the_
     for asked in all {
         let error = error_of(asked).await;
         assert!(
-            matches!(error, RequestError::Acquire(AcquireError::Unavailable { .. })),
+            matches!(
+                error,
+                RequestError::Acquire(AcquireError::Unavailable { .. })
+            ),
             "{error:?}"
         );
         let text = crate::Chain(&error).to_string();
-        assert!(text.contains("unavailable") && text.contains("refused"), "{text}");
+        assert!(
+            text.contains("unavailable") && text.contains("refused"),
+            "{text}"
+        );
         assert_eq!(error.execution(), Execution::Impossible);
     }
     let took = began.elapsed();
@@ -95,12 +106,15 @@ async fn when_the_last_client_has_gone_nothing_is_left() {
         far.arrived().await;
         assert!(far.ended().await);
         tokio::time::sleep(SECOND).await;
-        let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let left = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
         assert_eq!(left, 0);
     }
 }
 
-/// A request that is in flight keeps its client: its future borrows it. One that was dropped doesn't keep the connection.
+/// A request that is in flight keeps its client: its future borrows it. One that was dropped
+/// doesn't keep the connection.
 #[tokio::test(start_paused = true)]
 async fn a_lease_under_way_ends_with_its_client() {
     let (builder, port) = pipelined(2);
@@ -114,7 +128,9 @@ async fn a_lease_under_way_ends_with_its_client() {
     settle().await;
     assert_eq!(port.tally.open(), 0);
     tokio::time::sleep(5 * SECOND).await;
-    let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let left = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
     assert_eq!(left, 0);
 }
 
@@ -147,7 +163,10 @@ fn when_its_runtime_ends_everybody_is_told() {
     ours.block_on(async {
         let mut all = all_asked(&client, 0, 5).await;
         let mut far = port.accept().await;
-        let number: usize = String::from_utf8(far.request().await).unwrap().parse().unwrap();
+        let number: usize = String::from_utf8(far.request().await)
+            .unwrap()
+            .parse()
+            .unwrap();
         while client.snapshot().waiting < 4 {
             tokio::task::yield_now().await;
         }
@@ -194,7 +213,8 @@ fn where_nobody_drives_its_runtime_deadlines_are_kept() {
             assert!(
                 matches!(
                     error,
-                    RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_))
+                    RequestError::TimedOut { .. }
+                        | RequestError::Acquire(AcquireError::TimedOut(_))
                 ),
                 "{error:?}"
             );
@@ -202,7 +222,8 @@ fn where_nobody_drives_its_runtime_deadlines_are_kept() {
     });
 }
 
-/// The pool outlives its client, whose last requests were given up: what is still to come on that connection reaches nobody.
+/// The pool outlives its client, whose last requests were given up: what is still to come on that
+/// connection reaches nobody.
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_outlives_its_client_keeps_no_unfinished_connection() {
     let (builder, mut port) = pipelined(8);
@@ -225,7 +246,8 @@ async fn a_pool_that_outlives_its_client_keeps_no_unfinished_connection() {
     );
 }
 
-/// The driver of a pipeline holds its lock when it hears the first reply: what that brings about for others is done when the lock is free.
+/// The driver of a pipeline holds its lock when it hears the first reply: what that brings about
+/// for others is done when the lock is free.
 #[tokio::test(start_paused = true)]
 async fn what_follows_from_having_served_is_left_to_who_drops_it() {
     let (builder, port) = builder(Pace::AtOnce);

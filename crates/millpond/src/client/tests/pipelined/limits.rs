@@ -67,7 +67,11 @@ async fn who_comes_while_others_wait_does_not_overtake_them() {
     let short = asked(&client, "3");
     assert_eq!(far.arrived().await, ["1"]);
     far.reply(b"1").await;
-    assert_eq!(far.arrived().await, ["2".repeat(90)], "longer than may be: alone");
+    assert_eq!(
+        far.arrived().await,
+        ["2".repeat(90)],
+        "longer than may be: alone"
+    );
     far.reply(b"2").await;
     assert_eq!(far.arrived().await, ["3"]);
     far.reply(b"3").await;
@@ -169,7 +173,10 @@ async fn who_finds_as_many_bytes_waiting_as_may_is_refused() {
         ),
         "{error:?}"
     );
-    assert!(error.to_string().contains("max_waiting_bytes is"), "{error}");
+    assert!(
+        error.to_string().contains("max_waiting_bytes is"),
+        "{error}"
+    );
     assert_eq!(error.execution(), Execution::Impossible);
     // Whoever is served, or gives up, makes room.
     far.reply(body(0).as_bytes()).await;
@@ -201,7 +208,10 @@ async fn a_request_longer_than_may_wait_waits_if_nobody_else_does() {
     settle().await;
     let error = error_of(asked(&client, "3")).await;
     assert!(
-        matches!(error, RequestError::Acquire(AcquireError::FullOfBytes { .. })),
+        matches!(
+            error,
+            RequestError::Acquire(AcquireError::FullOfBytes { .. })
+        ),
         "{error:?}"
     );
     far.reply(b"1").await;
@@ -249,7 +259,11 @@ async fn connections_are_leased_as_load_asks_and_given_back_when_it_falls() {
     }
     let snapshot = client.snapshot();
     assert_eq!((snapshot.active, snapshot.waiting), (3, 8), "{snapshot}");
-    let in_flight: Vec<_> = snapshot.connections.iter().map(|one| one.in_flight).collect();
+    let in_flight: Vec<_> = snapshot
+        .connections
+        .iter()
+        .map(|one| one.in_flight)
+        .collect();
     assert_eq!(in_flight, [Some(4); 3]);
     for _ in 0..3 {
         for far in &mut fars {
@@ -263,7 +277,12 @@ async fn connections_are_leased_as_load_asks_and_given_back_when_it_falls() {
     assert_eq!(port.tally.opened(), 3);
     tokio::time::sleep(QUIET).await;
     let snapshot = at_rest(&client, &port, 3);
-    assert!(snapshot.connections.iter().all(|one| one.in_flight.is_none()));
+    assert!(
+        snapshot
+            .connections
+            .iter()
+            .all(|one| one.in_flight.is_none())
+    );
 
     // The next request leases one of them, without a dial.
     let next = asked(&client, "next");
@@ -356,7 +375,8 @@ async fn the_depth_may_be_any_number() {
     }
 }
 
-/// A connection that has served for long without ever falling quiet has not died early when its server goes.
+/// A connection that has served for long without ever falling quiet has not died early when its
+/// server goes.
 #[tokio::test(start_paused = true)]
 async fn a_busy_connection_that_ends_is_no_failed_dial() {
     let (builder, mut port) = pipelined(4);

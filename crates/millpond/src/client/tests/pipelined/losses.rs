@@ -1,5 +1,5 @@
-//! What comes wrong, unasked or no more: the connection is discarded, everybody on it is told what may have been executed, nobody gets what
-//! is another's, and what may be sent again is.
+//! What comes wrong, unasked or no more: the connection is discarded, everybody on it is told what
+//! may have been executed, nobody gets what is another's, and what may be sent again is.
 
 use super::*;
 
@@ -79,7 +79,8 @@ async fn one_reply_too_many_reaches_nobody() {
     assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
 }
 
-/// Which of them nobody has asked for can't be told: the first may be, and then the others are all another's.
+/// Which of them nobody has asked for can't be told: the first may be, and then the others are all
+/// another's.
 #[tokio::test(start_paused = true)]
 async fn replies_that_come_with_one_too_many_reach_nobody() {
     let behind = [
@@ -94,10 +95,15 @@ async fn replies_that_come_with_one_too_many_reach_nobody() {
         let mut far = proven(&client, &mut port).await;
         let both = all_asked(&client, 10, 2).await;
         assert_eq!(far.arrived().await, ["10", "11"]);
-        far.send(&[frame(b"99"), frame(b"10"), behind].concat()).await;
+        far.send(&[frame(b"99"), frame(b"10"), behind].concat())
+            .await;
         for asked in both {
             let error = error_of(asked).await;
-            assert_lost(&error, |loss| matches!(loss, Loss::NoReply), Execution::Possible);
+            assert_lost(
+                &error,
+                |loss| matches!(loss, Loss::NoReply),
+                Execution::Possible,
+            );
         }
         assert!(far.ended().await);
         assert_eq!(evicted(&client, Eviction::UnsolicitedBytes), 1);
@@ -105,7 +111,8 @@ async fn replies_that_come_with_one_too_many_reach_nobody() {
     }
 }
 
-/// Whoever is about to write looks first, if no reply is owed: what is there already is no reply to what hasn't been sent.
+/// Whoever is about to write looks first, if no reply is owed: what is there already is no reply to
+/// what hasn't been sent.
 #[tokio::test(start_paused = true)]
 async fn what_is_there_before_a_request_is_written_is_not_its_reply() {
     for unasked in [
@@ -167,7 +174,8 @@ async fn heartbeats_that_are_there_before_a_request_is_written_change_nothing() 
     assert_eq!(port.tally.opened(), 1);
 }
 
-/// A connection that its server has closed is found dead before a request goes out on it, which is then safe to send again.
+/// A connection that its server has closed is found dead before a request goes out on it, which is
+/// then safe to send again.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_closed_before_a_request_is_written_costs_it_nothing() {
     let (builder, mut port) = pipelined(8);
@@ -185,7 +193,8 @@ async fn a_connection_that_was_closed_before_a_request_is_written_costs_it_nothi
     assert_eq!(evicted(&client, Eviction::PeerClosed), 1);
 }
 
-/// A server may refuse a request before it has read all of it. But if more comes with that reply, any of it may be what nobody asked for.
+/// A server may refuse a request before it has read all of it. But if more comes with that reply,
+/// any of it may be what nobody asked for.
 #[tokio::test(start_paused = true)]
 async fn a_reply_to_what_was_not_written_yet_reaches_nobody_if_more_comes_with_it() {
     let behind = [
@@ -203,7 +212,11 @@ async fn a_reply_to_what_was_not_written_yet_reaches_nobody_if_more_comes_with_i
         let all = all_asked(&client, 10, 2).await;
         far.send(&[frame(b"99"), behind].concat()).await;
         let error = error_of(long).await;
-        assert_lost(&error, |loss| matches!(loss, Loss::NoReply), Execution::Possible);
+        assert_lost(
+            &error,
+            |loss| matches!(loss, Loss::NoReply),
+            Execution::Possible,
+        );
         // The others were never written, and are sent again.
         let mut second = port.accept().await;
         assert_eq!(second.arrived().await, ["10", "11"]);
@@ -213,7 +226,8 @@ async fn a_reply_to_what_was_not_written_yet_reaches_nobody_if_more_comes_with_i
     }
 }
 
-/// Its caller is told that the connection was of no use, for no one can say where the next reply would begin.
+/// Its caller is told that the connection was of no use, for no one can say where the next reply
+/// would begin.
 #[tokio::test(start_paused = true)]
 async fn what_is_no_frame_ends_all_that_is_in_flight() {
     for (bytes, number) in [
@@ -322,7 +336,11 @@ async fn nothing_is_sent_a_third_time_nor_beyond_the_budget() {
     for asked in all {
         match asked.await.unwrap() {
             Ok(_) => answered += 1,
-            Err(error) => assert_lost(&error, |loss| matches!(loss, Loss::Closed), Execution::Possible),
+            Err(error) => assert_lost(
+                &error,
+                |loss| matches!(loss, Loss::Closed),
+                Execution::Possible,
+            ),
         }
     }
     assert_eq!(answered, 1);
@@ -417,7 +435,11 @@ async fn a_second_reply_is_not_that_of_who_is_written_next() {
     let all = all_asked(&client, 10, 2).await;
     far.replies(&["head".into(), "99".into()]).await;
     let error = error_of(head).await;
-    assert_lost(&error, |loss| matches!(loss, Loss::NoReply), Execution::Possible);
+    assert_lost(
+        &error,
+        |loss| matches!(loss, Loss::NoReply),
+        Execution::Possible,
+    );
     let mut second = port.accept().await;
     assert_eq!(second.arrived().await, ["10", "11"]);
     second.replies(&numbers(10..12)).await;

@@ -20,7 +20,8 @@ async fn two_replies_may_be_split_anywhere_among_heartbeats() {
             number += 2;
             let both = all_asked(&client, number, 2).await;
             assert_eq!(far.arrived().await, numbers(number..number + 2));
-            let [one, other] = [number, number + 1].map(|number| frame(number.to_string().as_bytes()));
+            let [one, other] =
+                [number, number + 1].map(|number| frame(number.to_string().as_bytes()));
             let wire = [&before, &one, &between, &other, &behind]
                 .map(Vec::as_slice)
                 .concat();
@@ -90,7 +91,10 @@ async fn long_and_short_frames_keep_their_order() {
             format!("{number}:{}", "x".repeat(length)).into_bytes()
         })
         .collect();
-    let all: Vec<_> = bodies.iter().map(|body| asked(&client, body.clone())).collect();
+    let all: Vec<_> = bodies
+        .iter()
+        .map(|body| asked(&client, body.clone()))
+        .collect();
     for (asked, body) in all.into_iter().zip(bodies) {
         assert!(reply_of(asked).await.into_bytes() == body, "another's");
     }

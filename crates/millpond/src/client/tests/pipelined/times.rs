@@ -1,5 +1,5 @@
-//! Deadlines: whose passes is told at that moment, or up to a look of the driver's later where it had a second or more; whose reply is next and
-//! isn't there ends the connection.
+//! Deadlines: whose passes is told at that moment, or up to a look of the driver's later where it
+//! had a second or more; whose reply is next and isn't there ends the connection.
 
 use super::*;
 
@@ -153,12 +153,17 @@ async fn who_waits_in_line_past_its_deadline_is_told_why_and_never_written() {
         panic!("{error:?}");
     };
     assert_eq!(
-        (circumstances.waited, circumstances.waiting, circumstances.active),
+        (
+            circumstances.waited,
+            circumstances.waiting,
+            circumstances.active
+        ),
         (777 * MS, 1, 1)
     );
     let text = error.to_string();
     assert!(
-        text.starts_with("acquire timed out after 777 ms: 1 of 1 active") && text.contains("1 waiting"),
+        text.starts_with("acquire timed out after 777 ms: 1 of 1 active")
+            && text.contains("1 waiting"),
         "{text}"
     );
     assert_eq!(far.arrived().await, ["0", "1"]);

@@ -1,5 +1,5 @@
-//! A server that isn't known to look for frames is tried with two requests that are written together, and given nothing more until it
-//! has answered both.
+//! A server that isn't known to look for frames is tried with two requests that are written
+//! together, and given nothing more until it has answered both.
 
 use super::*;
 

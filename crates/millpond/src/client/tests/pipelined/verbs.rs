@@ -1,4 +1,5 @@
-//! What the pool is told while a pipeline holds its connection: it stops taking requests, ends what is in flight, and gives it back.
+//! What the pool is told while a pipeline holds its connection: it stops taking requests, ends what
+//! is in flight, and gives it back.
 
 use super::*;
 

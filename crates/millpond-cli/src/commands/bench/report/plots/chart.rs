@@ -1,4 +1,5 @@
-//! What all panels have in common: a title, a legend, two axes with their names and grid, and lines, marks and text at places of the chart.
+//! What all panels have in common: a title, a legend, two axes with their names and grid, and
+//! lines, marks and text at places of the chart.
 
 use std::ops::Range;
 
@@ -6,8 +7,8 @@ use plotters::{
     coord::ranged1d::{DefaultFormatting, KeyPointHint},
     drawing::DrawingAreaErrorKind,
     prelude::{
-        Cartesian2d, ChartBuilder, ChartContext, Circle, Color, FontStyle, IntoFont, PathElement, Ranged,
-        Rectangle, SVGBackend, ShapeStyle, Text, TextStyle, TriangleMarker,
+        Cartesian2d, ChartBuilder, ChartContext, Circle, Color, FontStyle, IntoFont, PathElement,
+        Ranged, Rectangle, SVGBackend, ShapeStyle, Text, TextStyle, TriangleMarker,
     },
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -138,9 +139,10 @@ impl<'p, 'a> Chart<'p, 'a> {
     pub(super) fn line(&self, mode: Mode, points: &[(f64, f64)]) -> Drawn {
         let places: Vec<_> = points.iter().map(|&(x, y)| self.place(x, y)).collect();
         match places.len() > 1 {
-            true => self
-                .area
-                .draw(&PathElement::new(places, palette::color(mode).stroke_width(2))),
+            true => self.area.draw(&PathElement::new(
+                places,
+                palette::color(mode).stroke_width(2),
+            )),
             false => Ok(()),
         }
     }
@@ -156,7 +158,10 @@ impl<'p, 'a> Chart<'p, 'a> {
 
     /// A mode's bar from the bottom to there, around `x`.
     pub(super) fn bar(&self, mode: Mode, (x, y): (f64, f64), width: f64) -> Drawn {
-        let corners = [self.place(x - width / 2.0, y), self.place(x + width / 2.0, 0.0)];
+        let corners = [
+            self.place(x - width / 2.0, y),
+            self.place(x + width / 2.0, 0.0),
+        ];
         self.area
             .draw(&Rectangle::new(corners, palette::color(mode).filled()))
     }
@@ -171,7 +176,9 @@ impl<'p, 'a> Chart<'p, 'a> {
     /// A line of text that stands above the values, in their middle.
     pub(super) fn above(&self, (x, y): (f64, f64), text: &str) -> Drawn {
         let (x, y) = self.place(x, y);
-        let style = Type::Plain.style().pos(Pos::new(HPos::Center, VPos::Bottom));
+        let style = Type::Plain
+            .style()
+            .pos(Pos::new(HPos::Center, VPos::Bottom));
         self.area.draw(&Text::new(text, (x, y - 6), style))
     }
 }
@@ -212,7 +219,10 @@ fn legend(area: &Area<'_>, (left, top): Place, modes: &[Mode]) -> Drawn {
     for &mode in modes {
         let middle = top + 7;
         let line = vec![(left, middle), (left + 28, middle)];
-        area.draw(&PathElement::new(line, palette::color(mode).stroke_width(2)))?;
+        area.draw(&PathElement::new(
+            line,
+            palette::color(mode).stroke_width(2),
+        ))?;
         mark(area, mode, (left + 14, middle))?;
         write(area, (left + 34, top), Type::Plain, mode.name())?;
         left += 34 + 8 * mode.name().len() as i32 + 14;

@@ -1,4 +1,5 @@
-//! The panel with each mode's latency by the share of its replies: both axes are logarithmic, the shares by their nines.
+//! The panel with each mode's latency by the share of its replies: both axes are logarithmic, the
+//! shares by their nines.
 
 use super::{
     super::super::results::{Latency, ModeResults, Results},
@@ -21,10 +22,14 @@ fn shown(results: &Results) -> impl Iterator<Item = &ModeResults> {
     results.modes.iter().filter(is_told)
 }
 
-/// A mode's line, by nines and the logarithm of µs, as far as is shown. The slowest of so many replies lies where its share of them ends.
+/// A mode's line, by nines and the logarithm of µs, as far as is shown. The slowest of so many
+/// replies lies where its share of them ends.
 fn line(mode: &ModeResults) -> Vec<(f64, f64)> {
     let last = nines(1.0 - 1.0 / mode.replies_ok as f64);
-    let points = mode.percentiles.iter().filter(|point| point.share.is_finite());
+    let points = mode
+        .percentiles
+        .iter()
+        .filter(|point| point.share.is_finite());
     points
         .map(|point| (nines(point.share).min(last), log(point.us)))
         // The last may be missed by a rounding.
@@ -56,7 +61,10 @@ fn draw(area: &Area<'_>, size: Size, results: &Results) -> Drawn {
     let marked = marked.flat_map(points);
     let all: Vec<_> = lines.iter().flatten().copied().chain(marked).collect();
     let most = all.iter().map(|&(nines, _)| nines).fold(0.0, f64::max);
-    let least_time = all.iter().map(|&(_, time)| time).fold(f64::INFINITY, f64::min);
+    let least_time = all
+        .iter()
+        .map(|&(_, time)| time)
+        .fold(f64::INFINITY, f64::min);
     let most_time = all.iter().map(|&(_, time)| time).fold(0.0, f64::max);
     let room = f64::from(size.width()) - 100.0;
     let chart = Chart::new(

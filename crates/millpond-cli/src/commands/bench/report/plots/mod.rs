@@ -1,7 +1,9 @@
-//! The plots: one SVG with a panel below the other, drawn for a wide page or a narrow one. Owns the page, which panels there are, and how the
-//! document is made of what was drawn; a panel's content is in a file of its own.
+//! The plots: one SVG with a panel below the other, drawn for a wide page or a narrow one. Owns the
+//! page, which panels there are, and how the document is made of what was drawn; a panel's content
+//! is in a file of its own.
 //!
-//! Colours are attributes, for a light page, which anything that renders SVG can show; a style sheet turns them for those who prefer dark.
+//! Colours are attributes, for a light page, which anything that renders SVG can show; a style
+//! sheet turns them for those who prefer dark.
 
 mod chart;
 mod latency;
@@ -94,7 +96,10 @@ pub(super) fn figure(results: &Results, size: Size) -> Result<String, NotDrawn> 
 }
 
 fn document(results: &Results, size: Size, heading: &[String]) -> Result<String, NotDrawn> {
-    let panels: Vec<_> = PANELS.iter().filter(|panel| (panel.is_told)(results)).collect();
+    let panels: Vec<_> = PANELS
+        .iter()
+        .filter(|panel| (panel.is_told)(results))
+        .collect();
     let top = match (heading.len() as u32 * LINE, panels.is_empty()) {
         (0, false) => 0,
         (heading, false) => heading + 26,
@@ -129,7 +134,8 @@ fn document(results: &Results, size: Size, heading: &[String]) -> Result<String,
     Ok(finished(&drawn, results, (size.width(), height)))
 }
 
-/// What was drawn, as a document that adapts to its place, says what it is, and has the style sheet.
+/// What was drawn, as a document that adapts to its place, says what it is, and has the style
+/// sheet.
 fn finished(drawn: &str, results: &Results, (width, height): (u32, u32)) -> String {
     let content = drawn.split_once('>').map_or("", |(_, content)| content);
     let content = content.strip_suffix("</svg>\n").unwrap_or(content);

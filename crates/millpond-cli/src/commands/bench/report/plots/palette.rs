@@ -1,5 +1,5 @@
-//! The plots' colours, marks and dashes. The modes' colours are Okabe and Ito's, which the colour-blind tell apart; each mode also has its mark
-//! and its dashes.
+//! The plots' colours, marks and dashes. The modes' colours are Okabe and Ito's, which the
+//! colour-blind tell apart; each mode also has its mark and its dashes.
 
 use plotters::style::RGBColor;
 
@@ -54,7 +54,9 @@ pub(super) fn style() -> String {
     let hex = |RGBColor(red, green, blue): RGBColor| format!("#{red:02X}{green:02X}{blue:02X}");
     let turned = DARK.map(|(light, dark)| {
         let (light, dark) = (hex(light), hex(dark));
-        format!(".plots [fill=\"{light}\"]{{fill:{dark}}}.plots [stroke=\"{light}\"]{{stroke:{dark}}}")
+        format!(
+            ".plots [fill=\"{light}\"]{{fill:{dark}}}.plots [stroke=\"{light}\"]{{stroke:{dark}}}"
+        )
     });
     let dashed = [(Mode::Short, "5 2"), (Mode::Exclusive, "12 4")].map(|(mode, dashes)| {
         let color = hex(color(mode));

@@ -20,17 +20,23 @@ impl Scale {
         let most = if most.is_finite() { most.max(1.0) } else { 1.0 };
         let magnitude = 10_f64.powf((most / 6.0).log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * magnitude);
-        let step = steps.into_iter().find(|step| most / step <= 6.0).unwrap_or(most);
+        let step = steps
+            .into_iter()
+            .find(|step| most / step <= 6.0)
+            .unwrap_or(most);
         // Counts have no halves.
         let step = step.max(if most <= 5.0 { 1.0 } else { 0.0 });
         let count = (most / step).ceil().max(1.0);
         Scale {
             range: 0.0..count * step,
-            ticks: (0..=count as u32).map(|nth| f64::from(nth) * step).collect(),
+            ticks: (0..=count as u32)
+                .map(|nth| f64::from(nth) * step)
+                .collect(),
         }
     }
 
-    /// For the logarithms of times in µs; with a tick at each power of ten, and at twice and five times as much if there are few.
+    /// For the logarithms of times in µs; with a tick at each power of ten, and at twice and five
+    /// times as much if there are few.
     pub(super) fn times(least: f64, most: f64) -> Scale {
         let least = least.clamp(0.0, 20.0).floor();
         let most = most.clamp(least + 1.0, 21.0).ceil();
@@ -40,7 +46,8 @@ impl Scale {
             &[1.0]
         };
         let powers = (least as i32)..=(most as i32);
-        let ticks = powers.flat_map(|power| between.iter().map(move |by| f64::from(power) + by.log10()));
+        let ticks =
+            powers.flat_map(|power| between.iter().map(move |by| f64::from(power) + by.log10()));
         Scale {
             range: least..most,
             ticks: ticks.filter(|&tick| tick <= most).collect(),
@@ -108,7 +115,10 @@ mod tests {
     fn counts_begin_at_nothing_and_end_at_a_round_number() {
         let scale = Scale::linear(168_000.0);
         assert_eq!(scale.range, 0.0..200_000.0);
-        assert_eq!(scale.ticks, [0.0, 50_000.0, 100_000.0, 150_000.0, 200_000.0]);
+        assert_eq!(
+            scale.ticks,
+            [0.0, 50_000.0, 100_000.0, 150_000.0, 200_000.0]
+        );
         assert_eq!(Scale::linear(8.0).ticks, [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(Scale::linear(0.0).ticks, [0.0, 1.0]);
         assert_eq!(Scale::linear(f64::NAN).ticks, [0.0, 1.0]);
@@ -118,7 +128,9 @@ mod tests {
     #[test]
     fn times_have_a_tick_at_each_power_of_ten() {
         let read = |scale: Scale| scale.ticks.into_iter().map(time).collect::<Vec<_>>();
-        let few = ["100 µs", "200 µs", "500 µs", "1 ms", "2 ms", "5 ms", "10 ms"];
+        let few = [
+            "100 µs", "200 µs", "500 µs", "1 ms", "2 ms", "5 ms", "10 ms",
+        ];
         assert_eq!(read(Scale::times(2.1, 3.9)), few);
         let many = ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s", "10 s"];
         assert_eq!(read(Scale::times(1.1, 6.9)), many);

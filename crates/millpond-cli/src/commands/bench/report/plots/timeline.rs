@@ -1,5 +1,5 @@
-//! The panels over time: throughput, connections, sockets in TIME_WAIT. The modes take turns, so a mode's line is interrupted by the others'
-//! rounds.
+//! The panels over time: throughput, connections, sockets in TIME_WAIT. The modes take turns, so a
+//! mode's line is interrupted by the others' rounds.
 
 use super::{
     super::super::results::{Results, Sample},
@@ -89,13 +89,25 @@ fn is_told(results: &Results, figure: Figure) -> bool {
 
 /// Without the pauses between them.
 fn rounds(points: &[(f64, f64)]) -> Vec<&[(f64, f64)]> {
-    let mut apart: Vec<_> = points.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let mut apart: Vec<_> = points
+        .windows(2)
+        .map(|pair| pair[1].0 - pair[0].0)
+        .collect();
     apart.sort_by(f64::total_cmp);
     let pause = apart.get(apart.len() / 2).copied().unwrap_or(0.0) * PAUSE;
-    points.chunk_by(|one, next| next.0 - one.0 <= pause).collect()
+    points
+        .chunk_by(|one, next| next.0 - one.0 <= pause)
+        .collect()
 }
 
-fn draw(area: &Area<'_>, size: Size, results: &Results, title: &str, name: &str, figure: Figure) -> Drawn {
+fn draw(
+    area: &Area<'_>,
+    size: Size,
+    results: &Results,
+    title: &str,
+    name: &str,
+    figure: Figure,
+) -> Drawn {
     let told = results
         .modes
         .iter()

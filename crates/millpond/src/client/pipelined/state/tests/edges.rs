@@ -1,4 +1,5 @@
-//! What the sequences have reached: a property test that never gets somewhere proves nothing about it.
+//! What the sequences have reached: a property test that never gets somewhere proves nothing about
+//! it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! The machine against a slow, obvious model of it, over random sequences of everything that can happen.
+//! The machine against a slow, obvious model of it, over random sequences of everything that can
+//! happen.
 
 use super::*;
 

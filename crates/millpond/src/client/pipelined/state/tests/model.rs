@@ -1,7 +1,8 @@
 //! The machine once more, slow and obvious: what the fast one is compared with.
 //!
-//! Written from the rules and not from the machine. A pipeline is the stream of its bytes, each with the name of its request; there are no offsets,
-//! no counters and no queues, and every question is answered by looking at all exchanges and all bytes.
+//! Written from the rules and not from the machine. A pipeline is the stream of its bytes, each
+//! with the name of its request; there are no offsets, no counters and no queues, and every
+//! question is answered by looking at all exchanges and all bytes.
 
 use super::{Came, Limits, Progress, Recall, Refusal};
 
@@ -74,10 +75,19 @@ pub(super) struct Model {
 /// What becomes of a caller who begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    Begun { on: Serial, write: bool, wake: bool },
-    Waits { leases: usize },
+    Begun {
+        on: Serial,
+        write: bool,
+        wake: bool,
+    },
+    Waits {
+        leases: usize,
+    },
     Refused(Refusal),
-    FullOfBytes { waiting_bytes: usize, request: usize },
+    FullOfBytes {
+        waiting_bytes: usize,
+        request: usize,
+    },
 }
 
 impl Model {
@@ -94,7 +104,8 @@ impl Model {
         }
     }
 
-    // ---- questions ------------------------------------------------------------------------------------------------
+    // ---- questions
+    // ------------------------------------------------------------------------------------------------
 
     pub(super) fn pipe(&self, serial: Serial) -> &Pipe {
         let mut pipes = self.pipes.iter().flatten();
@@ -116,7 +127,10 @@ impl Model {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.exchanges.iter().filter(|one| one.at == At::Waiting).count()
+        self.exchanges
+            .iter()
+            .filter(|one| one.at == At::Waiting)
+            .count()
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
@@ -152,7 +166,8 @@ impl Model {
     fn fits(&self, serial: Serial, length: usize) -> bool {
         let in_flight = self.in_flight(serial);
         let bytes: usize = in_flight.iter().map(|one| one.length).sum();
-        in_flight.is_empty() || in_flight.len() < self.limits.depth && bytes + length <= self.limits.max_bytes
+        in_flight.is_empty()
+            || in_flight.len() < self.limits.depth && bytes + length <= self.limits.max_bytes
     }
 
     /// Where a caller goes who comes while nobody waits.
@@ -166,12 +181,17 @@ impl Model {
     }
 
     pub(super) fn may_lease(&self) -> bool {
-        let all_go = self.pipes.iter().flatten().all(|pipe| pipe.recall == Recall::Now);
+        let all_go = self
+            .pipes
+            .iter()
+            .flatten()
+            .all(|pipe| pipe.recall == Recall::Now);
         let first_try = self.leasing == 0 && all_go;
         self.live() + self.leasing < self.max_pipelines && (self.proven || first_try)
     }
 
-    // ---- events ---------------------------------------------------------------------------------------------------
+    // ---- events
+    // ---------------------------------------------------------------------------------------------------
 
     pub(super) fn begin(
         &mut self,
@@ -211,7 +231,9 @@ impl Model {
             told: false,
         });
         let Some(on) = room else {
-            return Fate::Waits { leases: self.lease() };
+            return Fate::Waits {
+                leases: self.lease(),
+            };
         };
         self.append(on, caller);
         let pipe = self.pipe_mut(on);
@@ -219,7 +241,11 @@ impl Model {
         pipe.hurried |= hurries;
         let writes = pipe.writer == Writer::Nobody;
         if writes {
-            pipe.writer = if alone { Writer::Caller } else { Writer::Driver };
+            pipe.writer = if alone {
+                Writer::Caller
+            } else {
+                Writer::Driver
+            };
         }
         Fate::Begun {
             on,
@@ -233,7 +259,8 @@ impl Model {
         exchange.at = At::On(serial);
         let length = exchange.length;
         let pipe = self.pipe_mut(serial);
-        pipe.stream.extend(std::iter::repeat_n(Some(caller), length));
+        pipe.stream
+            .extend(std::iter::repeat_n(Some(caller), length));
         pipe.used = true;
     }
 
@@ -297,7 +324,11 @@ impl Model {
                 late.push(caller);
                 continue;
             }
-            let before: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
+            let before: Vec<Caller> = self
+                .in_flight(serial)
+                .iter()
+                .map(|one| one.caller)
+                .collect();
             let tried = self.proven || was_empty && before.len() < 2;
             if !tried || !self.fits(serial, length) || self.pipe(serial).recall == Recall::Now {
                 break;
@@ -319,7 +350,12 @@ impl Model {
     }
 
     /// What the reply was, and who is told what.
-    pub(super) fn came(&mut self, serial: Serial, body: u32, unwritten: usize) -> (Came, Vec<(Caller, u32)>) {
+    pub(super) fn came(
+        &mut self,
+        serial: Serial,
+        body: u32,
+        unwritten: usize,
+    ) -> (Came, Vec<(Caller, u32)>) {
         let next = self
             .in_flight(serial)
             .first()
@@ -365,14 +401,20 @@ impl Model {
         pipe.hurried = false;
         pipe.looks_at = None;
         let held_until = pipe.held.and(pipe.held_until);
-        let callers: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
+        let callers: Vec<Caller> = self
+            .in_flight(serial)
+            .iter()
+            .map(|one| one.caller)
+            .collect();
         if let Some(first) = callers.first() {
             self.exchange(*first).deadline.get_or_insert(grace);
         }
-        let is_up = |model: &mut Self, caller| model.exchange(caller).deadline.is_some_and(|at| at <= now);
+        let is_up =
+            |model: &mut Self, caller| model.exchange(caller).deadline.is_some_and(|at| at <= now);
         let mut up = callers.clone();
         up.retain(|&caller| is_up(self, caller));
-        let head = held_until.is_some_and(|at| at <= now) || up.first().is_some_and(|one| *one == callers[0]);
+        let head = held_until.is_some_and(|at| at <= now)
+            || up.first().is_some_and(|one| *one == callers[0]);
         if held_until.is_some() {
             // The other of a trial: both are told the same, at the end.
             up.retain(|caller| *caller != callers[0]);
@@ -412,7 +454,8 @@ impl Model {
         }
     }
 
-    /// While the peer isn't known to read frames, who has waited for a tick has another connection tried.
+    /// While the peer isn't known to read frames, who has waited for a tick has another connection
+    /// tried.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
         let waits_for_another = !self.proven && self.live() > 0 && self.waiting() > 0;
         if waits_for_another && self.leasing == 0 && self.live() < self.max_pipelines {
@@ -422,7 +465,8 @@ impl Model {
         self.lease()
     }
 
-    /// Who is told, and how far each had come; how many of a trial were answered; how many are leased.
+    /// Who is told, and how far each had come; how many of a trial were answered; how many are
+    /// leased.
     pub(super) fn end(
         &mut self,
         serial: Serial,
@@ -430,7 +474,11 @@ impl Model {
         partial: bool,
     ) -> (Vec<(Caller, Progress)>, Option<usize>, usize) {
         let mut told = Vec::new();
-        let callers: Vec<Caller> = self.in_flight(serial).iter().map(|one| one.caller).collect();
+        let callers: Vec<Caller> = self
+            .in_flight(serial)
+            .iter()
+            .map(|one| one.caller)
+            .collect();
         let pipe = self.pipe(serial);
         // Only two that were both written, if only in part.
         let tried = pipe

@@ -1,7 +1,9 @@
-//! Plays one sequence of random steps with a machine and its model, and holds them against each other after each.
+//! Plays one sequence of random steps with a machine and its model, and holds them against each
+//! other after each.
 //!
-//! The play is everybody: the callers, those who lease, the drivers with their sockets, the clock and the pool. It keeps what the machine has
-//! handed out, so that a reply that is lost or comes twice is found.
+//! The play is everybody: the callers, those who lease, the drivers with their sockets, the clock
+//! and the pool. It keeps what the machine has handed out, so that a reply that is lost or comes
+//! twice is found.
 
 use std::{
     sync::Arc,
@@ -13,7 +15,8 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Came, Due, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, Slot, State, Unanswered,
+    Came, Due, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, Slot, State,
+    Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
 };
@@ -159,7 +162,9 @@ impl<'t> Play<'t> {
 
     fn driver(&mut self, serial: Serial) -> &mut Driver {
         let mut drivers = self.drivers.iter_mut();
-        drivers.find(|driver| driver.serial == serial).expect("it lives")
+        drivers
+            .find(|driver| driver.serial == serial)
+            .expect("it lives")
     }
 
     /// Which one it is.
@@ -171,7 +176,8 @@ impl<'t> Play<'t> {
         driver.serial
     }
 
-    // ---- callers --------------------------------------------------------------------------------------------------
+    // ---- callers
+    // --------------------------------------------------------------------------------------------------
 
     fn begin(&mut self) {
         let caller = self.next_caller;
@@ -186,9 +192,13 @@ impl<'t> Play<'t> {
         let fate = self.model.begin(caller, length, level, deadline, alone);
         let priority = Priority::new(level).expect("a level");
         let frame = vec![caller as u8; length];
-        let entry = self
-            .state
-            .begin(&frame, Due::At(self.at(deadline)), priority, alone, Reply(caller));
+        let entry = self.state.begin(
+            &frame,
+            Due::At(self.at(deadline)),
+            priority,
+            alone,
+            Reply(caller),
+        );
         match (entry, fate) {
             (
                 Entry::Begun { write, wake },
@@ -204,7 +214,8 @@ impl<'t> Play<'t> {
                     assert_eq!(wire, on);
                     self.writers.push((id, wire));
                 }
-                let hurries = wakes && (writes || self.model.pipe(on).writer != Writer::Driver || !alone);
+                let hurries =
+                    wakes && (writes || self.model.pipe(on).writer != Writer::Driver || !alone);
                 self.tally
                     .count_if(hurries && self.model.pipe(on).hurried, Edge::Hurried);
                 if let Some(waker) = wake {
@@ -261,7 +272,8 @@ impl<'t> Play<'t> {
             let bytes: usize = in_flight.iter().map(|one| one.length).sum();
             let full = in_flight.len() == self.model.limits.depth;
             self.tally.count_if(full, Edge::FullOfExchanges);
-            let too_long = !full && bytes + length > self.model.limits.max_bytes && !in_flight.is_empty();
+            let too_long =
+                !full && bytes + length > self.model.limits.max_bytes && !in_flight.is_empty();
             self.tally
                 .count_if(too_long && self.model.proven, Edge::FullOfBytes);
         }
@@ -275,8 +287,11 @@ impl<'t> Play<'t> {
         let waits = self.model.exchange(caller).at == At::Waiting;
         let request = self.state.give_up(rank).map(|given_up| given_up.request);
         assert_eq!(request.is_some(), waits);
-        self.tally
-            .count(if waits { Edge::GaveUp } else { Edge::GaveUpTooLate });
+        self.tally.count(if waits {
+            Edge::GaveUp
+        } else {
+            Edge::GaveUpTooLate
+        });
         if let Some(request) = request {
             assert_eq!(request.reply, Reply(caller));
             self.leaves(&request.reply);
@@ -288,7 +303,9 @@ impl<'t> Play<'t> {
         if self.writers.is_empty() {
             return;
         }
-        let (id, serial) = self.writers.swap_remove(self.rng.usize(..self.writers.len()));
+        let (id, serial) = self
+            .writers
+            .swap_remove(self.rng.usize(..self.writers.len()));
         let Some(driver) = self.drivers.iter().find(|driver| driver.serial == serial) else {
             assert!(self.state.leave_to_driver(id).is_none(), "it has ended");
             return;
@@ -303,7 +320,8 @@ impl<'t> Play<'t> {
         let left = self.rng.usize(..=taken).saturating_sub(taken / 2);
         self.driver(serial).unwritten = left;
         self.tally.count_if(taken == 0, Edge::NothingLeftForCaller);
-        self.tally.count_if(taken > 0 && left == 0, Edge::WrittenByCaller);
+        self.tally
+            .count_if(taken > 0 && left == 0, Edge::WrittenByCaller);
         if left > 0 {
             self.tally.count(Edge::ShortByCaller);
             self.leave_to_driver(id, serial);
@@ -313,7 +331,9 @@ impl<'t> Play<'t> {
     /// The driver takes what a caller was about to.
     fn caller_comes_after_the_driver(&mut self) {
         let writer = self.writers.last().copied();
-        let Some((id, serial)) = writer.filter(|(id, _)| self.drivers.iter().any(|one| one.id == *id)) else {
+        let Some((id, serial)) =
+            writer.filter(|(id, _)| self.drivers.iter().any(|one| one.id == *id))
+        else {
             return;
         };
         if self.driver(serial).unwritten == 0 {
@@ -346,7 +366,8 @@ impl<'t> Play<'t> {
         rest.len()
     }
 
-    // ---- after each step ------------------------------------------------------------------------------------------
+    // ---- after each step
+    // ------------------------------------------------------------------------------------------
 
     fn compare(&mut self) {
         self.tally.transitions += 1;
@@ -354,14 +375,25 @@ impl<'t> Play<'t> {
         assert_eq!(self.state.waiting(), self.model.waiting(), "waiting");
         assert_eq!(self.state.waiting_bytes(), self.model.waiting_bytes());
         let loads = self.state.loads().into_iter();
-        let loads: Vec<_> = loads.map(|load| (load.slot.number, load.in_flight)).collect();
+        let loads: Vec<_> = loads
+            .map(|load| (load.slot.number, load.in_flight))
+            .collect();
         let pipes = self.model.pipes.iter().flatten();
         let expected: Vec<_> = pipes
-            .map(|pipe| (u64::from(pipe.serial), self.model.in_flight(pipe.serial).len()))
+            .map(|pipe| {
+                (
+                    u64::from(pipe.serial),
+                    self.model.in_flight(pipe.serial).len(),
+                )
+            })
             .collect();
         assert_eq!(loads, expected, "in flight");
         let held = self.state.held();
-        assert_eq!(held, self.drivers.len() + self.model.leasing, "live, and to come");
+        assert_eq!(
+            held,
+            self.drivers.len() + self.model.leasing,
+            "live, and to come"
+        );
         assert!(
             held <= self.model.max_pipelines || held <= self.held,
             "{held} connections of {}",

@@ -1,15 +1,20 @@
 //! The machine does what its model does, over random sequences of everything that can happen.
 //!
-//! `MILLPOND_SEQUENCES` sets how many sequences are tried and `MILLPOND_SEED` which is the first: each has a seed of its own, which a failure
-//! names, so that it can be run again alone.
+//! `MILLPOND_SEQUENCES` sets how many sequences are tried and `MILLPOND_SEED` which is the first:
+//! each has a seed of its own, which a failure names, so that it can be run again alone.
 
 use super::{
     edges::{Edge, Tally},
     play::Play,
 };
 
-/// How many sequences an ordinary run tries. Unoptimised code takes ten times as long for each: `.ci/loom` has the larger number.
-const SEQUENCES: u64 = if cfg!(debug_assertions) { 9_000 } else { 36_000 };
+/// How many sequences an ordinary run tries. Unoptimised code takes ten times as long for each:
+/// `.ci/loom` has the larger number.
+const SEQUENCES: u64 = if cfg!(debug_assertions) {
+    9_000
+} else {
+    36_000
+};
 
 /// How often such a run reaches each edge, at least.
 const LEAST: u64 = SEQUENCES / 36;

@@ -45,7 +45,10 @@ fn proven(state: &mut State<Plain>, now: Instant) -> Id {
     for _ in 0..2 {
         assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
     }
-    assert_eq!(told.iter().map(|told| told.reply).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        told.iter().map(|told| told.reply).collect::<Vec<_>>(),
+        [1, 2]
+    );
     id
 }
 
@@ -74,7 +77,10 @@ fn any_depth_will_do() {
     let later = now + Duration::from_secs(9);
     for name in [3, 4, 5] {
         let entry = state.begin(&long, Due::At(later), Priority::NORMAL, false, name);
-        assert!(!matches!(entry, Entry::Refused(_)), "a second lease may come");
+        assert!(
+            !matches!(entry, Entry::Refused(_)),
+            "a second lease may come"
+        );
     }
     assert_eq!(state.end(id, 0, false).unanswered.len(), 1);
 }
@@ -89,9 +95,13 @@ fn without_a_queue_a_peer_is_tried_all_the_same() {
         Entry::Waits { leases: 1, .. }
     ));
     let id = starts(&mut state, now);
-    // Nothing may follow the first, and once its reply is there the two others are written together.
+    // Nothing may follow the first, and once its reply is there the two others are written
+    // together.
     for name in [2, 3] {
-        assert!(matches!(comes(&mut state, name, later), Entry::Waits { .. }));
+        assert!(matches!(
+            comes(&mut state, name, later),
+            Entry::Waits { .. }
+        ));
     }
     let mut told = Vec::new();
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);

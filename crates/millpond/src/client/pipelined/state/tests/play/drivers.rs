@@ -17,7 +17,9 @@ impl Play<'_> {
             at: serial,
             number: u64::from(serial),
         };
-        let id = self.state.started(slot, serial, waker.clone(), self.at(self.now));
+        let id = self
+            .state
+            .started(slot, serial, waker.clone(), self.at(self.now));
         self.model.started(serial, self.now);
         self.drivers.push(Driver {
             id,
@@ -37,13 +39,18 @@ impl Play<'_> {
         let expected = self.model.lease_failed();
         let told = self.state.lease_failed();
         self.tally.count(Edge::LeaseFailed);
-        self.tally.count_if(!told.is_empty(), Edge::LeaseFailedForAll);
+        self.tally
+            .count_if(!told.is_empty(), Edge::LeaseFailedForAll);
         self.leave(told, &expected);
     }
 
     /// Who waits is served; afterwards nobody waits who could be.
     pub(super) fn serve(&mut self, serial: Serial) {
-        let arrivals = self.model.exchanges.iter().filter(|one| one.at == At::Waiting);
+        let arrivals = self
+            .model
+            .exchanges
+            .iter()
+            .filter(|one| one.at == At::Waiting);
         let line: Vec<_> = arrivals.map(|one| one.caller).collect();
         let before = self.model.in_flight(serial).len();
         let expected = self.model.serve(serial, self.now);
@@ -55,7 +62,10 @@ impl Play<'_> {
         for _ in &late {
             self.tally.count(Edge::LeftOutLate);
         }
-        self.leave(late.into_iter().map(|request| request.reply).collect(), &expected);
+        self.leave(
+            late.into_iter().map(|request| request.reply).collect(),
+            &expected,
+        );
         let mut served = line
             .iter()
             .map(|&caller| self.model.exchange(caller).at == At::On(serial))
@@ -63,7 +73,8 @@ impl Play<'_> {
         let overtook = served.any(|served| served);
         drop(served);
         let more = self.model.in_flight(serial).len() - before;
-        self.tally.count_if(overtook, Edge::ServedBeforeAnEarlierOne);
+        self.tally
+            .count_if(overtook, Edge::ServedBeforeAnEarlierOne);
         self.tally.count_if(more > 0, Edge::Served);
         let together = more > 0 && self.model.pipe(serial).trial.is_some();
         self.tally.count_if(together, Edge::ServedTogether);
@@ -144,7 +155,8 @@ impl Play<'_> {
         self.tally.count(edge);
         let held = self.model.pipe(serial).held.is_some();
         self.tally.count_if(held, Edge::Held);
-        self.tally.count_if(!proven && self.model.proven, Edge::Proven);
+        self.tally
+            .count_if(!proven && self.model.proven, Edge::Proven);
         let nobody = came == Came::Expected && !held && told.is_empty();
         self.tally.count_if(nobody, Edge::RepliesToNobody);
         came
@@ -204,8 +216,11 @@ impl Play<'_> {
         self.driver(serial).awake = true;
         let sends = self.state.beat(id, &HEARTBEAT);
         assert_eq!(sends, self.model.beat(serial, HEARTBEAT.len()));
-        self.tally
-            .count(if sends { Edge::Beat } else { Edge::BeatWasNotNeeded });
+        self.tally.count(if sends {
+            Edge::Beat
+        } else {
+            Edge::BeatWasNotNeeded
+        });
     }
 
     pub(super) fn look(&mut self) {
@@ -278,7 +293,10 @@ impl Play<'_> {
     }
 
     fn forget(&mut self, serial: Serial) {
-        let at = self.drivers.iter().position(|driver| driver.serial == serial);
+        let at = self
+            .drivers
+            .iter()
+            .position(|driver| driver.serial == serial);
         let driver = self.drivers.swap_remove(at.expect("it lived"));
         self.gone.push(driver.id);
     }
@@ -296,7 +314,10 @@ impl Play<'_> {
         let (told, trial, leases) = self.model.end(serial, unwritten, partial);
         let ended = self.state.end(id, unwritten, partial);
         self.forget(serial);
-        for Unanswered { reply, progress, .. } in &ended.unanswered {
+        for Unanswered {
+            reply, progress, ..
+        } in &ended.unanswered
+        {
             self.leaves(reply);
             let edge = match progress {
                 Progress::Unsent => Edge::EndedUnsent,
@@ -311,7 +332,8 @@ impl Play<'_> {
         assert_eq!(ended.trial, trial);
         assert_eq!(ended.leases, leases);
         self.tally.count_if(trial == Some(0), Edge::EndedInTrial);
-        self.tally.count_if(trial == Some(1), Edge::EndedInTrialAfterOne);
+        self.tally
+            .count_if(trial == Some(1), Edge::EndedInTrialAfterOne);
         self.tally.count_if(leases > 0, Edge::EndedAndLeased);
     }
 
@@ -344,7 +366,11 @@ impl Play<'_> {
         self.tally.count_if(!woken.is_empty(), Edge::Recalled);
         self.tally.count_if(leases > 0, Edge::ReconsideredAndLeased);
         self.leave(reconsidered.refused, &refused);
-        let wakes: Vec<_> = reconsidered.wakes.iter().map(|waker| self.wake(waker)).collect();
+        let wakes: Vec<_> = reconsidered
+            .wakes
+            .iter()
+            .map(|waker| self.wake(waker))
+            .collect();
         assert_eq!(wakes, woken);
         assert_eq!(reconsidered.leases, leases);
     }
@@ -380,7 +406,13 @@ impl Play<'_> {
         self.state.serve(id, now, &mut late);
         assert!(late.is_empty());
         assert_eq!(self.state.came(id, 0, 0, &mut told), Came::Unasked);
-        assert!(self.state.overdue(id, now, now, |_| false).expired.is_empty() && told.is_empty());
+        assert!(
+            self.state
+                .overdue(id, now, now, |_| false)
+                .expired
+                .is_empty()
+                && told.is_empty()
+        );
         self.state.will_look(id, now);
         assert!(self.state.retire(id).is_none() && !self.state.is_retired(id));
         assert!(!self.state.end_if_quiet(id) && !self.state.beat(id, &HEARTBEAT));

@@ -1,4 +1,5 @@
-//! How a sequence ends: everybody does what is left to do, and then nobody waits and nobody is forgotten.
+//! How a sequence ends: everybody does what is left to do, and then nobody waits and nobody is
+//! forgotten.
 
 use super::{Play, Recall};
 
