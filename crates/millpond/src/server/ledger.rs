@@ -21,7 +21,7 @@ use super::{
     limits::origin,
     memory::Memory,
     settings::Settings,
-    snapshot::{Closed, Counters, Snapshot, Status, count},
+    snapshot::{Closed, Counters, ServerSnapshot, ServerStatus, count},
     storms::{Event, Storms},
 };
 use crate::net::Endpoint;
@@ -54,7 +54,7 @@ pub(super) struct Ledger {
     pub(super) drain_begun: Notify,
     /// When the connections that are left are closed by force. It is only ever brought forward.
     force_at: Mutex<Option<Instant>>,
-    /// [`Status`] as a number, because every connection reads it at every turn.
+    /// [`ServerStatus`] as a number, because every connection reads it at every turn.
     status: AtomicUsize,
 }
 
@@ -162,14 +162,14 @@ impl Ledger {
         self.status.store(ENDED, Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            version: Snapshot::VERSION,
+    pub(super) fn snapshot(&self) -> ServerSnapshot {
+        ServerSnapshot {
+            version: ServerSnapshot::VERSION,
             endpoint: self.endpoint.to_string(),
             status: match self.status.load(Relaxed) {
-                OPEN => Status::Open,
-                DRAINING => Status::Draining,
-                _ => Status::Ended,
+                OPEN => ServerStatus::Open,
+                DRAINING => ServerStatus::Draining,
+                _ => ServerStatus::Ended,
             },
             up: self.since.elapsed(),
             max_connections: self.settings.max_connections,

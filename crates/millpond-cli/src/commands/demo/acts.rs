@@ -8,7 +8,7 @@ use millpond::{
     client::{Client, HeartbeatTotals, Pipelining, RetryTotals},
     framing::LengthJson,
     pool::Snapshot,
-    server::{Builder, Handler, Server},
+    server::{Handler, Server, ServerBuilder},
 };
 use tokio::{join, select, time::sleep};
 
@@ -180,7 +180,7 @@ fn client(server: SocketAddr, load: Load, name: &'static str) -> Result<Client, 
 
 /// The server's limits are for strangers: here all connections come from one address, and short
 /// ones overlap with those that are closing.
-fn limits<H: Handler>(builder: Builder<H>, load: Load) -> Builder<H> {
+fn limits<H: Handler>(builder: ServerBuilder<H>, load: Load) -> ServerBuilder<H> {
     let most = load.connections.max(load.plan.callers) as usize;
     builder
         .heartbeat_interval(HEARTBEATS)
