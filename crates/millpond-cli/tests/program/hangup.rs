@@ -1,18 +1,17 @@
 //! SIGHUP: a server's certificates are read again, and nothing that is open ends.
 
-mod common;
-
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdout, Stdio},
 };
 
-use common::{Authority, Folder, Served, millpond, run};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use crate::common::{self, Authority, Folder, Served, millpond, run};
 
 /// A TLS server whose clients need certificates; what it was given was issued by an authority of
 /// its own, and so are its clients'.

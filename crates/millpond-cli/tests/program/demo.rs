@@ -1,7 +1,5 @@
 //! `millpond demo` as its users run it: the program, its output, its exit code.
 
-mod common;
-
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Output, Stdio},
@@ -9,6 +7,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+use crate::common;
 
 fn demo(arguments: &[&str]) -> Output {
     common::millpond(&["demo"])

@@ -1,9 +1,8 @@
 //! `millpond call` with one request: replies, errors, and the exit code of each.
 
-mod common;
-
-use common::{Folder, Served, Then, peer, run};
 use serde_json::Value;
+
+use crate::common::{Folder, Served, Then, peer, run};
 
 #[test]
 fn a_reply_is_printed_as_it_came_and_its_phases_on_stderr() {

@@ -1,10 +1,8 @@
 //! What each command's help looks like, at four widths.
 
-mod common;
-
 use std::fmt::Write;
 
-use common::millpond;
+use crate::common::millpond;
 
 const WIDTHS: [usize; 4] = [60, 80, 100, 120];
 

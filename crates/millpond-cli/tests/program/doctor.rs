@@ -1,10 +1,9 @@
 //! `millpond doctor` as a whole: what it prints, as text and as JSON, and how it ends. What each
 //! check finds is tested beside it.
 
-mod common;
-
-use common::{Finished, at_terminal, millpond, run};
 use serde_json::Value;
+
+use crate::common::{Finished, at_terminal, millpond, run};
 
 /// Its JSON, which must agree with how it ended.
 fn document(finished: &Finished) -> Value {
@@ -127,7 +126,7 @@ fn a_soft_limit_of_few_files_is_told() {
 fn in_a_network_of_few_ports_the_rate_that_they_last_for_is_told() {
     use millpond_rig::{Scene, Side};
 
-    Scene::of_test("in_a_network_of_few_ports_the_rate_that_they_last_for_is_told").check(|_| {
+    Scene::of_test("doctor::in_a_network_of_few_ports_the_rate_that_they_last_for_is_told").check(|_| {
         Side::Client.sysctl("net.ipv4.ip_local_port_range", "40000 40199")?;
         Side::Client.sysctl("net.ipv4.tcp_tw_reuse", "0")?;
         let finished = run(&["doctor", "--json", "ephemeral-ports", "time-wait-reuse"], "");

@@ -2,66 +2,20 @@
 //! (`--idle-test`), a process (`--pid`). What each check judges is tested beside it; here is what
 //! comes out of the program.
 
-mod common;
+use std::{net::TcpListener, process, thread, time::Duration};
 
-use std::{
-    io::Read,
-    net::{TcpListener, TcpStream},
-    process, thread,
-    time::Duration,
-};
-
-use common::{Authority, Finished, Folder, Served, millpond, run};
 use serde_json::Value;
 
-/// What it found, by its JSON, in order. How it ended must agree with it, and all of it must be
-/// sentences.
-fn findings(finished: &Finished) -> Vec<Value> {
-    assert_eq!(finished.err, "", "{finished:?}");
-    let document: Value = serde_json::from_str(&finished.out).expect("JSON");
-    let is_bad = document["verdict"] == "bad";
-    assert_eq!(finished.code, Some(i32::from(is_bad)), "{finished:?}");
-    let findings = document["findings"].as_array().expect("findings").clone();
-    for finding in &findings {
-        for said in ["found", "why", "advice"] {
-            let Some(text) = finding[said].as_str() else {
-                assert!(said == "advice" && finding[said].is_null(), "{finding}");
-                continue;
-            };
-            let begins_small = text.starts_with(|first: char| first.is_ascii_lowercase());
-            assert!(
-                text.ends_with(['.', '?']) && !begins_small,
-                "{said}: {finding}"
-            );
-        }
-    }
-    findings
-}
+use crate::common::{
+    Authority, Finished, Folder, Served,
+    findings::{findings, marked, names, says},
+    millpond, run,
+};
 
 /// What it found of a destination.
 fn towards(endpoint: &str, arguments: &[&str]) -> Vec<Value> {
     let line = [&["doctor", "--json", "--to", endpoint], arguments].concat();
     findings(&run(&line, ""))
-}
-
-fn names(findings: &[Value]) -> Vec<&str> {
-    findings
-        .iter()
-        .map(|finding| finding["check"].as_str().expect("a name"))
-        .collect()
-}
-
-/// One of them, which must be marked like this.
-fn marked<'f>(findings: &'f [Value], check: &str, mark: &str) -> &'f Value {
-    let found = findings.iter().find(|finding| finding["check"] == check);
-    let finding = found.unwrap_or_else(|| panic!("no {check} in {findings:?}"));
-    assert_eq!(finding["mark"], mark, "{finding}");
-    finding
-}
-
-fn says(finding: &Value, part: &str, words: &str) {
-    let text = finding[part].as_str().unwrap_or_default();
-    assert!(text.contains(words), "{words}: {finding}");
 }
 
 /// A port that nobody listens on.
@@ -237,40 +191,6 @@ fn the_idle_test_ends_with_its_time_where_the_peer_stays() {
         marked(&found, "idle", "good"),
         "found",
         "Still open after 200 ms",
-    );
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_process_that_leaves_close_wait_and_listens_is_found_out() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let leaked = TcpStream::connect(address).expect("connects");
-    drop(listener.accept().expect("accepts"));
-    // Its end is here, and read, and it isn't closed.
-    assert_eq!((&leaked).read(&mut [0; 1]).expect("an end"), 0);
-    let pid = process::id().to_string();
-    let found = findings(&run(&["doctor", "--json", "--pid", &pid, "keepalive"], ""));
-    assert_eq!(names(&found)[..2], ["keepalive", "process-descriptors"]);
-    let close_wait = marked(&found, "process-close-wait", "warning");
-    says(close_wait, "found", &format!("to {address}"));
-    says(
-        marked(&found, "process-listeners", "good"),
-        "found",
-        &address.to_string(),
-    );
-    drop(leaked);
-    let found = findings(&run(
-        &["doctor", "--json", "--pid", &pid, "process-close-wait"],
-        "",
-    ));
-    assert_eq!(names(&found), ["process-close-wait"]);
-    assert!(
-        !found[0]["found"]
-            .as_str()
-            .expect("text")
-            .contains(&address.to_string()),
-        "{found:?}"
     );
 }
 

@@ -1,14 +1,13 @@
 //! The names in the program's JSON: they are a promise, and docs/program.md tells them.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Served, run};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../../../docs/program.md");
+use crate::common::{Served, run};
+
+const PAGE: &str = include_str!("../../../../docs/program.md");
 
 /// The document on stdout, which has nothing else.
 fn document(arguments: &[&str]) -> Value {

@@ -1,10 +1,8 @@
 //! The program as a newcomer meets it: help, completions, the manual.
 
-mod common;
-
 use std::{fs, path::Path};
 
-use common::{millpond, run};
+use crate::common::{millpond, run};
 
 #[test]
 fn every_command_explains_itself_with_two_examples() {
@@ -126,7 +124,7 @@ fn every_time_and_every_number_of_bytes_is_read_alike() {
 
 #[test]
 fn the_page_about_the_program_tells_the_limits_of_serve_as_its_help_does() {
-    let page = include_str!("../../../docs/program.md");
+    let page = include_str!("../../../../docs/program.md");
     let help = run(&["serve", "--help"], "").out;
     let plain = |text: &str| text.replace([' ', ',', '\n'], "");
     let rows: Vec<Vec<&str>> = page

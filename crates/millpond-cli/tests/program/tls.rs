@@ -1,9 +1,8 @@
 //! TLS that doesn't come about: what people are told of it, and what to do.
 
-mod common;
-
-use common::{Authority, Folder, Served, run};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+use crate::common::{Authority, Folder, Served, run};
 
 /// As `openssl req -x509 -nodes` makes it: a CA, of itself.
 fn self_made(folder: &Folder) -> (String, String) {

@@ -1,10 +1,6 @@
 //! `millpond serve`: what clients that send and never read can make it hold, and that it gives that
 //! back to the system.
 
-#![cfg(target_os = "linux")]
-
-mod common;
-
 use std::{
     fs,
     io::{ErrorKind, Write},
@@ -13,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Served, until};
+use crate::common::{Served, until};
 
 const CLIENTS: usize = 60;
 const MIB: usize = 1 << 20;

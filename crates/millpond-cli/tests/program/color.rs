@@ -1,8 +1,6 @@
 //! When there is colour: what the command line says, else the environment, else the terminal.
 
-mod common;
-
-use common::{Served, at_terminal, millpond, run};
+use crate::common::{Served, at_terminal, millpond, run};
 
 /// What is told in colour: an error of ours, one of the command line, and help.
 const TOLD: [&[&str]; 3] = [

@@ -1,7 +1,5 @@
 //! `--log`: nothing on a normal run, what was asked for on stderr, and never a payload.
 
-mod common;
-
 use std::{
     io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write, pipe},
     net::TcpStream,
@@ -11,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use common::{Folder, Served, ended, millpond, run, signal, until};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::Signal,
 };
+
+use crate::common::{self, Folder, Served, ended, millpond, run, signal, until};
 
 /// A pipe that takes no byte more.
 fn full_pipe() -> (PipeReader, PipeWriter) {

@@ -1,12 +1,11 @@
 //! Programs as handlers: what becomes a reply, what an error reply, and that none is left behind.
 
-mod common;
-
 use std::{fs, process::Command, thread};
 
-use common::{Folder, Served, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+
+use crate::common::{self, Folder, Served, until};
 
 fn exec(command: &str, flags: &[&str]) -> Served {
     let handler = format!("exec:{command}");

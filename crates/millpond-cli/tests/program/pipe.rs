@@ -1,16 +1,15 @@
 //! `millpond call -`: a request per line, in parallel, the replies in order.
 
-mod common;
-
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     process::Stdio,
 };
 
-use common::{Folder, Served, ended, millpond, run, signal, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+
+use crate::common::{self, Folder, Served, ended, millpond, run, signal, until};
 
 /// What is printed in place of a reply that hadn't come when it was stopped.
 const STOPPED: &str = r#"{"error":{"code":-32000,"message":"stopped before the reply came; it may have been executed"}}"#;

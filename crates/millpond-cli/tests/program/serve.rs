@@ -1,7 +1,5 @@
 //! `millpond serve`: where it may listen, and how it ends.
 
-mod common;
-
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -11,12 +9,13 @@ use std::{
     thread,
 };
 
-use common::{Authority, Folder, Served, run, until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::{Value, json};
+
+use crate::common::{self, Authority, Folder, Served, run, until};
 
 #[test]
 fn a_line_says_where_it_listens_and_how_to_try_it() {

@@ -1,7 +1,5 @@
 //! `millpond bench` as a program: what it measures and says, what it refuses, how it ends.
 
-mod common;
-
 use std::{
     io::{self, Read, Write},
     net::TcpListener,
@@ -14,12 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Authority, Finished, Folder, Served, Then, millpond, peer, run, until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
+
+use crate::common::{Authority, Finished, Folder, Served, Then, millpond, peer, run, until};
 
 /// What a server speaks that answers `?` with `!`.
 const RAW: [&str; 6] = ["--framing", "raw", "--body", "?", "--expect", "!"];
