@@ -195,7 +195,8 @@ fn live_connections_to_a_listener_are_counted() {
 
 #[test]
 fn ports_are_counted_for_each_local_address_and_for_mapped_destinations() {
-    let listener = listen("127.0.0.1:0").expect("loopback");
+    // At an address of its own: no port that another test has just used towards 127.0.0.1 counts.
+    let listener = listen("127.0.0.9:0").expect("loopback");
     let destination = listener.local_addr().expect("an address");
     let dial_from = |source: [u8; 4]| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
@@ -237,7 +238,9 @@ fn ports_are_counted_for_each_local_address_and_for_mapped_destinations() {
     );
 
     let mapped = SocketAddr::new(
-        std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+        std::net::Ipv4Addr::new(127, 0, 0, 9)
+            .to_ipv6_mapped()
+            .into(),
         destination.port(),
     );
     let through_v6 = TcpStream::connect(mapped);

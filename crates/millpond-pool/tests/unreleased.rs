@@ -39,7 +39,7 @@ async fn who_merely_drops_connections_after_use_is_told_once() {
             "{nth} dropped"
         );
     }
-    let line = line!() - 5;
+    let line = line!() - 9;
     let heard = warnings.heard();
     let place = format!("acquired_at=crates/millpond-pool/tests/unreleased.rs:{line}:");
     assert!(heard[0].contains(&place), "{heard:?}");

@@ -9,10 +9,14 @@ use std::{error::Error, fmt, io};
 /// said already is left out, and an error of the system is told in its words, without its number.
 ///
 /// ```
-/// # use std::{io, sync::Arc};
+/// # use std::io;
 /// use millpond_words::Chain;
 ///
-/// let error = DialError::Failed(Arc::new(io::Error::other("the disk is full")));
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the dial failed")]
+/// struct DialFailed(#[source] io::Error);
+///
+/// let error = DialFailed(io::Error::other("the disk is full"));
 /// assert_eq!(error.to_string(), "the dial failed");
 /// assert_eq!(Chain(&error).to_string(), "the dial failed: the disk is full");
 /// ```
