@@ -1,5 +1,5 @@
-//! What is asked and answered, and whether an answer is that of its question. Pure: a reply of
-//! another request must not pass, whatever brought it here.
+//! Requests that carry a token, and the check that a reply is the reply to its own request: a reply
+//! to another request must not pass, whatever brought it here. Pure.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ const REPETITIONS: usize = 3;
 
 /// One request's body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Question<'t> {
+pub(super) struct TokenRequest<'t> {
     /// No other request of this run has it.
     token: u64,
     #[serde(borrow)]
@@ -28,9 +28,9 @@ pub(super) struct Question<'t> {
 
 /// One reply's body.
 #[derive(Debug, Serialize, Deserialize)]
-struct Answer<'t> {
+struct TokenReply<'t> {
     token: u64,
-    /// Of the payload, as the server has received it.
+    /// Of the payload that the server has received.
     hash: u64,
     #[serde(borrow)]
     payload: Cow<'t, str>,
@@ -43,19 +43,19 @@ pub(super) enum Verdict {
     Wrong,
 }
 
-impl Question<'_> {
+impl TokenRequest<'_> {
     pub(super) fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and texts are JSON")
     }
 
-    /// Judges what came back: the token, the hash of the payload and the payload itself must be its
-    /// own.
+    /// Judges a reply: the token, the hash of the payload and the payload itself must be those of
+    /// this request.
     pub(super) fn check(&self, reply: &[u8]) -> Verdict {
-        match serde_json::from_slice::<Answer<'_>>(reply) {
-            Ok(answer)
-                if answer.token == self.token
-                    && answer.hash == hash(&self.payload)
-                    && answer.payload == self.payload =>
+        match serde_json::from_slice::<TokenReply<'_>>(reply) {
+            Ok(reply)
+                if reply.token == self.token
+                    && reply.hash == hash(&self.payload)
+                    && reply.payload == self.payload =>
             {
                 Verdict::Right
             }
@@ -64,13 +64,13 @@ impl Question<'_> {
     }
 }
 
-/// The server's side: the answer to a body, or what is wrong with it.
-pub(super) fn answer(body: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-    let question: Question<'_> = serde_json::from_slice(body)?;
-    serde_json::to_vec(&Answer {
-        token: question.token,
-        hash: hash(&question.payload),
-        payload: question.payload,
+/// The server's side: the reply to a request's body.
+pub(super) fn reply_to(body: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let request: TokenRequest<'_> = serde_json::from_slice(body)?;
+    serde_json::to_vec(&TokenReply {
+        token: request.token,
+        hash: hash(&request.payload),
+        payload: request.payload,
     })
 }
 
@@ -80,28 +80,28 @@ fn hash(payload: &str) -> u64 {
     hasher.finish()
 }
 
-/// One caller's questions.
-pub(super) struct Questions {
+/// The requests of one caller.
+pub(super) struct TokenRequests {
     text: String,
     next_token: u64,
 }
 
-impl Questions {
-    /// Those of this caller: its number is the upper half of each token.
+impl TokenRequests {
+    /// Those of this caller, whose number is the upper half of each token.
     pub(super) fn of(caller: u32) -> Self {
-        Questions {
+        TokenRequests {
             text: TEXT.repeat(REPETITIONS),
             next_token: u64::from(caller) << 32,
         }
     }
 
     /// The next, with a payload of any length between nothing and some hundreds of bytes.
-    pub(super) fn ask(&mut self, rng: &mut fastrand::Rng) -> Question<'_> {
+    pub(super) fn next(&mut self, rng: &mut fastrand::Rng) -> TokenRequest<'_> {
         let token = self.next_token;
         self.next_token += 1;
         let begin = boundary(&self.text, rng.usize(..=self.text.len()));
         let end = boundary(&self.text, rng.usize(begin..=self.text.len()));
-        Question {
+        TokenRequest {
             token,
             payload: Cow::Borrowed(&self.text[begin..end]),
         }
@@ -120,42 +120,42 @@ fn boundary(text: &str, mut at: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn two_questions() -> (Questions, Questions, fastrand::Rng) {
+    fn two_callers() -> (TokenRequests, TokenRequests, fastrand::Rng) {
         (
-            Questions::of(1),
-            Questions::of(2),
+            TokenRequests::of(1),
+            TokenRequests::of(2),
             fastrand::Rng::with_seed(1),
         )
     }
 
     #[test]
     fn the_answer_to_a_question_is_right() {
-        let (mut questions, _, mut rng) = two_questions();
+        let (mut requests, _, mut rng) = two_callers();
         for _ in 0..100 {
-            let question = questions.ask(&mut rng);
-            let reply = answer(&question.body()).expect("a question");
-            assert_eq!(question.check(&reply), Verdict::Right);
+            let request = requests.next(&mut rng);
+            let reply = reply_to(&request.body()).expect("a request");
+            assert_eq!(request.check(&reply), Verdict::Right);
         }
     }
 
     #[test]
     fn the_answer_to_another_question_is_wrong_and_so_is_what_is_none() {
-        let (mut ours, mut theirs, mut rng) = two_questions();
-        let theirs = answer(&theirs.ask(&mut rng).body()).expect("a question");
-        let question = ours.ask(&mut rng);
-        assert_eq!(question.check(&theirs), Verdict::Wrong);
+        let (mut ours, mut theirs, mut rng) = two_callers();
+        let theirs = reply_to(&theirs.next(&mut rng).body()).expect("a request");
+        let request = ours.next(&mut rng);
+        assert_eq!(request.check(&theirs), Verdict::Wrong);
         for reply in [&b""[..], b"null", b"{\"token\":4294967296}"] {
-            assert_eq!(question.check(reply), Verdict::Wrong);
+            assert_eq!(request.check(reply), Verdict::Wrong);
         }
     }
 
     #[test]
     fn a_payload_that_was_changed_is_wrong_even_with_the_right_token() {
-        let asked = |payload: &'static str| Question {
+        let asked = |payload: &'static str| TokenRequest {
             token: 7,
             payload: Cow::Borrowed(payload),
         };
-        let reply = answer(&asked("water").body()).expect("a question");
+        let reply = reply_to(&asked("water").body()).expect("a request");
         assert_eq!(asked("water").check(&reply), Verdict::Right);
         assert_eq!(asked("wader").check(&reply), Verdict::Wrong);
     }

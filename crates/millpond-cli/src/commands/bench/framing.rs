@@ -1,5 +1,5 @@
-//! What is spoken to the server: the `length:` protocol, or raw bytes, of which the command line
-//! says where a reply ends.
+//! The framing that was chosen on the command line: the `length:` protocol, or raw bytes, with a
+//! rule for where a reply ends.
 
 use memchr::memmem::Finder;
 use millpond::framing::{
@@ -10,9 +10,9 @@ use millpond::framing::{
 /// may be.
 const MAX_REPLY: usize = 1 << 20;
 
-/// A framing that is chosen at run time.
+/// See the module.
 #[derive(Clone, Debug)]
-pub(super) enum Wire {
+pub(super) enum ChosenFraming {
     LengthJson(LengthJson),
     Raw(Ending),
 }
@@ -101,7 +101,7 @@ fn unnamed(error: FrameError) -> FrameError {
     }
 }
 
-impl Framing for Wire {
+impl Framing for ChosenFraming {
     fn next(
         &self,
         direction: Direction,
@@ -109,10 +109,12 @@ impl Framing for Wire {
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
         match self {
-            Wire::LengthJson(framing) => framing.next(direction, bytes, scan).map_err(unnamed),
+            ChosenFraming::LengthJson(framing) => {
+                framing.next(direction, bytes, scan).map_err(unnamed)
+            }
             // A boundary with nothing behind it.
-            Wire::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
-            Wire::Raw(ending) => ending.reply(bytes, scan),
+            ChosenFraming::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
+            ChosenFraming::Raw(ending) => ending.reply(bytes, scan),
         }
     }
 
@@ -123,8 +125,8 @@ impl Framing for Wire {
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
         match self {
-            Wire::LengthJson(framing) => framing.encode(direction, body, out),
-            Wire::Raw(_) => {
+            ChosenFraming::LengthJson(framing) => framing.encode(direction, body, out),
+            ChosenFraming::Raw(_) => {
                 out.extend_from_slice(body);
                 Ok(())
             }
@@ -133,63 +135,31 @@ impl Framing for Wire {
 
     fn heartbeat(&self) -> Option<&'static [u8]> {
         match self {
-            Wire::LengthJson(framing) => framing.heartbeat(),
-            Wire::Raw(_) => None,
+            ChosenFraming::LengthJson(framing) => framing.heartbeat(),
+            ChosenFraming::Raw(_) => None,
         }
     }
 
     fn name(&self) -> &'static str {
         match self {
-            Wire::LengthJson(framing) => framing.name(),
-            Wire::Raw(_) => "raw bytes",
+            ChosenFraming::LengthJson(framing) => framing.name(),
+            ChosenFraming::Raw(_) => "raw bytes",
         }
     }
 
     fn failure_needs_request(&self) -> bool {
         match self {
-            Wire::LengthJson(framing) => framing.failure_needs_request(),
-            Wire::Raw(_) => false,
+            ChosenFraming::LengthJson(framing) => framing.failure_needs_request(),
+            ChosenFraming::Raw(_) => false,
         }
     }
 
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         match self {
-            Wire::LengthJson(framing) => framing.encode_failure(request, failure, out),
-            Wire::Raw(_) => Told::ByClosing,
+            ChosenFraming::LengthJson(framing) => framing.encode_failure(request, failure, out),
+            ChosenFraming::Raw(_) => Told::ByClosing,
         }
     }
-}
-
-/// Reads bytes as people write them: text, with `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN`.
-pub(super) fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        let escape = &rest[at + 1..];
-        let (byte, length) = match escape.as_bytes() {
-            [b'r', ..] => (b'\r', 1),
-            [b'n', ..] => (b'\n', 1),
-            [b't', ..] => (b'\t', 1),
-            [b'0', ..] => (0, 1),
-            [b'\\', ..] => (b'\\', 1),
-            [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let byte =
-                    u8::from_str_radix(&escape[1..3], 16).map_err(|error| error.to_string())?;
-                (byte, 3)
-            }
-            _ => {
-                let shown: String = rest[at..].chars().take(4).collect();
-                return Err(format!(
-                    "{shown} is no escape: write \\r, \\n, \\t, \\0, \\xNN, or \\\\ for a backslash"
-                ));
-            }
-        };
-        bytes.push(byte);
-        rest = &escape[length..];
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -199,12 +169,12 @@ mod tests {
     /// What is said of one byte more each time, with what was kept from the last time; the same is
     /// said without.
     fn steps(ending: &Ending, reply: &[u8]) -> Vec<String> {
-        let wire = Wire::Raw(ending.clone());
+        let framing = ChosenFraming::Raw(ending.clone());
         let mut scan = Scan::default();
         (0..=reply.len())
             .map(|length| {
-                let step = wire.next(Direction::Reply, &reply[..length], &mut scan);
-                let afresh = wire.next(Direction::Reply, &reply[..length], &mut Scan::default());
+                let step = framing.next(Direction::Reply, &reply[..length], &mut scan);
+                let afresh = framing.next(Direction::Reply, &reply[..length], &mut Scan::default());
                 assert_eq!(step, afresh);
                 if matches!(step, Ok(Step::Frame(_))) {
                     scan.reset();
@@ -278,21 +248,5 @@ mod tests {
             steps(&Ending::After(2), b"abc"),
             ["1", "1", "whole 2", "whole 2"]
         );
-    }
-
-    #[test]
-    fn bytes_are_read_with_their_escapes() {
-        assert_eq!(parse_bytes(r"PING\r\n"), Ok(b"PING\r\n".to_vec()));
-        assert_eq!(
-            parse_bytes(r"\x00\xff\0\t\\n"),
-            Ok(b"\x00\xff\0\t\\n".to_vec())
-        );
-        assert_eq!(parse_bytes("ä"), Ok("ä".into()));
-        for bad in [r"\", r"a\q", r"\x1", r"\xg1", r"\xä1"] {
-            assert!(
-                parse_bytes(bad).is_err_and(|error| error.contains("no escape")),
-                "{bad}"
-            );
-        }
     }
 }

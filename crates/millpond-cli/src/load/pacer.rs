@@ -1,9 +1,9 @@
-//! Sends requests off at a constant rate, whatever becomes of them: an open loop. Each has a moment
-//! at which it is meant to be sent, and its latency counts from there, so that what a stalled
-//! server holds up counts in full ("coordinated omission", as Gil Tene calls its absence).
+//! Keeps the time of an open loop: requests become due at a constant rate, whatever becomes of
+//! those before them. Latency counts from when a request was due, so a server that stalls is
+//! charged for every request that it held up (without that, Gil Tene's "coordinated omission").
 //!
-//! A thread of its own keeps the time: the runtime's timer knows milliseconds only, and waits for
-//! tasks that are busy.
+//! A thread of its own keeps the time: the runtime's timer is exact to milliseconds only, and it
+//! waits for tasks that are busy.
 
 use std::{
     sync::{
@@ -16,47 +16,28 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-/// It wakes up no more often than this: what is due in between is sent off together, and counts
-/// from when each was due.
+use super::schedule::Schedule;
+
+/// The thread wakes up no more often than this. Requests that become due in between are released
+/// together; each still counts from when it was due.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
 
-/// And no less often, so that it ends soon when it is told to.
+/// And no less often than this, so that it ends soon when it is told to.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
-/// Requests to be sent, one after the other, at a constant rate.
+/// Releases requests, one after the other, at a constant rate.
 #[derive(Debug)]
 pub(super) struct Pacer {
     schedule: Schedule,
+    /// A permit for each request that is due and not taken.
     due: Arc<Semaphore>,
-    /// The next one that nobody has taken.
+    /// The number of the next request to be taken.
     next: AtomicU64,
     given_up: Arc<AtomicBool>,
 }
 
-/// When each is meant to be sent.
-#[derive(Clone, Copy, Debug)]
-struct Schedule {
-    began: Instant,
-    per_second: f64,
-    requests: u64,
-}
-
-impl Schedule {
-    fn intended(&self, number: u64) -> Instant {
-        self.began + Duration::from_secs_f64(number as f64 / self.per_second)
-    }
-
-    /// How many are due.
-    fn due(&self, now: Instant) -> u64 {
-        let passed = now.saturating_duration_since(self.began).as_secs_f64();
-        // The first is due at once.
-        let due = (passed * self.per_second) as u64 + 1;
-        due.min(self.requests)
-    }
-}
-
 impl Pacer {
-    /// Begins at once. `callers` will ask for requests.
+    /// Begins at once, for so many callers.
     pub(super) fn start(per_second: f64, requests: u64, callers: u32) -> Pacer {
         let schedule = Schedule {
             began: Instant::now(),
@@ -80,7 +61,7 @@ impl Pacer {
         }
     }
 
-    /// When the next request is due: when it was meant to be sent, once that time has come. `None`:
+    /// Waits until the next request is due, and returns when it was meant to be sent. `None` once
     /// there are no more.
     pub(super) async fn next(&self) -> Option<Instant> {
         self.due.acquire().await.ok()?.forget();
@@ -88,14 +69,14 @@ impl Pacer {
         (number < self.schedule.requests).then(|| self.schedule.intended(number))
     }
 
-    /// No more requests for anybody; how many nobody had taken.
+    /// Ends it, and returns how many requests had not been taken.
     pub(super) fn abandon(&self) -> u64 {
         let taken = self.next.swap(self.schedule.requests, Ordering::Relaxed);
         self.give_up();
         self.schedule.requests.saturating_sub(taken)
     }
 
-    /// No more requests for anybody.
+    /// Ends it: nobody gets a request any more.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
         self.due.close();
@@ -108,7 +89,7 @@ impl Drop for Pacer {
     }
 }
 
-/// The thread's part.
+/// What the thread needs.
 struct Pacing {
     schedule: Schedule,
     due: Arc<Semaphore>,
@@ -125,7 +106,7 @@ impl Pacing {
             self.due.add_permits((due - sent) as usize);
             sent = due;
             if sent == self.schedule.requests {
-                // One for each caller, which tells it that there are no more.
+                // One more for each caller, which learns from it that there are no more.
                 self.due.add_permits(self.callers as usize);
                 return;
             }
@@ -138,10 +119,10 @@ impl Pacing {
     }
 }
 
-/// The kernel adds up to 50 µs to each sleep of a thread that doesn't ask it not to.
+/// Asks the kernel for exact sleeps: by default it adds up to 50 µs to each.
 #[cfg(target_os = "linux")]
 fn exact_sleep() {
-    // Refused, it sleeps a little longer, which the latency shows.
+    // If that is refused, sleeps are a little longer, and so are the latencies.
     let _ = nix::sys::prctl::set_timerslack(1);
 }
 
@@ -151,23 +132,6 @@ fn exact_sleep() {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_are_due_at_equal_intervals_from_the_beginning_on() {
-        let began = Instant::now();
-        let schedule = Schedule {
-            began,
-            per_second: 1_000.0,
-            requests: 10,
-        };
-        let after = |us| schedule.due(began + Duration::from_micros(us));
-        assert_eq!(
-            [0, 999, 1_001, 8_999, 9_001, 60_000_000].map(after),
-            [1, 1, 2, 9, 10, 10]
-        );
-        assert_eq!(schedule.intended(9), began + Duration::from_millis(9));
-        assert_eq!(schedule.due(began - Duration::from_secs(1)), 1);
-    }
 
     #[tokio::test]
     async fn each_request_is_given_once_and_never_too_early_and_every_caller_is_told_of_the_end() {
