@@ -67,7 +67,7 @@ impl Running {
     ///    [`max_in_flight`](super::ServerBuilder::max_in_flight) requests of a connection.
     /// 2. Requests beyond those are refused, in their order among the replies, with an error that
     ///    says that they were not executed: -32003,
-    ///    [`FailureKind::Draining`](crate::framing::FailureKind::Draining). After 4,096 refusals on
+    ///    [`FailureKind::NotTaken`](crate::framing::FailureKind::NotTaken). After 4,096 refusals on
     ///    one connection no more is read.
     /// 3. When nothing is owed and nothing more has arrived, the connection's sending side is
     ///    closed. A request whose bytes have begun to arrive is waited for as long as more of them

@@ -115,6 +115,8 @@ pub struct Failures {
     pub timed_out: u64,
     /// The server was draining and didn't take the request, or the handler said so.
     pub draining: u64,
+    /// The handler said so by a code of its own.
+    pub application: u64,
 }
 
 /// Why a connection has ended.
@@ -234,6 +236,7 @@ pub(super) struct Counters {
     overloaded: AtomicU64,
     timed_out: AtomicU64,
     draining: AtomicU64,
+    application: AtomicU64,
     closed: [AtomicU64; Closed::ALL.len()],
 }
 
@@ -251,7 +254,8 @@ impl Counters {
             FailureKind::Unavailable => &self.unavailable,
             FailureKind::Overloaded => &self.overloaded,
             FailureKind::TimedOut => &self.timed_out,
-            FailureKind::Draining => &self.draining,
+            FailureKind::NotTaken => &self.draining,
+            FailureKind::Application(_) => &self.application,
         });
     }
 
@@ -285,6 +289,7 @@ impl Counters {
                 overloaded: of(&self.overloaded),
                 timed_out: of(&self.timed_out),
                 draining: of(&self.draining),
+                application: of(&self.application),
             },
             heartbeats_received: of(&self.heartbeats_received),
             heartbeats_sent: of(&self.heartbeats_sent),
