@@ -27,7 +27,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `serde` | snapshots and settings serialize: versioned JSON |
+//! | `serde` | snapshots serialize, as versioned JSON; settings of servers serialize and deserialize |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
 //! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
 //!

@@ -50,6 +50,8 @@ mod ledger;
 mod limits;
 mod memory;
 mod running;
+#[cfg(feature = "serde")]
+mod seconds;
 mod settings;
 mod snapshot;
 mod storms;
@@ -59,7 +61,7 @@ pub use self::{
     handler::{Bodies, Handler, Json, Raw, Request, json, raw},
     limits::HeartbeatLimit,
     running::{Ended, Running},
-    settings::{InvalidSetting, ServeError},
+    settings::{InvalidSetting, ServeError, ServerSettings},
     snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},
 };
 

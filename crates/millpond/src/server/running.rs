@@ -6,6 +6,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     ledger::Ledger,
+    settings::ServerSettings,
     snapshot::{ServerSnapshot, ServerStatus},
 };
 use crate::net::Endpoint;
@@ -50,6 +51,11 @@ impl Running {
     /// Where it listens: with the port that the system chose, where 0 was asked for.
     pub fn endpoint(&self) -> &Endpoint {
         &self.ledger.endpoint
+    }
+
+    /// The settings that it was built with.
+    pub fn settings(&self) -> &ServerSettings {
+        &self.ledger.settings
     }
 
     /// How it is, and what has happened.

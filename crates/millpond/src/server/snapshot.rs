@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "serde")]
+use super::seconds;
 use crate::framing::FailureKind;
 
 /// A server at one instant.
@@ -27,7 +29,7 @@ pub struct ServerSnapshot {
     /// Time since it began to serve.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "up_seconds", serialize_with = "seconds")
+        serde(rename = "up_seconds", serialize_with = "seconds::serialize")
     )]
     pub up: Duration,
     /// The setting.
@@ -210,11 +212,6 @@ impl fmt::Display for Closed {
             Closed::Forced => "by force",
         })
     }
-}
-
-#[cfg(feature = "serde")]
-fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(span.as_secs_f64())
 }
 
 /// What is counted as it happens.

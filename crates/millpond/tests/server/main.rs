@@ -15,5 +15,6 @@ mod drain_clients;
 mod exchanges;
 mod framings;
 mod limits;
+mod settings;
 #[cfg(feature = "tls")]
 mod tls;
