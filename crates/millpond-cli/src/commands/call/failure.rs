@@ -1,9 +1,8 @@
 //! Why there is no reply, as people, scripts and the readers of JSON lines are told.
 
-use bytes::Bytes;
 use millpond::{
     Chain,
-    client::{ErrorReplies, Loss, RequestError},
+    client::{Loss, RequestError},
     framing::{
         FailureKind,
         json::{self, ErrorObject},
@@ -12,7 +11,6 @@ use millpond::{
     pool::AcquireError,
 };
 
-use super::{Bodies, Plan};
 use crate::{commands::in_flags, exit::Exit};
 
 /// A request that has failed.
@@ -95,27 +93,4 @@ impl From<RequestError> for Failure {
             _ => Failure::ours(Exit::Failure, FailureKind::Unavailable, message),
         }
     }
-}
-
-/// What a reply is: one that was hoped for, an error reply, or none at all.
-pub(super) fn judge(plan: &Plan, reply: Bytes) -> Result<Bytes, Failure> {
-    if plan.error_replies == ErrorReplies::AreErrors
-        && let Some(error) = json::as_error_reply(&reply)
-    {
-        return Err(RequestError::Refused(error).into());
-    }
-    if plan.bodies == Bodies::Json
-        && let Err(error) = json::check(&reply)
-    {
-        let message = format!(
-            "the reply isn't JSON: {}; --raw prints it as it is",
-            Chain(&error)
-        );
-        return Err(Failure::ours(
-            Exit::Protocol,
-            FailureKind::Unavailable,
-            message,
-        ));
-    }
-    Ok(reply)
 }

@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use super::{
-    Bodies, Plan,
-    failure::{self, Failure},
+    failure::Failure,
+    plan::{Bodies, Plan},
 };
 use crate::{
     complaint::{Complaint, say},
@@ -189,7 +189,7 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Fai
         return Err(Failure::ours(Exit::Usage, FailureKind::Malformed, message));
     }
     let reply = plan.exchange(client, &line.bytes).await?;
-    failure::judge(plan, reply)
+    plan.judge(reply)
 }
 
 /// Prints the replies as they come, in the order of their requests. When it is stopped it ends the

@@ -15,8 +15,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
-    Plan,
-    failure::{self, Failure, Origin},
+    failure::{Failure, Origin},
+    plan::Plan,
 };
 use crate::{
     complaint::{Complaint, say, say_error},
@@ -81,7 +81,7 @@ pub(super) async fn run(plan: &Plan, form: Form, body: &[u8]) -> Result<Exit, Co
     let total = began.elapsed();
     let dialled = client.pool().connector().streams().last_timings();
     let answer = Answer {
-        reply: reply.and_then(|reply| failure::judge(plan, reply)),
+        reply: reply.and_then(|reply| plan.judge(reply)),
         timings: Took::new(dialled.map(|timings| timings.dial), total),
     };
     show(&answer, form)

@@ -2,6 +2,7 @@
 //! handshake, the ports that are left towards it. The facts are gathered by `facts` and
 //! `handshake`, and judged by `judge` and `certificate`.
 
+mod dialling;
 mod facts;
 mod handshake;
 mod judge;
@@ -10,8 +11,7 @@ mod tests;
 
 use std::time::Duration;
 
-use millpond::net::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
-
+pub(super) use self::dialling::Destination;
 use self::facts::Facts;
 use super::{
     asked::{self, Asked, Group},
@@ -21,13 +21,6 @@ use crate::{
     commands::{endpoint, tls::TlsFlags},
     complaint::Complaint,
     text::parse_span_above_zero,
-};
-
-/// Longer than a dial usually gets, so that a lost SYN or two are told from a host that is down.
-const LIMITS: PhaseLimits = PhaseLimits {
-    resolve: Duration::from_secs(5),
-    connect: Duration::from_secs(4),
-    tls: Duration::from_secs(5),
 };
 
 /// What to look at.
@@ -57,15 +50,6 @@ pub(super) struct DestinationFlags {
     tls: TlsFlags,
 }
 
-/// A destination as the flags have named it, and what is to be done with it.
-#[derive(Debug)]
-pub(super) struct Destination {
-    pub(super) endpoint: Endpoint,
-    tls: Option<ClientTls>,
-    /// How long to wait for the end of an idle connection.
-    pub(super) idle_test: Option<Duration>,
-}
-
 impl DestinationFlags {
     /// What they ask for; `None` if nothing.
     ///
@@ -87,17 +71,6 @@ impl DestinationFlags {
             endpoint,
             idle_test: self.idle_test,
         }))
-    }
-}
-
-impl Destination {
-    /// Dials this endpoint as the destination is dialled.
-    pub(super) fn dialer(&self, endpoint: Endpoint) -> Dialer {
-        let dialer = Dialer::new(endpoint).limits(LIMITS);
-        match &self.tls {
-            Some(tls) => dialer.tls(tls.clone()),
-            None => dialer,
-        }
     }
 }
 

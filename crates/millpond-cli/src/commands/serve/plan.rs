@@ -18,11 +18,11 @@ use millpond::{
 };
 
 use super::{
-    Arguments,
     answering::Answering,
-    events::Form,
+    arguments::Arguments,
+    certificates::{Certificates, Files},
     exec::Exec,
-    hangup::{Certificates, Files},
+    form::Form,
 };
 use crate::{
     commands::TlsFiles,

@@ -1,6 +1,6 @@
 //! The limits of the control groups above this process: a container's, a systemd unit's.
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         cgroups::GroupLimit,

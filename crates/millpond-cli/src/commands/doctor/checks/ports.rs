@@ -1,7 +1,7 @@
 //! The local ports that the kernel gives to outgoing connections, and how many new connections to
 //! one destination they last for.
 
-use super::{Check, Systems};
+use super::check::{Check, Systems};
 use crate::{
     commands::doctor::{
         facts::Facts,

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, fmt, net::SocketAddr};
 
 use serde_json::json;
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         facts::Facts,

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Destination, LIMITS,
+    dialling::{Destination, LIMITS},
     handshake::{self, Broken, Shaken},
 };
 use crate::{commands::doctor::towards::Towards, text::span};

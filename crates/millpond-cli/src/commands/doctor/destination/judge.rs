@@ -6,7 +6,7 @@ use millpond::net::Endpoint;
 use rustls::pki_types::UnixTime;
 
 use super::{
-    Destination,
+    dialling::Destination,
     facts::{Attempt, Came, Facts, Lookup, Path},
     handshake::{Broken, Cure, Shaken},
 };

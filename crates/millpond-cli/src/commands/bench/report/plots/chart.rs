@@ -14,8 +14,8 @@ use plotters::{
 };
 
 use super::{
-    Area, Drawn, LINE, Size,
     palette::{self, FAINT, GRID, INK, Mark, PAPER},
+    panel::{Area, Drawn, LINE, Size},
     scale::Scale,
 };
 use crate::commands::bench::results::Mode;

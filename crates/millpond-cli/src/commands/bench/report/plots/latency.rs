@@ -3,8 +3,8 @@
 
 use super::{
     super::super::results::{Latency, ModeResults, Results},
-    Area, Drawn, Panel, Size,
     chart::{Axis, Chart, Filling, Frame},
+    panel::{Area, Drawn, Panel, Size},
     scale::{self, MOST_NINES, Scale, nines},
 };
 

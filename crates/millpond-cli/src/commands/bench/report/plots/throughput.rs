@@ -2,8 +2,8 @@
 
 use super::{
     super::super::results::{ModeResults, Results},
-    Area, Drawn, Panel, Size,
     chart::{Axis, Chart, Frame},
+    panel::{Area, Drawn, Panel, Size},
     scale::{Scale, count},
 };
 

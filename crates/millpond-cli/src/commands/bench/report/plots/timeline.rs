@@ -3,8 +3,8 @@
 
 use super::{
     super::super::results::{Results, Sample},
-    Area, Drawn, Panel, Size,
     chart::{Axis, Chart, Filling, Frame},
+    panel::{Area, Drawn, Panel, Size},
     scale::{Scale, count},
 };
 
