@@ -13,7 +13,7 @@ use millpond::{
     framing::LengthJson,
     net::Dialer,
     pool::Snapshot,
-    server::{Builder, Handler, Server},
+    server::{Handler, Server, ServerBuilder},
 };
 use tokio::{join, select, time::sleep};
 
@@ -220,7 +220,7 @@ fn client(server: SocketAddr, setup: Setup) -> Result<Client, DemoError> {
 
 /// The server's limits are for strangers: here all connections come from one address, and short
 /// ones overlap with those that are closing.
-fn limits<H: Handler>(builder: Builder<H>, setup: Setup) -> Builder<H> {
+fn limits<H: Handler>(builder: ServerBuilder<H>, setup: Setup) -> ServerBuilder<H> {
     let most = setup.connections.max(setup.callers) as usize;
     builder
         .heartbeat_interval(HEARTBEATS)

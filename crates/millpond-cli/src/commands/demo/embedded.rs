@@ -12,7 +12,7 @@ use std::{
 use millpond::{
     framing::Framing,
     net::{Endpoint, ListenError, ListenOptions, Listener},
-    server::{Builder, Handler, Running, ServeError},
+    server::{Handler, Running, ServeError, ServerBuilder},
 };
 use tokio::{
     runtime,
@@ -57,7 +57,7 @@ impl Embedded {
     /// Serves at a port of 127.0.0.1 that the system chooses, by what `build` makes: once now, and
     /// once after a restart.
     pub(super) async fn start<H, F>(
-        build: impl Fn() -> Builder<H, F> + Send + 'static,
+        build: impl Fn() -> ServerBuilder<H, F> + Send + 'static,
     ) -> Result<Embedded, ServerError>
     where
         H: Handler,
@@ -106,7 +106,7 @@ impl Drop for Embedded {
 }
 
 async fn serve<H: Handler, F: Framing>(
-    build: impl Fn() -> Builder<H, F>,
+    build: impl Fn() -> ServerBuilder<H, F>,
     tell: Told<SocketAddr>,
     mut asked: mpsc::Receiver<Told<()>>,
 ) {
@@ -143,7 +143,7 @@ async fn serve<H: Handler, F: Framing>(
 }
 
 async fn begin<H: Handler, F: Framing>(
-    build: &impl Fn() -> Builder<H, F>,
+    build: &impl Fn() -> ServerBuilder<H, F>,
     address: SocketAddr,
 ) -> Result<(SocketAddr, Running), ServerError> {
     let listener = Listener::bind(&Endpoint::from(address), ListenOptions::default()).await?;
