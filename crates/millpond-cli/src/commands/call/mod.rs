@@ -2,7 +2,7 @@
 
 mod arguments;
 mod check;
-mod failure;
+mod error;
 mod pipe;
 mod plan;
 mod report;

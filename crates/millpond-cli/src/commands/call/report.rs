@@ -13,7 +13,7 @@ use millpond::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::failure::{Failure, Origin};
+use super::error::{CallError, Origin};
 use crate::{
     complaint::{Complaint, say, say_error},
     exit::Exit,
@@ -33,7 +33,7 @@ pub(super) struct Form {
 
 /// What came of a request.
 pub(super) struct Called {
-    pub(super) reply: Result<Bytes, Failure>,
+    pub(super) reply: Result<Bytes, CallError>,
     pub(super) phases: Phases,
 }
 
@@ -107,7 +107,7 @@ pub(super) fn show(called: &Called, form: Form) -> Result<Exit, Complaint> {
                 Origin::Server => "the server answered with an error: ",
                 Origin::Client => "",
             };
-            say_error(&format!("{from}{}", escaped(&told(failure))));
+            say_error(&format!("{from}{}", escaped(&text(failure))));
             let document = match form.json {
                 true => document(None, Some(&failure.error), &called.phases)?,
                 false => Vec::new(),
@@ -122,7 +122,7 @@ pub(super) fn show(called: &Called, form: Form) -> Result<Exit, Complaint> {
 }
 
 /// The server's code says something; ours repeats the message.
-fn told(failure: &Failure) -> String {
+fn text(failure: &CallError) -> String {
     match failure.origin {
         Origin::Server => failure.error.to_string(),
         Origin::Client => failure.error.message.clone(),
@@ -159,7 +159,7 @@ fn document(
         .map(|reply| serde_json::from_slice::<&RawValue>(reply))
         .transpose();
     let reply = reply.map_err(|error| {
-        let failure = Failure::ours(
+        let failure = CallError::ours(
             Exit::Protocol,
             FailureKind::Unavailable,
             format!("the reply isn't JSON, and can't be shown in a document: {error}"),
