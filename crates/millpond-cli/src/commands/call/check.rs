@@ -29,16 +29,16 @@ pub(super) fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(),
     }
     json::check(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
-        let (place, hint) = (place(&text, &error), hint(&text));
+        let (fault, hint) = (fault(&text, &error), hint(&text));
         Complaint::usage(format!(
-            "the request isn't JSON: {}{place}{hint}",
+            "the request isn't JSON: {}{fault}{hint}",
             Chain(&error)
         ))
     })
 }
 
 /// The text with a caret below the fault, if that fits on a line.
-fn place(text: &str, error: &JsonError) -> String {
+fn fault(text: &str, error: &JsonError) -> String {
     let JsonError::Invalid(error) = error else {
         return String::new();
     };

@@ -2,9 +2,10 @@
 
 mod arguments;
 mod check;
-mod failure;
+mod error;
 mod pipe;
 mod plan;
+mod report;
 mod single;
 
 use std::{os::unix::ffi::OsStrExt, sync::Arc};
@@ -16,12 +17,13 @@ pub(crate) use self::arguments::Arguments;
 use self::{
     check::check,
     plan::{Bodies, Plan},
+    report::Form,
 };
 use crate::{complaint::Complaint, exit::Exit};
 
 /// What is sent.
 enum Input {
-    One(single::Form, Vec<u8>),
+    One(Form, Vec<u8>),
     Lines(pipe::Settings),
 }
 
@@ -75,7 +77,7 @@ fn input(arguments: &Arguments, plan: &Plan) -> Result<Input, Complaint> {
         }),
         body => {
             check(body, plan.bodies, plan.max_frame)?;
-            let form = single::Form {
+            let form = Form {
                 json: arguments.json,
                 verbose: arguments.verbose,
             };

@@ -15,7 +15,7 @@ use millpond::{
 };
 use tokio::sync::OnceCell;
 
-use super::failure::Failure;
+use super::error::CallError;
 use crate::{commands::tls, complaint::Complaint, exit::Exit};
 
 /// Where requests go, and what they and their replies must be.
@@ -68,7 +68,7 @@ impl Plan {
     }
 
     /// One exchange.
-    pub(super) async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, Failure> {
+    pub(super) async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, CallError> {
         let requests: Requests<'_> = client.within(self.deadline);
         let replied = match self.idempotent {
             true => requests.idempotent().exchange(body).await,
@@ -80,13 +80,13 @@ impl Plan {
         })) = &replied
             && let Some(refusal) = self.refusal().await
         {
-            return Err(Failure::refused(refusal));
+            return Err(CallError::refused(refusal));
         }
-        replied.map_err(Failure::from)
+        replied.map_err(CallError::from)
     }
 
     /// Whether a reply is one that was hoped for, an error reply, or none at all.
-    pub(super) fn judge(&self, reply: Bytes) -> Result<Bytes, Failure> {
+    pub(super) fn judge(&self, reply: Bytes) -> Result<Bytes, CallError> {
         if self.error_replies == ErrorReplies::AreErrors
             && let Some(error) = json::as_error_reply(&reply)
         {
@@ -99,7 +99,7 @@ impl Plan {
                 "the reply isn't JSON: {}; --raw prints it as it is",
                 Chain(&error)
             );
-            return Err(Failure::ours(
+            return Err(CallError::ours(
                 Exit::Protocol,
                 FailureKind::Unavailable,
                 message,

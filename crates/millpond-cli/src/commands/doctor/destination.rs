@@ -14,8 +14,8 @@ use std::time::Duration;
 pub(super) use self::dialling::Destination;
 use self::facts::Facts;
 use super::{
-    asked::{self, Asked, Group},
     finding::{Finding, Mark},
+    selection::{self, Selection, Subject},
 };
 use crate::{
     commands::{endpoint, tls::TlsFlags},
@@ -76,11 +76,11 @@ impl DestinationFlags {
 
 /// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it
 /// answers otherwise. A check that was asked for by its name and can't be made here says so.
-pub(super) async fn check(destination: &Destination, asked: Asked<'_>) -> Vec<Finding> {
+pub(super) async fn check(destination: &Destination, selection: Selection<'_>) -> Vec<Finding> {
     let mut findings = judge::all(&Facts::gather(destination).await);
-    for check in asked
-        .of(Group::Destination)
-        .filter(|check| *check != asked::IDLE)
+    for check in selection
+        .of(Subject::Destination)
+        .filter(|check| *check != selection::IDLE)
     {
         if findings.iter().all(|finding| finding.check != check) {
             findings.push(judge::absent(check, destination));
@@ -97,7 +97,7 @@ pub(super) fn is_unreached(finding: &Finding) -> bool {
 
 /// Whoever leaves the time out may name a check behind the flag, which then isn't one.
 fn parse_idle_time(text: &str) -> Result<Duration, String> {
-    match asked::listed().any(|check| check.name == text) {
+    match selection::listed().any(|check| check.name == text) {
         true => Err(String::from(
             "this is a check: name it before --idle-test, or give a time such as 2m",
         )),

@@ -314,7 +314,7 @@ impl fmt::Display for Drained {
             long_span(self.server.up),
             counted(totals.requests, "request", "requests"),
             counted(totals.replies, "reply", "replies"),
-            counted(told(&totals.failures), "failure", "failures"),
+            counted(failures_told(&totals.failures), "failure", "failures"),
         )?;
         if (self.forced, self.unanswered) == (0, 0) {
             return f.write_str("; all was finished");
@@ -331,7 +331,7 @@ impl fmt::Display for Drained {
     }
 }
 
-fn told(failures: &Failures) -> u64 {
+fn failures_told(failures: &Failures) -> u64 {
     let Failures {
         malformed,
         refused,

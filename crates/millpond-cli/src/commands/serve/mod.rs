@@ -1,12 +1,12 @@
 //! `millpond serve`: a server of the `length:` protocol, from the start to the end of its drain.
 
-mod answering;
 mod arguments;
 mod certificates;
 mod events;
 mod exec;
 mod fitness;
 mod form;
+mod handlers;
 mod hangup;
 mod plan;
 
@@ -84,8 +84,8 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let early_end = loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::End => break None,
-                Asked::Reload => hangup::reload(certificates.as_ref(), events).await,
+                Signalled::End => break None,
+                Signalled::Reload => hangup::reload(certificates.as_ref(), events).await,
             },
             ended = server.ended() => break Some(ended),
         }
@@ -160,7 +160,7 @@ fn check_exposure(endpoint: &Endpoint, plan: &Plan) -> Result<(), Complaint> {
 }
 
 /// What somebody wants of the program.
-enum Asked {
+enum Signalled {
     End,
     Reload,
 }
@@ -184,12 +184,12 @@ impl Signals {
     }
 
     /// Cancel safe.
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> Signalled {
         tokio::select! {
-            () = end(&mut self.terminate, &mut self.interrupt) => Asked::End,
+            () = end(&mut self.terminate, &mut self.interrupt) => Signalled::End,
             _ = self.hangup.recv() => match self.terminal.has_gone() {
-                true => Asked::End,
-                false => Asked::Reload,
+                true => Signalled::End,
+                false => Signalled::Reload,
             },
         }
     }

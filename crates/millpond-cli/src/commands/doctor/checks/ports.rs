@@ -57,7 +57,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     };
     let mut found = format!(
         "{} for each destination. In the long run they last for {} new connections a second to another machine, {} over loopback.",
-        ports::told(range, reserved),
+        ports::described(range, reserved),
         ports::rate(limit),
         ports::rate(loopback_limit),
     );

@@ -23,7 +23,7 @@ use plotters::{
 
 pub(super) use self::panel::Size;
 use self::{
-    chart::Type,
+    chart::Lettering,
     palette::PAPER,
     panel::{LINE, Panel},
 };
@@ -82,7 +82,11 @@ fn document(results: &Results, size: Size, heading: &[String]) -> Result<String,
             lines.push(String::from("Nothing was measured."));
         }
         for (nth, line) in (0_i32..).zip(&lines) {
-            let style = if nth == 0 { Type::Title } else { Type::Faint };
+            let style = if nth == 0 {
+                Lettering::Title
+            } else {
+                Lettering::Faint
+            };
             chart::write(
                 &root,
                 (10, 10 + nth * LINE as i32 + if nth == 0 { 0 } else { 6 }),
