@@ -122,6 +122,15 @@ fn every_page_of_the_docs_is_in_their_index() {
     }
 }
 
+/// Two screens of an hour's reading, not four.
+#[test]
+fn the_first_pages_are_short() {
+    for name in ["README.md", "ARCHITECTURE.md"] {
+        let lines = text(&root().join(name)).lines().count();
+        assert!(lines <= 150, "{name} has {lines} lines");
+    }
+}
+
 /// Prose, that is: tables can't be broken, and code is as long as it is.
 #[test]
 fn lines_end_at_100_columns() {
