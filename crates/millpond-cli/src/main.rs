@@ -10,6 +10,7 @@ mod descriptors;
 mod exit;
 mod help;
 mod lines;
+mod load;
 mod log;
 mod lossy;
 mod numbers;

@@ -1,8 +1,8 @@
 //! What casts doubt on figures, and what to try about it.
 
 use super::{
-    conclude::median,
     results::{ErrorKind, Mode, ModeResults, Warning},
+    statistics::median,
 };
 use crate::numbers::{counted, thousands};
 

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, interval, sleep},
 };
 
-use super::{DemoError, embedded::Embedded};
+use super::{embedded::Embedded, error::DemoError};
 use crate::{screen::Screen, stop::Stop};
 
 /// How long the server takes for a reply: so long that two requests are under way at once.

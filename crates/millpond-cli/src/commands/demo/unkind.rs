@@ -11,7 +11,7 @@ use millpond::{
 };
 use tokio::time::sleep;
 
-use super::question;
+use super::tokens::reply_to;
 
 /// One reply in so many comes late.
 const SLOW: u32 = 500;
@@ -94,12 +94,10 @@ impl Handler for Unkind {
 }
 
 fn reply(body: &[u8]) -> Result<Bytes, Failure> {
-    question::answer(body)
-        .map(Bytes::from)
-        .map_err(|error| Failure {
-            kind: FailureKind::Refused,
-            message: error.to_string(),
-        })
+    reply_to(body).map(Bytes::from).map_err(|error| Failure {
+        kind: FailureKind::Refused,
+        message: error.to_string(),
+    })
 }
 
 /// The `length:` protocol, but for failures that [`Unkind`] has made up: they are told by closing,
