@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Ends, Eviction, Transmission};
+use super::{Ends, Eviction, Probe, Transmission};
 
 /// How many sources of an error are looked at.
 const MAX_SOURCES: usize = 16;
@@ -166,6 +166,15 @@ pub trait Connector: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
         let _ = connection;
         async { Ok(()) }
+    }
+
+    /// When a connection is probed before it is lent, where
+    /// [`Builder::probe`](super::Builder::probe) doesn't say. Default: never. A connector whose
+    /// [`check`](Connector::check) can't see that a connection is dead asks for probes here.
+    ///
+    /// Asked once, by [`Pool::builder`](super::Pool::builder).
+    fn default_probe(&self) -> Probe {
+        Probe::Never
     }
 
     /// Looks at an idle connection, and arranges to be woken when it becomes readable or dies.
