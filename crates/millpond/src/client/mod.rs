@@ -66,6 +66,8 @@ mod ongoing;
 mod pipelined;
 mod requests;
 mod retry;
+#[cfg(feature = "tower")]
+mod service;
 mod session;
 mod sessions;
 mod sweep;
@@ -79,6 +81,8 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
+#[cfg(feature = "tower")]
+pub use self::service::{Call, JsonService};
 pub use self::{
     error::{Execution, Loss, RequestError},
     pipelined::Pipelining,
