@@ -53,3 +53,8 @@ pub use millpond_kernel as kernel;
 pub use millpond_net as net;
 pub use millpond_pool as pool;
 pub use millpond_words::Chain;
+
+/// The README's examples are tests.
+#[cfg(all(doctest, unix))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
