@@ -1,4 +1,5 @@
-//! What the tests share: where the server is, and a manager whose connection is a plain stream.
+//! What the tests share: where the server is, and a manager whose connection is a plain stream. The
+//! code of `docs/migration.md` is tested here as well, for it needs the other pools.
 //!
 //! `.ci/adapters` starts the server and runs the tests.
 
@@ -8,6 +9,11 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
 };
+
+/// The code of the page for those who come from other pools compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/migration.md")]
+pub struct MigrationPage;
 
 /// The Unix socket of a redis-server.
 ///
