@@ -20,10 +20,11 @@ use super::{
     AcquireError, Connection, Connector, Priority,
     asker::Asker,
     boxed::Boxed,
-    lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
     runtime::timer,
+    shared::{Borrower, EVERY_WAIT_IS_MEASURED, SharedPool},
     state::{
-        Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket,
+        AcquireOutcome, Effects, Lease, Moment, OutagePolicy, Polled, QueueTicket, SlotKey,
+        StageName, WaitTerms,
     },
 };
 
@@ -46,12 +47,12 @@ use super::{
 /// the next in line.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
-    lender: &'p Arc<Lender<C>>,
-    place: &'static Location<'static>,
+    shared: &'p Arc<SharedPool<C>>,
+    acquired_at: &'static Location<'static>,
     limit: Limit,
     priority: Priority,
     lease: Lease,
-    in_the_dark: InTheDark,
+    outage_policy: OutagePolicy,
     progress: Progress,
     /// When this began to wait, if somebody looked.
     began: Option<Moment>,
@@ -79,16 +80,16 @@ enum Limit {
 /// What [`Acquire::enter`] came to.
 enum Entered<C: Connector> {
     /// Something was idle after all.
-    Lent(Place, Boxed<C::Connection>),
+    Lent(SlotKey, Boxed<C::Connection>),
     /// There is an answer to be picked up.
-    Answered(Ticket),
+    Answered(QueueTicket),
     /// In line.
-    Waits(Ticket),
+    Waits(QueueTicket),
 }
 
 impl<C: Connector> Entered<C> {
     /// In line; but one whose deadline has passed already is told by its next look.
-    fn in_line(ticket: Ticket, now: Option<Moment>, deadline: Moment) -> Self {
+    fn in_line(ticket: QueueTicket, now: Option<Moment>, deadline: Moment) -> Self {
         match now {
             Some(now) if deadline <= now => Entered::Answered(ticket),
             _ => Entered::Waits(ticket),
@@ -97,26 +98,29 @@ impl<C: Connector> Entered<C> {
 }
 
 /// A connection on its way to its borrower.
-type Handed<C> = (Place, Boxed<<C as Connector>::Connection>);
+type Handed<C> = (SlotKey, Boxed<<C as Connector>::Connection>);
 
 enum Progress {
     New,
     /// Found nothing, or was given something unfit (then it keeps its seniority): gets in line
     /// next.
     Entering(Option<u64>),
-    Waiting(Ticket),
+    Waiting(QueueTicket),
     Ended,
 }
 
 impl<'p, C: Connector> Acquire<'p, C> {
-    pub(crate) fn new(lender: &'p Arc<Lender<C>>, place: &'static Location<'static>) -> Self {
+    pub(crate) fn new(
+        shared: &'p Arc<SharedPool<C>>,
+        acquired_at: &'static Location<'static>,
+    ) -> Self {
         Acquire {
-            lender,
-            place,
+            shared,
+            acquired_at,
             limit: Limit::OfThePool,
             priority: Priority::NORMAL,
             lease: Lease::Exclusive,
-            in_the_dark: InTheDark::IsTold,
+            outage_policy: OutagePolicy::FailFast,
             progress: Progress::New,
             began: None,
             asker: None,
@@ -156,7 +160,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     pub fn settled(&self) -> Option<Instant> {
         match self.limit {
             Limit::Settled(deadline) if deadline != Moment::NEVER => {
-                Some(self.lender.clock.instant(deadline))
+                Some(self.shared.clock.instant(deadline))
             }
             _ => None,
         }
@@ -170,16 +174,16 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Waits through an outage, until this acquire's own deadline, instead of being told
     /// [`Unavailable`](AcquireError::Unavailable) once the pool's
-    /// [`outage_grace`](super::Builder::outage_grace) is over.
+    /// [`outage_grace`](super::PoolBuilder::outage_grace) is over.
     ///
     /// For work that nobody waits for, and that would only be tried again: a queue's consumer, a
     /// nightly job. Give it a deadline that fits ([`timeout`](Acquire::timeout)). When that
     /// passes it is told [`TimedOut`](AcquireError::TimedOut), with the last failed dial.
-    /// It counts against [`max_waiting`](super::Builder::max_waiting), and the endpoint isn't
-    /// dialled more often for it than the [backoff](super::Builder::backoff) allows while
+    /// It counts against [`max_waiting`](super::PoolBuilder::max_waiting), and the endpoint isn't
+    /// dialled more often for it than the [backoff](super::PoolBuilder::backoff) allows while
     /// callers wait.
     pub fn wait_through_outage(mut self) -> Self {
-        self.in_the_dark = InTheDark::Waits;
+        self.outage_policy = OutagePolicy::Wait;
         self
     }
 
@@ -202,7 +206,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// there it waits.
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        if let (Limit::OfThePool, Some(timeout)) = (self.limit, self.lender.acquire_timeout) {
+        if let (Limit::OfThePool, Some(timeout)) = (self.limit, self.shared.acquire_timeout) {
             self.limit = Limit::Timeout(timeout); // A thread keeps its own time.
         }
         loop {
@@ -214,7 +218,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
             }
             match self.limit {
                 Limit::Settled(deadline) if deadline != Moment::NEVER => {
-                    std::thread::park_timeout(deadline.since(self.lender.clock.now()));
+                    std::thread::park_timeout(deadline.since(self.shared.clock.now()));
                 }
                 _ => std::thread::park(),
             }
@@ -224,16 +228,16 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Whether the pool's runtime may stand still while this waits, or who made it.
     #[doc(hidden)]
     pub fn may_be_stranded(&mut self) -> bool {
-        *(self.needs_backstop).get_or_insert_with(|| self.lender.runtime.may_stand_still())
+        *(self.needs_backstop).get_or_insert_with(|| self.shared.runtime.may_stand_still())
     }
 
     /// Gets as far as it can without waiting.
     fn step(&mut self, waker: &Waker) -> Poll<Result<Connection<C>, AcquireError>> {
         loop {
-            let (place, connection, seniority) =
+            let (key, connection, seniority) =
                 match std::mem::replace(&mut self.progress, Progress::Ended) {
                     Progress::New => match self.ask() {
-                        Ok(Some((place, connection))) => (place, connection, None),
+                        Ok(Some((key, connection))) => (key, connection, None),
                         Ok(None) => {
                             self.progress = Progress::Entering(None);
                             continue;
@@ -241,7 +245,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                         Err(error) => return Poll::Ready(Err(error)),
                     },
                     Progress::Entering(seniority) => match self.enter(seniority, waker) {
-                        Ok(Entered::Lent(place, connection)) => (place, connection, None),
+                        Ok(Entered::Lent(key, connection)) => (key, connection, None),
                         Ok(Entered::Answered(ticket)) => {
                             self.progress = Progress::Waiting(ticket);
                             continue;
@@ -254,7 +258,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                     },
                     Progress::Waiting(ticket) => match self.pick_up(ticket, waker) {
                         Polled::Lent {
-                            place,
+                            key,
                             connection,
                             arrival,
                             deadline,
@@ -262,10 +266,10 @@ impl<'p, C: Connector> Acquire<'p, C> {
                             if deadline != Moment::NEVER {
                                 self.limit = Limit::Settled(deadline);
                             }
-                            (place, connection, Some(arrival))
+                            (key, connection, Some(arrival))
                         }
                         Polled::Refused(refusal) => {
-                            let error = self.lender.explain(refusal, self.waited(), self.asker);
+                            let error = self.shared.explain(refusal, self.waited(), self.asker);
                             return Poll::Ready(Err(error));
                         }
                         Polled::Waiting(ticket) => {
@@ -275,7 +279,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
                     },
                     Progress::Ended => panic!("an acquire was polled after it had ended"),
                 };
-            let lent = Connection::new(self.lender, place, connection);
+            let lent = Connection::new(self.shared, key, connection);
             match lent.pass_check() {
                 Some(fit) => return Poll::Ready(Ok(fit)),
                 None if seniority.is_some() => self.progress = Progress::Entering(seniority),
@@ -287,26 +291,28 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Asks for an idle connection, unless the hint says that there is none.
     fn ask(&mut self) -> Result<Option<Handed<C>>, AcquireError> {
         self.asker = Some(Asker::here());
-        if self.lender.exhausted.load(Ordering::Relaxed) {
+        if self.shared.exhausted.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let borrower = self.borrower();
-        let mut state = self.lender.lock_for_lending();
+        let mut state = self.shared.lock_for_lending();
         if let Some(lent) = state.lend_at_once(borrower, self.lease) {
             let exhausted = state.slots().count(StageName::Idle) == 0;
             drop(state);
-            self.lender.note_exhausted(exhausted);
+            self.shared.note_exhausted(exhausted);
             return Ok(Some(lent));
         }
         let mut fx = Effects::none();
         let attempt = state.acquire(borrower, self.lease, &mut fx);
         drop(state);
-        self.lender.carry_out(&mut fx);
+        self.shared.carry_out(&mut fx);
         match attempt {
-            Attempt::Lent(place, connection) => Ok(Some((place, connection))),
-            Attempt::Refused(refusal) => Err(self.lender.explain(refusal, Duration::ZERO, None)),
-            Attempt::MustWait => {
-                self.lender.note_exhausted(true);
+            AcquireOutcome::Lent(key, connection) => Ok(Some((key, connection))),
+            AcquireOutcome::Refused(refusal) => {
+                Err(self.shared.explain(refusal, Duration::ZERO, None))
+            }
+            AcquireOutcome::MustWait => {
+                self.shared.note_exhausted(true);
                 Ok(None)
             }
         }
@@ -314,32 +320,32 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Gets in line.
     fn enter(&mut self, seniority: Option<u64>, waker: &Waker) -> Result<Entered<C>, AcquireError> {
-        let lender = self.lender;
+        let shared = self.shared;
         let waker = waker.clone();
         let patience = self.patience_without_a_clock(seniority);
-        let mut state = lender.lock();
+        let mut state = shared.lock();
         let patience = patience.filter(|_| state.expects_upkeep_soon());
         let (now, deadline) = match patience {
             Some(_) => (None, Moment::NEVER),
             None => {
-                let now = lender.clock.now();
+                let now = shared.clock.now();
                 let deadline = self.settle_deadline(now);
                 (Some(now), deadline)
             }
         };
-        let request = Request {
+        let terms = WaitTerms {
             tag: self.borrower(),
             lease: self.lease,
             priority: self.priority,
             deadline,
             patience,
-            in_the_dark: self.in_the_dark,
+            outage_policy: self.outage_policy,
         };
-        let waker = match state.queue_at_once(now, request, seniority, waker) {
+        let waker = match state.queue_at_once(now, terms, seniority, waker) {
             Ok((ticket, kick)) => {
                 drop(state);
                 if kick {
-                    lender.bell.ring();
+                    shared.bell.ring();
                 }
                 return Ok(Entered::in_line(ticket, now, deadline));
             }
@@ -348,27 +354,27 @@ impl<'p, C: Connector> Acquire<'p, C> {
         // The hint was wrong, or something has to be done for this caller: all that takes the exact
         // time.
         if seniority.is_none()
-            && let Some((place, connection)) = state.lend_at_once(request.tag, self.lease)
+            && let Some((key, connection)) = state.lend_at_once(terms.tag, self.lease)
         {
             drop(state);
-            lender.note_exhausted(false);
-            return Ok(Entered::Lent(place, connection));
+            shared.note_exhausted(false);
+            return Ok(Entered::Lent(key, connection));
         }
-        let now = now.unwrap_or_else(|| lender.clock.now());
-        let request = Request {
+        let now = now.unwrap_or_else(|| shared.clock.now());
+        let terms = WaitTerms {
             deadline: self.settle_deadline(now),
             patience: None,
-            ..request
+            ..terms
         };
         let mut fx = Effects::none();
-        let entered = state.wait(now, request, seniority, waker, &mut fx);
+        let entered = state.wait(now, terms, seniority, waker, &mut fx);
         let entered = entered.map(|ticket| match state.is_answered(&ticket) {
             true => Entered::Answered(ticket),
-            false => Entered::in_line(ticket, Some(now), request.deadline),
+            false => Entered::in_line(ticket, Some(now), terms.deadline),
         });
         drop(state);
-        lender.carry_out(&mut fx);
-        entered.map_err(|refusal| lender.explain(refusal, Duration::ZERO, None))
+        shared.carry_out(&mut fx);
+        entered.map_err(|refusal| shared.explain(refusal, Duration::ZERO, None))
     }
 
     /// How long this waits, if that may be counted from when upkeep comes by instead of from now:
@@ -377,7 +383,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     fn patience_without_a_clock(&mut self, seniority: Option<u64>) -> Option<Duration> {
         let may_be_stranded = self.may_be_stranded();
         let patience = match self.limit {
-            Limit::OfThePool => self.lender.long_patience,
+            Limit::OfThePool => self.shared.long_patience,
             Limit::Patience(patience) => Some(patience).filter(|_| !EVERY_WAIT_IS_MEASURED),
             Limit::Timeout(_) | Limit::Until(_) | Limit::Settled(_) => None,
         };
@@ -388,12 +394,12 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// The deadline, from now on fixed.
     fn settle_deadline(&mut self, now: Moment) -> Moment {
         let deadline = match self.limit {
-            Limit::OfThePool => match self.lender.acquire_timeout {
+            Limit::OfThePool => match self.shared.acquire_timeout {
                 Some(timeout) => now.after(timeout),
                 None => Moment::NEVER,
             },
             Limit::Timeout(timeout) | Limit::Patience(timeout) => now.after(timeout),
-            Limit::Until(instant) => self.lender.clock.moment(instant),
+            Limit::Until(instant) => self.shared.clock.moment(instant),
             Limit::Settled(deadline) => deadline,
         };
         self.limit = Limit::Settled(deadline);
@@ -405,31 +411,31 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// meant to.
     fn waited(&self) -> Duration {
         match (self.began, self.limit) {
-            (Some(began), _) => self.lender.clock.now().since(began),
+            (Some(began), _) => self.shared.clock.now().since(began),
             (None, Limit::Patience(patience)) => patience,
-            (None, _) => self.lender.acquire_timeout.unwrap_or_default(),
+            (None, _) => self.shared.acquire_timeout.unwrap_or_default(),
         }
     }
 
     /// Picks up the answer, if there is one.
-    fn pick_up(&mut self, ticket: Ticket, waker: &Waker) -> Polled<super::lender::Pooled<C>> {
-        let mut state = self.lender.lock_for_lending();
+    fn pick_up(&mut self, ticket: QueueTicket, waker: &Waker) -> Polled<super::shared::Pooled<C>> {
+        let mut state = self.shared.lock_for_lending();
         let answer = state.pick_up(ticket);
         drop(state);
         #[cfg(feature = "metrics")]
         if let Ok(Polled::Lent { .. }) = answer {
-            self.lender.metrics.waited(self.waited());
+            self.shared.metrics.waited(self.waited());
         }
         answer.unwrap_or_else(|ticket| {
-            let (now, waker) = (self.lender.clock.now(), waker.clone());
-            self.lender
+            let (now, waker) = (self.shared.clock.now(), waker.clone());
+            self.shared
                 .transition(|state, fx| state.poll(ticket, now, waker, fx))
         })
     }
 
     fn borrower(&self) -> Borrower {
         Borrower {
-            place: self.place,
+            acquired_at: self.acquired_at,
             asker: self.asker.unwrap_or_else(Asker::here),
         }
     }
@@ -461,7 +467,7 @@ impl<C: Connector> Acquire<'_, C> {
             && deadline != Moment::NEVER
         {
             self.needs_backstop = Some(false); // Tried once: a runtime without a timer has none later either.
-            let deadline = self.lender.clock.instant(deadline);
+            let deadline = self.shared.clock.instant(deadline);
             self.backstop = timer(deadline).map(Box::pin);
         }
         match &mut self.backstop {
@@ -479,11 +485,11 @@ impl<C: Connector> Drop for Acquire<'_, C> {
     fn drop(&mut self) {
         if let Progress::Waiting(ticket) = std::mem::replace(&mut self.progress, Progress::Ended) {
             let mut fx = Effects::none();
-            let mut state = self.lender.lock();
+            let mut state = self.shared.lock();
             let now = state.now();
             state.cancel(ticket, now, &mut fx);
             drop(state);
-            self.lender.carry_out(&mut fx);
+            self.shared.carry_out(&mut fx);
         }
     }
 }
@@ -491,7 +497,7 @@ impl<C: Connector> Drop for Acquire<'_, C> {
 impl<C: Connector> fmt::Debug for Acquire<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
-            .field("place", &self.place)
+            .field("acquired_at", &self.acquired_at)
             .field("priority", &self.priority)
             .finish_non_exhaustive()
     }

@@ -131,7 +131,7 @@ pub trait Connector: Send + Sync + 'static {
     /// It must answer without side effects. About a connection that isn't clean after
     /// [`LastExchange::Open`] it is asked once more, with [`LastExchange::Completed`]: whether
     /// only the borrower's word was missing is counted
-    /// ([`Totals::unreleased`](super::Totals::unreleased)).
+    /// ([`PoolTotals::unreleased`](super::PoolTotals::unreleased)).
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open

@@ -122,8 +122,8 @@ impl fmt::Display for Circumstances {
             self.active,
             self.max_size
         )?;
-        if let Some((lent_for, place)) = self.longest {
-            write!(f, " (longest {}, acquired at {place}", Span(lent_for))?;
+        if let Some((lent_for, call)) = self.longest {
+            write!(f, " (longest {}, acquired at {call}", Span(lent_for))?;
             if self.by_this_task > 0 {
                 write!(f, "; {} by this task", self.by_this_task)?;
             }
@@ -243,7 +243,7 @@ impl DialCause for Judged {
     }
 }
 
-/// Why [`Builder::build`](super::Builder::build) made no pool.
+/// Why [`PoolBuilder::build`](super::PoolBuilder::build) made no pool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -252,7 +252,7 @@ pub enum BuildError {
     Setting(#[from] InvalidSetting),
     /// There is no runtime here for dials and upkeep.
     #[error(
-        "a pool needs a tokio runtime to dial on: build it inside one, or name one with Builder::runtime"
+        "a pool needs a tokio runtime to dial on: build it inside one, or name one with PoolBuilder::runtime"
     )]
     NoRuntime,
     /// The runtime has no timer.
@@ -383,10 +383,10 @@ struct Longest<'e>(&'e Option<(Duration, &'static Location<'static>)>);
 impl fmt::Display for Longest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((lent_for, place)) => {
+            Some((lent_for, call)) => {
                 write!(
                     f,
-                    ", the longest for {}, acquired at {place}",
+                    ", the longest for {}, acquired at {call}",
                     Span(*lent_for)
                 )
             }

@@ -133,7 +133,7 @@ impl std::fmt::Display for Eviction {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Totals {
+pub struct PoolTotals {
     /// Dials begun.
     pub dials: u64,
     /// Dials that failed or timed out.
@@ -170,12 +170,12 @@ pub struct Totals {
     pub turned_away_full: u64,
     /// Callers told that the endpoint is unavailable.
     pub turned_away_unavailable: u64,
-    /// Evictions by reason, in the order of [`Eviction::ALL`]: see [`Totals::evicted`].
+    /// Evictions by reason, in the order of [`Eviction::ALL`]: see [`PoolTotals::evicted`].
     #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
     pub(crate) evicted: [u64; Eviction::COUNT],
 }
 
-impl Totals {
+impl PoolTotals {
     /// How many connections were evicted for this reason.
     pub fn evicted(&self, reason: Eviction) -> u64 {
         self.evicted[reason as usize]

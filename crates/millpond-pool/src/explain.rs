@@ -5,11 +5,11 @@ use std::{panic::Location, time::Duration};
 use super::{
     AcquireError, Circumstances, Connector, DialError,
     asker::Asker,
-    lender::{Lender, Pooled},
+    shared::{Pooled, SharedPool},
     state::{Moment, Refusal, Stage, StageName, State},
 };
 
-impl<C: Connector> Lender<C> {
+impl<C: Connector> SharedPool<C> {
     /// The error that a refused caller gets. `waited` and `asker` are the caller's own.
     pub(crate) fn explain(
         &self,
@@ -25,7 +25,7 @@ impl<C: Connector> Lender<C> {
             Refusal::RuntimeEnded => AcquireError::RuntimeEnded,
             Refusal::Full => AcquireError::Full {
                 waiting: state.waiters().waiting(),
-                max_waiting: state.config().max_waiting,
+                max_waiting: state.settings().max_waiting,
             },
             Refusal::TimedOut => {
                 AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, asker)))
@@ -61,7 +61,7 @@ pub(crate) fn longest_lent<C: Connector>(
         .slots()
         .in_stage(StageName::Active)
         .find_map(|slot| match slot.stage {
-            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.place)),
+            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.acquired_at)),
             _ => None,
         })
 }
@@ -83,7 +83,7 @@ fn circumstances<C: Connector>(
     };
     Circumstances {
         waited,
-        max_size: state.config().max_size,
+        max_size: state.settings().max_size,
         active: slots.count(StageName::Active) + slots.count(StageName::Granted),
         idle: slots.count(StageName::Idle),
         connecting: slots.count(StageName::Connecting),

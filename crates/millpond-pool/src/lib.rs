@@ -1,9 +1,9 @@
 //! Who holds which connection, and who waits. Knows nothing of sockets: what is pooled, a
 //! [`Connector`] opens and judges.
 //!
-//! Reading order: [`Connector`] (what a pool asks of you), [`Builder`] (settings), [`Pool`]
+//! Reading order: [`Connector`] (what a pool asks of you), [`PoolBuilder`] (settings), [`Pool`]
 //! (acquire, and the verbs), [`Connection`] (what you are lent), [`AcquireError`]; then, for how it
-//! works, `state.rs` (the pure machine), `lender.rs` (which carries out what the machine decides),
+//! works, `state.rs` (the pure machine), `shared.rs` (which carries out what the machine decides),
 //! `acquire.rs`, `dial.rs`, `upkeep.rs`.
 //!
 //! # Words
@@ -59,7 +59,7 @@
 //! | `millpond_pool_connections` | gauge | by `state`: `connecting`, `idle`, `checking`, `active`, `closing`; set by upkeep, every 100 ms |
 //! | `millpond_pool_waiting` | gauge, callers | set by upkeep |
 //! | `millpond_pool_max_size` | gauge, connections | the setting, as last resized; set by upkeep |
-//! | `millpond_pool_`*name*`_total` | counter | each of [`Totals`] by its field's name (`dials_failed`, `timed_out`, `turned_away_full`, `waited`, `lent`, …); set by upkeep |
+//! | `millpond_pool_`*name*`_total` | counter | each of [`PoolTotals`] by its field's name (`dials_failed`, `timed_out`, `turned_away_full`, `waited`, `lent`, …); set by upkeep |
 //! | `millpond_pool_wait_seconds` | histogram, seconds | how long each caller waited that had to wait and was served |
 //! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
@@ -72,7 +72,7 @@ mod asker;
 mod boxed;
 mod builder;
 mod closures;
-mod config;
+mod settings;
 
 mod connection;
 mod connector;
@@ -82,10 +82,10 @@ mod error;
 mod eviction;
 mod explain;
 mod leases;
-mod lender;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod runtime;
+mod shared;
 mod snapshot;
 mod state;
 mod sync;
@@ -99,9 +99,8 @@ use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, tim
 
 pub use self::{
     acquire::Acquire,
-    builder::Builder,
+    builder::PoolBuilder,
     closures::{ConnectWith, SelfManaged, connect_with},
-    config::{Backoff, Config, Order, Priority, Probe},
     connection::Connection,
     connector::{AfterRelease, Closing, Connector, LastExchange},
     dial::dial_phase,
@@ -110,25 +109,27 @@ pub use self::{
         AcquireError, BuildError, Circumstances, DialError, InvalidSetting, NotReady, StillLent,
         WithError,
     },
-    eviction::{Eviction, Totals},
+    eviction::{Eviction, PoolTotals},
+    settings::{Backoff, Order, PoolSettings, Priority, Probe},
     snapshot::{
-        Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, Failure, Snapshot, Status,
+        Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, LastFailure, PoolSnapshot,
+        PoolStatus,
     },
 };
 /// What millpond's own clients share with the pool. Not for others: it changes without notice.
 #[doc(hidden)]
 pub mod unstable {
     pub use crate::{
-        connection::{Served, Slot},
-        leases::{Leases, Wants},
+        connection::{Served, SlotId},
+        leases::{LeaseHandle, LeaseTerms},
         runtime::Runtime,
         state::{Recall, Refusal},
         sync::{AtomicU8, Mutex, MutexGuard},
     };
 }
-use connection::Slot;
-use lender::Lender;
-use state::{Attempt, Effects, Lease, Phase, StageName};
+use connection::SlotId;
+use shared::SharedPool;
+use state::{AcquireOutcome, Effects, Lease, Lifecycle, StageName};
 
 /// A pool of connections. Clones are handles of the same pool; when the last one is dropped the
 /// pool closes.
@@ -170,13 +171,13 @@ pub struct Pool<C: Connector> {
 
 /// Closes the pool when the last handle is dropped.
 struct Handle<C: Connector> {
-    lender: Arc<Lender<C>>,
+    shared: Arc<SharedPool<C>>,
 }
 
 impl<C: Connector> Drop for Handle<C> {
     fn drop(&mut self) {
-        self.lender.close_now(Phase::Closed);
-        self.lender.bell.ring();
+        self.shared.close_now(Lifecycle::Closed);
+        self.shared.bell.ring();
     }
 }
 
@@ -190,38 +191,38 @@ impl<C: Connector> Clone for Pool<C> {
 
 impl<C: Connector> Pool<C> {
     /// Begins to build a pool whose connections this connector opens and judges.
-    pub fn builder(connector: C) -> Builder<C> {
-        Builder::new(connector)
+    pub fn builder(connector: C) -> PoolBuilder<C> {
+        PoolBuilder::new(connector)
     }
 
-    pub(crate) fn new(lender: Arc<Lender<C>>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedPool<C>>) -> Self {
         Pool {
-            handle: Arc::new(Handle { lender }),
+            handle: Arc::new(Handle { shared }),
         }
     }
 
     /// Doesn't keep the pool open.
     #[doc(hidden)]
-    pub fn leases(&self) -> unstable::Leases<C> {
-        unstable::Leases::new(self.lender())
+    pub fn leases(&self) -> unstable::LeaseHandle<C> {
+        unstable::LeaseHandle::new(self.shared())
     }
 
     /// Where the pool's tasks run.
     #[doc(hidden)]
     #[inline]
     pub fn runtime(&self) -> &unstable::Runtime {
-        &self.lender().runtime
+        &self.shared().runtime
     }
 
     /// The setting, which never changes.
     #[doc(hidden)]
     #[inline]
     pub fn acquire_timeout(&self) -> Option<Duration> {
-        self.lender().acquire_timeout
+        self.shared().acquire_timeout
     }
 
-    pub(crate) fn lender(&self) -> &Arc<Lender<C>> {
-        &self.handle.lender
+    pub(crate) fn shared(&self) -> &Arc<SharedPool<C>> {
+        &self.handle.shared
     }
 
     /// Acquires a connection: an idle one at once, else the next that comes free or is dialled.
@@ -247,8 +248,8 @@ impl<C: Connector> Pool<C> {
 
     /// As [`acquire`](Pool::acquire), for somebody's code in another place.
     #[doc(hidden)]
-    pub fn acquire_from(&self, place: &'static Location<'static>) -> Acquire<'_, C> {
-        Acquire::new(self.lender(), place)
+    pub fn acquire_from(&self, acquired_at: &'static Location<'static>) -> Acquire<'_, C> {
+        Acquire::new(self.shared(), acquired_at)
     }
 
     /// Acquires a connection if one is idle and needs no probe; never waits, and starts no dial.
@@ -259,25 +260,25 @@ impl<C: Connector> Pool<C> {
     /// is closed, draining or without its runtime.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Connection<C>, AcquireError> {
-        let lender = self.lender();
-        let borrower = lender::Borrower {
-            place: Location::caller(),
+        let shared = self.shared();
+        let borrower = shared::Borrower {
+            acquired_at: Location::caller(),
             asker: asker::Asker::here(),
         };
         loop {
             let mut fx = Effects::none();
-            let attempt = lender.lock().acquire(borrower, Lease::Exclusive, &mut fx);
-            lender.carry_out(&mut fx);
+            let attempt = shared.lock().acquire(borrower, Lease::Exclusive, &mut fx);
+            shared.carry_out(&mut fx);
             match attempt {
-                Attempt::Lent(place, connection) => {
-                    let lent = Connection::new(lender, place, connection);
+                AcquireOutcome::Lent(key, connection) => {
+                    let lent = Connection::new(shared, key, connection);
                     if let Some(fit) = lent.pass_check() {
                         return Ok(fit);
                     }
                 }
-                Attempt::MustWait => return Err(AcquireError::NoneIdle),
-                Attempt::Refused(refusal) => {
-                    return Err(lender.explain(refusal, Duration::ZERO, None));
+                AcquireOutcome::MustWait => return Err(AcquireError::NoneIdle),
+                AcquireOutcome::Refused(refusal) => {
+                    return Err(shared.explain(refusal, Duration::ZERO, None));
                 }
             }
         }
@@ -304,9 +305,9 @@ impl<C: Connector> Pool<C> {
     ///
     /// Cancel safe: it only watches.
     pub async fn ready(&self, within: Duration) -> Result<(), NotReady> {
-        let watched = self.lender().watch(within, |state, now, waited| {
+        let watched = self.shared().watch(within, |state, now, waited| {
             let (live, min_idle) = (state.slots().live(), state.min_idle());
-            let closed = state.phase() != Phase::Open;
+            let closed = state.lifecycle() != Lifecycle::Open;
             if live >= min_idle && !closed {
                 return ControlFlow::Break(Ok(()));
             }
@@ -342,7 +343,7 @@ impl<C: Connector> Pool<C> {
         &self,
         within: Duration,
     ) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
-        self.lender().close_now(Phase::Closed);
+        self.shared().close_now(Lifecycle::Closed);
         self.empty(within)
     }
 
@@ -361,19 +362,19 @@ impl<C: Connector> Pool<C> {
         &self,
         within: Duration,
     ) -> impl Future<Output = Result<(), StillLent>> + Send + use<'_, C> {
-        let lender = self.lender();
-        let now = lender.clock.now();
-        lender.verb(|state, fx| state.drain(now, fx));
+        let shared = self.shared();
+        let now = shared.clock.now();
+        shared.verb(|state, fx| state.drain(now, fx));
         async move {
             let drained = self.empty(within).await;
-            lender.close_now(Phase::Closed);
+            shared.close_now(Lifecycle::Closed);
             drained
         }
     }
 
     /// Waits until there are no connections and no waiters.
     async fn empty(&self, within: Duration) -> Result<(), StillLent> {
-        let watched = self.lender().watch(within, |state, now, waited| {
+        let watched = self.shared().watch(within, |state, now, waited| {
             let slots = state.slots();
             let waiting = state.waiters().waiting();
             if slots.occupied() == 0 && waiting == 0 {
@@ -395,19 +396,19 @@ impl<C: Connector> Pool<C> {
     /// Replaces every connection there is: idle ones are closed now, lent ones when they come back.
     /// For a change behind the endpoint: new credentials, a moved server.
     pub fn retire(&self) {
-        self.lender().verb(|state, fx| state.retire(fx));
+        self.shared().verb(|state, fx| state.retire(fx));
     }
 
     /// From now on callers wait, within their deadlines, and nothing is dialled; what is lent goes
     /// on. For a failover that should look like a delay.
     pub fn pause(&self) {
-        self.lender().verb(|state, _| state.pause());
+        self.shared().verb(|state, _| state.pause());
     }
 
     /// Ends a [`pause`](Pool::pause): those who wait are served.
     pub fn resume(&self) {
-        let now = self.lender().clock.now();
-        self.lender().verb(|state, fx| state.resume(now, fx));
+        let now = self.shared().clock.now();
+        self.shared().verb(|state, fx| state.resume(now, fx));
     }
 
     /// Changes `max_size`. Shrinking closes idle connections at once, the oldest first, and lent
@@ -418,27 +419,27 @@ impl<C: Connector> Pool<C> {
     ///
     /// [`InvalidSetting`] when it isn't 1 to 16,777,216; nothing has changed then.
     pub fn resize(&self, max_size: u32) -> Result<(), InvalidSetting> {
-        config::max_size_is_allowed(max_size)?;
-        self.lender().verb(|state, fx| state.resize(max_size, fx));
+        settings::max_size_is_allowed(max_size)?;
+        self.shared().verb(|state, fx| state.resize(max_size, fx));
         Ok(())
     }
 
     /// The pool at this instant.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(self.lender())
+    pub fn snapshot(&self) -> PoolSnapshot {
+        PoolSnapshot::take(self.shared())
     }
 
     /// The pool at this instant, with what the system knows of each connection's [`Transmission`],
     /// if the connector can tell. That takes some microseconds per connection, in the caller's
     /// thread and outside the pool's lock.
-    pub fn detailed_snapshot(&self) -> Snapshot {
+    pub fn detailed_snapshot(&self) -> PoolSnapshot {
         let mut snapshot = self.snapshot();
         let ends: Vec<_> = snapshot
             .connections
             .iter()
             .map(|one| one.ends.clone())
             .collect();
-        let known = self.lender().connector.transmissions(&ends);
+        let known = self.shared().connector.transmissions(&ends);
         for (connection, transmission) in snapshot.connections.iter_mut().zip(known) {
             connection.transmission = transmission;
         }
@@ -446,20 +447,20 @@ impl<C: Connector> Pool<C> {
     }
 
     /// The settings, as last resized.
-    pub fn config(&self) -> Config {
-        self.lender().lock().config().clone()
+    pub fn settings(&self) -> PoolSettings {
+        self.shared().lock().settings().clone()
     }
 
     /// The connector.
     pub fn connector(&self) -> &C {
-        &self.lender().connector
+        &self.shared().connector
     }
 
     /// Whether the pool has been closed, or has lost its runtime.
     pub fn is_closed(&self) -> bool {
         matches!(
-            self.lender().lock().phase(),
-            Phase::Closed | Phase::RuntimeEnded
+            self.shared().lock().lifecycle(),
+            Lifecycle::Closed | Lifecycle::RuntimeEnded
         )
     }
 }

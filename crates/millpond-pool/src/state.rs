@@ -3,7 +3,7 @@
 //! It knows no sockets, no tasks and no clock. Every method is one transition: it is told what
 //! happened and at what time, changes the state, and leaves in [`Effects`] what the caller must do
 //! once it has released the lock. Time and randomness are passed in; connections, wakers and causes
-//! are carried without being looked at ([`Kinds`]), and are always handed back rather than dropped
+//! are carried without being looked at ([`Payload`]), and are always handed back rather than dropped
 //! here, for dropping them may run foreign code.
 //!
 //! A connection's stages (`granted` is counted as active: it is somebody's, who hasn't come for it
@@ -35,7 +35,7 @@
 //!    one while failing. One exception, within 1 and `max_connecting`: while an outage's grace
 //!    lasts and somebody waits, another starts beside those that have given no answer for a fifth
 //!    of the grace, and at its end beside any that began before.
-//! 4. Every connection has exactly one owner: the machine, or whoever holds the [`Place`].
+//! 4. Every connection has exactly one owner: the machine, or whoever holds the [`SlotKey`].
 //! 5. After close no dial starts, nothing is idle, and whatever arrives late is closed.
 //! 6. Only a clean release, a passed check or a finished dial makes a connection idle.
 //! 7. Counts are lengths of lists; none is kept beside what it counts.
@@ -58,16 +58,18 @@ mod tests;
 use std::{collections::VecDeque, time::Duration};
 
 pub(crate) use self::{
-    effects::{Attempt, Effects, Evicted, Leak, Look, OutageNews, Polled, Returned, Unreleased},
+    effects::{
+        AcquireOutcome, Effects, Evicted, Leak, Look, OutageNews, Polled, Returned, Unreleased,
+    },
     moment::Moment,
     outage::Outage,
-    slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
-    waiters::{InTheDark, Request, Standing, Ticket, Waiters},
+    slots::{Checking, ConnectionNumber, Slot, SlotKey, Slots, Stage, StageName},
+    waiters::{OutagePolicy, QueueTicket, Standing, WaitTerms, Waiters},
 };
 use self::{serving::Candidate, waiters::ServingOrder};
 use super::{
-    config::Config,
-    eviction::{Eviction, Totals},
+    eviction::{Eviction, PoolTotals},
+    settings::PoolSettings,
 };
 
 /// Upkeep's step.
@@ -92,7 +94,7 @@ const UNRELEASED_IS_A_HABIT: u64 = 8;
 pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
 
 /// What the machine carries without looking inside.
-pub(crate) trait Kinds: std::fmt::Debug {
+pub(crate) trait Payload: std::fmt::Debug {
     type Connection: std::fmt::Debug;
     type Waker: std::fmt::Debug;
     /// Who holds a connection: where it was acquired, by which task.
@@ -147,7 +149,7 @@ pub enum Refusal {
 
 /// Whether the pool takes callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum Lifecycle {
     Open,
     Draining,
     Closed,
@@ -157,16 +159,16 @@ pub(crate) enum Phase {
 
 /// The machine.
 #[derive(Debug)]
-pub(crate) struct State<K: Kinds> {
-    config: Config,
-    phase: Phase,
+pub(crate) struct State<P: Payload> {
+    settings: PoolSettings,
+    lifecycle: Lifecycle,
     /// Even if the pool had been closed before.
     runtime_ended: bool,
     paused: bool,
     generation: u32,
-    slots: Slots<K>,
-    waiters: Waiters<K>,
-    outage: Outage<K::Cause>,
+    slots: Slots<P>,
+    waiters: Waiters<P>,
+    outage: Outage<P::Cause>,
     /// As long a drain waits for the answers of those who were last called.
     answers_until: Moment,
     /// Nobody is called before this: those who were called last may still answer, and each who
@@ -179,7 +181,7 @@ pub(crate) struct State<K: Kinds> {
     /// No idle connection's lifetime ends before this.
     next_expiry: Moment,
     evictions: VecDeque<EvictionRecord>,
-    totals: Totals,
+    totals: PoolTotals,
     /// That connections are dropped without a word has been said once.
     told_of_unreleased: bool,
 }
@@ -194,26 +196,26 @@ pub(crate) struct EvictionRecord {
     pub(crate) uses: u64,
 }
 
-impl<K: Kinds> State<K> {
-    /// `config` must have been validated.
-    pub(crate) fn new(config: Config) -> Self {
+impl<P: Payload> State<P> {
+    /// `settings` must have been validated.
+    pub(crate) fn new(settings: PoolSettings) -> Self {
         State {
-            phase: Phase::Open,
+            lifecycle: Lifecycle::Open,
             runtime_ended: false,
             paused: false,
             generation: 0,
             slots: Slots::new(),
             waiters: Waiters::new(ServingOrder::Arrival),
-            outage: Outage::new(config.backoff, config.outage_grace),
+            outage: Outage::new(settings.backoff, settings.outage_grace),
             answers_until: Moment::default(),
             next_call: Moment::default(),
             now: Moment::default(),
             planned_wake: Moment::default(),
             next_expiry: Moment::NEVER,
             evictions: VecDeque::with_capacity(REMEMBERED_EVICTIONS),
-            totals: Totals::default(),
+            totals: PoolTotals::default(),
             told_of_unreleased: false,
-            config,
+            settings,
         }
     }
 
@@ -221,30 +223,35 @@ impl<K: Kinds> State<K> {
     // ------------------------------------------------------------------------------------------------
 
     /// A caller wants a connection now. Uses the coarse clock.
-    pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
-        if let Some((place, connection)) = self.lend_at_once(tag, lease) {
-            return Attempt::Lent(place, connection);
+    pub(crate) fn acquire(
+        &mut self,
+        tag: P::Tag,
+        lease: Lease,
+        fx: &mut Effects<P>,
+    ) -> AcquireOutcome<P> {
+        if let Some((key, connection)) = self.lend_at_once(tag, lease) {
+            return AcquireOutcome::Lent(key, connection);
         }
         if let Some(refusal) = self.refusal() {
-            return Attempt::Refused(refusal);
+            return AcquireOutcome::Refused(refusal);
         }
         if self.paused {
-            return Attempt::MustWait;
+            return AcquireOutcome::MustWait;
         }
         while let Some(at) = self.next_idle() {
             match self.judge(at) {
                 Candidate::Fit => {
-                    let (place, connection) = self.lend(at, tag, lease);
+                    let (key, connection) = self.lend(at, tag, lease);
                     if !fx.evicted.is_empty() {
                         self.settle(fx);
                     }
-                    return Attempt::Lent(place, connection);
+                    return AcquireOutcome::Lent(key, connection);
                 }
-                Candidate::NeedsProbe => return Attempt::MustWait,
+                Candidate::NeedsProbe => return AcquireOutcome::MustWait,
                 Candidate::MustGo(reason) => self.evict_held(at, reason, fx),
             }
         }
-        Attempt::MustWait
+        AcquireOutcome::MustWait
     }
 
     /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there
@@ -252,10 +259,10 @@ impl<K: Kinds> State<K> {
     #[inline]
     pub(crate) fn lend_at_once(
         &mut self,
-        tag: K::Tag,
+        tag: P::Tag,
         lease: Lease,
-    ) -> Option<(Place, K::Connection)> {
-        if self.phase != Phase::Open || self.paused {
+    ) -> Option<(SlotKey, P::Connection)> {
+        if self.lifecycle != Lifecycle::Open || self.paused {
             return None;
         }
         let at = self.next_idle()?;
@@ -271,12 +278,12 @@ impl<K: Kinds> State<K> {
     pub(crate) fn wait(
         &mut self,
         now: Moment,
-        request: Request<K::Tag>,
+        terms: WaitTerms<P::Tag>,
         seniority: Option<u64>,
-        waker: K::Waker,
-        fx: &mut Effects<K>,
-    ) -> Result<Ticket, Refusal> {
-        let waker = match self.queue_at_once(Some(now), request, seniority, waker) {
+        waker: P::Waker,
+        fx: &mut Effects<P>,
+    ) -> Result<QueueTicket, Refusal> {
+        let waker = match self.queue_at_once(Some(now), terms, seniority, waker) {
             Ok((ticket, kick)) => {
                 fx.kick |= kick;
                 return Ok(ticket);
@@ -290,30 +297,30 @@ impl<K: Kinds> State<K> {
         // Who has been given an unfit connection was in line before a drain began.
         let refusal = self.refusal();
         let refusal = refusal.filter(|&why| why != Refusal::Draining || seniority.is_none());
-        if let Some(refusal) = refusal.or_else(|| self.turns_away(request.in_the_dark, seniority)) {
+        if let Some(refusal) = refusal.or_else(|| self.turns_away(terms.outage_policy, seniority)) {
             fx.wakers_to_drop.push(waker);
             self.count_refusal(refusal);
             return Err(refusal);
         }
-        let ticket = self.enqueue(request, seniority, waker);
+        let ticket = self.enqueue(terms, seniority, waker);
         self.settle(fx);
         Ok(ticket)
     }
 
     /// A waiter picks up its answer, if it has been given one; the ticket comes back if not.
     #[inline]
-    pub(crate) fn pick_up(&mut self, ticket: Ticket) -> Result<Polled<K>, Ticket> {
+    pub(crate) fn pick_up(&mut self, ticket: QueueTicket) -> Result<Polled<P>, QueueTicket> {
         let waiter = self.waiters.at(ticket.index());
         match waiter.standing {
             Standing::Granted(at) => {
-                let (request, arrival) = (waiter.request, waiter.arrival);
+                let (terms, arrival) = (waiter.terms, waiter.arrival);
                 self.waiters.leave_answered(ticket);
-                let (place, connection) = self.lend(at, request.tag, request.lease);
+                let (key, connection) = self.lend(at, terms.tag, terms.lease);
                 Ok(Polled::Lent {
-                    place,
+                    key,
                     connection,
                     arrival,
-                    deadline: request.deadline,
+                    deadline: terms.deadline,
                 })
             }
             Standing::Refused(refusal) => {
@@ -329,11 +336,11 @@ impl<K: Kinds> State<K> {
     /// decides about its own deadline. From here on `waker` is the one to call.
     pub(crate) fn poll(
         &mut self,
-        ticket: Ticket,
+        ticket: QueueTicket,
         now: Moment,
-        waker: K::Waker,
-        fx: &mut Effects<K>,
-    ) -> Polled<K> {
+        waker: P::Waker,
+        fx: &mut Effects<P>,
+    ) -> Polled<P> {
         match self.waiters.at(ticket.index()).standing {
             Standing::Called => self.answer_call(ticket.index(), now, fx),
             Standing::Parked => self.get_back_in_line(ticket.index(), fx),
@@ -346,12 +353,12 @@ impl<K: Kinds> State<K> {
             }
             Err(ticket) => ticket,
         };
-        if self.waiters.at(ticket.index()).request.deadline <= now {
+        if self.waiters.at(ticket.index()).terms.deadline <= now {
             self.leave(ticket, fx);
             fx.wakers_to_drop.push(waker);
             self.count_refusal(Refusal::TimedOut);
             fx.changed = true;
-            if self.phase == Phase::Draining {
+            if self.lifecycle == Lifecycle::Draining {
                 self.settle(fx);
             }
             return Polled::Refused(Refusal::TimedOut);
@@ -364,7 +371,7 @@ impl<K: Kinds> State<K> {
     /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused
     /// goes on.
     #[inline]
-    pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
+    pub(crate) fn cancel(&mut self, ticket: QueueTicket, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
         let standing = self.leave(ticket, fx);
         if let Standing::Refused(_) = standing {
@@ -374,7 +381,7 @@ impl<K: Kinds> State<K> {
         if let Standing::Granted(at) = standing {
             self.take_back(at, fx);
             self.settle(fx);
-        } else if self.phase == Phase::Draining {
+        } else if self.lifecycle == Lifecycle::Draining {
             fx.changed = true;
             self.settle(fx);
         }
@@ -386,26 +393,26 @@ impl<K: Kinds> State<K> {
     /// A clean connection comes back. The coarse clock ([`State::now`]) will do.
     pub(crate) fn release(
         &mut self,
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         now: Moment,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         self.advance(now);
-        let (place, connection) = match self.serve_at_once(place, connection) {
+        let (key, connection) = match self.serve_at_once(key, connection) {
             Returned::Idle => return,
             Returned::HandedOver { waker, kick } => {
                 fx.wakes.extend(waker);
                 fx.kick |= kick;
                 return;
             }
-            Returned::NotYet(place, connection) => (place, connection),
+            Returned::NotYet(key, connection) => (key, connection),
         };
-        let at = place.index();
+        let at = key.index();
         self.totals.released += 1;
         let endpoint_is_back = self.prove(at, fx);
         self.return_to_service(at, connection, fx);
-        if endpoint_is_back || self.phase == Phase::Draining {
+        if endpoint_is_back || self.lifecycle == Lifecycle::Draining {
             self.settle(fx);
         } else if self.somebody_waits() {
             self.plan_wake(fx);
@@ -413,16 +420,16 @@ impl<K: Kinds> State<K> {
     }
 
     /// A connection comes back that must be reset before it serves again; the caller starts the
-    /// reset with it and the place that this returns, unless the connection had to go.
+    /// reset with it and the key that this returns, unless the connection had to go.
     pub(crate) fn release_to_reset(
         &mut self,
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         now: Moment,
-        fx: &mut Effects<K>,
-    ) -> Option<(Place, K::Connection)> {
+        fx: &mut Effects<P>,
+    ) -> Option<(SlotKey, P::Connection)> {
         self.advance(now);
-        let at = place.index();
+        let at = key.index();
         self.totals.released += 1;
         if let Some(reason) = self.must_go(at) {
             self.evict(at, connection, reason, fx);
@@ -431,22 +438,22 @@ impl<K: Kinds> State<K> {
         }
         self.slots
             .shift(at, Stage::Checking(Checking::Reset), self.now);
-        Some((place, connection))
+        Some((key, connection))
     }
 
     /// A connection comes back that must not be lent again.
     pub(crate) fn discard(
         &mut self,
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         reason: Eviction,
         now: Moment,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         self.advance(now);
         self.totals.released += 1;
-        self.evict_unfit(place.index(), connection, reason, random, fx);
+        self.evict_unfit(key.index(), connection, reason, random, fx);
         self.settle(fx);
     }
 
@@ -458,18 +465,18 @@ impl<K: Kinds> State<K> {
     #[must_use]
     pub(crate) fn drop_unreleased(
         &mut self,
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         now: Moment,
         random: u64,
-        fx: &mut Effects<K>,
-    ) -> Option<Unreleased<K::Tag>> {
-        let tag = match self.slots.of(&place).stage {
+        fx: &mut Effects<P>,
+    ) -> Option<Unreleased<P::Tag>> {
+        let tag = match self.slots.of(&key).stage {
             Stage::Active { tag, .. } => Some(tag),
             _ => None,
         };
         self.discard(
-            place,
+            key,
             connection,
             Eviction::UnfinishedExchange,
             now,
@@ -477,7 +484,7 @@ impl<K: Kinds> State<K> {
             fx,
         );
         self.totals.unreleased += 1;
-        let Totals {
+        let PoolTotals {
             unreleased,
             released,
             ..
@@ -498,31 +505,31 @@ impl<K: Kinds> State<K> {
     /// connector that refuses all it opens would be asked to without end.
     pub(crate) fn reject(
         &mut self,
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         reason: Eviction,
         now: Moment,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         self.advance(now);
-        let at = place.index();
+        let at = key.index();
         self.totals.lent -= 1;
         let slot = self.slots.at_mut(at);
         slot.uses -= 1;
         let never_served = !slot.proven;
         self.evict(at, connection, reason, fx);
         if never_served {
-            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
+            self.endpoint_failed(at, P::Cause::from(reason), random, fx);
         }
         self.settle(fx);
     }
 
     /// A connection leaves the pool and its count, open, for good.
-    pub(crate) fn detach(&mut self, place: Place, now: Moment, fx: &mut Effects<K>) {
+    pub(crate) fn detach(&mut self, key: SlotKey, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
         self.totals.detached += 1;
-        self.vacate(place.index(), fx);
+        self.vacate(key.index(), fx);
         self.look_for_light();
         self.settle(fx);
     }
@@ -533,14 +540,14 @@ impl<K: Kinds> State<K> {
     /// A dial has ended.
     pub(crate) fn dial_finished(
         &mut self,
-        place: Place,
-        outcome: Result<(K::Connection, K::Label), K::Cause>,
+        key: SlotKey,
+        outcome: Result<(P::Connection, P::Label), P::Cause>,
         now: Moment,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         self.advance(now);
-        let at = place.index();
+        let at = key.index();
         match outcome {
             Ok((connection, label)) => {
                 self.totals.opened += 1;
@@ -565,24 +572,24 @@ impl<K: Kinds> State<K> {
 
     /// A dial was dropped before it ended (its runtime is ending, or the pool closed): nobody's
     /// failure.
-    pub(crate) fn dial_abandoned(&mut self, place: Place, fx: &mut Effects<K>) {
+    pub(crate) fn dial_abandoned(&mut self, key: SlotKey, fx: &mut Effects<P>) {
         self.totals.dials_abandoned += 1;
-        self.vacate(place.index(), fx);
+        self.vacate(key.index(), fx);
         self.settle(fx);
     }
 
     /// A probe or a reset has ended.
     pub(crate) fn checked(
         &mut self,
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         verdict: Result<(), Eviction>,
         now: Moment,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         self.advance(now);
-        let at = place.index();
+        let at = key.index();
         match verdict {
             Ok(()) => {
                 self.prove(at, fx);
@@ -595,16 +602,16 @@ impl<K: Kinds> State<K> {
 
     /// A lent connection has served, though it isn't given back yet: what ends it from now on is no
     /// failed dial.
-    pub(crate) fn served(&mut self, place: &Place, fx: &mut Effects<K>) {
-        if self.prove(place.index(), fx) {
+    pub(crate) fn served(&mut self, key: &SlotKey, fx: &mut Effects<P>) {
+        if self.prove(key.index(), fx) {
             self.settle(fx);
         }
     }
 
     /// An evicted connection has been closed.
-    pub(crate) fn closed(&mut self, place: Place, fx: &mut Effects<K>) {
+    pub(crate) fn closed(&mut self, key: SlotKey, fx: &mut Effects<P>) {
         self.totals.closed += 1;
-        self.vacate(place.index(), fx);
+        self.vacate(key.index(), fx);
         self.settle(fx);
     }
 
@@ -613,16 +620,19 @@ impl<K: Kinds> State<K> {
 
     /// Closes what is idle or granted, refuses who waits; what is lent or under way is closed when
     /// it comes back.
-    pub(crate) fn close(&mut self, phase: Phase, fx: &mut Effects<K>) {
-        debug_assert!(matches!(phase, Phase::Closed | Phase::RuntimeEnded));
-        if phase == Phase::RuntimeEnded && !self.runtime_ended {
+    pub(crate) fn close(&mut self, lifecycle: Lifecycle, fx: &mut Effects<P>) {
+        debug_assert!(matches!(
+            lifecycle,
+            Lifecycle::Closed | Lifecycle::RuntimeEnded
+        ));
+        if lifecycle == Lifecycle::RuntimeEnded && !self.runtime_ended {
             self.runtime_ended = true;
             fx.changed = true;
         }
         if self.is_closed() {
             return;
         }
-        self.phase = phase;
+        self.lifecycle = lifecycle;
         self.paused = false;
         fx.changed = true;
         let refusal = self.refusal().expect("closed");
@@ -637,10 +647,10 @@ impl<K: Kinds> State<K> {
     }
 
     /// Takes no new callers; who waits is still served, then everything is closed. Lifts a pause.
-    pub(crate) fn drain(&mut self, now: Moment, fx: &mut Effects<K>) {
+    pub(crate) fn drain(&mut self, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
-        if self.phase == Phase::Open {
-            self.phase = Phase::Draining;
+        if self.lifecycle == Lifecycle::Open {
+            self.lifecycle = Lifecycle::Draining;
             self.paused = false;
             fx.changed = true;
             self.settle(fx);
@@ -649,14 +659,14 @@ impl<K: Kinds> State<K> {
 
     /// Replaces every connection there is: idle ones now, lent ones when they come back, dials
     /// under way when they end.
-    pub(crate) fn retire(&mut self, fx: &mut Effects<K>) {
+    pub(crate) fn retire(&mut self, fx: &mut Effects<P>) {
         self.generation += 1;
         self.evict_all_idle(Eviction::Retired, fx);
         self.settle(fx);
     }
 
     /// Replaces one connection, if the slot is still that one's.
-    pub(crate) fn retire_one(&mut self, at: u32, number: ConnectionNumber, fx: &mut Effects<K>) {
+    pub(crate) fn retire_one(&mut self, at: u32, number: ConnectionNumber, fx: &mut Effects<P>) {
         let current = self.slots.same(at, number);
         if current.is_none_or(|slot| matches!(slot.stage, Stage::Vacant | Stage::Closing)) {
             return;
@@ -671,19 +681,19 @@ impl<K: Kinds> State<K> {
 
     /// From now on callers wait, and nothing is dialled.
     pub(crate) fn pause(&mut self) {
-        self.paused = self.phase == Phase::Open;
+        self.paused = self.lifecycle == Lifecycle::Open;
     }
 
     /// `now` is when its grants begin to age.
-    pub(crate) fn resume(&mut self, now: Moment, fx: &mut Effects<K>) {
+    pub(crate) fn resume(&mut self, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
         self.paused = false;
         self.settle(fx);
     }
 
     /// A new `max_size`, validated by the caller.
-    pub(crate) fn resize(&mut self, max_size: u32, fx: &mut Effects<K>) {
-        self.config.max_size = max_size;
+    pub(crate) fn resize(&mut self, max_size: u32, fx: &mut Effects<P>) {
+        self.settings.max_size = max_size;
         while self.over_size()
             && let Some(oldest) = self.slots.front(StageName::Idle)
         {
@@ -695,11 +705,11 @@ impl<K: Kinds> State<K> {
     // ---- what can be read
     // ---------------------------------------------------------------------------------------
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
+    pub(crate) fn settings(&self) -> &PoolSettings {
+        &self.settings
     }
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
     }
     pub(crate) fn runtime_ended(&self) -> bool {
         self.runtime_ended
@@ -714,16 +724,16 @@ impl<K: Kinds> State<K> {
     pub(crate) fn planned_wake(&self) -> Moment {
         self.planned_wake
     }
-    pub(crate) fn slots(&self) -> &Slots<K> {
+    pub(crate) fn slots(&self) -> &Slots<P> {
         &self.slots
     }
-    pub(crate) fn waiters(&self) -> &Waiters<K> {
+    pub(crate) fn waiters(&self) -> &Waiters<P> {
         &self.waiters
     }
-    pub(crate) fn outage(&self) -> &Outage<K::Cause> {
+    pub(crate) fn outage(&self) -> &Outage<P::Cause> {
         &self.outage
     }
-    pub(crate) fn totals(&self) -> &Totals {
+    pub(crate) fn totals(&self) -> &PoolTotals {
         &self.totals
     }
     pub(crate) fn evictions(&self) -> impl ExactSizeIterator<Item = &EvictionRecord> {
@@ -736,7 +746,7 @@ impl<K: Kinds> State<K> {
     }
     /// Whether a waiter can pick something up.
     #[inline]
-    pub(crate) fn is_answered(&self, ticket: &Ticket) -> bool {
+    pub(crate) fn is_answered(&self, ticket: &QueueTicket) -> bool {
         let standing = &self.waiters.at(ticket.index()).standing;
         matches!(standing, Standing::Granted(_) | Standing::Refused(_))
     }
@@ -747,11 +757,11 @@ impl<K: Kinds> State<K> {
     }
     /// The setting, or `max_size` where a resize has made that the smaller one.
     pub(crate) fn min_idle(&self) -> usize {
-        self.config.min_idle.min(self.config.max_size) as usize
+        self.settings.min_idle.min(self.settings.max_size) as usize
     }
     /// How many more idle connections `min_idle` asks for.
     pub(crate) fn shortfall(&self) -> usize {
-        if self.phase != Phase::Open {
+        if self.lifecycle != Lifecycle::Open {
             return 0;
         }
         let ready = self.slots.count(StageName::Idle) + self.slots.count(StageName::Checking);
@@ -765,7 +775,7 @@ impl<K: Kinds> State<K> {
 
     /// Ends a waiter; says how it stood.
     #[inline]
-    fn leave(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Standing {
+    fn leave(&mut self, ticket: QueueTicket, fx: &mut Effects<P>) -> Standing {
         let (standing, waker) = self.waiters.leave(ticket);
         fx.wakers_to_drop.extend(waker);
         standing

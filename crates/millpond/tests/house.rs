@@ -510,7 +510,10 @@ fn a_broken_rule_is_found_however_it_is_written() {
         1
     );
     assert_eq!(
-        check("millpond::server", "type T = Vec<millpond_pool::Snapshot>;"),
+        check(
+            "millpond::server",
+            "type T = Vec<millpond_pool::PoolSnapshot>;"
+        ),
         1
     );
     assert_eq!(check("millpond_pool::state", "use tokio::time;"), 1);

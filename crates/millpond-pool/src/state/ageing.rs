@@ -2,15 +2,15 @@
 //! lie idle.
 
 use super::{
-    ConnectionNumber, Effects, Kinds, Leak, Lease, Look, Moment, Refusal, Stage, StageName, State,
-    TICK, WAITING_TICK,
+    ConnectionNumber, Effects, Leak, Lease, Look, Moment, Payload, Refusal, Stage, StageName,
+    State, TICK, WAITING_TICK,
 };
 use crate::eviction::Eviction;
 
-impl<K: Kinds> State<K> {
+impl<P: Payload> State<P> {
     /// Upkeep: whatever time has brought. Afterwards [`State::planned_wake`] says when to come
     /// again.
-    pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<K>) {
+    pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
         // First, for who loses a grant may be overdue as well.
         self.revoke_overdue_grants(fx);
@@ -32,7 +32,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// The last dial of an outage's grace gives no answer: who waits is told.
-    fn darken_if_due(&mut self, fx: &mut Effects<K>) {
+    fn darken_if_due(&mut self, fx: &mut Effects<P>) {
         if self.dark_from().is_some_and(|from| from <= self.now) {
             self.outage.darken();
             self.tell_of_the_dark(fx);
@@ -41,8 +41,8 @@ impl<K: Kinds> State<K> {
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and
     /// dialled for ever.
-    fn evict_idle_too_long(&mut self, fx: &mut Effects<K>) {
-        let Some(limit) = self.config.idle_timeout else {
+    fn evict_idle_too_long(&mut self, fx: &mut Effects<P>) {
+        let Some(limit) = self.settings.idle_timeout else {
             return;
         };
         while self.slots.count(StageName::Idle) > self.min_idle()
@@ -54,7 +54,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Idle connections at the end of their lifetime; lent ones are seen to when they come back.
-    fn evict_expired(&mut self, fx: &mut Effects<K>) {
+    fn evict_expired(&mut self, fx: &mut Effects<P>) {
         if self.now < self.next_expiry {
             return;
         }
@@ -73,8 +73,8 @@ impl<K: Kinds> State<K> {
     }
 
     /// Each lending is reported once.
-    fn report_leaks(&mut self, fx: &mut Effects<K>) {
-        let Some(threshold) = self.config.leak_threshold else {
+    fn report_leaks(&mut self, fx: &mut Effects<P>) {
+        let Some(threshold) = self.settings.leak_threshold else {
             return;
         };
         let mut next = self.slots.front(StageName::Active);
@@ -110,7 +110,7 @@ impl<K: Kinds> State<K> {
     pub(crate) fn look_at_unwatched(
         &mut self,
         after: Option<(u32, ConnectionNumber)>,
-    ) -> Option<Look<K>> {
+    ) -> Option<Look<P>> {
         let resumed = after.filter(|&(at, number)| {
             let slot = self.slots.same(at, number);
             slot.is_some_and(|slot| matches!(slot.stage, Stage::Idle(_)))
@@ -133,19 +133,19 @@ impl<K: Kinds> State<K> {
     }
 
     /// The connection that reported an event, taken out to be looked at, if it is still idle.
-    pub(crate) fn look_at(&mut self, at: u32, number: ConnectionNumber) -> Option<Look<K>> {
+    pub(crate) fn look_at(&mut self, at: u32, number: ConnectionNumber) -> Option<Look<P>> {
         let slot = self.slots.same(at, number)?;
         matches!(slot.stage, Stage::Idle(_)).then(|| self.take_for_look(at))
     }
 
-    fn take_for_look(&mut self, at: u32) -> Look<K> {
+    fn take_for_look(&mut self, at: u32) -> Look<P> {
         let since = self.slots.at(at).since;
         let before = self.slots.next(at);
         let before = before.map(|next| (next, self.slots.at(next).number));
         let connection = self.take_held(at);
         Look {
             number: self.slots.at(at).number,
-            place: self.slots.hand_out(at),
+            key: self.slots.hand_out(at),
             connection,
             since,
             before,
@@ -155,19 +155,19 @@ impl<K: Kinds> State<K> {
     /// A look has ended: the connection goes back to where it was, or out.
     pub(crate) fn looked(
         &mut self,
-        look: Look<K>,
+        look: Look<P>,
         verdict: Result<(), Eviction>,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         let Look {
-            place,
+            key,
             connection,
             number: _,
             since,
             before,
         } = look;
-        let at = place.index();
+        let at = key.index();
         match verdict.and_then(|()| self.must_go(at).map_or(Ok(()), Err)) {
             Ok(()) => {
                 if since.after(TICK) <= self.now {
@@ -213,9 +213,9 @@ impl<K: Kinds> State<K> {
     }
 }
 
-impl<K: Kinds> Look<K> {
+impl<P: Payload> Look<P> {
     /// The slot, as a watch will name it.
     pub(crate) fn index(&self) -> u32 {
-        self.place.index()
+        self.key.index()
     }
 }

@@ -2,11 +2,11 @@
 //! upkeep must come.
 
 use super::{
-    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, InTheDark, Kinds, Lease, Moment,
-    Phase, Place, REMEMBERED_EVICTIONS, Recall, Refusal, Request, Returned, Stage, StageName,
-    State, Ticket, outage, waiters::WaiterIndex,
+    Checking, ConnectionNumber, Effects, Evicted, EvictionRecord, Lease, Lifecycle, Moment,
+    OutagePolicy, Payload, QueueTicket, REMEMBERED_EVICTIONS, Recall, Refusal, Returned, SlotKey,
+    Stage, StageName, State, WaitTerms, outage, waiters::WaiterIndex,
 };
-use crate::{config::Order, eviction::Eviction};
+use crate::{eviction::Eviction, settings::Order};
 
 /// What to do with the idle connection that is next to be lent.
 pub(super) enum Candidate {
@@ -15,17 +15,17 @@ pub(super) enum Candidate {
     MustGo(Eviction),
 }
 
-impl<K: Kinds> State<K> {
+impl<P: Payload> State<P> {
     /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next
     /// wake.
     #[inline]
-    pub(super) fn settle(&mut self, fx: &mut Effects<K>) {
+    pub(super) fn settle(&mut self, fx: &mut Effects<P>) {
         self.come_to_rest(fx);
         self.plan_wake(fx);
     }
 
     #[inline]
-    pub(super) fn come_to_rest(&mut self, fx: &mut Effects<K>) {
+    pub(super) fn come_to_rest(&mut self, fx: &mut Effects<P>) {
         self.serve(fx);
         self.start_dials(fx);
         if self.is_drained() {
@@ -35,7 +35,7 @@ impl<K: Kinds> State<K> {
 
     /// Gives idle connections to those in line.
     #[inline]
-    fn serve(&mut self, fx: &mut Effects<K>) {
+    fn serve(&mut self, fx: &mut Effects<P>) {
         if self.paused || self.is_closed() {
             return;
         }
@@ -59,7 +59,7 @@ impl<K: Kinds> State<K> {
 
     /// Starts the dials that are wanted and allowed.
     #[inline]
-    fn start_dials(&mut self, fx: &mut Effects<K>) {
+    fn start_dials(&mut self, fx: &mut Effects<P>) {
         let mut wanted = self.dials_wanted();
         while wanted > 0
             && self
@@ -94,7 +94,7 @@ impl<K: Kinds> State<K> {
     #[inline]
     fn dial_allowed_from(&self) -> Option<Moment> {
         let under_way = self.slots.count(StageName::Connecting);
-        let at_limit = under_way >= self.config.max_connecting as usize;
+        let at_limit = under_way >= self.settings.max_connecting as usize;
         if self.is_closed() || self.paused || at_limit || self.room() == 0 {
             return None;
         }
@@ -127,7 +127,7 @@ impl<K: Kinds> State<K> {
 
     /// Makes sure that upkeep comes as soon as time alone will bring something.
     #[inline]
-    pub(super) fn plan_wake(&mut self, fx: &mut Effects<K>) {
+    pub(super) fn plan_wake(&mut self, fx: &mut Effects<P>) {
         let mut wake = self.planned_wake;
         if self.waiters.waiting() > 0 {
             wake = wake.min(self.waiters.earliest_deadline());
@@ -138,7 +138,7 @@ impl<K: Kinds> State<K> {
         {
             wake = wake.min(self.grant_ends(oldest));
         }
-        if self.phase == Phase::Draining && self.answers_are_due() {
+        if self.lifecycle == Lifecycle::Draining && self.answers_are_due() {
             wake = wake.min(self.answers_until);
         }
         // The next dial while failing starts when there is none to be counted on.
@@ -160,21 +160,21 @@ impl<K: Kinds> State<K> {
     /// Why nobody is served now, whatever the circumstances.
     #[inline]
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        match self.phase {
-            Phase::Open => None,
-            Phase::Draining => Some(Refusal::Draining),
-            Phase::Closed => Some(Refusal::Closed),
-            Phase::RuntimeEnded => Some(Refusal::RuntimeEnded),
+        match self.lifecycle {
+            Lifecycle::Open => None,
+            Lifecycle::Draining => Some(Refusal::Draining),
+            Lifecycle::Closed => Some(Refusal::Closed),
+            Lifecycle::RuntimeEnded => Some(Refusal::RuntimeEnded),
         }
     }
 
     /// Why this caller may not even wait.
     pub(super) fn turns_away(
         &self,
-        in_the_dark: InTheDark,
+        outage_policy: OutagePolicy,
         seniority: Option<u64>,
     ) -> Option<Refusal> {
-        if self.outage.dark() && !self.paused && in_the_dark == InTheDark::IsTold {
+        if self.outage.dark() && !self.paused && outage_policy == OutagePolicy::FailFast {
             // One caller at a time stays, with the dial that looks whether the endpoint is back.
             let may_dial = self.outage.dial_from(true) <= self.now && self.room() > 0;
             let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
@@ -189,14 +189,16 @@ impl<K: Kinds> State<K> {
             + self.slots.count(StageName::Connecting)
             + self.slots.count(StageName::Checking)
             + self.room();
-        let full = waiting >= self.config.max_waiting as usize && waiting >= coming;
+        let full = waiting >= self.settings.max_waiting as usize && waiting >= coming;
         (full && seniority.is_none()).then_some(Refusal::Full)
     }
 
     /// The pool drains, and nobody is left to be served.
     #[inline]
     fn is_drained(&self) -> bool {
-        self.phase == Phase::Draining && self.waiters.none_queued() && !self.answers_are_due()
+        self.lifecycle == Lifecycle::Draining
+            && self.waiters.none_queued()
+            && !self.answers_are_due()
     }
 
     /// Nobody is in line, but those who were called may be about to answer.
@@ -207,12 +209,12 @@ impl<K: Kinds> State<K> {
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed | Phase::RuntimeEnded)
+        matches!(self.lifecycle, Lifecycle::Closed | Lifecycle::RuntimeEnded)
     }
 
     #[inline]
     fn room(&self) -> usize {
-        let max_size = self.config.max_size as usize;
+        let max_size = self.settings.max_size as usize;
         max_size.saturating_sub(self.slots.occupied())
     }
 
@@ -220,13 +222,13 @@ impl<K: Kinds> State<K> {
     #[inline]
     pub(super) fn over_size(&self) -> bool {
         let staying = self.slots.occupied() - self.slots.count(StageName::Closing);
-        staying > self.config.max_size as usize
+        staying > self.settings.max_size as usize
     }
 
     /// The idle connection to lend next.
     #[inline]
     pub(super) fn next_idle(&self) -> Option<u32> {
-        match self.config.order {
+        match self.settings.order {
             Order::Lifo => self.slots.back(StageName::Idle),
             Order::Fifo => self.slots.front(StageName::Idle),
         }
@@ -237,7 +239,7 @@ impl<K: Kinds> State<K> {
         let idle_for = || self.now.since(self.slots.at(at).since);
         match self.must_go(at) {
             Some(reason) => Candidate::MustGo(reason),
-            None if self.config.probe.is_due(idle_for) => Candidate::NeedsProbe,
+            None if self.settings.probe.is_due(idle_for) => Candidate::NeedsProbe,
             None => Candidate::Fit,
         }
     }
@@ -247,9 +249,9 @@ impl<K: Kinds> State<K> {
     pub(super) fn must_go(&self, at: u32) -> Option<Eviction> {
         let slot = self.slots.at(at);
         let already_idle = matches!(slot.stage, Stage::Idle(_));
-        match self.phase {
-            Phase::Closed | Phase::RuntimeEnded => Some(Eviction::Closed),
-            Phase::Draining if self.is_drained() => Some(Eviction::Closed),
+        match self.lifecycle {
+            Lifecycle::Closed | Lifecycle::RuntimeEnded => Some(Eviction::Closed),
+            Lifecycle::Draining if self.is_drained() => Some(Eviction::Closed),
             _ if slot.generation != self.generation => Some(Eviction::Retired),
             _ if slot.expires <= self.now => Some(Eviction::Lifetime),
             _ if !already_idle && self.over_size() => Some(Eviction::Shrunk),
@@ -259,16 +261,16 @@ impl<K: Kinds> State<K> {
 
     /// Whether who holds this connection for long may go on doing so.
     pub(crate) fn recall(&self, at: u32, number: ConnectionNumber) -> Recall {
-        match self.phase {
+        match self.lifecycle {
             _ if self.slots.same(at, number).is_none() => Recall::Now,
-            Phase::Draining => Recall::AfterWaiters,
-            Phase::Open if !self.paused && self.must_go(at).is_none() => Recall::No,
-            Phase::Open | Phase::Closed | Phase::RuntimeEnded => Recall::Now,
+            Lifecycle::Draining => Recall::AfterWaiters,
+            Lifecycle::Open if !self.paused && self.must_go(at).is_none() => Recall::No,
+            Lifecycle::Open | Lifecycle::Closed | Lifecycle::RuntimeEnded => Recall::Now,
         }
     }
 
     #[inline]
-    pub(super) fn lend(&mut self, at: u32, tag: K::Tag, lease: Lease) -> (Place, K::Connection) {
+    pub(super) fn lend(&mut self, at: u32, tag: P::Tag, lease: Lease) -> (SlotKey, P::Connection) {
         let active = Stage::Active {
             tag,
             lease,
@@ -294,8 +296,8 @@ impl<K: Kinds> State<K> {
     pub(super) fn return_to_service(
         &mut self,
         at: u32,
-        connection: K::Connection,
-        fx: &mut Effects<K>,
+        connection: P::Connection,
+        fx: &mut Effects<P>,
     ) {
         if let Some(reason) = self.must_go(at) {
             self.evict(at, connection, reason, fx);
@@ -308,7 +310,7 @@ impl<K: Kinds> State<K> {
             Stage::Active { .. } | Stage::Checking(Checking::Reset)
         );
         match self.waiters.first() {
-            Some(_) if used && self.config.probe.is_always() && !self.paused => {
+            Some(_) if used && self.settings.probe.is_always() && !self.paused => {
                 self.probe(at, connection, fx);
             }
             Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),
@@ -320,7 +322,7 @@ impl<K: Kinds> State<K> {
     }
 
     #[inline]
-    fn grant(&mut self, at: u32, connection: K::Connection, to: WaiterIndex, fx: &mut Effects<K>) {
+    fn grant(&mut self, at: u32, connection: P::Connection, to: WaiterIndex, fx: &mut Effects<P>) {
         fx.wakes.extend(self.grant_quietly(at, connection, to));
     }
 
@@ -330,9 +332,9 @@ impl<K: Kinds> State<K> {
     fn grant_quietly(
         &mut self,
         at: u32,
-        connection: K::Connection,
+        connection: P::Connection,
         to: WaiterIndex,
-    ) -> Option<K::Waker> {
+    ) -> Option<P::Waker> {
         let granted = Stage::Granted { connection, to };
         self.slots.shift(at, granted, Moment::NEVER);
         self.waiters.grant(to, at)
@@ -349,14 +351,15 @@ impl<K: Kinds> State<K> {
     /// A clean connection comes back, and nothing but this is to be done: it is idle, or the first
     /// in line gets it.
     #[inline]
-    pub(crate) fn serve_at_once(&mut self, place: Place, connection: K::Connection) -> Returned<K> {
-        let at = place.index();
-        let usual =
-            self.phase == Phase::Open && !self.outage.failing() && self.must_go(at).is_none();
+    pub(crate) fn serve_at_once(&mut self, key: SlotKey, connection: P::Connection) -> Returned<P> {
+        let at = key.index();
+        let usual = self.lifecycle == Lifecycle::Open
+            && !self.outage.failing()
+            && self.must_go(at).is_none();
         let first = self.waiters.first();
-        let to_be_probed = first.is_some() && self.config.probe.is_always();
+        let to_be_probed = first.is_some() && self.settings.probe.is_always();
         if !usual || to_be_probed {
-            return Returned::NotYet(place, connection);
+            return Returned::NotYet(key, connection);
         }
         self.totals.released += 1;
         self.slots.at_mut(at).proven = true;
@@ -375,7 +378,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A grant has lost its waiter: its connection is idle until someone in line gets it.
-    pub(super) fn take_back(&mut self, at: u32, fx: &mut Effects<K>) {
+    pub(super) fn take_back(&mut self, at: u32, fx: &mut Effects<P>) {
         if let Some(reason) = self.must_go(at) {
             return self.evict_held(at, reason, fx);
         }
@@ -386,7 +389,7 @@ impl<K: Kinds> State<K> {
 
     /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders
     /// are parked, and all who are in line may be called. Says whether there were any.
-    pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<K>) -> bool {
+    pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<P>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
         while let Some(at) = self.slots.front(StageName::Granted) {
@@ -415,7 +418,7 @@ impl<K: Kinds> State<K> {
     /// Where many are awake it may take a thread longer to poll them all than a grant lives, and
     /// then grants are overdue because of the call. So nobody is called while the answers to
     /// the last call come in: the connection is granted to the next in line.
-    fn call_the_line(&mut self, fx: &mut Effects<K>) {
+    fn call_the_line(&mut self, fx: &mut Effects<P>) {
         if !self.waiters.none_queued() && self.next_call <= self.now {
             self.answers_until = self.now.after(super::GRANT_LIFETIME);
             self.next_call = self.answers_until;
@@ -424,7 +427,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A waiter that was called is polled.
-    pub(super) fn answer_call(&mut self, waiter: WaiterIndex, now: Moment, fx: &mut Effects<K>) {
+    pub(super) fn answer_call(&mut self, waiter: WaiterIndex, now: Moment, fx: &mut Effects<P>) {
         let now = now.max(self.now);
         if now < self.next_call {
             self.next_call = now.after(super::GRANT_LIFETIME);
@@ -433,7 +436,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// A waiter that was out of line is polled.
-    pub(super) fn get_back_in_line(&mut self, waiter: WaiterIndex, fx: &mut Effects<K>) {
+    pub(super) fn get_back_in_line(&mut self, waiter: WaiterIndex, fx: &mut Effects<P>) {
         self.waiters.requeue(waiter);
         self.settle(fx);
     }
@@ -455,49 +458,49 @@ impl<K: Kinds> State<K> {
     pub(crate) fn queue_at_once(
         &mut self,
         now: Option<Moment>,
-        request: Request<K::Tag>,
+        terms: WaitTerms<P::Tag>,
         seniority: Option<u64>,
-        waker: K::Waker,
-    ) -> Result<(Ticket, bool), K::Waker> {
+        waker: P::Waker,
+    ) -> Result<(QueueTicket, bool), P::Waker> {
         if let Some(now) = now {
             self.advance(now);
             self.age_new_grants();
         }
         let oldest = self.slots.front(StageName::Granted);
         let oldest = oldest.map_or(Moment::NEVER, |at| self.grant_ends(at));
-        let usual = self.phase == Phase::Open
+        let usual = self.lifecycle == Lifecycle::Open
             && !self.outage.failing()
             && self.room() == 0
             && self.slots.front(StageName::Idle).is_none()
             && (now.is_none() || oldest > self.now)
-            && self.waiters.waiting() < self.config.max_waiting as usize;
+            && self.waiters.waiting() < self.settings.max_waiting as usize;
         if !usual {
             return Err(waker);
         }
-        let kick = self.wake_by(request.deadline.min(oldest));
-        Ok((self.enqueue(request, seniority, waker), kick))
+        let kick = self.wake_by(terms.deadline.min(oldest));
+        Ok((self.enqueue(terms, seniority, waker), kick))
     }
 
     /// Who was given an unfit connection has been counted.
     #[inline]
     pub(super) fn enqueue(
         &mut self,
-        request: Request<K::Tag>,
+        terms: WaitTerms<P::Tag>,
         seniority: Option<u64>,
-        waker: K::Waker,
-    ) -> Ticket {
+        waker: P::Waker,
+    ) -> QueueTicket {
         self.totals.waited += u64::from(seniority.is_none());
-        self.waiters.enqueue(request, seniority, waker)
+        self.waiters.enqueue(terms, seniority, waker)
     }
 
-    fn probe(&mut self, at: u32, connection: K::Connection, fx: &mut Effects<K>) {
+    fn probe(&mut self, at: u32, connection: P::Connection, fx: &mut Effects<P>) {
         let checking = Stage::Checking(Checking::Probe);
         self.slots.shift(at, checking, self.now);
         fx.probes.push((self.slots.hand_out(at), connection));
     }
 
     /// The connection of an idle or granted slot, which is being checked from here on.
-    pub(super) fn take_held(&mut self, at: u32) -> K::Connection {
+    pub(super) fn take_held(&mut self, at: u32) -> P::Connection {
         self.slots.at_mut(at).watched = false; // What its watch reports from here on may go unheard.
         let checking = Stage::Checking(Checking::Look);
         match self.slots.shift(at, checking, self.now) {
@@ -507,12 +510,12 @@ impl<K: Kinds> State<K> {
     }
 
     /// Evicts a connection that the machine holds: idle or granted.
-    pub(super) fn evict_held(&mut self, at: u32, reason: Eviction, fx: &mut Effects<K>) {
+    pub(super) fn evict_held(&mut self, at: u32, reason: Eviction, fx: &mut Effects<P>) {
         let connection = self.take_held(at);
         self.evict(at, connection, reason, fx);
     }
 
-    pub(super) fn evict_all_idle(&mut self, reason: Eviction, fx: &mut Effects<K>) {
+    pub(super) fn evict_all_idle(&mut self, reason: Eviction, fx: &mut Effects<P>) {
         while let Some(at) = self.slots.front(StageName::Idle) {
             self.evict_held(at, reason, fx);
         }
@@ -521,9 +524,9 @@ impl<K: Kinds> State<K> {
     pub(super) fn evict(
         &mut self,
         at: u32,
-        connection: K::Connection,
+        connection: P::Connection,
         reason: Eviction,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         self.record(at, reason);
         self.slots.shift(at, Stage::Closing, self.now);
@@ -531,7 +534,7 @@ impl<K: Kinds> State<K> {
         fx.changed = true;
         fx.evicted.push(Evicted {
             number: self.slots.at(at).number,
-            place: self.slots.hand_out(at),
+            key: self.slots.hand_out(at),
             connection,
             reason,
         });
@@ -549,15 +552,15 @@ impl<K: Kinds> State<K> {
     pub(super) fn evict_unfit(
         &mut self,
         at: u32,
-        connection: K::Connection,
+        connection: P::Connection,
         reason: Eviction,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         let blamed = self.is_to_blame(at, reason);
         self.evict(at, connection, reason, fx);
         if blamed {
-            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
+            self.endpoint_failed(at, P::Cause::from(reason), random, fx);
         }
     }
 
@@ -570,9 +573,9 @@ impl<K: Kinds> State<K> {
     pub(super) fn endpoint_failed(
         &mut self,
         at: u32,
-        cause: K::Cause,
+        cause: P::Cause,
         random: u64,
-        fx: &mut Effects<K>,
+        fx: &mut Effects<P>,
     ) {
         let any_live = self.slots.live() > 0;
         let slot = self.slots.at(at);
@@ -592,7 +595,7 @@ impl<K: Kinds> State<K> {
 
     /// If it is dark, all who wait are told, but for those who would rather wait; not while nobody
     /// is served anyway.
-    pub(super) fn tell_of_the_dark(&mut self, fx: &mut Effects<K>) {
+    pub(super) fn tell_of_the_dark(&mut self, fx: &mut Effects<P>) {
         if !self.outage.dark() || self.paused {
             return;
         }
@@ -604,7 +607,7 @@ impl<K: Kinds> State<K> {
     /// The connection in this slot has served: the endpoint is as good as it looks. Says whether
     /// that was news.
     #[inline]
-    pub(super) fn prove(&mut self, at: u32, fx: &mut Effects<K>) -> bool {
+    pub(super) fn prove(&mut self, at: u32, fx: &mut Effects<P>) -> bool {
         let slot = self.slots.at_mut(at);
         let news = !slot.proven && self.outage.failing();
         slot.proven = true;
@@ -632,18 +635,18 @@ impl<K: Kinds> State<K> {
     }
 
     /// The connection in this slot is no longer there, or never came to be.
-    pub(super) fn vacate(&mut self, at: u32, fx: &mut Effects<K>) {
+    pub(super) fn vacate(&mut self, at: u32, fx: &mut Effects<P>) {
         self.slots.shift(at, Stage::Vacant, self.now);
         fx.changed = true;
     }
 
-    pub(super) fn refuse(&mut self, waiter: WaiterIndex, why: Refusal, fx: &mut Effects<K>) {
+    pub(super) fn refuse(&mut self, waiter: WaiterIndex, why: Refusal, fx: &mut Effects<P>) {
         fx.wakes.extend(self.waiters.refuse(waiter, why));
         fx.changed = true;
         self.count_refusal(why);
     }
 
-    pub(super) fn refuse_all(&mut self, why: Refusal, fx: &mut Effects<K>) {
+    pub(super) fn refuse_all(&mut self, why: Refusal, fx: &mut Effects<P>) {
         while let Some(waiter) = self.waiters.any_waiting() {
             self.refuse(waiter, why, fx);
         }
@@ -661,7 +664,7 @@ impl<K: Kinds> State<K> {
     /// When a connection opened now has lived long enough: up to a tenth of `max_lifetime` earlier
     /// or later, so that connections opened together aren't replaced together.
     pub(super) fn lifetime_end(&self, random: u64) -> Moment {
-        let Some(lifetime) = self.config.max_lifetime else {
+        let Some(lifetime) = self.settings.max_lifetime else {
             return Moment::NEVER;
         };
         let spread = u64::try_from((lifetime / 5).as_nanos()).unwrap_or(u64::MAX);

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use millpond::{
     client::{Client, HeartbeatTotals, Pipelining, RetryTotals},
     framing::LengthJson,
-    pool::Snapshot,
+    pool::PoolSnapshot,
     server::{Builder, Handler, Server},
 };
 use tokio::{join, select, time::sleep};
@@ -45,7 +45,7 @@ pub(super) struct Load {
 pub(super) struct Unkindness {
     pub(super) run: Run,
     /// The pool when the last caller had ended.
-    pub(super) pool: Snapshot,
+    pub(super) pool: PoolSnapshot,
     pub(super) heartbeats: HeartbeatTotals,
     pub(super) retries: RetryTotals,
     pub(super) restart: Restart,

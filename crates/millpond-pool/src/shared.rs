@@ -1,6 +1,6 @@
 //! The one place where decisions become effects: lock, ask the state, unlock, carry out.
 //!
-//! A [`Lender`] is what the handles of a pool, its lent connections and its tasks share. It holds
+//! A [`SharedPool`] is what the handles of a pool, its lent connections and its tasks share. It holds
 //! the lock for the length of one transition, and never while it awaits, closes, drops, wakes or
 //! runs anything of a caller's or a connector's.
 
@@ -26,14 +26,14 @@ use super::{
     AfterRelease, Closing, Connector, Ends, Eviction, LastExchange,
     asker::Asker,
     boxed::Boxed,
-    config::Config,
     dial::{CheckToken, CloseToken, Purpose},
     error::Judged,
     explain::last_failure,
     runtime::{Bell, Runtime},
+    settings::PoolSettings,
     state::{
-        Effects, Evicted, Kinds, Leak, Moment, OutageNews, Phase, Place, Returned, State, TICK,
-        Unreleased,
+        Effects, Evicted, Leak, Lifecycle, Moment, OutageNews, Payload, Returned, SlotKey, State,
+        TICK, Unreleased,
     },
     sync::{Mutex, MutexGuard},
 };
@@ -47,7 +47,7 @@ impl<C> fmt::Debug for Pooled<C> {
     }
 }
 
-impl<C: Connector> Kinds for Pooled<C> {
+impl<C: Connector> Payload for Pooled<C> {
     type Connection = Boxed<C::Connection>;
     type Waker = std::task::Waker;
     type Tag = Borrower;
@@ -59,7 +59,7 @@ impl<C: Connector> Kinds for Pooled<C> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Borrower {
     /// The call that acquired it.
-    pub(crate) place: &'static Location<'static>,
+    pub(crate) acquired_at: &'static Location<'static>,
     pub(crate) asker: Asker,
 }
 
@@ -114,7 +114,7 @@ impl Clock {
 pub(crate) const EVERY_WAIT_IS_MEASURED: bool = cfg!(feature = "metrics");
 
 /// See the module.
-pub(crate) struct Lender<C: Connector> {
+pub(crate) struct SharedPool<C: Connector> {
     pub(crate) connector: C,
     pub(crate) clock: Clock,
     pub(crate) runtime: Runtime,
@@ -131,7 +131,7 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) exhausted: AtomicBool,
     /// How often the connector has said that the endpoint has changed.
     pub(crate) endpoint_changes: AtomicU64,
-    /// Notified when the number of connections or the phase changes.
+    /// Notified when the number of connections or the lifecycle changes.
     pub(crate) changed: Notify,
     /// How often a verb has been spoken: who holds connections for long compares it with what it
     /// was.
@@ -142,21 +142,21 @@ pub(crate) struct Lender<C: Connector> {
     pub(crate) metrics: super::metrics::Metrics,
     /// Dials that a test will finish.
     #[cfg(millpond_loom)]
-    pub(crate) dials_begun: Mutex<Vec<Place>>,
+    pub(crate) dials_begun: Mutex<Vec<SlotKey>>,
     /// No long operation, no foreign code and no allocation without bound while this is held.
     state: Mutex<State<Pooled<C>>>,
 }
 
-impl<C: Connector> Lender<C> {
-    pub(crate) fn new(connector: C, config: Config, runtime: Runtime) -> Self {
-        Lender {
+impl<C: Connector> SharedPool<C> {
+    pub(crate) fn new(connector: C, settings: PoolSettings, runtime: Runtime) -> Self {
+        SharedPool {
             connector,
             clock: Clock::start(),
             runtime,
             bell: Arc::new(Bell::new()),
-            name: config.name.clone(),
-            acquire_timeout: config.acquire_timeout,
-            long_patience: config
+            name: settings.name.clone(),
+            acquire_timeout: settings.acquire_timeout,
+            long_patience: settings
                 .acquire_timeout
                 .filter(|&limit| limit >= Duration::from_secs(1) && !EVERY_WAIT_IS_MEASURED),
             exhausted: AtomicBool::new(false),
@@ -165,10 +165,10 @@ impl<C: Connector> Lender<C> {
             verbs: AtomicU64::new(0),
             verb_spoken: Notify::new(),
             #[cfg(feature = "metrics")]
-            metrics: super::metrics::Metrics::new(&config.name),
+            metrics: super::metrics::Metrics::new(&settings.name),
             #[cfg(millpond_loom)]
             dials_begun: Mutex::new(Vec::new()),
-            state: Mutex::new(State::new(config)),
+            state: Mutex::new(State::new(settings)),
         }
     }
 
@@ -236,12 +236,12 @@ impl<C: Connector> Lender<C> {
             if fx.changed {
                 self.changed.notify_waiters();
             }
-            for place in fx.dials.drain(..) {
-                self.start_dial(place);
+            for key in fx.dials.drain(..) {
+                self.start_dial(key);
                 stoppable = true;
             }
-            for (place, connection) in fx.probes.drain(..) {
-                let check = CheckToken::new(self, place, connection, Purpose::Probe);
+            for (key, connection) in fx.probes.drain(..) {
+                let check = CheckToken::new(self, key, connection, Purpose::Probe);
                 self.runtime.spawn_stoppable(check.run());
                 stoppable = true;
             }
@@ -273,19 +273,19 @@ impl<C: Connector> Lender<C> {
     }
 
     #[cfg(not(millpond_loom))]
-    fn start_dial(self: &Arc<Self>, place: Place) {
-        let dial = super::dial::DialToken::new(self, place).dial();
+    fn start_dial(self: &Arc<Self>, key: SlotKey) {
+        let dial = super::dial::DialToken::new(self, key).dial();
         self.runtime.spawn_stoppable(dial);
     }
 
     #[cfg(millpond_loom)]
-    fn start_dial(self: &Arc<Self>, place: Place) {
-        self.dials_begun.lock().push(place);
+    fn start_dial(self: &Arc<Self>, key: SlotKey) {
+        self.dials_begun.lock().push(key);
     }
 
     fn close(self: &Arc<Self>, evicted: Evicted<Pooled<C>>, fx: &mut Effects<Pooled<C>>) {
         let Evicted {
-            place,
+            key,
             connection,
             number,
             reason,
@@ -293,7 +293,7 @@ impl<C: Connector> Lender<C> {
         tracing::debug!(target: "millpond::pool", pool = self.name, connection = number, reason = reason.name(), "evicted");
         #[cfg(feature = "metrics")]
         self.metrics.evicted(reason);
-        let ended = self.lock().phase() == Phase::RuntimeEnded;
+        let ended = self.lock().lifecycle() == Lifecycle::RuntimeEnded;
         // A connector's code: what it panics with must not keep the other effects from being
         // carried out.
         let closing = catch_unwind(AssertUnwindSafe(|| {
@@ -305,13 +305,13 @@ impl<C: Connector> Lender<C> {
         }));
         match closing {
             Ok(Closing::After(farewell)) if !ended => {
-                let token = CloseToken::new(self, place);
+                let token = CloseToken::new(self, key);
                 self.runtime.spawn(token.close(farewell));
             }
-            Ok(_) => self.lock().closed(place, fx),
+            Ok(_) => self.lock().closed(key, fx),
             Err(_) => {
                 tracing::error!(target: "millpond::pool", pool = self.name, connection = number, "the connector panicked in close");
-                self.lock().closed(place, fx);
+                self.lock().closed(key, fx);
             }
         }
     }
@@ -351,7 +351,7 @@ impl<C: Connector> Lender<C> {
             target: "millpond::pool",
             pool = self.name,
             connection = leak.number,
-            acquired_at = %leak.tag.place,
+            acquired_at = %leak.tag.acquired_at,
             lent_for = %Span(leak.lent_for),
             "a connection has been lent for longer than the leak threshold"
         );
@@ -363,7 +363,7 @@ impl<C: Connector> Lender<C> {
         tracing::warn!(
             target: "millpond::pool",
             pool = self.name,
-            acquired_at = %habit.tag.place,
+            acquired_at = %habit.tag.acquired_at,
             unreleased = habit.unreleased,
             released = habit.released,
             "connections are used and then merely dropped, and each is closed for it, since its reply may be still to come; call \
@@ -375,13 +375,13 @@ impl<C: Connector> Lender<C> {
     /// A lent connection comes back by being dropped or released: judge it, and act on it.
     pub(crate) fn take_back(
         self: &Arc<Self>,
-        place: Place,
+        key: SlotKey,
         connection: Boxed<C::Connection>,
         exchange: LastExchange,
     ) {
         let mut returning = Returning {
-            lender: self,
-            held: Some((place, connection)),
+            shared: self,
+            held: Some((key, connection)),
         };
         if std::thread::panicking() {
             return; // The borrower panics; `returning` discards.
@@ -406,18 +406,18 @@ impl<C: Connector> Lender<C> {
         }
         match self.connector.on_release(connection) {
             Ok(AfterRelease::Ready) => {
-                let (place, connection) = returning.defuse();
-                self.release(place, connection);
+                let (key, connection) = returning.defuse();
+                self.release(key, connection);
             }
             Ok(AfterRelease::NeedsReset) => {
-                let (place, connection) = returning.defuse();
+                let (key, connection) = returning.defuse();
                 let now = self.clock.now();
                 #[cfg(feature = "metrics")]
-                self.metrics.held(self.lock().slots().of(&place).since, now);
+                self.metrics.held(self.lock().slots().of(&key).since, now);
                 let reset =
-                    self.transition(|state, fx| state.release_to_reset(place, connection, now, fx));
-                if let Some((place, connection)) = reset {
-                    let check = CheckToken::new(self, place, connection, Purpose::Reset);
+                    self.transition(|state, fx| state.release_to_reset(key, connection, now, fx));
+                if let Some((key, connection)) = reset {
+                    let check = CheckToken::new(self, key, connection, Purpose::Reset);
                     self.runtime.spawn_stoppable(check.run());
                     self.stop_if_closed();
                 }
@@ -438,11 +438,11 @@ impl<C: Connector> Lender<C> {
     }
 
     #[inline]
-    fn release(self: &Arc<Self>, place: Place, connection: Boxed<C::Connection>) {
+    fn release(self: &Arc<Self>, key: SlotKey, connection: Boxed<C::Connection>) {
         let mut state = self.lock();
         #[cfg(feature = "metrics")]
-        let since = state.slots().of(&place).since;
-        match state.serve_at_once(place, connection) {
+        let since = state.slots().of(&key).since;
+        match state.serve_at_once(key, connection) {
             Returned::Idle => {
                 drop(state);
                 self.note_exhausted(false);
@@ -456,10 +456,10 @@ impl<C: Connector> Lender<C> {
                     waker.wake();
                 }
             }
-            Returned::NotYet(place, connection) => {
+            Returned::NotYet(key, connection) => {
                 let mut fx = Effects::none();
                 let now = state.now();
-                state.release(place, connection, now, &mut fx);
+                state.release(key, connection, now, &mut fx);
                 drop(state);
                 self.carry_out(&mut fx);
             }
@@ -471,13 +471,13 @@ impl<C: Connector> Lender<C> {
     /// A lent connection comes back that must not be lent again.
     pub(crate) fn discard(
         self: &Arc<Self>,
-        place: Place,
+        key: SlotKey,
         connection: Boxed<C::Connection>,
         reason: Eviction,
     ) {
         let now = self.clock.now();
         let random = fastrand::u64(..);
-        self.transition(|state, fx| state.discard(place, connection, reason, now, random, fx));
+        self.transition(|state, fx| state.discard(key, connection, reason, now, random, fx));
     }
 
     /// Retires the connections that don't lead any more where one would be dialled now.
@@ -526,8 +526,8 @@ impl<C: Connector> Lender<C> {
     }
 
     /// Closes the pool, and stops what it has under way.
-    pub(crate) fn close_now(self: &Arc<Self>, phase: Phase) {
-        self.verb(|state, fx| state.close(phase, fx));
+    pub(crate) fn close_now(self: &Arc<Self>, lifecycle: Lifecycle) {
+        self.verb(|state, fx| state.close(lifecycle, fx));
         self.runtime.stop();
     }
 
@@ -584,8 +584,8 @@ async fn caught<F: Future>(future: F) -> Option<F::Output> {
 
 /// A connection on its way back while the connector judges it: a panic there discards it.
 struct Returning<'l, C: Connector> {
-    lender: &'l Arc<Lender<C>>,
-    held: Option<(Place, Boxed<C::Connection>)>,
+    shared: &'l Arc<SharedPool<C>>,
+    held: Option<(SlotKey, Boxed<C::Connection>)>,
 }
 
 impl<C: Connector> Returning<'_, C> {
@@ -593,33 +593,33 @@ impl<C: Connector> Returning<'_, C> {
         &mut self.held.as_mut().expect("held until defused").1
     }
 
-    fn defuse(mut self) -> (Place, Boxed<C::Connection>) {
+    fn defuse(mut self) -> (SlotKey, Boxed<C::Connection>) {
         self.held.take().expect("defused once")
     }
 
     fn discard(self, reason: Eviction) {
-        let lender = self.lender;
-        let (place, connection) = self.defuse();
-        lender.discard(place, connection, reason);
+        let shared = self.shared;
+        let (key, connection) = self.defuse();
+        shared.discard(key, connection, reason);
     }
 
     fn drop_unreleased(self) {
-        let lender = self.lender;
-        let (place, connection) = self.defuse();
-        let now = lender.clock.now();
+        let shared = self.shared;
+        let (key, connection) = self.defuse();
+        let now = shared.clock.now();
         let random = fastrand::u64(..);
-        let habit = lender
-            .transition(|state, fx| state.drop_unreleased(place, connection, now, random, fx));
+        let habit =
+            shared.transition(|state, fx| state.drop_unreleased(key, connection, now, random, fx));
         if let Some(habit) = habit {
-            lender.report_unreleased(&habit);
+            shared.report_unreleased(&habit);
         }
     }
 }
 
 impl<C: Connector> Drop for Returning<'_, C> {
     fn drop(&mut self) {
-        if let Some((place, connection)) = self.held.take() {
-            self.lender.discard(place, connection, Eviction::Panicked);
+        if let Some((key, connection)) = self.held.take() {
+            self.shared.discard(key, connection, Eviction::Panicked);
         }
     }
 }
