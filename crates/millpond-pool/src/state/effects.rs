@@ -3,7 +3,14 @@
 
 use std::time::Duration;
 
-use super::{ConnectionNumber, Moment, Payload, QueueTicket, Refusal, SlotKey, few::Few};
+use super::{
+    few::Few,
+    lifecycle::Refusal,
+    moment::Moment,
+    payload::Payload,
+    slots::{ConnectionNumber, SlotKey},
+    waiters::QueueTicket,
+};
 use crate::eviction::Eviction;
 
 /// A connection that has left the pool's hands for good, and must be closed and then reported by

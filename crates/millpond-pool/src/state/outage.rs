@@ -31,7 +31,7 @@
 
 use std::time::Duration;
 
-use super::{DialCause, OutageNews, moment::Moment, slots::ConnectionNumber};
+use super::{effects::OutageNews, moment::Moment, payload::DialCause, slots::ConnectionNumber};
 use crate::settings::Backoff;
 
 /// After how long an outage is told of again; after that each time when it has lasted three times

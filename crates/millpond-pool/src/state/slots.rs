@@ -5,9 +5,10 @@
 //! its stage, and a count is the length of a list.
 
 use super::{
-    Lease, Payload,
+    lease::Lease,
     list::{Linked, Links, List},
     moment::Moment,
+    payload::Payload,
     waiters::WaiterIndex,
 };
 

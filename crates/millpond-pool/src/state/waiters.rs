@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use super::{
-    Lease, Payload, Refusal,
+    lease::Lease,
+    lifecycle::Refusal,
     list::{Linked, Links, List},
     moment::Moment,
+    payload::Payload,
+    queues::{Queues, ServingOrder},
 };
-use crate::Priority;
+use crate::settings::Priority;
 
 /// A waiter's index, as a granted slot remembers it.
 pub(crate) type WaiterIndex = u32;
@@ -92,71 +95,6 @@ impl<P: Payload> Linked for Waiter<P> {
     }
     fn links_mut(&mut self) -> &mut Links {
         &mut self.links
-    }
-}
-
-/// The order in which waiters of one priority are served. A policy of its own, so that shedding
-/// under overload (the newest first) can be added beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ServingOrder {
-    Arrival,
-}
-
-/// One queue per priority, the most urgent first.
-#[derive(Debug)]
-struct Queues {
-    lists: [List; Priority::LEVELS],
-    /// Bit n is set while list n isn't empty. [`Queues::insert`] and [`Queues::remove`] alone
-    /// change either.
-    busy: u8,
-}
-
-impl Queues {
-    const EMPTY: Queues = Queues {
-        lists: [List::EMPTY; Priority::LEVELS],
-        busy: 0,
-    };
-
-    #[inline]
-    fn insert<N: Linked>(&mut self, nodes: &mut [N], level: usize, at: u32, next: Option<u32>) {
-        self.lists[level].insert(nodes, at, next);
-        self.busy |= 1 << level;
-    }
-
-    #[inline]
-    fn remove<N: Linked>(&mut self, nodes: &mut [N], level: usize, at: u32) {
-        self.lists[level].remove(nodes, at);
-        self.busy &= !(u8::from(self.lists[level].is_empty()) << level);
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.busy == 0
-    }
-
-    /// The first of the most urgent.
-    #[inline]
-    fn first(&self) -> Option<u32> {
-        self.lists.get(self.busy.trailing_zeros() as usize)?.front()
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        let mut busy = self.busy;
-        let mut len = 0;
-        while busy != 0 {
-            len += self.lists[busy.trailing_zeros() as usize].len();
-            busy &= busy - 1;
-        }
-        len
-    }
-
-    #[cfg(test)]
-    fn check(&self) {
-        for (level, list) in self.lists.iter().enumerate() {
-            let busy = self.busy & (1 << level) != 0;
-            assert_eq!(busy, !list.is_empty(), "whether queue {level} is busy");
-        }
     }
 }
 
