@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Backoff, BuildError, Connector, Order, Pool, PoolSettings, Probe,
+    connector::Connector,
+    pool::Pool,
     runtime::{Runtime, timer},
+    settings::{Backoff, InvalidSetting, Order, PoolSettings, Probe},
     shared::SharedPool,
     upkeep,
 };
@@ -18,6 +20,13 @@ pub struct PoolBuilder<C> {
     connector: C,
     settings: PoolSettings,
     runtime: Option<tokio::runtime::Handle>,
+}
+
+impl<C: Connector> Pool<C> {
+    /// Begins to build a pool whose connections this connector opens and judges.
+    pub fn builder(connector: C) -> PoolBuilder<C> {
+        PoolBuilder::new(connector)
+    }
 }
 
 impl<C: Connector> PoolBuilder<C> {
@@ -186,4 +195,21 @@ impl<C: Connector> PoolBuilder<C> {
         drop(entered);
         Ok(Pool::new(shared))
     }
+}
+
+/// Why [`PoolBuilder::build`](super::PoolBuilder::build) made no pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// There is no runtime here for dials and upkeep.
+    #[error(
+        "a pool needs a tokio runtime to dial on: build it inside one, or name one with PoolBuilder::runtime"
+    )]
+    NoRuntime,
+    /// The runtime has no timer.
+    #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
+    NoTimer,
 }

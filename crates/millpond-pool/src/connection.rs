@@ -12,9 +12,11 @@ use std::{
 };
 
 use super::{
-    Connector, Eviction, LastExchange,
     boxed::Boxed,
-    shared::{Pooled, SharedPool},
+    connector::{Connector, LastExchange},
+    eviction::Eviction,
+    pooled::Pooled,
+    shared::SharedPool,
     state::{Effects, SlotKey},
 };
 

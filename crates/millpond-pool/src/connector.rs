@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Ends, Eviction, Transmission};
+use super::{
+    ends::{Ends, Transmission},
+    eviction::Eviction,
+};
 
 /// How many sources of an error are looked at.
 const MAX_SOURCES: usize = 16;

@@ -12,9 +12,11 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    Connector, DialError, Eviction,
     boxed::Boxed,
-    error::Judged,
+    connector::Connector,
+    dial_error::DialError,
+    eviction::Eviction,
+    pooled::Judged,
     shared::SharedPool,
     state::{Lifecycle, SlotKey},
 };

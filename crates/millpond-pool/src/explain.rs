@@ -3,9 +3,12 @@
 use std::{panic::Location, time::Duration};
 
 use super::{
-    AcquireError, Circumstances, Connector, DialError,
     asker::Asker,
-    shared::{Pooled, SharedPool},
+    connector::Connector,
+    dial_error::DialError,
+    error::{AcquireError, Circumstances},
+    pooled::Pooled,
+    shared::SharedPool,
     state::{Moment, Refusal, Stage, StageName, State},
 };
 

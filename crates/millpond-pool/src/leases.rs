@@ -7,7 +7,10 @@ use std::{panic::Location, sync::Arc, sync::atomic::Ordering, time::Duration};
 use tokio::sync::futures::Notified;
 
 use crate::{
-    Acquire, AcquireError, Connector, SlotId,
+    acquire::Acquire,
+    connection::SlotId,
+    connector::Connector,
+    error::AcquireError,
     runtime::Runtime,
     shared::SharedPool,
     state::{Recall, Refusal},

@@ -9,9 +9,11 @@ use ::metrics::{
 };
 
 use super::{
-    Connector, Eviction, PoolTotals,
-    shared::Pooled,
+    connector::Connector,
+    eviction::Eviction,
+    pooled::Pooled,
     state::{Moment, StageName, State},
+    totals::PoolTotals,
 };
 
 /// The handles of one pool.

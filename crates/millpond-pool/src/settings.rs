@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::error::InvalidSetting;
-
 /// Which idle connection is lent next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -266,5 +264,29 @@ fn positive(setting: &'static str, value: Option<Duration>) -> Result<(), Invali
             "more than 0, and at most 100 years",
         )),
         _ => Ok(()),
+    }
+}
+
+/// A setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}, and must be {allowed}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Its name.
+    pub setting: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl InvalidSetting {
+    /// Of this setting, which was given this value, and which values it may have.
+    pub fn new(setting: &'static str, value: String, allowed: impl Into<String>) -> Self {
+        InvalidSetting {
+            setting,
+            value,
+            allowed: allowed.into(),
+        }
     }
 }

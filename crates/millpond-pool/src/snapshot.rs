@@ -3,10 +3,14 @@
 use std::{fmt, panic::Location, time::Duration};
 
 use super::{
-    Connector, Ends, Eviction, PoolTotals, Transmission,
+    connector::Connector,
+    ends::{Ends, Transmission},
+    eviction::Eviction,
     explain::last_failure,
-    shared::{Pooled, SharedPool},
+    pooled::Pooled,
+    shared::SharedPool,
     state::{Checking, Lifecycle, Slot, Stage, StageName, State},
+    totals::PoolTotals,
 };
 use millpond_words::Ago;
 

@@ -85,10 +85,7 @@ pub(crate) use self::{
     waiters::{OutagePolicy, QueueTicket, WaitTerms, Waiters},
 };
 pub use self::{lease::Recall, lifecycle::Refusal};
-use super::{
-    eviction::{Eviction, PoolTotals},
-    settings::PoolSettings,
-};
+use super::{eviction::Eviction, settings::PoolSettings, totals::PoolTotals};
 
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);

@@ -11,9 +11,11 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Connector, Eviction,
+    connector::Connector,
+    eviction::Eviction,
+    pooled::Pooled,
     runtime::{Bell, Watch},
-    shared::{Pooled, SharedPool},
+    shared::SharedPool,
     state::{ConnectionNumber, Lifecycle, Look, State},
 };
 

@@ -4,7 +4,7 @@ use super::{
     Checking, ConnectionNumber, Effects, Lifecycle, Moment, Payload, Recall, Returned, SlotKey,
     Stage, StageName, State, Unreleased,
 };
-use crate::eviction::{Eviction, PoolTotals};
+use crate::{eviction::Eviction, totals::PoolTotals};
 
 /// So many connections dropped without a word, and at least half of all that came back, are no
 /// cancelled calls any more.

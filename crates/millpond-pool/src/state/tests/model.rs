@@ -15,8 +15,8 @@ use super::{
     numbered::{CallerId, Cause},
 };
 use crate::{
-    eviction::PoolTotals,
     settings::{Order, PoolSettings, Priority, Probe},
+    totals::PoolTotals,
 };
 
 /// Where a connection is.
