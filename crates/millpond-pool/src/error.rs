@@ -46,7 +46,7 @@ pub enum AcquireError {
         waiting_bytes: usize,
         /// How many this one has, framed.
         request: usize,
-        /// How many may wait: [the setting](crate::client::Pipelining::max_waiting_bytes).
+        /// How many may wait: the client's setting of this name.
         max_waiting_bytes: usize,
     },
     /// The deadline passed. What the pool looked like at that moment says why.

@@ -300,9 +300,9 @@ impl<C: Connector> Pool<C> {
         PoolSnapshot::take(self.shared())
     }
 
-    /// The pool at this instant, with what the system knows of each connection's [`Transmission`],
-    /// if the connector can tell. That takes some microseconds per connection, in the caller's
-    /// thread and outside the pool's lock.
+    /// The pool at this instant, with what the system knows of each connection's
+    /// [`Transmission`](super::Transmission), if the connector can tell. That takes some
+    /// microseconds per connection, in the caller's thread and outside the pool's lock.
     pub fn detailed_snapshot(&self) -> PoolSnapshot {
         let mut snapshot = self.snapshot();
         let ends: Vec<_> = snapshot

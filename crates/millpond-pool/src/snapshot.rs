@@ -53,8 +53,7 @@ pub struct PoolSnapshot {
     pub closing: usize,
     /// Callers that wait.
     pub waiting: usize,
-    /// Bytes of the requests that wait, in the [snapshot](crate::client::Client::snapshot) of a
-    /// pipelined client.
+    /// Bytes of the requests that wait, in the snapshot of a pipelined client.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub waiting_bytes: Option<usize>,
     /// Dials are failing, and none has been made good since.
