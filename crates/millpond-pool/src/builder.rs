@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use millpond_words::InvalidSetting;
+
 use super::{
     connector::Connector,
     pool::Pool,
     runtime::{Runtime, timer},
-    settings::{Backoff, InvalidSetting, Order, PoolSettings, Probe},
+    settings::{Backoff, Order, PoolSettings, Probe},
     shared::SharedPool,
     upkeep,
 };
@@ -31,9 +33,13 @@ impl<C: Connector> Pool<C> {
 
 impl<C: Connector> PoolBuilder<C> {
     pub(crate) fn new(connector: C) -> Self {
+        let probe = connector.default_probe();
         PoolBuilder {
             connector,
-            settings: PoolSettings::default(),
+            settings: PoolSettings {
+                probe,
+                ..PoolSettings::default()
+            },
             runtime: None,
         }
     }
@@ -152,7 +158,8 @@ impl<C: Connector> PoolBuilder<C> {
         self
     }
 
-    /// When a connection is probed before it is lent. Default: never.
+    /// When a connection is probed before it is lent. Default: what the connector asks for
+    /// ([`Connector::default_probe`]), which is never unless it says otherwise.
     pub fn probe(mut self, probe: Probe) -> Self {
         self.settings.probe = probe;
         self

@@ -3,8 +3,8 @@
 //!
 //! Reading order: [`Connector`] (what a pool asks of you), [`PoolBuilder`] (settings), [`Pool`]
 //! (acquire, and the verbs), [`Connection`] (what you are lent), [`AcquireError`]; then, for how it
-//! works, `state.rs` (the pure machine), `shared.rs` (which carries out what the machine decides),
-//! `acquire.rs`, `dial.rs`, `upkeep.rs`.
+//! works, `state.rs` (the pure machine), `shared.rs` (the pool itself), `carry_out.rs` (which carries
+//! out what the machine decides), `acquisition.rs`, `dial.rs`, `upkeep.rs`.
 //!
 //! # Words
 //!
@@ -69,6 +69,8 @@
 
 mod acquire;
 mod acquisition;
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
+mod adapters;
 mod asker;
 mod blocking;
 mod boxed;
@@ -107,6 +109,12 @@ mod with;
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
 
+#[cfg(feature = "bb8")]
+pub use self::adapters::{FromBb8, from_bb8};
+#[cfg(feature = "deadpool")]
+pub use self::adapters::{FromDeadpool, Recyclable, from_deadpool};
+pub use millpond_words::InvalidSetting;
+
 pub use self::{
     acquire::Acquire,
     builder::{BuildError, PoolBuilder},
@@ -119,7 +127,7 @@ pub use self::{
     error::{AcquireError, Circumstances, NotReady, StillLent},
     eviction::Eviction,
     pool::Pool,
-    settings::{Backoff, InvalidSetting, Order, PoolSettings, Priority, Probe},
+    settings::{Backoff, Order, PoolSettings, Priority, Probe},
     snapshot::{
         Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, LastFailure, PoolSnapshot,
         PoolStatus,

@@ -2,6 +2,8 @@
 
 use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, time::Duration};
 
+use millpond_words::InvalidSetting;
+
 use super::{
     acquire::Acquire,
     asker::Asker,
@@ -13,7 +15,7 @@ use super::{
     leases::LeaseHandle,
     pooled::Borrower,
     runtime::Runtime,
-    settings::{InvalidSetting, PoolSettings, max_size_is_allowed},
+    settings::{PoolSettings, max_size_is_allowed},
     shared::SharedPool,
     snapshot::PoolSnapshot,
     state::{AcquireOutcome, Effects, Lease, Lifecycle, StageName},

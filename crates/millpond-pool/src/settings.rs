@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millpond_words::InvalidSetting;
+
 /// Which idle connection is lent next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -22,8 +24,8 @@ pub enum Order {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Probe {
-    /// Never: the default. The connector's synchronous check sees what has arrived, and a probe
-    /// costs a round trip and still proves nothing about the next instant.
+    /// Never: what most connectors ask for. The connector's synchronous check sees what has
+    /// arrived, and a probe costs a round trip and still proves nothing about the next instant.
     #[default]
     Never,
     /// Before each time it is lent, except straight after its dial.
@@ -264,29 +266,5 @@ fn positive(setting: &'static str, value: Option<Duration>) -> Result<(), Invali
             "more than 0, and at most 100 years",
         )),
         _ => Ok(()),
-    }
-}
-
-/// A setting that is out of its range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is {value}, and must be {allowed}")]
-#[non_exhaustive]
-pub struct InvalidSetting {
-    /// Its name.
-    pub setting: &'static str,
-    /// What it was set to.
-    pub value: String,
-    /// What is allowed.
-    pub allowed: String,
-}
-
-impl InvalidSetting {
-    /// Of this setting, which was given this value, and which values it may have.
-    pub fn new(setting: &'static str, value: String, allowed: impl Into<String>) -> Self {
-        InvalidSetting {
-            setting,
-            value,
-            allowed: allowed.into(),
-        }
     }
 }
