@@ -6,12 +6,12 @@ use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Failure, FailureKind, FrameError, Framing, LengthJson, Scan, Step, Told},
+    framing::{Direction, Failure, FrameError, Framing, LengthJson, Scan, Step, Told},
     server::{Handler, Request},
 };
 use tokio::time::sleep;
 
-use super::question;
+use super::tokens::reply_to;
 
 /// One reply in so many comes late.
 const SLOW: u32 = 500;
@@ -24,16 +24,16 @@ const LATE_MS: std::ops::RangeInclusive<u64> = 2..=30;
 const CLOSED: u32 = 500;
 
 /// Answers as asked.
-pub(super) struct Kind;
+pub(super) struct KindHandler;
 
-impl Handler for Kind {
+impl Handler for KindHandler {
     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
         reply(request.body())
     }
 }
 
 /// Answers late at times, and at times by closing the connection; needs [`Cutting`] for a framing.
-pub(super) struct Unkind {
+pub(super) struct UnkindHandler {
     rng: Mutex<fastrand::Rng>,
 }
 
@@ -62,9 +62,9 @@ impl Cut {
     }
 }
 
-impl Unkind {
+impl UnkindHandler {
     pub(super) fn new(seed: u64) -> Self {
-        Unkind {
+        UnkindHandler {
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
         }
     }
@@ -77,33 +77,27 @@ impl Unkind {
     }
 }
 
-impl Handler for Unkind {
+impl Handler for UnkindHandler {
     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
         let (delay, cut) = self.draw();
         if let Some(delay) = delay {
             sleep(delay).await;
         }
         match cut {
-            Some(cut) => Err(Failure {
-                kind: FailureKind::Unavailable,
-                message: String::from(cut.name()),
-            }),
+            Some(cut) => Err(Failure::unavailable(cut.name())),
             None => reply(request.body()),
         }
     }
 }
 
 fn reply(body: &[u8]) -> Result<Bytes, Failure> {
-    question::answer(body)
+    reply_to(body)
         .map(Bytes::from)
-        .map_err(|error| Failure {
-            kind: FailureKind::Refused,
-            message: error.to_string(),
-        })
+        .map_err(|error| Failure::refused(error.to_string()))
 }
 
-/// The `length:` protocol, but for failures that [`Unkind`] has made up: they are told by closing,
-/// behind as much of the reply as is due.
+/// The `length:` protocol, except for the failures that [`UnkindHandler`] makes up: these close the
+/// connection, behind as much of the reply as is due.
 pub(super) struct Cutting(pub(super) LengthJson);
 
 impl Framing for Cutting {
@@ -134,7 +128,7 @@ impl Framing for Cutting {
     }
 
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
-        let Some(cut) = Cut::named(&failure.message) else {
+        let Some(cut) = Cut::named(failure.message()) else {
             return self.0.encode_failure(request, failure, out);
         };
         let begin = out.len();
