@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::{
     framing::LengthJson,
-    net::memory::{Inlet, MemoryStream, Pace},
+    memory::{Inlet, MemoryStream, Pace},
 };
 
 fn pair(pace: Pace, capacity: usize) -> (Framed, MemoryStream) {
