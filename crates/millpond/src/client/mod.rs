@@ -56,7 +56,7 @@
 //! | `millpond_client_heartbeats_received_total` | counter | |
 //! | `millpond_client_heartbeats_missed_total` | counter | connections whose peers have stopped sending them |
 
-mod due;
+mod deadline;
 mod error;
 mod failure;
 mod heartbeats;
@@ -68,7 +68,6 @@ mod requests;
 mod retry;
 mod session;
 mod sessions;
-mod sweep;
 mod telling;
 mod timer;
 mod turned_away;
@@ -339,10 +338,8 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// How long a request may take, from its beginning to its reply, waiting for a connection
-    /// included. Default 30 s: whoever waits longer has most often gone. One of a second or
-    /// more is never cut short, and kept to within 50 ms, for requests of that kind don't
-    /// look at the clock before they have lasted for a while; a shorter one is exact. More than
-    /// zero; one that can't be expressed as a moment is a year.
+    /// included. Default 30 s: whoever waits longer has most often gone. More than zero; one that
+    /// can't be expressed as a moment is a year.
     ///
     /// Waiting for a connection, or for a place on a pipeline, is bounded by the pool's
     /// [`acquire_timeout`](Builder::acquire_timeout) as well.

@@ -14,7 +14,6 @@ use std::{
 use super::{
     heartbeats::Heartbeats,
     session::{HeartbeatCounts, Session},
-    sweep::Sweep,
     telling::Telling,
 };
 use crate::{
@@ -31,7 +30,6 @@ pub struct Sessions<F = LengthJson> {
     pub(super) framing: F,
     heartbeat_interval: Duration,
     heartbeats: Arc<Heartbeats>,
-    pub(super) sweep: Sweep,
     counts: Arc<HeartbeatCounts>,
 }
 
@@ -62,7 +60,6 @@ impl<F: Framing> Sessions<F> {
             framing,
             heartbeat_interval,
             heartbeats: Arc::default(),
-            sweep: Sweep::new(),
             counts: Arc::new(HeartbeatCounts {
                 limit,
                 ..HeartbeatCounts::default()
@@ -165,19 +162,14 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the
-    /// time of exchanges, and sums up what happens.
+    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and sums
+    /// up what happens.
     async fn endpoint_changed(&self) {
         let mut changed = pin!(self.streams.endpoint_changed());
         let mut heartbeats = pin!(self.heartbeats.run());
-        let mut sweep = pin!(self.sweep.run());
         let mut sums = pin!(self.counts.telling.tell_sums());
         poll_fn(|cx| {
-            let others = [
-                heartbeats.as_mut().poll(cx),
-                sweep.as_mut().poll(cx),
-                sums.as_mut().poll(cx),
-            ];
+            let others = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
             if others.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }

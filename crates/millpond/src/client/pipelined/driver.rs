@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Failed, LOOK, Pipelined, Reply, Shared,
+    Failed, Pipelined, Reply, Shared,
     state::{Answered, Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
@@ -336,7 +336,6 @@ impl<F: Framing> Driver<F> {
         for told in self.tell.drain(..) {
             let reply = Reply {
                 body: told.body,
-                deadline: told.deadline,
                 came_on,
             };
             if told.reply.send(Ok(reply)).is_err() {
@@ -400,7 +399,6 @@ impl<F: Framing> Driver<F> {
             return Look::Quiet;
         };
         let session = &mut **connection;
-        session.pulse.told(now);
         if std::mem::take(&mut self.sent) {
             session.pulse.sent(now);
         }
@@ -451,7 +449,7 @@ impl<F: Framing> Driver<F> {
             }
         }
         let next = [
-            Some(self.next_tick.min(now + LOOK)),
+            Some(self.next_tick),
             overdue.next,
             pulse_due,
         ];
