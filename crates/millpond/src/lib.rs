@@ -40,7 +40,7 @@ pub mod client;
 #[cfg(unix)]
 pub mod connectors;
 #[cfg(unix)]
-mod framed;
+pub mod framed;
 pub mod framing;
 #[cfg(unix)]
 pub mod server;

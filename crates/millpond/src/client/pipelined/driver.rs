@@ -14,10 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::AsyncWrite,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     Failed, Pipelined, Reply, Shared,
@@ -30,7 +27,7 @@ use crate::{
         session::after_the_reactor,
         sessions::Sessions,
     },
-    framed::{Item, READ_AT_ONCE, ReadError},
+    framed::{Item, READ_AT_ONCE, ReadError, Sink},
     framing::{Direction, Framing},
     pool::{
         AcquireError, Connection, Eviction,
@@ -54,13 +51,15 @@ impl<F: Framing> Socket for Connection<Sessions<F>> {
         let (session, connector) = self.with_connector();
         session.look(connector.framing())
     }
+}
 
+impl<F: Framing> Sink for Connection<Sessions<F>> {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_many(cx, bytes)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.framed.stream_mut()).poll_flush(cx)
+        self.framed.stream_mut().poll_flush(cx)
     }
 }
 
@@ -448,11 +447,7 @@ impl<F: Framing> Driver<F> {
                 return Look::Quiet;
             }
         }
-        let next = [
-            Some(self.next_tick),
-            overdue.next,
-            pulse_due,
-        ];
+        let next = [Some(self.next_tick), overdue.next, pulse_due];
         let next = next.into_iter().flatten().min().unwrap_or(self.next_tick);
         self.shared.state.lock().will_look(id, next);
         self.timer.as_mut().reset(next);

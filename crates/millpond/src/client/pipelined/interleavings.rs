@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     client::failure::ExchangeFailure,
+    framed::Sink,
     pool::{
         Priority,
         unstable::{Mutex, Slot},
@@ -61,7 +62,9 @@ impl Socket for Tape {
     fn look(&mut self) -> Result<(), ExchangeFailure> {
         Ok(())
     }
+}
 
+impl Sink for Tape {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = match self.next.pop_front().unwrap_or(Takes::Whole) {
             Takes::Whole => bytes.len(),
