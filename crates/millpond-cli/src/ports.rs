@@ -47,11 +47,6 @@ impl Ports {
         }
     }
 
-    /// Where they lead.
-    pub(crate) fn destination(&self) -> SocketAddr {
-        self.destination
-    }
-
     /// Whether some had to be left alone.
     pub(crate) fn are_used_up(&self) -> bool {
         self.used_up.load(Ordering::Relaxed)

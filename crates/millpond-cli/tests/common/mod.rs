@@ -1,7 +1,9 @@
 //! What the tests of the program share: a server of it, calls to it, peers that misbehave, folders
 //! for files.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+pub(crate) mod findings;
 
 use std::{
     env,

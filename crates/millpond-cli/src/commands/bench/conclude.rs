@@ -9,9 +9,10 @@ use super::{
     plan::Plan,
     results::{Bar, Comparison, ErrorKind, Latency, ModeResults, Percentile, Results, Round},
     run::Measured,
-    warnings::{Background, warnings},
+    statistics::{deviation, mean},
+    warnings::{Conditions, warnings},
 };
-use crate::numbers::rounded;
+use crate::{load::tally::us, numbers::rounded};
 
 pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) -> Results {
     let modes: Vec<ModeResults> = measured
@@ -23,7 +24,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         Some(_) => Vec::new(),
         None => comparisons(&modes),
     };
-    let background = Background {
+    let conditions = Conditions {
         threads: plan.threads,
         cores: plan.cores,
         callers: plan.callers,
@@ -33,7 +34,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
     Results {
         version: Results::VERSION,
         endpoint: plan.endpoint.to_string(),
-        framing: plan.framing,
+        framing: plan.framing_name,
         callers: plan.callers,
         max_connections: plan.connections,
         body_bytes: plan.request.body.len(),
@@ -41,7 +42,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         rate: plan.rate,
         threads: plan.threads,
         interrupted,
-        warnings: warnings(&modes, &background),
+        warnings: warnings(&modes, &conditions),
         modes,
         comparisons,
     }
@@ -50,7 +51,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
 pub(super) fn results_of(measured: Measured, rate: Option<f64>) -> ModeResults {
     let tally = &measured.tally;
     let requests = tally.requests();
-    let sent = requests - tally.errors.get(&ErrorKind::NotSent).copied().unwrap_or(0);
+    let sent = requests - tally.missed(ErrorKind::NotSent);
     let per_request = |cpu: Duration| rounded(cpu.as_secs_f64() * 1e6 / sent as f64, 3);
     let seconds = rounded(measured.rounds.iter().map(|round| round.seconds).sum(), 3);
     let throughput = match seconds > 0.0 {
@@ -63,7 +64,7 @@ pub(super) fn results_of(measured: Measured, rate: Option<f64>) -> ModeResults {
         requests,
         replies_ok: tally.replies_ok,
         errors: tally.errors.clone(),
-        error_examples: tally.said.clone(),
+        error_examples: tally.examples.clone(),
         throughput: rounded(throughput, 1),
         latency_us: latency(&tally.latency),
         service_us: rate.map(|_| latency(&tally.service)),
@@ -76,22 +77,6 @@ pub(super) fn results_of(measured: Measured, rate: Option<f64>) -> ModeResults {
         rounds: measured.rounds,
         timeline: measured.timeline,
     }
-}
-
-/// 0 of none.
-pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
-fn us(ns: u64) -> u64 {
-    (ns + 500) / 1_000
 }
 
 fn latency(histogram: &Histogram<u64>) -> Latency {
@@ -173,12 +158,11 @@ fn comparisons(modes: &[ModeResults]) -> Vec<Comparison> {
         .flat_map(|(at, faster)| order[at + 1..].iter().map(move |slower| (*faster, *slower)));
     let comparison = |(faster, slower): (&ModeResults, &ModeResults)| {
         let ratios = ratios(&faster.rounds, &slower.rounds);
-        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
         (!ratios.is_empty()).then(|| Comparison {
             mode: faster.mode,
             than: slower.mode,
-            ratio: rounded(mean, 3),
-            deviation: deviation(&ratios, mean).map(|deviation| rounded(deviation, 3)),
+            ratio: rounded(mean(&ratios), 3),
+            deviation: deviation(&ratios).map(|deviation| rounded(deviation, 3)),
         })
     };
     pairs.filter_map(comparison).collect()
@@ -191,13 +175,6 @@ fn ratios(faster: &[Round], slower: &[Round]) -> Vec<f64> {
         .filter(|(_, slower)| slower.throughput > 0.0)
         .map(|(faster, slower)| faster.throughput / slower.throughput)
         .collect()
-}
-
-/// The sample's standard deviation.
-fn deviation(values: &[f64], mean: f64) -> Option<f64> {
-    let degrees = values.len().checked_sub(1).filter(|degrees| *degrees > 0)?;
-    let squares = values.iter().map(|value| (value - mean).powi(2));
-    Some((squares.sum::<f64>() / degrees as f64).sqrt())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What a benchmark is to do, with everything that the command line says made sure of.
+//! What a benchmark is to do: the command line, read and checked.
 
-use std::{fs, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use memchr::memmem::Finder;
 use millpond::{
@@ -10,15 +10,17 @@ use millpond::{
 };
 
 use super::{
-    Arguments, FramingName,
-    contender::Request,
-    load::{Limit, Load},
+    arguments::{Arguments, FramingName},
+    escapes::parse_bytes,
+    exchange::PlannedExchange,
+    framing::{ChosenFraming, Ending},
     results::Mode,
-    wire::{Ending, Wire, parse_bytes},
 };
 use crate::{
+    commands::endpoint,
     complaint::Complaint,
     descriptors::Shortage,
+    load::{Limit, Load, threads},
     numbers::{counted, thousands},
     text::span,
 };
@@ -26,17 +28,16 @@ use crate::{
 /// A JSON string of 64 bytes.
 const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
 
-/// The rates that can be asked for: of less there is nothing to measure, and no machine of today
-/// sends more.
-const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
+/// How long requests may go on when the benchmark is stopped early.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// What is to be done.
 pub(super) struct Plan {
     pub(super) endpoint: Endpoint,
     pub(super) tls: Option<ClientTls>,
-    pub(super) wire: Wire,
-    pub(super) framing: &'static str,
-    pub(super) request: Arc<Request>,
+    pub(super) framing: ChosenFraming,
+    pub(super) framing_name: &'static str,
+    pub(super) request: Arc<PlannedExchange>,
     pub(super) modes: Vec<Mode>,
     pub(super) callers: u32,
     pub(super) connections: u32,
@@ -54,19 +55,10 @@ pub(super) struct Plan {
     pub(super) exhaust: bool,
 }
 
-/// Reads how many requests a second are to be sent.
-pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate = text.trim().parse().ok().filter(|rate| RATES.contains(rate));
-    rate.ok_or_else(|| {
-        let (least, most) = (RATES.start(), thousands(*RATES.end() as u64));
-        format!("write requests a second, from {least} to {most}")
-    })
-}
-
 impl Plan {
     pub(super) fn of(arguments: &Arguments) -> Result<Plan, Complaint> {
-        let endpoint = super::super::endpoint("--to", &arguments.to)?;
-        let (wire, request) = spoken(arguments)?;
+        let endpoint = endpoint("--to", &arguments.to)?;
+        let (framing, request) = spoken(arguments)?;
         let mut modes = arguments.modes.clone();
         modes.sort();
         modes.dedup();
@@ -92,8 +84,8 @@ impl Plan {
         Ok(Plan {
             tls: arguments.tls.towards(&endpoint)?,
             endpoint,
-            wire,
-            framing: arguments.framing.name(),
+            framing,
+            framing_name: arguments.framing.name(),
             request: Arc::new(request),
             modes,
             callers,
@@ -105,7 +97,7 @@ impl Plan {
             warm_up: arguments.warm_up,
             heartbeat: arguments.heartbeat,
             threads: arguments.threads(),
-            cores: super::cores(),
+            cores: threads::cores(),
             exhaust: arguments.exhaust,
         })
     }
@@ -136,12 +128,13 @@ impl Plan {
             limit,
             rate: self.rate,
             patience: self.request.deadline,
+            stop_grace: STOP_GRACE,
         }
     }
 }
 
 /// What is sent, and how a reply is told from the next.
-fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
+fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, PlannedExchange), Complaint> {
     let given = match (&arguments.body, &arguments.body_file) {
         (Some(body), _) => Some(match arguments.framing {
             FramingName::Raw => bytes("--body", body)?,
@@ -151,14 +144,17 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
         (None, None) => None,
     };
     let ending = ending(arguments)?;
-    let (wire, body) = match (arguments.framing, ending) {
+    let (framing, body) = match (arguments.framing, ending) {
         (FramingName::LengthJson, None) => {
             let body = given.unwrap_or_else(|| BODY.into());
             json::check(&body).map_err(|error| {
                 Complaint::usage(format!("the request isn't JSON: {}", Chain(&error)))
             })?;
             let longest = LengthJson::DEFAULT_MAX_BODY.max(body.len());
-            (Wire::LengthJson(LengthJson::with_max_body(longest)), body)
+            (
+                ChosenFraming::LengthJson(LengthJson::with_max_body(longest)),
+                body,
+            )
         }
         (FramingName::LengthJson, Some(_)) => {
             return Err(Complaint::usage(
@@ -172,7 +168,7 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
                     "--framing raw sends what --body or --body-file says, and neither says anything",
                 )
             })?;
-            (Wire::Raw(ending), body)
+            (ChosenFraming::Raw(ending), body)
         }
         (FramingName::Raw, None) => {
             return Err(Complaint::usage(
@@ -193,8 +189,8 @@ fn spoken(arguments: &Arguments) -> Result<(Wire, Request), Complaint> {
         (FramingName::Raw, _) | (_, None) => None,
     };
     Ok((
-        wire,
-        Request {
+        framing,
+        PlannedExchange {
             body,
             expected,
             deadline: arguments.deadline,

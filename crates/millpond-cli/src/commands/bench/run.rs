@@ -9,21 +9,21 @@ use std::{
 };
 
 use millpond::pool::BuildError;
-use tokio::{
-    pin, select,
-    time::{MissedTickBehavior, interval},
-};
 
 use super::{
     contender::Contender,
-    load,
     plan::Plan,
     progress,
-    results::{Mode, Round, Sample},
-    tally::{Recorder, Tally},
+    results::{ErrorKind, Mode, Round, Sample},
     usage::{cpu_time, sockets_in_time_wait},
 };
 use crate::{
+    load::{
+        Load, callers,
+        recorder::Recorder,
+        tally::Tally,
+        watch::{Moment, Rate, per_second, watched},
+    },
     ports::{self, Ports},
     screen::Screen,
     stop::Stop,
@@ -38,7 +38,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// What was measured of one mode.
 pub(super) struct Measured {
     pub(super) mode: Mode,
-    pub(super) tally: Tally,
+    pub(super) tally: Tally<ErrorKind>,
     pub(super) rounds: Vec<Round>,
     pub(super) opened: u64,
     pub(super) cpu: Option<Duration>,
@@ -70,7 +70,7 @@ pub(super) async fn run(
     screen: &mut Screen,
     stop: &Stop,
 ) -> Result<Vec<Measured>, BuildError> {
-    let mut stage = Stage {
+    let mut bench = BenchRun {
         plan,
         server,
         screen,
@@ -78,13 +78,13 @@ pub(super) async fn run(
         began: Instant::now(),
         time_wait_before: None,
     };
-    stage.time_wait_before = stage.time_wait().await;
+    bench.time_wait_before = bench.time_wait().await;
     let mut sides = Vec::new();
     for &mode in &plan.modes {
         sides.push((Contender::new(mode, plan)?, Measured::empty(mode)));
     }
     for (contender, measured) in &sides {
-        stage.warm_up(contender, measured.mode).await;
+        bench.warm_up(contender, measured.mode).await;
     }
     for (contender, measured) in &mut sides {
         // Those that the warm-up has left serve the rounds as well.
@@ -100,17 +100,17 @@ pub(super) async fn run(
             if stop.is_stopped() || measured.ports_nearly_used_up {
                 continue;
             }
-            stage.round(number, contender, measured).await;
+            bench.round(number, contender, measured).await;
         }
     }
     for (contender, _) in &sides {
         contender.close(CLOSE).await;
     }
-    stage.screen.keep();
+    bench.screen.keep();
     Ok(sides.into_iter().map(|(_, measured)| measured).collect())
 }
 
-struct Stage<'s> {
+struct BenchRun<'s> {
     plan: &'s Plan,
     server: Option<SocketAddr>,
     screen: &'s mut Screen,
@@ -120,16 +120,16 @@ struct Stage<'s> {
     time_wait_before: Option<u32>,
 }
 
-impl Stage<'_> {
+impl BenchRun<'_> {
     /// Connections are opened, names looked up, memory is touched: nothing of it counts.
     async fn warm_up(&mut self, contender: &Contender, mode: Mode) {
         if self.plan.warm_up.is_zero() || self.stop.is_stopped() {
             return;
         }
         self.screen.counts(&format!("warming up: {}", mode.name()));
-        let load = self.plan.warm_up_load();
         let ports = self.ports(mode).await;
-        load::run(load, contender, ports.as_ref(), &Arc::default(), self.stop).await;
+        let load = self.plan.warm_up_load();
+        send(load, contender, ports.as_ref(), &Arc::default(), self.stop).await;
     }
 
     async fn round(&mut self, number: u32, contender: &Contender, measured: &mut Measured) {
@@ -143,29 +143,21 @@ impl Stage<'_> {
         let opened = contender.opened();
         let cpu = cpu_time();
         let recorder = Arc::new(Recorder::default());
-        let took = {
-            let running = load::run(
-                self.plan.load(number),
-                contender,
-                ports.as_ref(),
-                &recorder,
-                self.stop,
-            );
-            let title = progress::Title {
+        let load = self.plan.load(number);
+        let running = send(load, contender, ports.as_ref(), &recorder, self.stop);
+        let watch = Watch {
+            began: self.began,
+            title: progress::Title {
                 round: number + 1,
                 rounds: self.plan.rounds,
                 mode: measured.mode,
-            };
-            let watch = Watch {
-                began: self.began,
-                title,
-                contender,
-                recorder: &recorder,
-            };
-            watch
-                .until_over(running, self.screen, &mut measured.timeline)
-                .await
+            },
+            contender,
+            recorder: &recorder,
         };
+        let took = watch
+            .until_over(running, self.screen, &mut measured.timeline)
+            .await;
         let tally = recorder.tally();
         measured.rounds.push(Round {
             seconds: took.as_secs_f64(),
@@ -216,85 +208,66 @@ fn both<T>(one: Option<T>, other: Option<T>, combine: impl Fn(T, T) -> T) -> Opt
     Some(combine(one?, other?))
 }
 
-pub(super) fn per_second(count: u64, time: Duration) -> f64 {
-    match time.is_zero() {
-        true => 0.0,
-        false => count as f64 / time.as_secs_f64(),
-    }
+/// Sends a load by this contender; how long it took.
+async fn send(
+    load: Load,
+    contender: &Contender,
+    ports: Option<&Ports>,
+    recorder: &Arc<Recorder<ErrorKind>>,
+    stop: &Stop,
+) -> Duration {
+    let caller = |_| contender.clone();
+    let finished = callers::run(load, caller, ports, recorder, stop).await;
+    finished.took_or_panic()
 }
 
 /// What is looked at while a round lasts.
 struct Watch<'w> {
+    /// The benchmark.
     began: Instant,
     title: progress::Title,
     contender: &'w Contender,
-    recorder: &'w Recorder,
+    recorder: &'w Recorder<ErrorKind>,
 }
 
 impl Watch<'_> {
+    /// Waits for a round; draws its progress, and takes samples for the timeline.
     async fn until_over(
         &self,
         running: impl Future<Output = Duration>,
         screen: &mut Screen,
         timeline: &mut Vec<Sample>,
     ) -> Duration {
-        pin!(running);
-        let mut drawing = interval(screen.cadence());
-        let mut sampling = interval(BETWEEN_SAMPLES);
-        for ticks in [&mut drawing, &mut sampling] {
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            ticks.reset();
-        }
+        let round_began = Instant::now();
         let samples_before = timeline.len();
-        let (mut sampled, mut drawn) = (Counted::now(0), Counted::now(0));
-        loop {
-            select! {
-                took = &mut running => {
-                    // Of a moment there is nothing to tell, unless it is all that there was.
-                    if sampled.at.elapsed() >= BETWEEN_SAMPLES / 2 || timeline.len() == samples_before {
-                        timeline.push(self.sample(&mut sampled));
-                    }
-                    return took;
-                }
-                _ = sampling.tick() => timeline.push(self.sample(&mut sampled)),
-                _ = drawing.tick() => {
-                    let rate = drawn.rate_until(self.recorder.replied());
-                    let time = self.began.elapsed();
-                    let line = self.title.line(time, rate, self.contender.connections(), screen.width());
-                    screen.counts(&line);
-                }
+        let (mut sampled, mut drawn) = (Rate::default(), Rate::default());
+        let sampling = watched(running, BETWEEN_SAMPLES, |moment| {
+            let at = round_began.elapsed();
+            let is_new = at - sampled.at >= BETWEEN_SAMPLES / 2;
+            // A moment after the last sample there is nothing new to tell, unless it is the only
+            // one.
+            if moment == Moment::Meanwhile || is_new || timeline.len() == samples_before {
+                timeline.push(self.sample(sampled.since(at, self.recorder.replied())));
             }
-        }
+        });
+        watched(sampling, screen.cadence(), |moment| {
+            if moment == Moment::Meanwhile {
+                let rate = drawn.since(round_began.elapsed(), self.recorder.replied());
+                let time = self.began.elapsed();
+                let connections = self.contender.connections();
+                let line = self.title.line(time, rate, connections, screen.width());
+                screen.counts(&line);
+            }
+        })
+        .await
     }
 
-    fn sample(&self, before: &mut Counted) -> Sample {
-        let throughput = before.rate_until(self.recorder.replied());
+    fn sample(&self, throughput: f64) -> Sample {
         Sample {
             at_seconds: self.began.elapsed().as_secs_f64(),
             connections: self.contender.connections(),
             time_wait: sockets_in_time_wait(),
             throughput,
         }
-    }
-}
-
-/// How many right replies there were at a moment.
-struct Counted {
-    at: Instant,
-    count: u64,
-}
-
-impl Counted {
-    fn now(count: u64) -> Counted {
-        Counted {
-            at: Instant::now(),
-            count,
-        }
-    }
-
-    /// How many more there are now, per second; from here on it is asked next time.
-    fn rate_until(&mut self, count: u64) -> f64 {
-        let before = std::mem::replace(self, Counted::now(count));
-        per_second(count - before.count, self.at - before.at)
     }
 }

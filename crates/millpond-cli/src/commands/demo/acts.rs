@@ -2,25 +2,37 @@
 //! manners all round, over a pool and beside it with a connection per request. Each has a server
 //! and a client of its own, and what it saw is handed over whole.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use millpond::{
     client::{Client, HeartbeatTotals, Pipelining, RetryTotals},
     framing::LengthJson,
+    net::Dialer,
     pool::Snapshot,
-    server::{Builder, Handler, Server},
+    server::{Handler, Server, ServerBuilder},
 };
 use tokio::{join, select, time::sleep};
 
 use super::{
-    DemoError, counts,
+    callers::{Manners, PooledCaller, ShortCaller},
+    counts,
     embedded::{Embedded, ServerError},
-    load::{self, Manners, Plan, Run},
-    short,
-    summary::Mode,
-    unkind::{Cutting, Kind, Unkind},
+    error::DemoError,
+    error_kind::ErrorKind,
+    setup::{Mode, Setup},
+    unkind::{Cutting, KindHandler, UnkindHandler},
 };
 use crate::{
+    load::{
+        callers::{self, Caller},
+        recorder::Recorder,
+        tally::Tally,
+        watch::{Moment, Rate, watched},
+    },
     ports::{self, Ports},
     screen::Screen,
     stop::Stop,
@@ -32,12 +44,13 @@ const HEARTBEATS: Duration = Duration::from_secs(4);
 /// How long a pool's connections may take to close.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// How many connections the pool may have, besides the plan.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub(super) plan: Plan,
-    pub(super) connections: u32,
-    pub(super) mode: Mode,
+/// What the callers of an act have done.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) tally: Tally<ErrorKind>,
+    pub(super) took: Duration,
+    /// Callers that panicked: none does.
+    pub(super) panicked: u64,
 }
 
 /// What was seen of the unkind load.
@@ -62,7 +75,7 @@ pub(super) enum Restart {
 
 /// What was seen of one side of the comparison.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct SideRun {
     pub(super) run: Run,
     pub(super) opened: u64,
     /// Sockets left in TIME_WAIT, if the system tells.
@@ -73,20 +86,19 @@ pub(super) struct Side {
 
 /// Callers that cancel, a server that closes, and one restart of it in the middle.
 pub(super) async fn unkind(
-    load: Load,
+    setup: Setup,
     screen: &mut Screen,
     stop: &Stop,
 ) -> Result<Unkindness, DemoError> {
-    let Load { plan, .. } = load;
     let server = Embedded::start(move || {
-        limits(Server::builder(Unkind::new(plan.seed)), load)
+        limits(Server::builder(UnkindHandler::new(setup.seed)), setup)
             .framing(Cutting(LengthJson::default()))
     })
     .await?;
-    let client = client(server.address(), load, "demo")?;
+    let client = client(server.address(), setup)?;
     let restart = async {
         select! {
-            () = sleep(plan.length / 2) => match server.restart().await {
+            () = sleep(setup.length / 2) => match server.restart().await {
                 Ok(()) => Restart::Done,
                 Err(error) => Restart::Failed(error),
             },
@@ -94,7 +106,7 @@ pub(super) async fn unkind(
         }
     };
     let (run, restart) = join!(
-        pooled(&client, plan, Manners::Unkind, screen, stop),
+        pooled(&client, setup, Manners::Unkind, screen, stop),
         restart
     );
     screen.keep();
@@ -108,15 +120,19 @@ pub(super) async fn unkind(
 }
 
 /// Good manners, over a pool.
-pub(super) async fn kind(load: Load, screen: &mut Screen, stop: &Stop) -> Result<Side, DemoError> {
-    let server = Embedded::start(move || limits(Server::builder(Kind), load)).await?;
-    let client = client(server.address(), load, "demo")?;
-    let run = pooled(&client, load.plan, Manners::Kind, screen, stop).await;
+pub(super) async fn kind(
+    setup: Setup,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Result<SideRun, DemoError> {
+    let server = Embedded::start(move || limits(Server::builder(KindHandler), setup)).await?;
+    let client = client(server.address(), setup)?;
+    let run = pooled(&client, setup, Manners::Kind, screen, stop).await;
     screen.keep();
     let opened = client.snapshot().totals.opened;
     // Nothing is lent any more; what it can't close in time the server's end closes.
     let _ = client.pool().close(CLOSE).await;
-    Ok(Side {
+    Ok(SideRun {
         run,
         opened,
         time_wait: ports::time_wait(server.address()).await,
@@ -124,21 +140,21 @@ pub(super) async fn kind(load: Load, screen: &mut Screen, stop: &Stop) -> Result
     })
 }
 
-/// Good manners, and a connection per request.
-pub(super) async fn short(load: Load, screen: &mut Screen, stop: &Stop) -> Result<Side, DemoError> {
-    let server = Embedded::start(move || limits(Server::builder(Kind), load)).await?;
+/// Good manners, and a connection per request. Stops before the machine's ports towards the server
+/// are used up: other programs need some as well.
+pub(super) async fn short(
+    setup: Setup,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Result<SideRun, DemoError> {
+    let server = Embedded::start(move || limits(Server::builder(KindHandler), setup)).await?;
     let ports = Ports::towards(server.address()).await;
-    let seed = load.plan.seed;
-    let caller = |number, until| short::call(ports.clone(), number, seed, until);
-    let mut before = Rate::default();
-    let run = load::run(load.plan, screen.cadence(), caller, stop, |at, over| {
-        let rate = before.since(at, over);
-        screen.counts(&counts::short(at, over, rate, screen.width()));
-    })
-    .await;
+    let dialer = Arc::new(Dialer::new(server.address().into()));
+    let caller = |number| ShortCaller::new(Arc::clone(&dialer), number, setup.seed);
+    let run = run(setup, caller, Some(&ports), screen, stop, counts::short).await;
     screen.keep();
-    Ok(Side {
-        opened: run.tally.requests,
+    Ok(SideRun {
+        opened: run.tally.requests(),
         run,
         time_wait: ports::time_wait(server.address()).await,
         ports_used_up: ports.are_used_up(),
@@ -147,31 +163,55 @@ pub(super) async fn short(load: Load, screen: &mut Screen, stop: &Stop) -> Resul
 
 async fn pooled(
     client: &Client,
-    plan: Plan,
+    setup: Setup,
     manners: Manners,
     screen: &mut Screen,
     stop: &Stop,
 ) -> Run {
-    let caller = |number, until| load::call(client.clone(), manners, number, plan.seed, until);
-    let mut before = Rate::default();
-    load::run(plan, screen.cadence(), caller, stop, |at, over| {
-        let rate = before.since(at, over);
-        screen.counts(&counts::pooled(
-            at,
-            &client.snapshot(),
-            rate,
-            screen.width(),
-        ));
-    })
-    .await
+    let caller = |number| PooledCaller::new(client.clone(), manners, number, setup.seed);
+    let counts = |at, _, rate, width| counts::pooled(at, &client.snapshot(), rate, width);
+    run(setup, caller, None, screen, stop, counts).await
 }
 
-fn client(server: SocketAddr, load: Load, name: &'static str) -> Result<Client, DemoError> {
-    let (connections, callers) = (load.connections, load.plan.callers);
+/// Runs the load, and shows its counts meanwhile, once at least: `counts` makes the line of the
+/// time, the requests that are over, these per second, and the width.
+async fn run<C: Caller<Kind = ErrorKind>>(
+    setup: Setup,
+    caller: impl FnMut(u32) -> C,
+    ports: Option<&Ports>,
+    screen: &mut Screen,
+    stop: &Stop,
+    counts: impl Fn(Duration, u64, f64, usize) -> String,
+) -> Run {
+    let recorder = Arc::new(Recorder::default());
+    let running = callers::run(setup.load(), caller, ports, &recorder, stop);
+    let (began, mut rate, mut is_shown) = (Instant::now(), Rate::default(), false);
+    let finished = watched(running, screen.cadence(), |moment| {
+        if moment == Moment::End && is_shown {
+            return;
+        }
+        is_shown = true;
+        let (at, over) = (began.elapsed(), recorder.ended());
+        let line = counts(at, over, rate.since(at, over), screen.width());
+        screen.counts(&line);
+    })
+    .await;
+    Run {
+        tally: recorder.tally(),
+        took: finished.took,
+        panicked: finished.panics.len() as u64,
+    }
+}
+
+fn client(server: SocketAddr, setup: Setup) -> Result<Client, DemoError> {
     let builder = Client::builder(server.into())
         .heartbeat_interval(HEARTBEATS)
-        .pool(move |pool| pool.name(name).max_size(connections).max_waiting(callers));
-    let builder = match load.mode {
+        .pool(move |pool| {
+            pool.name("demo")
+                .max_size(setup.connections)
+                .max_waiting(setup.callers)
+        });
+    let builder = match setup.mode {
         Mode::Exclusive => builder,
         Mode::Pipelined => builder.pipelined(Pipelining::default()),
     };
@@ -180,42 +220,11 @@ fn client(server: SocketAddr, load: Load, name: &'static str) -> Result<Client, 
 
 /// The server's limits are for strangers: here all connections come from one address, and short
 /// ones overlap with those that are closing.
-fn limits<H: Handler>(builder: Builder<H>, load: Load) -> Builder<H> {
-    let most = load.connections.max(load.plan.callers) as usize;
+fn limits<H: Handler>(builder: ServerBuilder<H>, setup: Setup) -> ServerBuilder<H> {
+    let most = setup.connections.max(setup.callers) as usize;
     builder
         .heartbeat_interval(HEARTBEATS)
         .max_connections(4 * most + 64)
         .max_connections_per_address(None)
         .max_handled(4 * most + 64)
-}
-
-/// How many per second since the last look.
-#[derive(Debug, Default)]
-struct Rate {
-    at: Duration,
-    count: u64,
-}
-
-impl Rate {
-    fn since(&mut self, at: Duration, count: u64) -> f64 {
-        let (time, more) = (at.saturating_sub(self.at), count - self.count.min(count));
-        *self = Rate { at, count };
-        match time.is_zero() {
-            true => 0.0,
-            false => more as f64 / time.as_secs_f64(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_that_since_the_last_look() {
-        let mut rate = Rate::default();
-        assert_eq!(rate.since(Duration::from_millis(100), 50), 500.0);
-        assert_eq!(rate.since(Duration::from_millis(600), 100), 100.0);
-        assert_eq!(rate.since(Duration::from_millis(600), 100), 0.0);
-    }
 }

@@ -3,32 +3,33 @@
 //! order; the acts know nothing of each other.
 
 mod acts;
+mod callers;
 mod counts;
 mod embedded;
-mod load;
-mod question;
+mod error;
+mod error_kind;
+mod patience;
 mod report;
 mod scene;
-mod short;
+mod setup;
 mod summary;
-mod tally;
+mod tokens;
 mod unkind;
 
-use std::{fmt, io, num::NonZero, thread, time::Duration};
+use std::{fmt, io, time::Duration};
 
-use millpond::{Chain, client::RequestError, pool::BuildError};
-use tokio::runtime::{self, Runtime};
+use millpond::Chain;
 
 use self::{
-    acts::Load,
-    embedded::ServerError,
-    load::Plan,
-    summary::{Mode, Summary},
+    error::DemoError,
+    setup::{Mode, Setup},
+    summary::Summary,
 };
 use crate::{
     complaint::Complaint,
     descriptors::Shortage,
     exit::Exit,
+    load::threads,
     numbers::{counted, thousands},
     screen::{Drawing, Screen},
     stop::Stop,
@@ -83,17 +84,6 @@ impl Arguments {
     }
 }
 
-/// Why the demo couldn't go on.
-#[derive(Debug, thiserror::Error)]
-enum DemoError {
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    #[error("the pool can't be built")]
-    Pool(#[from] BuildError),
-    #[error("a request of the first scene failed")]
-    Scene(#[from] RequestError),
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Exit {
     carry_out(arguments).unwrap_or_else(Complaint::report)
 }
@@ -105,7 +95,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let failed = |what: &str, error: &dyn fmt::Display| {
         Complaint::of(Exit::Failure, &format!("{what}{error}"))
     };
-    let runtime = callers_runtime()
+    let runtime = threads::runtime(threads::by_default())
         .map_err(|error| failed("no runtime for the callers could be started: ", &error))?;
     let stop = Stop::new();
     let drawing = match arguments.json {
@@ -144,12 +134,10 @@ async fn play(
     if let Some(scene) = scene::play(screen, stop).await? {
         summary.add_scene(scene);
     }
-    let mut load = Load {
-        plan: Plan {
-            callers: arguments.callers,
-            length: arguments.seconds,
-            seed: summary.seed,
-        },
+    let mut setup = Setup {
+        callers: arguments.callers,
+        length: arguments.seconds,
+        seed: summary.seed,
         connections: arguments.connections,
         mode: arguments.mode(),
     };
@@ -162,19 +150,19 @@ async fn play(
                 summary.seed
             ),
         );
-        summary.add_load(&acts::unkind(load, screen, stop).await?);
+        summary.add_load(&acts::unkind(setup, screen, stop).await?);
     }
-    load.plan.length = comparison_length(load.plan.length);
+    setup.length = comparison_length(setup.length);
     if !stop.is_stopped() {
         screen.line("");
         screen.title(
             "3. ",
             "All behave well: over a pool, then a socket per request",
         );
-        summary.add_pooled(&acts::kind(load, screen, stop).await?);
+        summary.add_pooled(&acts::kind(setup, screen, stop).await?);
     }
     if !stop.is_stopped() {
-        summary.add_short(&acts::short(load, screen, stop).await?);
+        summary.add_short(&acts::short(setup, screen, stop).await?);
     }
     Ok(())
 }
@@ -203,16 +191,6 @@ fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) -> io::Re
         screen.line(&line);
     }
     screen.written()
-}
-
-/// Half of the machine for the callers: the server has a thread of its own, and the kernel moves
-/// the bytes between them.
-fn callers_runtime() -> io::Result<Runtime> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    runtime::Builder::new_multi_thread()
-        .worker_threads((cores / 2).max(1))
-        .enable_all()
-        .build()
 }
 
 /// Both ends of every socket are in this process, and of short connections some are being closed

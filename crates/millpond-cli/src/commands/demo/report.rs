@@ -1,7 +1,10 @@
 //! The summary in words, for people who see all this for the first time. Everything in it comes
 //! from the [`Summary`].
 
-use super::summary::{Mode, Side, Summary};
+use super::{
+    setup::Mode,
+    summary::{Side, Summary},
+};
 use crate::{
     color::{Paint, Tone},
     numbers::{counted, rate, span, thousands},
@@ -66,7 +69,7 @@ fn load(summary: &Summary, page: &mut Page) {
     let failed = summary
         .errors
         .iter()
-        .map(|(failing, &times)| format!("{} {}", thousands(times), failing.words()));
+        .map(|(kind, &times)| format!("{} {}", thousands(times), kind.words()));
     page.item("no reply", &listed(failed));
     page.item(
         "sockets",
@@ -206,8 +209,8 @@ mod tests {
 
     use super::{
         super::{
+            error_kind::ErrorKind,
             summary::{Heartbeats, Latency},
-            tally::Failing,
         },
         *,
     };
@@ -236,9 +239,9 @@ mod tests {
         summary.requests = 123_456_789;
         summary.replies_ok = 123_000_000;
         summary.errors = BTreeMap::from([
-            (Failing::Cancelled, 400_000),
-            (Failing::LostIdempotent, 20_000),
-            (Failing::LostNotIdempotent, 36_789),
+            (ErrorKind::Cancelled, 400_000),
+            (ErrorKind::LostIdempotent, 20_000),
+            (ErrorKind::LostNotIdempotent, 36_789),
         ]);
         summary.connections_opened = 456_789;
         summary.requests_per_connection = 269.3;

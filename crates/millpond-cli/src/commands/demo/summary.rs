@@ -12,10 +12,14 @@ use serde::Serialize;
 
 use super::{
     acts::{self, Restart, Unkindness},
+    error_kind::ErrorKind,
     scene::Scene,
-    tally::{Failing, Tally},
+    setup::Mode,
 };
-use crate::numbers::{counted, rounded};
+use crate::{
+    load::tally::Tally,
+    numbers::{counted, rounded},
+};
 
 /// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load
 /// with bad manners.
@@ -37,7 +41,7 @@ pub(super) struct Summary {
     pub(super) replies_ok: u64,
     /// In all acts.
     pub(super) replies_wrong: u64,
-    pub(super) errors: BTreeMap<Failing, u64>,
+    pub(super) errors: BTreeMap<ErrorKind, u64>,
     pub(super) connections_opened: u64,
     /// Right replies by connections opened.
     pub(super) requests_per_connection: f64,
@@ -77,7 +81,7 @@ pub(super) struct Side {
     pub(super) requests: u64,
     pub(super) replies_ok: u64,
     pub(super) replies_wrong: u64,
-    pub(super) errors: BTreeMap<Failing, u64>,
+    pub(super) errors: BTreeMap<ErrorKind, u64>,
     pub(super) connections_opened: u64,
     /// Right replies a second.
     pub(super) throughput: f64,
@@ -86,16 +90,6 @@ pub(super) struct Side {
     pub(super) time_wait: Option<u32>,
     /// The machine's ports were nearly used up before the time was.
     pub(super) ports_nearly_used_up: bool,
-}
-
-/// How many exchanges the client keeps on a connection at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Mode {
-    /// One.
-    Exclusive,
-    /// Several, answered in order.
-    Pipelined,
 }
 
 impl Summary {
@@ -150,13 +144,13 @@ impl Summary {
     pub(super) fn add_load(&mut self, load: &Unkindness) {
         let tally = &load.run.tally;
         self.seconds = rounded(load.run.took.as_secs_f64(), 3);
-        self.requests = tally.requests;
-        self.replies_ok = tally.right;
-        self.errors = tally.failed.clone();
+        self.requests = tally.requests();
+        self.replies_ok = tally.replies_ok;
+        self.errors = errors(tally);
         self.latency_us = Latency::of(tally);
         self.connections_opened = load.pool.totals.opened;
         self.requests_per_connection = rounded(
-            tally.right as f64 / load.pool.totals.opened.max(1) as f64,
+            tally.replies_ok as f64 / load.pool.totals.opened.max(1) as f64,
             1,
         );
         self.evicted = Eviction::ALL
@@ -178,11 +172,11 @@ impl Summary {
             "under load",
             tally,
             load.run.panicked,
-            Failing::is_part_of_the_load,
+            ErrorKind::is_part_of_the_load,
         );
     }
 
-    pub(super) fn add_pooled(&mut self, side: &acts::Side) {
+    pub(super) fn add_pooled(&mut self, side: &acts::SideRun) {
         self.judge("over the pool", &side.run.tally, side.run.panicked, |_| {
             false
         });
@@ -191,7 +185,7 @@ impl Summary {
         self.pooled_connections = Some(side);
     }
 
-    pub(super) fn add_short(&mut self, side: &acts::Side) {
+    pub(super) fn add_short(&mut self, side: &acts::SideRun) {
         let by = "with a connection per request";
         self.judge(by, &side.run.tally, side.run.panicked, |_| false);
         let side = Side::of(side);
@@ -207,25 +201,32 @@ impl Summary {
         self.heartbeats.received += heartbeats.received;
     }
 
-    /// Puts down what shouldn't have happened in an act.
-    fn judge(&mut self, act: &str, tally: &Tally, panicked: u64, is_expected: fn(Failing) -> bool) {
-        self.replies_wrong += tally.wrong;
-        if tally.wrong > 0 {
+    /// Notes what shouldn't have happened in an act.
+    fn judge(
+        &mut self,
+        act: &str,
+        tally: &Tally<ErrorKind>,
+        panicked: u64,
+        is_expected: fn(ErrorKind) -> bool,
+    ) {
+        let wrong = tally.missed(ErrorKind::Wrong);
+        self.replies_wrong += wrong;
+        if wrong > 0 {
             self.unexpected.push(format!(
                 "{} {act}",
-                counted(tally.wrong, "wrong reply", "wrong replies")
+                counted(wrong, "wrong reply", "wrong replies")
             ));
         }
-        for (&failing, &times) in &tally.failed {
-            if times > 0 && !is_expected(failing) {
-                let said = match tally.said.get(&failing) {
+        for (kind, times) in errors(tally) {
+            if !is_expected(kind) {
+                let example = match tally.examples.get(&kind) {
                     Some(text) => format!("; the first: {text}"),
                     None => String::new(),
                 };
                 self.unexpected.push(format!(
-                    "{} {} {act}{said}",
+                    "{} {} {act}{example}",
                     counted(times, "request", "requests"),
-                    failing.words()
+                    kind.words()
                 ));
             }
         }
@@ -235,19 +236,19 @@ impl Summary {
                 counted(panicked, "caller", "callers")
             ));
         }
-        let told = tally.right + tally.wrong + tally.failed.values().sum::<u64>();
-        if told != tally.requests {
-            let lost = tally.requests.abs_diff(told);
-            self.unexpected.push(format!(
-                "{} unaccounted for {act}",
-                counted(lost, "request", "requests")
-            ));
-        }
     }
 }
 
+/// The errors of an act. Wrong replies have a number of their own.
+fn errors(tally: &Tally<ErrorKind>) -> BTreeMap<ErrorKind, u64> {
+    let errors = tally.errors.iter().map(|(&kind, &times)| (kind, times));
+    errors
+        .filter(|&(kind, _)| kind != ErrorKind::Wrong)
+        .collect()
+}
+
 impl Latency {
-    fn of(tally: &Tally) -> Latency {
+    fn of(tally: &Tally<ErrorKind>) -> Latency {
         Latency {
             p50: tally.latency_us(0.5),
             p99: tally.latency_us(0.99),
@@ -256,17 +257,17 @@ impl Latency {
 }
 
 impl Side {
-    fn of(side: &acts::Side) -> Side {
+    fn of(side: &acts::SideRun) -> Side {
         let tally = &side.run.tally;
         let seconds = side.run.took.as_secs_f64();
         Side {
             seconds: rounded(seconds, 3),
-            requests: tally.requests,
-            replies_ok: tally.right,
-            replies_wrong: tally.wrong,
-            errors: tally.failed.clone(),
+            requests: tally.requests(),
+            replies_ok: tally.replies_ok,
+            replies_wrong: tally.missed(ErrorKind::Wrong),
+            errors: errors(tally),
             connections_opened: side.opened,
-            throughput: rounded(tally.right as f64 / seconds.max(f64::MIN_POSITIVE), 1),
+            throughput: rounded(tally.replies_ok as f64 / seconds.max(f64::MIN_POSITIVE), 1),
             latency_us: Latency::of(tally),
             time_wait: side.time_wait,
             ports_nearly_used_up: side.ports_used_up,
@@ -278,17 +279,23 @@ impl Side {
 mod tests {
     use std::time::Duration;
 
-    use super::{
-        super::{load::Run, question::Verdict, tally::Outcome},
-        *,
-    };
+    use super::{super::acts::Run, *};
+    use crate::load::tally::{Miss, Times};
 
-    fn side(outcomes: &[Outcome]) -> acts::Side {
+    /// A side of the comparison, with so many right replies, and these misses.
+    fn side(right: u32, misses: &[(ErrorKind, &str)]) -> acts::SideRun {
         let mut tally = Tally::default();
-        outcomes
-            .iter()
-            .for_each(|outcome| tally.add(outcome.clone()));
-        acts::Side {
+        for _ in 0..right {
+            tally.add_reply(Times {
+                latency: Duration::from_micros(50),
+                service: Duration::from_micros(50),
+            });
+        }
+        for &(kind, text) in misses {
+            let text = text.to_owned();
+            tally.add_misses(1, Miss { kind, text });
+        }
+        acts::SideRun {
             run: Run {
                 tally,
                 took: Duration::from_secs(2),
@@ -300,15 +307,13 @@ mod tests {
         }
     }
 
-    fn replied(verdict: Verdict) -> Outcome {
-        Outcome::Replied(verdict, Duration::from_micros(50))
-    }
+    const WRONG: (ErrorKind, &str) = (ErrorKind::Wrong, "another's");
 
     #[test]
     fn right_replies_alone_are_well() {
         let mut summary = Summary::new(1, Mode::Exclusive, 2, 3);
-        summary.add_pooled(&side(&[replied(Verdict::Right), replied(Verdict::Right)]));
-        summary.add_short(&side(&[replied(Verdict::Right)]));
+        summary.add_pooled(&side(2, &[]));
+        summary.add_short(&side(1, &[]));
         assert!(summary.is_well(), "{:?}", summary.unexpected);
         assert_eq!(
             (summary.throughput, summary.throughput_ratio),
@@ -319,8 +324,8 @@ mod tests {
     #[test]
     fn one_wrong_reply_in_any_act_is_not_well() {
         let mut summary = Summary::new(1, Mode::Exclusive, 2, 3);
-        summary.add_pooled(&side(&[replied(Verdict::Right), replied(Verdict::Wrong)]));
-        summary.add_short(&side(&[replied(Verdict::Wrong)]));
+        summary.add_pooled(&side(1, &[WRONG]));
+        summary.add_short(&side(0, &[WRONG]));
         assert_eq!(summary.replies_wrong, 2);
         assert_eq!(
             summary.unexpected,
@@ -332,16 +337,32 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_reply_is_counted_as_one_and_the_sum_is_the_number_of_requests() {
+        let cancelled = (ErrorKind::Cancelled, "its caller dropped it");
+        let act = side(1, &[WRONG, cancelled, (ErrorKind::Other, "no frame")]);
+        let mut total = Tally::default();
+        total.merge(&act.run.tally);
+        total.merge(&act.run.tally);
+        let wrong = total.missed(ErrorKind::Wrong);
+        assert_eq!((total.requests(), total.replies_ok, wrong), (8, 2, 2));
+        let errors = errors(&total);
+        assert_eq!(errors[&ErrorKind::Cancelled], 2);
+        assert_eq!(errors[&ErrorKind::Other], 2);
+        assert_eq!(errors.len(), 2, "a wrong reply has a number of its own");
+        assert_eq!(total.examples[&ErrorKind::Other], "no frame");
+        assert_eq!(total.latency_us(0.5), 50);
+    }
+
+    #[test]
     fn a_failure_is_expected_only_where_manners_are_bad() {
         let mut summary = Summary::new(1, Mode::Exclusive, 2, 3);
-        let refused = Outcome::Failed(Failing::Other, String::from("connection refused"));
-        summary.add_short(&side(&[refused]));
+        summary.add_short(&side(0, &[(ErrorKind::Other, "connection refused")]));
         assert_eq!(
             summary.unexpected,
             [
                 "1 request failed otherwise with a connection per request; the first: connection refused"
             ]
         );
-        assert!(!Failing::TimedOut.is_part_of_the_load());
+        assert!(!ErrorKind::TimedOut.is_part_of_the_load());
     }
 }

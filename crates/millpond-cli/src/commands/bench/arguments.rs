@@ -1,0 +1,219 @@
+//! The command line of `bench`.
+
+use std::{
+    num::NonZero,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{ArgGroup, ValueEnum};
+
+use super::results::Mode;
+use crate::{
+    commands::tls::TlsFlags,
+    load::threads,
+    numbers::thousands,
+    text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
+};
+
+/// The rates that can be asked for: with less there is nothing to measure, and no machine of today
+/// sends more.
+const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
+
+/// See the command's help.
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("document").args(["json", "csv", "markdown"]),
+    after_help = "\
+Examples:
+  millpond bench --to 127.0.0.1:7070
+  millpond bench --to 127.0.0.1:6379 --framing raw \\
+    --body 'PING\\r\\n' --expect '+PONG\\r\\n' \\
+    --rate 20000 --html bench.html
+
+The callers send over connections of their own (short), over a pool with one exchange on a connection at a time (exclusive), \
+or over a pool with many in flight (pipelined), in turns. Without --rate each sends as soon as it has its reply: a server \
+that stalls is then asked less, and its stalls hardly show. With --rate requests are sent at that rate whatever happens, and \
+latency counts from when each was to be sent.
+
+Ctrl-C ends it early, with what was found until then; a second one at once.
+
+Exit codes: 0 every reply was right; 1 some were not; 2 wrong flags; 3 nobody could be connected to; 4 it took too long; \
+5 no right reply came."
+)]
+pub(crate) struct Arguments {
+    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path
+    #[arg(long, value_name = "ENDPOINT", env = "MILLPOND_TO")]
+    pub(super) to: String,
+    /// What to compare: short, exclusive, pipelined, or some of them with commas
+    #[arg(
+        long,
+        value_name = "MODES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "short,exclusive,pipelined",
+        hide_possible_values = true
+    )]
+    pub(super) modes: Vec<Mode>,
+    /// How many requests may be under way at once
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = count::<u32>(1..=100_000))]
+    pub(super) callers: u32,
+    /// How many connections a pool may have
+    #[arg(long, value_name = "COUNT", default_value = "16", value_parser = count::<u32>(1..=100_000))]
+    pub(super) connections: u32,
+    /// How long each mode is measured, in seconds or with a unit, warm-up not included
+    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_slice, conflicts_with = "requests")]
+    pub(super) seconds: Duration,
+    /// How many requests each mode sends, instead of for how long
+    #[arg(long, value_name = "COUNT", value_parser = count::<u64>(1..=1_000_000_000_000))]
+    pub(super) requests: Option<u64>,
+    /// In how many rounds, between which the modes take turns
+    #[arg(long, value_name = "COUNT", default_value = "5", value_parser = count::<u32>(1..=1_000))]
+    pub(super) rounds: u32,
+    /// How long each mode sends before anything counts; 0: not at all
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_warm_up)]
+    pub(super) warm_up: Duration,
+    /// Send so many requests a second, whatever becomes of them
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    pub(super) rate: Option<f64>,
+    /// What the server speaks: length-json, or raw for bytes that you give
+    #[arg(
+        long,
+        value_name = "FRAMING",
+        value_enum,
+        default_value = "length-json",
+        hide_possible_values = true
+    )]
+    pub(super) framing: FramingName,
+    /// The request: JSON, or with raw any bytes (\r, \n, \t, \0, \xNN, \\) [default: a JSON string
+    /// of 64 bytes]
+    #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
+    pub(super) body: Option<String>,
+    /// The request, as it is in this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) body_file: Option<PathBuf>,
+    /// What each reply must be; without it any reply counts as right that is no error
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["expect_end", "expect_length"])]
+    pub(super) expect: Option<String>,
+    /// With raw: a reply ends with the first of these bytes
+    #[arg(long, value_name = "TEXT", conflicts_with = "expect_length")]
+    pub(super) expect_end: Option<String>,
+    /// With raw: a reply has so many bytes
+    #[arg(long, value_name = "BYTES", value_parser = parse_reply_length)]
+    pub(super) expect_length: Option<NonZero<usize>>,
+    /// How long a request may take, connecting included
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
+    pub(super) deadline: Duration,
+    /// How many threads carry the callers [default: half of the cores, for the server and the
+    /// kernel need some]
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..=1_024))]
+    pub(super) threads: Option<u32>,
+    /// Go on with short connections until no local port is left, and see what that looks like
+    #[arg(long)]
+    pub(super) exhaust: bool,
+    /// After how long without sending anything a heartbeat is sent on an idle connection; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat, env = "MILLPOND_HEARTBEAT")]
+    pub(super) heartbeat: Duration,
+    /// Print what was found as one JSON document, and nothing else
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print it as CSV, one line for each mode
+    #[arg(long)]
+    pub(super) csv: bool,
+    /// Print it as a Markdown table
+    #[arg(long)]
+    pub(super) markdown: bool,
+    /// Write it with plots into this file, for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Write the plots alone into this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) tls: TlsFlags,
+}
+
+/// How requests and replies are told apart on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FramingName {
+    /// A header with the length, and a JSON body
+    LengthJson,
+    /// None: bytes that the command line gives
+    Raw,
+}
+
+impl FramingName {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            FramingName::LengthJson => "length-json",
+            FramingName::Raw => "raw",
+        }
+    }
+}
+
+impl Arguments {
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+            .map_or(threads::by_default(), |threads| threads as usize)
+    }
+
+    /// The files that are to be written, and their flags.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        [("--html", &self.html), ("--svg", &self.svg)]
+            .into_iter()
+            .filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
+    }
+
+    /// Whether stdout is a document.
+    pub(super) fn prints_document(&self) -> bool {
+        self.json || self.csv || self.markdown
+    }
+}
+
+/// Reads how many requests a second are to be sent.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.trim().parse().ok().filter(|rate| RATES.contains(rate));
+    rate.ok_or_else(|| {
+        let (least, most) = (RATES.start(), thousands(*RATES.end() as u64));
+        format!("write requests a second, from {least} to {most}")
+    })
+}
+
+/// A time of a day at most.
+fn within_a_day(time: Duration) -> Result<Duration, String> {
+    match time > Duration::from_secs(24 * 60 * 60) {
+        true => Err(String::from("it must be no longer than a day")),
+        false => Ok(time),
+    }
+}
+
+fn parse_slice(text: &str) -> Result<Duration, String> {
+    within_a_day(parse_span_above_zero(text)?)
+}
+
+fn parse_reply_length(text: &str) -> Result<NonZero<usize>, String> {
+    match parse_size(text)? {
+        length if length.get() > 1 << 30 => Err(String::from("it must be no longer than 1GiB")),
+        length => Ok(length),
+    }
+}
+
+fn parse_warm_up(text: &str) -> Result<Duration, String> {
+    within_a_day(parse_span(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_measured_for_a_day_at_most() {
+        assert_eq!(parse_slice("1.5"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_slice("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_warm_up("0"), Ok(Duration::ZERO));
+        for bad in ["0", "-1", "NaN", "1e19", "1e99", "25h", "x"] {
+            assert!(parse_slice(bad).is_err(), "{bad}");
+        }
+    }
+}

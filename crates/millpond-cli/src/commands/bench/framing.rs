@@ -1,0 +1,252 @@
+//! The framing that was chosen on the command line: the `length:` protocol, or raw bytes, with a
+//! rule for where a reply ends.
+
+use memchr::memmem::Finder;
+use millpond::framing::{
+    Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told,
+};
+
+/// How far the end of a reply is looked for: 1 MiB, as long as a reply of the `length:` protocol
+/// may be.
+const MAX_REPLY: usize = 1 << 20;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) enum ChosenFraming {
+    LengthJson(LengthJson),
+    Raw(Ending),
+}
+
+/// Where a raw reply ends.
+#[derive(Clone, Debug)]
+pub(super) enum Ending {
+    /// It is exactly this.
+    Exactly(Vec<u8>),
+    /// With the first of these.
+    With(Box<Finder<'static>>),
+    /// After so many bytes.
+    After(usize),
+}
+
+impl Ending {
+    /// Where a reply ends, looking at each byte once.
+    fn reply(&self, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+        match self {
+            Ending::Exactly(reply) => exactly(reply, bytes, scan),
+            Ending::With(end) => with(end, bytes, scan),
+            Ending::After(length) => {
+                let extent = whole(*length);
+                scan.announce(extent);
+                Ok(extent.within(bytes.len()))
+            }
+        }
+    }
+}
+
+/// A reply of so many bytes.
+fn whole(body: usize) -> Extent {
+    Extent {
+        head: 0,
+        body,
+        tail: 0,
+    }
+}
+
+fn exactly(reply: &[u8], bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    let searched = scan.searched();
+    let differs = bytes
+        .iter()
+        .zip(reply)
+        .skip(searched)
+        .position(|(found, expected)| found != expected);
+    if let Some(at) = differs {
+        return Err(FrameError::Unexpected {
+            position: searched + at,
+            found: bytes[searched + at],
+            expected: "what --expect says",
+        });
+    }
+    scan.set_searched(bytes.len().min(reply.len()));
+    let extent = whole(reply.len());
+    scan.announce(extent);
+    Ok(extent.within(bytes.len()))
+}
+
+fn with(end: &Finder<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    let (searched, length) = (scan.searched(), end.needle().len());
+    if let Some(at) = end.find(&bytes[searched..]) {
+        return Ok(Step::Frame(whole(searched + at + length)));
+    }
+    if bytes.len() >= MAX_REPLY {
+        return Err(FrameError::TooLong {
+            length: bytes.len() as u64,
+            limit: MAX_REPLY as u64,
+            setting: None,
+        });
+    }
+    // All of the end but its last byte may be there.
+    scan.set_searched((bytes.len() + 1).saturating_sub(length));
+    Ok(Step::More { missing: 1 })
+}
+
+/// No flag raises the longest reply, so no setting is named.
+fn unnamed(error: FrameError) -> FrameError {
+    match error {
+        FrameError::TooLong { length, limit, .. } => FrameError::TooLong {
+            length,
+            limit,
+            setting: None,
+        },
+        other => other,
+    }
+}
+
+impl Framing for ChosenFraming {
+    fn next(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
+        match self {
+            ChosenFraming::LengthJson(framing) => {
+                framing.next(direction, bytes, scan).map_err(unnamed)
+            }
+            // A boundary with nothing behind it.
+            ChosenFraming::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
+            ChosenFraming::Raw(ending) => ending.reply(bytes, scan),
+        }
+    }
+
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
+        match self {
+            ChosenFraming::LengthJson(framing) => framing.encode(direction, body, out),
+            ChosenFraming::Raw(_) => {
+                out.extend_from_slice(body);
+                Ok(())
+            }
+        }
+    }
+
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        match self {
+            ChosenFraming::LengthJson(framing) => framing.heartbeat(),
+            ChosenFraming::Raw(_) => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            ChosenFraming::LengthJson(framing) => framing.name(),
+            ChosenFraming::Raw(_) => "raw bytes",
+        }
+    }
+
+    fn failure_needs_request(&self) -> bool {
+        match self {
+            ChosenFraming::LengthJson(framing) => framing.failure_needs_request(),
+            ChosenFraming::Raw(_) => false,
+        }
+    }
+
+    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        match self {
+            ChosenFraming::LengthJson(framing) => framing.encode_failure(request, failure, out),
+            ChosenFraming::Raw(_) => Told::ByClosing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of one byte more each time, with what was kept from the last time; the same is
+    /// said without.
+    fn steps(ending: &Ending, reply: &[u8]) -> Vec<String> {
+        let framing = ChosenFraming::Raw(ending.clone());
+        let mut scan = Scan::default();
+        (0..=reply.len())
+            .map(|length| {
+                let step = framing.next(Direction::Reply, &reply[..length], &mut scan);
+                let afresh = framing.next(Direction::Reply, &reply[..length], &mut Scan::default());
+                assert_eq!(step, afresh);
+                if matches!(step, Ok(Step::Frame(_))) {
+                    scan.reset();
+                }
+                match step {
+                    Ok(Step::More { missing }) => format!("{missing}"),
+                    Ok(Step::Frame(extent)) => format!("whole {}", extent.length()),
+                    Ok(Step::Heartbeat { .. }) => String::from("heartbeat"),
+                    Err(error) => error.to_string(),
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_exact_reply_ends_where_it_ends_and_another_is_refused_at_its_first_byte_that_differs() {
+        let ending = Ending::Exactly(b"+OK\r".to_vec());
+        assert_eq!(
+            steps(&ending, b"+OK\r+"),
+            ["1", "3", "2", "1", "whole 4", "whole 4"]
+        );
+        assert_eq!(
+            steps(&ending, b"-ERR")[1],
+            "byte 0 of a frame is '-', and what --expect says was expected"
+        );
+    }
+
+    #[test]
+    fn a_reply_ends_with_the_first_of_its_ends() {
+        let ending = Ending::With(Box::new(Finder::new(b"\r\n").into_owned()));
+        assert_eq!(
+            steps(&ending, b"a\r\nb\r\n"),
+            ["1", "1", "1", "whole 3", "whole 3", "whole 3", "whole 3"]
+        );
+        let endless = vec![b'a'; MAX_REPLY];
+        assert!(ending.reply(&endless, &mut Scan::default()).is_err());
+    }
+
+    #[test]
+    fn an_end_is_found_wherever_it_is_cut_and_no_byte_is_searched_twice() {
+        let end = b"--END--";
+        let ending = Ending::With(Box::new(Finder::new(end).into_owned()));
+        let reply = [&b"--END-x--EN"[..], end].concat();
+        let mut scan = Scan::default();
+        for length in 1..reply.len() {
+            let step = ending.reply(&reply[..length], &mut scan);
+            assert_eq!(step, Ok(Step::More { missing: 1 }), "{length}");
+            // What is searched again is shorter than the end.
+            assert!(length - scan.searched() < end.len());
+        }
+        let step = ending.reply(&reply, &mut scan);
+        assert_eq!(step, Ok(Step::Frame(whole(reply.len()))));
+    }
+
+    #[test]
+    fn an_exact_reply_is_compared_once() {
+        let reply = b"twelve bytes";
+        let ending = Ending::Exactly(reply.to_vec());
+        let mut scan = Scan::default();
+        for length in 1..reply.len() {
+            let step = ending.reply(&reply[..length], &mut scan);
+            let missing = reply.len() - length;
+            assert_eq!(step, Ok(Step::More { missing }));
+            assert_eq!(scan.searched(), length);
+        }
+    }
+
+    #[test]
+    fn a_reply_of_a_length_is_whole_when_that_is_there() {
+        assert_eq!(
+            steps(&Ending::After(2), b"abc"),
+            ["1", "1", "whole 2", "whole 2"]
+        );
+    }
+}

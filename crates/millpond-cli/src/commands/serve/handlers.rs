@@ -1,0 +1,72 @@
+//! The handlers that can be chosen from.
+
+use bytes::Bytes;
+use millpond::{
+    framing::Failure,
+    server::{Bodies, Handler, Request},
+};
+
+use super::exec::Exec;
+
+/// What the server of the article in which this protocol was first published says before it repeats
+/// the request: "the server's data:".
+const REFERENCE: &str = "服务端的数据数据:";
+
+/// Who answers.
+pub(super) enum ChosenHandler {
+    /// The request is the reply.
+    Echo(Bodies),
+    /// As the article's server: a JSON string that quotes the request's text.
+    Reference,
+    /// A program is started for each request.
+    Exec(Exec),
+}
+
+impl ChosenHandler {
+    /// As it was chosen.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            ChosenHandler::Echo(_) => "echo",
+            ChosenHandler::Reference => "reference",
+            ChosenHandler::Exec(_) => "exec",
+        }
+    }
+}
+
+impl Handler for ChosenHandler {
+    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+        let body = request.into_body();
+        match self {
+            ChosenHandler::Echo(_) => Ok(body),
+            ChosenHandler::Reference => Ok(reference(&body)),
+            ChosenHandler::Exec(exec) => exec.answer(&body).await,
+        }
+    }
+
+    fn bodies(&self) -> Bodies {
+        match self {
+            ChosenHandler::Echo(bodies) => *bodies,
+            ChosenHandler::Reference => Bodies::Json,
+            ChosenHandler::Exec(exec) => exec.bodies(),
+        }
+    }
+}
+
+fn reference(body: &[u8]) -> Bytes {
+    // It has been checked to be UTF-8, as all JSON is.
+    let reply = format!("{REFERENCE}{}", String::from_utf8_lossy(body));
+    serde_json::to_vec(&reply).expect("a string is JSON").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_answers_as_the_articles_server() {
+        let reply = reference(br#"{"a":"a"}"#);
+        assert_eq!(reply, r#""服务端的数据数据:{\"a\":\"a\"}""#.as_bytes());
+        assert_eq!(reply.len(), 40, "the reference exchange's length");
+        assert_eq!(reference(br#""Tue, 03 Apr 2018 06:12:37 GMT""#).len(), 60);
+    }
+}
