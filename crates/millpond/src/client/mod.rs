@@ -47,7 +47,7 @@
 //!
 //! | name | kind, unit | meaning, and further labels |
 //! |---|---|---|
-//! | `millpond_client_exchanges_total` | counter | exchanges that have ended, by `outcome`: `replied`; `failure_reply`, told by [`RequestError::Refused`]; `lost`, without a reply that can be read; `timed_out`, waiting for a connection included; `refused`, sent to nobody; `cancelled`, dropped by its caller |
+//! | `millpond_client_exchanges_total` | counter | exchanges that have ended, by `outcome`: `replied`; `failure_reply`, told by [`RequestError::Refused`]; `lost`, without a reply that can be read; `timed_out`, waiting for a connection included; `refused`, sent to nobody; `cancelled`, dropped by its caller. [`RequestErrorKind`] tells which errors are which |
 //! | `millpond_client_in_flight` | gauge, exchanges | those whose callers wait, for a connection or for the reply |
 //! | `millpond_client_waiting` | gauge, requests | those that wait for a place on a pipeline; pipelined only, and then they don't wait for the pool |
 //! | `millpond_client_waiting_bytes` | gauge, bytes | theirs |
@@ -58,6 +58,7 @@
 
 mod deadline;
 mod error;
+mod error_kind;
 mod failure;
 mod heartbeats;
 #[cfg_attr(not(feature = "metrics"), path = "without_metrics.rs")]
@@ -80,6 +81,7 @@ use tokio::time::Instant;
 
 pub use self::{
     error::{Execution, Loss, RequestError},
+    error_kind::RequestErrorKind,
     pipelined::Pipelining,
     requests::Requests,
     retry::RetryTotals,

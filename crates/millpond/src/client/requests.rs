@@ -93,7 +93,9 @@ impl Times {
 /// An attempt that brought no reply.
 enum Attempt {
     /// There was no connection.
-    Refused(AcquireError),
+    Unconnected(AcquireError),
+    /// The client takes no such request now.
+    Refused(RequestError),
     Exchanged {
         error: ExchangeError,
         /// The connection had served before: what ended it may have nothing to do with this
@@ -230,9 +232,13 @@ impl<'c, F: Framing> Requests<'c, F> {
         let (mut error, had_served) = match attempt {
             Attempt::Exchanged { error, had_served } => (error, had_served),
             // What may have been executed must be told.
-            Attempt::Refused(error) => {
+            Attempt::Unconnected(error) => {
                 let first = first.map(|first| RequestError::of(first, self.deadline));
                 return Err(first.unwrap_or_else(|| self.no_connection(error)));
+            }
+            Attempt::Refused(error) => {
+                let first = first.map(|first| RequestError::of(first, self.deadline));
+                return Err(first.unwrap_or(error));
             }
         };
         let harmless = match error.progress {
@@ -337,7 +343,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             InAnOutage::Waits => acquire.wait_through_outage(),
         };
         let acquired = acquire.await;
-        acquired.map_err(|error| Box::new(Attempt::Refused(error)))
+        acquired.map_err(|error| Box::new(Attempt::Unconnected(error)))
     }
 
     /// One exchange among others on a connection.
@@ -370,7 +376,8 @@ impl<'c, F: Framing> Requests<'c, F> {
                     times.begins(Instant::now());
                     continue;
                 }
-                Failed::Acquire(error) => Attempt::Refused(error),
+                Failed::Acquire(error) => Attempt::Unconnected(error),
+                Failed::Refused(error) => Attempt::Refused(error),
                 Failed::Exchange {
                     cause,
                     progress,

@@ -33,6 +33,7 @@ use self::{
 };
 use super::{
     deadline::expressible,
+    error::RequestError,
     failure::{ExchangeFailure, Progress},
     requests::Times,
     sessions::Sessions,
@@ -75,7 +76,7 @@ impl Pipelining {
     /// [`max_waiting`](crate::pool::Builder::max_waiting) bounds their number, and 1,024 of a MiB
     /// each would hold a GiB. `usize::MAX` is no bound.
     ///
-    /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once.
+    /// A request that would exceed it is told [`FullOfBytes`](super::RequestError::FullOfBytes) at once.
     /// One that finds nobody waiting is taken however long it is; so is the second of the two
     /// by which a server shows that it reads frames.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
@@ -122,6 +123,8 @@ type Sender = oneshot::Sender<Answer>;
 pub(super) enum Failed {
     /// There is no connection, and none to come.
     Acquire(AcquireError),
+    /// The client takes no such request now.
+    Refused(RequestError),
     Exchange {
         cause: ExchangeFailure,
         progress: Progress,
@@ -272,7 +275,7 @@ impl<F: Framing> Pipelines<F> {
                 request,
                 max_waiting_bytes,
             } => {
-                return Err(Box::new(Failed::Acquire(AcquireError::FullOfBytes {
+                return Err(Box::new(Failed::Refused(RequestError::FullOfBytes {
                     waiting_bytes,
                     request,
                     max_waiting_bytes,

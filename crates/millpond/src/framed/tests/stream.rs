@@ -79,7 +79,8 @@ async fn a_send_that_is_dropped_goes_on_with_the_next_and_no_frame_is_cut() {
     }
     let mut arrived = vec![0; wire.len()];
     let (flushed, read) = tokio::join!(stream.flush(), far.read_exact(&mut arrived));
-    (flushed.unwrap(), read.unwrap());
+    flushed.unwrap();
+    read.unwrap();
     assert_eq!(arrived, wire, "each frame once, as a whole, in order");
     assert_eq!(stream.queued(), 0);
 }
