@@ -18,8 +18,10 @@ pub enum Phase {
     Connect,
     /// It shakes hands.
     Tls,
-    /// The connection is being prepared: logged in, set up.
+    /// The connection is being prepared, by a hook on its stream.
     Hook,
+    /// A client logs in on it.
+    Login,
 }
 
 impl Phase {
@@ -30,6 +32,7 @@ impl Phase {
             Phase::Connect => "connecting",
             Phase::Tls => "in the TLS handshake",
             Phase::Hook => "preparing the connection",
+            Phase::Login => "logging in",
         }
     }
 }
@@ -88,6 +91,8 @@ pub enum ConnectFailure {
     PortZero,
     /// The hook that prepares a connection failed.
     Hook(Box<dyn Error + Send + Sync>),
+    /// A client's login on the connection failed.
+    Login(Box<dyn Error + Send + Sync>),
 }
 
 /// An endpoint that could not be listened on.
@@ -213,6 +218,7 @@ impl fmt::Display for ConnectFailure {
             ),
             ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
             ConnectFailure::Hook(_) => f.write_str("preparing the connection failed"),
+            ConnectFailure::Login(_) => f.write_str("the login failed"),
         }
     }
 }
@@ -254,7 +260,7 @@ impl Error for ConnectFailure {
             ConnectFailure::TlsSettings(error) => Some(&**error),
             #[cfg(feature = "tls")]
             ConnectFailure::NoServerName => None,
-            ConnectFailure::Hook(error) => Some(&**error),
+            ConnectFailure::Hook(error) | ConnectFailure::Login(error) => Some(&**error),
         }
     }
 }

@@ -122,14 +122,18 @@ impl<F: Framing> LoginHook<F> {
         streams: &StreamConnector,
     ) -> Result<FramedStream<Arc<F>>, ConnectError> {
         dial_phase(Phase::Login.doing());
-        let mut unprepared = Unprepared::new(streams.dialer(), &stream);
+        let unprepared = Unprepared::new(streams.dialer(), &stream);
         let began = Instant::now();
         let login = Login {
             stream: FramedStream::new(stream, framing),
             owed: 0,
         };
         let ended = (self.0)(login).await.and_then(at_rest);
-        let failed = |error| streams.dialer().error(began.elapsed(), ConnectFailure::Login(error));
+        let failed = |error| {
+            streams
+                .dialer()
+                .error(began.elapsed(), ConnectFailure::Login(error))
+        };
         let stream = ended.map_err(failed)?;
         unprepared.succeeded();
         Ok(stream)

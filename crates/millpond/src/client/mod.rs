@@ -61,6 +61,7 @@ mod error;
 mod error_kind;
 mod failure;
 mod heartbeats;
+mod login;
 #[cfg_attr(not(feature = "metrics"), path = "without_metrics.rs")]
 mod metrics;
 mod ongoing;
@@ -73,7 +74,7 @@ mod telling;
 mod timer;
 mod turned_away;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -82,13 +83,14 @@ use tokio::time::Instant;
 pub use self::{
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,
+    login::{Login, LoginError},
     pipelined::Pipelining,
     requests::Requests,
     retry::RetryTotals,
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
 };
-use self::{pipelined::Pipelines, retry::Retries};
+use self::{login::LoginHook, pipelined::Pipelines, retry::Retries};
 pub use crate::framed::HeartbeatLimit;
 use crate::{
     connectors::StreamConnector,
@@ -304,6 +306,7 @@ type Configure<F> = Box<dyn FnOnce(Builder<Sessions<F>>) -> Builder<Sessions<F>>
 pub struct ClientBuilder<F: Framing = LengthJson> {
     streams: StreamConnector,
     framing: F,
+    login: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
     heartbeat_limit: HeartbeatLimit,
     settings: Settings,
@@ -316,6 +319,7 @@ impl<F: Framing> ClientBuilder<F> {
         ClientBuilder {
             streams,
             framing,
+            login: None,
             heartbeat_interval: Duration::from_secs(10),
             heartbeat_limit: HeartbeatLimit::default(),
             settings: Settings {
@@ -328,7 +332,7 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// Speaks another protocol. Default: [`LengthJson`] with its default limit. Forgets what was
-    /// given to [`pool`](ClientBuilder::pool) before.
+    /// given to [`pool`](ClientBuilder::pool) and [`login`](ClientBuilder::login) before.
     pub fn framing<G: Framing>(self, framing: G) -> ClientBuilder<G> {
         ClientBuilder {
             settings: self.settings,
@@ -395,6 +399,33 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
+    /// Logs in on each new connection before it is lent, in both modes: exchanges what the protocol
+    /// asks for, and gives the [`Login`] back. Default: none.
+    ///
+    /// The pool's [`connect_timeout`](Builder::connect_timeout) covers it. An error is that of a
+    /// failed dial ([`ConnectFailure::Login`](crate::net::ConnectFailure::Login)), so the pool tries
+    /// again as its [`backoff`](Builder::backoff) says. So is it if a request of the login is left
+    /// unanswered, or the server has sent more than was asked for: that would be taken for the reply
+    /// to somebody's request. Heartbeats that come meanwhile are passed over.
+    ///
+    /// ```
+    /// # use millpond::client::Client;
+    /// let client = Client::to("localhost:7000")?.login(|mut login| async {
+    ///     match &*login.exchange(br#"{"login": "sesame"}"#).await? {
+    ///         b"true" => Ok(login),
+    ///         _ => Err("wrong password".into()),
+    ///     }
+    /// });
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn login<L>(mut self, login: impl Fn(Login<F>) -> L + Send + Sync + 'static) -> Self
+    where
+        L: Future<Output = Result<Login<F>, Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        self.login = Some(LoginHook::new(login));
+        self
+    }
+
     /// Sets the pool up: `|pool| pool.max_size(32)`.
     pub fn pool(
         mut self,
@@ -416,6 +447,7 @@ impl<F: Framing> ClientBuilder<F> {
         let sessions = Sessions::new(
             self.streams,
             self.framing,
+            self.login,
             self.heartbeat_interval,
             self.heartbeat_limit,
         );

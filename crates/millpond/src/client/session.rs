@@ -88,13 +88,13 @@ pub(super) struct HeartbeatCounts {
 
 impl Session {
     pub(super) fn new(
-        stream: Stream,
+        framed: Framed,
         heartbeat_interval: Duration,
         counts: Arc<HeartbeatCounts>,
     ) -> Self {
         let now = Instant::now();
         Session {
-            framed: Framed::new(stream),
+            framed,
             pulse: Pulse::new(heartbeat_interval, fastrand::f64(), now),
             allowance: Allowance::full(now),
             flooded: false,

@@ -310,6 +310,11 @@ impl<F: Framing> FramedStream<F> {
         self.framed.stream()
     }
 
+    /// The stream, with what was received beyond the last frame.
+    pub(crate) fn into_framed(self) -> Framed {
+        self.framed
+    }
+
     /// The stream alone. What was received beyond the last frame, and what is queued, is dropped.
     pub fn into_stream(self) -> Stream {
         self.framed.into_stream()

@@ -25,7 +25,10 @@ fn client_that_says(pipelined: bool, secret: &'static [u8]) -> (Client, Port) {
     let (builder, port) = builder(Pace::AtOnce);
     let client = in_mode(pipelined, builder)
         .login(move |login| says(login, secret))
-        .pool(|pool| pool.connect_timeout(3 * SECOND).outage_grace(Duration::ZERO))
+        .pool(|pool| {
+            pool.connect_timeout(3 * SECOND)
+                .outage_grace(Duration::ZERO)
+        })
         .build()
         .expect("valid settings");
     (client, port)
