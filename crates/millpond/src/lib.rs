@@ -44,6 +44,8 @@ pub mod connectors;
 #[cfg(unix)]
 pub mod framed;
 pub mod framing;
+#[cfg(all(test, unix))]
+mod memory;
 #[cfg(unix)]
 pub mod server;
 

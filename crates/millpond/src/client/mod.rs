@@ -193,6 +193,12 @@ impl Client {
         ClientBuilder::new(StreamConnector::new(dialer), LengthJson::default())
     }
 
+    /// As [`builder`](Client::builder), over the streams of this connector: for streams that are
+    /// prepared, or that are no sockets ([`StreamConnector::opened_by`]).
+    pub fn over(streams: StreamConnector) -> ClientBuilder {
+        ClientBuilder::new(streams, LengthJson::default())
+    }
+
     /// Sends a value as JSON, and reads the reply as one.
     ///
     /// # Errors

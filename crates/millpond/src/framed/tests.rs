@@ -17,10 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{buffers::THREAD_BUFFER, received::SMALL_FRAME, *};
 use crate::{
     framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step},
-    net::{
-        Stream,
-        memory::{Inlet, MemoryStream, Pace},
-    },
+    memory::{Inlet, MemoryStream, Pace},
+    net::Stream,
 };
 
 fn pair(pace: Pace, capacity: usize) -> (Framed, MemoryStream) {

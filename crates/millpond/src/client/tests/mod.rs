@@ -36,7 +36,7 @@ use crate::{
     Chain,
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
-    net::memory::{Inlet, MemoryStream, Pace, Tally},
+    memory::{Inlet, MemoryStream, Pace, Tally},
     pool::{AcquireError, Eviction, PoolSnapshot, Priority},
 };
 

@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::framed::received::COPIED;
-use crate::{framing::Framing, net::memory::Pace};
+use crate::{framing::Framing, memory::Pace};
 
 /// Which of the two ways to read.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 
 use super::{framings::Stubborn, *};
-use crate::net::memory::Pace;
+use crate::memory::Pace;
 
 fn frame_of(body: usize) -> Extent {
     Extent {
