@@ -18,8 +18,10 @@ pub enum Phase {
     Connect,
     /// It shakes hands.
     Tls,
-    /// The connection is being prepared: logged in, set up.
+    /// The connection is being prepared, by a hook on its stream.
     Hook,
+    /// A client logs in on it.
+    Login,
 }
 
 impl Phase {
@@ -30,6 +32,7 @@ impl Phase {
             Phase::Connect => "connecting",
             Phase::Tls => "in the TLS handshake",
             Phase::Hook => "preparing the connection",
+            Phase::Login => "logging in",
         }
     }
 }
@@ -90,6 +93,8 @@ pub enum ConnectFailure {
     Open(Box<dyn Error + Send + Sync>),
     /// The hook that prepares a connection failed.
     Hook(Box<dyn Error + Send + Sync>),
+    /// A client's login on the connection failed.
+    Login(Box<dyn Error + Send + Sync>),
 }
 
 /// An endpoint that could not be listened on.
@@ -221,6 +226,7 @@ impl fmt::Display for ConnectFailure {
             ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
             ConnectFailure::Open(_) => f.write_str("opening the stream failed"),
             ConnectFailure::Hook(_) => f.write_str("preparing the connection failed"),
+            ConnectFailure::Login(_) => f.write_str("the login failed"),
         }
     }
 }
@@ -262,7 +268,9 @@ impl Error for ConnectFailure {
             ConnectFailure::TlsSettings(error) => Some(&**error),
             #[cfg(feature = "tls")]
             ConnectFailure::NoServerName => None,
-            ConnectFailure::Open(error) | ConnectFailure::Hook(error) => Some(&**error),
+            ConnectFailure::Open(error)
+            | ConnectFailure::Hook(error)
+            | ConnectFailure::Login(error) => Some(&**error),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use millpond::{
     Chain,
-    client::{Loss, RequestError},
+    client::{Loss, RequestError, RequestErrorKind},
     framing::{
         FailureKind,
         json::{self, ErrorObject},
@@ -61,33 +61,36 @@ impl CallError {
 
 impl From<RequestError> for CallError {
     fn from(error: RequestError) -> Self {
-        let message = Chain(&error).to_string();
-        match error {
-            RequestError::Refused(error) => CallError {
+        let (kind, message) = (error.kind(), Chain(&error).to_string());
+        match (kind, error) {
+            (_, RequestError::Refused(error)) => CallError {
                 exit: Exit::Failure,
                 error,
                 origin: Origin::Server,
             },
             // How often it was dialled in vain says nothing here.
-            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => CallError::ours(
+            (_, RequestError::Acquire(AcquireError::Unavailable { cause, .. })) => CallError::ours(
                 Exit::Connect,
                 FailureKind::Unavailable,
                 cause.cause().to_string(),
             ),
-            RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
+            (
+                _,
+                RequestError::Lost {
+                    cause: Loss::Refused(refusal),
+                    ..
+                },
+            ) => CallError::refused(&refusal),
+            (RequestErrorKind::TimedOut, _) => {
                 CallError::ours(Exit::Timeout, FailureKind::TimedOut, message)
             }
-            RequestError::Acquire(_) => {
+            (RequestErrorKind::Rejected, _) => {
                 CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
             }
-            RequestError::Lost {
-                cause: Loss::Refused(refusal),
-                ..
-            } => CallError::refused(&refusal),
-            RequestError::NoFrame(_) | RequestError::Reply(_) => {
+            (RequestErrorKind::NotOfProtocol | RequestErrorKind::UnexpectedReply, _) => {
                 CallError::ours(Exit::Protocol, FailureKind::Unavailable, message)
             }
-            RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
+            (RequestErrorKind::InvalidRequest, _) => {
                 CallError::ours(Exit::Usage, FailureKind::Refused, message)
             }
             _ => CallError::ours(Exit::Failure, FailureKind::Unavailable, message),

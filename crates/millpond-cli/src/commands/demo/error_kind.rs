@@ -1,7 +1,7 @@
 //! Why a request of the demo brought no right reply, and what of that a load with bad manners
 //! brings about by itself. Pure.
 
-use millpond::{client::RequestError, framing::json::NOT_TAKEN, pool::AcquireError};
+use millpond::client::{RequestError, RequestErrorKind};
 use serde::Serialize;
 
 use crate::load::tally::MissKind;
@@ -40,17 +40,15 @@ pub(super) enum Repetition {
 
 impl ErrorKind {
     pub(super) fn of(error: &RequestError, repetition: Repetition) -> ErrorKind {
-        match error {
-            RequestError::Lost { .. } if repetition == Repetition::Harmless => {
-                ErrorKind::LostIdempotent
-            }
-            RequestError::Lost { .. } => ErrorKind::LostNotIdempotent,
-            RequestError::Acquire(AcquireError::Unavailable { .. }) => ErrorKind::Connect,
-            RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)) => {
-                ErrorKind::TimedOut
-            }
-            RequestError::Refused(error) if error.code == NOT_TAKEN => ErrorKind::NotTaken,
-            RequestError::Refused(_) => ErrorKind::ErrorReply,
+        match error.kind() {
+            RequestErrorKind::Lost | RequestErrorKind::TlsRefused => match repetition {
+                Repetition::Harmless => ErrorKind::LostIdempotent,
+                Repetition::Harmful => ErrorKind::LostNotIdempotent,
+            },
+            RequestErrorKind::Unreachable => ErrorKind::Connect,
+            RequestErrorKind::TimedOut => ErrorKind::TimedOut,
+            RequestErrorKind::NotTaken => ErrorKind::NotTaken,
+            RequestErrorKind::ErrorReply => ErrorKind::ErrorReply,
             _ => ErrorKind::Other,
         }
     }
