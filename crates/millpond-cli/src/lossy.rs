@@ -199,10 +199,18 @@ mod tests {
         let (gate, written) = mpsc::sync_channel(0);
         let lossy = Lossy::to(Gate(gate), missing).expect("a thread");
         let mut sent = 0;
-        // The stream takes nothing: the pushes don't wait all the same.
-        while lossy.0.lock().dropped < 100 {
+        let mut push = || {
             lossy.push(format!("{sent:0>99}\n").as_bytes());
             sent += 1;
+        };
+        push();
+        // From here on the thread waits for the stream, which takes nothing yet.
+        while !lossy.0.lock().is_writing {
+            thread::yield_now();
+        }
+        // The pushes don't wait.
+        while lossy.0.lock().dropped < 100 {
+            push();
         }
         let mut seen = Vec::new();
         while !seen.ends_with(b" missing\n") {
