@@ -27,8 +27,10 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `serde` | snapshots and settings serialize: versioned JSON |
+//! | `serde` | snapshots serialize, as versioned JSON; settings of servers serialize and deserialize |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
+//! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
+//! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |
 //! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
 //!
 //! # Supported Rust
@@ -51,3 +53,8 @@ pub use millpond_kernel as kernel;
 pub use millpond_net as net;
 pub use millpond_pool as pool;
 pub use millpond_words::Chain;
+
+/// The README's examples are tests.
+#[cfg(all(doctest, unix))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

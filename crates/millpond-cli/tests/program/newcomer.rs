@@ -1,7 +1,5 @@
 //! The program as a newcomer meets it: help, completions, the manual.
 
-use std::{fs, path::Path};
-
 use crate::common::{millpond, run};
 
 #[test]
@@ -231,46 +229,4 @@ fn wrong_values_are_told_with_right_ones_and_with_their_flag() {
         let apart = run(&[command, flag, value], "");
         assert_eq!(apart.err, refused.err, "{command} {flag} {value}");
     }
-}
-
-/// A heading's name in a link, as GitHub makes it.
-fn anchor(heading: &str) -> String {
-    let kept = heading.trim().to_lowercase().replace(' ', "-");
-    kept.chars()
-        .filter(|&letter| letter.is_alphanumeric() || "-_".contains(letter))
-        .collect()
-}
-
-#[test]
-fn every_link_between_the_pages_leads_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let docs = fs::read_dir(root.join("docs")).expect("docs");
-    let docs = docs.map(|entry| entry.expect("a file").path());
-    let mut seen = 0;
-    for page in docs.chain(["README.md", "ARCHITECTURE.md"].map(|name| root.join(name))) {
-        let text = fs::read_to_string(&page).expect("a page");
-        let links = text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.starts_with("http")) {
-            seen += 1;
-            let (file, place) = link.split_once('#').unwrap_or((link, ""));
-            let target = match file {
-                "" => page.clone(),
-                file => page.parent().expect("a folder").join(file),
-            };
-            let target = fs::read_to_string(&target);
-            let target =
-                target.unwrap_or_else(|error| panic!("{}: {link}: {error}", page.display()));
-            let headings = target.lines().filter(|line| line.starts_with('#'));
-            let mut anchors = headings.map(|line| anchor(line.trim_start_matches('#')));
-            assert!(
-                place.is_empty() || anchors.any(|name| name == place),
-                "{}: {link}",
-                page.display()
-            );
-        }
-    }
-    assert!(seen > 15, "{seen} links");
 }

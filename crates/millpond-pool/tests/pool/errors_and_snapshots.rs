@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use crate::common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
 use millpond_pool::{
-    AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status,
+    AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, PoolStatus,
 };
 use millpond_words::Chain;
 
@@ -241,7 +241,7 @@ async fn a_snapshot_shows_each_connection_in_its_state() {
     assert_eq!(states, expected);
     assert_eq!(
         (snapshot.name.as_str(), snapshot.status, snapshot.paused),
-        ("orders", Status::Open, false)
+        ("orders", PoolStatus::Open, false)
     );
     assert_eq!((snapshot.waiting, snapshot.totals.detached), (2, 1));
     let text = "orders: 0 idle, 2 active, 1 connecting, 1 checking, 1 closing of 8; 2 waiting";
@@ -396,6 +396,21 @@ async fn a_connection_that_its_connector_calls_broken_is_not_told_as_in_the_midd
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_the_release_hook_refuses_is_told_as_what_its_check_finds() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(1).build().unwrap();
+    let lent = pool.acquire().await.unwrap();
+    endpoint.script().on_release = Act::Fail;
+    endpoint.hang_up(lent.nth);
+    lent.release();
+    let snapshot = pool.snapshot();
+    assert_eq!(
+        snapshot.evictions.last().unwrap().reason,
+        Eviction::PeerClosed
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_64_evictions_are_remembered_the_latest_last() {
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(1).build().unwrap();
@@ -415,7 +430,7 @@ async fn the_last_64_evictions_are_remembered_the_latest_last() {
 #[cfg(feature = "serde")]
 #[tokio::test(start_paused = true)]
 async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
-    use millpond_pool::Snapshot;
+    use millpond_pool::PoolSnapshot;
     let endpoint = Endpoint::new();
     endpoint
         .script()
@@ -451,7 +466,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         (&1.into(), &0.into())
     );
     let golden = serde_json::json!({
-        "version": Snapshot::VERSION, "name": "orders", "status": "open", "paused": false, "up_seconds": null,
+        "version": PoolSnapshot::VERSION, "name": "orders", "status": "open", "paused": false, "up_seconds": null,
         "max_size": 2, "min_idle": 0,
         "connecting": 0, "idle": 0, "checking": 0, "active": 1, "closing": 0, "waiting": 0,
         "failing": true,
@@ -473,10 +488,10 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         json, golden,
         "a field renamed or removed needs a new version"
     );
-    assert_eq!(Snapshot::VERSION, 1);
-    let config = serde_json::to_value(pool.config()).unwrap();
+    assert_eq!(PoolSnapshot::VERSION, 1);
+    let settings = serde_json::to_value(pool.settings()).unwrap();
     assert_eq!(
-        (&config["order"], &config["probe"]),
+        (&settings["order"], &settings["probe"]),
         (&"lifo".into(), &"never".into())
     );
 }

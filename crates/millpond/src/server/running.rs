@@ -6,7 +6,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     ledger::Ledger,
-    snapshot::{Snapshot, Status},
+    settings::ServerSettings,
+    snapshot::{ServerSnapshot, ServerStatus},
 };
 use crate::net::Endpoint;
 
@@ -52,11 +53,16 @@ impl Running {
         &self.ledger.endpoint
     }
 
+    /// The settings that it was built with.
+    pub fn settings(&self) -> &ServerSettings {
+        &self.ledger.settings
+    }
+
     /// How it is, and what has happened.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ServerSnapshot {
         let mut snapshot = self.ledger.snapshot();
         if self.accepting.is_finished() {
-            snapshot.status = Status::Ended;
+            snapshot.status = ServerStatus::Ended;
         }
         snapshot
     }
@@ -64,10 +70,10 @@ impl Running {
     /// Stops accepting, and ends each connection without losing what its client has sent:
     ///
     /// 1. What is under way is finished, and so are the next
-    ///    [`max_in_flight`](super::Builder::max_in_flight) requests of a connection.
+    ///    [`max_in_flight`](super::ServerBuilder::max_in_flight) requests of a connection.
     /// 2. Requests beyond those are refused, in their order among the replies, with an error that
     ///    says that they were not executed: -32003,
-    ///    [`FailureKind::Draining`](crate::framing::FailureKind::Draining). After 4,096 refusals on
+    ///    [`FailureKind::NotTaken`](crate::framing::FailureKind::NotTaken). After 4,096 refusals on
     ///    one connection no more is read.
     /// 3. When nothing is owed and nothing more has arrived, the connection's sending side is
     ///    closed. A request whose bytes have begun to arrive is waited for as long as more of them

@@ -7,27 +7,29 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "serde")]
+use super::seconds;
 use crate::framing::FailureKind;
 
 /// A server at one instant.
 ///
-/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what
+/// With the feature `serde` it serializes, and [`ServerSnapshot::VERSION`] tells readers of the JSON what
 /// to expect: fields are added without a new version, renamed or removed only with one. Times are
 /// in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Snapshot {
-    /// [`Snapshot::VERSION`].
+pub struct ServerSnapshot {
+    /// [`ServerSnapshot::VERSION`].
     pub version: u32,
     /// Where it listens.
     pub endpoint: String,
     /// Whether it takes connections.
-    pub status: Status,
+    pub status: ServerStatus,
     /// Time since it began to serve.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "up_seconds", serialize_with = "seconds")
+        serde(rename = "up_seconds", serialize_with = "seconds::serialize")
     )]
     pub up: Duration,
     /// The setting.
@@ -43,10 +45,10 @@ pub struct Snapshot {
     /// Connections that owe nothing and whose next request waits for room within `max_bytes`.
     pub waiting_for_bytes: usize,
     /// What has happened since it began to serve.
-    pub totals: Totals,
+    pub totals: ServerTotals,
 }
 
-impl Snapshot {
+impl ServerSnapshot {
     /// The version of the JSON.
     pub const VERSION: u32 = 1;
 }
@@ -56,7 +58,7 @@ impl Snapshot {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Status {
+pub enum ServerStatus {
     /// It does.
     Open,
     /// It finishes what is under way, and takes no new ones.
@@ -69,7 +71,7 @@ pub enum Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Totals {
+pub struct ServerTotals {
     /// Connections that were given a place.
     pub accepted: u64,
     /// Connections turned away since there were `max_connections`.
@@ -115,6 +117,8 @@ pub struct Failures {
     pub timed_out: u64,
     /// The server was draining and didn't take the request, or the handler said so.
     pub draining: u64,
+    /// The handler said so by a code of its own.
+    pub application: u64,
 }
 
 /// Why a connection has ended.
@@ -210,11 +214,6 @@ impl fmt::Display for Closed {
     }
 }
 
-#[cfg(feature = "serde")]
-fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(span.as_secs_f64())
-}
-
 /// What is counted as it happens.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -234,6 +233,7 @@ pub(super) struct Counters {
     overloaded: AtomicU64,
     timed_out: AtomicU64,
     draining: AtomicU64,
+    application: AtomicU64,
     closed: [AtomicU64; Closed::ALL.len()],
 }
 
@@ -251,7 +251,8 @@ impl Counters {
             FailureKind::Unavailable => &self.unavailable,
             FailureKind::Overloaded => &self.overloaded,
             FailureKind::TimedOut => &self.timed_out,
-            FailureKind::Draining => &self.draining,
+            FailureKind::NotTaken => &self.draining,
+            FailureKind::Application(_) => &self.application,
         });
     }
 
@@ -264,12 +265,12 @@ impl Counters {
         self.closed[Closed::Forced as usize].load(Relaxed)
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> ServerTotals {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         let closed = Closed::ALL
             .into_iter()
             .map(|reason| (reason, of(&self.closed[reason as usize])));
-        Totals {
+        ServerTotals {
             accepted: of(&self.accepted),
             refused_max_connections: of(&self.refused_max_connections),
             refused_per_address: of(&self.refused_per_address),
@@ -285,6 +286,7 @@ impl Counters {
                 overloaded: of(&self.overloaded),
                 timed_out: of(&self.timed_out),
                 draining: of(&self.draining),
+                application: of(&self.application),
             },
             heartbeats_received: of(&self.heartbeats_received),
             heartbeats_sent: of(&self.heartbeats_sent),

@@ -12,8 +12,8 @@ use millpond::{
     client::{Client, HeartbeatTotals, Pipelining, RetryTotals},
     framing::LengthJson,
     net::Dialer,
-    pool::Snapshot,
-    server::{Builder, Handler, Server},
+    pool::PoolSnapshot,
+    server::{Handler, Server, ServerBuilder},
 };
 use tokio::{join, select, time::sleep};
 
@@ -58,7 +58,7 @@ pub(super) struct Run {
 pub(super) struct Unkindness {
     pub(super) run: Run,
     /// The pool when the last caller had ended.
-    pub(super) pool: Snapshot,
+    pub(super) pool: PoolSnapshot,
     pub(super) heartbeats: HeartbeatTotals,
     pub(super) retries: RetryTotals,
     pub(super) restart: Restart,
@@ -221,7 +221,7 @@ fn client(server: SocketAddr, setup: Setup) -> Result<Client, DemoError> {
 
 /// Raises the server's limits: here all connections come from one address, and short ones overlap
 /// with those that are closing.
-fn limits<H: Handler>(builder: Builder<H>, setup: Setup) -> Builder<H> {
+fn limits<H: Handler>(builder: ServerBuilder<H>, setup: Setup) -> ServerBuilder<H> {
     let most = setup.connections.max(setup.callers) as usize;
     builder
         .heartbeat_interval(HEARTBEATS)

@@ -11,7 +11,7 @@ use std::{
 use millpond::{
     framing::Framing,
     net::{Endpoint, ListenError, ListenOptions, Listener},
-    server::{Builder, Handler, Running, ServeError},
+    server::{Handler, Running, ServeError, ServerBuilder},
 };
 use tokio::{
     runtime,
@@ -56,7 +56,7 @@ impl Embedded {
     /// Serves on a free port of 127.0.0.1. `build` makes the server, once now and once after each
     /// restart.
     pub(super) async fn start<H, F>(
-        build: impl Fn() -> Builder<H, F> + Send + 'static,
+        build: impl Fn() -> ServerBuilder<H, F> + Send + 'static,
     ) -> Result<Embedded, ServerError>
     where
         H: Handler,
@@ -108,7 +108,7 @@ impl Drop for Embedded {
 }
 
 async fn serve<H: Handler, F: Framing>(
-    build: impl Fn() -> Builder<H, F>,
+    build: impl Fn() -> ServerBuilder<H, F>,
     confirm: Confirm<SocketAddr>,
     mut asked: mpsc::Receiver<Confirm<()>>,
 ) {
@@ -145,7 +145,7 @@ async fn serve<H: Handler, F: Framing>(
 }
 
 async fn begin<H: Handler, F: Framing>(
-    build: &impl Fn() -> Builder<H, F>,
+    build: &impl Fn() -> ServerBuilder<H, F>,
     address: SocketAddr,
 ) -> Result<(SocketAddr, Running), ServerError> {
     let listener = Listener::bind(&Endpoint::from(address), ListenOptions::default()).await?;

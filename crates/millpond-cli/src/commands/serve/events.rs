@@ -10,7 +10,7 @@ use std::{
 
 use millpond::{
     net::{Endpoint, Host, HostPort},
-    server::{Ended, Failures, Snapshot},
+    server::{Ended, Failures, ServerSnapshot},
 };
 use serde::Serialize;
 
@@ -260,7 +260,7 @@ pub(super) struct Draining {
 }
 
 impl Draining {
-    pub(super) fn new(within: Duration, server: &Snapshot) -> Self {
+    pub(super) fn new(within: Duration, server: &ServerSnapshot) -> Self {
         Draining {
             version: VERSION,
             within_seconds: within.as_secs_f64(),
@@ -291,11 +291,11 @@ pub(super) struct Drained {
     forced: usize,
     /// Requests that arrived and got no answer.
     unanswered: u64,
-    server: Snapshot,
+    server: ServerSnapshot,
 }
 
 impl Drained {
-    pub(super) fn new(ended: &Ended, server: Snapshot) -> Self {
+    pub(super) fn new(ended: &Ended, server: ServerSnapshot) -> Self {
         Drained {
             version: VERSION,
             forced: ended.forced,
@@ -340,9 +340,17 @@ fn failures_told(failures: &Failures) -> u64 {
         overloaded,
         timed_out,
         draining,
+        application,
         ..
     } = failures;
-    malformed + refused + handler_failed + unavailable + overloaded + timed_out + draining
+    malformed
+        + refused
+        + handler_failed
+        + unavailable
+        + overloaded
+        + timed_out
+        + draining
+        + application
 }
 
 /// The endpoint that a client on this machine can dial: loopback in place of the unspecified
