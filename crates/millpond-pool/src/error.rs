@@ -4,12 +4,10 @@
 //! people. What an error holds without being caused by it (the last failed dial of a caller who
 //! waited too long) is in its text, causes included.
 
-use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
+use std::{fmt, panic::Location, time::Duration};
 
-use super::{Eviction, state::DialCause};
-use millpond_words::{Ago, Chain, Span, Thousands};
-
-pub use millpond_words::InvalidSetting;
+use super::dial_error::DialError;
+use millpond_words::{Ago, Span};
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,22 +32,6 @@ pub enum AcquireError {
         waiting: usize,
         /// How many may.
         max_waiting: u32,
-    },
-    /// A pipelined client's waiting requests hold as many bytes as may.
-    #[error(
-        "the requests that wait for a place hold {} bytes, this one has {}, and max_waiting_bytes is {}; raise max_waiting_bytes, or send \
-         less at once",
-        Thousands(*.waiting_bytes as u64),
-        Thousands(*.request as u64),
-        Thousands(*.max_waiting_bytes as u64)
-    )]
-    FullOfBytes {
-        /// How many bytes those hold that wait.
-        waiting_bytes: usize,
-        /// How many this one has, framed.
-        request: usize,
-        /// How many may wait: [the setting](crate::client::Pipelining::max_waiting_bytes).
-        max_waiting_bytes: usize,
     },
     /// The deadline passed. What the pool looked like at that moment says why.
     #[error("acquire timed out after {}", .0)]
@@ -124,8 +106,8 @@ impl fmt::Display for Circumstances {
             self.active,
             self.max_size
         )?;
-        if let Some((lent_for, place)) = self.longest {
-            write!(f, " (longest {}, acquired at {place}", Span(lent_for))?;
+        if let Some((lent_for, call)) = self.longest {
+            write!(f, " (longest {}, acquired at {call}", Span(lent_for))?;
             if self.by_this_task > 0 {
                 write!(f, "; {} by this task", self.by_this_task)?;
             }
@@ -153,146 +135,6 @@ impl fmt::Display for Circumstances {
             f.write_str(", the pool is paused")?;
         }
         LastFailed(&self.last_failure).fmt(f)
-    }
-}
-
-/// Why there is no connection: a dial that failed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum DialError {
-    /// [`Connector::connect`](super::Connector::connect) or
-    /// [`on_connect`](super::Connector::on_connect) said so: the [`source`](Error::source) is
-    /// the connector's own error.
-    Failed(Arc<dyn Error + Send + Sync>),
-    /// It took longer than `connect_timeout`.
-    TimedOut {
-        /// The setting.
-        limit: Duration,
-        /// What it was doing then, as it told [`dial_phase`](super::dial_phase).
-        phase: Option<&'static str>,
-    },
-    /// The connector panicked.
-    Panicked,
-    /// Dials succeed, but what they open dies before it has served once: a listener that accepts
-    /// and hangs up.
-    DiedEarly(Eviction),
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DialError::Failed(_) => f.write_str("the dial failed"),
-            DialError::TimedOut { limit, phase } => {
-                write!(f, "no answer within {}", Span(*limit))?;
-                match phase {
-                    Some(phase) => write!(f, ", while {phase}"),
-                    None => Ok(()),
-                }
-            }
-            DialError::Panicked => f.write_str("the connector panicked"),
-            DialError::DiedEarly(reason) => {
-                write!(
-                    f,
-                    "connected, but the connection died before it first served: {reason}"
-                )
-            }
-        }
-    }
-}
-
-impl Error for DialError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            // What is in the `Arc`: an `Arc` is an error as well, and of no type that anybody looks
-            // for.
-            DialError::Failed(error) => Some(&**error),
-            DialError::TimedOut { .. } | DialError::Panicked | DialError::DiedEarly(_) => None,
-        }
-    }
-}
-
-impl DialError {
-    /// For people who know that it was a dial: the connector's own error with its causes, or why
-    /// there is none.
-    pub fn cause(&self) -> Chain<'_> {
-        match self {
-            DialError::Failed(error) => Chain(&**error),
-            other => Chain(other),
-        }
-    }
-}
-
-/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken,
-/// for judging runs a connector's code.
-#[derive(Clone, Debug)]
-pub(crate) struct Judged {
-    pub(crate) error: DialError,
-    pub(crate) refused: bool,
-}
-
-impl From<Eviction> for Judged {
-    fn from(reason: Eviction) -> Self {
-        Judged {
-            error: DialError::DiedEarly(reason),
-            refused: false,
-        }
-    }
-}
-
-impl DialCause for Judged {
-    fn refused(&self) -> bool {
-        self.refused
-    }
-}
-
-/// Why [`Builder::build`](super::Builder::build) made no pool.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A setting is out of its range.
-    #[error(transparent)]
-    Setting(#[from] InvalidSetting),
-    /// There is no runtime here for dials and upkeep.
-    #[error(
-        "a pool needs a tokio runtime to dial on: build it inside one, or name one with Builder::runtime"
-    )]
-    NoRuntime,
-    /// The runtime has no timer.
-    #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
-    NoTimer,
-}
-
-/// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
-///
-/// It says what the error in it says, and has that one's sources. What holds an error without being
-/// one, as `Box<dyn Error>` and `anyhow::Error`, has no sources to pass on: see
-/// [`flatten`](WithError::flatten).
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WithError<E> {
-    /// There was no connection.
-    #[error(transparent)]
-    Acquire(#[from] AcquireError),
-    /// The closure failed; its connection has been discarded.
-    #[error(transparent)]
-    Exchange(E),
-}
-
-impl<E: From<AcquireError>> WithError<E> {
-    /// The closure's error, or that there was no connection as an error of the same type.
-    ///
-    /// ```
-    /// # use millpond_pool::{AcquireError, WithError};
-    /// # type BoxedError = Box<dyn std::error::Error + Send + Sync>;
-    /// let failed: Result<(), WithError<BoxedError>> = Err(WithError::Acquire(AcquireError::Closed));
-    /// let failed: Result<(), BoxedError> = failed.map_err(WithError::flatten);
-    /// assert_eq!(failed.unwrap_err().to_string(), "the pool is closed");
-    /// ```
-    pub fn flatten(self) -> E {
-        match self {
-            WithError::Acquire(error) => error.into(),
-            WithError::Exchange(error) => error,
-        }
     }
 }
 
@@ -361,10 +203,10 @@ struct Longest<'e>(&'e Option<(Duration, &'static Location<'static>)>);
 impl fmt::Display for Longest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((lent_for, place)) => {
+            Some((lent_for, call)) => {
                 write!(
                     f,
-                    ", the longest for {}, acquired at {place}",
+                    ", the longest for {}, acquired at {call}",
                     Span(*lent_for)
                 )
             }
@@ -375,21 +217,9 @@ impl fmt::Display for Longest<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{error::Error, sync::Arc};
 
-    #[test]
-    fn too_many_waiting_bytes_are_told_with_what_to_try() {
-        let full = AcquireError::FullOfBytes {
-            waiting_bytes: 67_108_000,
-            request: 1_500,
-            max_waiting_bytes: 67_108_864,
-        };
-        assert_eq!(
-            full.to_string(),
-            "the requests that wait for a place hold 67,108,000 bytes, this one has 1,500, and max_waiting_bytes is 67,108,864; \
-             raise max_waiting_bytes, or send less at once"
-        );
-    }
+    use super::*;
 
     #[test]
     fn a_timeout_says_why() {

@@ -43,8 +43,10 @@ pub mod client;
 #[cfg(unix)]
 pub mod connectors;
 #[cfg(unix)]
-mod framed;
+pub mod framed;
 pub mod framing;
+#[cfg(all(test, unix))]
+mod memory;
 #[cfg(unix)]
 pub mod server;
 

@@ -7,6 +7,7 @@ mod cancelling;
 mod draining;
 mod exchanges;
 mod floods;
+mod login;
 mod pipelined;
 mod places;
 mod retrying;
@@ -35,8 +36,8 @@ use crate::{
     Chain,
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
-    net::memory::{Inlet, MemoryStream, Pace, Tally},
-    pool::{AcquireError, Eviction, Priority, Snapshot},
+    memory::{Inlet, MemoryStream, Pace, Tally},
+    pool::{AcquireError, Eviction, PoolSnapshot, Priority},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -230,7 +231,7 @@ where
 
 /// Oracle C: nothing is under way, as many connections are idle, and as many streams are open.
 #[track_caller]
-fn at_rest(client: &Client, port: &Port, idle: usize) -> Snapshot {
+fn at_rest(client: &Client, port: &Port, idle: usize) -> PoolSnapshot {
     let snapshot = client.snapshot();
     let under_way = snapshot.connecting + snapshot.checking + snapshot.active + snapshot.closing;
     assert_eq!((under_way, snapshot.idle), (0, idle), "{snapshot}");
