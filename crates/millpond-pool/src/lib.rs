@@ -72,9 +72,11 @@ mod acquire;
 mod acquisition;
 #[cfg(any(feature = "bb8", feature = "deadpool"))]
 mod adapters;
+mod any_pool;
 mod asker;
 mod background;
 mod blocking;
+mod box_connector;
 mod boxed;
 mod builder;
 mod carry_out;
@@ -117,7 +119,9 @@ pub use self::adapters::{FromDeadpool, Recyclable, from_deadpool};
 pub use millpond_words::InvalidSetting;
 
 pub use self::{
-    acquire::Acquire,
+    acquire::{Acquire, AcquireOwned},
+    any_pool::{AnyPool, EmptiedFuture},
+    box_connector::BoxConnector,
     builder::{BuildError, PoolBuilder},
     closures::{ConnectWith, SelfManaged, connect_with},
     connection::Connection,
