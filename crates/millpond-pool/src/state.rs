@@ -85,7 +85,11 @@ pub(crate) use self::{
     waiters::{OutagePolicy, QueueTicket, WaitTerms, Waiters},
 };
 pub use self::{lease::Recall, lifecycle::Refusal};
-use super::{eviction::Eviction, settings::PoolSettings, totals::PoolTotals};
+use super::{
+    eviction::Eviction,
+    settings::{PoolSettings, Probe},
+    totals::PoolTotals,
+};
 
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -105,6 +109,8 @@ pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct State<P: Payload> {
     settings: PoolSettings,
+    /// The setting.
+    probe: Probe,
     lifecycle: Lifecycle,
     /// Even if the pool had been closed before.
     runtime_ended: bool,
@@ -159,6 +165,7 @@ impl<P: Payload> State<P> {
             evictions: VecDeque::with_capacity(REMEMBERED_EVICTIONS),
             totals: PoolTotals::default(),
             told_of_unreleased: false,
+            probe: settings.probe.unwrap_or_default(),
             settings,
         }
     }

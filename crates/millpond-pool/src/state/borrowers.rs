@@ -20,7 +20,7 @@ impl<P: Payload> State<P> {
             && !self.outage.failing()
             && self.must_go(at).is_none();
         let first = self.waiters.first();
-        let to_be_probed = first.is_some() && self.settings.probe.is_always();
+        let to_be_probed = first.is_some() && self.probe.is_always();
         if !usual || to_be_probed {
             return Returned::NotYet(key, connection);
         }

@@ -115,7 +115,7 @@ impl<P: Payload> State<P> {
         let idle_for = || self.now.since(self.slots.at(at).since);
         match self.must_go(at) {
             Some(reason) => Candidate::MustGo(reason),
-            None if self.settings.probe.is_due(idle_for) => Candidate::NeedsProbe,
+            None if self.probe.is_due(idle_for) => Candidate::NeedsProbe,
             None => Candidate::Fit,
         }
     }
@@ -161,7 +161,7 @@ impl<P: Payload> State<P> {
             Stage::Active { .. } | Stage::Checking(Checking::Reset)
         );
         match self.waiters.first() {
-            Some(_) if used && self.settings.probe.is_always() && !self.paused => {
+            Some(_) if used && self.probe.is_always() && !self.paused => {
                 self.probe(at, connection, fx);
             }
             Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),

@@ -18,3 +18,4 @@ mod outages;
 mod owned;
 mod reviewed;
 mod self_managed;
+mod settings;

@@ -254,7 +254,7 @@ impl Model {
     }
     fn probe_is_due(&mut self, number: u64) -> bool {
         let idle_for = self.now.since(self.connection(number).since);
-        match self.settings.probe {
+        match self.settings.probe.unwrap_or_default() {
             Probe::Never => false,
             Probe::Always => true,
             Probe::WhenIdleFor(limit) => idle_for >= limit,
@@ -404,7 +404,9 @@ impl Model {
         }
         match self.first_in_line().filter(|_| !self.paused) {
             None => self.enter(number, At::Idle),
-            Some(_) if used && self.settings.probe == Probe::Always => self.start_probe(number),
+            Some(_) if used && self.settings.probe == Some(Probe::Always) => {
+                self.start_probe(number)
+            }
             Some(first) => self.grant(number, first),
         }
     }

@@ -446,7 +446,7 @@ fn what_a_caller_does_to_a_new_connection_is_not_held_against_the_endpoint() {
 
 #[test]
 fn a_probe_that_panics_on_a_new_connection_is_the_pools_own_fault() {
-    let mut scene = Scene::new(|settings| settings.probe = crate::settings::Probe::Always);
+    let mut scene = Scene::new(|settings| settings.probe = Some(crate::settings::Probe::Always));
     let first = scene.wait();
     scene.dial_succeeds();
     scene.cancel(first);
