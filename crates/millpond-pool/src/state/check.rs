@@ -168,8 +168,8 @@ impl<P: Payload> State<P> {
             );
         }
         assert!(
-            !self.outage.dark() || self.slots.live() == 0,
-            "dark with a live connection"
+            !self.outage.unavailable() || self.slots.live() == 0,
+            "unavailable with a live connection"
         );
         let totals = &self.totals;
         let there = self.slots.live() + self.slots.count(StageName::Closing);
