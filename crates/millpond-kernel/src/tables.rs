@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::sockets::{SocketQueue, TcpSocket, TcpState};
+use super::{SocketQueue, TcpSocket, TcpState};
 
 /// The kernel's lines have some 150 to 180 bytes.
 const LONGEST_LINE: u64 = 1024;

@@ -18,8 +18,10 @@ pub enum Phase {
     Connect,
     /// It shakes hands.
     Tls,
-    /// The connection is being prepared: logged in, set up.
+    /// The connection is being prepared, by a hook on its stream.
     Hook,
+    /// A client logs in on it.
+    Login,
 }
 
 impl Phase {
@@ -30,6 +32,7 @@ impl Phase {
             Phase::Connect => "connecting",
             Phase::Tls => "in the TLS handshake",
             Phase::Hook => "preparing the connection",
+            Phase::Login => "logging in",
         }
     }
 }
@@ -86,8 +89,12 @@ pub enum ConnectFailure {
     NoServerName,
     /// The port 0 can be listened on, but not be dialled.
     PortZero,
+    /// The stream isn't dialled but opened by a function, which failed.
+    Open(Box<dyn Error + Send + Sync>),
     /// The hook that prepares a connection failed.
     Hook(Box<dyn Error + Send + Sync>),
+    /// A client's login on the connection failed.
+    Login(Box<dyn Error + Send + Sync>),
 }
 
 /// An endpoint that could not be listened on.
@@ -176,16 +183,21 @@ impl fmt::Display for ConnectError {
 
 impl ConnectError {
     /// Whether nothing listens there: every address refused, or the Unix socket's file doesn't
-    /// exist.
+    /// exist, or the function that opens streams has said either.
     pub fn is_refused(&self) -> bool {
-        let refused = |attempt: &Attempt| {
-            let kind = attempt.error.kind();
+        let refused = |error: &io::Error| {
             matches!(
-                kind,
+                error.kind(),
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
             )
         };
-        matches!(&self.cause, ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(refused))
+        match &self.cause {
+            ConnectFailure::Unreachable { attempts, .. } => {
+                attempts.iter().all(|attempt| refused(&attempt.error))
+            }
+            ConnectFailure::Open(error) => error.downcast_ref().is_some_and(refused),
+            _ => false,
+        }
     }
 }
 
@@ -212,7 +224,9 @@ impl fmt::Display for ConnectFailure {
                 "its name can be in no certificate: set the name that the server's certificate is for with server_name",
             ),
             ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
+            ConnectFailure::Open(_) => f.write_str("opening the stream failed"),
             ConnectFailure::Hook(_) => f.write_str("preparing the connection failed"),
+            ConnectFailure::Login(_) => f.write_str("the login failed"),
         }
     }
 }
@@ -254,7 +268,9 @@ impl Error for ConnectFailure {
             ConnectFailure::TlsSettings(error) => Some(&**error),
             #[cfg(feature = "tls")]
             ConnectFailure::NoServerName => None,
-            ConnectFailure::Hook(error) => Some(&**error),
+            ConnectFailure::Open(error)
+            | ConnectFailure::Hook(error)
+            | ConnectFailure::Login(error) => Some(&**error),
         }
     }
 }
@@ -333,6 +349,7 @@ mod tests {
                 vec![attempt(113, None), attempt(111, None)],
                 Some(system(5)),
             ),
+            ConnectFailure::Open(Box::new(system(111))),
             ConnectFailure::Hook(Box::new(system(104))),
             #[cfg(feature = "tls")]
             ConnectFailure::Tls {
@@ -374,6 +391,9 @@ mod tests {
             !error(ConnectFailure::Hook(hook.into())).is_refused(),
             "the endpoint was reached"
         );
+        let opening = |code| ConnectFailure::Open(io::Error::from_raw_os_error(code).into());
+        assert!(error(opening(111)).is_refused());
+        assert!(!error(opening(113)).is_refused());
         assert_eq!(
             io::Error::from(ConnectedToItself).kind(),
             io::ErrorKind::ConnectionRefused

@@ -18,11 +18,9 @@ mod dialer;
 mod endpoint;
 mod error;
 mod explanations;
+mod foreign;
 mod listener;
 mod lookups;
-#[cfg(any(test, feature = "memory"))]
-#[doc(hidden)]
-pub mod memory;
 mod names;
 mod options;
 mod race;

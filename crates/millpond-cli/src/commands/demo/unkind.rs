@@ -1,12 +1,11 @@
-//! The server's bad manners: slow replies, and connections closed instead of a reply, in the middle
-//! of one, or right behind it. Decides by chance, and never answers wrongly: what is wrong after it
-//! is the client's doing.
+//! The server's bad manners: slow replies, and connections closed before, within or right behind a
+//! reply. Chance decides which. It never answers wrongly, so a wrong reply is the client's fault.
 
 use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Failure, FailureKind, FrameError, Framing, LengthJson, Scan, Step, Told},
+    framing::{Direction, Failure, FrameError, Framing, LengthJson, Scan, Step, Told},
     server::{Handler, Request},
 };
 use tokio::time::sleep;
@@ -16,14 +15,13 @@ use super::tokens::reply_to;
 /// One reply in so many comes late.
 const SLOW: u32 = 500;
 
-/// How late: longer than a good many replies take together, short enough that few are waited for at
-/// the end.
+/// How late: longer than many replies take together, short enough that the load ends soon.
 const LATE_MS: std::ops::RangeInclusive<u64> = 2..=30;
 
-/// One connection in so many requests is closed.
+/// One request in so many has its connection closed.
 const CLOSED: u32 = 500;
 
-/// Answers as asked.
+/// A handler that answers every request.
 pub(super) struct KindHandler;
 
 impl Handler for KindHandler {
@@ -32,12 +30,13 @@ impl Handler for KindHandler {
     }
 }
 
-/// Answers late at times, and at times by closing the connection; needs [`Cutting`] for a framing.
+/// A handler that sometimes answers late, and sometimes closes the connection; needs the framing
+/// [`Cutting`].
 pub(super) struct UnkindHandler {
     rng: Mutex<fastrand::Rng>,
 }
 
-/// Where a connection is closed on a client, seen from the reply.
+/// Where a connection is closed, relative to the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Before,
@@ -48,7 +47,7 @@ enum Cut {
 const CUTS: [Cut; 3] = [Cut::Before, Cut::Within, Cut::Behind];
 
 impl Cut {
-    /// As the handler tells the framing, for which a failure's text is the only way.
+    /// How the handler tells the framing, to which only a failure's text leads.
     fn name(self) -> &'static str {
         match self {
             Cut::Before => "closed before the reply",
@@ -84,20 +83,16 @@ impl Handler for UnkindHandler {
             sleep(delay).await;
         }
         match cut {
-            Some(cut) => Err(Failure {
-                kind: FailureKind::Unavailable,
-                message: String::from(cut.name()),
-            }),
+            Some(cut) => Err(Failure::unavailable(cut.name())),
             None => reply(request.body()),
         }
     }
 }
 
 fn reply(body: &[u8]) -> Result<Bytes, Failure> {
-    reply_to(body).map(Bytes::from).map_err(|error| Failure {
-        kind: FailureKind::Refused,
-        message: error.to_string(),
-    })
+    reply_to(body)
+        .map(Bytes::from)
+        .map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// The `length:` protocol, except for the failures that [`UnkindHandler`] makes up: these close the
@@ -132,7 +127,7 @@ impl Framing for Cutting {
     }
 
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
-        let Some(cut) = Cut::named(&failure.message) else {
+        let Some(cut) = Cut::named(failure.message()) else {
             return self.0.encode_failure(request, failure, out);
         };
         let begin = out.len();
