@@ -199,6 +199,9 @@ impl<C: Connector> PoolBuilder<C> {
         shared
             .runtime
             .spawn_stoppable(Arc::clone(&shared).follow_endpoint());
+        shared
+            .runtime
+            .spawn_stoppable(Arc::clone(&shared).run_connector());
         drop(entered);
         Ok(Pool::new(shared))
     }

@@ -41,6 +41,7 @@
 //! | info | connections lead where none would be dialled now | `retired` |
 //! | error | a waker panicked | |
 //! | error | the connector panicked in endpoint_changed or is_current | |
+//! | error | the connector panicked in run | |
 //! | warn | used connections are dropped without a word, and closed for it; once per pool | `acquired_at`, `unreleased`, `released` |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
@@ -65,13 +66,13 @@
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
 //! | `millpond_pool_evicted_total` | counter | by `reason`: [`Eviction::name`] |
 #![doc = include_str!("bb8_deadpool.md")]
-#![doc = include_str!("generic_pool.md")]
 
 mod acquire;
 mod acquisition;
 #[cfg(any(feature = "bb8", feature = "deadpool"))]
 mod adapters;
 mod asker;
+mod background;
 mod blocking;
 mod boxed;
 mod builder;
@@ -86,7 +87,6 @@ mod ends;
 mod error;
 mod eviction;
 mod explain;
-mod following;
 mod handle;
 mod leases;
 #[cfg(feature = "metrics")]

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod background;
 mod cancellation;
 mod clean_errors;
 mod endings;

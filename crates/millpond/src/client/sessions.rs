@@ -172,20 +172,22 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and sums
-    /// up what happens.
-    async fn endpoint_changed(&self) {
-        let mut changed = pin!(self.streams.endpoint_changed());
+    /// Keeps the heartbeats, and sums up what happens.
+    async fn run(&self) {
         let mut heartbeats = pin!(self.heartbeats.run());
         let mut sums = pin!(self.records.reports.report_sums());
         poll_fn(|cx| {
-            let others = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
-            if others.iter().any(Poll::is_ready) {
+            let all = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
+            if all.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }
-            changed.as_mut().poll(cx)
+            Poll::Pending
         })
-        .await;
+        .await
+    }
+
+    fn endpoint_changed(&self) -> impl Future<Output = ()> + Send {
+        self.streams.endpoint_changed()
     }
 
     fn is_current(&self, ends: &Ends) -> bool {

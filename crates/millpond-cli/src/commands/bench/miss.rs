@@ -84,7 +84,7 @@ fn refused(error: &(dyn Error + 'static), refusal: &TlsError) -> Miss<ErrorKind>
     unconnected(error, &text)
 }
 
-/// What kept a connection from being opened is at the end of the error's sources.
+/// The system's error is the last of the sources.
 fn unconnected(error: &(dyn Error + 'static), text: &str) -> Miss<ErrorKind> {
     let causes = iter::successors(Some(error), |&error| error.source());
     let code = causes
@@ -98,7 +98,7 @@ fn unconnected(error: &(dyn Error + 'static), text: &str) -> Miss<ErrorKind> {
     miss(kind, in_flags(text))
 }
 
-/// What is added where a reply was too long: no flag raises the limit.
+/// Added where a reply was too long: bench has no flag that raises the limit.
 fn in_bench(error: &FrameError) -> &'static str {
     match error {
         FrameError::TooLong { .. } => ", and bench takes no longer ones",

@@ -1,4 +1,4 @@
-//! Why there is no reply, as people, scripts and the readers of JSON lines are told.
+//! Why there is no reply: the exit code, and the error for people, scripts and JSON lines.
 
 use millpond::{
     Chain,
@@ -21,17 +21,17 @@ pub(super) struct CallError {
     pub(super) origin: Origin,
 }
 
-/// Who says so.
+/// Who reports the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The server, by an error reply.
     Server,
-    /// We do.
+    /// This program.
     Client,
 }
 
 impl CallError {
-    /// One that was found on this side.
+    /// An error found on this side.
     pub(super) fn ours(exit: Exit, kind: FailureKind, message: String) -> Self {
         CallError {
             exit,
@@ -43,7 +43,7 @@ impl CallError {
         }
     }
 
-    /// The server let nobody in.
+    /// The server refused the TLS connection.
     pub(super) fn refused(refusal: &TlsError) -> Self {
         let message = format!("the server refused the connection: {refusal}");
         CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
@@ -68,7 +68,7 @@ impl From<RequestError> for CallError {
                 error,
                 origin: Origin::Server,
             },
-            // How often it was dialled in vain says nothing here.
+            // The number of failed dials would say nothing here.
             (_, RequestError::Acquire(AcquireError::Unavailable { cause, .. })) => CallError::ours(
                 Exit::Connect,
                 FailureKind::Unavailable,
