@@ -47,6 +47,8 @@ pub mod framed;
 pub mod framing;
 #[cfg(all(test, unix))]
 mod memory;
+#[cfg(all(unix, feature = "serde"))]
+mod seconds;
 #[cfg(unix)]
 pub mod server;
 
