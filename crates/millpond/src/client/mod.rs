@@ -56,6 +56,7 @@
 //! | `millpond_client_heartbeats_received_total` | counter | |
 //! | `millpond_client_heartbeats_missed_total` | counter | connections whose peers have stopped sending them |
 
+mod any_client;
 mod deadline;
 mod error;
 mod error_kind;
@@ -85,6 +86,7 @@ use tokio::time::Instant;
 #[cfg(feature = "tower")]
 pub use self::service::{Call, JsonService};
 pub use self::{
+    any_client::{AnyClient, ClosingFuture, ExchangeFuture},
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,
     login::{Login, LoginError},
