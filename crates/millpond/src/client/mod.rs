@@ -56,6 +56,7 @@
 //! | `millpond_client_heartbeats_received_total` | counter | |
 //! | `millpond_client_heartbeats_missed_total` | counter | connections whose peers have stopped sending them |
 
+mod any_client;
 mod attempt;
 mod builder;
 mod channel;
@@ -87,6 +88,7 @@ mod turned_away;
 #[cfg(feature = "tower")]
 pub use self::service::{Call, JsonService};
 pub use self::{
+    any_client::{AnyClient, ClosingFuture, ExchangeFuture},
     builder::ClientBuilder,
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,
