@@ -11,7 +11,7 @@ use std::{path::PathBuf, time::Instant};
 use bytes::Bytes;
 use millpond::{
     framing::{Direction, Failure, FailureKind, LengthJson, json},
-    server::{Closed, HeartbeatLimit, Running, Server, Totals, raw},
+    server::{Closed, HeartbeatLimit, Running, Server, ServerTotals, raw},
 };
 use serde_json::Value;
 use tokio::{
@@ -241,7 +241,7 @@ async fn play(path: &PathBuf, server: &Running, script: &Scripted<'_>, max_body:
 }
 
 /// The totals, once so many connections have been accepted and none is left.
-async fn rest(server: &Running, accepted: u64) -> Totals {
+async fn rest(server: &Running, accepted: u64) -> ServerTotals {
     loop {
         let snapshot = server.snapshot();
         if snapshot.totals.accepted == accepted && snapshot.open == 0 {
@@ -256,8 +256,8 @@ fn judge(
     expected: &Expected,
     max_body: usize,
     received: &[u8],
-    before: &Totals,
-    after: &Totals,
+    before: &ServerTotals,
+    after: &ServerTotals,
     refilled: u32,
 ) {
     let (replies, rest) = frames(max_body, received);

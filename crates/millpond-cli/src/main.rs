@@ -37,7 +37,7 @@ const GLOBAL: usize = 900;
 /// and call by the `length:` protocol.
 #[derive(Parser)]
 #[command(name = "millpond", version, arg_required_else_help = true)]
-pub(crate) struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// When to use colour: auto, always or never; auto heeds NO_COLOR, CLICOLOR_FORCE and
@@ -62,8 +62,8 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The command line: of the program, which reads it, and for those who write about it.
-    pub(crate) fn command_line() -> clap::Command {
+    /// The command line, which is also what the manual and the completions are made from.
+    fn command_line() -> clap::Command {
         color::with_headings(with_negative_numbers(Arguments::command()))
     }
 
@@ -119,7 +119,9 @@ fn main() -> Exit {
         Command::Call(arguments) => commands::call::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
-        Command::Completions(arguments) => commands::completions::run(&arguments),
-        Command::Man(arguments) => commands::man::run(&arguments),
+        Command::Completions(arguments) => {
+            commands::completions::run(&arguments, Arguments::command_line())
+        }
+        Command::Man(arguments) => commands::man::run(&arguments, Arguments::command_line()),
     }
 }

@@ -22,9 +22,13 @@ pub struct Builder<C> {
 
 impl<C: Connector> Builder<C> {
     pub(crate) fn new(connector: C) -> Self {
+        let probe = connector.default_probe();
         Builder {
             connector,
-            config: Config::default(),
+            config: Config {
+                probe,
+                ..Config::default()
+            },
             runtime: None,
         }
     }
@@ -143,7 +147,8 @@ impl<C: Connector> Builder<C> {
         self
     }
 
-    /// When a connection is probed before it is lent. Default: never.
+    /// When a connection is probed before it is lent. Default: what the connector asks for
+    /// ([`Connector::default_probe`]), which is never unless it says otherwise.
     pub fn probe(mut self, probe: Probe) -> Self {
         self.config.probe = probe;
         self

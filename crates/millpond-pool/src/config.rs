@@ -24,8 +24,8 @@ pub enum Order {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Probe {
-    /// Never: the default. The connector's synchronous check sees what has arrived, and a probe
-    /// costs a round trip and still proves nothing about the next instant.
+    /// Never: what most connectors ask for. The connector's synchronous check sees what has
+    /// arrived, and a probe costs a round trip and still proves nothing about the next instant.
     #[default]
     Never,
     /// Before each time it is lent, except straight after its dial.

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Ends, Eviction, Transmission};
+use super::{Ends, Eviction, Probe, Transmission};
 
 /// How many sources of an error are looked at.
 const MAX_SOURCES: usize = 16;
@@ -81,8 +81,9 @@ pub trait Connector: Send + Sync + 'static {
     /// peer closed it, has something arrived that nobody asked for? The error is the reason for
     /// which it is evicted; the caller is given another one.
     ///
-    /// When a borrower discards a connection, or it comes back in the middle of an exchange, this
-    /// is asked as well, to find out whether its peer has ended it.
+    /// When a borrower discards a connection, when it comes back in the middle of an exchange, or
+    /// when [`on_release`](Connector::on_release) refuses it, this is asked as well, to find out
+    /// whether its peer has ended it.
     fn check(&self, connection: &mut Self::Connection) -> Result<(), Eviction> {
         let _ = connection;
         Ok(())
@@ -144,7 +145,8 @@ pub trait Connector: Send + Sync + 'static {
     }
 
     /// Tidies up a clean connection that comes back, without waiting; or asks for a
-    /// [`reset`](Connector::reset). An error evicts it ([`Eviction::HookFailed`]).
+    /// [`reset`](Connector::reset). An error evicts it, for the reason that
+    /// [`check`](Connector::check) finds, else as [`Eviction::HookFailed`].
     fn on_release(&self, connection: &mut Self::Connection) -> Result<AfterRelease, Self::Error> {
         let _ = connection;
         Ok(AfterRelease::Ready)
@@ -166,6 +168,15 @@ pub trait Connector: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
         let _ = connection;
         async { Ok(()) }
+    }
+
+    /// When a connection is probed before it is lent, where
+    /// [`Builder::probe`](super::Builder::probe) doesn't say. Default: never. A connector whose
+    /// [`check`](Connector::check) can't see that a connection is dead asks for probes here.
+    ///
+    /// Asked once, by [`Pool::builder`](super::Pool::builder).
+    fn default_probe(&self) -> Probe {
+        Probe::Never
     }
 
     /// Looks at an idle connection, and arranges to be woken when it becomes readable or dies.

@@ -9,6 +9,8 @@ use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
 use super::{Eviction, state::DialCause};
 use millpond_words::{Ago, Chain, Span, Thousands};
 
+pub use millpond_words::InvalidSetting;
+
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -258,30 +260,6 @@ pub enum BuildError {
     /// The runtime has no timer.
     #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
     NoTimer,
-}
-
-/// A setting that is out of its range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is {value}, and must be {allowed}")]
-#[non_exhaustive]
-pub struct InvalidSetting {
-    /// Its name.
-    pub setting: &'static str,
-    /// What it was set to.
-    pub value: String,
-    /// What is allowed.
-    pub allowed: String,
-}
-
-impl InvalidSetting {
-    /// Of this setting, which was given this value, and which values it may have.
-    pub fn new(setting: &'static str, value: String, allowed: impl Into<String>) -> Self {
-        InvalidSetting {
-            setting,
-            value,
-            allowed: allowed.into(),
-        }
-    }
 }
 
 /// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.

@@ -32,7 +32,7 @@ pub enum Eviction {
     ProbeFailed,
     /// The reset after its release failed or took longer than `check_timeout`.
     ResetFailed,
-    /// The connector's release hook refused it.
+    /// The connector's release hook refused it, and its check found no reason.
     HookFailed,
     /// Its borrower, or a hook that judged it, panicked.
     Panicked,

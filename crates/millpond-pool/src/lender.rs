@@ -425,7 +425,8 @@ impl<C: Connector> Lender<C> {
             Err(error) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
                 tracing::debug!(target: "millpond::pool", pool = self.name, error = %Chain(&*error), "the release hook refused a connection");
-                returning.discard(Eviction::HookFailed);
+                let reason = self.died_of(returning.connection());
+                returning.discard(reason.unwrap_or(Eviction::HookFailed));
             }
         }
     }

@@ -68,6 +68,8 @@
 #![doc = include_str!("generic_pool.md")]
 
 mod acquire;
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
+mod adapters;
 mod asker;
 mod boxed;
 mod builder;
@@ -97,6 +99,10 @@ mod interleavings;
 
 use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, time::Duration};
 
+#[cfg(feature = "bb8")]
+pub use self::adapters::{FromBb8, from_bb8};
+#[cfg(feature = "deadpool")]
+pub use self::adapters::{FromDeadpool, Recyclable, from_deadpool};
 pub use self::{
     acquire::Acquire,
     builder::Builder,

@@ -29,6 +29,8 @@
 //! |---|---|
 //! | `serde` | snapshots and settings serialize: versioned JSON |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
+//! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
+//! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |
 //! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
 //!
 //! # Supported Rust

@@ -24,7 +24,7 @@ use millpond::{
     connectors::StreamConnector,
     net::{ConnectFailure, Dialer, ListenOptions, Listener, Phase, PhaseLimits},
     pool::{AcquireError, Pool},
-    server::{Server, Status, raw},
+    server::{Server, ServerStatus, raw},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pools::*;
@@ -232,7 +232,7 @@ fn a_server_without_descriptors_serves_whom_it_has_without_spinning_and_takes_th
         );
         exchange(&mut first, FRAME).await;
         let snapshot = running.snapshot();
-        assert_eq!((snapshot.status, snapshot.open), (Status::Open, 1));
+        assert_eq!((snapshot.status, snapshot.open), (ServerStatus::Open, 1));
 
         used_up.give_back(1);
         let mut reply = [0; FRAME.len()];

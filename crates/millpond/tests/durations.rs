@@ -326,7 +326,7 @@ async fn of_the_client() {
 }
 
 async fn use_server<H: server::Handler>(
-    builder: server::Builder<H>,
+    builder: server::ServerBuilder<H>,
     drained_within: Duration,
 ) -> Result<(), &'static str> {
     let any = "127.0.0.1:0".parse().expect("an endpoint");
@@ -385,7 +385,7 @@ async fn of_the_server() {
 
 #[tokio::test]
 async fn of_a_drain() {
-    fn echo() -> server::Builder<impl server::Handler> {
+    fn echo() -> server::ServerBuilder<impl server::Handler> {
         let soon = Duration::from_millis(100);
         Server::builder(server::raw(async |body: Bytes| Ok(body))).body_timeout(soon)
     }

@@ -17,13 +17,9 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Exit {
+/// `program` is the whole command line.
+pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut crate::Arguments::command_line(),
-        "millpond",
-        &mut script,
-    );
+    clap_complete::generate(arguments.shell, &mut program, "millpond", &mut script);
     output::write(&script, Exit::Ok).unwrap_or_else(Complaint::report)
 }

@@ -13,12 +13,12 @@ pub(crate) struct Arguments {
     command: Option<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Exit {
-    carry_out(arguments).unwrap_or_else(Complaint::report)
+/// `program` is the whole command line.
+pub(crate) fn run(arguments: &Arguments, program: clap::Command) -> Exit {
+    carry_out(arguments, program).unwrap_or_else(Complaint::report)
 }
 
-fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
-    let mut program = crate::Arguments::command_line();
+fn carry_out(arguments: &Arguments, mut program: clap::Command) -> Result<Exit, Complaint> {
     // Without this the page of a command is headed by its name alone.
     program.build();
     let page = match &arguments.command {

@@ -396,6 +396,21 @@ async fn a_connection_that_its_connector_calls_broken_is_not_told_as_in_the_midd
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_the_release_hook_refuses_is_told_as_what_its_check_finds() {
+    let endpoint = Endpoint::new();
+    let pool = endpoint.pool().max_size(1).build().unwrap();
+    let lent = pool.acquire().await.unwrap();
+    endpoint.script().on_release = Act::Fail;
+    endpoint.hang_up(lent.nth);
+    lent.release();
+    let snapshot = pool.snapshot();
+    assert_eq!(
+        snapshot.evictions.last().unwrap().reason,
+        Eviction::PeerClosed
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_64_evictions_are_remembered_the_latest_last() {
     let endpoint = Endpoint::new();
     let pool = endpoint.pool().max_size(1).build().unwrap();

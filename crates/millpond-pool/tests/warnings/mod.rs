@@ -18,6 +18,7 @@ use tracing::{
 #[derive(Clone)]
 pub(crate) struct Warnings {
     target: &'static str,
+    level: Level,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
@@ -31,8 +32,16 @@ impl Warnings {
     pub(crate) fn of(target: &'static str) -> Self {
         Warnings {
             target,
+            level: Level::INFO,
             heard: Arc::default(),
         }
+    }
+
+    /// Hears debug events as well.
+    #[allow(dead_code, reason = "each test binary uses its own part of this")]
+    pub(crate) fn and_debug(mut self) -> Self {
+        self.level = Level::DEBUG;
+        self
     }
 
     pub(crate) fn heard(&self) -> Vec<String> {
@@ -50,7 +59,7 @@ impl Visit for Fields {
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target() == self.target
+        *metadata.level() <= self.level && metadata.target() == self.target
     }
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)

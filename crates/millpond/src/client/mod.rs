@@ -440,9 +440,7 @@ impl<F: Framing> ClientBuilder<F> {
         if self.settings.deadline.is_zero() {
             return Err(InvalidSetting::new("deadline", "0ns".into(), "more than 0"));
         }
-        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit).map_err(|refused| {
-            InvalidSetting::new(refused.setting, refused.value, refused.allowed)
-        })?;
+        validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)?;
         self.pipelining
             .map_or(Ok(()), |pipelining| pipelining.validate())
     }

@@ -4,6 +4,8 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
+use millpond_words::InvalidSetting;
+
 /// How many heartbeats a peer may send: so many at once, and so many a second on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatLimit {
@@ -26,14 +28,6 @@ impl Default for HeartbeatLimit {
     }
 }
 
-/// A setting of heartbeats that is out of its range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OutOfRange {
-    pub(crate) setting: &'static str,
-    pub(crate) value: String,
-    pub(crate) allowed: &'static str,
-}
-
 /// The shortest and the longest time between two heartbeats: with less a connection would do
 /// nothing else, and no middlebox waits for more.
 const INTERVALS: RangeInclusive<Duration> =
@@ -43,14 +37,8 @@ const INTERVALS: RangeInclusive<Duration> =
 pub(crate) fn validate_heartbeats(
     interval: Duration,
     limit: HeartbeatLimit,
-) -> Result<(), OutOfRange> {
-    let refuse = |setting, value, allowed| {
-        Err(OutOfRange {
-            setting,
-            value,
-            allowed,
-        })
-    };
+) -> Result<(), InvalidSetting> {
+    let refuse = |setting, value, allowed| Err(InvalidSetting::new(setting, value, allowed));
     if !interval.is_zero() && !INTERVALS.contains(&interval) {
         return refuse(
             "heartbeat_interval",

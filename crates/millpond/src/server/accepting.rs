@@ -1,5 +1,5 @@
-//! The task that accepts connections, owns the tasks of all of them, and ends them. What is said on
-//! a connection is its own task's business.
+//! The task that accepts connections, owns all their tasks, and ends them. What happens on a
+//! connection is its own task's work.
 
 use std::{
     future::{Future, poll_fn},
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     connection,
     handler::Handler,
-    ledger::{Ledger, Place, Refusal, Service},
+    ledger::{ConnectionPermit, Ledger, LimitReached, Service},
     running::Ended,
     snapshot::Closed,
     storms::Event,
@@ -35,15 +35,15 @@ use crate::{
 /// How long connections have to finish when the listener breaks.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 
-/// How long to wait for tasks that were stopped: one whose handler blocks its thread can't be.
+/// How long to wait for tasks that were aborted: one whose handler blocks its thread goes on.
 const STOPPING: Duration = Duration::from_secs(1);
 
 /// How many connections of the backlog are taken at most as the drain begins: as many as the
 /// listener lets the kernel keep.
 const BACKLOG: usize = 4_096;
 
-/// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it sums up what
-/// strangers have caused to be logged.
+/// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it logs the sums
+/// of events that clients have caused.
 pub(super) async fn run<F: Framing, H: Handler>(
     listener: Listener,
     service: Arc<Service<F, H>>,
@@ -79,7 +79,7 @@ async fn serve_all<F: Framing, H: Handler>(
     if failure.is_none() {
         accept_the_rest(&listener, &service, &mut connections);
     }
-    // Whoever connects now is refused by the kernel.
+    // From here on the kernel refuses connections.
     drop(listener);
     if let Some(error) = &failure {
         tracing::error!(target: "millpond::server", endpoint = %ledger.endpoint, error = %Chain(error), "nothing can be accepted any more: the server drains");
@@ -102,12 +102,12 @@ async fn accept<F: Framing, H: Handler>(
     connections: &mut JoinSet<()>,
 ) -> Option<io::Error> {
     let ledger = &service.ledger;
-    let mut asked = pin!(ledger.asked.notified());
+    let mut asked = pin!(ledger.end_asked.notified());
     asked.as_mut().enable();
     while ledger.drained_by().is_none() {
         let mut accepting = pin!(listener.accept());
         let next = poll_fn(|cx| {
-            // Those that have ended leave their place in the set.
+            // Takes the tasks that have ended out of the set.
             while let Poll::Ready(Some(_)) = connections.poll_join_next(cx) {}
             if asked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
@@ -124,12 +124,12 @@ async fn accept<F: Framing, H: Handler>(
     None
 }
 
-/// Accepts those that have connected already, as far as there are places: the kernel resets whom it
-/// finds in the backlog as the listener is closed, with the requests that they may have sent. The
-/// kernel is asked, for the reactor may not know yet who has come.
+/// Accepts the connections of the backlog, as far as the limits allow: when the listener is closed,
+/// the kernel resets those that are left, with the requests that they may have sent. The kernel is
+/// asked directly, because the reactor may not know of them yet.
 ///
-/// Without TLS, that is. A drain waits for no handshake: who has still to shake hands ends as soon
-/// as the connections drain, and is reset. It has sent no request that could be read.
+/// With TLS this gains nothing, because a drain waits for no handshake: a connection without one
+/// ends as soon as the connections drain, and is reset. It has sent no request that could be read.
 fn accept_the_rest<F: Framing, H: Handler>(
     listener: &Listener,
     service: &Arc<Service<F, H>>,
@@ -141,13 +141,13 @@ fn accept_the_rest<F: Framing, H: Handler>(
         match listener.accept_at_once() {
             Ok(accepted) => admit(service, connections, accepted),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            // The next one may be sound. If it is the listener that fails, the count ends this.
+            // The next one may succeed. If the listener itself fails, the count ends the loop.
             Err(_) => {}
         }
     }
 }
 
-/// Serves a connection, or turns it away.
+/// Serves a connection, or turns it away if a limit is reached.
 fn admit<F: Framing, H: Handler>(
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
@@ -155,21 +155,21 @@ fn admit<F: Framing, H: Handler>(
 ) {
     let peer = accepted.peer_addr();
     match service.ledger.admit(peer) {
-        Ok(place) => {
-            connections.spawn(serve(Arc::clone(service), accepted, peer, place));
+        Ok(permit) => {
+            connections.spawn(serve(Arc::clone(service), accepted, peer, permit));
         }
-        Err(refusal) => {
+        Err(limit) => {
             accepted.refuse();
-            warn_of(&service.ledger, refusal, peer);
+            log_turned_away(&service.ledger, limit, peer);
         }
     }
 }
 
 /// Waits for the connections to finish, at most until the deadline, which may be brought forward
-/// meanwhile. Answers how many were closed by force.
+/// meanwhile. Returns how many were closed by force.
 async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
     loop {
-        let mut asked = pin!(ledger.asked.notified());
+        let mut asked = pin!(ledger.end_asked.notified());
         asked.as_mut().enable();
         let by = ledger.drained_by().unwrap_or_else(Instant::now);
         let mut timer = pin!(sleep_until(by));
@@ -187,10 +187,10 @@ async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
             return 0;
         }
     }
-    // Each of them tells, as it is dropped, whether it was forced, and what it leaves unanswered.
+    // As each task is dropped, it counts its connection as forced, and what it leaves unanswered.
     let _ = timeout(STOPPING, connections.shutdown()).await;
     let forced = usize::try_from(ledger.counters.forced()).unwrap_or(usize::MAX);
-    // And those that can't be stopped.
+    // And the tasks that can't be stopped.
     forced.saturating_add(connections.len())
 }
 
@@ -199,27 +199,27 @@ async fn serve<F: Framing, H: Handler>(
     service: Arc<Service<F, H>>,
     accepted: Accepted,
     peer: Option<SocketAddr>,
-    mut place: Place,
+    mut permit: ConnectionPermit,
 ) {
-    // Boxed, since it is large, and over when the connection begins to lie idle.
+    // Boxed, because it is large, and over before the connection can be idle.
     match Box::pin(handshake(&service.ledger, accepted, peer)).await {
-        Ok(stream) => connection::run(&service, stream, peer, &mut place).await,
+        Ok(stream) => connection::run(&service, stream, peer, &mut permit).await,
         Err(closed) => {
             tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), %closed, "connection ended");
-            place.ended(closed);
+            permit.ended(closed);
         }
     }
 }
 
-/// The stream, once the client has shaken hands, where that is done.
+/// The stream, after the TLS handshake if the listener speaks TLS.
 async fn handshake(
     ledger: &Ledger,
     accepted: Accepted,
     peer: Option<SocketAddr>,
 ) -> Result<Stream, Closed> {
     let limit = ledger.settings.handshake_timeout;
-    let mut bell = pin!(ledger.bell.notified());
-    bell.as_mut().enable();
+    let mut drain_begun = pin!(ledger.drain_begun.notified());
+    drain_begun.as_mut().enable();
     let mut shaken = pin!(timeout(limit, accepted.into_stream()));
     poll_fn(|cx| {
         if let Poll::Ready(shaken) = shaken.as_mut().poll(cx) {
@@ -234,7 +234,7 @@ async fn handshake(
                 Err(_) => Err(Closed::HandshakeTimeout),
             });
         }
-        match bell.as_mut().poll(cx).is_ready() || ledger.is_draining() {
+        match drain_begun.as_mut().poll(cx).is_ready() || ledger.is_draining() {
             true => Poll::Ready(Err(Closed::Drained)),
             false => Poll::Pending,
         }
@@ -242,10 +242,10 @@ async fn handshake(
     .await
 }
 
-fn warn_of(ledger: &Ledger, refusal: Refusal, peer: Option<SocketAddr>) {
-    let (event, setting) = match refusal {
-        Refusal::MaxConnections => (Event::MaxConnections, "max_connections"),
-        Refusal::PerAddress => (Event::PerAddress, "max_connections_per_address"),
+fn log_turned_away(ledger: &Ledger, limit: LimitReached, peer: Option<SocketAddr>) {
+    let (event, setting) = match limit {
+        LimitReached::MaxConnections => (Event::MaxConnections, "max_connections"),
+        LimitReached::PerAddress => (Event::PerAddress, "max_connections_per_address"),
     };
     if ledger.storms.happened(event) {
         tracing::warn!(target: "millpond::server", peer = peer.map(tracing::field::display), setting, "connection refused: the limit is reached");

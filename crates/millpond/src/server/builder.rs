@@ -19,19 +19,19 @@ use crate::{
 
 /// Puts a server together: [`Server::builder`](super::Server::builder).
 ///
-/// What clients can make the server hold is bounded: in bytes by [`max_bytes`](Builder::max_bytes)
-/// and [`max_bytes_per_connection`](Builder::max_bytes_per_connection), in number by
-/// [`max_in_flight`](Builder::max_in_flight) and [`max_handled`](Builder::max_handled). No
+/// What clients can make the server hold is bounded: in bytes by [`max_bytes`](ServerBuilder::max_bytes)
+/// and [`max_bytes_per_connection`](ServerBuilder::max_bytes_per_connection), in number by
+/// [`max_in_flight`](ServerBuilder::max_in_flight) and [`max_handled`](ServerBuilder::max_handled). No
 /// connection buffers anything while nothing is under way.
-pub struct Builder<H, F = LengthJson> {
+pub struct ServerBuilder<H, F = LengthJson> {
     handler: H,
     framing: F,
     settings: Settings,
 }
 
-impl<H: Handler> Builder<H> {
+impl<H: Handler> ServerBuilder<H> {
     pub(super) fn new(handler: H) -> Self {
-        Builder {
+        ServerBuilder {
             handler,
             framing: LengthJson::default(),
             settings: Settings::default(),
@@ -39,10 +39,10 @@ impl<H: Handler> Builder<H> {
     }
 }
 
-impl<H: Handler, F: Framing> Builder<H, F> {
+impl<H: Handler, F: Framing> ServerBuilder<H, F> {
     /// The protocol, with its limit on bodies. Default: [`LengthJson`] with 1 MiB.
-    pub fn framing<G: Framing>(self, framing: G) -> Builder<H, G> {
-        Builder {
+    pub fn framing<G: Framing>(self, framing: G) -> ServerBuilder<H, G> {
+        ServerBuilder {
             handler: self.handler,
             framing,
             settings: self.settings,
@@ -114,7 +114,7 @@ impl<H: Handler, F: Framing> Builder<H, F> {
     /// How many of them are held for one connection, beside its first request, which may be longer.
     /// Default 4 MiB: one of the longest requests arrives while one is handled and a reply is
     /// written, with one to spare; 64 clients that send and never read are needed to use
-    /// [`max_bytes`](Builder::max_bytes) up. A connection with replies owed never holds more than
+    /// [`max_bytes`](ServerBuilder::max_bytes) up. A connection with replies owed never holds more than
     /// an eighth of what is left of that.
     pub fn max_bytes_per_connection(mut self, bytes: usize) -> Self {
         self.settings.max_bytes_per_connection = bytes;
@@ -139,7 +139,7 @@ impl<H: Handler, F: Framing> Builder<H, F> {
     }
 
     /// How long a body may take after its head, besides what its length takes at
-    /// [`least_rate`](Builder::least_rate). Default 10 s, as for the head.
+    /// [`least_rate`](ServerBuilder::least_rate). Default 10 s, as for the head.
     ///
     /// The length is the one that the framing announced with the head. If it announces none, as
     /// where a frame ends with a delimiter, it is what has arrived so far: such a frame may
@@ -151,7 +151,7 @@ impl<H: Handler, F: Framing> Builder<H, F> {
     }
 
     /// How long a client may take to take replies in, besides what they take at
-    /// [`least_rate`](Builder::least_rate); then it is closed. Counted from when the kernel's
+    /// [`least_rate`](ServerBuilder::least_rate); then it is closed. Counted from when the kernel's
     /// buffer was full. Default 10 s, as for the head of a frame.
     pub fn write_timeout(mut self, limit: Duration) -> Self {
         self.settings.write_timeout = limit;
@@ -221,9 +221,9 @@ impl<H: Handler, F: Framing> Builder<H, F> {
     }
 }
 
-impl<H, F> fmt::Debug for Builder<H, F> {
+impl<H, F> fmt::Debug for ServerBuilder<H, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("ServerBuilder")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -1,12 +1,12 @@
 //! The exchanges of one connection, in the order of its requests: handlers that run, and answers
-//! that wait for their turn. Reads and writes nothing.
+//! that wait for their turn. Reads and writes no stream.
 //!
 //! # Why a queue of its own
 //!
-//! `FuturesOrdered` allocates for each future as well, and asks only the one that was woken. But a
-//! deadline for each would be a timer for each, and so would be lost what is gained here: one timer
-//! per connection, one place where a handler's panic, its deadline and its answer become the same
-//! thing. The price is that whoever is woken asks all that run, at most `max_in_flight`.
+//! `FuturesOrdered` allocates for each future as well, and polls only the one that was woken. But
+//! there each deadline would need a timer of its own. Here there is one timer per connection, and
+//! one place where a handler's panic, its deadline and its answer are dealt with. The price is that
+//! a wake-up polls all handlers that run, at most `max_in_flight`.
 
 use std::{
     collections::VecDeque,
@@ -28,22 +28,23 @@ use crate::framing::{Failure, FailureKind};
 pub(super) struct Exchanges<A> {
     queue: VecDeque<Exchange<A>>,
     running: usize,
-    /// What all of them hold.
+    /// How many bytes all of them hold.
     bytes: usize,
 }
 
-/// One of them.
+/// A request and, at some time, its answer.
 pub(super) struct Exchange<A> {
-    /// Kept if the protocol needs it to tell of a failure.
+    /// The request's body, kept if the protocol needs it to tell of a failure.
     pub(super) request: Option<Bytes>,
-    pub(super) state: State<A>,
+    pub(super) state: ExchangeState<A>,
 }
 
-pub(super) enum State<A> {
+/// How far an exchange is.
+pub(super) enum ExchangeState<A> {
     Running {
         answer: Pin<Box<A>>,
         deadline: Option<Instant>,
-        /// The length of the request's body, which the handler holds.
+        /// The length in bytes of the request's body, which the handler holds.
         body: usize,
     },
     Answered(Result<Bytes, Failure>),
@@ -56,13 +57,14 @@ pub(super) struct Answered {
 }
 
 impl<A> Exchange<A> {
-    /// How many bytes it holds. A request that is kept and handled is one and the same.
+    /// How many bytes it holds. While the handler runs, a request that is kept is the same memory
+    /// as the one that is handled.
     fn bytes(&self) -> usize {
         let kept = self.request.as_ref().map_or(0, Bytes::len);
         match &self.state {
-            State::Running { body, .. } => *body,
-            State::Answered(Ok(reply)) => kept + reply.len(),
-            State::Answered(Err(failure)) => kept + failure.message.len(),
+            ExchangeState::Running { body, .. } => *body,
+            ExchangeState::Answered(Ok(reply)) => kept + reply.len(),
+            ExchangeState::Answered(Err(failure)) => kept + failure.message.len(),
         }
     }
 }
@@ -90,19 +92,19 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
     }
 
     pub(super) fn push(&mut self, exchange: Exchange<A>) {
-        self.running += usize::from(matches!(exchange.state, State::Running { .. }));
+        self.running += usize::from(matches!(exchange.state, ExchangeState::Running { .. }));
         self.bytes += exchange.bytes();
         self.queue.push_back(exchange);
     }
 
-    /// Asks those that run. One that panics has failed; so has one whose deadline has passed, if it
-    /// has no answer even now. `limit` is what the deadline was made of, for the text.
+    /// Polls the handlers that run. One that panics has failed; so has one whose deadline has
+    /// passed, if it has no answer even now. `limit` is `handler_deadline`, for the text.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, limit: Duration) {
         if self.running == 0 {
             return;
         }
         for exchange in &mut self.queue {
-            let State::Running {
+            let ExchangeState::Running {
                 answer,
                 deadline,
                 body,
@@ -111,8 +113,8 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
                 continue;
             };
             let body = *body;
-            // What a handler shares with others is its own to keep whole when it panics; its future
-            // isn't polled again.
+            // A handler that panics must keep what it shares with others consistent itself. Its
+            // future isn't polled again.
             let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
             let answer = match polled {
                 Ok(Poll::Ready(answer)) => answer,
@@ -128,7 +130,7 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
                     message: String::from("the handler panicked"),
                 }),
             };
-            exchange.state = State::Answered(answer);
+            exchange.state = ExchangeState::Answered(answer);
             self.running -= 1;
             self.bytes = self.bytes - body + exchange.bytes();
         }
@@ -139,21 +141,21 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         matches!(
             self.queue.front(),
             Some(Exchange {
-                state: State::Answered(_),
+                state: ExchangeState::Answered(_),
                 ..
             })
         )
     }
 
-    /// How long the answer of the first in line is; 0 while it has none.
+    /// The length in bytes of the first in line's reply; 0 while it has none.
     pub(super) fn next_length(&self) -> usize {
         match self.queue.front().map(|first| &first.state) {
-            Some(State::Answered(Ok(reply))) => reply.len(),
+            Some(ExchangeState::Answered(Ok(reply))) => reply.len(),
             _ => 0,
         }
     }
 
-    /// Whether none runs any more.
+    /// Whether no handler runs any more.
     pub(super) fn are_answered(&self) -> bool {
         self.running == 0
     }
@@ -167,19 +169,19 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         self.bytes -= exchange.bytes();
         let Exchange { request, state } = exchange;
         match state {
-            State::Answered(answer) => Some(Answered { request, answer }),
-            State::Running { .. } => None,
+            ExchangeState::Answered(answer) => Some(Answered { request, answer }),
+            ExchangeState::Running { .. } => None,
         }
     }
 
-    /// The first deadline: they are in the order of the requests.
+    /// The earliest deadline. Deadlines are in the order of the requests.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         if self.running == 0 {
             return None;
         }
         self.queue.iter().find_map(|exchange| match exchange.state {
-            State::Running { deadline, .. } => deadline,
-            State::Answered(_) => None,
+            ExchangeState::Running { deadline, .. } => deadline,
+            ExchangeState::Answered(_) => None,
         })
     }
 
@@ -188,7 +190,7 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         *self = Exchanges::new();
     }
 
-    /// Whether it keeps room for exchanges, and has none.
+    /// Whether the queue is empty and still owns memory.
     pub(super) fn keeps_room(&self) -> bool {
         self.queue.is_empty() && self.queue.capacity() > 0
     }
@@ -214,7 +216,7 @@ mod tests {
     ) -> Exchange<Answer> {
         Exchange {
             request: None,
-            state: State::Running {
+            state: ExchangeState::Running {
                 answer: Box::pin(Box::pin(answer)),
                 body: 0,
                 deadline: Some(now + LIMIT),

@@ -1,5 +1,5 @@
-//! How a connection is left: with a word to HTTP clients, and without a reset that could overtake
-//! what was just written.
+//! How a connection is closed: HTTP clients get an answer in HTTP, and no reset overtakes what was
+//! just written.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -11,38 +11,40 @@ use tokio::{
 use super::snapshot::Closed;
 use crate::net::Stream;
 
-/// How long a client has to close its side once ours is closed. As the server drains it has until
-/// the drain's deadline, at which this task is dropped.
+/// How long a client has to close its side after the server has closed its own. As the server
+/// drains the client has until the drain's deadline, at which this task is dropped.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Longer than any drain.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// How much of what it still sends is read and forgotten, most often.
+/// How many bytes that the client still sends are read and dropped.
 const LINGER_BYTES: usize = 256 << 10;
 
-/// After a frame that is too long: its client is most often still sending it, and reads what it was
-/// told only then.
+/// How long after a frame that is too long: its client is most often still sending it, and reads
+/// the error only then.
 const LINGER_TOO_LONG: Duration = Duration::from_secs(10);
 
-/// How much, as the server drains or after a frame that is too long: more than the kernels of both
-/// sides hold by their defaults (6 and 4 MB), so that whoever goes beyond it has gone on sending
-/// after it could have seen the end.
+/// How many bytes as the server drains, or after a frame that is too long: more than the kernels of
+/// both sides buffer by default (6 and 4 MB). A client that sends more has gone on after it could
+/// have seen the end.
 const LINGER_BYTES_MOST: usize = 16 << 20;
 
-/// Whether the server drains.
+/// How long the client is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Draining {
-    No,
-    Yes,
+pub(super) enum Patience {
+    /// For some seconds.
+    Brief,
+    /// Until the drain's deadline: the server drains.
+    UntilDeadline,
 }
 
-/// Leaves a connection on which nothing is owed any more.
+/// Closes a connection on which nothing is owed any more.
 ///
-/// Where bytes may have arrived that nobody will read, ours is closed first and theirs read for a
-/// while: closing a socket with unread bytes resets it, and a reset may take the last reply from
-/// the client's hands.
-pub(super) async fn leave(mut stream: Stream, reason: Closed, status: Draining, speaks: &str) {
+/// If bytes may have arrived that nobody will read, the sending side is closed first and the other
+/// is read for a while. To close a socket with unread bytes resets it, and a reset may destroy the
+/// last reply before the client has read it.
+pub(super) async fn leave(mut stream: Stream, reason: Closed, patience: Patience, speaks: &str) {
     let lingers = matches!(
         reason,
         Closed::ProtocolError
@@ -52,10 +54,10 @@ pub(super) async fn leave(mut stream: Stream, reason: Closed, status: Draining, 
             | Closed::Drained
             | Closed::IdleTimeout
     );
-    let (time, bytes) = match (status, reason) {
-        (Draining::Yes, _) => (FAR, LINGER_BYTES_MOST),
-        (Draining::No, Closed::FrameTooLong) => (LINGER_TOO_LONG, LINGER_BYTES_MOST),
-        (Draining::No, _) => (LINGER, LINGER_BYTES),
+    let (time, bytes) = match (patience, reason) {
+        (Patience::UntilDeadline, _) => (FAR, LINGER_BYTES_MOST),
+        (Patience::Brief, Closed::FrameTooLong) => (LINGER_TOO_LONG, LINGER_BYTES_MOST),
+        (Patience::Brief, _) => (LINGER, LINGER_BYTES),
     };
     if lingers {
         let farewell = async {
@@ -63,24 +65,24 @@ pub(super) async fn leave(mut stream: Stream, reason: Closed, status: Draining, 
                 stream.write_all(http_refusal(speaks).as_bytes()).await?;
             }
             stream.shutdown().await?;
-            forget(&mut stream, bytes).await
+            discard(&mut stream, bytes).await
         };
-        // Whether it was heard nobody needs to know.
+        // Nobody needs to know whether it arrived.
         let _ = timeout(time, farewell).await;
     }
     match reason {
-        // Nobody takes what the kernel still holds.
+        // The client takes nothing any more: what the kernel still holds is dropped.
         Closed::WriteTimeout | Closed::HeartbeatMissed => stream.abort(),
         _ => stream.close(),
     }
 }
 
-/// Reads until the client has closed its side as well, or it is enough.
-async fn forget(stream: &mut Stream, bytes: usize) -> std::io::Result<()> {
+/// Reads and drops bytes until the client has closed its side as well, or the limit is reached.
+async fn discard(stream: &mut Stream, bytes: usize) -> std::io::Result<()> {
     let mut left = bytes;
     while left > 0 {
         let read = poll_fn(|cx| {
-            // On the stack of this turn only, not in the future.
+            // On the stack while it is polled, not in the future.
             let mut room = [0; 4096];
             let mut buffer = ReadBuf::new(&mut room);
             let polled = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
@@ -94,7 +96,7 @@ async fn forget(stream: &mut Stream, bytes: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What an HTTP client is told.
+/// The answer to an HTTP client.
 fn http_refusal(speaks: &str) -> String {
     let body = format!("This port speaks {speaks}, not HTTP.\n");
     format!(

@@ -1,5 +1,5 @@
-//! What all tasks of a server share: settings, counts, who has a place, and whether it drains.
-//! Decides who gets in; closes nothing itself.
+//! What all tasks of a server share: settings, counts, which connections are admitted, and whether
+//! the server drains. Admits connections and requests; closes nothing itself.
 
 use std::{
     collections::HashMap,
@@ -21,12 +21,12 @@ use super::{
     limits::origin,
     memory::Memory,
     settings::Settings,
-    snapshot::{Closed, Counters, Snapshot, Status, count},
+    snapshot::{Closed, Counters, ServerSnapshot, ServerStatus, count},
     storms::{Event, Storms},
 };
 use crate::net::Endpoint;
 
-/// A server's protocol and handler, and its ledger.
+/// A server's handler, protocol and ledger.
 pub(super) struct Service<F, H> {
     pub(super) handler: H,
     pub(super) framing: F,
@@ -41,35 +41,30 @@ pub(super) struct Ledger {
     pub(super) counters: Counters,
     pub(super) memory: Memory,
     pub(super) storms: Storms,
-    /// For long requests and replies: as many as there are workers.
+    /// Permits for long turns (`long_turn.rs`): as many as the runtime has workers.
     pub(super) long_turns: Semaphore,
     since: Instant,
     open: AtomicUsize,
     handled: AtomicUsize,
-    /// No entry is zero, so there are at most as many as connections.
+    /// Connections per address. No entry is zero, so there are at most as many as connections.
     by_origin: Mutex<HashMap<IpAddr, usize>>,
-    /// Rung, by `notify_waiters`, after `ending` has changed: for the task that accepts.
-    pub(super) asked: Notify,
-    /// Rung, by `notify_waiters`, as the connections begin to drain.
-    pub(super) bell: Notify,
-    ending: Mutex<Ending>,
-    /// `Status` as a number: read by every connection at every turn.
-    status: AtomicUsize,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Ending {
+    /// Notified, by `notify_waiters`, after `force_at` has changed: for the task that accepts.
+    pub(super) end_asked: Notify,
+    /// Notified, by `notify_waiters`, as the connections begin to drain.
+    pub(super) drain_begun: Notify,
     /// When the connections that are left are closed by force. It is only ever brought forward.
-    by: Option<Instant>,
+    force_at: Mutex<Option<Instant>>,
+    /// [`ServerStatus`] as a number, because every connection reads it at every turn.
+    status: AtomicUsize,
 }
 
 const OPEN: usize = 0;
 const DRAINING: usize = 1;
 const ENDED: usize = 2;
 
-/// Why a connection isn't let in.
+/// Which limit keeps a connection from being admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum LimitReached {
     MaxConnections,
     PerAddress,
 }
@@ -87,42 +82,45 @@ impl Ledger {
             open: AtomicUsize::new(0),
             handled: AtomicUsize::new(0),
             by_origin: Mutex::new(HashMap::new()),
-            asked: Notify::new(),
-            bell: Notify::new(),
-            ending: Mutex::new(Ending::default()),
+            end_asked: Notify::new(),
+            drain_begun: Notify::new(),
+            force_at: Mutex::new(None),
             status: AtomicUsize::new(OPEN),
         }
     }
 
-    /// Gives a connection a place, if there is one. Called by one task only, so that the count
-    /// isn't overtaken.
-    pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Place, Refusal> {
+    /// Admits a connection, unless a limit is reached. Called by one task only: the look at the
+    /// count and its increment aren't one step.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: Option<SocketAddr>,
+    ) -> Result<ConnectionPermit, LimitReached> {
         if self.open.load(Relaxed) >= self.settings.max_connections {
             count(&self.counters.refused_max_connections);
-            return Err(Refusal::MaxConnections);
+            return Err(LimitReached::MaxConnections);
         }
         let mut counted = None;
         if let (Some(max), Some(peer)) = (self.settings.max_connections_per_address, peer) {
             let origin = origin(peer.ip());
             let mut by_origin = self.by_origin.lock();
-            let places = by_origin.entry(origin).or_insert(0);
-            if *places >= max {
+            let open = by_origin.entry(origin).or_insert(0);
+            if *open >= max {
                 count(&self.counters.refused_per_address);
-                return Err(Refusal::PerAddress);
+                return Err(LimitReached::PerAddress);
             }
-            *places += 1;
+            *open += 1;
             counted = Some(origin);
         }
         self.open.fetch_add(1, Relaxed);
         count(&self.counters.accepted);
-        Ok(Place {
+        Ok(ConnectionPermit {
             ledger: Arc::clone(self),
             origin: counted,
             closed: Closed::Forced,
         })
     }
 
-    /// Counts one more request that is handled, if there may be one.
+    /// Counts one more handled request, unless `max_handled` is reached.
     pub(super) fn begin_handling(&self) -> bool {
         let max = self.settings.max_handled;
         let more = |handled| (handled < max).then_some(handled + 1);
@@ -142,37 +140,36 @@ impl Ledger {
         // A century from now is as good as never.
         let by = Instant::now() + within.min(Duration::from_secs(100 * 365 * 24 * 3_600));
         {
-            let mut ending = self.ending.lock();
-            ending.by = Some(ending.by.map_or(by, |before| before.min(by)));
+            let mut force_at = self.force_at.lock();
+            *force_at = Some(force_at.map_or(by, |before| before.min(by)));
         }
-        self.asked.notify_waiters();
+        self.end_asked.notify_waiters();
     }
 
-    /// Has the connections drain, once the listener is closed. In this order: a client that is told
-    /// of the end may connect again at once, and the kernel would reset what it finds in the
-    /// backlog as the listener is closed.
+    /// Has the connections drain. Called after the listener was closed: a client that is told of
+    /// the end may connect again at once, and would be reset with the rest of the backlog.
     pub(super) fn begin_draining(&self) {
         self.status.store(DRAINING, Relaxed);
-        self.bell.notify_waiters();
+        self.drain_begun.notify_waiters();
     }
 
-    /// When what is left is closed by force, if a drain was asked for.
+    /// When the connections that are left are closed by force, if a drain was asked for.
     pub(super) fn drained_by(&self) -> Option<Instant> {
-        self.ending.lock().by
+        *self.force_at.lock()
     }
 
     pub(super) fn end(&self) {
         self.status.store(ENDED, Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            version: Snapshot::VERSION,
+    pub(super) fn snapshot(&self) -> ServerSnapshot {
+        ServerSnapshot {
+            version: ServerSnapshot::VERSION,
             endpoint: self.endpoint.to_string(),
             status: match self.status.load(Relaxed) {
-                OPEN => Status::Open,
-                DRAINING => Status::Draining,
-                _ => Status::Ended,
+                OPEN => ServerStatus::Open,
+                DRAINING => ServerStatus::Draining,
+                _ => ServerStatus::Ended,
             },
             up: self.since.elapsed(),
             max_connections: self.settings.max_connections,
@@ -186,29 +183,29 @@ impl Ledger {
     }
 }
 
-/// A connection's place; dropped, however its task ends, it is free again.
+/// An admitted connection. Dropped, however its task ends, it makes room for another.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     ledger: Arc<Ledger>,
     origin: Option<IpAddr>,
-    /// Forced, until the connection has ended by itself.
+    /// Why the connection has ended: by force, unless it says otherwise.
     closed: Closed,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The connection has ended by itself; what may follow is its farewell.
     pub(super) fn ended(&mut self, reason: Closed) {
         self.closed = reason;
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if let Some(origin) = self.origin {
             let mut by_origin = self.ledger.by_origin.lock();
-            if let Some(places) = by_origin.get_mut(&origin) {
-                *places -= 1;
-                if *places == 0 {
+            if let Some(open) = by_origin.get_mut(&origin) {
+                *open -= 1;
+                if *open == 0 {
                     by_origin.remove(&origin);
                 }
             }
@@ -218,16 +215,16 @@ impl Drop for Place {
     }
 }
 
-/// A request being handled, and the way to its handler; counted until it is dropped.
-pub(super) struct Ticket<F, H>(Arc<Service<F, H>>);
+/// A request that is being handled, and its handler. Counted until it is dropped.
+pub(super) struct RequestPermit<F, H>(Arc<Service<F, H>>);
 
-impl<F, H> Ticket<F, H> {
-    /// One more, if there may be one.
+impl<F, H> RequestPermit<F, H> {
+    /// One more, unless `max_handled` is reached.
     pub(super) fn new(service: &Arc<Service<F, H>>) -> Option<Self> {
         service
             .ledger
             .begin_handling()
-            .then(|| Ticket(Arc::clone(service)))
+            .then(|| RequestPermit(Arc::clone(service)))
     }
 
     pub(super) fn handler(&self) -> &H {
@@ -235,7 +232,7 @@ impl<F, H> Ticket<F, H> {
     }
 }
 
-impl<F, H> Drop for Ticket<F, H> {
+impl<F, H> Drop for RequestPermit<F, H> {
     fn drop(&mut self) {
         self.0.ledger.end_handling();
     }

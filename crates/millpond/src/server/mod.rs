@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`Builder`], whose settings are the
+//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`ServerBuilder`], whose settings are the
 //! limits; [`Running`]; then, for how it works, `connection.rs` (one client), `exchanges.rs` (its
 //! requests), `accepting.rs` (all of them), `ledger.rs` (who gets in).
 //!
@@ -54,12 +54,12 @@ mod snapshot;
 mod storms;
 
 pub use self::{
-    builder::Builder,
+    builder::ServerBuilder,
     handler::{Bodies, Handler, Json, Raw, Request, json, raw},
     limits::HeartbeatLimit,
     running::{Ended, Running},
     settings::{InvalidSetting, ServeError},
-    snapshot::{Closed, Failures, Snapshot, Status, Totals},
+    snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},
 };
 
 /// Where building a server begins.
@@ -68,7 +68,7 @@ pub struct Server;
 
 impl Server {
     /// A server that answers with `handler`.
-    pub fn builder<H: Handler>(handler: H) -> Builder<H> {
-        Builder::new(handler)
+    pub fn builder<H: Handler>(handler: H) -> ServerBuilder<H> {
+        ServerBuilder::new(handler)
     }
 }

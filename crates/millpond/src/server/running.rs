@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     ledger::Ledger,
-    snapshot::{Snapshot, Status},
+    snapshot::{ServerSnapshot, ServerStatus},
 };
 use crate::net::Endpoint;
 
@@ -53,10 +53,10 @@ impl Running {
     }
 
     /// How it is, and what has happened.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ServerSnapshot {
         let mut snapshot = self.ledger.snapshot();
         if self.accepting.is_finished() {
-            snapshot.status = Status::Ended;
+            snapshot.status = ServerStatus::Ended;
         }
         snapshot
     }
@@ -64,7 +64,7 @@ impl Running {
     /// Stops accepting, and ends each connection without losing what its client has sent:
     ///
     /// 1. What is under way is finished, and so are the next
-    ///    [`max_in_flight`](super::Builder::max_in_flight) requests of a connection.
+    ///    [`max_in_flight`](super::ServerBuilder::max_in_flight) requests of a connection.
     /// 2. Requests beyond those are refused, in their order among the replies, with an error that
     ///    says that they were not executed: -32003,
     ///    [`FailureKind::Draining`](crate::framing::FailureKind::Draining). After 4,096 refusals on

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+pub use millpond_words::InvalidSetting;
+
 use super::limits::{HeartbeatLimit, LONGEST};
 use crate::framed::validate_heartbeats;
 
-/// A server's settings; the setters of [`Builder`](super::Builder) explain each.
+/// A server's settings; the setters of [`ServerBuilder`](super::ServerBuilder) explain each.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) max_connections: usize,
@@ -49,19 +51,6 @@ impl Default for Settings {
     }
 }
 
-/// A setting that is out of its range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is {value}, and must be {allowed}")]
-#[non_exhaustive]
-pub struct InvalidSetting {
-    /// Its name.
-    pub setting: &'static str,
-    /// What it was set to.
-    pub value: String,
-    /// What is allowed.
-    pub allowed: &'static str,
-}
-
 /// Why a server didn't begin to serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -94,7 +83,7 @@ impl Settings {
         ];
         for (setting, value) in counts {
             if value == 0 {
-                return Err(invalid(setting, "0", "at least 1"));
+                return Err(InvalidSetting::new(setting, "0".into(), "at least 1"));
             }
         }
         let times = [
@@ -108,19 +97,14 @@ impl Settings {
         for (setting, time) in times {
             if time.is_some_and(|time| time.is_zero() || time > LONGEST) {
                 let value = format!("{:?}", time.unwrap_or_default());
-                return Err(invalid(setting, &value, "above zero, and a year at most"));
+                return Err(InvalidSetting::new(
+                    setting,
+                    value,
+                    "above zero, and a year at most",
+                ));
             }
         }
         validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)
-            .map_err(|refused| invalid(refused.setting, &refused.value, refused.allowed))
-    }
-}
-
-fn invalid(setting: &'static str, value: &str, allowed: &'static str) -> InvalidSetting {
-    InvalidSetting {
-        setting,
-        value: value.to_owned(),
-        allowed,
     }
 }
 

@@ -11,19 +11,19 @@ use crate::framing::FailureKind;
 
 /// A server at one instant.
 ///
-/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what
+/// With the feature `serde` it serializes, and [`ServerSnapshot::VERSION`] tells readers of the JSON what
 /// to expect: fields are added without a new version, renamed or removed only with one. Times are
 /// in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Snapshot {
-    /// [`Snapshot::VERSION`].
+pub struct ServerSnapshot {
+    /// [`ServerSnapshot::VERSION`].
     pub version: u32,
     /// Where it listens.
     pub endpoint: String,
     /// Whether it takes connections.
-    pub status: Status,
+    pub status: ServerStatus,
     /// Time since it began to serve.
     #[cfg_attr(
         feature = "serde",
@@ -43,10 +43,10 @@ pub struct Snapshot {
     /// Connections that owe nothing and whose next request waits for room within `max_bytes`.
     pub waiting_for_bytes: usize,
     /// What has happened since it began to serve.
-    pub totals: Totals,
+    pub totals: ServerTotals,
 }
 
-impl Snapshot {
+impl ServerSnapshot {
     /// The version of the JSON.
     pub const VERSION: u32 = 1;
 }
@@ -56,7 +56,7 @@ impl Snapshot {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Status {
+pub enum ServerStatus {
     /// It does.
     Open,
     /// It finishes what is under way, and takes no new ones.
@@ -69,7 +69,7 @@ pub enum Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Totals {
+pub struct ServerTotals {
     /// Connections that were given a place.
     pub accepted: u64,
     /// Connections turned away since there were `max_connections`.
@@ -264,12 +264,12 @@ impl Counters {
         self.closed[Closed::Forced as usize].load(Relaxed)
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> ServerTotals {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         let closed = Closed::ALL
             .into_iter()
             .map(|reason| (reason, of(&self.closed[reason as usize])));
-        Totals {
+        ServerTotals {
             accepted: of(&self.accepted),
             refused_max_connections: of(&self.refused_max_connections),
             refused_per_address: of(&self.refused_per_address),

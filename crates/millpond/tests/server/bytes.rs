@@ -7,7 +7,7 @@ use crate::serving::{Site, frame, serve_with, until};
 use bytes::Bytes;
 use millpond::{
     framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step},
-    server::{Builder, Closed, Handler, Server, raw},
+    server::{Closed, Handler, Server, ServerBuilder, raw},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,7 +23,7 @@ fn echo() -> impl Handler {
 }
 
 /// With room for four of the longest requests.
-fn small(handler: impl Handler) -> Builder<impl Handler, LengthJson> {
+fn small(handler: impl Handler) -> ServerBuilder<impl Handler, LengthJson> {
     Server::builder(handler).max_bytes(4 * MIB)
 }
 

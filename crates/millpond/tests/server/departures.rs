@@ -11,7 +11,7 @@ use std::{
 
 use crate::serving::{Client, connect_tcp, frame, serve_tcp, serve_with, until};
 use bytes::Bytes;
-use millpond::server::{Builder, Closed, Handler, Running, Server, raw};
+use millpond::server::{Closed, Handler, Running, Server, ServerBuilder, raw};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -64,7 +64,7 @@ impl Waiting {
         })
     }
 
-    fn server(&self, max_in_flight: usize) -> Builder<impl Handler> {
+    fn server(&self, max_in_flight: usize) -> ServerBuilder<impl Handler> {
         // A heartbeat that can't be written would find out as well.
         Server::builder(self.handler())
             .max_in_flight(max_in_flight)

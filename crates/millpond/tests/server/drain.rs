@@ -10,7 +10,7 @@ use std::{
 
 use crate::serving::{Site, frame, serve, serve_with, until};
 use bytes::Bytes;
-use millpond::server::{Closed, Handler, Server, Status, json, raw};
+use millpond::server::{Closed, Handler, Server, ServerStatus, json, raw};
 use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ async fn a_drain_finishes_what_is_under_way_and_what_has_arrived() {
         assert_eq!(partial.next_reply().await, None);
         assert!(since.elapsed() < SECOND, "those have nothing to wait for");
         let site = watched;
-        assert_eq!(site.snapshot().status, Status::Draining);
+        assert_eq!(site.snapshot().status, ServerStatus::Draining);
         assert!(site.try_connect().await.is_err(), "nobody listens any more");
         for _ in 0..4 {
             assert_eq!(busy.reply().await, "3");
@@ -59,7 +59,7 @@ async fn a_drain_finishes_what_is_under_way_and_what_has_arrived() {
     let snapshot = site.snapshot();
     assert_eq!(
         (snapshot.status, snapshot.open, snapshot.handled),
-        (Status::Ended, 0, 0)
+        (ServerStatus::Ended, 0, 0)
     );
     assert_eq!(snapshot.totals.closed[&Closed::Drained], 3);
 }
@@ -211,7 +211,7 @@ async fn closing_waits_for_nobody_and_dropping_closes() {
             drop(site);
         } else {
             assert_eq!(site.running.close().await.forced, 1);
-            assert_eq!(site.snapshot().status, Status::Ended);
+            assert_eq!(site.snapshot().status, ServerStatus::Ended);
         }
         assert_eq!(client.next_reply().await, None);
         assert!(since.elapsed() < SECOND);
@@ -230,7 +230,7 @@ fn a_server_whose_runtime_has_ended_says_so_and_hangs_nobody() {
     let first = runtime();
     let site = first.block_on(serve(sleeper()));
     drop(first);
-    assert_eq!(site.snapshot().status, Status::Ended);
+    assert_eq!(site.snapshot().status, ServerStatus::Ended);
     let drained = runtime().block_on(async { timeout(SECOND, site.running.drain(SECOND)).await });
     assert_eq!(drained.expect("at once").forced, 0);
 }

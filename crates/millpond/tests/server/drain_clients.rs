@@ -16,7 +16,7 @@ use millpond::{
     client::{Client, Execution, Pipelining, RequestError},
     framing::{Direction, FrameError, Framing, LengthJson, Scan, Step},
     net::{Endpoint, ListenOptions, Listener},
-    server::{Closed, Handler, Running, Server, Status, raw},
+    server::{Closed, Handler, Running, Server, ServerStatus, raw},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
@@ -68,7 +68,7 @@ impl Gate {
 }
 
 async fn draining(running: &Running) {
-    until(|| (running.snapshot().status == Status::Draining).then_some(())).await;
+    until(|| (running.snapshot().status == ServerStatus::Draining).then_some(())).await;
 }
 
 /// Opens the gate once the server drains.

@@ -8,7 +8,7 @@ use crate::serving::{Client, closed, frame};
 use bytes::Bytes;
 use millpond::{
     net::{Endpoint, ListenOptions, Listener, TcpOptions},
-    server::{Builder, Closed, Handler, Running, Server, raw},
+    server::{Closed, Handler, Running, Server, ServerBuilder, raw},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 /// A server at a TLS endpoint, whose socket holds little.
-async fn serve<H: Handler>(authority: &Authority, builder: Builder<H>) -> (Running, u16) {
+async fn serve<H: Handler>(authority: &Authority, builder: ServerBuilder<H>) -> (Running, u16) {
     let tls = authority
         .issue(&["localhost"])
         .server()

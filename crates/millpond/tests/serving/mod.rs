@@ -15,7 +15,7 @@ use std::{
 use millpond::{
     framing::{Framing, LengthJson},
     net::{Endpoint, ListenOptions, Listener},
-    server::{Builder, Closed, Handler, Running, Server, Snapshot},
+    server::{Closed, Handler, Running, Server, ServerBuilder, ServerSnapshot},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -34,7 +34,7 @@ pub(crate) async fn serve<H: Handler>(handler: H) -> Site {
     serve_with(Server::builder(handler)).await
 }
 
-pub(crate) async fn serve_with<H: Handler, F: Framing>(builder: Builder<H, F>) -> Site {
+pub(crate) async fn serve_with<H: Handler, F: Framing>(builder: ServerBuilder<H, F>) -> Site {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let name = format!(
         "millpond-server-{}-{}",
@@ -51,7 +51,7 @@ pub(crate) async fn serve_with<H: Handler, F: Framing>(builder: Builder<H, F>) -
 }
 
 /// Serves on loopback.
-pub(crate) async fn serve_tcp<H: Handler>(builder: Builder<H, LengthJson>) -> (Running, u16) {
+pub(crate) async fn serve_tcp<H: Handler>(builder: ServerBuilder<H, LengthJson>) -> (Running, u16) {
     let any = "127.0.0.1:0".parse().expect("an endpoint");
     let listener = Listener::bind(&any, ListenOptions::default())
         .await
@@ -81,7 +81,7 @@ impl Site {
         UnixStream::connect(&self.path).await
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> ServerSnapshot {
         self.running.snapshot()
     }
 

@@ -10,7 +10,7 @@ use super::{
     results::{Bar, Comparison, ErrorKind, Latency, ModeResults, Percentile, Results, Round},
     run::Measured,
     statistics::{deviation, mean},
-    warnings::{Background, warnings},
+    warnings::{Conditions, warnings},
 };
 use crate::{load::tally::us, numbers::rounded};
 
@@ -24,7 +24,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         Some(_) => Vec::new(),
         None => comparisons(&modes),
     };
-    let background = Background {
+    let conditions = Conditions {
         threads: plan.threads,
         cores: plan.cores,
         callers: plan.callers,
@@ -42,7 +42,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         rate: plan.rate,
         threads: plan.threads,
         interrupted,
-        warnings: warnings(&modes, &background),
+        warnings: warnings(&modes, &conditions),
         modes,
         comparisons,
     }

@@ -20,10 +20,10 @@ use millpond::{
 use tokio::time::timeout;
 
 use super::{
+    exchange::PlannedExchange,
     framing::ChosenFraming,
     miss,
     plan::Plan,
-    request::Request,
     results::{ErrorKind, Mode},
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Contender {
     way: Way,
-    request: Arc<Request>,
+    request: Arc<PlannedExchange>,
 }
 
 #[derive(Clone)]
@@ -162,7 +162,7 @@ impl Short {
         }
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Bytes, Miss<ErrorKind>> {
+    async fn exchange(&self, request: &PlannedExchange) -> Result<Bytes, Miss<ErrorKind>> {
         let _open = Open::of(&self.open);
         let within = request.deadline;
         timeout(within, self.exchange_untimed(&request.body))

@@ -12,8 +12,8 @@ use millpond::{
 use super::{
     arguments::{Arguments, FramingName},
     escapes::parse_bytes,
+    exchange::PlannedExchange,
     framing::{ChosenFraming, Ending},
-    request::Request,
     results::Mode,
 };
 use crate::{
@@ -37,7 +37,7 @@ pub(super) struct Plan {
     pub(super) tls: Option<ClientTls>,
     pub(super) framing: ChosenFraming,
     pub(super) framing_name: &'static str,
-    pub(super) request: Arc<Request>,
+    pub(super) request: Arc<PlannedExchange>,
     pub(super) modes: Vec<Mode>,
     pub(super) callers: u32,
     pub(super) connections: u32,
@@ -134,7 +134,7 @@ impl Plan {
 }
 
 /// What is sent, and how a reply is told from the next.
-fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, Request), Complaint> {
+fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, PlannedExchange), Complaint> {
     let given = match (&arguments.body, &arguments.body_file) {
         (Some(body), _) => Some(match arguments.framing {
             FramingName::Raw => bytes("--body", body)?,
@@ -190,7 +190,7 @@ fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, Request), Complaint> 
     };
     Ok((
         framing,
-        Request {
+        PlannedExchange {
             body,
             expected,
             deadline: arguments.deadline,

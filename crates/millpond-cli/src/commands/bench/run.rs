@@ -70,7 +70,7 @@ pub(super) async fn run(
     screen: &mut Screen,
     stop: &Stop,
 ) -> Result<Vec<Measured>, BuildError> {
-    let mut stage = Stage {
+    let mut bench = BenchRun {
         plan,
         server,
         screen,
@@ -78,13 +78,13 @@ pub(super) async fn run(
         began: Instant::now(),
         time_wait_before: None,
     };
-    stage.time_wait_before = stage.time_wait().await;
+    bench.time_wait_before = bench.time_wait().await;
     let mut sides = Vec::new();
     for &mode in &plan.modes {
         sides.push((Contender::new(mode, plan)?, Measured::empty(mode)));
     }
     for (contender, measured) in &sides {
-        stage.warm_up(contender, measured.mode).await;
+        bench.warm_up(contender, measured.mode).await;
     }
     for (contender, measured) in &mut sides {
         // Those that the warm-up has left serve the rounds as well.
@@ -100,17 +100,17 @@ pub(super) async fn run(
             if stop.is_stopped() || measured.ports_nearly_used_up {
                 continue;
             }
-            stage.round(number, contender, measured).await;
+            bench.round(number, contender, measured).await;
         }
     }
     for (contender, _) in &sides {
         contender.close(CLOSE).await;
     }
-    stage.screen.keep();
+    bench.screen.keep();
     Ok(sides.into_iter().map(|(_, measured)| measured).collect())
 }
 
-struct Stage<'s> {
+struct BenchRun<'s> {
     plan: &'s Plan,
     server: Option<SocketAddr>,
     screen: &'s mut Screen,
@@ -120,7 +120,7 @@ struct Stage<'s> {
     time_wait_before: Option<u32>,
 }
 
-impl Stage<'_> {
+impl BenchRun<'_> {
     /// Connections are opened, names looked up, memory is touched: nothing of it counts.
     async fn warm_up(&mut self, contender: &Contender, mode: Mode) {
         if self.plan.warm_up.is_zero() || self.stop.is_stopped() {

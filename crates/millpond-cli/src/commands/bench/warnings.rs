@@ -25,7 +25,7 @@ const RATE_MISSED: f64 = 0.01;
 
 /// What the figures were measured under.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Background {
+pub(super) struct Conditions {
     pub(super) threads: usize,
     pub(super) cores: usize,
     pub(super) callers: u32,
@@ -33,15 +33,15 @@ pub(super) struct Background {
     pub(super) exhaust: bool,
 }
 
-pub(super) fn warnings(modes: &[ModeResults], background: &Background) -> Vec<Warning> {
+pub(super) fn warnings(modes: &[ModeResults], conditions: &Conditions) -> Vec<Warning> {
     let of_each = modes.iter().flat_map(|mode| {
         [
-            ports_used_up(mode, background),
+            ports_used_up(mode, conditions),
             few_samples(mode),
             noisy(mode),
-            rate_missed(mode, background),
+            rate_missed(mode, conditions),
             failures(mode),
-            bottleneck(mode, background),
+            bottleneck(mode, conditions),
         ]
     });
     of_each.flatten().collect()
@@ -55,13 +55,13 @@ fn warning(code: &'static str, mode: &ModeResults, text: &str, advice: &str) -> 
     })
 }
 
-fn ports_used_up(mode: &ModeResults, background: &Background) -> Option<Warning> {
+fn ports_used_up(mode: &ModeResults, conditions: &Conditions) -> Option<Warning> {
     if mode.errors.contains_key(&ErrorKind::PortsUsedUp) {
         return warning(
             "ports_used_up",
             mode,
             "no local port was left: each closed connection keeps its port for a minute (TIME_WAIT)",
-            match background.exhaust {
+            match conditions.exhaust {
                 true => {
                     "That is what --exhaust is for; `millpond doctor` says how many connections a second this machine allows"
                 }
@@ -118,8 +118,8 @@ fn noisy(mode: &ModeResults) -> Option<Warning> {
     )
 }
 
-fn rate_missed(mode: &ModeResults, background: &Background) -> Option<Warning> {
-    let rate = background.rate?;
+fn rate_missed(mode: &ModeResults, conditions: &Conditions) -> Option<Warning> {
+    let rate = conditions.rate?;
     if mode.throughput >= rate * (1.0 - RATE_MISSED) || mode.ports_nearly_used_up {
         return None;
     }
@@ -154,13 +154,13 @@ fn failures(mode: &ModeResults) -> Option<Warning> {
 }
 
 /// Who sets the pace, in a closed loop.
-fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
+fn bottleneck(mode: &ModeResults, conditions: &Conditions) -> Option<Warning> {
     let per_request = mode.client_cpu_us_per_request?;
-    if background.rate.is_some() || mode.seconds == 0.0 || !mode.errors.is_empty() {
+    if conditions.rate.is_some() || mode.seconds == 0.0 || !mode.errors.is_empty() {
         return None;
     }
     let used = per_request * mode.requests as f64 / 1e6;
-    let processors = background.threads.min(background.cores).max(1);
+    let processors = conditions.threads.min(conditions.cores).max(1);
     let percent = used / (mode.seconds * processors as f64) * 100.0;
     let said = format!(
         "this program has used {percent:.0} % of {}",
@@ -177,7 +177,7 @@ fn bottleneck(mode: &ModeResults, background: &Background) -> Option<Warning> {
     // A single caller waits by itself, and short connections for the kernel.
     if percent <= HARDLY_BUSY
         && mode.mode != Mode::Short
-        && background.callers > 1
+        && conditions.callers > 1
         && mode.replies_ok > 0
     {
         return warning(
@@ -205,7 +205,7 @@ mod tests {
         *,
     };
 
-    const BACKGROUND: Background = Background {
+    const BACKGROUND: Conditions = Conditions {
         threads: 4,
         cores: 1,
         callers: 64,
@@ -231,8 +231,8 @@ mod tests {
         calm
     }
 
-    fn codes(mode: ModeResults, background: Background) -> Vec<&'static str> {
-        let all = warnings(&[mode], &background);
+    fn codes(mode: ModeResults, conditions: Conditions) -> Vec<&'static str> {
+        let all = warnings(&[mode], &conditions);
         assert!(all.iter().all(|warning| !warning.advice.is_empty()));
         all.iter().map(|warning| warning.code).collect()
     }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_was_missed_is_told_and_one_that_was_kept_is_not() {
-        let paced = |rate| Background {
+        let paced = |rate| Conditions {
             rate: Some(rate),
             ..BACKGROUND
         };
@@ -288,7 +288,7 @@ mod tests {
     fn nobody_says_that_the_server_is_slow_because_a_single_caller_waits() {
         let mut mode = calm(Mode::Exclusive);
         mode.client_cpu_us_per_request = Some(5.0);
-        let alone = Background {
+        let alone = Conditions {
             callers: 1,
             ..BACKGROUND
         };

@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use super::{
-    Bodies, Plan,
-    failure::{self, Failure},
+    error::CallError,
+    plan::{Bodies, Plan},
 };
 use crate::{
     complaint::{Complaint, say},
@@ -46,15 +46,15 @@ pub(super) struct Settings {
 
 /// What came of all lines.
 #[derive(Default)]
-struct Sum {
+struct Totals {
     replies: u64,
     failures: u64,
     /// Requests that were sent, or about to be, when it was stopped.
     left: Option<u64>,
 }
 
-/// A request that is under way, and its place.
-type UnderWay = (JoinHandle<Result<Bytes, Failure>>, OwnedSemaphorePermit);
+/// A request under way, and the permit that it holds until its reply is printed.
+type PendingReply = (JoinHandle<Result<Bytes, CallError>>, OwnedSemaphorePermit);
 
 pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, Complaint> {
     let client = plan.client(
@@ -66,16 +66,16 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
     let began = Instant::now();
     let stop = Stop::new();
     stop.raise_at_signals(&Handle::current());
-    // Its length is bounded by the places of those that are in it.
-    let (tell, told) = mpsc::unbounded_channel();
+    // Bounded by the permits: each request in it holds one.
+    let (queue, queued) = mpsc::unbounded_channel();
     let reading = tokio::spawn(send_lines(
         Arc::clone(plan),
         client,
         settings.in_flight,
-        tell,
+        queue,
     ));
-    let sum = match print_replies(told, &stop, &reading.abort_handle()).await {
-        Ok(sum) => sum,
+    let totals = match print_replies(queued, &stop, &reading.abort_handle()).await {
+        Ok(totals) => totals,
         Err(error) => {
             reading.abort();
             return match error.kind() {
@@ -85,7 +85,7 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
             };
         }
     };
-    sum.tell(settings, began.elapsed());
+    totals.tell(settings, began.elapsed());
     if stop.is_stopped() {
         return Ok(Exit::Interrupted);
     }
@@ -98,15 +98,15 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
             &format!("stdin can't be read: {}", Chain(&error)),
         )
     })?;
-    Ok(match sum.failures {
+    Ok(match totals.failures {
         0 => Exit::Ok,
         _ => Exit::Failure,
     })
 }
 
-impl Sum {
+impl Totals {
     fn tell(&self, settings: &Settings, took: Duration) {
-        let Sum {
+        let Totals {
             replies,
             failures,
             left,
@@ -143,19 +143,19 @@ impl Sum {
 }
 
 /// Sends what stdin says, until that ends: each line in a task of its own, so far as there are
-/// places.
+/// permits.
 async fn send_lines(
     plan: Arc<Plan>,
     client: Client,
     in_flight: u32,
-    tell: mpsc::UnboundedSender<UnderWay>,
+    queue: mpsc::UnboundedSender<PendingReply>,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(
+    let permits = Arc::new(Semaphore::new(
         usize::try_from(in_flight).unwrap_or(usize::MAX),
     ));
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), plan.max_frame);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             unreachable!("the semaphore is never closed");
         };
         let line = loop {
@@ -167,60 +167,64 @@ async fn send_lines(
         };
         let (plan, client) = (Arc::clone(&plan), client.clone());
         let request = tokio::spawn(async move { exchange(&plan, &client, line).await });
-        if tell.send((request, place)).is_err() {
+        if queue.send((request, permit)).is_err() {
             return Ok(());
         }
     }
 }
 
-async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Failure> {
+async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, CallError> {
     if !line.is_whole() {
         let message = format!(
             "the line has {}, and --max-frame is {}",
             counted(line.length, "byte", "bytes"),
             thousands(plan.max_frame as u64)
         );
-        return Err(Failure::ours(Exit::Usage, FailureKind::Refused, message));
+        return Err(CallError::ours(Exit::Usage, FailureKind::Refused, message));
     }
     if plan.bodies == Bodies::Json
         && let Err(error) = json::check(&line.bytes)
     {
         let message = format!("the line isn't JSON: {}", Chain(&error));
-        return Err(Failure::ours(Exit::Usage, FailureKind::Malformed, message));
+        return Err(CallError::ours(
+            Exit::Usage,
+            FailureKind::Malformed,
+            message,
+        ));
     }
     let reply = plan.exchange(client, &line.bytes).await?;
-    failure::judge(plan, reply)
+    plan.judge(reply)
 }
 
 /// Prints the replies as they come, in the order of their requests. When it is stopped it ends the
 /// reading, prints all replies that have come, wherever their requests stood, and in place of the
 /// others says that they haven't.
 async fn print_replies(
-    mut told: mpsc::UnboundedReceiver<UnderWay>,
+    mut queued: mpsc::UnboundedReceiver<PendingReply>,
     stop: &Stop,
     reading: &AbortHandle,
-) -> io::Result<Sum> {
+) -> io::Result<Totals> {
     let mut stdout: BufWriter<Stdout> = BufWriter::new(tokio::io::stdout());
-    let mut sum = Sum::default();
+    let mut totals = Totals::default();
     let is_terminal = output::is_terminal();
     loop {
         if stop.is_stopped() {
-            // What it has told until then still comes, and then the end.
+            // The requests that it has queued still come, and then the end.
             reading.abort();
-            sum.left.get_or_insert(0);
+            totals.left.get_or_insert(0);
         }
-        let next = match told.try_recv() {
+        let next = match queued.try_recv() {
             Ok(next) => Some(next),
             Err(_) => {
                 stdout.flush().await?;
                 select! {
-                    next = told.recv() => next,
-                    () = stop.stopped(), if sum.left.is_none() => continue,
+                    next = queued.recv() => next,
+                    () = stop.stopped(), if totals.left.is_none() => continue,
                 }
             }
         };
-        let Some((mut request, place)) = next else {
-            return Ok(sum);
+        let Some((mut request, permit)) = next else {
+            return Ok(totals);
         };
         // Whoever reads them isn't kept waiting for a reply that is still to come.
         if !request.is_finished() {
@@ -235,29 +239,29 @@ async fn print_replies(
         let reply = match reply {
             Some(reply) => {
                 match &reply {
-                    Ok(_) => sum.replies += 1,
-                    Err(_) => sum.failures += 1,
+                    Ok(_) => totals.replies += 1,
+                    Err(_) => totals.failures += 1,
                 }
                 reply
             }
             None => {
-                *sum.left.get_or_insert(0) += 1;
+                *totals.left.get_or_insert(0) += 1;
                 Err(unavailable(String::from(
                     "stopped before the reply came; it may have been executed",
                 )))
             }
         };
         stdout.write_all(&line_of(&reply, is_terminal)).await?;
-        drop(place);
+        drop(permit);
     }
 }
 
-fn unavailable(message: String) -> Failure {
-    Failure::ours(Exit::Failure, FailureKind::Unavailable, message)
+fn unavailable(message: String) -> CallError {
+    CallError::ours(Exit::Failure, FailureKind::Unavailable, message)
 }
 
 /// A reply on a line of its own: JSON has line ends only where they mean nothing.
-fn line_of(reply: &Result<Bytes, Failure>, is_terminal: bool) -> Vec<u8> {
+fn line_of(reply: &Result<Bytes, CallError>, is_terminal: bool) -> Vec<u8> {
     let text = match reply {
         Ok(reply) => reply.to_vec(),
         Err(failure) => failure.line(),

@@ -1,77 +1,12 @@
-//! One request and its reply. What was found is an [`Answer`]; the text and the JSON are made from
-//! it.
+//! Sends one request.
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use millpond::{
-    framing::{
-        FailureKind,
-        json::{self, ErrorObject},
-    },
-    net::Timings,
-};
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
-
 use super::{
-    Plan,
-    failure::{self, Failure, Origin},
+    plan::Plan,
+    report::{self, Called, Form, Phases},
 };
-use crate::{
-    complaint::{Complaint, say, say_error},
-    exit::Exit,
-    output,
-    text::{escaped, escaped_json, span},
-};
-
-/// The version of the JSON: fields are added without a new one, renamed or removed only with one.
-const VERSION: u32 = 1;
-
-/// How the answer is shown.
-#[derive(Clone, Copy)]
-pub(super) struct Form {
-    pub(super) json: bool,
-    pub(super) verbose: bool,
-}
-
-/// What came of a request.
-struct Answer {
-    reply: Result<Bytes, Failure>,
-    timings: Took,
-}
-
-/// What it took, and each phase that there was.
-#[derive(Serialize)]
-struct Took {
-    #[serde(
-        rename = "resolve_seconds",
-        serialize_with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    resolve: Option<Duration>,
-    #[serde(
-        rename = "connect_seconds",
-        serialize_with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    connect: Option<Duration>,
-    #[serde(
-        rename = "tls_seconds",
-        serialize_with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    tls: Option<Duration>,
-    /// From the connection to the reply, if there was a connection.
-    #[serde(
-        rename = "request_seconds",
-        serialize_with = "seconds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    request: Option<Duration>,
-    #[serde(rename = "total_seconds", serialize_with = "seconds")]
-    total: Option<Duration>,
-}
+use crate::{complaint::Complaint, exit::Exit};
 
 pub(super) async fn run(plan: &Plan, form: Form, body: &[u8]) -> Result<Exit, Complaint> {
     // Whoever waits at a terminal is told at once.
@@ -80,124 +15,9 @@ pub(super) async fn run(plan: &Plan, form: Form, body: &[u8]) -> Result<Exit, Co
     let reply = plan.exchange(&client, body).await;
     let total = began.elapsed();
     let dialled = client.pool().connector().streams().last_timings();
-    let answer = Answer {
-        reply: reply.and_then(|reply| failure::judge(plan, reply)),
-        timings: Took::new(dialled.map(|timings| timings.dial), total),
+    let called = Called {
+        reply: reply.and_then(|reply| plan.judge(reply)),
+        phases: Phases::of(dialled.map(|timings| timings.dial), total),
     };
-    show(&answer, form)
-}
-
-impl Took {
-    fn new(dialled: Option<Timings>, total: Duration) -> Self {
-        let before = dialled.map(|dialled| {
-            dialled.resolve.unwrap_or_default() + dialled.connect + dialled.tls.unwrap_or_default()
-        });
-        Took {
-            resolve: dialled.and_then(|dialled| dialled.resolve),
-            connect: dialled.map(|dialled| dialled.connect),
-            tls: dialled.and_then(|dialled| dialled.tls),
-            request: before.map(|before| total.saturating_sub(before)),
-            total: Some(total),
-        }
-    }
-
-    fn lines(&self) -> String {
-        let phases = [
-            ("resolve", self.resolve),
-            ("connect", self.connect),
-            ("tls", self.tls),
-            ("request", self.request),
-            ("total", self.total),
-        ];
-        let lines = phases
-            .iter()
-            .filter_map(|(name, time)| Some(format!("{name:<8} {:>9}", span((*time)?))));
-        lines.collect::<Vec<_>>().join("\n")
-    }
-}
-
-fn show(answer: &Answer, form: Form) -> Result<Exit, Complaint> {
-    let (text, exit) = match &answer.reply {
-        Ok(reply) if form.json => (document(Some(reply), None, &answer.timings)?, Exit::Ok),
-        Ok(reply) => (shown(reply), Exit::Ok),
-        Err(failure) => {
-            let from = match failure.origin {
-                Origin::Server => "the server answered with an error: ",
-                Origin::Client => "",
-            };
-            say_error(&format!("{from}{}", escaped(&told(failure))));
-            let document = match form.json {
-                true => document(None, Some(&failure.error), &answer.timings)?,
-                false => Vec::new(),
-            };
-            (document, failure.exit)
-        }
-    };
-    if form.verbose {
-        say(&answer.timings.lines());
-    }
-    output::write(&text, exit)
-}
-
-/// The server's code says something; ours repeats the message.
-fn told(failure: &Failure) -> String {
-    match failure.origin {
-        Origin::Server => failure.error.to_string(),
-        Origin::Client => failure.error.message.clone(),
-    }
-}
-
-/// The reply as it came; at a terminal without what that would act upon.
-fn shown(reply: &[u8]) -> Vec<u8> {
-    let mut text = match (output::is_terminal(), std::str::from_utf8(reply)) {
-        (false, _) => reply.to_vec(),
-        (true, Ok(text)) if json::check(reply).is_ok() => escaped_json(text).into_bytes(),
-        (true, _) => escaped(&String::from_utf8_lossy(reply)).into_bytes(),
-    };
-    text.push(b'\n');
-    text
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a ErrorObject>,
-    timings: &'a Took,
-}
-
-fn document(
-    reply: Option<&Bytes>,
-    error: Option<&ErrorObject>,
-    timings: &Took,
-) -> Result<Vec<u8>, Complaint> {
-    let reply = reply
-        .map(|reply| serde_json::from_slice::<&RawValue>(reply))
-        .transpose();
-    let reply = reply.map_err(|error| {
-        let failure = Failure::ours(
-            Exit::Protocol,
-            FailureKind::Unavailable,
-            format!("the reply isn't JSON, and can't be shown in a document: {error}"),
-        );
-        Complaint::of(failure.exit, &failure.error.message)
-    })?;
-    let document = Document {
-        version: VERSION,
-        reply,
-        error,
-        timings,
-    };
-    let mut text = serde_json::to_string(&document).expect("strings, numbers and JSON are JSON");
-    if output::is_terminal() {
-        text = escaped_json(&text);
-    }
-    text.push('\n');
-    Ok(text.into_bytes())
-}
-
-fn seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.unwrap_or_default().as_secs_f64())
+    report::show(&called, form)
 }

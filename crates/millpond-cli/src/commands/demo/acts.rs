@@ -13,7 +13,7 @@ use millpond::{
     framing::LengthJson,
     net::Dialer,
     pool::Snapshot,
-    server::{Builder, Handler, Server},
+    server::{Handler, Server, ServerBuilder},
 };
 use tokio::{join, select, time::sleep};
 
@@ -24,7 +24,7 @@ use super::{
     error::DemoError,
     error_kind::ErrorKind,
     setup::{Mode, Setup},
-    unkind::{Cutting, Kind, Unkind},
+    unkind::{Cutting, KindHandler, UnkindHandler},
 };
 use crate::{
     load::{
@@ -75,7 +75,7 @@ pub(super) enum Restart {
 
 /// What was seen of one side of the comparison.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct SideRun {
     pub(super) run: Run,
     pub(super) opened: u64,
     /// Sockets left in TIME_WAIT, if the system tells.
@@ -91,7 +91,7 @@ pub(super) async fn unkind(
     stop: &Stop,
 ) -> Result<Unkindness, DemoError> {
     let server = Embedded::start(move || {
-        limits(Server::builder(Unkind::new(setup.seed)), setup)
+        limits(Server::builder(UnkindHandler::new(setup.seed)), setup)
             .framing(Cutting(LengthJson::default()))
     })
     .await?;
@@ -124,15 +124,15 @@ pub(super) async fn kind(
     setup: Setup,
     screen: &mut Screen,
     stop: &Stop,
-) -> Result<Side, DemoError> {
-    let server = Embedded::start(move || limits(Server::builder(Kind), setup)).await?;
+) -> Result<SideRun, DemoError> {
+    let server = Embedded::start(move || limits(Server::builder(KindHandler), setup)).await?;
     let client = client(server.address(), setup)?;
     let run = pooled(&client, setup, Manners::Kind, screen, stop).await;
     screen.keep();
     let opened = client.snapshot().totals.opened;
     // Nothing is lent any more; what it can't close in time the server's end closes.
     let _ = client.pool().close(CLOSE).await;
-    Ok(Side {
+    Ok(SideRun {
         run,
         opened,
         time_wait: ports::time_wait(server.address()).await,
@@ -146,14 +146,14 @@ pub(super) async fn short(
     setup: Setup,
     screen: &mut Screen,
     stop: &Stop,
-) -> Result<Side, DemoError> {
-    let server = Embedded::start(move || limits(Server::builder(Kind), setup)).await?;
+) -> Result<SideRun, DemoError> {
+    let server = Embedded::start(move || limits(Server::builder(KindHandler), setup)).await?;
     let ports = Ports::towards(server.address()).await;
     let dialer = Arc::new(Dialer::new(server.address().into()));
     let caller = |number| ShortCaller::new(Arc::clone(&dialer), number, setup.seed);
     let run = run(setup, caller, Some(&ports), screen, stop, counts::short).await;
     screen.keep();
-    Ok(Side {
+    Ok(SideRun {
         opened: run.tally.requests(),
         run,
         time_wait: ports::time_wait(server.address()).await,
@@ -220,7 +220,7 @@ fn client(server: SocketAddr, setup: Setup) -> Result<Client, DemoError> {
 
 /// The server's limits are for strangers: here all connections come from one address, and short
 /// ones overlap with those that are closing.
-fn limits<H: Handler>(builder: Builder<H>, setup: Setup) -> Builder<H> {
+fn limits<H: Handler>(builder: ServerBuilder<H>, setup: Setup) -> ServerBuilder<H> {
     let most = setup.connections.max(setup.callers) as usize;
     builder
         .heartbeat_interval(HEARTBEATS)

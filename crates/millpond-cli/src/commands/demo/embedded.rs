@@ -12,7 +12,7 @@ use std::{
 use millpond::{
     framing::Framing,
     net::{Endpoint, ListenError, ListenOptions, Listener},
-    server::{Builder, Handler, Running, ServeError},
+    server::{Handler, Running, ServeError, ServerBuilder},
 };
 use tokio::{
     runtime,
@@ -43,13 +43,13 @@ pub(super) enum ServerError {
     Ended,
 }
 
-type Told<T> = oneshot::Sender<Result<T, ServerError>>;
+type Confirm<T> = oneshot::Sender<Result<T, ServerError>>;
 
 /// A server on a thread of its own.
 pub(super) struct Embedded {
     address: SocketAddr,
     /// Where restarts are asked for. Closed, it ends the thread.
-    restarts: Option<mpsc::Sender<Told<()>>>,
+    restarts: Option<mpsc::Sender<Confirm<()>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -57,26 +57,26 @@ impl Embedded {
     /// Serves at a port of 127.0.0.1 that the system chooses, by what `build` makes: once now, and
     /// once after a restart.
     pub(super) async fn start<H, F>(
-        build: impl Fn() -> Builder<H, F> + Send + 'static,
+        build: impl Fn() -> ServerBuilder<H, F> + Send + 'static,
     ) -> Result<Embedded, ServerError>
     where
         H: Handler,
         F: Framing,
     {
-        let (tell, told) = oneshot::channel();
+        let (confirm, confirmed) = oneshot::channel();
         let (restarts, asked) = mpsc::channel(1);
         let thread = thread::Builder::new()
             .name(String::from("server"))
             .spawn(move || {
                 match runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(serve(build, tell, asked)),
+                    Ok(runtime) => runtime.block_on(serve(build, confirm, asked)),
                     // Nobody listens any more only if the demo has ended.
-                    Err(error) => drop(tell.send(Err(ServerError::Thread(error)))),
+                    Err(error) => drop(confirm.send(Err(ServerError::Thread(error)))),
                 }
             })
             .map_err(ServerError::Thread)?;
         Ok(Embedded {
-            address: told.await.unwrap_or(Err(ServerError::Ended))?,
+            address: confirmed.await.unwrap_or(Err(ServerError::Ended))?,
             restarts: Some(restarts),
             thread: Some(thread),
         })
@@ -88,10 +88,13 @@ impl Embedded {
 
     /// Ends the server, waits, and begins to serve at the same port again.
     pub(super) async fn restart(&self) -> Result<(), ServerError> {
-        let (tell, told) = oneshot::channel();
+        let (confirm, confirmed) = oneshot::channel();
         let restarts = self.restarts.as_ref().ok_or(ServerError::Ended)?;
-        restarts.send(tell).await.map_err(|_| ServerError::Ended)?;
-        told.await.unwrap_or(Err(ServerError::Ended))
+        restarts
+            .send(confirm)
+            .await
+            .map_err(|_| ServerError::Ended)?;
+        confirmed.await.unwrap_or(Err(ServerError::Ended))
     }
 }
 
@@ -106,18 +109,18 @@ impl Drop for Embedded {
 }
 
 async fn serve<H: Handler, F: Framing>(
-    build: impl Fn() -> Builder<H, F>,
-    tell: Told<SocketAddr>,
-    mut asked: mpsc::Receiver<Told<()>>,
+    build: impl Fn() -> ServerBuilder<H, F>,
+    confirm: Confirm<SocketAddr>,
+    mut asked: mpsc::Receiver<Confirm<()>>,
 ) {
     let (address, mut running) = match begin(&build, (Ipv4Addr::LOCALHOST, 0).into()).await {
         Ok(begun) => begun,
-        Err(error) => return drop(tell.send(Err(error))),
+        Err(error) => return drop(confirm.send(Err(error))),
     };
-    if tell.send(Ok(address)).is_err() {
+    if confirm.send(Ok(address)).is_err() {
         return;
     }
-    while let Some(tell) = asked.recv().await {
+    while let Some(confirm) = asked.recv().await {
         running.drain(DRAIN).await;
         sleep(AWAY).await;
         let again = async {
@@ -133,17 +136,17 @@ async fn serve<H: Handler, F: Framing>(
             // Once more, for the error.
             Err(_) => match begin(&build, address).await {
                 Ok((_, begun)) => running = begun,
-                Err(error) => return drop(tell.send(Err(error))),
+                Err(error) => return drop(confirm.send(Err(error))),
             },
         }
         // Whoever asked may have gone; the server stays.
-        let _ = tell.send(Ok(()));
+        let _ = confirm.send(Ok(()));
     }
     running.close().await;
 }
 
 async fn begin<H: Handler, F: Framing>(
-    build: &impl Fn() -> Builder<H, F>,
+    build: &impl Fn() -> ServerBuilder<H, F>,
     address: SocketAddr,
 ) -> Result<(SocketAddr, Running), ServerError> {
     let listener = Listener::bind(&Endpoint::from(address), ListenOptions::default()).await?;

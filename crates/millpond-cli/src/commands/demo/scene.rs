@@ -46,7 +46,7 @@ pub(super) struct Scene {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Reply {
+struct SceneReply {
     text: String,
     /// The port that the request came from.
     port: u16,
@@ -59,7 +59,7 @@ impl Handler for Article {
     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
         sleep(REPLY_AFTER).await;
         let text: String = serde_json::from_slice(request.body()).map_err(failure)?;
-        let reply = Reply {
+        let reply = SceneReply {
             text: text.replace("request", "reply"),
             port: request.peer_addr().map_or(0, |peer| peer.port()),
         };
@@ -141,7 +141,7 @@ impl Stage<'_> {
         texts: [&str; 2],
         stop: &Stop,
     ) -> Result<Option<BTreeSet<u16>>, RequestError> {
-        let [one, other] = texts.map(|text| client.request::<_, Reply>(text));
+        let [one, other] = texts.map(|text| client.request::<_, SceneReply>(text));
         let Some((one, other)) = unless_stopped(stop, async { tokio::join!(one, other) }).await
         else {
             return Ok(None);

@@ -176,7 +176,7 @@ impl Summary {
         );
     }
 
-    pub(super) fn add_pooled(&mut self, side: &acts::Side) {
+    pub(super) fn add_pooled(&mut self, side: &acts::SideRun) {
         self.judge("over the pool", &side.run.tally, side.run.panicked, |_| {
             false
         });
@@ -185,7 +185,7 @@ impl Summary {
         self.pooled_connections = Some(side);
     }
 
-    pub(super) fn add_short(&mut self, side: &acts::Side) {
+    pub(super) fn add_short(&mut self, side: &acts::SideRun) {
         let by = "with a connection per request";
         self.judge(by, &side.run.tally, side.run.panicked, |_| false);
         let side = Side::of(side);
@@ -257,7 +257,7 @@ impl Latency {
 }
 
 impl Side {
-    fn of(side: &acts::Side) -> Side {
+    fn of(side: &acts::SideRun) -> Side {
         let tally = &side.run.tally;
         let seconds = side.run.took.as_secs_f64();
         Side {
@@ -283,7 +283,7 @@ mod tests {
     use crate::load::tally::{Miss, Times};
 
     /// A side of the comparison, with so many right replies, and these misses.
-    fn side(right: u32, misses: &[(ErrorKind, &str)]) -> acts::Side {
+    fn side(right: u32, misses: &[(ErrorKind, &str)]) -> acts::SideRun {
         let mut tally = Tally::default();
         for _ in 0..right {
             tally.add_reply(Times {
@@ -295,7 +295,7 @@ mod tests {
             let text = text.to_owned();
             tally.add_misses(1, Miss { kind, text });
         }
-        acts::Side {
+        acts::SideRun {
             run: Run {
                 tally,
                 took: Duration::from_secs(2),

@@ -24,16 +24,16 @@ const LATE_MS: std::ops::RangeInclusive<u64> = 2..=30;
 const CLOSED: u32 = 500;
 
 /// Answers as asked.
-pub(super) struct Kind;
+pub(super) struct KindHandler;
 
-impl Handler for Kind {
+impl Handler for KindHandler {
     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
         reply(request.body())
     }
 }
 
 /// Answers late at times, and at times by closing the connection; needs [`Cutting`] for a framing.
-pub(super) struct Unkind {
+pub(super) struct UnkindHandler {
     rng: Mutex<fastrand::Rng>,
 }
 
@@ -62,9 +62,9 @@ impl Cut {
     }
 }
 
-impl Unkind {
+impl UnkindHandler {
     pub(super) fn new(seed: u64) -> Self {
-        Unkind {
+        UnkindHandler {
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
         }
     }
@@ -77,7 +77,7 @@ impl Unkind {
     }
 }
 
-impl Handler for Unkind {
+impl Handler for UnkindHandler {
     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
         let (delay, cut) = self.draw();
         if let Some(delay) = delay {
@@ -100,8 +100,8 @@ fn reply(body: &[u8]) -> Result<Bytes, Failure> {
     })
 }
 
-/// The `length:` protocol, but for failures that [`Unkind`] has made up: they are told by closing,
-/// behind as much of the reply as is due.
+/// The `length:` protocol, except for the failures that [`UnkindHandler`] makes up: these close the
+/// connection, behind as much of the reply as is due.
 pub(super) struct Cutting(pub(super) LengthJson);
 
 impl Framing for Cutting {

@@ -172,7 +172,7 @@ fn find(membership: &str, mounts: &str, controller: &str) -> Option<Group> {
 struct Mount<'t> {
     /// Which of its groups is mounted.
     root: &'t str,
-    place: &'t str,
+    mount_point: &'t str,
 }
 
 impl<'t> Mount<'t> {
@@ -183,7 +183,7 @@ impl<'t> Mount<'t> {
         let mut before = before.split(' ').skip(3);
         let mount = Mount {
             root: before.next()?,
-            place: before.next()?,
+            mount_point: before.next()?,
         };
         let mut behind = behind.split(' ');
         let (kind, options) = (behind.next()?, behind.nth(1)?);
@@ -203,7 +203,7 @@ impl<'t> Mount<'t> {
         };
         let below = below.filter(|below| !below.contains("/.."));
         Group {
-            mount: self.place.to_owned(),
+            mount: self.mount_point.to_owned(),
             path: below.unwrap_or("").trim_end_matches('/').to_owned(),
             version,
         }

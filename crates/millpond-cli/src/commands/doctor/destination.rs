@@ -2,6 +2,7 @@
 //! handshake, the ports that are left towards it. The facts are gathered by `facts` and
 //! `handshake`, and judged by `judge` and `certificate`.
 
+mod dialling;
 mod facts;
 mod handshake;
 mod judge;
@@ -10,24 +11,16 @@ mod tests;
 
 use std::time::Duration;
 
-use millpond::net::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
-
+pub(super) use self::dialling::Destination;
 use self::facts::Facts;
 use super::{
-    asked::{self, Asked, Group},
     finding::{Finding, Mark},
+    selection::{self, Selection, Subject},
 };
 use crate::{
     commands::{endpoint, tls::TlsFlags},
     complaint::Complaint,
     text::parse_span_above_zero,
-};
-
-/// Longer than a dial usually gets, so that a lost SYN or two are told from a host that is down.
-const LIMITS: PhaseLimits = PhaseLimits {
-    resolve: Duration::from_secs(5),
-    connect: Duration::from_secs(4),
-    tls: Duration::from_secs(5),
 };
 
 /// What to look at.
@@ -57,15 +50,6 @@ pub(super) struct DestinationFlags {
     tls: TlsFlags,
 }
 
-/// A destination as the flags have named it, and what is to be done with it.
-#[derive(Debug)]
-pub(super) struct Destination {
-    pub(super) endpoint: Endpoint,
-    tls: Option<ClientTls>,
-    /// How long to wait for the end of an idle connection.
-    pub(super) idle_test: Option<Duration>,
-}
-
 impl DestinationFlags {
     /// What they ask for; `None` if nothing.
     ///
@@ -90,24 +74,13 @@ impl DestinationFlags {
     }
 }
 
-impl Destination {
-    /// Dials this endpoint as the destination is dialled.
-    pub(super) fn dialer(&self, endpoint: Endpoint) -> Dialer {
-        let dialer = Dialer::new(endpoint).limits(LIMITS);
-        match &self.tls {
-            Some(tls) => dialer.tls(tls.clone()),
-            None => dialer,
-        }
-    }
-}
-
 /// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it
 /// answers otherwise. A check that was asked for by its name and can't be made here says so.
-pub(super) async fn check(destination: &Destination, asked: Asked<'_>) -> Vec<Finding> {
+pub(super) async fn check(destination: &Destination, selection: Selection<'_>) -> Vec<Finding> {
     let mut findings = judge::all(&Facts::gather(destination).await);
-    for check in asked
-        .of(Group::Destination)
-        .filter(|check| *check != asked::IDLE)
+    for check in selection
+        .of(Subject::Destination)
+        .filter(|check| *check != selection::IDLE)
     {
         if findings.iter().all(|finding| finding.check != check) {
             findings.push(judge::absent(check, destination));
@@ -124,7 +97,7 @@ pub(super) fn is_unreached(finding: &Finding) -> bool {
 
 /// Whoever leaves the time out may name a check behind the flag, which then isn't one.
 fn parse_idle_time(text: &str) -> Result<Duration, String> {
-    match asked::listed().any(|check| check.name == text) {
+    match selection::listed().any(|check| check.name == text) {
         true => Err(String::from(
             "this is a check: name it before --idle-test, or give a time such as 2m",
         )),

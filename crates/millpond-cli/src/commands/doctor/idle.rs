@@ -44,12 +44,12 @@ struct Waited {
     end: End,
     /// Bytes that came unasked.
     heard: u64,
-    over: Over,
+    medium: Medium,
 }
 
 /// What the connection is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+enum Medium {
     Tcp,
     /// A Unix socket: nothing lies on the way that could forget it.
     Unix,
@@ -81,9 +81,9 @@ pub(super) async fn check(destination: &Destination, stop: &Stop) -> Vec<Finding
 }
 
 async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited {
-    let over = match destination.endpoint {
-        Endpoint::Unix(_) => Over::Unix,
-        _ => Over::Tcp,
+    let medium = match destination.endpoint {
+        Endpoint::Unix(_) => Medium::Unix,
+        _ => Medium::Tcp,
     };
     let dialer = destination.dialer(destination.endpoint.clone());
     let mut stream = match dialer.dial().await {
@@ -94,7 +94,7 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
                 took: Duration::ZERO,
                 end: End::NoConnection(Chain(&error.cause).to_string()),
                 heard: 0,
-                over,
+                medium,
             };
         }
     };
@@ -107,7 +107,7 @@ async fn wait(destination: &Destination, limit: Duration, stop: &Stop) -> Waited
         took: began.elapsed(),
         end,
         heard,
-        over,
+        medium,
     }
 }
 
@@ -236,7 +236,7 @@ fn still_open(waited: &Waited, heard: &str) -> String {
         ),
         _ => format!("Still open after {}{heard}.", long_span(waited.limit)),
     };
-    if waited.over == Over::Unix {
+    if waited.medium == Medium::Unix {
         return how;
     }
     let Keepalive {
@@ -320,7 +320,7 @@ mod tests {
             took: Duration::from_secs_f64(seconds),
             end,
             heard: 0,
-            over: Over::Tcp,
+            medium: Medium::Tcp,
         })
     }
 
@@ -372,7 +372,7 @@ mod tests {
             took: Duration::from_secs(5),
             end: End::Stopped,
             heard: 3,
-            over: Over::Unix,
+            medium: Medium::Unix,
         });
         assert_eq!(
             unix.found,

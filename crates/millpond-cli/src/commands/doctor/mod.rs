@@ -3,7 +3,6 @@
 //! (`destination`, `idle`) and a process (`process`) are looked at if they are named. All findings
 //! become one diagnosis, which the text and the JSON are made from.
 
-mod asked;
 mod cgroups;
 mod checks;
 mod counters;
@@ -19,6 +18,7 @@ mod ports;
 mod process;
 mod report;
 mod reuse;
+mod selection;
 mod sockets;
 mod towards;
 
@@ -29,7 +29,6 @@ use millpond::kernel::descriptor_limits;
 use tokio::runtime::Handle;
 
 use self::{
-    asked::{Asked, Group},
     checks::Systems,
     destination::{Destination, DestinationFlags},
     diagnosis::Diagnosis,
@@ -38,6 +37,7 @@ use self::{
     finding::Finding,
     process::ProcessFlags,
     report::Detail,
+    selection::{Selection, Subject},
 };
 use crate::{
     complaint::Complaint,
@@ -90,7 +90,7 @@ pub(crate) struct Arguments {
 
 /// Clap tells of a wrong name with the nearest right one and all others, and completes them.
 fn check_names() -> PossibleValuesParser {
-    let names = asked::listed().map(|check| PossibleValue::new(check.name).help(check.about));
+    let names = selection::listed().map(|check| PossibleValue::new(check.name).help(check.about));
     PossibleValuesParser::new(names)
 }
 
@@ -104,7 +104,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
         // Flags that are about nothing are wrong here as well.
         arguments.destination.read()?;
         let lines = report::checks(
-            asked::listed(),
+            selection::listed(),
             Systems::HERE,
             screen.width(),
             screen.paint(),
@@ -131,32 +131,33 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
 
 /// What all checks find that were asked for.
 fn diagnose(arguments: &Arguments) -> Result<Diagnosis, Complaint> {
-    let asked = Asked(&arguments.checks);
+    let selection = Selection(&arguments.checks);
     let destination = arguments.destination.read()?;
-    asked.check(Group::Destination, destination.is_some())?;
-    asked.check(Group::Process, arguments.process.is_given())?;
+    selection.check(Subject::Destination, destination.is_some())?;
+    selection.check(Subject::Process, arguments.process.is_given())?;
     if let Some(destination) = &destination {
-        asked.check_idle(destination.idle_test.is_some())?;
+        selection.check_idle(destination.idle_test.is_some())?;
     }
     // First, for there may be no such process, and an idle test takes minutes.
-    let of_the_process = process::check(&arguments.process, asked)?;
+    let of_the_process = process::check(&arguments.process, selection)?;
     let endpoint = destination
         .as_ref()
         .map(|destination| destination.endpoint.to_string());
-    let mut findings = match asked.wants_machine() {
+    let mut findings = match selection.wants_machine() {
         true => of_the_machine(&arguments.checks),
         false => Vec::new(),
     };
     if let Some(destination) = destination {
         let runtime = super::runtime()?;
-        findings.extend(runtime.block_on(of_the_destination(&destination, asked)));
+        findings.extend(runtime.block_on(of_the_destination(&destination, selection)));
         // A look-up of a name can't be given up, and isn't waited for.
         runtime.shutdown_background();
     }
     findings.extend(of_the_process);
-    let place = |finding: &Finding| asked::listed().position(|check| check.name == finding.check);
-    findings.sort_by_key(place);
-    findings.retain(|finding| asked.wants(finding.check) || destination::is_unreached(finding));
+    let position =
+        |finding: &Finding| selection::listed().position(|check| check.name == finding.check);
+    findings.sort_by_key(position);
+    findings.retain(|finding| selection.wants(finding.check) || destination::is_unreached(finding));
     Ok(Diagnosis::of(findings).about(endpoint, arguments.process.pid()))
 }
 
@@ -169,8 +170,8 @@ fn of_the_machine(names: &[String]) -> Vec<Finding> {
     checks::examine(&facts, names, Systems::HERE)
 }
 
-async fn of_the_destination(destination: &Destination, asked: Asked<'_>) -> Vec<Finding> {
-    let mut findings = destination::check(destination, asked).await;
+async fn of_the_destination(destination: &Destination, selection: Selection<'_>) -> Vec<Finding> {
+    let mut findings = destination::check(destination, selection).await;
     if destination.idle_test.is_some() {
         let stop = Stop::new();
         stop.raise_at_signals(&Handle::current());

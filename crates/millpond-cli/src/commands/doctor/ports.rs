@@ -72,7 +72,7 @@ impl PortSet {
 }
 
 /// `28,232 local ports (32768-60999)`, or `(40000-40199, without 100 reserved)`.
-pub(super) fn told(range: PortRange, reserved: u32) -> String {
+pub(super) fn described(range: PortRange, reserved: u32) -> String {
     format!(
         "{} local ports ({}-{}{})",
         thousands(range.length().saturating_sub(reserved).into()),
@@ -137,9 +137,9 @@ mod tests {
             first: 40_000,
             last: 40_199,
         };
-        assert_eq!(told(range, 0), "200 local ports (40000-40199)");
+        assert_eq!(described(range, 0), "200 local ports (40000-40199)");
         assert_eq!(
-            told(range, 100),
+            described(range, 100),
             "100 local ports (40000-40199, without 100 reserved)"
         );
         let uses = |ports, time_wait| Uses { ports, time_wait };

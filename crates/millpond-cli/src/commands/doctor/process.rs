@@ -10,10 +10,10 @@ mod quality;
 #[cfg(test)]
 mod tests;
 
-use self::facts::{Facts, Missing};
+use self::facts::{Facts, NoProcess};
 use super::{
-    asked::{Asked, Group},
     finding::{Finding, Mark, ONLY_ON_LINUX},
+    selection::{Selection, Subject},
 };
 use crate::{complaint::Complaint, text::count};
 
@@ -45,7 +45,10 @@ impl ProcessFlags {
 /// # Errors
 ///
 /// That there is no such process: the command line is wrong.
-pub(super) fn check(flags: &ProcessFlags, asked: Asked<'_>) -> Result<Vec<Finding>, Complaint> {
+pub(super) fn check(
+    flags: &ProcessFlags,
+    selection: Selection<'_>,
+) -> Result<Vec<Finding>, Complaint> {
     let Some(pid) = flags.pid else {
         return Ok(Vec::new());
     };
@@ -59,13 +62,13 @@ pub(super) fn check(flags: &ProcessFlags, asked: Asked<'_>) -> Result<Vec<Findin
             WHY,
         )]);
     }
-    let facts = Facts::gather(pid).map_err(|Missing| {
+    let facts = Facts::gather(pid).map_err(|NoProcess| {
         Complaint::usage(format!(
             "--pid: there is no process {pid}, or none any more"
         ))
     })?;
     let mut findings = judge::all(&facts);
-    for check in asked.of(Group::Process) {
+    for check in selection.of(Subject::Process) {
         if findings.iter().all(|finding| finding.check != check) {
             findings.push(judge::absent(check, &facts));
         }

@@ -2,10 +2,10 @@
 //! each, the verdict last. Nothing in it but what the diagnosis has.
 
 use super::{
-    asked::{Group, Listed},
     checks::Systems,
     diagnosis::Diagnosis,
     finding::{Finding, Mark},
+    selection::{Listed, Subject},
 };
 use crate::{
     color::{Paint, Tone},
@@ -73,11 +73,11 @@ pub(super) fn checks(
 ) -> String {
     let mut page = Page::new(width, paint);
     let later = " ".repeat(NAME);
-    let mut group = Group::Machine;
+    let mut subject = Subject::Machine;
     for check in checks {
-        if check.group != group {
-            group = check.group;
-            page.heading(&format!("With {}:", group.flag().unwrap_or_default()));
+        if check.subject != subject {
+            subject = check.subject;
+            page.heading(&format!("With {}:", subject.flag().unwrap_or_default()));
         }
         let name = format!("{:<NAME$}", check.name);
         let about = match check.systems == Systems::Linux && system != Systems::Linux {
@@ -155,11 +155,11 @@ mod tests {
 
     use super::{
         super::{
-            asked::listed,
             checks::{CHECKS, examine},
             facts::Descriptors,
             fixture::Fixture,
             reuse::Route,
+            selection::listed,
         },
         *,
     };

@@ -39,21 +39,21 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// Counts them; `is_given_away` says whether the kernel gives a port away by itself.
-    pub(super) fn count(told: &[TcpSocket], is_given_away: impl Fn(u16) -> bool) -> Sockets {
-        let listeners = told
+    pub(super) fn count(sockets: &[TcpSocket], is_given_away: impl Fn(u16) -> bool) -> Sockets {
+        let listeners = sockets
             .iter()
             .filter(|socket| socket.state == TcpState::Listen);
         let listening: HashSet<u16> = listeners.map(|socket| socket.local.port()).collect();
-        let mut sockets = Sockets::default();
-        for socket in told
+        let mut counted = Sockets::default();
+        for socket in sockets
             .iter()
             .filter(|socket| socket.state != TcpState::Listen)
         {
             let port = socket.local.port();
             let is_accepted = listening.contains(&port) || !is_given_away(port);
-            sockets.add(socket, is_accepted);
+            counted.add(socket, is_accepted);
         }
-        sockets
+        counted
     }
 
     fn add(&mut self, socket: &TcpSocket, is_accepted: bool) {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn sockets_are_counted_by_where_they_lead() {
-        let told = [
+        let sockets = [
             (TcpState::TimeWait, "10.0.0.2:40000", "10.0.0.1:80"),
             (TcpState::Established, "10.0.0.2:40001", "10.0.0.1:80"),
             (TcpState::TimeWait, "10.0.0.2:40002", "10.0.0.1:80"),
@@ -102,7 +102,7 @@ mod tests {
             (TcpState::Listen, "0.0.0.0:8080", "0.0.0.0:0"),
         ]
         .map(|(state, local, peer)| TcpSocket::new(state, at(local), at(peer)));
-        let sockets = Sockets::count(&told, |port| port >= 8_000);
+        let sockets = Sockets::count(&sockets, |port| port >= 8_000);
         let way = |from: &str, to: &str| Way {
             from: at(from).ip(),
             to: at(to),
@@ -125,13 +125,13 @@ mod tests {
     #[test]
     fn destinations_beyond_the_most_are_left_out() {
         let number = u32::try_from(MOST_DESTINATIONS).expect("a small number") + 5;
-        let told: Vec<_> = (0..number)
+        let sockets: Vec<_> = (0..number)
             .map(|last| {
                 let peer = SocketAddr::from((last.to_be_bytes(), 80));
                 TcpSocket::new(TcpState::TimeWait, at("10.0.0.1:40000"), peer)
             })
             .collect();
-        let sockets = Sockets::count(&told, |_| true);
+        let sockets = Sockets::count(&sockets, |_| true);
         assert_eq!(
             (sockets.outgoing.len(), sockets.time_wait),
             (MOST_DESTINATIONS, u64::from(number))

@@ -17,7 +17,7 @@ use crate::numbers::rounded;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Towards {
+pub(super) struct PortsTowards {
     pub(super) destination: SocketAddr,
     pub(super) range: PortRange,
     pub(super) reserved: u32,
@@ -29,16 +29,16 @@ pub(super) struct Towards {
     pub(super) lasting_rate: Option<f64>,
 }
 
-impl Towards {
+impl PortsTowards {
     /// This blocks, for tens of milliseconds if all ports are in use.
-    pub(super) fn ask(destination: SocketAddr) -> io::Result<Towards> {
+    pub(super) fn ask(destination: SocketAddr) -> io::Result<PortsTowards> {
         let ports = port_use(destination)?;
         let uses = Uses {
             ports: ports.in_use_towards,
             time_wait: ports.in_time_wait_towards,
         };
         let (reuse, route) = (Reuse::read(&Machine), Route::to(destination.ip()));
-        Ok(Towards {
+        Ok(PortsTowards {
             destination,
             range: PortRange {
                 first: ports.first,
@@ -65,7 +65,7 @@ impl Towards {
     }
 
     /// All of it but the rate, as a sentence.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn in_use(&self) -> String {
         match self.uses.ports {
             0 => format!("None is in use towards {}.", self.destination),
             _ => format!(
@@ -78,7 +78,7 @@ impl Towards {
 }
 
 /// How far the ports are used up; pure.
-pub(super) fn judge(ports: &Result<Towards, String>) -> Finding {
+pub(super) fn judge(ports: &Result<PortsTowards, String>) -> Finding {
     const CHECK: &str = "ports-to";
     const WHY: &str = "Each connection to the same address and port needs a local port of its own, which the side that closes first keeps \
                        for 60 s more (TIME_WAIT). With none left connecting fails (EADDRNOTAVAIL).";
@@ -94,9 +94,9 @@ pub(super) fn judge(ports: &Result<Towards, String>) -> Finding {
     };
     let found = format!(
         "{} for this destination. In the long run they last for {} new connections a second. {}",
-        ports::told(towards.range, towards.reserved),
+        ports::described(towards.range, towards.reserved),
         ports::rate(towards.lasting_rate),
-        towards.told(),
+        towards.in_use(),
     );
     let finding = Finding::new(CHECK, towards.mark(), found, WHY)
         .figure("in_use", towards.uses.ports)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn towards(in_use: u32, held: u32) -> Finding {
-        judge(&Ok(Towards {
+        judge(&Ok(PortsTowards {
             destination: SocketAddr::from(([10, 0, 0, 1], 80)),
             range: PortRange {
                 first: 32_768,

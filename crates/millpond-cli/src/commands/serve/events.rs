@@ -10,11 +10,11 @@ use std::{
 
 use millpond::{
     net::{Endpoint, Host, HostPort},
-    server::{Ended, Failures, Snapshot},
+    server::{Ended, Failures, ServerSnapshot},
 };
 use serde::Serialize;
 
-use super::{fitness, hangup::Files, plan::Plan};
+use super::{certificates::Files, fitness, form::Form, plan::Plan};
 use crate::{
     descriptors::{Shortage, for_programs},
     lossy::Lossy,
@@ -24,15 +24,6 @@ use crate::{
 
 /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
 const VERSION: u32 = 1;
-
-/// In which form events are told.
-#[derive(Clone, Copy)]
-pub(super) enum Form {
-    /// A line for people.
-    Text,
-    /// A JSON object on a line.
-    Json,
-}
 
 /// Tells events on stdout. That nobody may be reading it is no reason to stop serving, nor to wait.
 pub(super) struct Events {
@@ -58,15 +49,6 @@ impl Events {
     /// At the end: what hasn't been read yet has a second to be.
     pub(super) fn finish(&self) {
         self.stdout.finish();
-    }
-}
-
-impl Form {
-    fn line(self, event: &(impl fmt::Display + Serialize)) -> String {
-        match self {
-            Form::Text => event.to_string(),
-            Form::Json => serde_json::to_string(event).expect("strings and numbers are JSON"),
-        }
     }
 }
 
@@ -278,7 +260,7 @@ pub(super) struct Draining {
 }
 
 impl Draining {
-    pub(super) fn new(within: Duration, server: &Snapshot) -> Self {
+    pub(super) fn new(within: Duration, server: &ServerSnapshot) -> Self {
         Draining {
             version: VERSION,
             within_seconds: within.as_secs_f64(),
@@ -309,11 +291,11 @@ pub(super) struct Drained {
     forced: usize,
     /// Requests that had arrived and were given no answer.
     unanswered: u64,
-    server: Snapshot,
+    server: ServerSnapshot,
 }
 
 impl Drained {
-    pub(super) fn new(ended: &Ended, server: Snapshot) -> Self {
+    pub(super) fn new(ended: &Ended, server: ServerSnapshot) -> Self {
         Drained {
             version: VERSION,
             forced: ended.forced,
@@ -332,7 +314,7 @@ impl fmt::Display for Drained {
             long_span(self.server.up),
             counted(totals.requests, "request", "requests"),
             counted(totals.replies, "reply", "replies"),
-            counted(told(&totals.failures), "failure", "failures"),
+            counted(failures_told(&totals.failures), "failure", "failures"),
         )?;
         if (self.forced, self.unanswered) == (0, 0) {
             return f.write_str("; all was finished");
@@ -349,7 +331,7 @@ impl fmt::Display for Drained {
     }
 }
 
-fn told(failures: &Failures) -> u64 {
+fn failures_told(failures: &Failures) -> u64 {
     let Failures {
         malformed,
         refused,

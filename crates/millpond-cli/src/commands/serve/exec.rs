@@ -51,7 +51,7 @@ pub(super) struct Exec {
     bodies: Bodies,
     max_reply: usize,
     /// One permit per process that may run.
-    places: Semaphore,
+    running: Semaphore,
     /// Shared by those who start a program; held alone by one who waits for descriptors, whom
     /// nobody overtakes.
     starting: RwLock<()>,
@@ -70,7 +70,7 @@ impl Exec {
             arguments,
             bodies,
             max_reply,
-            places: Semaphore::new(processes.min(Semaphore::MAX_PERMITS)),
+            running: Semaphore::new(processes.min(Semaphore::MAX_PERMITS)),
             starting: RwLock::new(()),
         }
     }
@@ -81,7 +81,7 @@ impl Exec {
 
     /// Dropped, it kills the program and all that this has started.
     pub(super) async fn answer(&self, body: &[u8]) -> Result<Bytes, Failure> {
-        let Ok(_place) = self.places.acquire().await else {
+        let Ok(_permit) = self.running.acquire().await else {
             unreachable!("the semaphore is never closed");
         };
         let mut process = self.start().await?;
@@ -94,7 +94,7 @@ impl Exec {
         };
         let mut text = Vec::new();
         let reading = last_words(self.read(output, &mut text), is_over.clone());
-        tokio::try_join!(running, reading, last_words(tell(complaints), is_over))?;
+        tokio::try_join!(running, reading, last_words(pass_on(complaints), is_over))?;
         let status = process.child.wait().await.map_err(lost)?;
         self.judge(&text, status)
     }
@@ -272,7 +272,7 @@ async fn feed(mut input: ChildStdin, body: &[u8]) {
 }
 
 /// Passes what a program writes to stderr on to ours.
-async fn tell(complaints: ChildStderr) -> Result<(), Failure> {
+async fn pass_on(complaints: ChildStderr) -> Result<(), Failure> {
     let mut lines = Lines::new(BufReader::new(complaints), LONGEST_COMPLAINT);
     while let Ok(Some(line)) = lines.next().await {
         let cut = if line.is_whole() { "" } else { "…" };

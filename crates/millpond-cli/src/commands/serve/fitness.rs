@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 
-use super::hangup::Files;
+use super::certificates::Files;
 use crate::certificate::Certificate;
 
 /// Why clients refuse the first certificate of these files, and what to do. `None` if nothing is

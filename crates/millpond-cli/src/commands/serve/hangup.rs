@@ -1,30 +1,15 @@
 //! SIGHUP: the certificates are read again, at once and whether or not they have changed. Knows
 //! also when it means what it was made for, that the terminal has gone.
 
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-};
+use std::io::{self, IsTerminal};
 
-use millpond::{Chain, net::tls::ServerTls};
+use millpond::Chain;
 use tokio::task::spawn_blocking;
 
-use super::events::{DoubtfulCertificate, Events, NotReloaded, Reloaded};
-
-/// The TLS that is served, and the files that it is from.
-#[derive(Clone)]
-pub(super) struct Certificates {
-    pub(super) tls: ServerTls,
-    pub(super) files: Files,
-}
-
-/// What is read again.
-#[derive(Clone, Debug)]
-pub(super) struct Files {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
-    pub(super) client_ca: Option<PathBuf>,
-}
+use super::{
+    certificates::Certificates,
+    events::{DoubtfulCertificate, Events, NotReloaded, Reloaded},
+};
 
 /// Reads them again, and tells what came of it. What can't be used changes nothing.
 pub(super) async fn reload(certificates: Option<&Certificates>, events: &Events) {

@@ -18,11 +18,11 @@ use millpond::{
 };
 
 use super::{
-    Arguments,
-    answering::Answering,
-    events::Form,
+    arguments::Arguments,
+    certificates::{Certificates, Files},
     exec::Exec,
-    hangup::{Certificates, Files},
+    form::Form,
+    handlers::ChosenHandler,
 };
 use crate::{
     commands::TlsFiles,
@@ -40,7 +40,7 @@ pub(super) struct Plan {
     pub(super) certificates: Option<Certificates>,
     pub(super) demands_certificates: bool,
     pub(super) insecure_bind: bool,
-    pub(super) handler: Answering,
+    pub(super) handler: ChosenHandler,
     pub(super) max_handled: Option<usize>,
     /// How many programs were to run at once, if any; it may be more than there are descriptors
     /// for.
@@ -68,7 +68,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let processes = processes(arguments.max_processes, room);
     let (handler, max_handled) = handler(arguments, processes)?;
     // What each of the two has isn't there for the other.
-    let programs = matches!(handler, Answering::Exec(_)).then_some(processes);
+    let programs = matches!(handler, ChosenHandler::Exec(_)).then_some(processes);
     let room = room.map(|room| room.saturating_sub(programs.map_or(0, for_programs)));
     let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
     let per_address = arguments.max_connections_per_address;
@@ -137,22 +137,22 @@ fn certificates(
 fn handler(
     arguments: &Arguments,
     processes: usize,
-) -> Result<(Answering, Option<usize>), Complaint> {
+) -> Result<(ChosenHandler, Option<usize>), Complaint> {
     let bodies = match arguments.raw {
         true => Bodies::Opaque,
         false => Bodies::Json,
     };
     match arguments.handler.as_str() {
-        "echo" => Ok((Answering::Echo(bodies), None)),
+        "echo" => Ok((ChosenHandler::Echo(bodies), None)),
         "reference" if arguments.raw => Err(Complaint::usage(
             "--raw is for the handlers echo and exec: the reference's replies are JSON in any case",
         )),
-        "reference" => Ok((Answering::Reference, None)),
+        "reference" => Ok((ChosenHandler::Reference, None)),
         other => match other.strip_prefix("exec:") {
             Some(command) => {
                 let exec = exec(command, processes, bodies, arguments.max_frame.get())?;
                 let at_once = processes.saturating_add(arguments.max_waiting);
-                Ok((Answering::Exec(exec), Some(at_once)))
+                Ok((ChosenHandler::Exec(exec), Some(at_once)))
             }
             None => Err(Complaint::usage(format!(
                 "there is no handler '{other}'; there are echo, reference and exec:PROGRAM ARGS…"

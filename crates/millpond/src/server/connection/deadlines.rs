@@ -1,11 +1,11 @@
-//! What only time brings to a connection: which moment is the next, and what happens then.
+//! A connection's deadlines: which one is next, and what happens when it has passed.
 
 use std::{convert::Infallible, future::Future, task::Context};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{BETWEEN_LOOKS, Connection, FrameDue, REST};
+use super::{BETWEEN_LOOKS, Connection, REST, frame_due::FrameDue};
 use crate::{
     framing::{Failure, Framing},
     server::{
@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
-    /// Does what is due: a heartbeat, or the end. Everything that has arrived has been read before.
+    /// Does what is due: sends a heartbeat, or ends the connection. Everything that has arrived was
+    /// read before.
     pub(super) fn overdue(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {
         let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if passed(self.write_due) {
@@ -51,14 +52,14 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             if !matches!(begun, Ok(Ok(()))) {
                 return Err(Closed::Broken);
             }
-            count(&self.service.ledger.counters.heartbeats_sent);
+            count(&self.ledger().counters.heartbeats_sent);
             self.written(now);
         }
         Ok(())
     }
 
-    /// The next moment at which something is due: each of these is dealt with by
-    /// [`Connection::overdue`], the exchanges, or the timer's end.
+    /// When something is due next. [`Connection::overdue`] deals with each of these, but for the
+    /// handlers' deadlines, which the exchanges keep, and the drain's.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let frame = self.frame_due().filter(|_| self.waits_for_frame());
         let dead = self.pulse.dead_at().filter(|_| self.listens());
@@ -77,30 +78,30 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         due.into_iter().flatten().min()
     }
 
-    /// While handlers run, or room is waited for, and nothing is read: else the next read, or the
-    /// next write, finds out.
+    /// When to look whether the client has gone. Only while handlers run, or the connection waits
+    /// for room, and nothing is read: otherwise the next read or write finds out.
     fn look_due(&self) -> Option<Instant> {
-        let waits = self.is_paused() || self.waits_for_long_turn();
+        let waits = self.excess.is_paused() || self.excess.waits_for_long_turn();
         let reads_and_writes = self.exchanges.are_answered() && !waits;
         self.look_due.filter(|_| !reads_and_writes)
     }
 
-    /// Whether the rest of a request is missing through its client's fault; or ours, but what has
-    /// come takes others' room.
+    /// Whether the deadline for the rest of a frame counts: the client is slow, or the server
+    /// doesn't read but the part that has arrived takes the others' room.
     fn waits_for_frame(&self) -> bool {
-        self.listens() || self.is_paused() && self.ending.is_none()
+        self.listens() || self.excess.is_paused() && self.ending.is_none()
     }
 
     fn frame_due(&self) -> Option<FrameDue> {
         self.unfinished.as_ref().map(|unfinished| unfinished.due)
     }
 
-    /// At the boundary of a frame of ours only.
+    /// When to send a heartbeat: only between two frames.
     fn beat_due(&self) -> Option<Instant> {
         self.pulse.beat_due().filter(|_| self.outgoing.is_empty())
     }
 
-    /// When the room for exchanges is given back.
+    /// When the memory of the queue of exchanges is freed.
     fn rest_due(&self) -> Option<Instant> {
         self.exchanges.keeps_room().then(|| self.used + REST)
     }
@@ -108,10 +109,5 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     fn idle_due(&self) -> Option<Instant> {
         let limit = self.settings().idle_timeout?;
         (self.owes_nothing() && self.unfinished.is_none()).then(|| self.used + limit)
-    }
-
-    /// Whether silence means something: all that has come was read, and more would be.
-    pub(super) fn listens(&self) -> bool {
-        self.caught_up && self.ending.is_none()
     }
 }

@@ -1,9 +1,9 @@
-//! By when the rest of a frame must have come. Pure: it is told the time.
+//! The deadline for the rest of a frame that has arrived in part. Pure: it is told the time.
 //!
-//! A frame has its `header_timeout` until its length is known, and then `body_timeout` and what its
-//! length takes at `least_rate`. Of a frame whose length nobody announces the first
-//! [`LONGEST_HEAD`] bytes count as its head; from then on it has as much time as if it ended with
-//! the last byte that has come.
+//! A frame has `header_timeout` until its length is known, and then `body_timeout` plus the time
+//! that its length takes at `least_rate`. If no length is announced, the first [`LONGEST_HEAD`]
+//! bytes count as the head; from then on the frame has as much time as if it ended with the last
+//! byte that has arrived.
 
 use tokio::time::Instant;
 
@@ -13,34 +13,34 @@ use crate::server::{
     snapshot::Closed,
 };
 
-/// How long a head may be: what is announced later than that, or never, is treated as a body. More
-/// than the head of any protocol in sight, and less than a packet carries.
+/// How many bytes a head may have. A frame whose length isn't known by then is treated as a body.
+/// More than the head of any common protocol, and less than a packet carries.
 const LONGEST_HEAD: usize = 1 << 10;
 
-/// What is missing of a frame, and by when it must be there.
+/// Which part of a frame is missing, and its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameDue {
     /// The end of the head.
     Head(Instant),
     /// The end of a body whose length was announced.
     Body(Instant),
-    /// The end of a body whose length nobody knows. It moves on as bytes arrive.
+    /// The end of a body of unknown length. It moves on as bytes arrive.
     Open(Instant),
 }
 
-/// What is known of an unfinished frame of which something has just arrived.
+/// An unfinished frame of which something has just arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Partial {
-    /// Its length, if it was announced.
+    /// Its length in bytes, if it was announced.
     pub(super) announced: Option<usize>,
-    /// How much of it is there.
+    /// How many of its bytes are there.
     pub(super) arrived: usize,
-    /// How much of it was there before.
+    /// How many were there before.
     pub(super) before: usize,
 }
 
 impl FrameDue {
-    /// By when the rest must come. `earlier` is what held before these bytes.
+    /// The deadline for the rest. `earlier` is the one that held before these bytes.
     pub(super) fn of(
         partial: Partial,
         earlier: Option<FrameDue>,
@@ -65,14 +65,14 @@ impl FrameDue {
         }
     }
 
-    /// The moment.
+    /// When it passes.
     pub(super) fn at(self) -> Instant {
         match self {
             FrameDue::Head(due) | FrameDue::Body(due) | FrameDue::Open(due) => due,
         }
     }
 
-    /// Why the connection ends when it has passed.
+    /// Why the connection ends when the deadline has passed.
     pub(super) fn reason(self) -> Closed {
         match self {
             FrameDue::Head(_) => Closed::HeaderTimeout,
@@ -98,8 +98,8 @@ mod tests {
         }
     }
 
-    /// What holds after each of these: when, how much of the frame is there, and its length if it
-    /// was announced.
+    /// The deadline after each of these steps: at which second, how many bytes of the frame are
+    /// there, and its length if it was announced.
     fn history(steps: &[(u32, usize, Option<usize>)]) -> Vec<(FrameDue, Duration)> {
         let (settings, start) = (settings(), Instant::now());
         let (mut due, mut before) = (None, 0);

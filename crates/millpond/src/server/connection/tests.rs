@@ -1,14 +1,14 @@
-//! What can be seen only from inside: sizes.
+//! The size of a connection's future, which can be measured only from inside.
 
 use super::*;
-use crate::server::raw;
+use crate::server::{ledger::ConnectionPermit, raw};
 
 #[test]
 fn an_idle_connection_costs_little() {
     fn size_of_future<F: Framing, H: Handler>(_: &H, _: &F) -> (usize, usize) {
         let make = |service: &'static Arc<Service<F, H>>,
-                    (stream, place): (Stream, &'static mut Place)| {
-            run(service, stream, None, place)
+                    (stream, permit): (Stream, &'static mut ConnectionPermit)| {
+            run(service, stream, None, permit)
         };
         (size_of_output(&make), size_of::<Stream>())
     }

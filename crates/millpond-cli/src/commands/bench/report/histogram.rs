@@ -10,14 +10,14 @@ const SLOWEST: f64 = 0.001;
 
 /// The replies within some times.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Slot {
+pub(super) struct TimeRange {
     pub(super) from_us: u64,
     pub(super) to_us: u64,
     /// Of the replies of each histogram, 0 to 1.
     pub(super) shares: Vec<f64>,
 }
 
-impl Slot {
+impl TimeRange {
     /// `10–20 µs`, `900 µs–1.2 ms`.
     pub(super) fn label(&self) -> String {
         let (from, to) = (span(self.from_us), span(self.to_us));
@@ -29,9 +29,9 @@ impl Slot {
     }
 }
 
-/// At most so many slots over all the times at which anything happened in any histogram:
-/// neighbouring bars together, each slot as many, but for the last, which has all of the slowest.
-pub(super) fn slots(histograms: &[&[Bar]], most: usize) -> Vec<Slot> {
+/// At most so many ranges over all times that any of the histograms has. Each range has the same
+/// number of neighbouring bars, except the last, which has all of the slowest.
+pub(super) fn time_ranges(histograms: &[&[Bar]], most: usize) -> Vec<TimeRange> {
     let most = most.max(2);
     let edges = edges(histograms);
     let Some(&end) = edges.last() else {
@@ -57,7 +57,7 @@ pub(super) fn slots(histograms: &[&[Bar]], most: usize) -> Vec<Slot> {
             .collect();
     }
     let ends = starts.iter().copied().skip(1).chain([end]);
-    let slot = |(&from_us, to_us)| Slot {
+    let range = |(&from_us, to_us)| TimeRange {
         from_us,
         to_us,
         shares: histograms
@@ -65,7 +65,7 @@ pub(super) fn slots(histograms: &[&[Bar]], most: usize) -> Vec<Slot> {
             .map(|bars| share(bars, from_us, to_us))
             .collect(),
     };
-    starts.iter().zip(ends).map(slot).collect()
+    starts.iter().zip(ends).map(range).collect()
 }
 
 /// A bar as long as this share of the width, in eighths of a column; whatever is more than nothing
@@ -165,15 +165,15 @@ mod tests {
             bars(&[0, 0, 4, 4, 1, 1]),
             bars(&[0, 0, 0, 0, 0, 0, 0, 5, 5]),
         );
-        let slots = slots(&[&first, &second], 4);
-        let times: Vec<_> = slots
+        let time_ranges = time_ranges(&[&first, &second], 4);
+        let times: Vec<_> = time_ranges
             .iter()
-            .map(|slot| (slot.from_us, slot.to_us))
+            .map(|range| (range.from_us, range.to_us))
             .collect();
         assert_eq!(times, [(4, 16), (16, 64), (64, 256), (256, 512)]);
-        assert_eq!(slots[0].shares, [0.8, 0.0]);
+        assert_eq!(time_ranges[0].shares, [0.8, 0.0]);
         for nth in 0..2 {
-            let sum: f64 = slots.iter().map(|slot| slot.shares[nth]).sum();
+            let sum: f64 = time_ranges.iter().map(|range| range.shares[nth]).sum();
             assert!((sum - 1.0).abs() < 1e-9, "{sum}");
         }
     }
@@ -181,18 +181,18 @@ mod tests {
     #[test]
     fn the_slowest_of_all_share_the_last_slot() {
         let counts = [100_000, 900_000, 0, 0, 0, 0, 0, 0, 3];
-        let slots = slots(&[&bars(&counts)], 3);
-        let times: Vec<_> = slots
+        let time_ranges = time_ranges(&[&bars(&counts)], 3);
+        let times: Vec<_> = time_ranges
             .iter()
-            .map(|slot| (slot.from_us, slot.to_us))
+            .map(|range| (range.from_us, range.to_us))
             .collect();
         assert_eq!(times, [(1, 2), (2, 4), (4, 512)]);
     }
 
     #[test]
     fn nothing_has_no_slots() {
-        assert_eq!(slots(&[], 12), []);
-        assert_eq!(slots(&[&[], &bars(&[0, 0])], 12), []);
+        assert_eq!(time_ranges(&[], 12), []);
+        assert_eq!(time_ranges(&[&[], &bars(&[0, 0])], 12), []);
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_unit_that_both_ends_have_is_said_once() {
         let label = |from_us, to_us| {
-            Slot {
+            TimeRange {
                 from_us,
                 to_us,
                 shares: Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::{
     super::results::{ModeResults, Results},
-    histogram::{self, Slot},
+    histogram::{self, TimeRange},
     table::{self, Cell, Row},
     words,
 };
@@ -140,7 +140,7 @@ fn latencies(results: &Results, paint: Paint, page: &mut Page) {
         .filter(|mode| mode.replies_ok > 0)
         .collect();
     let bars: Vec<_> = modes.iter().map(|mode| mode.histogram.as_slice()).collect();
-    let slots = histogram::slots(&bars, HISTOGRAM_ROWS);
+    let slots = histogram::time_ranges(&bars, HISTOGRAM_ROWS);
     if slots.is_empty() {
         return;
     }
@@ -153,7 +153,7 @@ fn latencies(results: &Results, paint: Paint, page: &mut Page) {
         }
         false => {
             for mode in modes {
-                let slots = histogram::slots(&[&mode.histogram], HISTOGRAM_ROWS);
+                let slots = histogram::time_ranges(&[&mode.histogram], HISTOGRAM_ROWS);
                 if !slots.is_empty() {
                     page.heading(&format!(
                         "How many replies took how long: {}",
@@ -166,7 +166,7 @@ fn latencies(results: &Results, paint: Paint, page: &mut Page) {
     }
 }
 
-fn beside(modes: &[&ModeResults], slots: &[Slot], paint: Paint, page: &mut Page) {
+fn beside(modes: &[&ModeResults], slots: &[TimeRange], paint: Paint, page: &mut Page) {
     let (label, column) = (widest_label(slots), bar_width(slots, page) + PERCENT);
     let heads = modes
         .iter()
@@ -176,7 +176,7 @@ fn beside(modes: &[&ModeResults], slots: &[Slot], paint: Paint, page: &mut Page)
     rows(slots, paint, page);
 }
 
-fn widest_label(slots: &[Slot]) -> usize {
+fn widest_label(slots: &[TimeRange]) -> usize {
     slots
         .iter()
         .map(|slot| columns(&slot.label()))
@@ -185,7 +185,7 @@ fn widest_label(slots: &[Slot]) -> usize {
 }
 
 /// The longest bar that there is room for beside the label and the other bars of a row.
-fn bar_width(slots: &[Slot], page: &Page) -> usize {
+fn bar_width(slots: &[TimeRange], page: &Page) -> usize {
     let beside = slots.first().map_or(1, |slot| slot.shares.len().max(1));
     let room = page.width().saturating_sub(2 + widest_label(slots)) / beside;
     room.saturating_sub(2 + PERCENT).min(LONGEST_BAR)
@@ -193,7 +193,7 @@ fn bar_width(slots: &[Slot], page: &Page) -> usize {
 
 /// A row for each slot, with a bar for each of its shares; the longest bar is as long as there is
 /// room.
-fn rows(slots: &[Slot], paint: Paint, page: &mut Page) {
+fn rows(slots: &[TimeRange], paint: Paint, page: &mut Page) {
     let (label, width) = (widest_label(slots), bar_width(slots, page));
     let shares = slots.iter().flat_map(|slot| &slot.shares);
     let most = shares.copied().fold(0.0, f64::max);

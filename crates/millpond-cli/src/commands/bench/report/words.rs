@@ -60,21 +60,21 @@ pub(super) fn failed(mode: &ModeResults) -> u64 {
 
 /// What became of so many requests, and what the first of them was told.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Failure {
+pub(super) struct FailedRequests {
     /// `1,200 could not connect`.
     pub(super) what: String,
     pub(super) example: Option<String>,
 }
 
 /// What failed in a mode, the most frequent first.
-pub(super) fn failures(mode: &ModeResults) -> Vec<Failure> {
+pub(super) fn failures(mode: &ModeResults) -> Vec<FailedRequests> {
     let mut errors: Vec<_> = mode
         .errors
         .iter()
         .filter(|&(_, &times)| times > 0)
         .collect();
     errors.sort_by_key(|&(_, &times)| std::cmp::Reverse(times));
-    let failure = |(kind, &times): (&ErrorKind, &u64)| Failure {
+    let failure = |(kind, &times): (&ErrorKind, &u64)| FailedRequests {
         what: format!("{} {}", thousands(times), kind.words()),
         example: mode
             .error_examples

@@ -2,7 +2,7 @@
 //! `accept`. Counts since the start of the system tell what once was; only what happens while we
 //! look is a problem now.
 
-use super::{Check, Systems};
+use super::check::{Check, Systems};
 use crate::{
     commands::doctor::{
         facts::Facts,

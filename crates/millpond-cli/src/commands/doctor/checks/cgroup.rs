@@ -1,6 +1,6 @@
 //! The limits of the control groups above this process: a container's, a systemd unit's.
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         cgroups::GroupLimit,
@@ -39,8 +39,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     });
     let mut found = format!(
         "Threads and processes: {}. Memory: {}.",
-        told(tasks, thousands),
-        told(memory, size)
+        described(tasks, thousands),
+        described(memory, size)
     );
     for (limit, mark) in [tasks, memory].into_iter().zip(marks) {
         if let (Ok(Some(limit)), true) = (limit, mark > Mark::Good) {
@@ -69,7 +69,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     })
 }
 
-fn told(limit: &Result<Option<GroupLimit>, Unread>, shown: fn(u64) -> String) -> String {
+fn described(limit: &Result<Option<GroupLimit>, Unread>, shown: fn(u64) -> String) -> String {
     match limit {
         Ok(None) => String::from("no limit"),
         Ok(Some(limit)) => format!(

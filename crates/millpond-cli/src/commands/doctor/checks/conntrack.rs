@@ -1,6 +1,6 @@
 //! The firewall's table of connections, if there is one.
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         facts::Facts,

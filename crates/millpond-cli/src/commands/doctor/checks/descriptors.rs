@@ -1,6 +1,6 @@
 //! How many files, and so connections, a process may open.
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         facts::{Descriptors, Facts},

@@ -1,6 +1,6 @@
 //! `tcp_fin_timeout`, which many take for the length of TIME_WAIT.
 
-use super::{Check, Systems};
+use super::check::{Check, Systems};
 use crate::commands::doctor::{
     facts::Facts,
     files::Reading,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Systems};
+use super::check::{Check, Systems};
 use crate::{
     commands::doctor::{
         facts::Facts,

@@ -1,6 +1,6 @@
 //! The memory that the kernel allows all TCP sockets together.
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         facts::Facts,

@@ -1,9 +1,9 @@
-//! The checks of the machine, in one table: their names, what each is about, why it matters. A
-//! check is a pure function of the facts; one file has those of one topic. None of them reads
-//! anything.
+//! The checks of the machine, in one table. A check is a pure function of the facts, with a name and
+//! the reason why it matters; one file has the checks of one topic. None of them reads anything.
 
 mod backlog;
 mod cgroup;
+mod check;
 mod conntrack;
 mod descriptors;
 mod fin_timeout;
@@ -12,40 +12,8 @@ mod memory;
 mod ports;
 mod time_wait;
 
-use super::{
-    facts::Facts,
-    files::Reading,
-    finding::{Finding, Mark, ONLY_ON_LINUX},
-};
-
-/// One check.
-pub(super) struct Check {
-    /// As it is asked for.
-    pub(super) name: &'static str,
-    /// In a few words, for the list.
-    pub(super) about: &'static str,
-    /// Why what it finds matters.
-    pub(super) why: &'static str,
-    pub(super) systems: Systems,
-    /// Events of which more within a moment are a problem now, not only one that there once was.
-    watches: &'static [&'static str],
-    examine: fn(&Check, &Facts) -> Reading<Finding>,
-}
-
-/// Where a check exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Systems {
-    All,
-    Linux,
-}
-
-impl Systems {
-    /// The system that this runs on.
-    pub(super) const HERE: Systems = match cfg!(target_os = "linux") {
-        true => Systems::Linux,
-        false => Systems::All,
-    };
-}
+pub(super) use self::check::{Check, Systems};
+use super::{facts::Facts, finding::Finding};
 
 /// All, in the order in which they are shown.
 pub(super) static CHECKS: [Check; 13] = [
@@ -85,44 +53,12 @@ fn chosen(names: &[String]) -> impl Iterator<Item = &'static Check> {
     CHECKS.iter().filter(is_chosen)
 }
 
-impl Check {
-    fn examined(&self, facts: &Facts, system: Systems) -> Finding {
-        if self.systems == Systems::Linux && system != Systems::Linux {
-            return self.finding(Mark::Unknown, ONLY_ON_LINUX);
-        }
-        (self.examine)(self, facts).unwrap_or_else(|unread| {
-            self.finding(Mark::Unknown, format!("Not known: {unread}."))
-                .figure("unread", unread.to_string())
-        })
-    }
-
-    fn finding(&self, mark: Mark, found: impl Into<String>) -> Finding {
-        Finding::new(self.name, mark, found, self.why)
-    }
-}
-
-/// A part of a whole in percent, rounded down: 100 only when it is full. The whole may be zero,
-/// which is full.
-fn percent(part: u64, whole: u64) -> u64 {
-    let share = u128::from(part) * 100 / u128::from(whole.max(1));
-    match whole {
-        0 => 100,
-        _ => u64::try_from(share).unwrap_or(u64::MAX),
-    }
-}
-
-/// What is found of something that is being used up, by its share in percent.
-fn by_share(percent: u64, warning: u64, bad: u64) -> Mark {
-    match percent {
-        share if share >= bad => Mark::Bad,
-        share if share >= warning => Mark::Warning,
-        _ => Mark::Good,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::Fixture, *};
+    use super::{
+        super::{finding::Mark, fixture::Fixture},
+        *,
+    };
 
     /// What one check finds.
     pub(super) fn found(name: &str, files: &Fixture) -> Finding {
@@ -201,17 +137,5 @@ mod tests {
             .collect();
         assert_eq!(known, ["file-descriptors"]);
         assert!(findings[1].found.contains("only on Linux"), "{findings:?}");
-    }
-
-    #[test]
-    fn a_share_is_never_rounded_up_to_all() {
-        assert_eq!(percent(999, 1_000), 99);
-        assert_eq!(percent(1_000, 1_000), 100);
-        assert_eq!(percent(0, 0), 100);
-        assert_eq!(percent(u64::MAX, 1), u64::MAX);
-        assert_eq!(
-            [49, 50, 79, 80].map(|share| by_share(share, 50, 80)),
-            [Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad]
-        );
     }
 }

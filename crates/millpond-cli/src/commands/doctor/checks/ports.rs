@@ -1,7 +1,7 @@
 //! The local ports that the kernel gives to outgoing connections, and how many new connections to
 //! one destination they last for.
 
-use super::{Check, Systems};
+use super::check::{Check, Systems};
 use crate::{
     commands::doctor::{
         facts::Facts,
@@ -57,7 +57,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     };
     let mut found = format!(
         "{} for each destination. In the long run they last for {} new connections a second to another machine, {} over loopback.",
-        ports::told(range, reserved),
+        ports::described(range, reserved),
         ports::rate(limit),
         ports::rate(loopback_limit),
     );

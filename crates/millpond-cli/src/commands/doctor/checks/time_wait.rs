@@ -5,7 +5,7 @@ use std::{cmp::Reverse, fmt, net::SocketAddr};
 
 use serde_json::json;
 
-use super::{Check, Systems, by_share, percent};
+use super::check::{Check, Systems, by_share, percent};
 use crate::{
     commands::doctor::{
         facts::Facts,
@@ -21,7 +21,7 @@ use crate::{
 /// Harm is another check's matter.
 const MANY: u32 = 1_000;
 
-/// So many places are named.
+/// So many of the destinations and ports are named.
 const NAMED: usize = 3;
 
 /// Of the sockets that may be in TIME_WAIT, in percent. What is beyond the limit is forgotten at
@@ -53,8 +53,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         }
         (Err(unread), Err(_)) => return Err(unread.clone()),
     };
-    let mut places = places(sockets);
-    places.sort_by_key(|&(place, count)| (Reverse(count), place));
+    let mut whereabouts = whereabouts(sockets);
+    whereabouts.sort_by_key(|&(whereabouts, count)| (Reverse(count), whereabouts));
     let found = match sockets.time_wait {
         0 => String::from("No socket is in TIME_WAIT."),
         count => format!(
@@ -64,8 +64,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
                 0 => String::from("fewer than one"),
                 per_second => format!("some {}", thousands(per_second)),
             },
-            named(&places),
-            match places.len() > NAMED {
+            named(&whereabouts),
+            match whereabouts.len() > NAMED {
                 true => ", and others",
                 false => "",
             },
@@ -76,12 +76,12 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
         MANY.. => Mark::Warning,
         _ => Mark::Good,
     };
-    let top: Vec<_> = places
+    let top: Vec<_> = whereabouts
         .iter()
         .take(NAMED)
-        .map(|(place, count)| match place {
-            Place::Towards(to) => json!({ "to": to.to_string(), "sockets": count }),
-            Place::AcceptedAt(port) => json!({ "accepted_at_port": port, "sockets": count }),
+        .map(|(whereabouts, count)| match whereabouts {
+            Whereabouts::Towards(to) => json!({ "to": to.to_string(), "sockets": count }),
+            Whereabouts::AcceptedAt(port) => json!({ "accepted_at_port": port, "sockets": count }),
         })
         .collect();
     let finding = check
@@ -99,35 +99,35 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
 
 /// Where a socket in TIME_WAIT leads, or where it was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Whereabouts {
     Towards(SocketAddr),
     AcceptedAt(u16),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Whereabouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Towards(to) => write!(f, "towards {to}"),
-            Place::AcceptedAt(port) => write!(f, "accepted at port {port}"),
+            Whereabouts::Towards(to) => write!(f, "towards {to}"),
+            Whereabouts::AcceptedAt(port) => write!(f, "accepted at port {port}"),
         }
     }
 }
 
-fn places(sockets: &Sockets) -> Vec<(Place, u32)> {
+fn whereabouts(sockets: &Sockets) -> Vec<(Whereabouts, u32)> {
     let towards = sockets
         .outgoing
         .iter()
         .filter(|(_, uses)| uses.time_wait > 0);
-    let towards = towards.map(|(way, uses)| (Place::Towards(way.to), uses.time_wait));
+    let towards = towards.map(|(way, uses)| (Whereabouts::Towards(way.to), uses.time_wait));
     let accepted = sockets.accepted_time_wait.iter();
-    let accepted = accepted.map(|(&port, &count)| (Place::AcceptedAt(port), count));
+    let accepted = accepted.map(|(&port, &count)| (Whereabouts::AcceptedAt(port), count));
     towards.chain(accepted).collect()
 }
 
-fn named(places: &[(Place, u32)]) -> String {
-    let named = places.iter().take(NAMED);
+fn named(whereabouts: &[(Whereabouts, u32)]) -> String {
+    let named = whereabouts.iter().take(NAMED);
     let named: Vec<_> = named
-        .map(|(place, count)| format!("{} {place}", thousands((*count).into())))
+        .map(|(whereabouts, count)| format!("{} {whereabouts}", thousands((*count).into())))
         .collect();
     named.join(", ")
 }

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 use super::{
-    Destination, LIMITS,
-    handshake::{self, Broken, Shaken},
+    dialling::{Destination, LIMITS},
+    handshake::{self, Handshake, HandshakeError},
 };
-use crate::{commands::doctor::towards::Towards, text::span};
+use crate::{commands::doctor::towards::PortsTowards, text::span};
 
 /// A name may have any number of addresses: so many are tried.
 const TRIED: usize = 16;
@@ -34,13 +34,13 @@ pub(super) struct Facts {
     /// `None` where there is no name.
     pub(super) lookup: Option<Lookup>,
     /// Each address that was tried, in the order of the lookup.
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) tried: Vec<TriedAddress>,
     /// `None` if there is no TCP connection to ask about.
-    pub(super) path: Option<Path>,
+    pub(super) path: Option<NetworkPath>,
     /// The ports towards the first address that was reached, or else the first.
-    pub(super) ports: Option<Result<Towards, String>>,
+    pub(super) ports: Option<Result<PortsTowards, String>>,
     /// `None` where there is to be no TLS, or no connection for it.
-    pub(super) tls: Option<Result<Shaken, Broken>>,
+    pub(super) tls: Option<Result<Handshake, HandshakeError>>,
 }
 
 /// A name, looked up.
@@ -53,15 +53,15 @@ pub(super) struct Lookup {
 
 /// One address, tried.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct TriedAddress {
     /// `None` for a Unix socket.
     pub(super) address: Option<SocketAddr>,
-    pub(super) came: Came,
+    pub(super) outcome: DialOutcome,
 }
 
 /// What came of trying an address. Why it failed is in the library's words, which name the address.
 #[derive(Debug)]
-pub(super) enum Came {
+pub(super) enum DialOutcome {
     /// After how long the handshake was done.
     Reached(Duration),
     /// This machine has no way there; where other addresses are reached that costs nothing, for it
@@ -70,23 +70,23 @@ pub(super) enum Came {
     Failed(String),
 }
 
-impl Came {
-    fn failed(error: &ConnectError) -> Came {
-        let told = Chain(&error.cause).to_string();
+impl DialOutcome {
+    fn failed(error: &ConnectError) -> DialOutcome {
+        let text = Chain(&error.cause).to_string();
         let is_no_route =
             |attempt: &net::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
         match &error.cause {
             ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(is_no_route) => {
-                Came::NoRoute(told)
+                DialOutcome::NoRoute(text)
             }
-            _ => Came::Failed(told),
+            _ => DialOutcome::Failed(text),
         }
     }
 }
 
 /// How it is on the way to an address.
 #[derive(Debug)]
-pub(super) struct Path {
+pub(super) struct NetworkPath {
     pub(super) address: SocketAddr,
     pub(super) seen: Result<Transmission, String>,
 }
@@ -96,7 +96,7 @@ impl Facts {
         let mut facts = Facts {
             destination: destination.endpoint.to_string(),
             lookup: None,
-            attempts: Vec::new(),
+            tried: Vec::new(),
             path: None,
             ports: None,
             tls: None,
@@ -104,20 +104,20 @@ impl Facts {
         let to = match &destination.endpoint {
             Endpoint::Tcp(to) | Endpoint::Tls(to) => to,
             _ => {
-                facts.attempts = try_each(destination, &[None]).await.0;
+                facts.tried = try_each(destination, &[None]).await.0;
                 return facts;
             }
         };
         let addresses = facts.addresses(to).await;
-        let tried: Vec<_> = addresses.iter().copied().take(TRIED).map(Some).collect();
-        let (attempts, plain) = try_each(destination, &tried).await;
+        let some: Vec<_> = addresses.iter().copied().take(TRIED).map(Some).collect();
+        let (tried, plain) = try_each(destination, &some).await;
         let reached = plain.as_ref().and_then(Stream::peer_addr);
-        facts.attempts = attempts;
+        facts.tried = tried;
         let mut measured = plain;
         if reached.is_some() && matches!(destination.endpoint, Endpoint::Tls(_)) {
-            let (came, stream) =
-                handshake::shake(&destination.dialer(destination.endpoint.clone())).await;
-            facts.tls = Some(came);
+            let (shaken, stream) =
+                handshake::shake_hands(&destination.dialer(destination.endpoint.clone())).await;
+            facts.tls = Some(shaken);
             // It has seen more round trips than the other.
             measured = stream.or(measured);
         }
@@ -162,12 +162,12 @@ fn distinct(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     found
 }
 
-/// Connects to each address, at once, without TLS; and the first connection that came, by their
-/// order.
+/// Connects to all addresses at once, without TLS; keeps the connection to the first of them that
+/// was reached.
 async fn try_each(
     destination: &Destination,
     addresses: &[Option<SocketAddr>],
-) -> (Vec<Attempt>, Option<Stream>) {
+) -> (Vec<TriedAddress>, Option<Stream>) {
     let mut trying = JoinSet::new();
     for (number, address) in addresses.iter().copied().enumerate() {
         let endpoint = match address {
@@ -178,26 +178,26 @@ async fn try_each(
         trying.spawn(async move { (number, address, dialer.dial().await) });
     }
     // A dial doesn't panic, and nobody aborts it.
-    let mut came: Vec<_> = trying.join_all().await;
-    came.sort_by_key(|(number, ..)| *number);
+    let mut dials: Vec<_> = trying.join_all().await;
+    dials.sort_by_key(|(number, ..)| *number);
     let mut first = None;
-    let attempts = came.into_iter().map(|(_, address, dialled)| Attempt {
+    let tried = dials.into_iter().map(|(_, address, dialled)| TriedAddress {
         address,
-        came: match dialled {
+        outcome: match dialled {
             Ok(dialled) => {
                 first.get_or_insert(dialled.stream);
-                Came::Reached(dialled.timings.connect)
+                DialOutcome::Reached(dialled.timings.connect)
             }
-            Err(error) => Came::failed(&error),
+            Err(error) => DialOutcome::failed(&error),
         },
     });
-    (attempts.collect(), first)
+    (tried.collect(), first)
 }
 
-async fn path(stream: &Stream) -> Option<Path> {
+async fn path(stream: &Stream) -> Option<NetworkPath> {
     let pair = (stream.local_addr()?, stream.peer_addr()?);
     let asked = spawn_blocking(move || transmissions(&[pair])).await.ok()?;
-    Some(Path {
+    Some(NetworkPath {
         address: pair.1,
         seen: match asked.map(|answers| answers.into_iter().next().flatten()) {
             Ok(Some(seen)) => Ok(seen),
@@ -207,8 +207,8 @@ async fn path(stream: &Stream) -> Option<Path> {
     })
 }
 
-async fn ports(address: SocketAddr) -> Result<Towards, String> {
-    match spawn_blocking(move || Towards::ask(address)).await {
+async fn ports(address: SocketAddr) -> Result<PortsTowards, String> {
+    match spawn_blocking(move || PortsTowards::ask(address)).await {
         Ok(asked) => asked.map_err(|error| Chain(&error).to_string()),
         Err(error) => Err(error.to_string()),
     }

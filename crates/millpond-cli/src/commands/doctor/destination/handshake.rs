@@ -13,7 +13,7 @@ use crate::{certificate::Certificate, commands::tls::refusal};
 
 /// A handshake that succeeded.
 #[derive(Debug)]
-pub(super) struct Shaken {
+pub(super) struct Handshake {
     pub(super) version: String,
     pub(super) cipher: String,
     pub(super) key_exchange: Option<String>,
@@ -23,20 +23,20 @@ pub(super) struct Shaken {
     /// What the server's own says, or why it can't be read.
     pub(super) certificate: Result<Certificate, String>,
     pub(super) took: Duration,
-    pub(super) second: Option<Second>,
+    pub(super) second: Option<SecondHandshake>,
 }
 
 /// The second handshake.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Second {
+pub(super) struct SecondHandshake {
     pub(super) resumed: bool,
     pub(super) took: Duration,
 }
 
 /// Why there is no session.
 #[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) error: String,
+pub(super) struct HandshakeError {
+    pub(super) text: String,
     pub(super) cure: Cure,
 }
 
@@ -55,22 +55,24 @@ pub(super) enum Cure {
     Read,
 }
 
-/// Shakes hands. The stream is the last one that there was.
-pub(super) async fn shake(dialer: &Dialer) -> (Result<Shaken, Broken>, Option<Stream>) {
+/// Shakes hands twice, and returns the first stream as well, if there was one.
+pub(super) async fn shake_hands(
+    dialer: &Dialer,
+) -> (Result<Handshake, HandshakeError>, Option<Stream>) {
     let mut dialled = match dialer.dial().await {
         Ok(dialled) => dialled,
-        Err(error) => return (Err(broken(&error)), None),
+        Err(error) => return (Err(of_dial(&error)), None),
     };
     if let Some(refused) = refusal(&mut dialled.stream).await {
         return (Err(of_tls(&refused)), Some(dialled.stream));
     }
-    let mut shaken = match shaken(&dialled.stream, dialled.timings.tls.unwrap_or_default()) {
-        Some(shaken) => shaken,
+    let mut handshake = match read(&dialled.stream, dialled.timings.tls.unwrap_or_default()) {
+        Some(handshake) => handshake,
         None => {
-            let error = String::from("the stream is no TLS stream");
+            let text = String::from("the stream is no TLS stream");
             return (
-                Err(Broken {
-                    error,
+                Err(HandshakeError {
+                    text,
                     cure: Cure::Read,
                 }),
                 Some(dialled.stream),
@@ -78,21 +80,21 @@ pub(super) async fn shake(dialer: &Dialer) -> (Result<Shaken, Broken>, Option<St
         }
     };
     let Ok(again) = dialer.dial().await else {
-        return (Ok(shaken), Some(dialled.stream));
+        return (Ok(handshake), Some(dialled.stream));
     };
-    shaken.second = again.stream.tls().map(|session| Second {
+    handshake.second = again.stream.tls().map(|session| SecondHandshake {
         resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         took: again.timings.tls.unwrap_or_default(),
     });
-    (Ok(shaken), Some(dialled.stream))
+    (Ok(handshake), Some(dialled.stream))
 }
 
-fn shaken(stream: &Stream, took: Duration) -> Option<Shaken> {
+fn read(stream: &Stream, took: Duration) -> Option<Handshake> {
     let session = stream.tls()?;
     let chain = session.peer_certificates().unwrap_or_default();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let cipher = session.negotiated_cipher_suite();
-    Some(Shaken {
+    Some(Handshake {
         version: match session
             .protocol_version()
             .as_ref()
@@ -120,17 +122,17 @@ fn shaken(stream: &Stream, took: Duration) -> Option<Shaken> {
     })
 }
 
-fn broken(error: &ConnectError) -> Broken {
+fn of_dial(error: &ConnectError) -> HandshakeError {
     match &error.cause {
         ConnectFailure::Tls { error, .. } => of_tls(error),
-        other => Broken {
-            error: Chain(other).to_string(),
+        other => HandshakeError {
+            text: Chain(other).to_string(),
             cure: Cure::Read,
         },
     }
 }
 
-fn of_tls(error: &TlsError) -> Broken {
+fn of_tls(error: &TlsError) -> HandshakeError {
     let cure = match error {
         TlsError::CertificateExpired { .. } | TlsError::CertificateNotYetValid { .. } => {
             Cure::Renew
@@ -142,15 +144,15 @@ fn of_tls(error: &TlsError) -> Broken {
         }
         _ => Cure::Read,
     };
-    let told = error.to_string();
-    let (what, _) = told.split_once(": ").unwrap_or((&told, ""));
-    let error = match (cure, error) {
+    let all = error.to_string();
+    let (what, _) = all.split_once(": ").unwrap_or((&all, ""));
+    let text = match (cure, error) {
         // Behind the colon is why the peer refused it.
         (Cure::Read, _) => Chain(error).to_string(),
-        (_, TlsError::OwnCertificateRefused { .. }) => told,
+        (_, TlsError::OwnCertificateRefused { .. }) => all,
         // Behind the colon is what to do in the library's terms, which the cure says in the
         // program's.
         _ => what.to_owned(),
     };
-    Broken { error, cure }
+    HandshakeError { text, cure }
 }

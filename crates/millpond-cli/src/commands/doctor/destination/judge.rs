@@ -6,9 +6,9 @@ use millpond::net::Endpoint;
 use rustls::pki_types::UnixTime;
 
 use super::{
-    Destination,
-    facts::{Attempt, Came, Facts, Lookup, Path},
-    handshake::{Broken, Cure, Shaken},
+    dialling::Destination,
+    facts::{DialOutcome, Facts, Lookup, NetworkPath, TriedAddress},
+    handshake::{Cure, Handshake, HandshakeError},
 };
 use crate::{
     certificate::{Certificate, RENEWED_BEFORE, long},
@@ -38,12 +38,12 @@ const NAMED: usize = 8;
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(facts.lookup.as_ref().map(resolve));
-    findings.extend(connect(&facts.destination, &facts.attempts));
+    findings.extend(connect(&facts.destination, &facts.tried));
     findings.extend(facts.path.as_ref().map(path));
-    if let Some(came) = &facts.tls {
-        findings.push(match came {
-            Ok(shaken) => session(shaken, UnixTime::now().as_secs()),
-            Err(broken) => no_session(broken),
+    if let Some(handshake) = &facts.tls {
+        findings.push(match handshake {
+            Ok(handshake) => session(handshake, UnixTime::now().as_secs()),
+            Err(error) => no_session(error),
         });
     }
     findings.extend(facts.ports.as_ref().map(towards::judge));
@@ -80,49 +80,54 @@ pub(super) fn resolve(lookup: &Lookup) -> Finding {
     }
 }
 
-pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding> {
+pub(super) fn connect(destination: &str, tried: &[TriedAddress]) -> Option<Finding> {
     const CHECK: &str = "connect";
     const WHY: &str = "A new connection waits for this handshake, a round trip at least. A dead address costs some of the dials their \
                        first attempt.";
     const WHY_A_PATH: &str = "A Unix socket is a file that its server makes when it begins to listen. The kernel connects at once, without a \
                               network.";
-    let why = match attempts {
-        [Attempt { address: None, .. }] => WHY_A_PATH,
+    let why = match tried {
+        [TriedAddress { address: None, .. }] => WHY_A_PATH,
         _ => WHY,
     };
-    if attempts.is_empty() {
+    if tried.is_empty() {
         return None;
     }
-    let times: Vec<Duration> = attempts.iter().filter_map(reached).collect();
+    let times: Vec<Duration> = tried.iter().filter_map(reached).collect();
     let slowest = times.iter().copied().max().unwrap_or_default();
-    let is_dead = |attempt: &&Attempt| matches!(attempt.came, Came::Failed(_));
-    let dead = attempts.iter().filter(is_dead).count();
+    let is_dead = |address: &&TriedAddress| matches!(address.outcome, DialOutcome::Failed(_));
+    let dead = tried.iter().filter(is_dead).count();
     let mark = match times.len() {
         0 => Mark::Bad,
         _ if dead > 0 || slowest >= LOST_SYN => Mark::Warning,
         _ => Mark::Good,
     };
-    let told: Vec<_> = attempts
+    let described: Vec<_> = tried
         .iter()
-        .map(|attempt| told(destination, attempt))
+        .map(|tried| described(destination, tried))
         .collect();
-    let how = match (times.len(), attempts.len()) {
+    let how = match (times.len(), tried.len()) {
         (0, 1) => String::from("Not reached"),
         (0, count) => format!("None of {count} addresses reached"),
         (1, 1) => String::from("Reached"),
         (reached, count) if reached == count => format!("All {count} addresses reached"),
         (reached, count) => format!("{reached} of {count} addresses reached"),
     };
-    let mut finding = Finding::new(CHECK, mark, format!("{how}: {}.", told.join("; ")), why)
-        .figure("addresses", attempts.len())
-        .figure("reached", times.len());
+    let mut finding = Finding::new(
+        CHECK,
+        mark,
+        format!("{how}: {}.", described.join("; ")),
+        why,
+    )
+    .figure("addresses", tried.len())
+    .figure("reached", times.len());
     if let Some(fastest) = times.iter().min() {
         finding = finding
             .figure("fastest_seconds", rounded(fastest.as_secs_f64(), 6))
             .figure("slowest_seconds", rounded(slowest.as_secs_f64(), 6));
     }
     Some(match (times.len(), mark) {
-        (0, _) => finding.advice(reaching(attempts)),
+        (0, _) => finding.advice(reaching(tried)),
         (_, Mark::Good) => finding,
         _ if dead == 0 => {
             finding.advice("A handshake of more than a second has lost a packet: look at the path, and at the server's accept queue.")
@@ -132,13 +137,13 @@ pub(super) fn connect(destination: &str, attempts: &[Attempt]) -> Option<Finding
 }
 
 /// What to do if none was reached.
-fn reaching(attempts: &[Attempt]) -> &'static str {
-    let is_no_route = |attempt: &Attempt| matches!(attempt.came, Came::NoRoute(_));
-    match attempts {
-        [Attempt { address: None, .. }] => {
+fn reaching(tried: &[TriedAddress]) -> &'static str {
+    let is_no_route = |address: &TriedAddress| matches!(address.outcome, DialOutcome::NoRoute(_));
+    match tried {
+        [TriedAddress { address: None, .. }] => {
             "Look whether the server runs, and listens at this path: it is that of the socket itself, not of its folder."
         }
-        attempts if attempts.iter().all(is_no_route) => {
+        tried if tried.iter().all(is_no_route) => {
             "Give this machine a route to there (`ip route`, and `ip -6 route` for IPv6)."
         }
         _ => {
@@ -147,26 +152,26 @@ fn reaching(attempts: &[Attempt]) -> &'static str {
     }
 }
 
-fn reached(attempt: &Attempt) -> Option<Duration> {
-    match attempt.came {
-        Came::Reached(took) => Some(took),
-        Came::NoRoute(_) | Came::Failed(_) => None,
+fn reached(address: &TriedAddress) -> Option<Duration> {
+    match address.outcome {
+        DialOutcome::Reached(took) => Some(took),
+        DialOutcome::NoRoute(_) | DialOutcome::Failed(_) => None,
     }
 }
 
-fn told(destination: &str, attempt: &Attempt) -> String {
-    match (&attempt.came, attempt.address) {
-        (Came::Reached(took), Some(address)) => format!("{address} in {}", span(*took)),
-        (Came::Reached(took), None) => format!("{destination} in {}", span(*took)),
-        (Came::NoRoute(error) | Came::Failed(error), Some(_)) => escaped(error),
+fn described(destination: &str, tried: &TriedAddress) -> String {
+    match (&tried.outcome, tried.address) {
+        (DialOutcome::Reached(took), Some(address)) => format!("{address} in {}", span(*took)),
+        (DialOutcome::Reached(took), None) => format!("{destination} in {}", span(*took)),
+        (DialOutcome::NoRoute(error) | DialOutcome::Failed(error), Some(_)) => escaped(error),
         // The library names an address, and no path.
-        (Came::NoRoute(error) | Came::Failed(error), None) => {
+        (DialOutcome::NoRoute(error) | DialOutcome::Failed(error), None) => {
             format!("{destination}: {}", escaped(error))
         }
     }
 }
 
-pub(super) fn path(path: &Path) -> Finding {
+pub(super) fn path(path: &NetworkPath) -> Finding {
     const CHECK: &str = "path";
     const WHY: &str = "A request takes a round trip at least, and what is sent again comes late. A path with small packets is usually a \
                        tunnel, and stalls where large ones are dropped without a word.";
@@ -227,17 +232,17 @@ pub(super) fn path(path: &Path) -> Finding {
 }
 
 /// `now` in seconds since 1970.
-pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
+pub(super) fn session(handshake: &Handshake, now: u64) -> Finding {
     const WHY: &str = "A new connection waits for this handshake as well. An expired certificate ends all of them at once.";
     let now = Duration::from_secs(now);
-    let mut parts = vec![format!("{}, {}", shaken.version, shaken.cipher)];
-    parts.extend(shaken.key_exchange.clone());
-    parts.push(match &shaken.alpn {
+    let mut parts = vec![format!("{}, {}", handshake.version, handshake.cipher)];
+    parts.extend(handshake.key_exchange.clone());
+    parts.push(match &handshake.alpn {
         Some(protocol) => format!("ALPN {}", escaped(protocol)),
         None => String::from("no ALPN"),
     });
-    parts.push(format!("handshake {}", span(shaken.took)));
-    if let Some(second) = shaken.second {
+    parts.push(format!("handshake {}", span(handshake.took)));
+    if let Some(second) = handshake.second {
         let how = if second.resumed {
             "resumed"
         } else {
@@ -245,27 +250,30 @@ pub(super) fn session(shaken: &Shaken, now: u64) -> Finding {
         };
         parts.push(format!("a second one {} ({how})", span(second.took)));
     }
-    let (mark, told) = match &shaken.certificate {
+    let (mark, dated) = match &handshake.certificate {
         Err(error) => (
             Mark::Unknown,
             format!("Its certificate can't be read: {}", escaped(error)),
         ),
         Ok(certificate) => dates(certificate, now),
     };
-    let chain = counted(shaken.chain as u64, "certificate", "certificates");
-    let found = format!("{}. {told}; a chain of {chain}.", parts.join(", "));
+    let chain = counted(handshake.chain as u64, "certificate", "certificates");
+    let found = format!("{}. {dated}; a chain of {chain}.", parts.join(", "));
     let mut finding = Finding::new("tls", mark, found, WHY)
-        .figure("version", shaken.version.clone())
-        .figure("cipher_suite", shaken.cipher.clone())
-        .figure("handshake_seconds", rounded(shaken.took.as_secs_f64(), 6))
-        .figure("chain", shaken.chain);
-    if let Some(second) = shaken.second {
+        .figure("version", handshake.version.clone())
+        .figure("cipher_suite", handshake.cipher.clone())
+        .figure(
+            "handshake_seconds",
+            rounded(handshake.took.as_secs_f64(), 6),
+        )
+        .figure("chain", handshake.chain);
+    if let Some(second) = handshake.second {
         finding = finding.figure("resumed", second.resumed).figure(
             "second_handshake_seconds",
             rounded(second.took.as_secs_f64(), 6),
         );
     }
-    if let Ok(certificate) = &shaken.certificate {
+    if let Ok(certificate) = &handshake.certificate {
         let left = certificate.left(now).unwrap_or_default();
         finding = finding
             .figure("names", certificate.names.clone())
@@ -321,13 +329,13 @@ fn dates(certificate: &Certificate, now: Duration) -> (Mark, String) {
     )
 }
 
-pub(super) fn no_session(broken: &Broken) -> Finding {
+pub(super) fn no_session(error: &HandshakeError) -> Finding {
     const WHY: &str = "No request can be sent before the handshake has succeeded.";
-    let error = escaped(&broken.error);
-    let end = if error.ends_with('?') { "" } else { "." };
-    let found = format!("There is no TLS session: {error}{end}");
+    let text = escaped(&error.text);
+    let end = if text.ends_with('?') { "" } else { "." };
+    let found = format!("There is no TLS session: {text}{end}");
     let finding = Finding::new("tls", Mark::Bad, found, WHY);
-    match broken.cure {
+    match error.cure {
         Cure::Renew => {
             finding.advice("Have the certificate renewed there, or set the clock of this machine right.")
         }

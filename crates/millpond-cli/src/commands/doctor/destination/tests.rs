@@ -19,15 +19,15 @@ use tokio::{io::AsyncReadExt, task::JoinHandle};
 
 use super::{
     Destination, DestinationFlags,
-    facts::{Attempt, Came, Lookup, Path},
-    handshake::{Broken, Cure, Second, Shaken},
+    facts::{DialOutcome, Lookup, NetworkPath, TriedAddress},
+    handshake::{Cure, Handshake, HandshakeError, SecondHandshake},
     judge::{connect, no_session, path, resolve, session},
 };
 use crate::{
     certificate::Certificate,
     commands::doctor::{
-        asked::Asked,
         finding::{Finding, Mark},
+        selection::Selection,
     },
 };
 
@@ -49,7 +49,7 @@ fn destination(arguments: &[&str]) -> Destination {
 
 /// With no check asked for by its name.
 async fn check(destination: &Destination) -> Vec<Finding> {
-    super::check(destination, Asked(&[])).await
+    super::check(destination, Selection(&[])).await
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -111,36 +111,36 @@ fn a_name_that_has_no_address_is_bad_and_a_slow_one_worth_telling() {
 
 #[test]
 fn one_dead_address_of_several_is_a_warning_and_all_dead_are_bad() {
-    let tried = |came: Vec<Came>| {
-        let attempts: Vec<_> = came
+    let found = |outcomes: Vec<DialOutcome>| {
+        let tried: Vec<_> = outcomes
             .into_iter()
-            .map(|came| Attempt {
+            .map(|outcome| TriedAddress {
                 address: Some(at("10.0.0.1:80")),
-                came,
+                outcome,
             })
             .collect();
-        connect("tcp://db.example:80", &attempts).expect("something was tried")
+        connect("tcp://db.example:80", &tried).expect("something was tried")
     };
-    let reached = |ms| Came::Reached(Duration::from_millis(ms));
+    let reached = |ms| DialOutcome::Reached(Duration::from_millis(ms));
     let refused = || {
-        Came::Failed(String::from(
+        DialOutcome::Failed(String::from(
             "10.0.0.2:80: connection refused (nothing listens there)",
         ))
     };
-    let no_route = || Came::NoRoute(String::from("[2001:db8::1]:80: network unreachable"));
-    assert_eq!(tried(vec![reached(1), reached(2)]).mark, Mark::Good);
-    let partly = tried(vec![reached(1), refused()]);
+    let no_route = || DialOutcome::NoRoute(String::from("[2001:db8::1]:80: network unreachable"));
+    assert_eq!(found(vec![reached(1), reached(2)]).mark, Mark::Good);
+    let partly = found(vec![reached(1), refused()]);
     assert_eq!(partly.mark, Mark::Warning);
     assert_eq!(
         partly.found,
         "1 of 2 addresses reached: 10.0.0.1:80 in 1 ms; 10.0.0.2:80: connection refused (nothing listens there)."
     );
-    assert_eq!(tried(vec![refused(), refused()]).mark, Mark::Bad);
+    assert_eq!(found(vec![refused(), refused()]).mark, Mark::Bad);
     // A machine without IPv6.
-    assert_eq!(tried(vec![no_route(), reached(1)]).mark, Mark::Good);
-    assert_eq!(tried(vec![no_route()]).mark, Mark::Bad);
+    assert_eq!(found(vec![no_route(), reached(1)]).mark, Mark::Good);
+    assert_eq!(found(vec![no_route()]).mark, Mark::Bad);
     // A SYN was lost.
-    assert_eq!(tried(vec![reached(1), reached(1_020)]).mark, Mark::Warning);
+    assert_eq!(found(vec![reached(1), reached(1_020)]).mark, Mark::Warning);
     assert_eq!(connect("tcp://db.example:80", &[]), None);
 }
 
@@ -152,7 +152,7 @@ fn small_packets_hint_at_a_tunnel() {
         seen.path_mtu = mtu;
         seen.retransmits = retransmits;
         seen.rtt = Duration::from_millis(12);
-        path(&Path {
+        path(&NetworkPath {
             address: at("10.0.0.1:80"),
             seen: Ok(seen),
         })
@@ -175,7 +175,7 @@ fn small_packets_hint_at_a_tunnel() {
         );
     }
     assert_eq!(of(1_448, 1_500, 1).mark, Mark::Warning);
-    let unknown = path(&Path {
+    let unknown = path(&NetworkPath {
         address: at("10.0.0.1:80"),
         seen: Err(String::from("netlink is refused")),
     });
@@ -186,7 +186,7 @@ fn small_packets_hint_at_a_tunnel() {
 fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_bad() {
     let ending = |ends: u64| {
         session(
-            &Shaken {
+            &Handshake {
                 version: String::from("TLS 1.3"),
                 cipher: String::from("TLS13_AES_128_GCM_SHA256"),
                 key_exchange: None,
@@ -200,7 +200,7 @@ fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_bad() {
                     is_ca: false,
                 }),
                 took: Duration::from_millis(3),
-                second: Some(Second {
+                second: Some(SecondHandshake {
                     resumed: true,
                     took: Duration::from_millis(2),
                 }),
@@ -233,8 +233,8 @@ fn a_handshake_that_fails_is_bad_with_its_own_cure() {
         (Cure::Trust, "--ca"),
         (Cure::Identity, "--cert"),
     ] {
-        let finding = no_session(&Broken {
-            error: String::from("it failed"),
+        let finding = no_session(&HandshakeError {
+            text: String::from("it failed"),
             cure,
         });
         assert_eq!(finding.mark, Mark::Bad);

@@ -14,7 +14,7 @@ use millpond::{
     kernel::{SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},
 };
 
-use crate::commands::doctor::towards::Towards;
+use crate::commands::doctor::towards::PortsTowards;
 
 /// For how long the sockets are looked at, and at which intervals. A connection per request is seen
 /// while it is open, or not at all.
@@ -26,7 +26,7 @@ const PORTS_COUNTED: usize = 3;
 
 /// There is no such process.
 #[derive(Debug)]
-pub(super) struct Missing;
+pub(super) struct NoProcess;
 
 /// What was found out.
 #[derive(Debug)]
@@ -34,13 +34,13 @@ pub(super) struct Facts {
     pub(super) pid: u32,
     /// What it calls itself; it may be anything.
     pub(super) name: String,
-    pub(super) descriptors: Descriptors,
+    pub(super) descriptors: OpenDescriptors,
     pub(super) sockets: Result<Seen, Unseen>,
 }
 
 /// What isn't known is `None`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Descriptors {
+pub(super) struct OpenDescriptors {
     pub(super) open: Option<u64>,
     /// How many may be.
     pub(super) soft_limit: Option<u64>,
@@ -67,13 +67,13 @@ pub(super) struct Seen {
     /// All of the namespace that are in TIME_WAIT.
     pub(super) remnants: Vec<TcpSocket>,
     /// The local ports towards the destinations that most of those lead to.
-    pub(super) ports: Vec<Towards>,
-    pub(super) told_by: ToldBy,
+    pub(super) ports: Vec<PortsTowards>,
+    pub(super) source: Source,
 }
 
 /// Where what is known of the sockets is from.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum ToldBy {
+pub(super) enum Source {
     #[default]
     Netlink,
     /// `/proc`, since netlink was refused: why.
@@ -92,15 +92,15 @@ pub(super) enum Look {
 }
 
 impl Facts {
-    pub(super) fn gather(pid: u32) -> Result<Facts, Missing> {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).map_err(|_| Missing)?;
+    pub(super) fn gather(pid: u32) -> Result<Facts, NoProcess> {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).map_err(|_| NoProcess)?;
         let sockets = match see(pid) {
             Ok(seen) => Ok(seen),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Unseen::NotAllowed)
             }
             // It has ended meanwhile.
-            Err(_) if fs::metadata(format!("/proc/{pid}")).is_err() => return Err(Missing),
+            Err(_) if fs::metadata(format!("/proc/{pid}")).is_err() => return Err(NoProcess),
             Err(error) => Err(Unseen::Failed(Chain(&error).to_string())),
         };
         Ok(Facts {
@@ -134,14 +134,14 @@ impl Seen {
     }
 }
 
-impl ToldBy {
-    fn of(source: SocketSource) -> ToldBy {
+impl Source {
+    fn of(source: SocketSource) -> Source {
         match source {
             SocketSource::Proc {
                 refused: Some(refused),
-            } => ToldBy::Proc(Chain(&refused).to_string()),
-            SocketSource::Proc { refused: None } => ToldBy::OtherNamespace,
-            _ => ToldBy::Netlink,
+            } => Source::Proc(Chain(&refused).to_string()),
+            SocketSource::Proc { refused: None } => Source::OtherNamespace,
+            _ => Source::Netlink,
         }
     }
 }
@@ -154,7 +154,7 @@ fn see(pid: u32) -> io::Result<Seen> {
     loop {
         let own = own_sockets(pid)?;
         let found = look_at(pid, is_ours, look, &own)?;
-        seen.told_by = ToldBy::of(found.source);
+        seen.source = Source::of(found.source);
         seen.take_in(found.sockets, &own, look);
         if look == Look::Last {
             break;
@@ -168,7 +168,7 @@ fn see(pid: u32) -> io::Result<Seen> {
     if is_ours {
         let most = seen.remnants_towards().into_iter().take(PORTS_COUNTED);
         seen.ports = most
-            .filter_map(|(peer, _)| Towards::ask(peer).ok())
+            .filter_map(|(peer, _)| PortsTowards::ask(peer).ok())
             .collect();
     }
     Ok(seen)
@@ -180,12 +180,12 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
         TcpState::TimeWait => look == Look::Last,
         _ => socket.inode.is_some_and(|inode| own.contains(&inode)),
     };
-    let telling = match look {
+    let detail = match look {
         Look::First | Look::Passing => Telling::Sockets,
         Look::Last => Telling::Transmission,
     };
     match is_ours {
-        true => sockets(telling, keep),
+        true => sockets(detail, keep),
         false => sockets_beside(pid, keep),
     }
 }
@@ -193,7 +193,7 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
 impl Seen {
     /// What one look has found, `own` being the numbers of the process's sockets at that moment.
     pub(super) fn take_in(&mut self, found: Vec<TcpSocket>, own: &HashSet<u64>, look: Look) {
-        let mut told = HashSet::new();
+        let mut known = HashSet::new();
         self.own.clear();
         self.remnants.clear();
         self.listening.clear();
@@ -204,7 +204,7 @@ impl Seen {
             match socket.inode {
                 None if socket.state == TcpState::TimeWait => self.remnants.push(socket),
                 // A socket that changed meanwhile may have come twice.
-                Some(inode) if own.contains(&inode) && told.insert(inode) => self.own.push(socket),
+                Some(inode) if own.contains(&inode) && known.insert(inode) => self.own.push(socket),
                 _ => {}
             }
         }
@@ -263,14 +263,14 @@ fn namespace_of_ours() -> io::Result<std::path::PathBuf> {
     fs::read_link("/proc/self/ns/net")
 }
 
-fn descriptors(pid: u32) -> Descriptors {
+fn descriptors(pid: u32) -> OpenDescriptors {
     let folder = format!("/proc/{pid}/fd");
     // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it needs no
     // right.
     let size = fs::metadata(&folder).ok().map(|folder| folder.len());
     let counted = || Some(fs::read_dir(&folder).ok()?.count() as u64);
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok();
-    Descriptors {
+    OpenDescriptors {
         open: size.filter(|size| *size > 0).or_else(counted),
         soft_limit: limits.and_then(|limits| soft_limit(&limits)),
     }

@@ -10,14 +10,14 @@ use std::{
 use millpond::kernel::{SocketQueue, TcpSocket, TcpState};
 
 use super::{
-    facts::{Facts, Seen, ToldBy, Unseen},
+    facts::{Facts, Seen, Source, Unseen},
     quality,
 };
 use crate::{
     commands::doctor::{
         finding::{Finding, Mark},
         reuse::TIME_WAIT,
-        towards::Towards,
+        towards::PortsTowards,
     },
     numbers::{counted, rate, rounded, thousands},
     text::escaped,
@@ -168,13 +168,13 @@ fn sockets(facts: &Facts, seen: &Seen) -> Finding {
     if !peers.is_empty() {
         found += &format!(" Connections: {}.", listed(&peers));
     }
-    found += &match &seen.told_by {
-        ToldBy::Netlink => String::new(),
-        ToldBy::Proc(refused) => format!(
+    found += &match &seen.source {
+        Source::Netlink => String::new(),
+        Source::Proc(refused) => format!(
             " Told by /proc alone, for netlink was refused: {}.",
             escaped(refused)
         ),
-        ToldBy::OtherNamespace => String::from(
+        Source::OtherNamespace => String::from(
             " It is in another network namespace than this program (a container), so /proc alone tells of it.",
         ),
     };
@@ -197,7 +197,7 @@ fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
         .iter()
         .filter(|socket| unread_bytes(socket) > END)
         .count();
-    let told_of = lasting
+    let read_to_end = lasting
         .iter()
         .filter(|socket| unread_bytes(socket) < END)
         .count();
@@ -213,11 +213,11 @@ fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
     let found = match lasting.len() {
         0 => String::from("No connection stays in CLOSE_WAIT."),
         count => {
-            let data = match (unread, told_of) {
+            let data = match (unread, read_to_end) {
                 (0, 0) => String::from(" (the process hasn't looked at them since)"),
-                (0, told_of) => {
-                    let told_of = thousands(told_of as u64);
-                    format!(" (the process has read the end of {told_of}, and not closed them)")
+                (0, read_to_end) => {
+                    let read_to_end = thousands(read_to_end as u64);
+                    format!(" (the process has read the end of {read_to_end}, and not closed them)")
                 }
                 (unread, _) => {
                     let unread = thousands(unread as u64);
@@ -248,8 +248,12 @@ fn time_wait(seen: &Seen) -> Finding {
     let total: u32 = towards.iter().map(|(_, count)| count).sum();
     let a_second = f64::from(total) / TIME_WAIT.as_secs_f64();
     let most = towards.first().map_or(0, |(_, count)| *count);
-    let used_up = seen.ports.iter().map(Towards::share).fold(0.0, f64::max);
-    let worst = seen.ports.iter().map(Towards::mark).max();
+    let used_up = seen
+        .ports
+        .iter()
+        .map(PortsTowards::share)
+        .fold(0.0, f64::max);
+    let worst = seen.ports.iter().map(PortsTowards::mark).max();
     let mark = match f64::from(most) / TIME_WAIT.as_secs_f64() {
         _ if worst == Some(Mark::Bad) => Mark::Bad,
         rate if rate >= CONNECTIONS_A_SECOND => Mark::Warning,
@@ -276,7 +280,7 @@ fn time_wait(seen: &Seen) -> Finding {
         .iter()
         .filter(|ports| ports.share() >= WORTH_TELLING)
     {
-        found += &format!(" {}", ports.told());
+        found += &format!(" {}", ports.in_use());
     }
     let accepted = seen
         .remnants
@@ -333,7 +337,7 @@ fn listeners(seen: &Seen) -> Finding {
     let mark = marks.max().unwrap_or(Mark::Good);
     let mut fullest = queues.clone();
     fullest.sort_by_key(|(_, waiting, _)| std::cmp::Reverse(*waiting));
-    let told = fullest
+    let queued = fullest
         .iter()
         .take(NAMED)
         .map(|(at, waiting, limit)| match limit {
@@ -344,8 +348,12 @@ fn listeners(seen: &Seen) -> Finding {
             ),
             None => format!("{at}, {} waiting", thousands(u64::from(*waiting))),
         });
-    let told: Vec<_> = told.collect();
-    let mut found = format!("It listens: {}{}.", told.join("; "), and_more(queues.len()));
+    let queued: Vec<_> = queued.collect();
+    let mut found = format!(
+        "It listens: {}{}.",
+        queued.join("; "),
+        and_more(queues.len())
+    );
     if mark == Mark::Unknown {
         found += " How many may wait only netlink tells.";
     }

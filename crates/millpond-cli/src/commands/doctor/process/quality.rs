@@ -6,7 +6,7 @@ use std::time::Duration;
 use millpond::kernel::{TcpSocket, TcpState, Transmission};
 
 use super::{
-    facts::{Seen, ToldBy},
+    facts::{Seen, Source},
     judge::Peer,
 };
 use crate::{
@@ -28,10 +28,10 @@ const WHY: &str = "A request takes a round trip at least, and what is sent again
                    gone, or the way to it.";
 
 pub(super) fn transmission(seen: &Seen) -> Finding {
-    if seen.told_by != ToldBy::Netlink {
+    if seen.source != Source::Netlink {
         let found = "Not known: only netlink tells how its connections transmit.";
-        let advice = match seen.told_by {
-            ToldBy::OtherNamespace => {
+        let advice = match seen.source {
+            Source::OtherNamespace => {
                 "Run this in the same network namespace (`nsenter --net`, or in the container)."
             }
             _ => NETLINK,
@@ -104,7 +104,7 @@ impl<'s> Live<'s> {
         self.seen.timeouts > 0 || self.seen.lost > 0 || self.seen.retransmits > 0
     }
 
-    fn told(&self) -> String {
+    fn described(&self) -> String {
         let Transmission {
             timeouts,
             unacknowledged,
@@ -167,7 +167,11 @@ fn found(live: &[Live<'_>], unanswered: usize) -> String {
             seen.unacknowledged,
         ))
     });
-    let worst: Vec<_> = worst.iter().take(WORST).map(|live| live.told()).collect();
+    let worst: Vec<_> = worst
+        .iter()
+        .take(WORST)
+        .map(|live| live.described())
+        .collect();
     match worst.is_empty() {
         true => found + ".",
         false => format!("{found}. The worst: {}.", worst.join("; ")),

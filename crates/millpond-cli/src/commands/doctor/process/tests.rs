@@ -5,14 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use millpond::kernel::{SocketQueue, TcpSocket, TcpState, Transmission};
 
 use super::{
-    facts::{Descriptors, Facts, Look, Seen, ToldBy, Unseen, inode, soft_limit},
+    facts::{Facts, Look, OpenDescriptors, Seen, Source, Unseen, inode, soft_limit},
     judge,
 };
 use crate::commands::doctor::{
     finding::{Finding, Mark},
     ports::PortRange,
     sockets::Uses,
-    towards::Towards,
+    towards::PortsTowards,
 };
 
 fn at(text: &str) -> SocketAddr {
@@ -55,7 +55,7 @@ fn process(seen: Seen) -> Facts {
     Facts {
         pid: 4_711,
         name: String::from("app\x1b"),
-        descriptors: Descriptors {
+        descriptors: OpenDescriptors {
             open: Some(10),
             soft_limit: Some(1_024),
         },
@@ -92,7 +92,7 @@ fn the_fewer_files_are_left_the_worse() {
     });
     assert_eq!(marks, [Mark::Good, Mark::Warning, Mark::Warning, Mark::Bad]);
     let mut facts = process(Seen::default());
-    facts.descriptors = Descriptors::default();
+    facts.descriptors = OpenDescriptors::default();
     assert_eq!(mark("process-descriptors", &facts), Mark::Unknown);
 }
 
@@ -130,7 +130,7 @@ fn sockets_are_counted_by_state_and_by_peer_and_names_are_escaped() {
 #[test]
 fn who_told_is_said_where_it_was_not_netlink() {
     let mut seen = owning(vec![socket(1, TcpState::Established)]);
-    seen.told_by = ToldBy::Proc(String::from("sandboxed"));
+    seen.source = Source::Proc(String::from("sandboxed"));
     let facts = process(seen);
     assert!(
         judged("process-sockets", &facts)
@@ -139,7 +139,7 @@ fn who_told_is_said_where_it_was_not_netlink() {
     );
     assert_eq!(mark("process-transmission", &facts), Mark::Unknown);
     let mut seen = owning(vec![socket(1, TcpState::Established)]);
-    seen.told_by = ToldBy::OtherNamespace;
+    seen.source = Source::OtherNamespace;
     let facts = process(seen);
     assert!(
         judged("process-sockets", &facts)
@@ -267,7 +267,7 @@ fn many_remnants_towards_its_peers_are_a_connection_for_each_request() {
     );
 
     let mut used_up = with_remnants(10, peer());
-    let towards = |held| Towards {
+    let towards = |held| PortsTowards {
         destination: peer(),
         range: PortRange {
             first: 40_000,

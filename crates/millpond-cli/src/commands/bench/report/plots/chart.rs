@@ -14,14 +14,14 @@ use plotters::{
 };
 
 use super::{
-    Area, Drawn, LINE, Size,
-    palette::{self, FAINT, GRID, INK, Mark, PAPER},
+    palette::{self, FAINT, GRID, INK, Marker, PAPER},
+    panel::{Area, Drawn, LINE, Size},
     scale::Scale,
 };
 use crate::commands::bench::results::Mode;
 
 /// A place in pixels, within a panel.
-pub(super) type Place = (i32, i32);
+pub(super) type Pixel = (i32, i32);
 
 /// Plotters counts a font's size otherwise than SVG does.
 const FONT: f64 = 1.24;
@@ -31,18 +31,18 @@ const LEFT: i32 = 64;
 
 /// How a text looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(super) enum Lettering {
     Title,
     Plain,
     Faint,
 }
 
-impl Type {
+impl Lettering {
     fn style(self) -> TextStyle<'static> {
         let (size, weight, color) = match self {
-            Type::Title => (15.0, FontStyle::Bold, INK),
-            Type::Plain => (13.0, FontStyle::Normal, INK),
-            Type::Faint => (12.0, FontStyle::Normal, FAINT),
+            Lettering::Title => (15.0, FontStyle::Bold, INK),
+            Lettering::Plain => (13.0, FontStyle::Normal, INK),
+            Lettering::Faint => (12.0, FontStyle::Normal, FAINT),
         };
         ("sans-serif", size * FONT)
             .into_font()
@@ -52,7 +52,7 @@ impl Type {
 }
 
 /// Writes a line whose upper left corner is there.
-pub(super) fn write(area: &Area<'_>, at: Place, style: Type, text: &str) -> Drawn {
+pub(super) fn write(area: &Area<'_>, at: Pixel, style: Lettering, text: &str) -> Drawn {
     area.draw(&Text::new(text, at, style.style()))
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Filling {
 }
 
 /// What a panel tells.
-pub(super) struct Frame<'a> {
+pub(super) struct ChartSpec<'a> {
     pub(super) title: &'a str,
     /// Whose marks have to be explained.
     pub(super) legend: Vec<Mode>,
@@ -91,16 +91,16 @@ impl<'p, 'a> Chart<'p, 'a> {
     pub(super) fn new(
         area: &'p Area<'a>,
         size: Size,
-        frame: &Frame<'_>,
+        frame: &ChartSpec<'_>,
     ) -> Result<Self, DrawingAreaErrorKind<std::io::Error>> {
         let mut top = 6;
-        write(area, (10, top), Type::Title, frame.title)?;
+        write(area, (10, top), Lettering::Title, frame.title)?;
         top += LINE as i32 + 6;
         if !frame.legend.is_empty() {
             legend(area, (10, top), &frame.legend)?;
             top += LINE as i32 + 4;
         }
-        write(area, (10, top), Type::Faint, frame.y.name)?;
+        write(area, (10, top), Lettering::Faint, frame.y.name)?;
         let right = match size {
             Size::Wide => 34,
             Size::Narrow => 26,
@@ -119,8 +119,8 @@ impl<'p, 'a> Chart<'p, 'a> {
             .bold_line_style(GRID)
             .light_line_style(GRID)
             .axis_style(FAINT)
-            .label_style(Type::Faint.style())
-            .axis_desc_style(Type::Faint.style())
+            .label_style(Lettering::Faint.style())
+            .axis_desc_style(Lettering::Faint.style())
             .x_desc(frame.x.name)
             .x_label_formatter(&|value| tick(&frame.x, value))
             .y_label_formatter(&|value| tick(&frame.y, value))
@@ -129,7 +129,7 @@ impl<'p, 'a> Chart<'p, 'a> {
     }
 
     /// Where values lie.
-    pub(super) fn place(&self, x: f64, y: f64) -> Place {
+    pub(super) fn place(&self, x: f64, y: f64) -> Pixel {
         let (left, top) = self.area.get_base_pixel();
         let (x, y) = self.context.plotting_area().map_coordinate(&(x, y));
         (x - left, y - top)
@@ -176,7 +176,7 @@ impl<'p, 'a> Chart<'p, 'a> {
     /// A line of text that stands above the values, in their middle.
     pub(super) fn above(&self, (x, y): (f64, f64), text: &str) -> Drawn {
         let (x, y) = self.place(x, y);
-        let style = Type::Plain
+        let style = Lettering::Plain
             .style()
             .pos(Pos::new(HPos::Center, VPos::Bottom));
         self.area.draw(&Text::new(text, (x, y - 6), style))
@@ -205,16 +205,16 @@ impl Ranged for Scale {
 }
 
 /// A mode's mark, alike in the legend and in the chart.
-fn mark(area: &Area<'_>, mode: Mode, (x, y): Place) -> Drawn {
+fn mark(area: &Area<'_>, mode: Mode, (x, y): Pixel) -> Drawn {
     let style: ShapeStyle = palette::color(mode).filled();
     match palette::mark(mode) {
-        Mark::Circle => area.draw(&Circle::new((x, y), 4, style)),
-        Mark::Triangle => area.draw(&TriangleMarker::new((x, y), 6, style)),
-        Mark::Square => area.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], style)),
+        Marker::Circle => area.draw(&Circle::new((x, y), 4, style)),
+        Marker::Triangle => area.draw(&TriangleMarker::new((x, y), 6, style)),
+        Marker::Square => area.draw(&Rectangle::new([(x - 4, y - 4), (x + 4, y + 4)], style)),
     }
 }
 
-fn legend(area: &Area<'_>, (left, top): Place, modes: &[Mode]) -> Drawn {
+fn legend(area: &Area<'_>, (left, top): Pixel, modes: &[Mode]) -> Drawn {
     let mut left = left;
     for &mode in modes {
         let middle = top + 7;
@@ -224,7 +224,7 @@ fn legend(area: &Area<'_>, (left, top): Place, modes: &[Mode]) -> Drawn {
             palette::color(mode).stroke_width(2),
         ))?;
         mark(area, mode, (left + 14, middle))?;
-        write(area, (left + 34, top), Type::Plain, mode.name())?;
+        write(area, (left + 34, top), Lettering::Plain, mode.name())?;
         left += 34 + 8 * mode.name().len() as i32 + 14;
     }
     Ok(())

@@ -3,8 +3,8 @@
 
 use super::{
     super::super::results::{Latency, ModeResults, Results},
-    Area, Drawn, Panel, Size,
-    chart::{Axis, Chart, Filling, Frame},
+    chart::{Axis, Chart, ChartSpec, Filling},
+    panel::{Area, Drawn, Panel, Size},
     scale::{self, MOST_NINES, Scale, nines},
 };
 
@@ -70,7 +70,7 @@ fn draw(area: &Area<'_>, size: Size, results: &Results) -> Drawn {
     let chart = Chart::new(
         area,
         size,
-        &Frame {
+        &ChartSpec {
             title: "Latency by share of the replies",
             legend: modes.iter().map(|mode| mode.mode).collect(),
             x: Axis {

@@ -8,6 +8,7 @@
 mod chart;
 mod latency;
 mod palette;
+mod panel;
 mod scale;
 mod throughput;
 mod timeline;
@@ -17,52 +18,21 @@ use std::io;
 use maud::{PreEscaped, html};
 use plotters::{
     backend::SVGBackend,
-    coord::Shift,
-    drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
+    drawing::{DrawingAreaErrorKind, IntoDrawingArea},
 };
 
-use self::{chart::Type, palette::PAPER};
+pub(super) use self::panel::Size;
+use self::{
+    chart::Lettering,
+    palette::PAPER,
+    panel::{LINE, Panel},
+};
 use super::{super::results::Results, words};
 
 /// The plots can't be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("the plots can't be drawn")]
 pub(in super::super) struct NotDrawn(#[from] DrawingAreaErrorKind<io::Error>);
-
-/// For what it is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
-    Wide,
-    /// A phone, held upright.
-    Narrow,
-}
-
-impl Size {
-    /// In pixels, if it isn't scaled.
-    fn width(self) -> u32 {
-        match self {
-            Size::Wide => 760,
-            Size::Narrow => 370,
-        }
-    }
-
-    /// Columns of text, by the average character.
-    fn columns(self) -> usize {
-        (self.width() as usize - 20) / 7
-    }
-}
-
-/// Where a panel is drawn.
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
-
-/// A plot, of what there is anything to plot.
-struct Panel {
-    height: u32,
-    is_told: fn(&Results) -> bool,
-    draw: fn(&Area<'_>, Size, &Results) -> Drawn,
-}
 
 const PANELS: [Panel; 5] = [
     throughput::PANEL,
@@ -71,9 +41,6 @@ const PANELS: [Panel; 5] = [
     timeline::CONNECTIONS,
     timeline::TIME_WAIT,
 ];
-
-/// The height of a line of text, in pixels.
-const LINE: u32 = 18;
 
 /// All plots as a document of their own, which says what was measured.
 pub(in super::super) fn svg(results: &Results) -> Result<String, NotDrawn> {
@@ -115,7 +82,11 @@ fn document(results: &Results, size: Size, heading: &[String]) -> Result<String,
             lines.push(String::from("Nothing was measured."));
         }
         for (nth, line) in (0_i32..).zip(&lines) {
-            let style = if nth == 0 { Type::Title } else { Type::Faint };
+            let style = if nth == 0 {
+                Lettering::Title
+            } else {
+                Lettering::Faint
+            };
             chart::write(
                 &root,
                 (10, 10 + nth * LINE as i32 + if nth == 0 { 0 } else { 6 }),

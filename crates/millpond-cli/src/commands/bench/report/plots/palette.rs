@@ -27,7 +27,7 @@ const DARK: [(RGBColor, RGBColor); 6] = [
 
 /// The shape of a mode's points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum Marker {
     Circle,
     Triangle,
     Square,
@@ -41,11 +41,11 @@ pub(super) fn color(mode: Mode) -> RGBColor {
     }
 }
 
-pub(super) fn mark(mode: Mode) -> Mark {
+pub(super) fn mark(mode: Mode) -> Marker {
     match mode {
-        Mode::Short => Mark::Circle,
-        Mode::Exclusive => Mark::Triangle,
-        Mode::Pipelined => Mark::Square,
+        Mode::Short => Marker::Circle,
+        Mode::Exclusive => Marker::Triangle,
+        Mode::Pipelined => Marker::Square,
     }
 }
 

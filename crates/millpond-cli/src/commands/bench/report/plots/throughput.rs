@@ -2,8 +2,8 @@
 
 use super::{
     super::super::results::{ModeResults, Results},
-    Area, Drawn, Panel, Size,
-    chart::{Axis, Chart, Frame},
+    chart::{Axis, Chart, ChartSpec},
+    panel::{Area, Drawn, Panel, Size},
     scale::{Scale, count},
 };
 
@@ -38,7 +38,7 @@ fn draw(area: &Area<'_>, size: Size, results: &Results) -> Drawn {
     let chart = Chart::new(
         area,
         size,
-        &Frame {
+        &ChartSpec {
             title: "Throughput",
             legend: Vec::new(),
             x: Axis {

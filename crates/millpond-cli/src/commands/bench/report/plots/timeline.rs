@@ -3,8 +3,8 @@
 
 use super::{
     super::super::results::{Results, Sample},
-    Area, Drawn, Panel, Size,
-    chart::{Axis, Chart, Filling, Frame},
+    chart::{Axis, Chart, ChartSpec, Filling},
+    panel::{Area, Drawn, Panel, Size},
     scale::{Scale, count},
 };
 
@@ -57,7 +57,7 @@ pub(super) const TIME_WAIT: Panel = Panel {
 };
 
 /// What is plotted of a look.
-type Figure = fn(&Sample) -> Option<f64>;
+type ValueOf = fn(&Sample) -> Option<f64>;
 
 fn throughput(sample: &Sample) -> Option<f64> {
     Some(sample.throughput)
@@ -72,19 +72,19 @@ fn time_wait(sample: &Sample) -> Option<f64> {
 }
 
 /// What can be plotted, by seconds.
-fn points(timeline: &[Sample], figure: Figure) -> Vec<(f64, f64)> {
-    let point = |sample: &Sample| Some((sample.at_seconds, figure(sample)?));
+fn points(timeline: &[Sample], value: ValueOf) -> Vec<(f64, f64)> {
+    let point = |sample: &Sample| Some((sample.at_seconds, value(sample)?));
     let points = timeline.iter().filter_map(point);
     points
         .filter(|(at, value)| at.is_finite() && value.is_finite())
         .collect()
 }
 
-fn is_told(results: &Results, figure: Figure) -> bool {
+fn is_told(results: &Results, value: ValueOf) -> bool {
     let timelines = results.modes.iter().map(|mode| &mode.timeline);
     timelines
         .into_iter()
-        .any(|timeline| !points(timeline, figure).is_empty())
+        .any(|timeline| !points(timeline, value).is_empty())
 }
 
 /// Without the pauses between them.
@@ -106,12 +106,12 @@ fn draw(
     results: &Results,
     title: &str,
     name: &str,
-    figure: Figure,
+    value: ValueOf,
 ) -> Drawn {
     let told = results
         .modes
         .iter()
-        .map(|mode| (mode.mode, points(&mode.timeline, figure)));
+        .map(|mode| (mode.mode, points(&mode.timeline, value)));
     let lines: Vec<_> = told.filter(|(_, points)| !points.is_empty()).collect();
     let all = || lines.iter().flat_map(|(_, points)| points);
     let end = all().map(|&(at, _)| at).fold(0.0, f64::max);
@@ -122,7 +122,7 @@ fn draw(
     let chart = Chart::new(
         area,
         size,
-        &Frame {
+        &ChartSpec {
             title,
             legend: lines.iter().map(|&(mode, _)| mode).collect(),
             x: Axis {

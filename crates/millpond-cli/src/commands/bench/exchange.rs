@@ -9,14 +9,14 @@ use crate::load::tally::Miss;
 const SHOWN: usize = 60;
 
 /// See the module.
-pub(super) struct Request {
+pub(super) struct PlannedExchange {
     pub(super) body: Vec<u8>,
     /// What the reply's body must be; `None`: any.
     pub(super) expected: Option<Vec<u8>>,
     pub(super) deadline: Duration,
 }
 
-impl Request {
+impl PlannedExchange {
     /// Whether this is the right reply.
     pub(super) fn judge(&self, reply: &[u8]) -> Result<(), Miss<ErrorKind>> {
         match &self.expected {

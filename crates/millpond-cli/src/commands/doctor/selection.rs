@@ -1,23 +1,24 @@
-//! Which checks are asked for: the names on the command line, and the groups that they belong to.
+//! Which checks are made: the names on the command line select some of those of a subject (the
+//! machine, a destination, a process).
 
 use super::checks::{CHECKS, Check, Systems};
 use crate::complaint::Complaint;
 
 /// What a check looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
+pub(super) enum Subject {
     Machine,
     Destination,
     Process,
 }
 
-impl Group {
+impl Subject {
     /// The flag that names what to look at.
     pub(super) fn flag(self) -> Option<&'static str> {
         match self {
-            Group::Machine => None,
-            Group::Destination => Some("--to"),
-            Group::Process => Some("--pid"),
+            Subject::Machine => None,
+            Subject::Destination => Some("--to"),
+            Subject::Process => Some("--pid"),
         }
     }
 }
@@ -28,7 +29,7 @@ pub(super) struct Listed {
     pub(super) name: &'static str,
     /// In a few words.
     pub(super) about: &'static str,
-    pub(super) group: Group,
+    pub(super) subject: Subject,
     pub(super) systems: Systems,
 }
 
@@ -76,7 +77,7 @@ const fn destination(name: &'static str, about: &'static str) -> Listed {
     Listed {
         name,
         about,
-        group: Group::Destination,
+        subject: Subject::Destination,
         systems: Systems::All,
     }
 }
@@ -85,7 +86,7 @@ const fn process(name: &'static str, about: &'static str) -> Listed {
     Listed {
         name,
         about,
-        group: Group::Process,
+        subject: Subject::Process,
         systems: Systems::Linux,
     }
 }
@@ -102,7 +103,7 @@ pub(super) fn listed() -> impl Iterator<Item = Listed> {
     let machine = CHECKS.iter().map(|check: &Check| Listed {
         name: check.name,
         about: check.about,
-        group: Group::Machine,
+        subject: Subject::Machine,
         systems: check.systems,
     });
     machine.chain(OTHERS)
@@ -110,35 +111,35 @@ pub(super) fn listed() -> impl Iterator<Item = Listed> {
 
 /// The names on the command line; none asks for everything.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'n>(pub(super) &'n [String]);
+pub(super) struct Selection<'n>(pub(super) &'n [String]);
 
-impl Asked<'_> {
-    /// Whether a finding is wanted of what was looked at: names choose within their group, and
-    /// leave alone what a flag asks for.
+impl Selection<'_> {
+    /// Whether this check's finding is shown: names select among the checks of their own subject
+    /// only.
     pub(super) fn wants(self, name: &str) -> bool {
         // It is made only if its own flag asks for it.
         if name == IDLE {
             return true;
         }
-        let group = listed()
+        let subject = listed()
             .find(|check| check.name == name)
-            .map(|check| check.group);
-        let chosen = |group| self.of(group).any(|asked| asked == name);
-        match group {
-            Some(Group::Machine) => self.0.is_empty() || chosen(Group::Machine),
-            Some(group) => self.of(group).next().is_none() || chosen(group),
+            .map(|check| check.subject);
+        let chosen = |subject| self.of(subject).any(|asked| asked == name);
+        match subject {
+            Some(Subject::Machine) => self.0.is_empty() || chosen(Subject::Machine),
+            Some(subject) => self.of(subject).next().is_none() || chosen(subject),
             None => true,
         }
     }
 
     /// Whether anything of the machine is wanted.
     pub(super) fn wants_machine(self) -> bool {
-        self.0.is_empty() || self.of(Group::Machine).next().is_some()
+        self.0.is_empty() || self.of(Subject::Machine).next().is_some()
     }
 
     /// That what a name is about must be named as well.
-    pub(super) fn check(self, group: Group, is_named: bool) -> Result<(), Complaint> {
-        match (self.of(group).next(), group.flag()) {
+    pub(super) fn check(self, subject: Subject, is_named: bool) -> Result<(), Complaint> {
+        match (self.of(subject).next(), subject.flag()) {
             (Some(name), Some(flag)) if !is_named => Err(Complaint::usage(format!(
                 "{name} looks at what {flag} names: give {flag} as well"
             ))),
@@ -148,7 +149,7 @@ impl Asked<'_> {
 
     /// That it is said how long to wait for what is to be waited for.
     pub(super) fn check_idle(self, has_time: bool) -> Result<(), Complaint> {
-        match !has_time && self.of(Group::Destination).any(|name| name == IDLE) {
+        match !has_time && self.of(Subject::Destination).any(|name| name == IDLE) {
             true => Err(Complaint::usage(format!(
                 "{IDLE} waits for as long as --idle-test says: give --idle-test as well"
             ))),
@@ -156,11 +157,11 @@ impl Asked<'_> {
         }
     }
 
-    /// The names of this group's checks.
-    pub(super) fn of(self, group: Group) -> impl Iterator<Item = &'static str> {
+    /// The names of this subject's checks.
+    pub(super) fn of(self, subject: Subject) -> impl Iterator<Item = &'static str> {
         listed()
             .filter(move |check| {
-                check.group == group && self.0.iter().any(|name| name == check.name)
+                check.subject == subject && self.0.iter().any(|name| name == check.name)
             })
             .map(|check| check.name)
     }
@@ -175,7 +176,7 @@ mod tests {
         let among = ["memory", "keepalive", "connect", "tls", "process-sockets"];
         among
             .into_iter()
-            .filter(|name| Asked(&names).wants(name))
+            .filter(|name| Selection(&names).wants(name))
             .collect()
     }
 
@@ -196,18 +197,22 @@ mod tests {
     #[test]
     fn a_name_without_what_it_is_about_is_wrong() {
         let names = [String::from("tls")];
-        assert!(Asked(&names).check(Group::Destination, true).is_ok());
-        assert!(Asked(&names).check(Group::Process, false).is_ok());
-        assert!(Asked(&names).check(Group::Destination, false).is_err());
+        assert!(Selection(&names).check(Subject::Destination, true).is_ok());
+        assert!(Selection(&names).check(Subject::Process, false).is_ok());
+        assert!(
+            Selection(&names)
+                .check(Subject::Destination, false)
+                .is_err()
+        );
     }
 
     #[test]
     fn the_idle_test_is_wanted_by_its_flag_alone_and_not_made_without_it() {
         let names = [String::from("tls"), String::from("idle")];
-        assert!(Asked(&names[..1]).wants("idle"));
-        assert!(Asked(&names[..1]).check_idle(false).is_ok());
-        assert!(Asked(&names).check_idle(true).is_ok());
-        assert!(Asked(&names).check_idle(false).is_err());
+        assert!(Selection(&names[..1]).wants("idle"));
+        assert!(Selection(&names[..1]).check_idle(false).is_ok());
+        assert!(Selection(&names).check_idle(true).is_ok());
+        assert!(Selection(&names).check_idle(false).is_err());
     }
 
     #[test]

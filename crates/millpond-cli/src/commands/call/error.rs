@@ -1,9 +1,8 @@
 //! Why there is no reply, as people, scripts and the readers of JSON lines are told.
 
-use bytes::Bytes;
 use millpond::{
     Chain,
-    client::{ErrorReplies, Loss, RequestError},
+    client::{Loss, RequestError},
     framing::{
         FailureKind,
         json::{self, ErrorObject},
@@ -12,12 +11,11 @@ use millpond::{
     pool::AcquireError,
 };
 
-use super::{Bodies, Plan};
 use crate::{commands::in_flags, exit::Exit};
 
 /// A request that has failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CallError {
     pub(super) exit: Exit,
     pub(super) error: ErrorObject,
     pub(super) origin: Origin,
@@ -32,10 +30,10 @@ pub(super) enum Origin {
     Client,
 }
 
-impl Failure {
+impl CallError {
     /// One that was found on this side.
     pub(super) fn ours(exit: Exit, kind: FailureKind, message: String) -> Self {
-        Failure {
+        CallError {
             exit,
             error: ErrorObject {
                 code: json::code(kind),
@@ -48,7 +46,7 @@ impl Failure {
     /// The server let nobody in.
     pub(super) fn refused(refusal: &TlsError) -> Self {
         let message = format!("the server refused the connection: {refusal}");
-        Failure::ours(Exit::Connect, FailureKind::Unavailable, message)
+        CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
     }
 
     /// As the body of an error reply.
@@ -61,61 +59,38 @@ impl Failure {
     }
 }
 
-impl From<RequestError> for Failure {
+impl From<RequestError> for CallError {
     fn from(error: RequestError) -> Self {
         let message = Chain(&error).to_string();
         match error {
-            RequestError::Refused(error) => Failure {
+            RequestError::Refused(error) => CallError {
                 exit: Exit::Failure,
                 error,
                 origin: Origin::Server,
             },
             // How often it was dialled in vain says nothing here.
-            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => Failure::ours(
+            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => CallError::ours(
                 Exit::Connect,
                 FailureKind::Unavailable,
                 cause.cause().to_string(),
             ),
             RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
-                Failure::ours(Exit::Timeout, FailureKind::TimedOut, message)
+                CallError::ours(Exit::Timeout, FailureKind::TimedOut, message)
             }
             RequestError::Acquire(_) => {
-                Failure::ours(Exit::Connect, FailureKind::Unavailable, message)
+                CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
             }
             RequestError::Lost {
                 cause: Loss::Refused(refusal),
                 ..
-            } => Failure::refused(&refusal),
+            } => CallError::refused(&refusal),
             RequestError::NoFrame(_) | RequestError::Reply(_) => {
-                Failure::ours(Exit::Protocol, FailureKind::Unavailable, message)
+                CallError::ours(Exit::Protocol, FailureKind::Unavailable, message)
             }
             RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
-                Failure::ours(Exit::Usage, FailureKind::Refused, message)
+                CallError::ours(Exit::Usage, FailureKind::Refused, message)
             }
-            _ => Failure::ours(Exit::Failure, FailureKind::Unavailable, message),
+            _ => CallError::ours(Exit::Failure, FailureKind::Unavailable, message),
         }
     }
-}
-
-/// What a reply is: one that was hoped for, an error reply, or none at all.
-pub(super) fn judge(plan: &Plan, reply: Bytes) -> Result<Bytes, Failure> {
-    if plan.error_replies == ErrorReplies::AreErrors
-        && let Some(error) = json::as_error_reply(&reply)
-    {
-        return Err(RequestError::Refused(error).into());
-    }
-    if plan.bodies == Bodies::Json
-        && let Err(error) = json::check(&reply)
-    {
-        let message = format!(
-            "the reply isn't JSON: {}; --raw prints it as it is",
-            Chain(&error)
-        );
-        return Err(Failure::ours(
-            Exit::Protocol,
-            FailureKind::Unavailable,
-            message,
-        ));
-    }
-    Ok(reply)
 }

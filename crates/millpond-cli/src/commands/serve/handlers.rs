@@ -13,7 +13,7 @@ use super::exec::Exec;
 const REFERENCE: &str = "服务端的数据数据:";
 
 /// Who answers.
-pub(super) enum Answering {
+pub(super) enum ChosenHandler {
     /// The request is the reply.
     Echo(Bodies),
     /// As the article's server: a JSON string that quotes the request's text.
@@ -22,32 +22,32 @@ pub(super) enum Answering {
     Exec(Exec),
 }
 
-impl Answering {
+impl ChosenHandler {
     /// As it was chosen.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Answering::Echo(_) => "echo",
-            Answering::Reference => "reference",
-            Answering::Exec(_) => "exec",
+            ChosenHandler::Echo(_) => "echo",
+            ChosenHandler::Reference => "reference",
+            ChosenHandler::Exec(_) => "exec",
         }
     }
 }
 
-impl Handler for Answering {
+impl Handler for ChosenHandler {
     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
         let body = request.into_body();
         match self {
-            Answering::Echo(_) => Ok(body),
-            Answering::Reference => Ok(reference(&body)),
-            Answering::Exec(exec) => exec.answer(&body).await,
+            ChosenHandler::Echo(_) => Ok(body),
+            ChosenHandler::Reference => Ok(reference(&body)),
+            ChosenHandler::Exec(exec) => exec.answer(&body).await,
         }
     }
 
     fn bodies(&self) -> Bodies {
         match self {
-            Answering::Echo(bodies) => *bodies,
-            Answering::Reference => Bodies::Json,
-            Answering::Exec(exec) => exec.bodies(),
+            ChosenHandler::Echo(bodies) => *bodies,
+            ChosenHandler::Reference => Bodies::Json,
+            ChosenHandler::Exec(exec) => exec.bodies(),
         }
     }
 }

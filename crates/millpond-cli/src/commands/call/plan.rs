@@ -1,0 +1,128 @@
+//! Where requests go, and how they are exchanged for replies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millpond::{
+    Chain,
+    client::{Client, ErrorReplies, Pipelining, RequestError, Requests},
+    framing::{FailureKind, LengthJson, json},
+    net::{
+        Dialer, Endpoint,
+        tls::{ClientTls, TlsError},
+    },
+    pool::{AcquireError, DialError},
+};
+use tokio::sync::OnceCell;
+
+use super::error::CallError;
+use crate::{commands::tls, complaint::Complaint, exit::Exit};
+
+/// Where requests go, and what they and their replies must be.
+pub(super) struct Plan {
+    pub(super) endpoint: Endpoint,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) deadline: Duration,
+    pub(super) idempotent: bool,
+    pub(super) bodies: Bodies,
+    pub(super) error_replies: ErrorReplies,
+    pub(super) heartbeat: Duration,
+    pub(super) max_frame: usize,
+    /// Asked for once, when it is needed.
+    pub(super) refusal: OnceCell<Option<TlsError>>,
+}
+
+/// What requests and replies must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bodies {
+    Json,
+    Raw,
+}
+
+impl Plan {
+    /// A client with so many connections at most, for so many requests at once.
+    pub(super) fn client(
+        &self,
+        connections: u32,
+        callers: u32,
+        outage_grace: Option<Duration>,
+        pipelining: Option<Pipelining>,
+    ) -> Result<Client, Complaint> {
+        let built = Client::dialled_by(self.dialer())
+            .framing(LengthJson::with_max_body(self.max_frame).limit_named("--max-frame"))
+            .deadline(self.deadline)
+            .heartbeat_interval(self.heartbeat)
+            .pool(move |pool| {
+                let pool = pool.max_size(connections).max_waiting(callers);
+                match outage_grace {
+                    Some(grace) => pool.outage_grace(grace),
+                    None => pool,
+                }
+            });
+        let built = match pipelining {
+            Some(pipelining) => built.pipelined(pipelining),
+            None => built,
+        };
+        let built = built.build();
+        built.map_err(|error| Complaint::usage(Chain(&error).to_string()))
+    }
+
+    /// One exchange.
+    pub(super) async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, CallError> {
+        let requests: Requests<'_> = client.within(self.deadline);
+        let replied = match self.idempotent {
+            true => requests.idempotent().exchange(body).await,
+            false => requests.exchange(body).await,
+        };
+        if let Err(RequestError::Acquire(AcquireError::Unavailable {
+            cause: DialError::DiedEarly(_),
+            ..
+        })) = &replied
+            && let Some(refusal) = self.refusal().await
+        {
+            return Err(CallError::refused(refusal));
+        }
+        replied.map_err(CallError::from)
+    }
+
+    /// Whether a reply is one that was hoped for, an error reply, or none at all.
+    pub(super) fn judge(&self, reply: Bytes) -> Result<Bytes, CallError> {
+        if self.error_replies == ErrorReplies::AreErrors
+            && let Some(error) = json::as_error_reply(&reply)
+        {
+            return Err(RequestError::Refused(error).into());
+        }
+        if self.bodies == Bodies::Json
+            && let Err(error) = json::check(&reply)
+        {
+            let message = format!(
+                "the reply isn't JSON: {}; --raw prints it as it is",
+                Chain(&error)
+            );
+            return Err(CallError::ours(
+                Exit::Protocol,
+                FailureKind::Unavailable,
+                message,
+            ));
+        }
+        Ok(reply)
+    }
+
+    /// Why a server that closes what it has accepted does so, as far as it says. The pool has only
+    /// seen that it did.
+    async fn refusal(&self) -> Option<&TlsError> {
+        let asked = self.refusal.get_or_init(|| async {
+            let mut dialled = self.dialer().dial().await.ok()?;
+            tls::refusal(&mut dialled.stream).await
+        });
+        asked.await.as_ref()
+    }
+
+    fn dialer(&self) -> Dialer {
+        let dialer = Dialer::new(self.endpoint.clone());
+        match &self.tls {
+            Some(tls) => dialer.tls(tls.clone()),
+            None => dialer,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What becomes of a request that has arrived: it is handled, refused or, as the server drains,
+//! turned away. Each takes its place among the exchanges, so that replies keep the order of the
+//! requests.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Connection;
+use crate::{
+    framed::Frame,
+    framing::{Failure, FailureKind, FrameError, Framing},
+    server::{
+        exchanges::{Exchange, ExchangeState},
+        handler::{self, Bodies, Handler, Request},
+        ledger::RequestPermit,
+        snapshot::{Closed, count},
+        storms::Event,
+    },
+};
+
+impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+    /// Takes a whole request: begins to answer it or, as the server drains, may turn it away.
+    pub(super) fn accept(
+        &mut self,
+        frame: Frame,
+        now: Instant,
+        answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
+    ) {
+        count(&self.ledger().counters.requests);
+        self.pulse.heard(now);
+        self.used = now;
+        let draining = self.draining.as_mut();
+        match draining.is_none_or(|draining| draining.takes(now)) {
+            true => self.begin(frame.into_body(), now, answer),
+            false => self.turn_away(frame.into_body()),
+        }
+    }
+
+    /// Begins to answer a request, unless its body is refused or `max_handled` is reached.
+    fn begin(
+        &mut self,
+        body: Bytes,
+        now: Instant,
+        answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
+    ) {
+        let (service, length) = (self.service, body.len());
+        let request = service
+            .framing
+            .failure_needs_request()
+            .then(|| body.clone());
+        let checked = match service.handler.bodies() {
+            Bodies::Json => handler::check(&body),
+            Bodies::Opaque => Ok(()),
+        };
+        let state = match checked.map(|()| RequestPermit::new(service)) {
+            Ok(Some(permit)) => {
+                let deadline = self.settings().handler_deadline.map(|limit| now + limit);
+                let request = Request {
+                    body,
+                    peer: self.peer,
+                    deadline,
+                };
+                ExchangeState::Running {
+                    answer: Box::pin(answer(permit, request)),
+                    deadline,
+                    body: length,
+                }
+            }
+            Ok(None) => ExchangeState::Answered(Err(Failure {
+                kind: FailureKind::Overloaded,
+                message: format!(
+                    "{} requests are being handled already",
+                    self.settings().max_handled
+                ),
+            })),
+            Err(failure) => ExchangeState::Answered(Err(failure)),
+        };
+        self.exchanges.push(Exchange { request, state });
+    }
+
+    /// Refuses a request because the server drains.
+    fn turn_away(&mut self, body: Bytes) {
+        let request = self.service.framing.failure_needs_request().then_some(body);
+        self.exchanges.push(Exchange {
+            request,
+            state: ExchangeState::Answered(Err(Failure {
+                kind: FailureKind::Draining,
+                message: String::from("the server is draining, and has not executed the request"),
+            })),
+        });
+    }
+
+    /// What came is no frame. Answers why the connection ends.
+    pub(super) fn refuse(&mut self, error: &FrameError) -> Closed {
+        if let FrameError::TooLong {
+            length,
+            limit,
+            setting,
+        } = *error
+        {
+            self.refuse_too_long(length, limit, setting.unwrap_or("the framing"));
+            return Closed::FrameTooLong;
+        }
+        let storms = &self.ledger().storms;
+        if let FrameError::WrongAnswer { .. } = error {
+            if storms.happened(Event::WrongAnswer) {
+                tracing::error!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: where its frames end isn't known");
+            }
+            return Closed::ProtocolError;
+        }
+        if storms.happened(Event::OtherProtocol) {
+            tracing::info!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: it spoke another protocol");
+        }
+        match error {
+            FrameError::Http => Closed::Http,
+            FrameError::Tls => Closed::Tls,
+            _ => Closed::ProtocolError,
+        }
+    }
+
+    /// A frame is longer than allowed. The client is told so after the replies that it is owed, if
+    /// the protocol can tell of a failure without the request.
+    fn refuse_too_long(&mut self, length: u64, limit: u64, setting: &str) {
+        let service = self.service;
+        if service.ledger.storms.happened(Event::FrameTooLong) {
+            tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), length, limit, setting, "connection closed: a frame is longer than the limit");
+        }
+        if service.framing.failure_needs_request() {
+            return;
+        }
+        // The setting is the server's. The client may have none of that name, or one that wouldn't
+        // help, so the error names it as the server's.
+        let error = FrameError::TooLong {
+            length,
+            limit,
+            setting: None,
+        };
+        self.exchanges.push(Exchange {
+            request: None,
+            state: ExchangeState::Answered(Err(Failure {
+                kind: FailureKind::Refused,
+                message: format!("{error}; the limit is set by {setting} on the server"),
+            })),
+        });
+    }
+}
