@@ -16,7 +16,7 @@ use millpond::{
     client::Client,
     connectors::StreamConnector,
     net::{Dialer, Endpoint},
-    pool::{Builder, Connector, Pool},
+    pool::{Connector, Pool, PoolBuilder},
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -409,7 +409,7 @@ async fn bare(peer: SocketAddr, connections: u32) -> anyhow::Result<Vec<tokio::n
     Ok(streams)
 }
 
-async fn filled<C: Connector>(pool: Builder<C>, connections: u32) -> anyhow::Result<Pool<C>> {
+async fn filled<C: Connector>(pool: PoolBuilder<C>, connections: u32) -> anyhow::Result<Pool<C>> {
     let pool = pool
         .max_size(connections)
         .min_idle(connections)

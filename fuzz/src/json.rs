@@ -40,10 +40,7 @@ pub fn run(bytes: &[u8]) {
     }
     let message = String::from_utf8_lossy(bytes);
     for kind in [FailureKind::Malformed, FailureKind::TimedOut] {
-        let failure = Failure {
-            kind,
-            message: message.clone().into_owned(),
-        };
+        let failure = Failure::new(kind, &*message);
         let reply = json::error_reply(&failure);
         assert!(grammar::is_json(&reply));
         let read = json::as_error_reply(&reply).expect("an error reply");

@@ -100,10 +100,7 @@ async fn handle(body: Bytes) -> Result<Bytes, Failure> {
     }
     match answer(&body) {
         Outcome::Reply(reply) => Ok(reply.into()),
-        Outcome::Failed(kind) => Err(Failure {
-            kind,
-            message: String::from("no"),
-        }),
+        Outcome::Failed(kind) => Err(Failure::new(kind, "no")),
     }
 }
 

@@ -1,30 +1,25 @@
-//! The future of an acquire: it asks, waits in line, picks up, and checks what it is given.
+//! The future of an acquire.
 
 use std::{
     fmt,
     future::Future,
     panic::Location,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    task::{Context, Poll, Wake, Waker, ready},
-    thread::Thread,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    task::coop,
-    time::{Instant, Sleep},
-};
+use tokio::time::Instant;
 
 use super::{
-    AcquireError, Connection, Connector, Priority,
-    asker::Asker,
-    boxed::Boxed,
-    lender::{Borrower, EVERY_WAIT_IS_MEASURED, Lender},
-    runtime::timer,
-    state::{
-        Attempt, Effects, InTheDark, Lease, Moment, Place, Polled, Request, StageName, Ticket,
-    },
+    acquisition::{Acquisition, Limit},
+    connection::Connection,
+    connector::Connector,
+    error::AcquireError,
+    settings::Priority,
+    shared::SharedPool,
+    state::{Lease, Moment, OutagePolicy},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -46,82 +41,18 @@ use super::{
 /// the next in line.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'p, C: Connector> {
-    lender: &'p Arc<Lender<C>>,
-    place: &'static Location<'static>,
-    limit: Limit,
-    priority: Priority,
-    lease: Lease,
-    in_the_dark: InTheDark,
-    progress: Progress,
-    /// When this began to wait, if somebody looked.
-    began: Option<Moment>,
-    /// Who polled this first.
-    asker: Option<Asker>,
-    /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
-    needs_backstop: Option<bool>,
-    /// Ends this wait if it does.
-    backstop: Option<Pin<Box<Sleep>>>,
-}
-
-/// Until when an acquire waits.
-#[derive(Clone, Copy)]
-enum Limit {
-    /// The pool's `acquire_timeout`, from the first poll on.
-    OfThePool,
-    Timeout(Duration),
-    /// The same, though not exactly.
-    Patience(Duration),
-    Until(Instant),
-    /// Of whichever kind it was, once this has begun to wait.
-    Settled(Moment),
-}
-
-/// What [`Acquire::enter`] came to.
-enum Entered<C: Connector> {
-    /// Something was idle after all.
-    Lent(Place, Boxed<C::Connection>),
-    /// There is an answer to be picked up.
-    Answered(Ticket),
-    /// In line.
-    Waits(Ticket),
-}
-
-impl<C: Connector> Entered<C> {
-    /// In line; but one whose deadline has passed already is told by its next look.
-    fn in_line(ticket: Ticket, now: Option<Moment>, deadline: Moment) -> Self {
-        match now {
-            Some(now) if deadline <= now => Entered::Answered(ticket),
-            _ => Entered::Waits(ticket),
-        }
-    }
-}
-
-/// A connection on its way to its borrower.
-type Handed<C> = (Place, Boxed<<C as Connector>::Connection>);
-
-enum Progress {
-    New,
-    /// Found nothing, or was given something unfit (then it keeps its seniority): gets in line
-    /// next.
-    Entering(Option<u64>),
-    Waiting(Ticket),
-    Ended,
+    shared: &'p Arc<SharedPool<C>>,
+    acquisition: Acquisition,
 }
 
 impl<'p, C: Connector> Acquire<'p, C> {
-    pub(crate) fn new(lender: &'p Arc<Lender<C>>, place: &'static Location<'static>) -> Self {
+    pub(crate) fn new(
+        shared: &'p Arc<SharedPool<C>>,
+        acquired_at: &'static Location<'static>,
+    ) -> Self {
         Acquire {
-            lender,
-            place,
-            limit: Limit::OfThePool,
-            priority: Priority::NORMAL,
-            lease: Lease::Exclusive,
-            in_the_dark: InTheDark::IsTold,
-            progress: Progress::New,
-            began: None,
-            asker: None,
-            needs_backstop: None,
-            backstop: None,
+            shared,
+            acquisition: Acquisition::new(acquired_at),
         }
     }
 
@@ -131,13 +62,13 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// Zero gives up at once when nothing is idle, though not before a dial has been started that
     /// the next caller may use.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.limit = Limit::Timeout(timeout);
+        self.acquisition.limit = Limit::Timeout(timeout);
         self
     }
 
     /// Waits until this instant at most, instead of for the pool's `acquire_timeout`.
     pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.limit = Limit::Until(deadline);
+        self.acquisition.limit = Limit::Until(deadline);
         self
     }
 
@@ -146,7 +77,7 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// nobody looks at the clock.
     #[doc(hidden)]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.limit = Limit::Patience(patience);
+        self.acquisition.limit = Limit::Patience(patience);
         self
     }
 
@@ -154,9 +85,9 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// for a moment had no deadline.
     #[doc(hidden)]
     pub fn settled(&self) -> Option<Instant> {
-        match self.limit {
+        match self.acquisition.limit {
             Limit::Settled(deadline) if deadline != Moment::NEVER => {
-                Some(self.lender.clock.instant(deadline))
+                Some(self.shared.clock.instant(deadline))
             }
             _ => None,
         }
@@ -164,29 +95,29 @@ impl<'p, C: Connector> Acquire<'p, C> {
 
     /// Is served before all who are less urgent, and after all who are more so.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.acquisition.priority = priority;
         self
     }
 
     /// Waits through an outage, until this acquire's own deadline, instead of being told
     /// [`Unavailable`](AcquireError::Unavailable) once the pool's
-    /// [`outage_grace`](super::Builder::outage_grace) is over.
+    /// [`outage_grace`](super::PoolBuilder::outage_grace) is over.
     ///
     /// For work that nobody waits for, and that would only be tried again: a queue's consumer, a
     /// nightly job. Give it a deadline that fits ([`timeout`](Acquire::timeout)). When that
     /// passes it is told [`TimedOut`](AcquireError::TimedOut), with the last failed dial.
-    /// It counts against [`max_waiting`](super::Builder::max_waiting), and the endpoint isn't
-    /// dialled more often for it than the [backoff](super::Builder::backoff) allows while
+    /// It counts against [`max_waiting`](super::PoolBuilder::max_waiting), and the endpoint isn't
+    /// dialled more often for it than the [backoff](super::PoolBuilder::backoff) allows while
     /// callers wait.
     pub fn wait_through_outage(mut self) -> Self {
-        self.in_the_dark = InTheDark::Waits;
+        self.acquisition.outage_policy = OutagePolicy::Wait;
         self
     }
 
     /// The connection will be held on purpose for a long time, and used for many exchanges (a
     /// pipeline): its lending is never reported as a leak.
     pub fn shared(mut self) -> Self {
-        self.lease = Lease::Shared;
+        self.acquisition.lease = Lease::Shared;
         self
     }
 
@@ -201,237 +132,13 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// task in [`unconstrained`](tokio::task::unconstrained) can't be told from blocking code:
     /// there it waits.
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        if let (Limit::OfThePool, Some(timeout)) = (self.limit, self.lender.acquire_timeout) {
-            self.limit = Limit::Timeout(timeout); // A thread keeps its own time.
-        }
-        loop {
-            if let Poll::Ready(answer) = self.step(&waker) {
-                return answer;
-            }
-            if runs_tasks() {
-                return Err(AcquireError::WouldBlockRuntime);
-            }
-            match self.limit {
-                Limit::Settled(deadline) if deadline != Moment::NEVER => {
-                    std::thread::park_timeout(deadline.since(self.lender.clock.now()));
-                }
-                _ => std::thread::park(),
-            }
-        }
+        self.acquisition.block(self.shared)
     }
 
     /// Whether the pool's runtime may stand still while this waits, or who made it.
     #[doc(hidden)]
     pub fn may_be_stranded(&mut self) -> bool {
-        *(self.needs_backstop).get_or_insert_with(|| self.lender.runtime.may_stand_still())
-    }
-
-    /// Gets as far as it can without waiting.
-    fn step(&mut self, waker: &Waker) -> Poll<Result<Connection<C>, AcquireError>> {
-        loop {
-            let (place, connection, seniority) =
-                match std::mem::replace(&mut self.progress, Progress::Ended) {
-                    Progress::New => match self.ask() {
-                        Ok(Some((place, connection))) => (place, connection, None),
-                        Ok(None) => {
-                            self.progress = Progress::Entering(None);
-                            continue;
-                        }
-                        Err(error) => return Poll::Ready(Err(error)),
-                    },
-                    Progress::Entering(seniority) => match self.enter(seniority, waker) {
-                        Ok(Entered::Lent(place, connection)) => (place, connection, None),
-                        Ok(Entered::Answered(ticket)) => {
-                            self.progress = Progress::Waiting(ticket);
-                            continue;
-                        }
-                        Ok(Entered::Waits(ticket)) => {
-                            self.progress = Progress::Waiting(ticket);
-                            return Poll::Pending;
-                        }
-                        Err(error) => return Poll::Ready(Err(error)),
-                    },
-                    Progress::Waiting(ticket) => match self.pick_up(ticket, waker) {
-                        Polled::Lent {
-                            place,
-                            connection,
-                            arrival,
-                            deadline,
-                        } => {
-                            if deadline != Moment::NEVER {
-                                self.limit = Limit::Settled(deadline);
-                            }
-                            (place, connection, Some(arrival))
-                        }
-                        Polled::Refused(refusal) => {
-                            let error = self.lender.explain(refusal, self.waited(), self.asker);
-                            return Poll::Ready(Err(error));
-                        }
-                        Polled::Waiting(ticket) => {
-                            self.progress = Progress::Waiting(ticket);
-                            return Poll::Pending;
-                        }
-                    },
-                    Progress::Ended => panic!("an acquire was polled after it had ended"),
-                };
-            let lent = Connection::new(self.lender, place, connection);
-            match lent.pass_check() {
-                Some(fit) => return Poll::Ready(Ok(fit)),
-                None if seniority.is_some() => self.progress = Progress::Entering(seniority),
-                None => self.progress = Progress::New,
-            }
-        }
-    }
-
-    /// Asks for an idle connection, unless the hint says that there is none.
-    fn ask(&mut self) -> Result<Option<Handed<C>>, AcquireError> {
-        self.asker = Some(Asker::here());
-        if self.lender.exhausted.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let borrower = self.borrower();
-        let mut state = self.lender.lock_for_lending();
-        if let Some(lent) = state.lend_at_once(borrower, self.lease) {
-            let exhausted = state.slots().count(StageName::Idle) == 0;
-            drop(state);
-            self.lender.note_exhausted(exhausted);
-            return Ok(Some(lent));
-        }
-        let mut fx = Effects::none();
-        let attempt = state.acquire(borrower, self.lease, &mut fx);
-        drop(state);
-        self.lender.carry_out(&mut fx);
-        match attempt {
-            Attempt::Lent(place, connection) => Ok(Some((place, connection))),
-            Attempt::Refused(refusal) => Err(self.lender.explain(refusal, Duration::ZERO, None)),
-            Attempt::MustWait => {
-                self.lender.note_exhausted(true);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Gets in line.
-    fn enter(&mut self, seniority: Option<u64>, waker: &Waker) -> Result<Entered<C>, AcquireError> {
-        let lender = self.lender;
-        let waker = waker.clone();
-        let patience = self.patience_without_a_clock(seniority);
-        let mut state = lender.lock();
-        let patience = patience.filter(|_| state.expects_upkeep_soon());
-        let (now, deadline) = match patience {
-            Some(_) => (None, Moment::NEVER),
-            None => {
-                let now = lender.clock.now();
-                let deadline = self.settle_deadline(now);
-                (Some(now), deadline)
-            }
-        };
-        let request = Request {
-            tag: self.borrower(),
-            lease: self.lease,
-            priority: self.priority,
-            deadline,
-            patience,
-            in_the_dark: self.in_the_dark,
-        };
-        let waker = match state.queue_at_once(now, request, seniority, waker) {
-            Ok((ticket, kick)) => {
-                drop(state);
-                if kick {
-                    lender.bell.ring();
-                }
-                return Ok(Entered::in_line(ticket, now, deadline));
-            }
-            Err(waker) => waker,
-        };
-        // The hint was wrong, or something has to be done for this caller: all that takes the exact
-        // time.
-        if seniority.is_none()
-            && let Some((place, connection)) = state.lend_at_once(request.tag, self.lease)
-        {
-            drop(state);
-            lender.note_exhausted(false);
-            return Ok(Entered::Lent(place, connection));
-        }
-        let now = now.unwrap_or_else(|| lender.clock.now());
-        let request = Request {
-            deadline: self.settle_deadline(now),
-            patience: None,
-            ..request
-        };
-        let mut fx = Effects::none();
-        let entered = state.wait(now, request, seniority, waker, &mut fx);
-        let entered = entered.map(|ticket| match state.is_answered(&ticket) {
-            true => Entered::Answered(ticket),
-            false => Entered::in_line(ticket, Some(now), request.deadline),
-        });
-        drop(state);
-        lender.carry_out(&mut fx);
-        entered.map_err(|refusal| lender.explain(refusal, Duration::ZERO, None))
-    }
-
-    /// How long this waits, if that may be counted from when upkeep comes by instead of from now:
-    /// nobody who waits for seconds minds some milliseconds more, and to ask for the time costs
-    /// a tenth of a hand-over.
-    fn patience_without_a_clock(&mut self, seniority: Option<u64>) -> Option<Duration> {
-        let may_be_stranded = self.may_be_stranded();
-        let patience = match self.limit {
-            Limit::OfThePool => self.lender.long_patience,
-            Limit::Patience(patience) => Some(patience).filter(|_| !EVERY_WAIT_IS_MEASURED),
-            Limit::Timeout(_) | Limit::Until(_) | Limit::Settled(_) => None,
-        };
-        let by_upkeep = seniority.is_none() && !may_be_stranded;
-        patience.filter(|_| by_upkeep)
-    }
-
-    /// The deadline, from now on fixed.
-    fn settle_deadline(&mut self, now: Moment) -> Moment {
-        let deadline = match self.limit {
-            Limit::OfThePool => match self.lender.acquire_timeout {
-                Some(timeout) => now.after(timeout),
-                None => Moment::NEVER,
-            },
-            Limit::Timeout(timeout) | Limit::Patience(timeout) => now.after(timeout),
-            Limit::Until(instant) => self.lender.clock.moment(instant),
-            Limit::Settled(deadline) => deadline,
-        };
-        self.limit = Limit::Settled(deadline);
-        self.began.get_or_insert(now);
-        deadline
-    }
-
-    /// How long this has waited. Without a look at the clock at the beginning: as long as it was
-    /// meant to.
-    fn waited(&self) -> Duration {
-        match (self.began, self.limit) {
-            (Some(began), _) => self.lender.clock.now().since(began),
-            (None, Limit::Patience(patience)) => patience,
-            (None, _) => self.lender.acquire_timeout.unwrap_or_default(),
-        }
-    }
-
-    /// Picks up the answer, if there is one.
-    fn pick_up(&mut self, ticket: Ticket, waker: &Waker) -> Polled<super::lender::Pooled<C>> {
-        let mut state = self.lender.lock_for_lending();
-        let answer = state.pick_up(ticket);
-        drop(state);
-        #[cfg(feature = "metrics")]
-        if let Ok(Polled::Lent { .. }) = answer {
-            self.lender.metrics.waited(self.waited());
-        }
-        answer.unwrap_or_else(|ticket| {
-            let (now, waker) = (self.lender.clock.now(), waker.clone());
-            self.lender
-                .transition(|state, fx| state.poll(ticket, now, waker, fx))
-        })
-    }
-
-    fn borrower(&self) -> Borrower {
-        Borrower {
-            place: self.place,
-            asker: self.asker.unwrap_or_else(Asker::here),
-        }
+        self.acquisition.may_be_stranded(self.shared)
     }
 }
 
@@ -440,91 +147,21 @@ impl<C: Connector> Future for Acquire<'_, C> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        // A loop of acquires that never waits must yield to the reactor now and then.
-        let budget = ready!(coop::poll_proceed(cx));
-        loop {
-            if let Poll::Ready(answer) = this.step(cx.waker()) {
-                budget.made_progress();
-                return Poll::Ready(answer);
-            }
-            ready!(this.poll_backstop(cx));
-        }
-    }
-}
-
-impl<C: Connector> Acquire<'_, C> {
-    /// Where the pool's runtime may be standing still, its upkeep won't end this wait: a timer here
-    /// will.
-    fn poll_backstop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.needs_backstop == Some(true)
-            && let Limit::Settled(deadline) = self.limit
-            && deadline != Moment::NEVER
-        {
-            self.needs_backstop = Some(false); // Tried once: a runtime without a timer has none later either.
-            let deadline = self.lender.clock.instant(deadline);
-            self.backstop = timer(deadline).map(Box::pin);
-        }
-        match &mut self.backstop {
-            Some(timer) => {
-                ready!(timer.as_mut().poll(cx));
-                self.backstop = None;
-                Poll::Ready(())
-            }
-            None => Poll::Pending,
-        }
+        this.acquisition.poll(this.shared, cx)
     }
 }
 
 impl<C: Connector> Drop for Acquire<'_, C> {
     fn drop(&mut self) {
-        if let Progress::Waiting(ticket) = std::mem::replace(&mut self.progress, Progress::Ended) {
-            let mut fx = Effects::none();
-            let mut state = self.lender.lock();
-            let now = state.now();
-            state.cancel(ticket, now, &mut fx);
-            drop(state);
-            self.lender.carry_out(&mut fx);
-        }
+        self.acquisition.give_up(self.shared);
     }
 }
 
 impl<C: Connector> fmt::Debug for Acquire<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
-            .field("place", &self.place)
-            .field("priority", &self.priority)
+            .field("acquired_at", &self.acquisition.acquired_at)
+            .field("priority", &self.acquisition.priority)
             .finish_non_exhaustive()
     }
-}
-
-/// Wakes a thread that is parked in [`Acquire::blocking`].
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Whether this thread is in the middle of running asynchronous tasks.
-///
-/// Tokio gives a cooperative budget to whatever it polls, and none to blocking code: a budget that
-/// can be used up tells them apart. What was taken from it is given back.
-fn runs_tasks() -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut taken = Vec::new();
-    let finite = (0..=u8::MAX).any(|_| match coop::poll_proceed(&mut cx) {
-        Poll::Ready(unit) => {
-            taken.push(unit);
-            false
-        }
-        Poll::Pending => true,
-    });
-    while let Some(unit) = taken.pop() {
-        drop(unit); // Each restores the budget as it found it: the first taken must be the last.
-    }
-    finite
 }

@@ -2,32 +2,43 @@
 
 use std::{sync::Arc, time::Duration};
 
+use millpond_words::InvalidSetting;
+
 use super::{
-    Backoff, BuildError, Config, Connector, Order, Pool, Probe,
-    lender::Lender,
+    connector::Connector,
+    pool::Pool,
     runtime::{Runtime, timer},
+    settings::{Backoff, Order, PoolSettings, Probe},
+    shared::SharedPool,
     upkeep,
 };
 
 /// Settings for a pool to be built; made by [`Pool::builder`].
 ///
-/// Nothing is checked before [`build`](Builder::build).
+/// Nothing is checked before [`build`](PoolBuilder::build).
 #[derive(Debug)]
 #[must_use]
-pub struct Builder<C> {
+pub struct PoolBuilder<C> {
     connector: C,
-    config: Config,
+    settings: PoolSettings,
     runtime: Option<tokio::runtime::Handle>,
 }
 
-impl<C: Connector> Builder<C> {
+impl<C: Connector> Pool<C> {
+    /// Begins to build a pool whose connections this connector opens and judges.
+    pub fn builder(connector: C) -> PoolBuilder<C> {
+        PoolBuilder::new(connector)
+    }
+}
+
+impl<C: Connector> PoolBuilder<C> {
     pub(crate) fn new(connector: C) -> Self {
         let probe = connector.default_probe();
-        Builder {
+        PoolBuilder {
             connector,
-            config: Config {
+            settings: PoolSettings {
                 probe,
-                ..Config::default()
+                ..PoolSettings::default()
             },
             runtime: None,
         }
@@ -35,7 +46,7 @@ impl<C: Connector> Builder<C> {
 
     /// What snapshots, metrics and events call this pool. Default: `pool`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.config.name = name.into();
+        self.settings.name = name.into();
         self
     }
 
@@ -43,7 +54,7 @@ impl<C: Connector> Builder<C> {
     /// closing together. Default 10: a server's cores are busy with fewer than people think. 1
     /// to 16,777,216.
     pub fn max_size(mut self, connections: u32) -> Self {
-        self.config.max_size = connections;
+        self.settings.max_size = connections;
         self
     }
 
@@ -51,7 +62,7 @@ impl<C: Connector> Builder<C> {
     /// whenever some are missing. Default 0: a pool that nobody uses holds nothing. At most
     /// `max_size`.
     pub fn min_idle(mut self, connections: u32) -> Self {
-        self.config.min_idle = connections;
+        self.settings.min_idle = connections;
         self
     }
 
@@ -60,14 +71,14 @@ impl<C: Connector> Builder<C> {
     /// away: with 0, exactly those may wait. Default 1024: enough for any burst that
     /// `acquire_timeout` leaves alive, and a bound on memory.
     pub fn max_waiting(mut self, callers: u32) -> Self {
-        self.config.max_waiting = callers;
+        self.settings.max_waiting = callers;
         self
     }
 
     /// The most dials at once. Default 4: a restarted server isn't met by a stampede. While dials
-    /// fail it is 1, beside those that hang within [`outage_grace`](Builder::outage_grace).
+    /// fail it is 1, beside those that hang within [`outage_grace`](PoolBuilder::outage_grace).
     pub fn max_connecting(mut self, dials: u32) -> Self {
-        self.config.max_connecting = dials;
+        self.settings.max_connecting = dials;
         self
     }
 
@@ -78,34 +89,34 @@ impl<C: Connector> Builder<C> {
     /// when upkeep comes by. One that is set for a single acquire
     /// ([`Acquire::timeout`](super::Acquire::timeout)) doesn't.
     pub fn acquire_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.config.acquire_timeout = limit.into();
+        self.settings.acquire_timeout = limit.into();
         self
     }
 
     /// How long a dial may take, [`on_connect`](Connector::on_connect) included. Default 3 s: one
     /// lost SYN is retransmitted after 1 s, a second one after 3 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.config.connect_timeout = limit;
+        self.settings.connect_timeout = limit;
         self
     }
 
     /// How long a probe or a reset may take. Default 1 s: it is one round trip.
     pub fn check_timeout(mut self, limit: Duration) -> Self {
-        self.config.check_timeout = limit;
+        self.settings.check_timeout = limit;
         self
     }
 
     /// How long a farewell may take before the connection is dropped by force. Default 1 s: it
     /// holds its place meanwhile.
     pub fn close_timeout(mut self, limit: Duration) -> Self {
-        self.config.close_timeout = limit;
+        self.settings.close_timeout = limit;
         self
     }
 
     /// How long a connection beyond `min_idle` may be idle; `None`: for ever. Default 60 s: below
     /// the limits at which common servers and middleboxes hang up.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.config.idle_timeout = limit.into();
+        self.settings.idle_timeout = limit.into();
         self
     }
 
@@ -114,7 +125,7 @@ impl<C: Connector> Builder<C> {
     /// choice) arrives within that, and the jitter keeps connections that were opened together
     /// from being replaced together. A lent connection is replaced when it comes back.
     pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.config.max_lifetime = limit.into();
+        self.settings.max_lifetime = limit.into();
         self
     }
 
@@ -129,40 +140,40 @@ impl<C: Connector> Builder<C> {
     /// that fifth, refuses nobody. A caller that would rather wait until its own deadline says so
     /// with [`Acquire::wait_through_outage`](super::Acquire::wait_through_outage).
     pub fn outage_grace(mut self, grace: Duration) -> Self {
-        self.config.outage_grace = grace;
+        self.settings.outage_grace = grace;
         self
     }
 
     /// The waits between dials that fail. Default: 50 ms to 5 s; while callers wait at most 200 ms
     /// where nothing listens, and 1.5 s where something does, but never more than a fifth of
-    /// [`outage_grace`](Builder::outage_grace) while that lasts.
+    /// [`outage_grace`](PoolBuilder::outage_grace) while that lasts.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.config.backoff = backoff;
+        self.settings.backoff = backoff;
         self
     }
 
     /// Which idle connection is lent next. Default: the one used last.
     pub fn order(mut self, order: Order) -> Self {
-        self.config.order = order;
+        self.settings.order = order;
         self
     }
 
     /// When a connection is probed before it is lent. Default: what the connector asks for
     /// ([`Connector::default_probe`]), which is never unless it says otherwise.
     pub fn probe(mut self, probe: Probe) -> Self {
-        self.config.probe = probe;
+        self.settings.probe = probe;
         self
     }
 
     /// After how long a lent connection is reported as leaked, once, by a warning with the place
     /// that acquired it; `None`: never. Default 60 s: far longer than an exchange takes.
     pub fn leak_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
-        self.config.leak_threshold = threshold.into();
+        self.settings.leak_threshold = threshold.into();
         self
     }
 
     /// The runtime on which the pool dials and keeps time. Default: the one in which
-    /// [`build`](Builder::build) is called.
+    /// [`build`](PoolBuilder::build) is called.
     pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
         self.runtime = Some(handle);
         self
@@ -174,7 +185,7 @@ impl<C: Connector> Builder<C> {
     ///
     /// A setting out of its range, or no tokio runtime with a timer to live on.
     pub fn build(self) -> Result<Pool<C>, BuildError> {
-        self.config.validate()?;
+        self.settings.validate()?;
         let here = || tokio::runtime::Handle::try_current().ok();
         let handle = self.runtime.or_else(here).ok_or(BuildError::NoRuntime)?;
         let entered = handle.enter();
@@ -182,13 +193,30 @@ impl<C: Connector> Builder<C> {
             return Err(BuildError::NoTimer);
         }
         let runtime = Runtime::new(handle.clone());
-        let lender = Arc::new(Lender::new(self.connector, self.config, runtime));
-        let upkeep = upkeep::run(Arc::downgrade(&lender), Arc::clone(&lender.bell));
-        lender.runtime.spawn(upkeep);
-        lender
+        let shared = Arc::new(SharedPool::new(self.connector, self.settings, runtime));
+        let upkeep = upkeep::run(Arc::downgrade(&shared), Arc::clone(&shared.bell));
+        shared.runtime.spawn(upkeep);
+        shared
             .runtime
-            .spawn_stoppable(Arc::clone(&lender).follow_endpoint());
+            .spawn_stoppable(Arc::clone(&shared).follow_endpoint());
         drop(entered);
-        Ok(Pool::new(lender))
+        Ok(Pool::new(shared))
     }
+}
+
+/// Why [`PoolBuilder::build`](super::PoolBuilder::build) made no pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// There is no runtime here for dials and upkeep.
+    #[error(
+        "a pool needs a tokio runtime to dial on: build it inside one, or name one with PoolBuilder::runtime"
+    )]
+    NoRuntime,
+    /// The runtime has no timer.
+    #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
+    NoTimer,
 }

@@ -3,7 +3,10 @@
 
 use std::{error::Error, fmt, future::Future};
 
-use super::{Connector, Eviction, LastExchange};
+use super::{
+    connector::{Connector, LastExchange},
+    eviction::Eviction,
+};
 
 /// A connector that can only connect: made by [`connect_with`].
 #[derive(Clone, Debug)]

@@ -12,10 +12,12 @@ use std::{
 };
 
 use super::{
-    Connector, Eviction, LastExchange,
     boxed::Boxed,
-    lender::{Lender, Pooled},
-    state::{Effects, Place},
+    connector::{Connector, LastExchange},
+    eviction::Eviction,
+    pooled::Pooled,
+    shared::SharedPool,
+    state::{Effects, SlotKey},
 };
 
 /// A connection, lent: it goes back to its pool when this is dropped.
@@ -37,26 +39,26 @@ use super::{
 /// and its snapshot says where it was acquired.
 #[must_use = "dropping it at once gives the connection back unused"]
 pub struct Connection<C: Connector> {
-    lender: Arc<Lender<C>>,
+    shared: Arc<SharedPool<C>>,
     /// Not 0: the connection was accessed. It is atomic for the sake of those who share the guard,
     /// and written without ordering, since whoever drops the guard has it alone.
     // A word, though a bit would do: a guard with seven bytes of padding is moved in pieces that
     // overlap, for which the processor waits at each move.
     accessed: AtomicUsize,
     /// There until it is given away.
-    held: Option<(Place, Boxed<C::Connection>)>,
+    held: Option<(SlotKey, Boxed<C::Connection>)>,
 }
 
 impl<C: Connector> Connection<C> {
     pub(crate) fn new(
-        lender: &Arc<Lender<C>>,
-        place: Place,
+        shared: &Arc<SharedPool<C>>,
+        key: SlotKey,
         connection: Boxed<C::Connection>,
     ) -> Self {
         Connection {
-            lender: Arc::clone(lender),
+            shared: Arc::clone(shared),
             accessed: AtomicUsize::new(0),
-            held: Some((place, connection)),
+            held: Some((key, connection)),
         }
     }
 
@@ -65,14 +67,14 @@ impl<C: Connector> Connection<C> {
     #[inline]
     pub(crate) fn pass_check(mut self) -> Option<Self> {
         let (_, connection) = self.held.as_mut().expect("just lent");
-        match self.lender.connector.check(connection) {
+        match self.shared.connector.check(connection) {
             Ok(()) => Some(self),
             Err(reason) => {
-                let (place, connection) = self.held.take().expect("just lent");
-                let now = self.lender.clock.now();
+                let (key, connection) = self.held.take().expect("just lent");
+                let now = self.shared.clock.now();
                 let random = fastrand::u64(..);
-                self.lender.transition(|state, fx| {
-                    state.reject(place, connection, reason, now, random, fx);
+                self.shared.transition(|state, fx| {
+                    state.reject(key, connection, reason, now, random, fx);
                 });
                 None
             }
@@ -85,52 +87,52 @@ impl<C: Connector> Connection<C> {
     pub fn release(mut self) {
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
         // A panic in there drops `self`, which discards.
-        self.lender.connector.exchange_completed(connection);
-        if let Some((place, connection)) = self.held.take() {
-            self.lender
-                .take_back(place, connection, LastExchange::Completed);
+        self.shared.connector.exchange_completed(connection);
+        if let Some((key, connection)) = self.held.take() {
+            self.shared
+                .take_back(key, connection, LastExchange::Completed);
         }
     }
 
     /// Closes it instead of giving it back. The eviction's reason is what the connector's check
     /// finds wrong with it, else [`Eviction::Discarded`].
     pub fn discard(mut self) {
-        let lender = Arc::clone(&self.lender);
-        let reason = lender.died_of(&mut self);
+        let shared = Arc::clone(&self.shared);
+        let reason = shared.died_of(&mut self);
         self.discard_because(reason.unwrap_or(Eviction::Discarded));
     }
 
     /// Closes it instead of giving it back, for a reason that the borrower knows.
     pub fn discard_because(mut self, reason: Eviction) {
-        if let Some((place, connection)) = self.held.take() {
-            self.lender.discard(place, connection, reason);
+        if let Some((key, connection)) = self.held.take() {
+            self.shared.discard(key, connection, reason);
         }
     }
 
     /// Takes it out of the pool for good: it has left the pool's count, and is the caller's to
     /// close.
     pub fn detach(mut self) -> C::Connection {
-        let (place, connection) = self.held.take().expect("held until it is given away");
-        let now = self.lender.clock.now();
-        self.lender
-            .transition(|state, fx| state.detach(place, now, fx));
+        let (key, connection) = self.held.take().expect("held until it is given away");
+        let now = self.shared.clock.now();
+        self.shared
+            .transition(|state, fx| state.detach(key, now, fx));
         connection.into_connection()
     }
 
     /// The connection's number in its pool, as snapshots and events show it.
     pub fn number(&self) -> u64 {
-        self.lender.lock().slots().of(self.place()).number
+        self.shared.lock().slots().of(self.key()).number
     }
 
     /// How long ago its dial ended, to within a tick of upkeep (100 ms).
     pub fn age(&self) -> Duration {
-        let state = self.lender.lock();
-        state.now().since(state.slots().of(self.place()).opened)
+        let state = self.shared.lock();
+        state.now().since(state.slots().of(self.key()).opened)
     }
 
     /// How often it has been lent, this time included.
     pub fn uses(&self) -> u64 {
-        self.lender.lock().slots().of(self.place()).uses
+        self.shared.lock().slots().of(self.key()).uses
     }
 
     /// It, and what it was made by.
@@ -138,14 +140,14 @@ impl<C: Connector> Connection<C> {
     pub fn with_connector(&mut self) -> (&mut C::Connection, &C) {
         *self.accessed.get_mut() = 1;
         let (_, connection) = self.held.as_mut().expect("held until it is given away");
-        (connection, &self.lender.connector)
+        (connection, &self.shared.connector)
     }
 
     /// Where it is in its pool, for as long as it is lent.
     #[doc(hidden)]
-    pub fn slot(&self) -> Slot {
-        Slot {
-            at: self.place().index(),
+    pub fn slot(&self) -> SlotId {
+        SlotId {
+            at: self.key().index(),
             number: self.number(),
         }
     }
@@ -157,9 +159,9 @@ impl<C: Connector> Connection<C> {
     #[must_use = "what follows is done where this is dropped"]
     pub fn note_served(&self) -> Served<C> {
         let mut effects = Effects::none();
-        self.lender.lock().served(self.place(), &mut effects);
+        self.shared.lock().served(self.key(), &mut effects);
         Served {
-            lender: Arc::clone(&self.lender),
+            shared: Arc::clone(&self.shared),
             effects,
         }
     }
@@ -170,27 +172,27 @@ impl<C: Connector> Connection<C> {
         connection
     }
 
-    fn place(&self) -> &Place {
-        let (place, _) = self.held.as_ref().expect("held until it is given away");
-        place
+    fn key(&self) -> &SlotKey {
+        let (key, _) = self.held.as_ref().expect("held until it is given away");
+        key
     }
 }
 
 /// See [`Connection::note_served`].
 pub struct Served<C: Connector> {
-    lender: Arc<Lender<C>>,
+    shared: Arc<SharedPool<C>>,
     effects: Effects<Pooled<C>>,
 }
 
 impl<C: Connector> Drop for Served<C> {
     fn drop(&mut self) {
-        self.lender.carry_out(&mut self.effects);
+        self.shared.carry_out(&mut self.effects);
     }
 }
 
-/// A lent connection's place, for those who ask about it without having it.
+/// Names a lent connection's slot, for those who ask about it without having the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct SlotId {
     /// Its index.
     pub at: u32,
     /// The connection's number.
@@ -216,12 +218,12 @@ impl<C: Connector> DerefMut for Connection<C> {
 
 impl<C: Connector> Drop for Connection<C> {
     fn drop(&mut self) {
-        if let Some((place, connection)) = self.held.take() {
+        if let Some((key, connection)) = self.held.take() {
             let exchange = match *self.accessed.get_mut() {
                 0 => LastExchange::None,
                 _ => LastExchange::Open,
             };
-            self.lender.take_back(place, connection, exchange);
+            self.shared.take_back(key, connection, exchange);
         }
     }
 }

@@ -9,7 +9,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Ends, Eviction, Probe, Transmission};
+use super::{
+    ends::{Ends, Transmission},
+    eviction::Eviction,
+    settings::Probe,
+};
 
 /// How many sources of an error are looked at.
 const MAX_SOURCES: usize = 16;
@@ -132,7 +136,7 @@ pub trait Connector: Send + Sync + 'static {
     /// It must answer without side effects. About a connection that isn't clean after
     /// [`LastExchange::Open`] it is asked once more, with [`LastExchange::Completed`]: whether
     /// only the borrower's word was missing is counted
-    /// ([`Totals::unreleased`](super::Totals::unreleased)).
+    /// ([`PoolTotals::unreleased`](super::PoolTotals::unreleased)).
     fn is_clean(&self, connection: &Self::Connection, exchange: LastExchange) -> bool {
         let _ = connection;
         exchange != LastExchange::Open
@@ -171,7 +175,7 @@ pub trait Connector: Send + Sync + 'static {
     }
 
     /// When a connection is probed before it is lent, where
-    /// [`Builder::probe`](super::Builder::probe) doesn't say. Default: never. A connector whose
+    /// [`PoolBuilder::probe`](super::PoolBuilder::probe) doesn't say. Default: never. A connector whose
     /// [`check`](Connector::check) can't see that a connection is dead asks for probes here.
     ///
     /// Asked once, by [`Pool::builder`](super::Pool::builder).

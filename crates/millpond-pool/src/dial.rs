@@ -1,5 +1,5 @@
-//! The pool's own tasks: dials, checks and closings. Each is a token that owns a place, and whose
-//! drop gives the place back whatever happened: the task ended, panicked, or was dropped with its
+//! The pool's own tasks: dials, checks and closings. Each is a token that owns a slot's key, and whose
+//! drop gives the slot back whatever happened: the task ended, panicked, or was dropped with its
 //! runtime.
 
 use std::{
@@ -12,11 +12,13 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    Connector, DialError, Eviction,
     boxed::Boxed,
-    error::Judged,
-    lender::Lender,
-    state::{Phase, Place},
+    connector::Connector,
+    dial_error::DialError,
+    eviction::Eviction,
+    pooled::Judged,
+    shared::SharedPool,
+    state::{Lifecycle, SlotKey},
 };
 use millpond_words::Chain;
 
@@ -32,28 +34,28 @@ pub fn dial_phase(phase: &'static str) {
     let _ = PHASE.try_with(|current| current.set(Some(phase)));
 }
 
-/// The right to dial for one place.
+/// The right to dial for one slot.
 pub(crate) struct DialToken<C: Connector> {
-    lender: Arc<Lender<C>>,
-    place: Option<Place>,
+    shared: Arc<SharedPool<C>>,
+    key: Option<SlotKey>,
     /// How often the endpoint had changed when this began.
     endpoint_changes: u64,
 }
 
 impl<C: Connector> DialToken<C> {
-    pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place) -> Self {
+    pub(crate) fn new(shared: &Arc<SharedPool<C>>, key: SlotKey) -> Self {
         DialToken {
-            endpoint_changes: lender.endpoint_changes.load(Ordering::Relaxed),
-            lender: Arc::clone(lender),
-            place: Some(place),
+            endpoint_changes: shared.endpoint_changes.load(Ordering::Relaxed),
+            shared: Arc::clone(shared),
+            key: Some(key),
         }
     }
 
     pub(crate) async fn dial(mut self) {
-        let limit = self.lender.lock().config().connect_timeout;
+        let limit = self.shared.lock().settings().connect_timeout;
         #[cfg(feature = "metrics")]
-        let begun = self.lender.clock.now();
-        let connector = &self.lender.connector;
+        let begun = self.shared.clock.now();
+        let connector = &self.shared.connector;
         let dialled = PHASE.scope(Cell::new(None), async {
             let dialled = timeout(limit, async {
                 let mut connection = connector.connect().await?;
@@ -71,14 +73,14 @@ impl<C: Connector> DialToken<C> {
         });
         let outcome = dialled.await;
         #[cfg(feature = "metrics")]
-        self.lender
+        self.shared
             .metrics
-            .dialled(begun, self.lender.clock.now(), outcome.is_ok());
+            .dialled(begun, self.shared.clock.now(), outcome.is_ok());
         self.finish(outcome);
     }
 
     fn finish(&mut self, outcome: Result<C::Connection, DialError>) {
-        let connector = &self.lender.connector;
+        let connector = &self.shared.connector;
         let mut outdated = false;
         let outcome = outcome.map(|connection| {
             let ends = connector.ends(&connection);
@@ -86,7 +88,7 @@ impl<C: Connector> DialToken<C> {
             // is of two minds about where it dials and what is current would have its
             // pool dial without end.
             outdated = self.endpoint_changes
-                != self.lender.endpoint_changes.load(Ordering::Relaxed)
+                != self.shared.endpoint_changes.load(Ordering::Relaxed)
                 && !connector.is_current(&ends);
             (Boxed::new(connection), ends)
         });
@@ -96,33 +98,33 @@ impl<C: Connector> DialToken<C> {
             error,
         });
         if let Err(Judged { error, .. }) = &outcome {
-            tracing::debug!(target: "millpond::pool", pool = self.lender.name, cause = %error.cause(), "dial failed");
+            tracing::debug!(target: "millpond::pool", pool = self.shared.name, cause = %error.cause(), "dial failed");
         }
-        let place = self.place.take().expect("a dial finishes once");
-        let now = self.lender.clock.now();
+        let key = self.key.take().expect("a dial finishes once");
+        let now = self.shared.clock.now();
         let random = fastrand::u64(..);
-        self.lender
-            .transition(|state, fx| state.dial_finished(place, outcome, now, random, fx));
+        self.shared
+            .transition(|state, fx| state.dial_finished(key, outcome, now, random, fx));
         if outdated {
-            self.lender.retire_outdated();
+            self.shared.retire_outdated();
         }
     }
 }
 
 impl<C: Connector> Drop for DialToken<C> {
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else {
+        let Some(key) = self.key.take() else {
             return;
         };
         if std::thread::panicking() {
-            self.place = Some(place);
+            self.key = Some(key);
             return self.finish(Err(DialError::Panicked));
         }
         // Dropped before its end: the pool has been closed, or else the runtime is ending, and then
         // no other dial will do better.
-        self.lender.transition(|state, fx| {
-            state.close(Phase::RuntimeEnded, fx);
-            state.dial_abandoned(place, fx);
+        self.shared.transition(|state, fx| {
+            state.close(Lifecycle::RuntimeEnded, fx);
+            state.dial_abandoned(key, fx);
         });
     }
 }
@@ -136,28 +138,28 @@ pub(crate) enum Purpose {
 
 /// A connection being probed or reset.
 pub(crate) struct CheckToken<C: Connector> {
-    lender: Arc<Lender<C>>,
+    shared: Arc<SharedPool<C>>,
     purpose: Purpose,
-    held: Option<(Place, Boxed<C::Connection>)>,
+    held: Option<(SlotKey, Boxed<C::Connection>)>,
 }
 
 impl<C: Connector> CheckToken<C> {
     pub(crate) fn new(
-        lender: &Arc<Lender<C>>,
-        place: Place,
+        shared: &Arc<SharedPool<C>>,
+        key: SlotKey,
         connection: Boxed<C::Connection>,
         purpose: Purpose,
     ) -> Self {
         CheckToken {
-            lender: Arc::clone(lender),
+            shared: Arc::clone(shared),
             purpose,
-            held: Some((place, connection)),
+            held: Some((key, connection)),
         }
     }
 
     pub(crate) async fn run(mut self) {
-        let limit = self.lender.lock().config().check_timeout;
-        let connector = &self.lender.connector;
+        let limit = self.shared.lock().settings().check_timeout;
+        let connector = &self.shared.connector;
         let (_, connection) = self.held.as_mut().expect("held until finished");
         let connection = &mut **connection;
         let (passed, reason) = match self.purpose {
@@ -174,7 +176,7 @@ impl<C: Connector> CheckToken<C> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-                tracing::debug!(target: "millpond::pool", pool = self.lender.name, error = %Chain(&*error), reason = reason.name(), "check failed");
+                tracing::debug!(target: "millpond::pool", pool = self.shared.name, error = %Chain(&*error), reason = reason.name(), "check failed");
                 Err(reason)
             }
             Err(_) => Err(reason),
@@ -183,13 +185,13 @@ impl<C: Connector> CheckToken<C> {
     }
 
     fn finish(&mut self, verdict: Result<(), Eviction>) {
-        let Some((place, connection)) = self.held.take() else {
+        let Some((key, connection)) = self.held.take() else {
             return;
         };
-        let now = self.lender.clock.now();
+        let now = self.shared.clock.now();
         let random = fastrand::u64(..);
-        self.lender
-            .transition(|state, fx| state.checked(place, connection, verdict, now, random, fx));
+        self.shared
+            .transition(|state, fx| state.checked(key, connection, verdict, now, random, fx));
     }
 }
 
@@ -207,33 +209,33 @@ impl<C: Connector> Drop for CheckToken<C> {
 
 /// An evicted connection that is saying farewell.
 pub(crate) struct CloseToken<C: Connector> {
-    lender: Arc<Lender<C>>,
-    place: Option<Place>,
+    shared: Arc<SharedPool<C>>,
+    key: Option<SlotKey>,
 }
 
 impl<C: Connector> CloseToken<C> {
-    pub(crate) fn new(lender: &Arc<Lender<C>>, place: Place) -> Self {
+    pub(crate) fn new(shared: &Arc<SharedPool<C>>, key: SlotKey) -> Self {
         CloseToken {
-            lender: Arc::clone(lender),
-            place: Some(place),
+            shared: Arc::clone(shared),
+            key: Some(key),
         }
     }
 
     /// Waits for the farewell, within `close_timeout`; then it is dropped, and its connection with
     /// it.
     pub(crate) async fn close(self, farewell: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let limit = self.lender.lock().config().close_timeout;
+        let limit = self.shared.lock().settings().close_timeout;
         let ended = timeout(limit, farewell).await;
         if ended.is_err() {
-            tracing::debug!(target: "millpond::pool", pool = self.lender.name, "closed by force: the farewell took longer than close_timeout");
+            tracing::debug!(target: "millpond::pool", pool = self.shared.name, "closed by force: the farewell took longer than close_timeout");
         }
     }
 }
 
 impl<C: Connector> Drop for CloseToken<C> {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.lender.transition(|state, fx| state.closed(place, fx));
+        if let Some(key) = self.key.take() {
+            self.shared.transition(|state, fx| state.closed(key, fx));
         }
     }
 }

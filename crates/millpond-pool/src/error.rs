@@ -4,12 +4,10 @@
 //! people. What an error holds without being caused by it (the last failed dial of a caller who
 //! waited too long) is in its text, causes included.
 
-use std::{error::Error, fmt, panic::Location, sync::Arc, time::Duration};
+use std::{fmt, panic::Location, time::Duration};
 
-use super::{Eviction, state::DialCause};
-use millpond_words::{Ago, Chain, Span, Thousands};
-
-pub use millpond_words::InvalidSetting;
+use super::dial_error::DialError;
+use millpond_words::{Ago, Span, Thousands};
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,7 +46,7 @@ pub enum AcquireError {
         waiting_bytes: usize,
         /// How many this one has, framed.
         request: usize,
-        /// How many may wait: [the setting](crate::client::Pipelining::max_waiting_bytes).
+        /// How many may wait: the client's setting of this name.
         max_waiting_bytes: usize,
     },
     /// The deadline passed. What the pool looked like at that moment says why.
@@ -124,8 +122,8 @@ impl fmt::Display for Circumstances {
             self.active,
             self.max_size
         )?;
-        if let Some((lent_for, place)) = self.longest {
-            write!(f, " (longest {}, acquired at {place}", Span(lent_for))?;
+        if let Some((lent_for, call)) = self.longest {
+            write!(f, " (longest {}, acquired at {call}", Span(lent_for))?;
             if self.by_this_task > 0 {
                 write!(f, "; {} by this task", self.by_this_task)?;
             }
@@ -153,146 +151,6 @@ impl fmt::Display for Circumstances {
             f.write_str(", the pool is paused")?;
         }
         LastFailed(&self.last_failure).fmt(f)
-    }
-}
-
-/// Why there is no connection: a dial that failed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum DialError {
-    /// [`Connector::connect`](super::Connector::connect) or
-    /// [`on_connect`](super::Connector::on_connect) said so: the [`source`](Error::source) is
-    /// the connector's own error.
-    Failed(Arc<dyn Error + Send + Sync>),
-    /// It took longer than `connect_timeout`.
-    TimedOut {
-        /// The setting.
-        limit: Duration,
-        /// What it was doing then, as it told [`dial_phase`](super::dial_phase).
-        phase: Option<&'static str>,
-    },
-    /// The connector panicked.
-    Panicked,
-    /// Dials succeed, but what they open dies before it has served once: a listener that accepts
-    /// and hangs up.
-    DiedEarly(Eviction),
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DialError::Failed(_) => f.write_str("the dial failed"),
-            DialError::TimedOut { limit, phase } => {
-                write!(f, "no answer within {}", Span(*limit))?;
-                match phase {
-                    Some(phase) => write!(f, ", while {phase}"),
-                    None => Ok(()),
-                }
-            }
-            DialError::Panicked => f.write_str("the connector panicked"),
-            DialError::DiedEarly(reason) => {
-                write!(
-                    f,
-                    "connected, but the connection died before it first served: {reason}"
-                )
-            }
-        }
-    }
-}
-
-impl Error for DialError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            // What is in the `Arc`: an `Arc` is an error as well, and of no type that anybody looks
-            // for.
-            DialError::Failed(error) => Some(&**error),
-            DialError::TimedOut { .. } | DialError::Panicked | DialError::DiedEarly(_) => None,
-        }
-    }
-}
-
-impl DialError {
-    /// For people who know that it was a dial: the connector's own error with its causes, or why
-    /// there is none.
-    pub fn cause(&self) -> Chain<'_> {
-        match self {
-            DialError::Failed(error) => Chain(&**error),
-            other => Chain(other),
-        }
-    }
-}
-
-/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken,
-/// for judging runs a connector's code.
-#[derive(Clone, Debug)]
-pub(crate) struct Judged {
-    pub(crate) error: DialError,
-    pub(crate) refused: bool,
-}
-
-impl From<Eviction> for Judged {
-    fn from(reason: Eviction) -> Self {
-        Judged {
-            error: DialError::DiedEarly(reason),
-            refused: false,
-        }
-    }
-}
-
-impl DialCause for Judged {
-    fn refused(&self) -> bool {
-        self.refused
-    }
-}
-
-/// Why [`Builder::build`](super::Builder::build) made no pool.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A setting is out of its range.
-    #[error(transparent)]
-    Setting(#[from] InvalidSetting),
-    /// There is no runtime here for dials and upkeep.
-    #[error(
-        "a pool needs a tokio runtime to dial on: build it inside one, or name one with Builder::runtime"
-    )]
-    NoRuntime,
-    /// The runtime has no timer.
-    #[error("the runtime has no timer: build it with enable_time() or enable_all()")]
-    NoTimer,
-}
-
-/// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
-///
-/// It says what the error in it says, and has that one's sources. What holds an error without being
-/// one, as `Box<dyn Error>` and `anyhow::Error`, has no sources to pass on: see
-/// [`flatten`](WithError::flatten).
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WithError<E> {
-    /// There was no connection.
-    #[error(transparent)]
-    Acquire(#[from] AcquireError),
-    /// The closure failed; its connection has been discarded.
-    #[error(transparent)]
-    Exchange(E),
-}
-
-impl<E: From<AcquireError>> WithError<E> {
-    /// The closure's error, or that there was no connection as an error of the same type.
-    ///
-    /// ```
-    /// # use millpond_pool::{AcquireError, WithError};
-    /// # type BoxedError = Box<dyn std::error::Error + Send + Sync>;
-    /// let failed: Result<(), WithError<BoxedError>> = Err(WithError::Acquire(AcquireError::Closed));
-    /// let failed: Result<(), BoxedError> = failed.map_err(WithError::flatten);
-    /// assert_eq!(failed.unwrap_err().to_string(), "the pool is closed");
-    /// ```
-    pub fn flatten(self) -> E {
-        match self {
-            WithError::Acquire(error) => error.into(),
-            WithError::Exchange(error) => error,
-        }
     }
 }
 
@@ -361,10 +219,10 @@ struct Longest<'e>(&'e Option<(Duration, &'static Location<'static>)>);
 impl fmt::Display for Longest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((lent_for, place)) => {
+            Some((lent_for, call)) => {
                 write!(
                     f,
-                    ", the longest for {}, acquired at {place}",
+                    ", the longest for {}, acquired at {call}",
                     Span(*lent_for)
                 )
             }
@@ -375,6 +233,8 @@ impl fmt::Display for Longest<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::{error::Error, sync::Arc};
+
     use super::*;
 
     #[test]

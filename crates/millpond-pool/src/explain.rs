@@ -3,13 +3,16 @@
 use std::{panic::Location, time::Duration};
 
 use super::{
-    AcquireError, Circumstances, Connector, DialError,
     asker::Asker,
-    lender::{Lender, Pooled},
+    connector::Connector,
+    dial_error::DialError,
+    error::{AcquireError, Circumstances},
+    pooled::Pooled,
+    shared::SharedPool,
     state::{Moment, Refusal, Stage, StageName, State},
 };
 
-impl<C: Connector> Lender<C> {
+impl<C: Connector> SharedPool<C> {
     /// The error that a refused caller gets. `waited` and `asker` are the caller's own.
     pub(crate) fn explain(
         &self,
@@ -25,7 +28,7 @@ impl<C: Connector> Lender<C> {
             Refusal::RuntimeEnded => AcquireError::RuntimeEnded,
             Refusal::Full => AcquireError::Full {
                 waiting: state.waiters().waiting(),
-                max_waiting: state.config().max_waiting,
+                max_waiting: state.settings().max_waiting,
             },
             Refusal::TimedOut => {
                 AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, asker)))
@@ -61,7 +64,7 @@ pub(crate) fn longest_lent<C: Connector>(
         .slots()
         .in_stage(StageName::Active)
         .find_map(|slot| match slot.stage {
-            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.place)),
+            Stage::Active { tag, .. } => Some((now.since(slot.since), tag.acquired_at)),
             _ => None,
         })
 }
@@ -83,7 +86,7 @@ fn circumstances<C: Connector>(
     };
     Circumstances {
         waited,
-        max_size: state.config().max_size,
+        max_size: state.settings().max_size,
         active: slots.count(StageName::Active) + slots.count(StageName::Granted),
         idle: slots.count(StageName::Idle),
         connecting: slots.count(StageName::Connecting),

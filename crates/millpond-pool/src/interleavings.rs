@@ -17,11 +17,11 @@ use std::{
 use loom::{future::block_on, thread};
 
 use super::{
-    Acquire, AcquireError, Config, Connection, Connector, Ends,
+    Acquire, AcquireError, Connection, Connector, Ends, PoolSettings,
     boxed::Boxed,
-    lender::Lender,
     runtime::Runtime,
-    state::{GRANT_LIFETIME, Phase, StageName},
+    shared::SharedPool,
+    state::{GRANT_LIFETIME, Lifecycle, StageName},
 };
 
 /// Connections are numbers; they are made by [`World::finish_dials`].
@@ -39,7 +39,7 @@ impl Connector for Numbers {
 /// A pool without tasks.
 #[derive(Clone)]
 struct World {
-    lender: Arc<Lender<Numbers>>,
+    shared: Arc<SharedPool<Numbers>>,
 }
 
 impl World {
@@ -47,14 +47,14 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime, whose handle is never used");
-        let config = Config {
+        let settings = PoolSettings {
             max_size,
-            ..Config::default()
+            ..PoolSettings::default()
         };
         World {
-            lender: Arc::new(Lender::new(
+            shared: Arc::new(SharedPool::new(
                 Numbers,
-                config,
+                settings,
                 Runtime::new(runtime.handle().clone()),
             )),
         }
@@ -77,7 +77,7 @@ impl World {
     }
 
     fn acquire(&self) -> Acquire<'_, Numbers> {
-        Acquire::new(&self.lender, std::panic::Location::caller())
+        Acquire::new(&self.shared, std::panic::Location::caller())
     }
 
     /// Acquires like a task does, woken by its waker alone.
@@ -86,26 +86,26 @@ impl World {
     }
 
     fn finish_dials(&self) {
-        let begun = std::mem::take(&mut *self.lender.dials_begun.lock());
-        for place in begun {
-            let now = self.lender.clock.now();
+        let begun = std::mem::take(&mut *self.shared.dials_begun.lock());
+        for key in begun {
+            let now = self.shared.clock.now();
             let dialled = Ok((Boxed::new(0), Ends::default()));
-            self.lender
-                .transition(|state, fx| state.dial_finished(place, dialled, now, 0, fx));
+            self.shared
+                .transition(|state, fx| state.dial_finished(key, dialled, now, 0, fx));
         }
     }
 
     /// Lets time pass, and upkeep notice.
     fn tick_after(&self, span: Duration) {
         let millis = u64::try_from(span.as_millis()).expect("short");
-        self.lender.clock.millis.fetch_add(millis, Ordering::SeqCst);
-        let now = self.lender.clock.now();
-        self.lender.transition(|state, fx| state.tick(now, fx));
+        self.shared.clock.millis.fetch_add(millis, Ordering::SeqCst);
+        let now = self.shared.clock.now();
+        self.shared.transition(|state, fx| state.tick(now, fx));
     }
 
     /// Everything is at rest: this many idle, nobody waits, nothing is lost.
     fn is_at_rest_with(&self, idle: usize) {
-        let state = self.lender.lock();
+        let state = self.shared.lock();
         state.check();
         assert_eq!(state.slots().count(StageName::Idle), idle, "idle");
         assert_eq!(state.slots().occupied(), idle, "occupied");
@@ -155,7 +155,7 @@ fn a_hand_over_meets_close() {
         });
         let closing = thread::spawn({
             let world = world.clone();
-            move || world.lender.close_now(Phase::Closed)
+            move || world.shared.close_now(Lifecycle::Closed)
         });
         drop(lent);
         waiting.join().unwrap();
@@ -190,7 +190,7 @@ fn two_hand_overs_meet_a_resize() {
         });
         let resizing = thread::spawn({
             let world = world.clone();
-            move || world.lender.transition(|state, fx| state.resize(1, fx))
+            move || world.shared.transition(|state, fx| state.resize(1, fx))
         });
         drop(first);
         drop(second);
@@ -199,8 +199,8 @@ fn two_hand_overs_meet_a_resize() {
         // dial.
         world.finish_dials();
         waiting.join().unwrap();
-        world.lender.lock().check();
-        assert!(world.lender.lock().slots().occupied() <= 2);
+        world.shared.lock().check();
+        assert!(world.shared.lock().slots().occupied() <= 2);
     });
 }
 
@@ -252,7 +252,7 @@ fn a_borrower_that_panics_frees_its_place_for_the_waiter() {
             std::panic::resume_unwind(Box::new("without a message"));
         }));
         assert!(panicked.is_err());
-        while world.lender.lock().totals().opened < 2 {
+        while world.shared.lock().totals().opened < 2 {
             world.finish_dials();
             thread::yield_now();
         }

@@ -7,18 +7,21 @@ use std::{panic::Location, sync::Arc, sync::atomic::Ordering, time::Duration};
 use tokio::sync::futures::Notified;
 
 use crate::{
-    Acquire, AcquireError, Connector, Slot,
-    lender::Lender,
+    acquire::Acquire,
+    connection::SlotId,
+    connector::Connector,
+    error::AcquireError,
     runtime::Runtime,
+    shared::SharedPool,
     state::{Recall, Refusal},
 };
 
-/// A way to lease connections that doesn't keep the pool open.
-pub struct Leases<C: Connector>(Arc<Lender<C>>);
+/// Leases connections, and doesn't keep the pool open.
+pub struct LeaseHandle<C: Connector>(Arc<SharedPool<C>>);
 
-/// What the pool wants of those who hold its connections.
+/// What the pool asks of those who hold its connections.
 #[derive(Debug)]
-pub struct Wants {
+pub struct LeaseTerms {
     /// Why nobody new is served, if so.
     pub refusal: Option<Refusal>,
     /// The setting, as last resized.
@@ -27,9 +30,9 @@ pub struct Wants {
     pub recalls: Vec<Recall>,
 }
 
-impl<C: Connector> Leases<C> {
-    pub(crate) fn new(lender: &Arc<Lender<C>>) -> Self {
-        Leases(Arc::clone(lender))
+impl<C: Connector> LeaseHandle<C> {
+    pub(crate) fn new(shared: &Arc<SharedPool<C>>) -> Self {
+        LeaseHandle(Arc::clone(shared))
     }
 
     /// The pool's connector.
@@ -44,9 +47,9 @@ impl<C: Connector> Leases<C> {
         &self.0.runtime
     }
 
-    /// An acquire on behalf of this place in the source.
-    pub fn acquire(&self, place: &'static Location<'static>) -> Acquire<'_, C> {
-        Acquire::new(&self.0, place)
+    /// An acquire on behalf of this call.
+    pub fn acquire(&self, acquired_at: &'static Location<'static>) -> Acquire<'_, C> {
+        Acquire::new(&self.0, acquired_at)
     }
 
     /// How often a verb has been spoken: who holds connections for long compares it with what it
@@ -66,12 +69,12 @@ impl<C: Connector> Leases<C> {
         self.0.lock().refusal()
     }
 
-    /// What the pool wants, all of it at one moment.
-    pub fn wants(&self, slots: impl Iterator<Item = Slot>) -> Wants {
+    /// What the pool asks, all of it at one moment.
+    pub fn terms(&self, slots: impl Iterator<Item = SlotId>) -> LeaseTerms {
         let pool = self.0.lock();
-        Wants {
+        LeaseTerms {
             refusal: pool.refusal(),
-            max_size: pool.config().max_size,
+            max_size: pool.settings().max_size,
             recalls: slots
                 .map(|slot| pool.recall(slot.at, slot.number))
                 .collect(),
@@ -84,8 +87,8 @@ impl<C: Connector> Leases<C> {
     }
 }
 
-impl<C: Connector> std::fmt::Debug for Leases<C> {
+impl<C: Connector> std::fmt::Debug for LeaseHandle<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Leases").field(&self.0.name).finish()
+        f.debug_tuple("LeaseHandle").field(&self.0.name).finish()
     }
 }

@@ -9,9 +9,11 @@ use ::metrics::{
 };
 
 use super::{
-    Connector, Eviction, Totals,
-    lender::Pooled,
+    connector::Connector,
+    eviction::Eviction,
+    pooled::Pooled,
     state::{Moment, StageName, State},
+    totals::PoolTotals,
 };
 
 /// The handles of one pool.
@@ -23,7 +25,7 @@ pub(crate) struct Metrics {
     closing: Gauge,
     waiting: Gauge,
     max_size: Gauge,
-    /// In the order of [`Totals::named`].
+    /// In the order of [`PoolTotals::named`].
     totals: [Counter; 15],
     wait: Histogram,
     hold: Histogram,
@@ -45,7 +47,7 @@ impl Metrics {
             closing: connections("closing"),
             waiting: gauge!("millpond_pool_waiting", "pool" => pool.to_owned()),
             max_size: gauge!("millpond_pool_max_size", "pool" => pool.to_owned()),
-            totals: Totals::default()
+            totals: PoolTotals::default()
                 .named()
                 .map(|(name, _)| counter!(format!("millpond_pool_{name}_total"), "pool" => pool.to_owned())),
             wait: histogram!("millpond_pool_wait_seconds", "pool" => pool.to_owned()),
@@ -99,7 +101,7 @@ pub(crate) struct Counts {
     closing: u32,
     waiting: u32,
     max_size: u32,
-    totals: Totals,
+    totals: PoolTotals,
 }
 
 impl Counts {
@@ -112,7 +114,7 @@ impl Counts {
             active: count(StageName::Active) + count(StageName::Granted),
             closing: count(StageName::Closing),
             waiting: u32::try_from(state.waiters().waiting()).unwrap_or(u32::MAX),
-            max_size: state.config().max_size,
+            max_size: state.settings().max_size,
             totals: *state.totals(),
         }
     }
@@ -128,7 +130,7 @@ fn describe() {
         "millpond_pool_max_size",
         "The most connections there may be"
     );
-    for (name, _) in Totals::default().named() {
+    for (name, _) in PoolTotals::default().named() {
         describe_counter!(
             format!("millpond_pool_{name}_total"),
             "As the field of this name in the totals of a snapshot"

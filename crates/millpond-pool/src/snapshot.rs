@@ -3,28 +3,32 @@
 use std::{fmt, panic::Location, time::Duration};
 
 use super::{
-    Connector, Ends, Eviction, Totals, Transmission,
+    connector::Connector,
+    ends::{Ends, Transmission},
+    eviction::Eviction,
     explain::last_failure,
-    lender::{Lender, Pooled},
-    state::{Checking, Phase, Slot, Stage, StageName, State},
+    pooled::Pooled,
+    shared::SharedPool,
+    state::{Checking, Lifecycle, Slot, Stage, StageName, State},
+    totals::PoolTotals,
 };
 use millpond_words::Ago;
 
 /// A pool at one instant.
 ///
-/// With the feature `serde` it serializes, and [`Snapshot::VERSION`] tells readers of the JSON what
+/// With the feature `serde` it serializes, and [`PoolSnapshot::VERSION`] tells readers of the JSON what
 /// to expect: fields are added without a new version, renamed or removed only with one. Times are
 /// in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Snapshot {
-    /// [`Snapshot::VERSION`].
+pub struct PoolSnapshot {
+    /// [`PoolSnapshot::VERSION`].
     pub version: u32,
     /// The pool's name.
     pub name: String,
     /// Whether it takes callers.
-    pub status: Status,
+    pub status: PoolStatus,
     /// Nobody is served until it is resumed.
     pub paused: bool,
     /// Time since the pool was built.
@@ -49,16 +53,15 @@ pub struct Snapshot {
     pub closing: usize,
     /// Callers that wait.
     pub waiting: usize,
-    /// Bytes of the requests that wait, in the [snapshot](crate::client::Client::snapshot) of a
-    /// pipelined client.
+    /// Bytes of the requests that wait, in the snapshot of a pipelined client.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub waiting_bytes: Option<usize>,
     /// Dials are failing, and none has been made good since.
     pub failing: bool,
     /// The last dial that failed.
-    pub last_failure: Option<Failure>,
+    pub last_failure: Option<LastFailure>,
     /// What has happened since the pool was built.
-    pub totals: Totals,
+    pub totals: PoolTotals,
     /// Every connection, in the order of their dials.
     pub connections: Vec<ConnectionSnapshot>,
     /// The last evictions, the latest last: at most 64.
@@ -70,7 +73,7 @@ pub struct Snapshot {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Status {
+pub enum PoolStatus {
     /// It does.
     Open,
     /// It serves those who wait, and takes no new ones.
@@ -85,7 +88,7 @@ pub enum Status {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Failure {
+pub struct LastFailure {
     /// How long ago.
     #[cfg_attr(
         feature = "serde",
@@ -204,28 +207,28 @@ pub(super) fn seconds<S: serde::Serializer>(
 
 #[cfg(feature = "serde")]
 fn location<S: serde::Serializer>(
-    place: &Option<&'static Location<'static>>,
+    call: &Option<&'static Location<'static>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    match place {
-        Some(place) => serializer.collect_str(place),
+    match call {
+        Some(call) => serializer.collect_str(call),
         None => serializer.serialize_none(),
     }
 }
 
-impl Snapshot {
+impl PoolSnapshot {
     /// The version of the JSON.
     pub const VERSION: u32 = 1;
 
     /// Takes one. The room is made before the lock is taken, and made larger if it wasn't enough.
-    pub(crate) fn take<C: Connector>(lender: &Lender<C>) -> Snapshot {
-        let name = lender.lock().config().name.clone();
-        let mut room = lender.lock().slots().occupied();
+    pub(crate) fn take<C: Connector>(shared: &SharedPool<C>) -> PoolSnapshot {
+        let name = shared.lock().settings().name.clone();
+        let mut room = shared.lock().slots().occupied();
         loop {
             let mut connections = Vec::with_capacity(room);
             let mut evictions = Vec::with_capacity(super::state::REMEMBERED_EVICTIONS);
-            let now = lender.clock.now();
-            let state = lender.lock();
+            let now = shared.clock.now();
+            let state = shared.lock();
             if state.slots().occupied() > room {
                 room = 2 * state.slots().occupied();
                 continue;
@@ -242,19 +245,19 @@ impl Snapshot {
             }));
             let slots = state.slots();
             let failure = last_failure(&state, now);
-            let mut snapshot = Snapshot {
-                version: Snapshot::VERSION,
+            let mut snapshot = PoolSnapshot {
+                version: PoolSnapshot::VERSION,
                 name,
-                status: match state.phase() {
-                    Phase::Open => Status::Open,
-                    Phase::Draining => Status::Draining,
-                    Phase::Closed => Status::Closed,
-                    Phase::RuntimeEnded => Status::RuntimeEnded,
+                status: match state.lifecycle() {
+                    Lifecycle::Open => PoolStatus::Open,
+                    Lifecycle::Draining => PoolStatus::Draining,
+                    Lifecycle::Closed => PoolStatus::Closed,
+                    Lifecycle::RuntimeEnded => PoolStatus::RuntimeEnded,
                 },
                 paused: state.paused(),
                 up: now.since_built(),
-                max_size: state.config().max_size,
-                min_idle: state.config().min_idle,
+                max_size: state.settings().max_size,
+                min_idle: state.settings().min_idle,
                 connecting: slots.count(StageName::Connecting),
                 idle: slots.count(StageName::Idle),
                 checking: slots.count(StageName::Checking),
@@ -269,7 +272,7 @@ impl Snapshot {
                 evictions,
             };
             drop(state);
-            snapshot.last_failure = failure.map(|(ago, cause)| Failure {
+            snapshot.last_failure = failure.map(|(ago, cause)| LastFailure {
                 ago,
                 cause: cause.cause().to_string(),
             });
@@ -290,7 +293,7 @@ fn connection_snapshot<C: Connector>(
         Stage::Idle(_) => (ConnectionState::Idle, None),
         Stage::Checking(_) => (ConnectionState::Checking, None),
         Stage::Granted { .. } => (ConnectionState::Active, None),
-        Stage::Active { tag, .. } => (ConnectionState::Active, Some(tag.place)),
+        Stage::Active { tag, .. } => (ConnectionState::Active, Some(tag.acquired_at)),
         Stage::Closing => (ConnectionState::Closing, None),
     };
     let lent_for = now.since(slot.since);
@@ -301,7 +304,7 @@ fn connection_snapshot<C: Connector>(
             ..
         }
     );
-    let threshold = state.config().leak_threshold;
+    let threshold = state.settings().leak_threshold;
     Some(ConnectionSnapshot {
         number: slot.number,
         state: doing,
@@ -322,7 +325,7 @@ fn connection_snapshot<C: Connector>(
     })
 }
 
-impl fmt::Display for Snapshot {
+impl fmt::Display for PoolSnapshot {
     /// The counts in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

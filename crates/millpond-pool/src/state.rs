@@ -3,7 +3,7 @@
 //! It knows no sockets, no tasks and no clock. Every method is one transition: it is told what
 //! happened and at what time, changes the state, and leaves in [`Effects`] what the caller must do
 //! once it has released the lock. Time and randomness are passed in; connections, wakers and causes
-//! are carried without being looked at ([`Kinds`]), and are always handed back rather than dropped
+//! are carried without being looked at ([`Payload`]), and are always handed back rather than dropped
 //! here, for dropping them may run foreign code.
 //!
 //! A connection's stages (`granted` is counted as active: it is somebody's, who hasn't come for it
@@ -35,19 +35,31 @@
 //!    one while failing. One exception, within 1 and `max_connecting`: while an outage's grace
 //!    lasts and somebody waits, another starts beside those that have given no answer for a fifth
 //!    of the grace, and at its end beside any that began before.
-//! 4. Every connection has exactly one owner: the machine, or whoever holds the [`Place`].
+//! 4. Every connection has exactly one owner: the machine, or whoever holds the [`SlotKey`].
 //! 5. After close no dial starts, nothing is idle, and whatever arrives late is closed.
 //! 6. Only a clean release, a passed check or a finished dial makes a connection idle.
 //! 7. Counts are lengths of lists; none is kept beside what it counts.
 
 mod ageing;
+mod borrowers;
+mod callers;
+mod dialling;
 mod effects;
+mod endpoint;
+mod evicting;
 mod few;
+mod granting;
+mod lease;
+mod lifecycle;
 mod list;
+mod looks;
 mod moment;
 mod outage;
+mod payload;
+mod queues;
 mod serving;
 mod slots;
+mod verbs;
 mod waiters;
 
 #[cfg(test)]
@@ -57,18 +69,23 @@ mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 
+use self::queues::ServingOrder;
+#[cfg(test)]
+pub(crate) use self::waiters::Standing;
 pub(crate) use self::{
-    effects::{Attempt, Effects, Evicted, Leak, Look, OutageNews, Polled, Returned, Unreleased},
+    effects::{
+        AcquireOutcome, Effects, Evicted, Leak, Look, OutageNews, Polled, Returned, Unreleased,
+    },
+    lease::Lease,
+    lifecycle::Lifecycle,
     moment::Moment,
     outage::Outage,
-    slots::{Checking, ConnectionNumber, Place, Slot, Slots, Stage, StageName},
-    waiters::{InTheDark, Request, Standing, Ticket, Waiters},
+    payload::{DialCause, Payload},
+    slots::{Checking, ConnectionNumber, Slot, SlotKey, Slots, Stage, StageName},
+    waiters::{OutagePolicy, QueueTicket, WaitTerms, Waiters},
 };
-use self::{serving::Candidate, waiters::ServingOrder};
-use super::{
-    config::Config,
-    eviction::{Eviction, Totals},
-};
+pub use self::{lease::Recall, lifecycle::Refusal};
+use super::{eviction::Eviction, settings::PoolSettings, totals::PoolTotals};
 
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -81,92 +98,21 @@ pub(crate) const WAITING_TICK: Duration = Duration::from_millis(25);
 /// by: upkeep comes within as long again. A running task picks it up within microseconds.
 pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 
-/// The generation of a connection that was retired by itself: the pool's is never this.
-const NO_GENERATION: u32 = u32::MAX;
-
-/// So many connections dropped without a word, and at least half of all that came back, are no
-/// cancelled calls any more.
-const UNRELEASED_IS_A_HABIT: u64 = 8;
-
 /// How many evictions are remembered.
 pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
 
-/// What the machine carries without looking inside.
-pub(crate) trait Kinds: std::fmt::Debug {
-    type Connection: std::fmt::Debug;
-    type Waker: std::fmt::Debug;
-    /// Who holds a connection: where it was acquired, by which task.
-    type Tag: Copy + std::fmt::Debug;
-    /// What a snapshot says of a connection: its ends.
-    type Label: Default + Clone + std::fmt::Debug;
-    type Cause: DialCause;
-}
-
-/// Why a dial failed, or what stands for a failed dial.
-pub(crate) trait DialCause: From<Eviction> + std::fmt::Debug {
-    /// Nothing listened: the dial cost nobody anything, nor will the next.
-    fn refused(&self) -> bool;
-}
-
-/// Whether a lent connection carries one exchange at a time for one caller, or is held on purpose
-/// for many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lease {
-    Exclusive,
-    /// Never reported as a leak.
-    Shared,
-}
-
-/// Whether a pool wants back what somebody holds for long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recall {
-    /// It doesn't.
-    No,
-    /// The pool drains: who waits is still served.
-    AfterWaiters,
-    /// Nothing new may be begun on it.
-    Now,
-}
-
-/// Why a caller isn't served. The details are read from the state right after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
-    /// The pool is closed.
-    Closed,
-    /// The pool drains.
-    Draining,
-    /// The pool's runtime has ended.
-    RuntimeEnded,
-    /// `max_waiting` callers wait.
-    Full,
-    /// Its time is up.
-    TimedOut,
-    /// The endpoint can't be reached.
-    Unavailable,
-}
-
-/// Whether the pool takes callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open,
-    Draining,
-    Closed,
-    /// Closed because the runtime that dials and keeps the pool has ended.
-    RuntimeEnded,
-}
-
 /// The machine.
 #[derive(Debug)]
-pub(crate) struct State<K: Kinds> {
-    config: Config,
-    phase: Phase,
+pub(crate) struct State<P: Payload> {
+    settings: PoolSettings,
+    lifecycle: Lifecycle,
     /// Even if the pool had been closed before.
     runtime_ended: bool,
     paused: bool,
     generation: u32,
-    slots: Slots<K>,
-    waiters: Waiters<K>,
-    outage: Outage<K::Cause>,
+    slots: Slots<P>,
+    waiters: Waiters<P>,
+    outage: Outage<P::Cause>,
     /// As long a drain waits for the answers of those who were last called.
     answers_until: Moment,
     /// Nobody is called before this: those who were called last may still answer, and each who
@@ -179,7 +125,7 @@ pub(crate) struct State<K: Kinds> {
     /// No idle connection's lifetime ends before this.
     next_expiry: Moment,
     evictions: VecDeque<EvictionRecord>,
-    totals: Totals,
+    totals: PoolTotals,
     /// That connections are dropped without a word has been said once.
     told_of_unreleased: bool,
 }
@@ -194,564 +140,110 @@ pub(crate) struct EvictionRecord {
     pub(crate) uses: u64,
 }
 
-impl<K: Kinds> State<K> {
-    /// `config` must have been validated.
-    pub(crate) fn new(config: Config) -> Self {
+impl<P: Payload> State<P> {
+    /// `settings` must have been validated.
+    pub(crate) fn new(settings: PoolSettings) -> Self {
         State {
-            phase: Phase::Open,
+            lifecycle: Lifecycle::Open,
             runtime_ended: false,
             paused: false,
             generation: 0,
             slots: Slots::new(),
             waiters: Waiters::new(ServingOrder::Arrival),
-            outage: Outage::new(config.backoff, config.outage_grace),
+            outage: Outage::new(settings.backoff, settings.outage_grace),
             answers_until: Moment::default(),
             next_call: Moment::default(),
             now: Moment::default(),
             planned_wake: Moment::default(),
             next_expiry: Moment::NEVER,
             evictions: VecDeque::with_capacity(REMEMBERED_EVICTIONS),
-            totals: Totals::default(),
+            totals: PoolTotals::default(),
             told_of_unreleased: false,
-            config,
+            settings,
         }
     }
 
-    // ---- callers
-    // ------------------------------------------------------------------------------------------------
-
-    /// A caller wants a connection now. Uses the coarse clock.
-    pub(crate) fn acquire(&mut self, tag: K::Tag, lease: Lease, fx: &mut Effects<K>) -> Attempt<K> {
-        if let Some((place, connection)) = self.lend_at_once(tag, lease) {
-            return Attempt::Lent(place, connection);
-        }
-        if let Some(refusal) = self.refusal() {
-            return Attempt::Refused(refusal);
-        }
-        if self.paused {
-            return Attempt::MustWait;
-        }
-        while let Some(at) = self.next_idle() {
-            match self.judge(at) {
-                Candidate::Fit => {
-                    let (place, connection) = self.lend(at, tag, lease);
-                    if !fx.evicted.is_empty() {
-                        self.settle(fx);
-                    }
-                    return Attempt::Lent(place, connection);
-                }
-                Candidate::NeedsProbe => return Attempt::MustWait,
-                Candidate::MustGo(reason) => self.evict_held(at, reason, fx),
-            }
-        }
-        Attempt::MustWait
+    pub(crate) fn settings(&self) -> &PoolSettings {
+        &self.settings
     }
 
-    /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there
-    /// and fit.
-    #[inline]
-    pub(crate) fn lend_at_once(
-        &mut self,
-        tag: K::Tag,
-        lease: Lease,
-    ) -> Option<(Place, K::Connection)> {
-        if self.phase != Phase::Open || self.paused {
-            return None;
-        }
-        let at = self.next_idle()?;
-        match self.judge(at) {
-            Candidate::Fit => Some(self.lend(at, tag, lease)),
-            Candidate::NeedsProbe | Candidate::MustGo(_) => None,
-        }
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
     }
 
-    /// A caller has found nothing and gets in line; `seniority` is that of one who was given an
-    /// unfit connection.
-    #[inline]
-    pub(crate) fn wait(
-        &mut self,
-        now: Moment,
-        request: Request<K::Tag>,
-        seniority: Option<u64>,
-        waker: K::Waker,
-        fx: &mut Effects<K>,
-    ) -> Result<Ticket, Refusal> {
-        let waker = match self.queue_at_once(Some(now), request, seniority, waker) {
-            Ok((ticket, kick)) => {
-                fx.kick |= kick;
-                return Ok(ticket);
-            }
-            Err(waker) => waker,
-        };
-        if self.revoke_overdue_grants(fx) {
-            // As if upkeep had come in time, even if this caller is turned away.
-            self.settle(fx);
-        }
-        // Who has been given an unfit connection was in line before a drain began.
-        let refusal = self.refusal();
-        let refusal = refusal.filter(|&why| why != Refusal::Draining || seniority.is_none());
-        if let Some(refusal) = refusal.or_else(|| self.turns_away(request.in_the_dark, seniority)) {
-            fx.wakers_to_drop.push(waker);
-            self.count_refusal(refusal);
-            return Err(refusal);
-        }
-        let ticket = self.enqueue(request, seniority, waker);
-        self.settle(fx);
-        Ok(ticket)
-    }
-
-    /// A waiter picks up its answer, if it has been given one; the ticket comes back if not.
-    #[inline]
-    pub(crate) fn pick_up(&mut self, ticket: Ticket) -> Result<Polled<K>, Ticket> {
-        let waiter = self.waiters.at(ticket.index());
-        match waiter.standing {
-            Standing::Granted(at) => {
-                let (request, arrival) = (waiter.request, waiter.arrival);
-                self.waiters.leave_answered(ticket);
-                let (place, connection) = self.lend(at, request.tag, request.lease);
-                Ok(Polled::Lent {
-                    place,
-                    connection,
-                    arrival,
-                    deadline: request.deadline,
-                })
-            }
-            Standing::Refused(refusal) => {
-                self.waiters.leave_answered(ticket);
-                Ok(Polled::Refused(refusal))
-            }
-            Standing::Queued | Standing::Parked | Standing::Called => Err(ticket),
-            Standing::Vacant => unreachable!("a ticket's waiter has not left"),
-        }
-    }
-
-    /// A waiter looks whether it has been answered, and gets back in line if it was parked. `now`
-    /// decides about its own deadline. From here on `waker` is the one to call.
-    pub(crate) fn poll(
-        &mut self,
-        ticket: Ticket,
-        now: Moment,
-        waker: K::Waker,
-        fx: &mut Effects<K>,
-    ) -> Polled<K> {
-        match self.waiters.at(ticket.index()).standing {
-            Standing::Called => self.answer_call(ticket.index(), now, fx),
-            Standing::Parked => self.get_back_in_line(ticket.index(), fx),
-            Standing::Queued | Standing::Granted(_) | Standing::Refused(_) | Standing::Vacant => {}
-        }
-        let ticket = match self.pick_up(ticket) {
-            Ok(answer) => {
-                fx.wakers_to_drop.push(waker);
-                return answer;
-            }
-            Err(ticket) => ticket,
-        };
-        if self.waiters.at(ticket.index()).request.deadline <= now {
-            self.leave(ticket, fx);
-            fx.wakers_to_drop.push(waker);
-            self.count_refusal(Refusal::TimedOut);
-            fx.changed = true;
-            if self.phase == Phase::Draining {
-                self.settle(fx);
-            }
-            return Polled::Refused(Refusal::TimedOut);
-        }
-        fx.wakers_to_drop
-            .extend(self.waiters.rewake(&ticket, waker));
-        Polled::Waiting(ticket)
-    }
-
-    /// A waiter gives up. A grant that it hadn't picked up goes to the next; a dial that it caused
-    /// goes on.
-    #[inline]
-    pub(crate) fn cancel(&mut self, ticket: Ticket, now: Moment, fx: &mut Effects<K>) {
-        self.advance(now);
-        let standing = self.leave(ticket, fx);
-        if let Standing::Refused(_) = standing {
-            return;
-        }
-        self.totals.cancelled += 1;
-        if let Standing::Granted(at) = standing {
-            self.take_back(at, fx);
-            self.settle(fx);
-        } else if self.phase == Phase::Draining {
-            fx.changed = true;
-            self.settle(fx);
-        }
-    }
-
-    // ---- borrowers
-    // ----------------------------------------------------------------------------------------------
-
-    /// A clean connection comes back. The coarse clock ([`State::now`]) will do.
-    pub(crate) fn release(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-        now: Moment,
-        fx: &mut Effects<K>,
-    ) {
-        self.advance(now);
-        let (place, connection) = match self.serve_at_once(place, connection) {
-            Returned::Idle => return,
-            Returned::HandedOver { waker, kick } => {
-                fx.wakes.extend(waker);
-                fx.kick |= kick;
-                return;
-            }
-            Returned::NotYet(place, connection) => (place, connection),
-        };
-        let at = place.index();
-        self.totals.released += 1;
-        let endpoint_is_back = self.prove(at, fx);
-        self.return_to_service(at, connection, fx);
-        if endpoint_is_back || self.phase == Phase::Draining {
-            self.settle(fx);
-        } else if self.somebody_waits() {
-            self.plan_wake(fx);
-        }
-    }
-
-    /// A connection comes back that must be reset before it serves again; the caller starts the
-    /// reset with it and the place that this returns, unless the connection had to go.
-    pub(crate) fn release_to_reset(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-        now: Moment,
-        fx: &mut Effects<K>,
-    ) -> Option<(Place, K::Connection)> {
-        self.advance(now);
-        let at = place.index();
-        self.totals.released += 1;
-        if let Some(reason) = self.must_go(at) {
-            self.evict(at, connection, reason, fx);
-            self.settle(fx);
-            return None;
-        }
-        self.slots
-            .shift(at, Stage::Checking(Checking::Reset), self.now);
-        Some((place, connection))
-    }
-
-    /// A connection comes back that must not be lent again.
-    pub(crate) fn discard(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-        reason: Eviction,
-        now: Moment,
-        random: u64,
-        fx: &mut Effects<K>,
-    ) {
-        self.advance(now);
-        self.totals.released += 1;
-        self.evict_unfit(place.index(), connection, reason, random, fx);
-        self.settle(fx);
-    }
-
-    /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower
-    /// didn't say that its exchange is complete.
-    ///
-    /// The first time that this is evidently how the pool is used, and no call that was cancelled
-    /// now and then, the answer says so.
-    #[must_use]
-    pub(crate) fn drop_unreleased(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-        now: Moment,
-        random: u64,
-        fx: &mut Effects<K>,
-    ) -> Option<Unreleased<K::Tag>> {
-        let tag = match self.slots.of(&place).stage {
-            Stage::Active { tag, .. } => Some(tag),
-            _ => None,
-        };
-        self.discard(
-            place,
-            connection,
-            Eviction::UnfinishedExchange,
-            now,
-            random,
-            fx,
-        );
-        self.totals.unreleased += 1;
-        let Totals {
-            unreleased,
-            released,
-            ..
-        } = self.totals;
-        let is_a_habit = unreleased >= UNRELEASED_IS_A_HABIT && unreleased >= released.div_ceil(2);
-        if !is_a_habit || std::mem::replace(&mut self.told_of_unreleased, true) {
-            return None;
-        }
-        tag.map(|tag| Unreleased {
-            tag,
-            unreleased,
-            released,
-        })
-    }
-
-    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had
-    /// it. The endpoint is blamed for one that never served, whatever the reason, or a
-    /// connector that refuses all it opens would be asked to without end.
-    pub(crate) fn reject(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-        reason: Eviction,
-        now: Moment,
-        random: u64,
-        fx: &mut Effects<K>,
-    ) {
-        self.advance(now);
-        let at = place.index();
-        self.totals.lent -= 1;
-        let slot = self.slots.at_mut(at);
-        slot.uses -= 1;
-        let never_served = !slot.proven;
-        self.evict(at, connection, reason, fx);
-        if never_served {
-            self.endpoint_failed(at, K::Cause::from(reason), random, fx);
-        }
-        self.settle(fx);
-    }
-
-    /// A connection leaves the pool and its count, open, for good.
-    pub(crate) fn detach(&mut self, place: Place, now: Moment, fx: &mut Effects<K>) {
-        self.advance(now);
-        self.totals.detached += 1;
-        self.vacate(place.index(), fx);
-        self.look_for_light();
-        self.settle(fx);
-    }
-
-    // ---- the pool's own work
-    // ------------------------------------------------------------------------------------
-
-    /// A dial has ended.
-    pub(crate) fn dial_finished(
-        &mut self,
-        place: Place,
-        outcome: Result<(K::Connection, K::Label), K::Cause>,
-        now: Moment,
-        random: u64,
-        fx: &mut Effects<K>,
-    ) {
-        self.advance(now);
-        let at = place.index();
-        match outcome {
-            Ok((connection, label)) => {
-                self.totals.opened += 1;
-                self.outage.connected(self.now);
-                let expires = self.lifetime_end(random);
-                self.next_expiry = self.next_expiry.min(expires);
-                let slot = self.slots.at_mut(at);
-                slot.opened = now;
-                slot.expires = expires;
-                slot.label = label;
-                fx.changed = true;
-                self.return_to_service(at, connection, fx);
-            }
-            Err(cause) => {
-                self.totals.dials_failed += 1;
-                self.vacate(at, fx);
-                self.endpoint_failed(at, cause, random, fx);
-            }
-        }
-        self.settle(fx);
-    }
-
-    /// A dial was dropped before it ended (its runtime is ending, or the pool closed): nobody's
-    /// failure.
-    pub(crate) fn dial_abandoned(&mut self, place: Place, fx: &mut Effects<K>) {
-        self.totals.dials_abandoned += 1;
-        self.vacate(place.index(), fx);
-        self.settle(fx);
-    }
-
-    /// A probe or a reset has ended.
-    pub(crate) fn checked(
-        &mut self,
-        place: Place,
-        connection: K::Connection,
-        verdict: Result<(), Eviction>,
-        now: Moment,
-        random: u64,
-        fx: &mut Effects<K>,
-    ) {
-        self.advance(now);
-        let at = place.index();
-        match verdict {
-            Ok(()) => {
-                self.prove(at, fx);
-                self.return_to_service(at, connection, fx);
-            }
-            Err(reason) => self.evict_unfit(at, connection, reason, random, fx),
-        }
-        self.settle(fx);
-    }
-
-    /// A lent connection has served, though it isn't given back yet: what ends it from now on is no
-    /// failed dial.
-    pub(crate) fn served(&mut self, place: &Place, fx: &mut Effects<K>) {
-        if self.prove(place.index(), fx) {
-            self.settle(fx);
-        }
-    }
-
-    /// An evicted connection has been closed.
-    pub(crate) fn closed(&mut self, place: Place, fx: &mut Effects<K>) {
-        self.totals.closed += 1;
-        self.vacate(place.index(), fx);
-        self.settle(fx);
-    }
-
-    // ---- verbs
-    // --------------------------------------------------------------------------------------------------
-
-    /// Closes what is idle or granted, refuses who waits; what is lent or under way is closed when
-    /// it comes back.
-    pub(crate) fn close(&mut self, phase: Phase, fx: &mut Effects<K>) {
-        debug_assert!(matches!(phase, Phase::Closed | Phase::RuntimeEnded));
-        if phase == Phase::RuntimeEnded && !self.runtime_ended {
-            self.runtime_ended = true;
-            fx.changed = true;
-        }
-        if self.is_closed() {
-            return;
-        }
-        self.phase = phase;
-        self.paused = false;
-        fx.changed = true;
-        let refusal = self.refusal().expect("closed");
-        self.refuse_all(refusal, fx);
-        while let Some(at) = self.slots.front(StageName::Granted) {
-            if let Stage::Granted { to, .. } = self.slots.at(at).stage {
-                self.refuse(to, refusal, fx);
-            }
-            self.evict_held(at, Eviction::Closed, fx);
-        }
-        self.evict_all_idle(Eviction::Closed, fx);
-    }
-
-    /// Takes no new callers; who waits is still served, then everything is closed. Lifts a pause.
-    pub(crate) fn drain(&mut self, now: Moment, fx: &mut Effects<K>) {
-        self.advance(now);
-        if self.phase == Phase::Open {
-            self.phase = Phase::Draining;
-            self.paused = false;
-            fx.changed = true;
-            self.settle(fx);
-        }
-    }
-
-    /// Replaces every connection there is: idle ones now, lent ones when they come back, dials
-    /// under way when they end.
-    pub(crate) fn retire(&mut self, fx: &mut Effects<K>) {
-        self.generation += 1;
-        self.evict_all_idle(Eviction::Retired, fx);
-        self.settle(fx);
-    }
-
-    /// Replaces one connection, if the slot is still that one's.
-    pub(crate) fn retire_one(&mut self, at: u32, number: ConnectionNumber, fx: &mut Effects<K>) {
-        let current = self.slots.same(at, number);
-        if current.is_none_or(|slot| matches!(slot.stage, Stage::Vacant | Stage::Closing)) {
-            return;
-        }
-        let slot = self.slots.at_mut(at);
-        slot.generation = NO_GENERATION;
-        if matches!(slot.stage, Stage::Idle(_)) {
-            self.evict_held(at, Eviction::Retired, fx);
-        }
-        self.settle(fx);
-    }
-
-    /// From now on callers wait, and nothing is dialled.
-    pub(crate) fn pause(&mut self) {
-        self.paused = self.phase == Phase::Open;
-    }
-
-    /// `now` is when its grants begin to age.
-    pub(crate) fn resume(&mut self, now: Moment, fx: &mut Effects<K>) {
-        self.advance(now);
-        self.paused = false;
-        self.settle(fx);
-    }
-
-    /// A new `max_size`, validated by the caller.
-    pub(crate) fn resize(&mut self, max_size: u32, fx: &mut Effects<K>) {
-        self.config.max_size = max_size;
-        while self.over_size()
-            && let Some(oldest) = self.slots.front(StageName::Idle)
-        {
-            self.evict_held(oldest, Eviction::Shrunk, fx);
-        }
-        self.settle(fx);
-    }
-
-    // ---- what can be read
-    // ---------------------------------------------------------------------------------------
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
-    }
     pub(crate) fn runtime_ended(&self) -> bool {
         self.runtime_ended
     }
+
     pub(crate) fn paused(&self) -> bool {
         self.paused
     }
+
     /// The coarse clock.
     pub(crate) fn now(&self) -> Moment {
         self.now
     }
+
     pub(crate) fn planned_wake(&self) -> Moment {
         self.planned_wake
     }
-    pub(crate) fn slots(&self) -> &Slots<K> {
+
+    pub(crate) fn slots(&self) -> &Slots<P> {
         &self.slots
     }
-    pub(crate) fn waiters(&self) -> &Waiters<K> {
+
+    pub(crate) fn waiters(&self) -> &Waiters<P> {
         &self.waiters
     }
-    pub(crate) fn outage(&self) -> &Outage<K::Cause> {
+
+    pub(crate) fn outage(&self) -> &Outage<P::Cause> {
         &self.outage
     }
-    pub(crate) fn totals(&self) -> &Totals {
+
+    pub(crate) fn totals(&self) -> &PoolTotals {
         &self.totals
     }
+
     pub(crate) fn evictions(&self) -> impl ExactSizeIterator<Item = &EvictionRecord> {
         self.evictions.iter()
     }
+
+    /// Why nobody is served now, whatever the circumstances.
+    #[inline]
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self.lifecycle {
+            Lifecycle::Open => None,
+            Lifecycle::Draining => Some(Refusal::Draining),
+            Lifecycle::Closed => Some(Refusal::Closed),
+            Lifecycle::RuntimeEnded => Some(Refusal::RuntimeEnded),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Closed | Lifecycle::RuntimeEnded)
+    }
+
     /// Upkeep means to come within [`WAITING_TICK`]: soon enough to begin to count a long patience.
     #[inline]
     pub(crate) fn expects_upkeep_soon(&self) -> bool {
         self.planned_wake <= self.now.after(WAITING_TICK)
     }
-    /// Whether a waiter can pick something up.
-    #[inline]
-    pub(crate) fn is_answered(&self, ticket: &Ticket) -> bool {
-        let standing = &self.waiters.at(ticket.index()).standing;
-        matches!(standing, Standing::Granted(_) | Standing::Refused(_))
-    }
+
     /// Somebody is in line.
     #[inline]
     pub(crate) fn somebody_waits(&self) -> bool {
         !self.waiters.none_queued()
     }
+
     /// The setting, or `max_size` where a resize has made that the smaller one.
     pub(crate) fn min_idle(&self) -> usize {
-        self.config.min_idle.min(self.config.max_size) as usize
+        self.settings.min_idle.min(self.settings.max_size) as usize
     }
+
     /// How many more idle connections `min_idle` asks for.
     pub(crate) fn shortfall(&self) -> usize {
-        if self.phase != Phase::Open {
+        if self.lifecycle != Lifecycle::Open {
             return 0;
         }
         let ready = self.slots.count(StageName::Idle) + self.slots.count(StageName::Checking);
@@ -759,15 +251,20 @@ impl<K: Kinds> State<K> {
     }
 
     #[inline]
-    pub(crate) fn advance(&mut self, now: Moment) {
-        self.now = self.now.max(now);
+    fn room(&self) -> usize {
+        let max_size = self.settings.max_size as usize;
+        max_size.saturating_sub(self.slots.occupied())
     }
 
-    /// Ends a waiter; says how it stood.
+    /// Shrunk, and not yet down to the new size.
     #[inline]
-    fn leave(&mut self, ticket: Ticket, fx: &mut Effects<K>) -> Standing {
-        let (standing, waker) = self.waiters.leave(ticket);
-        fx.wakers_to_drop.extend(waker);
-        standing
+    fn over_size(&self) -> bool {
+        let staying = self.slots.occupied() - self.slots.count(StageName::Closing);
+        staying > self.settings.max_size as usize
+    }
+
+    #[inline]
+    pub(crate) fn advance(&mut self, now: Moment) {
+        self.now = self.now.max(now);
     }
 }

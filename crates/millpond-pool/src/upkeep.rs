@@ -11,30 +11,32 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Connector, Eviction,
-    lender::{Lender, Pooled},
+    connector::Connector,
+    eviction::Eviction,
+    pooled::Pooled,
     runtime::{Bell, Watch},
-    state::{ConnectionNumber, Look, Phase, State},
+    shared::SharedPool,
+    state::{ConnectionNumber, Lifecycle, Look, State},
 };
 
 /// Runs until the pool is closed and empty, or gone. It holds no pool alive.
 ///
 /// The watchdog is there before the first poll: a runtime may end without ever having run.
 pub(crate) fn run<C: Connector>(
-    lender: Weak<Lender<C>>,
+    shared: Weak<SharedPool<C>>,
     bell: Arc<Bell>,
 ) -> impl Future<Output = ()> + Send {
     let watchdog = EndsWithRuntime {
-        lender,
+        shared,
         ended: false,
     };
     async move {
         let mut watchdog = watchdog;
-        while let Some(lender) = watchdog.lender.upgrade() {
-            let Some(wake_at) = round(&lender).await else {
+        while let Some(shared) = watchdog.shared.upgrade() {
+            let Some(wake_at) = round(&shared).await else {
                 break;
             };
-            drop(lender);
+            drop(shared);
             // Either way it is time to look.
             let _ = timeout_at(wake_at, bell.rung()).await;
             // A connection that reports something at every look must not keep the others on this
@@ -54,15 +56,15 @@ const LOOKS_TOGETHER: usize = 16;
 const LOOKS_IN_A_ROW: usize = 4;
 
 /// One round; says when the next is due, or that there is nothing left to keep.
-async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
-    let now = lender.clock.now();
-    lender.transition(|state, fx| state.tick(now, fx));
+async fn round<C: Connector>(shared: &Arc<SharedPool<C>>) -> Option<Instant> {
+    let now = shared.clock.now();
+    shared.transition(|state, fx| state.tick(now, fx));
     let mut looks = Looks {
-        lender,
+        shared,
         out: Vec::new(),
         in_a_row: 0,
     };
-    for spoken in lender.bell.take_spoken().chunks(LOOKS_TOGETHER) {
+    for spoken in shared.bell.take_spoken().chunks(LOOKS_TOGETHER) {
         let mut spoken = spoken.iter();
         looks.some(|state| spoken.find_map(|&(at, number)| state.look_at(at, number)));
         looks.breathe().await;
@@ -76,12 +78,12 @@ async fn round<C: Connector>(lender: &Arc<Lender<C>>) -> Option<Instant> {
     }
     #[cfg(feature = "metrics")]
     {
-        let counts = super::metrics::Counts::read(&lender.lock());
-        lender.metrics.gauge(&counts);
+        let counts = super::metrics::Counts::read(&shared.lock());
+        shared.metrics.gauge(&counts);
     }
-    let state = lender.lock();
-    let over = state.phase() == Phase::Closed && state.slots().occupied() == 0;
-    (!over).then(|| lender.clock.instant(state.planned_wake()))
+    let state = shared.lock();
+    let over = state.lifecycle() == Lifecycle::Closed && state.slots().occupied() == 0;
+    (!over).then(|| shared.clock.instant(state.planned_wake()))
 }
 
 /// A connection that is out, and what the connector says of it.
@@ -89,7 +91,7 @@ type Seen<C> = (Look<Pooled<C>>, Result<(), Eviction>);
 
 /// Idle connections that are nobody's for this instant, and what the connector says of them.
 struct Looks<'l, C: Connector> {
-    lender: &'l Arc<Lender<C>>,
+    shared: &'l Arc<SharedPool<C>>,
     out: Vec<Seen<C>>,
     in_a_row: usize,
 }
@@ -102,7 +104,7 @@ impl<C: Connector> Looks<'_, C> {
         mut next: impl FnMut(&mut State<Pooled<C>>) -> Option<Look<Pooled<C>>>,
     ) -> Option<(u32, ConnectionNumber)> {
         self.out.reserve(LOOKS_TOGETHER);
-        let mut state = self.lender.lock();
+        let mut state = self.shared.lock();
         while self.out.len() < LOOKS_TOGETHER
             && let Some(look) = next(&mut state)
         {
@@ -111,7 +113,7 @@ impl<C: Connector> Looks<'_, C> {
         drop(state);
         let latest = self.out.last().map(|(look, _)| (look.index(), look.number));
         for (look, verdict) in &mut self.out {
-            *verdict = judge(self.lender, look);
+            *verdict = judge(self.shared, look);
         }
         self.put_back();
         latest
@@ -123,7 +125,7 @@ impl<C: Connector> Looks<'_, C> {
             return;
         }
         let out = &mut self.out;
-        self.lender.transition(|state, fx| {
+        self.shared.transition(|state, fx| {
             for (look, verdict) in out.drain(..).rev() {
                 state.looked(look, verdict, fastrand::u64(..), fx);
             }
@@ -140,16 +142,16 @@ impl<C: Connector> Looks<'_, C> {
 
 /// Lets the connector look at one.
 fn judge<C: Connector>(
-    lender: &Arc<Lender<C>>,
+    shared: &Arc<SharedPool<C>>,
     look: &mut Look<Pooled<C>>,
 ) -> Result<(), Eviction> {
     let (at, number) = (look.index(), look.number);
     let connection = &mut look.connection;
-    let waker = connection.listen(|| Watch::new(&lender.bell, at, number));
+    let waker = connection.listen(|| Watch::new(&shared.bell, at, number));
     let mut cx = Context::from_waker(&waker);
     // Not on this task's budget, which all of a round's looks would share: to a connector its end
     // looks like a socket that isn't ready.
-    let look_at_it = poll_fn(|cx| lender.connector.poll_idle(connection, cx));
+    let look_at_it = poll_fn(|cx| shared.connector.poll_idle(connection, cx));
     let look_at_it = pin!(tokio::task::coop::unconstrained(look_at_it));
     let seen = catch_unwind(AssertUnwindSafe(|| look_at_it.poll(&mut cx)));
     match seen {
@@ -162,16 +164,16 @@ fn judge<C: Connector>(
 /// When upkeep is dropped before its end its runtime is ending, and with it all that dials: callers
 /// must be told.
 struct EndsWithRuntime<C: Connector> {
-    lender: Weak<Lender<C>>,
+    shared: Weak<SharedPool<C>>,
     ended: bool,
 }
 
 impl<C: Connector> Drop for EndsWithRuntime<C> {
     fn drop(&mut self) {
         if !self.ended
-            && let Some(lender) = self.lender.upgrade()
+            && let Some(shared) = self.shared.upgrade()
         {
-            lender.close_now(Phase::RuntimeEnded);
+            shared.close_now(Lifecycle::RuntimeEnded);
         }
     }
 }

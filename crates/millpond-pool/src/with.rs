@@ -3,7 +3,10 @@
 
 use std::future::Future;
 
-use super::{Acquire, Connection, Connector, Eviction, Pool, WithError};
+use super::{
+    acquire::Acquire, connection::Connection, connector::Connector, error::AcquireError,
+    eviction::Eviction, pool::Pool,
+};
 
 impl<C: Connector> Pool<C> {
     /// Runs one exchange on a connection: it is released when `exchange` succeeds, and discarded
@@ -148,6 +151,40 @@ impl<C: Connector> Drop for Unfinished<C> {
             } else {
                 Eviction::UnfinishedExchange
             });
+        }
+    }
+}
+
+/// Why [`Pool::with`](super::Pool::with) failed: before or in its closure.
+///
+/// It says what the error in it says, and has that one's sources. What holds an error without being
+/// one, as `Box<dyn Error>` and `anyhow::Error`, has no sources to pass on: see
+/// [`flatten`](WithError::flatten).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WithError<E> {
+    /// There was no connection.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The closure failed; its connection has been discarded.
+    #[error(transparent)]
+    Exchange(E),
+}
+
+impl<E: From<AcquireError>> WithError<E> {
+    /// The closure's error, or that there was no connection as an error of the same type.
+    ///
+    /// ```
+    /// # use millpond_pool::{AcquireError, WithError};
+    /// # type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+    /// let failed: Result<(), WithError<BoxedError>> = Err(WithError::Acquire(AcquireError::Closed));
+    /// let failed: Result<(), BoxedError> = failed.map_err(WithError::flatten);
+    /// assert_eq!(failed.unwrap_err().to_string(), "the pool is closed");
+    /// ```
+    pub fn flatten(self) -> E {
+        match self {
+            WithError::Acquire(error) => error.into(),
+            WithError::Exchange(error) => error,
         }
     }
 }

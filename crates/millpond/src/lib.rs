@@ -27,7 +27,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `serde` | snapshots and settings serialize: versioned JSON |
+//! | `serde` | snapshots serialize, as versioned JSON; settings of servers serialize and deserialize |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
 //! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
 //! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |

@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use millpond::{
     client::{Client, ClientBuilder, Pipelining, RequestError},
-    pool::{Eviction, Snapshot},
+    pool::{Eviction, PoolSnapshot},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -204,7 +204,7 @@ async fn nobody_waits_any_more_once_all_were_told_that_there_is_no_connection() 
 }
 
 /// Looks, after everybody has had a turn, until it is so.
-async fn until(client: &Client, is_so: impl Fn(&Snapshot) -> bool) {
+async fn until(client: &Client, is_so: impl Fn(&PoolSnapshot) -> bool) {
     loop {
         tokio::time::sleep(Duration::from_millis(1)).await;
         if is_so(&client.snapshot()) {

@@ -166,7 +166,7 @@ fn setting_of(error: &BuildError) -> &'static str {
 
 /// Lends, gives back, looks at what is idle, and ends.
 async fn use_pool(
-    configure: impl Fn(pool::Builder<StreamConnector>) -> pool::Builder<StreamConnector>,
+    configure: impl Fn(pool::PoolBuilder<StreamConnector>) -> pool::PoolBuilder<StreamConnector>,
 ) -> Result<(), &'static str> {
     for endpoint in [echo().await, Endpoint::from(nobody().await)] {
         let pool = configure(Pool::builder(StreamConnector::from(endpoint)))
@@ -192,7 +192,7 @@ async fn nobody() -> std::net::SocketAddr {
 
 fn of_pool(
     setting: &'static str,
-    change: fn(pool::Builder<StreamConnector>, Duration) -> pool::Builder<StreamConnector>,
+    change: fn(pool::PoolBuilder<StreamConnector>, Duration) -> pool::PoolBuilder<StreamConnector>,
 ) -> Row {
     row(setting, NothingAndLongest, move |value| {
         use_pool(move |pool| change(pool, value))

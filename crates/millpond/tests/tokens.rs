@@ -22,7 +22,7 @@ use std::{
 
 use millpond::{
     client::{Client, Execution, HeartbeatLimit, Loss, Pipelining, RequestError},
-    pool::Snapshot,
+    pool::PoolSnapshot,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -339,7 +339,7 @@ async fn replies_are_right(mode: Mode) {
 
 /// The client once it is at rest: its pipelines have found that nobody asks any more, and upkeep
 /// isn't just looking at what is idle.
-async fn given_back(client: &Client) -> Snapshot {
+async fn given_back(client: &Client) -> PoolSnapshot {
     for _ in 0..500 {
         let snapshot = client.snapshot();
         if is_at_rest(&snapshot) {
@@ -350,6 +350,6 @@ async fn given_back(client: &Client) -> Snapshot {
     client.snapshot()
 }
 
-fn is_at_rest(snapshot: &Snapshot) -> bool {
+fn is_at_rest(snapshot: &PoolSnapshot) -> bool {
     snapshot.waiting == 0 && snapshot.idle + snapshot.connecting == snapshot.connections.len()
 }

@@ -17,13 +17,13 @@ pub struct FromBb8<M> {
 ///
 /// | the manager's | is called | what differs from bb8 |
 /// |---|---|---|
-/// | `connect` | for each dial, within [`connect_timeout`](crate::Builder::connect_timeout) | a caller who gives up doesn't wait for it. Its error, unchanged, is the source of the [`DialError`](crate::DialError) that callers get |
-/// | `is_valid` | before a connection is lent, in a task of the pool, within [`check_timeout`](crate::Builder::check_timeout) (1 s) | not straight after the dial. The limit is for `is_valid` alone; in bb8 all that `get` does shares `connection_timeout` (30 s). One that fails is evicted as [`ProbeFailed`](Eviction::ProbeFailed), and its error is in the debug event *check failed* |
+/// | `connect` | for each dial, within [`connect_timeout`](crate::PoolBuilder::connect_timeout) | a caller who gives up doesn't wait for it. Its error, unchanged, is the source of the [`DialError`](crate::DialError) that callers get |
+/// | `is_valid` | before a connection is lent, in a task of the pool, within [`check_timeout`](crate::PoolBuilder::check_timeout) (1 s) | not straight after the dial. The limit is for `is_valid` alone; in bb8 all that `get` does shares `connection_timeout` (30 s). One that fails is evicted as [`ProbeFailed`](Eviction::ProbeFailed), and its error is in the debug event *check failed* |
 /// | `has_broken` | when a connection comes back, **and** before it is lent | bb8 asks only when it comes back. One that is broken is evicted as [`Broken`](Eviction::Broken). It may be asked twice in a row |
 ///
 /// `is_valid` is called each time, as in bb8 unless `test_on_check_out(false)` is set. That is a
 /// round trip for each acquire, and for many managers the only thing that finds a dead connection:
-/// bb8-redis' `has_broken` is always false. [`Builder::probe`](crate::Builder::probe) sets
+/// bb8-redis' `has_broken` is always false. [`PoolBuilder::probe`](crate::PoolBuilder::probe) sets
 /// something else: [`Probe::Never`] is `test_on_check_out(false)`, and [`Probe::WhenIdleFor`] is
 /// enough where `has_broken` knows a dead connection. [`try_acquire`](crate::Pool::try_acquire)
 /// lends nothing that needs a probe first, and so never lends anything under [`Probe::Always`].

@@ -27,14 +27,14 @@ pub struct FromDeadpool<M> {
 ///
 /// | the manager's | is called | what differs from deadpool |
 /// |---|---|---|
-/// | `create` | for each dial, within [`connect_timeout`](crate::Builder::connect_timeout) (3 s) | in a task of the pool: a caller who gives up doesn't stop it. Its error, unchanged, is the source of the [`DialError`](crate::DialError) that callers get |
-/// | `recycle` | **when a connection comes back**, in a task of the pool, within [`check_timeout`](crate::Builder::check_timeout) (1 s); and again before it is lent, if it has been idle for a second | deadpool calls it when the connection is next wanted, and has no limit unless one is set. One that fails is evicted as [`ResetFailed`](crate::Eviction::ResetFailed) or [`ProbeFailed`](crate::Eviction::ProbeFailed), and its error is in the debug event *check failed*; deadpool drops that error |
+/// | `create` | for each dial, within [`connect_timeout`](crate::PoolBuilder::connect_timeout) (3 s) | in a task of the pool: a caller who gives up doesn't stop it. Its error, unchanged, is the source of the [`DialError`](crate::DialError) that callers get |
+/// | `recycle` | **when a connection comes back**, in a task of the pool, within [`check_timeout`](crate::PoolBuilder::check_timeout) (1 s); and again before it is lent, if it has been idle for a second | deadpool calls it when the connection is next wanted, and has no limit unless one is set. One that fails is evicted as [`ResetFailed`](crate::Eviction::ResetFailed) or [`ProbeFailed`](crate::Eviction::ProbeFailed), and its error is in the debug event *check failed*; deadpool drops that error |
 /// | `detach` | once for each connection, when it leaves the pool, however it does | deadpool doesn't call it for those that `resize` and `close` drop |
 ///
 /// Called as soon as a connection comes back, `recycle` undoes at once what its borrower left: an
 /// open transaction doesn't hold its locks until somebody asks for the connection again. Between
 /// two borrowers it is always called, whatever the settings are;
-/// [`Builder::probe`](crate::Builder::probe) only sets when it is called **once more**, before the
+/// [`PoolBuilder::probe`](crate::PoolBuilder::probe) only sets when it is called **once more**, before the
 /// connection is lent. With [`Probe::Always`](crate::Probe::Always) that is each time, as in
 /// deadpool, for a second round trip.
 ///

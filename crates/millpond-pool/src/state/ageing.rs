@@ -1,16 +1,14 @@
-//! What only time brings: deadlines, idle and lifetime ends, leaks; and looking at connections that
-//! lie idle.
+//! What only time brings: deadlines, the ends of idle times and lifetimes, leaks.
 
 use super::{
-    ConnectionNumber, Effects, Kinds, Leak, Lease, Look, Moment, Refusal, Stage, StageName, State,
-    TICK, WAITING_TICK,
+    Effects, Leak, Lease, Moment, Payload, Refusal, Stage, StageName, State, TICK, WAITING_TICK,
 };
 use crate::eviction::Eviction;
 
-impl<K: Kinds> State<K> {
+impl<P: Payload> State<P> {
     /// Upkeep: whatever time has brought. Afterwards [`State::planned_wake`] says when to come
     /// again.
-    pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<K>) {
+    pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
         // First, for who loses a grant may be overdue as well.
         self.revoke_overdue_grants(fx);
@@ -32,7 +30,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// The last dial of an outage's grace gives no answer: who waits is told.
-    fn darken_if_due(&mut self, fx: &mut Effects<K>) {
+    fn darken_if_due(&mut self, fx: &mut Effects<P>) {
         if self.dark_from().is_some_and(|from| from <= self.now) {
             self.outage.darken();
             self.tell_of_the_dark(fx);
@@ -41,8 +39,8 @@ impl<K: Kinds> State<K> {
 
     /// The idle list is sorted by age. What `min_idle` asks for stays, or it would be closed and
     /// dialled for ever.
-    fn evict_idle_too_long(&mut self, fx: &mut Effects<K>) {
-        let Some(limit) = self.config.idle_timeout else {
+    fn evict_idle_too_long(&mut self, fx: &mut Effects<P>) {
+        let Some(limit) = self.settings.idle_timeout else {
             return;
         };
         while self.slots.count(StageName::Idle) > self.min_idle()
@@ -54,7 +52,7 @@ impl<K: Kinds> State<K> {
     }
 
     /// Idle connections at the end of their lifetime; lent ones are seen to when they come back.
-    fn evict_expired(&mut self, fx: &mut Effects<K>) {
+    fn evict_expired(&mut self, fx: &mut Effects<P>) {
         if self.now < self.next_expiry {
             return;
         }
@@ -73,8 +71,8 @@ impl<K: Kinds> State<K> {
     }
 
     /// Each lending is reported once.
-    fn report_leaks(&mut self, fx: &mut Effects<K>) {
-        let Some(threshold) = self.config.leak_threshold else {
+    fn report_leaks(&mut self, fx: &mut Effects<P>) {
+        let Some(threshold) = self.settings.leak_threshold else {
             return;
         };
         let mut next = self.slots.front(StageName::Active);
@@ -99,123 +97,5 @@ impl<K: Kinds> State<K> {
                 });
             }
         }
-    }
-
-    /// The next idle connection that has been so for a tick and isn't watched yet, taken out for
-    /// the connector to watch.
-    ///
-    /// `after` is the one that this round of looks has just been at, or `None` to begin a round. It
-    /// went back where it was, so a round goes through the list once, however many there are;
-    /// only one that had to go makes it begin again.
-    pub(crate) fn look_at_unwatched(
-        &mut self,
-        after: Option<(u32, ConnectionNumber)>,
-    ) -> Option<Look<K>> {
-        let resumed = after.filter(|&(at, number)| {
-            let slot = self.slots.same(at, number);
-            slot.is_some_and(|slot| matches!(slot.stage, Stage::Idle(_)))
-        });
-        let mut candidate = match resumed {
-            Some((at, _)) => self.slots.next(at),
-            None => self.slots.front(StageName::Idle),
-        };
-        while let Some(at) = candidate {
-            let slot = self.slots.at(at);
-            if self.now < slot.since.after(TICK) {
-                return None;
-            }
-            if !slot.watched {
-                return Some(self.take_for_look(at));
-            }
-            candidate = self.slots.next(at);
-        }
-        None
-    }
-
-    /// The connection that reported an event, taken out to be looked at, if it is still idle.
-    pub(crate) fn look_at(&mut self, at: u32, number: ConnectionNumber) -> Option<Look<K>> {
-        let slot = self.slots.same(at, number)?;
-        matches!(slot.stage, Stage::Idle(_)).then(|| self.take_for_look(at))
-    }
-
-    fn take_for_look(&mut self, at: u32) -> Look<K> {
-        let since = self.slots.at(at).since;
-        let before = self.slots.next(at);
-        let before = before.map(|next| (next, self.slots.at(next).number));
-        let connection = self.take_held(at);
-        Look {
-            number: self.slots.at(at).number,
-            place: self.slots.hand_out(at),
-            connection,
-            since,
-            before,
-        }
-    }
-
-    /// A look has ended: the connection goes back to where it was, or out.
-    pub(crate) fn looked(
-        &mut self,
-        look: Look<K>,
-        verdict: Result<(), Eviction>,
-        random: u64,
-        fx: &mut Effects<K>,
-    ) {
-        let Look {
-            place,
-            connection,
-            number: _,
-            since,
-            before,
-        } = look;
-        let at = place.index();
-        match verdict.and_then(|()| self.must_go(at).map_or(Ok(()), Err)) {
-            Ok(()) => {
-                if since.after(TICK) <= self.now {
-                    // Idle for a tick, and found alive: the endpoint serves. Not before the look,
-                    // or a listener that accepts and hangs up would be proven
-                    // by whatever nobody has looked at yet.
-                    self.prove(at, fx);
-                }
-                self.slots.at_mut(at).watched = true;
-                let next = self.idle_successor(since, before);
-                let idle = Stage::Idle(connection);
-                self.slots.shift_before(at, idle, since, next);
-            }
-            Err(reason) => self.evict_unfit(at, connection, reason, random, fx),
-        }
-        self.settle(fx);
-    }
-
-    /// Before which idle connection one belongs that is idle since `since`: where it was, if that
-    /// can still be told.
-    fn idle_successor(
-        &self,
-        since: Moment,
-        before: Option<(u32, ConnectionNumber)>,
-    ) -> Option<u32> {
-        let fits = |at: u32| {
-            let older = self.slots.prev(at).map(|prev| self.slots.at(prev).since);
-            self.slots.at(at).since >= since && older.is_none_or(|older| older <= since)
-        };
-        let neighbour = before
-            .and_then(|(at, number)| self.slots.same(at, number).map(|slot| (at, slot)))
-            .filter(|(at, slot)| matches!(slot.stage, Stage::Idle(_)) && fits(*at));
-        if let Some((at, _)) = neighbour {
-            return Some(at);
-        }
-        let mut successor = None;
-        let mut candidate = self.slots.back(StageName::Idle);
-        while let Some(at) = candidate.filter(|&at| self.slots.at(at).since > since) {
-            successor = Some(at);
-            candidate = self.slots.prev(at);
-        }
-        successor
-    }
-}
-
-impl<K: Kinds> Look<K> {
-    /// The slot, as a watch will name it.
-    pub(crate) fn index(&self) -> u32 {
-        self.place.index()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Checking, Eviction, Kinds, Phase, Stage, StageName, Standing, State};
+use super::{Checking, Eviction, Lifecycle, Payload, Stage, StageName, Standing, State};
 
-impl<K: Kinds> State<K> {
+impl<P: Payload> State<P> {
     /// Panics when an invariant of the machine (listed at its top) doesn't hold.
     pub(crate) fn check(&self) {
         self.check_slots();
@@ -73,7 +73,7 @@ impl<K: Kinds> State<K> {
             assert!(arrivals.is_sorted(), "queue {level} is in order of arrival");
             for &at in queue {
                 assert!(matches!(self.waiters.at(at).standing, Standing::Queued));
-                assert_eq!(self.waiters.at(at).request.priority.level(), level);
+                assert_eq!(self.waiters.at(at).terms.priority.level(), level);
             }
         }
         for &at in &parked {
@@ -121,7 +121,7 @@ impl<K: Kinds> State<K> {
                     Standing::Queued | Standing::Parked | Standing::Called
                 )
             })
-            .map(|waiter| waiter.request.deadline)
+            .map(|waiter| waiter.terms.deadline)
             .min();
         assert!(
             earliest.is_none_or(|earliest| self.waiters.earliest_deadline() <= earliest),
@@ -131,7 +131,7 @@ impl<K: Kinds> State<K> {
 
     /// 1, 2, 3, 5, and the books.
     fn check_promises(&self) {
-        let closed = matches!(self.phase, Phase::Closed | Phase::RuntimeEnded);
+        let closed = matches!(self.lifecycle, Lifecycle::Closed | Lifecycle::RuntimeEnded);
         let idle = self.slots.count(StageName::Idle);
         let checking = self.slots.count(StageName::Checking);
         if !self.paused && !closed && !self.waiters.none_queued() && idle > 0 {
@@ -142,14 +142,14 @@ impl<K: Kinds> State<K> {
             // the look ends.
             let looks = checks.any(|slot| matches!(slot.stage, Stage::Checking(Checking::Look)));
             assert!(
-                (self.config.probe.is_due(|| idle_for) || looks)
+                (self.settings.probe.is_due(|| idle_for) || looks)
                     && self.waiters.queued() <= checking,
                 "2: {} in line while {idle} idle and {checking} being checked",
                 self.waiters.queued()
             );
         }
         assert!(
-            self.slots.count(StageName::Connecting) <= self.config.max_connecting as usize,
+            self.slots.count(StageName::Connecting) <= self.settings.max_connecting as usize,
             "3: too many dials at once"
         );
         if closed {
@@ -161,7 +161,7 @@ impl<K: Kinds> State<K> {
             );
             assert_eq!(self.waiters.waiting(), 0, "5: waiting after close");
         }
-        if self.phase == Phase::Draining && self.waiters.none_queued() && idle > 0 {
+        if self.lifecycle == Lifecycle::Draining && self.waiters.none_queued() && idle > 0 {
             let called = self.waiters.waiting() > 0 && self.planned_wake <= self.answers_until;
             assert!(
                 called,

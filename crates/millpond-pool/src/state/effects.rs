@@ -3,15 +3,22 @@
 
 use std::time::Duration;
 
-use super::{ConnectionNumber, Kinds, Moment, Place, Refusal, Ticket, few::Few};
+use super::{
+    few::Few,
+    lifecycle::Refusal,
+    moment::Moment,
+    payload::Payload,
+    slots::{ConnectionNumber, SlotKey},
+    waiters::QueueTicket,
+};
 use crate::eviction::Eviction;
 
 /// A connection that has left the pool's hands for good, and must be closed and then reported by
 /// [`State::closed`].
 #[derive(Debug)]
-pub(crate) struct Evicted<K: Kinds> {
-    pub(crate) place: Place,
-    pub(crate) connection: K::Connection,
+pub(crate) struct Evicted<P: Payload> {
+    pub(crate) key: SlotKey,
+    pub(crate) connection: P::Connection,
     pub(crate) number: ConnectionNumber,
     pub(crate) reason: Eviction,
 }
@@ -51,29 +58,29 @@ pub(crate) enum OutageNews {
 /// are empty.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Effects<K: Kinds> {
+pub(crate) struct Effects<P: Payload> {
     /// Start a dial for each; report it with [`State::dial_finished`].
-    pub(crate) dials: Vec<Place>,
+    pub(crate) dials: Vec<SlotKey>,
     /// Probe each; report it with [`State::checked`].
-    pub(crate) probes: Vec<(Place, K::Connection)>,
+    pub(crate) probes: Vec<(SlotKey, P::Connection)>,
     /// Close each; report it with [`State::closed`].
-    pub(crate) evicted: Vec<Evicted<K>>,
+    pub(crate) evicted: Vec<Evicted<P>>,
     /// Wake each.
-    pub(crate) wakes: Few<K::Waker>,
+    pub(crate) wakes: Few<P::Waker>,
     /// Drop these. Not under the lock: a waker's or an error's drop may run anything.
-    pub(crate) wakers_to_drop: Few<K::Waker>,
-    pub(crate) causes_to_drop: Vec<K::Cause>,
+    pub(crate) wakers_to_drop: Few<P::Waker>,
+    pub(crate) causes_to_drop: Vec<P::Cause>,
     /// Report each.
-    pub(crate) leaks: Vec<Leak<K::Tag>>,
+    pub(crate) leaks: Vec<Leak<P::Tag>>,
     /// Report each.
     pub(crate) outage: Vec<OutageNews>,
     /// Upkeep sleeps for too long: tell it to look at [`State::planned_wake`] again.
     pub(crate) kick: bool,
-    /// The number of connections or the phase changed: those who watch for that should look again.
+    /// The number of connections or the lifecycle changed: those who watch for that should look again.
     pub(crate) changed: bool,
 }
 
-impl<K: Kinds> Effects<K> {
+impl<P: Payload> Effects<P> {
     #[inline]
     pub(crate) fn none() -> Self {
         Effects {
@@ -110,43 +117,43 @@ impl<K: Kinds> Effects<K> {
 
 /// The answer to [`State::acquire`].
 #[derive(Debug)]
-pub(crate) enum Attempt<K: Kinds> {
-    Lent(Place, K::Connection),
+pub(crate) enum AcquireOutcome<P: Payload> {
+    Lent(SlotKey, P::Connection),
     Refused(Refusal),
     MustWait,
 }
 
 /// The answer to [`State::serve_at_once`].
 #[derive(Debug)]
-pub(crate) enum Returned<K: Kinds> {
+pub(crate) enum Returned<P: Payload> {
     /// Nobody waits: the connection is idle.
     Idle,
     /// The first in line has been granted it and is to be woken, and upkeep is to be kicked if so.
-    HandedOver { waker: Option<K::Waker>, kick: bool },
+    HandedOver { waker: Option<P::Waker>, kick: bool },
     /// More has to be done than that: [`State::release`] it.
-    NotYet(Place, K::Connection),
+    NotYet(SlotKey, P::Connection),
 }
 
 /// The answer to [`State::poll`].
 #[derive(Debug)]
-pub(crate) enum Polled<K: Kinds> {
+pub(crate) enum Polled<P: Payload> {
     /// `arrival` keeps the caller's seniority should the connection turn out unfit, and `deadline`
     /// how long it waits in all: NEVER while its patience hasn't been counted from a time.
     Lent {
-        place: Place,
-        connection: K::Connection,
+        key: SlotKey,
+        connection: P::Connection,
         arrival: u64,
         deadline: Moment,
     },
     Refused(Refusal),
-    Waiting(Ticket),
+    Waiting(QueueTicket),
 }
 
 /// An idle connection taken out to be looked at, and where it goes back.
 #[derive(Debug)]
-pub(crate) struct Look<K: Kinds> {
-    pub(super) place: Place,
-    pub(crate) connection: K::Connection,
+pub(crate) struct Look<P: Payload> {
+    pub(super) key: SlotKey,
+    pub(crate) connection: P::Connection,
     pub(crate) number: ConnectionNumber,
     pub(super) since: Moment,
     pub(super) before: Option<(u32, ConnectionNumber)>,

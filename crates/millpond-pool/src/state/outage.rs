@@ -31,8 +31,8 @@
 
 use std::time::Duration;
 
-use super::{DialCause, OutageNews, moment::Moment, slots::ConnectionNumber};
-use crate::config::Backoff;
+use super::{effects::OutageNews, moment::Moment, payload::DialCause, slots::ConnectionNumber};
+use crate::settings::Backoff;
 
 /// After how long an outage is told of again; after that each time when it has lasted three times
 /// as long.
@@ -40,7 +40,7 @@ const FIRST_SUM_AFTER: Duration = Duration::from_secs(10);
 
 /// The last thing that went wrong with the endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct LastFailure<C> {
+pub(crate) struct FailedDial<C> {
     pub(crate) cause: C,
     pub(crate) at: Moment,
 }
@@ -63,7 +63,7 @@ pub(crate) struct Outage<C> {
     doublings: u32,
     /// Dials with smaller numbers had begun when the last failure that was news came.
     next_news: ConnectionNumber,
-    last: Option<LastFailure<C>>,
+    last: Option<FailedDial<C>>,
     /// No dial before this, while failing and nobody asks.
     next_dial: Moment,
     /// No dial before this, while failing and somebody waits.
@@ -133,7 +133,7 @@ impl<C: DialCause> Outage<C> {
         self.failures
     }
 
-    pub(crate) fn last(&self) -> Option<&LastFailure<C>> {
+    pub(crate) fn last(&self) -> Option<&FailedDial<C>> {
         self.last.as_ref()
     }
 
@@ -159,7 +159,7 @@ impl<C: DialCause> Outage<C> {
         // Without a grace there is nothing to wait for.
         let is_told = |ends: Moment| dial.began >= ends || self.grace.is_zero();
         self.dark |= self.grace_ends().is_some_and(is_told);
-        let failure = LastFailure { cause, at: now };
+        let failure = FailedDial { cause, at: now };
         self.last.replace(failure).map(|earlier| earlier.cause)
     }
 

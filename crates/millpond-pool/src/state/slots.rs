@@ -1,22 +1,24 @@
-//! The places for connections: what stage each is in, and the order within a stage.
+//! The slots: what stage each is in, and the order within a stage. A slot has room for one
+//! connection.
 //!
 //! Every change of stage goes through [`Slots::shift`], so a slot is always in exactly the list of
 //! its stage, and a count is the length of a list.
 
 use super::{
-    Kinds, Lease,
+    lease::Lease,
     list::{Linked, Links, List},
     moment::Moment,
+    payload::Payload,
     waiters::WaiterIndex,
 };
 
-/// The right to act for one slot: the owner's key to it. It can't be copied, so a connection has
-/// exactly one owner, and every way to finish consumes it.
+/// The right to act for one slot. It can't be copied, so a connection has exactly one owner, and
+/// every way to finish consumes it.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a place that is dropped is lost to the pool for ever"]
-pub(crate) struct Place(u32);
+#[must_use = "the slot of a key that is dropped is lost to the pool for ever"]
+pub(crate) struct SlotKey(u32);
 
-impl Place {
+impl SlotKey {
     pub(crate) fn index(&self) -> u32 {
         self.0
     }
@@ -38,23 +40,23 @@ pub(crate) enum Checking {
 
 /// What a slot holds, by stage. The connection itself is here only while nobody else has it.
 #[derive(Debug)]
-pub(crate) enum Stage<K: Kinds> {
+pub(crate) enum Stage<P: Payload> {
     /// No connection.
     Vacant,
     /// A dial is under way.
     Connecting,
     /// Ready to be lent.
-    Idle(K::Connection),
+    Idle(P::Connection),
     /// With the task that checks it.
     Checking(Checking),
     /// Offered to a waiter who hasn't picked it up yet: revocable.
     Granted {
-        connection: K::Connection,
+        connection: P::Connection,
         to: WaiterIndex,
     },
     /// Lent.
     Active {
-        tag: K::Tag,
+        tag: P::Tag,
         lease: Lease,
         reported: bool,
     },
@@ -89,7 +91,7 @@ impl StageName {
     ];
 }
 
-impl<K: Kinds> Stage<K> {
+impl<P: Payload> Stage<P> {
     pub(crate) fn name(&self) -> StageName {
         match self {
             Stage::Vacant => StageName::Vacant,
@@ -103,10 +105,10 @@ impl<K: Kinds> Stage<K> {
     }
 }
 
-/// One place for a connection.
+/// Room for one connection.
 #[derive(Debug)]
-pub(crate) struct Slot<K: Kinds> {
-    pub(crate) stage: Stage<K>,
+pub(crate) struct Slot<P: Payload> {
+    pub(crate) stage: Stage<P>,
     links: Links,
     /// Changes with every dial, so that what is said of an earlier connection in this slot is
     /// recognised as old news.
@@ -129,10 +131,10 @@ pub(crate) struct Slot<K: Kinds> {
     pub(crate) proven: bool,
     /// The connector has been asked to report what arrives while it is idle.
     pub(crate) watched: bool,
-    pub(crate) label: K::Label,
+    pub(crate) label: P::Label,
 }
 
-impl<K: Kinds> Linked for Slot<K> {
+impl<P: Payload> Linked for Slot<P> {
     fn links(&self) -> Links {
         self.links
     }
@@ -143,13 +145,13 @@ impl<K: Kinds> Linked for Slot<K> {
 
 /// All slots.
 #[derive(Debug)]
-pub(crate) struct Slots<K: Kinds> {
-    slots: Vec<Slot<K>>,
+pub(crate) struct Slots<P: Payload> {
+    slots: Vec<Slot<P>>,
     lists: [List; StageName::COUNT],
     next_number: ConnectionNumber,
 }
 
-impl<K: Kinds> Slots<K> {
+impl<P: Payload> Slots<P> {
     pub(super) fn new() -> Self {
         Slots {
             slots: Vec::new(),
@@ -203,19 +205,19 @@ impl<K: Kinds> Slots<K> {
         self.list(stage).iter(&self.slots)
     }
 
-    pub(crate) fn in_stage(&self, stage: StageName) -> impl Iterator<Item = &Slot<K>> {
+    pub(crate) fn in_stage(&self, stage: StageName) -> impl Iterator<Item = &Slot<P>> {
         self.list(stage)
             .iter(&self.slots)
             .map(|at| &self.slots[at as usize])
     }
 
     /// Every slot, vacant ones included, in no particular order.
-    pub(crate) fn all(&self) -> &[Slot<K>] {
+    pub(crate) fn all(&self) -> &[Slot<P>] {
         &self.slots
     }
 
     /// Those with a connection that isn't on its way out, each with its index.
-    pub(crate) fn open_ones(&self) -> impl Iterator<Item = (u32, &Slot<K>)> {
+    pub(crate) fn open_ones(&self) -> impl Iterator<Item = (u32, &Slot<P>)> {
         let with_index = (0..).zip(&self.slots);
         with_index.filter(|(_, slot)| {
             !matches!(
@@ -225,22 +227,22 @@ impl<K: Kinds> Slots<K> {
         })
     }
 
-    pub(crate) fn of(&self, place: &Place) -> &Slot<K> {
-        &self.slots[place.0 as usize]
+    pub(crate) fn of(&self, key: &SlotKey) -> &Slot<P> {
+        &self.slots[key.0 as usize]
     }
 
     #[inline]
-    pub(super) fn at(&self, index: u32) -> &Slot<K> {
+    pub(super) fn at(&self, index: u32) -> &Slot<P> {
         &self.slots[index as usize]
     }
 
     #[inline]
-    pub(super) fn at_mut(&mut self, index: u32) -> &mut Slot<K> {
+    pub(super) fn at_mut(&mut self, index: u32) -> &mut Slot<P> {
         &mut self.slots[index as usize]
     }
 
     /// The slot at `index` as long as it is still the same connection's.
-    pub(super) fn same(&self, index: u32, number: ConnectionNumber) -> Option<&Slot<K>> {
+    pub(super) fn same(&self, index: u32, number: ConnectionNumber) -> Option<&Slot<P>> {
         self.slots
             .get(index as usize)
             .filter(|slot| slot.number == number)
@@ -248,7 +250,7 @@ impl<K: Kinds> Slots<K> {
 
     /// Moves a slot into another stage, at the end of that stage's list, and returns what it held.
     #[inline(always)]
-    pub(super) fn shift(&mut self, at: u32, to: Stage<K>, since: Moment) -> Stage<K> {
+    pub(super) fn shift(&mut self, at: u32, to: Stage<P>, since: Moment) -> Stage<P> {
         self.shift_before(at, to, since, None)
     }
 
@@ -257,10 +259,10 @@ impl<K: Kinds> Slots<K> {
     pub(super) fn shift_before(
         &mut self,
         at: u32,
-        to: Stage<K>,
+        to: Stage<P>,
         since: Moment,
         next: Option<u32>,
-    ) -> Stage<K> {
+    ) -> Stage<P> {
         let slot = &mut self.slots[at as usize];
         let entered = to.name();
         let from = std::mem::replace(&mut slot.stage, to);
@@ -276,7 +278,7 @@ impl<K: Kinds> Slots<K> {
     }
 
     /// Opens a slot for a new dial.
-    pub(super) fn begin_dial(&mut self, now: Moment, generation: u32) -> Place {
+    pub(super) fn begin_dial(&mut self, now: Moment, generation: u32) -> SlotKey {
         let number = self.next_number;
         self.next_number += 1;
         let fresh = Slot {
@@ -291,7 +293,7 @@ impl<K: Kinds> Slots<K> {
             generation,
             proven: false,
             watched: false,
-            label: K::Label::default(),
+            label: P::Label::default(),
         };
         let at = match self.front(StageName::Vacant) {
             Some(at) => {
@@ -305,17 +307,17 @@ impl<K: Kinds> Slots<K> {
             }
         };
         self.lists[StageName::Connecting as usize].push_back(&mut self.slots, at);
-        Place(at)
+        SlotKey(at)
     }
 
     /// The owner's key to `at`. Only for the moment in which the slot leaves the machine's own
     /// hands.
     #[inline]
-    pub(super) fn hand_out(&self, at: u32) -> Place {
+    pub(super) fn hand_out(&self, at: u32) -> SlotKey {
         debug_assert!(matches!(
             self.slots[at as usize].stage,
             Stage::Checking(_) | Stage::Active { .. } | Stage::Closing
         ));
-        Place(at)
+        SlotKey(at)
     }
 }

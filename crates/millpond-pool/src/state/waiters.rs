@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use super::{
-    Kinds, Lease, Refusal,
+    lease::Lease,
+    lifecycle::Refusal,
     list::{Linked, Links, List},
     moment::Moment,
+    payload::Payload,
+    queues::{Queues, ServingOrder},
 };
-use crate::Priority;
+use crate::settings::Priority;
 
 /// A waiter's index, as a granted slot remembers it.
 pub(crate) type WaiterIndex = u32;
@@ -17,9 +20,9 @@ pub(crate) type WaiterIndex = u32;
 /// refused or cancelled once.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is dropped waits for ever"]
-pub(crate) struct Ticket(WaiterIndex);
+pub(crate) struct QueueTicket(WaiterIndex);
 
-impl Ticket {
+impl QueueTicket {
     pub(super) fn index(&self) -> WaiterIndex {
         self.0
     }
@@ -27,16 +30,16 @@ impl Ticket {
 
 /// What a caller wants while the endpoint is dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InTheDark {
+pub(crate) enum OutagePolicy {
     /// To be told the cause at once.
-    IsTold,
+    FailFast,
     /// To stay in line until its own deadline.
-    Waits,
+    Wait,
 }
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<T> {
+pub(crate) struct WaitTerms<T> {
     pub(crate) tag: T,
     pub(crate) lease: Lease,
     pub(crate) priority: Priority,
@@ -45,10 +48,10 @@ pub(crate) struct Request<T> {
     /// Asked for without a look at the clock: counted from when upkeep comes by. Never early, and
     /// as late as upkeep.
     pub(crate) patience: Option<Duration>,
-    pub(crate) in_the_dark: InTheDark,
+    pub(crate) outage_policy: OutagePolicy,
 }
 
-impl<T> Request<T> {
+impl<T> WaitTerms<T> {
     fn count_patience(&mut self, now: Moment) {
         if let Some(patience) = self.patience.take() {
             self.deadline = now.after(patience);
@@ -77,16 +80,16 @@ pub(crate) enum Standing {
 
 /// One caller.
 #[derive(Debug)]
-pub(crate) struct Waiter<K: Kinds> {
+pub(crate) struct Waiter<P: Payload> {
     pub(crate) standing: Standing,
     links: Links,
-    waker: Option<K::Waker>,
+    waker: Option<P::Waker>,
     /// The order of arrival: seniority.
     pub(crate) arrival: u64,
-    pub(crate) request: Request<K::Tag>,
+    pub(crate) terms: WaitTerms<P::Tag>,
 }
 
-impl<K: Kinds> Linked for Waiter<K> {
+impl<P: Payload> Linked for Waiter<P> {
     fn links(&self) -> Links {
         self.links
     }
@@ -95,77 +98,12 @@ impl<K: Kinds> Linked for Waiter<K> {
     }
 }
 
-/// The order in which waiters of one priority are served. A policy of its own, so that shedding
-/// under overload (the newest first) can be added beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ServingOrder {
-    Arrival,
-}
-
-/// One queue per priority, the most urgent first.
-#[derive(Debug)]
-struct Queues {
-    lists: [List; Priority::LEVELS],
-    /// Bit n is set while list n isn't empty. [`Queues::insert`] and [`Queues::remove`] alone
-    /// change either.
-    busy: u8,
-}
-
-impl Queues {
-    const EMPTY: Queues = Queues {
-        lists: [List::EMPTY; Priority::LEVELS],
-        busy: 0,
-    };
-
-    #[inline]
-    fn insert<N: Linked>(&mut self, nodes: &mut [N], level: usize, at: u32, next: Option<u32>) {
-        self.lists[level].insert(nodes, at, next);
-        self.busy |= 1 << level;
-    }
-
-    #[inline]
-    fn remove<N: Linked>(&mut self, nodes: &mut [N], level: usize, at: u32) {
-        self.lists[level].remove(nodes, at);
-        self.busy &= !(u8::from(self.lists[level].is_empty()) << level);
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.busy == 0
-    }
-
-    /// The first of the most urgent.
-    #[inline]
-    fn first(&self) -> Option<u32> {
-        self.lists.get(self.busy.trailing_zeros() as usize)?.front()
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        let mut busy = self.busy;
-        let mut len = 0;
-        while busy != 0 {
-            len += self.lists[busy.trailing_zeros() as usize].len();
-            busy &= busy - 1;
-        }
-        len
-    }
-
-    #[cfg(test)]
-    fn check(&self) {
-        for (level, list) in self.lists.iter().enumerate() {
-            let busy = self.busy & (1 << level) != 0;
-            assert_eq!(busy, !list.is_empty(), "whether queue {level} is busy");
-        }
-    }
-}
-
 /// All waiters.
 #[derive(Debug)]
-pub(crate) struct Waiters<K: Kinds> {
+pub(crate) struct Waiters<P: Payload> {
     order: ServingOrder,
     /// A waiter that has been answered and hasn't picked that up is in no list.
-    waiters: Vec<Waiter<K>>,
+    waiters: Vec<Waiter<P>>,
     vacant: List,
     /// In line.
     queues: Queues,
@@ -179,7 +117,7 @@ pub(crate) struct Waiters<K: Kinds> {
     earliest_deadline: Moment,
 }
 
-impl<K: Kinds> Waiters<K> {
+impl<P: Payload> Waiters<P> {
     pub(super) fn new(order: ServingOrder) -> Self {
         Waiters {
             order,
@@ -217,12 +155,12 @@ impl<K: Kinds> Waiters<K> {
 
     /// Every waiter, vacant nodes included.
     #[cfg(test)]
-    pub(crate) fn all(&self) -> &[Waiter<K>] {
+    pub(crate) fn all(&self) -> &[Waiter<P>] {
         &self.waiters
     }
 
     #[inline]
-    pub(super) fn at(&self, index: WaiterIndex) -> &Waiter<K> {
+    pub(super) fn at(&self, index: WaiterIndex) -> &Waiter<P> {
         &self.waiters[index as usize]
     }
 
@@ -238,21 +176,21 @@ impl<K: Kinds> Waiters<K> {
     #[inline]
     pub(super) fn enqueue(
         &mut self,
-        request: Request<K::Tag>,
+        terms: WaitTerms<P::Tag>,
         seniority: Option<u64>,
-        waker: K::Waker,
-    ) -> Ticket {
+        waker: P::Waker,
+    ) -> QueueTicket {
         let arrival = seniority.unwrap_or_else(|| {
             self.arrivals += 1;
             self.arrivals
         });
-        self.earliest_deadline = self.earliest_deadline.min(request.deadline);
+        self.earliest_deadline = self.earliest_deadline.min(terms.deadline);
         let waiter = Waiter {
             standing: Standing::Queued,
             links: Links::ALONE,
             waker: Some(waker),
             arrival,
-            request,
+            terms,
         };
         let at = match self.vacant.front() {
             Some(at) => {
@@ -267,12 +205,12 @@ impl<K: Kinds> Waiters<K> {
         };
         let behind = seniority.and_then(|_| self.first_junior_of(at));
         self.link_into_queue(at, behind);
-        Ticket(at)
+        QueueTicket(at)
     }
 
     #[inline]
     fn link_into_queue(&mut self, at: WaiterIndex, behind: Option<WaiterIndex>) {
-        let level = self.waiters[at as usize].request.priority.level();
+        let level = self.waiters[at as usize].terms.priority.level();
         self.queues.insert(&mut self.waiters, level, at, behind);
     }
 
@@ -281,7 +219,7 @@ impl<K: Kinds> Waiters<K> {
     /// come mostly in the order in which they were called.
     fn first_junior_of(&self, at: WaiterIndex) -> Option<WaiterIndex> {
         let waiter = &self.waiters[at as usize];
-        let queue = &self.queues.lists[waiter.request.priority.level()];
+        let queue = &self.queues.lists[waiter.terms.priority.level()];
         let is_junior = |other: &u32| self.waiters[*other as usize].arrival > waiter.arrival;
         let (mut front, mut back) = (queue.front(), queue.back());
         let mut junior = None;
@@ -300,7 +238,7 @@ impl<K: Kinds> Waiters<K> {
 
     /// Replaces the waker of a waiter that has one; returns the old one, to be dropped after
     /// unlocking.
-    pub(super) fn rewake(&mut self, ticket: &Ticket, waker: K::Waker) -> Option<K::Waker> {
+    pub(super) fn rewake(&mut self, ticket: &QueueTicket, waker: P::Waker) -> Option<P::Waker> {
         self.waiters[ticket.0 as usize].waker.replace(waker)
     }
 
@@ -311,7 +249,7 @@ impl<K: Kinds> Waiters<K> {
         match waiter.standing {
             Standing::Vacant => self.vacant.remove(&mut self.waiters, at),
             Standing::Queued => {
-                let level = waiter.request.priority.level();
+                let level = waiter.terms.priority.level();
                 self.queues.remove(&mut self.waiters, level, at);
             }
             Standing::Parked | Standing::Called => self.parked.remove(&mut self.waiters, at),
@@ -321,7 +259,7 @@ impl<K: Kinds> Waiters<K> {
 
     /// Answers a waiter in line or parked; returns its waker, to be called after unlocking.
     #[inline]
-    fn answer(&mut self, at: WaiterIndex, answer: Standing) -> Option<K::Waker> {
+    fn answer(&mut self, at: WaiterIndex, answer: Standing) -> Option<P::Waker> {
         self.unlink(at);
         let waiter = &mut self.waiters[at as usize];
         waiter.standing = answer;
@@ -329,11 +267,11 @@ impl<K: Kinds> Waiters<K> {
     }
 
     #[inline]
-    pub(super) fn grant(&mut self, at: WaiterIndex, slot: u32) -> Option<K::Waker> {
+    pub(super) fn grant(&mut self, at: WaiterIndex, slot: u32) -> Option<P::Waker> {
         self.answer(at, Standing::Granted(slot))
     }
 
-    pub(super) fn refuse(&mut self, at: WaiterIndex, why: Refusal) -> Option<K::Waker> {
+    pub(super) fn refuse(&mut self, at: WaiterIndex, why: Refusal) -> Option<P::Waker> {
         self.answer(at, Standing::Refused(why))
     }
 
@@ -344,16 +282,16 @@ impl<K: Kinds> Waiters<K> {
 
     fn leave_line(&mut self, at: WaiterIndex, standing: Standing, now: Moment) {
         self.unlink(at);
-        self.waiters[at as usize].request.count_patience(now);
+        self.waiters[at as usize].terms.count_patience(now);
         self.waiters[at as usize].standing = standing;
         self.parked.push_back(&mut self.waiters, at);
-        let deadline = self.waiters[at as usize].request.deadline;
+        let deadline = self.waiters[at as usize].terms.deadline;
         self.earliest_deadline = self.earliest_deadline.min(deadline);
     }
 
     /// Takes everybody out of the line until they are polled again; returns their wakers, to be
     /// called after unlocking, in the order of the line.
-    pub(super) fn call_all(&mut self, now: Moment) -> impl Iterator<Item = K::Waker> {
+    pub(super) fn call_all(&mut self, now: Moment) -> impl Iterator<Item = P::Waker> {
         std::iter::from_fn(move || {
             let at = self.queues.first()?;
             self.leave_line(at, Standing::Called, now);
@@ -372,14 +310,14 @@ impl<K: Kinds> Waiters<K> {
 
     /// Ends a waiter that has been answered: its waker was taken then, and nothing is left to drop.
     #[inline]
-    pub(super) fn leave_answered(&mut self, ticket: Ticket) {
+    pub(super) fn leave_answered(&mut self, ticket: QueueTicket) {
         let (_, waker) = self.leave(ticket);
         debug_assert!(waker.is_none());
     }
 
     /// Ends a waiter; what it held is returned, to be dropped after unlocking.
     #[inline]
-    pub(super) fn leave(&mut self, ticket: Ticket) -> (Standing, Option<K::Waker>) {
+    pub(super) fn leave(&mut self, ticket: QueueTicket) -> (Standing, Option<P::Waker>) {
         let at = ticket.0;
         self.unlink(at);
         let waiter = &mut self.waiters[at as usize];
@@ -401,7 +339,7 @@ impl<K: Kinds> Waiters<K> {
         let waiting = self.queues.lists.iter().chain([&self.parked]);
         let waiting = waiting.flat_map(|list| list.iter(&self.waiters));
         waiting
-            .filter(|&at| self.waiters[at as usize].request.in_the_dark == InTheDark::IsTold)
+            .filter(|&at| self.waiters[at as usize].terms.outage_policy == OutagePolicy::FailFast)
             .collect()
     }
 
@@ -415,8 +353,8 @@ impl<K: Kinds> Waiters<K> {
                 if waiter.arrival <= self.counted_up_to {
                     break;
                 }
-                waiter.request.count_patience(now);
-                self.earliest_deadline = self.earliest_deadline.min(waiter.request.deadline);
+                waiter.terms.count_patience(now);
+                self.earliest_deadline = self.earliest_deadline.min(waiter.terms.deadline);
             }
         }
         self.counted_up_to = self.arrivals;
@@ -431,7 +369,7 @@ impl<K: Kinds> Waiters<K> {
         self.earliest_deadline = Moment::NEVER;
         let waiting = self.queues.lists.iter().chain([&self.parked]);
         for at in waiting.flat_map(|list| list.iter(&self.waiters)) {
-            let deadline = self.waiters[at as usize].request.deadline;
+            let deadline = self.waiters[at as usize].terms.deadline;
             if deadline <= now {
                 overdue.push(at);
             } else {

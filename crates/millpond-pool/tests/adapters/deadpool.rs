@@ -254,7 +254,7 @@ async fn the_manager_can_be_reached() {
     pool.connector().manager().0.note("by hand");
     assert_eq!(script.asked(), ["by hand"]);
     assert_eq!(
-        pool.config().probe,
+        pool.settings().probe,
         Probe::WhenIdleFor(Duration::from_secs(1))
     );
 }

@@ -19,7 +19,7 @@ use std::{
 };
 
 use millpond_pool::{
-    AfterRelease, Builder, Closing, Connector, Ends, Eviction, LastExchange, Pool, Snapshot,
+    AfterRelease, Closing, Connector, Ends, Eviction, LastExchange, Pool, PoolBuilder, PoolSnapshot,
 };
 use tokio::{runtime::Runtime, sync::Semaphore, time::Instant};
 
@@ -150,7 +150,7 @@ impl Endpoint {
         })
     }
 
-    pub(crate) fn pool(self: &Arc<Self>) -> Builder<Scripted> {
+    pub(crate) fn pool(self: &Arc<Self>) -> PoolBuilder<Scripted> {
         Pool::builder(Scripted(Arc::clone(self)))
     }
 
@@ -484,7 +484,7 @@ impl<F: Future> Hand<F> {
 
 /// The oracle C of every test: the pool's counts agree with each other and with its limit.
 #[track_caller]
-pub(crate) fn consistent(pool: &Pool<Scripted>) -> Snapshot {
+pub(crate) fn consistent(pool: &Pool<Scripted>) -> PoolSnapshot {
     let snapshot = counts_agree(pool);
     assert!(
         snapshot.connections.len() <= snapshot.max_size as usize,
@@ -495,7 +495,7 @@ pub(crate) fn consistent(pool: &Pool<Scripted>) -> Snapshot {
 
 /// As [`consistent`], but for the limit: just shrunk, a pool may be above it.
 #[track_caller]
-pub(crate) fn counts_agree(pool: &Pool<Scripted>) -> Snapshot {
+pub(crate) fn counts_agree(pool: &Pool<Scripted>) -> PoolSnapshot {
     let snapshot = pool.snapshot();
     let seen = snapshot.idle + snapshot.active + snapshot.checking + snapshot.closing;
     assert_eq!(

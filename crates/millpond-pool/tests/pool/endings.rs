@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::common::{Dial, Endpoint, Hand, MS, SECOND, Scripted, at_rest, close, pass, settle};
-use millpond_pool::{AcquireError, Backoff, BuildError, Eviction, Pool, Probe, Status};
+use millpond_pool::{AcquireError, Backoff, BuildError, Eviction, Pool, PoolStatus, Probe};
 use tokio::runtime::{Builder as Rt, Runtime};
 
 fn current_thread() -> Runtime {
@@ -71,12 +71,12 @@ fn a_pool_in_a_static_outlives_its_first_runtime_with_a_typed_error() {
                         .to_string()
                         .contains("build the pool on one that outlives its use")
                 );
-                assert!(pool().ready(SECOND).await.is_err() || pool().config().min_idle == 0);
+                assert!(pool().ready(SECOND).await.is_err() || pool().settings().min_idle == 0);
                 pool().close(SECOND).await.unwrap();
             });
         });
     }
-    assert_eq!(pool().snapshot().status, Status::RuntimeEnded);
+    assert_eq!(pool().snapshot().status, PoolStatus::RuntimeEnded);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_pool_built_on_a_runtime_that_has_ended_says_so_at_the_first_call() {
 
 #[tokio::test]
 async fn each_invalid_setting_is_named_with_its_range() {
-    type Set = fn(millpond_pool::Builder<Scripted>) -> millpond_pool::Builder<Scripted>;
+    type Set = fn(millpond_pool::PoolBuilder<Scripted>) -> millpond_pool::PoolBuilder<Scripted>;
     let wrong: [(Set, &str); 16] = [
         (
             |b| b.max_size(0),
@@ -427,7 +427,7 @@ async fn after_close_every_call_is_answered_at_once() {
     pool.resize(20).unwrap();
     pool.drain(SECOND).await.unwrap();
     close(&pool).await;
-    assert_eq!(pool.snapshot().status, Status::Closed);
+    assert_eq!(pool.snapshot().status, PoolStatus::Closed);
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(endpoint.dials().len(), 2, "no dial starts after close");
 }
@@ -463,7 +463,7 @@ async fn a_drain_serves_who_waits_refuses_who_comes_and_then_closes() {
     });
     settle().await;
     assert!(matches!(pool.acquire().await, Err(AcquireError::Draining)));
-    assert_eq!(pool.snapshot().status, Status::Draining);
+    assert_eq!(pool.snapshot().status, PoolStatus::Draining);
     drop(lent);
     let served = [waiters[0].end().unwrap(), waiters[1].end().unwrap()];
     assert!(!drained.is_finished());

@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use crate::common::{Act, Dial, Endpoint, Hand, MS, SECOND, Script, Scripted, consistent, settle};
 use millpond_pool::{
-    AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, Status,
+    AcquireError, Connection, ConnectionState, DialError, Ends, Eviction, Pool, PoolStatus,
 };
 use millpond_words::Chain;
 
@@ -241,7 +241,7 @@ async fn a_snapshot_shows_each_connection_in_its_state() {
     assert_eq!(states, expected);
     assert_eq!(
         (snapshot.name.as_str(), snapshot.status, snapshot.paused),
-        ("orders", Status::Open, false)
+        ("orders", PoolStatus::Open, false)
     );
     assert_eq!((snapshot.waiting, snapshot.totals.detached), (2, 1));
     let text = "orders: 0 idle, 2 active, 1 connecting, 1 checking, 1 closing of 8; 2 waiting";
@@ -430,7 +430,7 @@ async fn the_last_64_evictions_are_remembered_the_latest_last() {
 #[cfg(feature = "serde")]
 #[tokio::test(start_paused = true)]
 async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
-    use millpond_pool::Snapshot;
+    use millpond_pool::PoolSnapshot;
     let endpoint = Endpoint::new();
     endpoint
         .script()
@@ -466,7 +466,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         (&1.into(), &0.into())
     );
     let golden = serde_json::json!({
-        "version": Snapshot::VERSION, "name": "orders", "status": "open", "paused": false, "up_seconds": null,
+        "version": PoolSnapshot::VERSION, "name": "orders", "status": "open", "paused": false, "up_seconds": null,
         "max_size": 2, "min_idle": 0,
         "connecting": 0, "idle": 0, "checking": 0, "active": 1, "closing": 0, "waiting": 0,
         "failing": true,
@@ -488,10 +488,10 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         json, golden,
         "a field renamed or removed needs a new version"
     );
-    assert_eq!(Snapshot::VERSION, 1);
-    let config = serde_json::to_value(pool.config()).unwrap();
+    assert_eq!(PoolSnapshot::VERSION, 1);
+    let settings = serde_json::to_value(pool.settings()).unwrap();
     assert_eq!(
-        (&config["order"], &config["probe"]),
+        (&settings["order"], &settings["probe"]),
         (&"lifo".into(), &"never".into())
     );
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::common::{Dial, Endpoint, Hand, MS, SECOND, pass, paused_runtime, settle};
-use millpond_pool::{AcquireError, Connector, Ends, Eviction, Pool, Status, connect_with};
+use millpond_pool::{AcquireError, Connector, Ends, Eviction, Pool, PoolStatus, connect_with};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_waker_that_panics_harms_only_itself() {
     let other = Hand::begun(pool.acquire());
     pass(2 * SECOND).await; // Both are told by upkeep.
     assert!(other.woken());
-    assert_eq!(pool.snapshot().status, Status::Open);
+    assert_eq!(pool.snapshot().status, PoolStatus::Open);
     drop(lent);
     drop(pool.acquire().await.expect("the pool goes on"));
     drop(waiter);
@@ -259,7 +259,7 @@ static CURIOUS: OnceLock<Pool<FailsCuriously>> = OnceLock::new();
 impl Curious {
     fn ask() {
         if let Some(pool) = CURIOUS.get() {
-            let _ = pool.config();
+            let _ = pool.settings();
         }
     }
 }

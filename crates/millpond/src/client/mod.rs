@@ -94,7 +94,7 @@ use crate::{
     framed::validate_heartbeats,
     framing::{Framing, LengthJson},
     net::{Dialer, Endpoint, EndpointError},
-    pool::{BuildError, Builder, InvalidSetting, Pool, Priority, Snapshot},
+    pool::{BuildError, InvalidSetting, Pool, PoolBuilder, PoolSnapshot, Priority},
 };
 
 /// Sends requests to one endpoint over pooled connections. Clones share the pool.
@@ -253,8 +253,8 @@ impl<F: Framing> Client<F> {
     }
 
     /// Requests that wait for a connection until their own deadline while the server can't be
-    /// reached, whatever the pool's [`outage_grace`](Builder::outage_grace) and
-    /// [`acquire_timeout`](Builder::acquire_timeout) are; when it passes they are told
+    /// reached, whatever the pool's [`outage_grace`](PoolBuilder::outage_grace) and
+    /// [`acquire_timeout`](PoolBuilder::acquire_timeout) are; when it passes they are told
     /// [`TimedOut`](crate::pool::AcquireError::TimedOut), with the last failed dial. For work that
     /// would only be tried again: see
     /// [`Acquire::wait_through_outage`](crate::pool::Acquire::wait_through_outage).
@@ -273,7 +273,7 @@ impl<F: Framing> Client<F> {
 
     /// The pool at this instant. Pipelined, its callers are counted as waiting, with the bytes of
     /// their requests, and each connection tells how many exchanges are in flight on it.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> PoolSnapshot {
         let mut snapshot = self.pool.snapshot();
         if let Some(pipelines) = &self.pipelines {
             let load = pipelines.load();
@@ -297,7 +297,7 @@ impl<F: Framing> Client<F> {
     }
 }
 
-type Configure<F> = Box<dyn FnOnce(Builder<Sessions<F>>) -> Builder<Sessions<F>>>;
+type Configure<F> = Box<dyn FnOnce(PoolBuilder<Sessions<F>>) -> PoolBuilder<Sessions<F>>>;
 
 /// Makes a [`Client`].
 pub struct ClientBuilder<F: Framing = LengthJson> {
@@ -345,7 +345,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// zero; one that can't be expressed as a moment is a year.
     ///
     /// Waiting for a connection, or for a place on a pipeline, is bounded by the pool's
-    /// [`acquire_timeout`](Builder::acquire_timeout) as well.
+    /// [`acquire_timeout`](PoolBuilder::acquire_timeout) as well.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
@@ -399,7 +399,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// Sets the pool up: `|pool| pool.max_size(32)`.
     pub fn pool(
         mut self,
-        configure: impl FnOnce(Builder<Sessions<F>>) -> Builder<Sessions<F>> + 'static,
+        configure: impl FnOnce(PoolBuilder<Sessions<F>>) -> PoolBuilder<Sessions<F>> + 'static,
     ) -> Self {
         let before = self.configure;
         self.configure = Box::new(|builder| configure(before(builder)));
@@ -411,7 +411,7 @@ impl<F: Framing> ClientBuilder<F> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::build`]: a setting out of its range, or no runtime here.
+    /// As [`PoolBuilder::build`]: a setting out of its range, or no runtime here.
     pub fn build(self) -> Result<Client<F>, BuildError> {
         self.validate()?;
         let sessions = Sessions::new(
@@ -422,7 +422,7 @@ impl<F: Framing> ClientBuilder<F> {
         );
         let builder = Pool::builder(sessions).name("client");
         let pool = (self.configure)(builder).build()?;
-        pool.connector().telling().begin(&pool.config().name);
+        pool.connector().telling().begin(&pool.settings().name);
         let pipelines = self
             .pipelining
             .map(|pipelining| Arc::new(Pipelines::new(&pool, pipelining, self.settings.deadline)));

@@ -8,6 +8,8 @@ use millpond_words::InvalidSetting;
 
 /// How many heartbeats a peer may send: so many at once, and so many a second on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct HeartbeatLimit {
     /// How many at once, at least 1. Default 100: as many as an honest peer sends in a quarter of
     /// an hour, should the network deliver them together. What may have come since the

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Failure, FailureKind};
+use super::{ApplicationCode, Failure, FailureKind};
 use millpond_words::Thousands;
 
 /// How deep arrays and objects may be nested: a reader that recurses must not be led to the end of
@@ -97,10 +97,26 @@ fn check_depth(body: &[u8]) -> Result<(), JsonError> {
 /// An error reply's content: JSON-RPC 2.0's error object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorObject {
-    /// What kind of failure: see [`code`].
+    /// What kind of failure: see [`code`](code()).
     pub code: i64,
     /// In words, for people.
     pub message: String,
+}
+
+impl ErrorObject {
+    /// The application's code, if it is one: no reserved one.
+    ///
+    /// ```
+    /// use millpond::framing::{ApplicationCode, json::ErrorObject};
+    ///
+    /// const OUT_OF_STOCK: ApplicationCode = ApplicationCode::new(4001).unwrap();
+    ///
+    /// let error = ErrorObject { code: 4001, message: String::from("no milk") };
+    /// assert_eq!(error.application_code(), Some(OUT_OF_STOCK));
+    /// ```
+    pub fn application_code(&self) -> Option<ApplicationCode> {
+        ApplicationCode::new(self.code)
+    }
 }
 
 impl fmt::Display for ErrorObject {
@@ -116,10 +132,22 @@ struct ErrorReply {
     error: ErrorObject,
 }
 
-/// The code of [`FailureKind::Draining`]: the server drains, and has not executed the request.
+/// The code of [`FailureKind::NotTaken`]: the server has not executed the request, because it
+/// drains.
 pub const NOT_TAKEN: i64 = -32003;
 
 /// The code that stands for a kind of failure: JSON-RPC 2.0's where it has one.
+///
+/// | kind | code |
+/// |---|---|
+/// | [`Malformed`](FailureKind::Malformed) | -32700 |
+/// | [`Refused`](FailureKind::Refused) | -32600 |
+/// | [`HandlerFailed`](FailureKind::HandlerFailed) | -32603 |
+/// | [`Unavailable`](FailureKind::Unavailable) | -32000 |
+/// | [`Overloaded`](FailureKind::Overloaded) | -32001 |
+/// | [`TimedOut`](FailureKind::TimedOut) | -32002 |
+/// | [`NotTaken`](FailureKind::NotTaken) | -32003 |
+/// | [`Application`](FailureKind::Application) | its own, never one of [`ApplicationCode::RESERVED`] |
 pub fn code(kind: FailureKind) -> i64 {
     match kind {
         FailureKind::Malformed => -32700,
@@ -128,7 +156,8 @@ pub fn code(kind: FailureKind) -> i64 {
         FailureKind::Unavailable => -32000,
         FailureKind::Overloaded => -32001,
         FailureKind::TimedOut => -32002,
-        FailureKind::Draining => NOT_TAKEN,
+        FailureKind::NotTaken => NOT_TAKEN,
+        FailureKind::Application(code) => code.get(),
     }
 }
 
@@ -136,8 +165,8 @@ pub fn code(kind: FailureKind) -> i64 {
 pub fn error_reply(failure: &Failure) -> Vec<u8> {
     let reply = ErrorReply {
         error: ErrorObject {
-            code: code(failure.kind),
-            message: failure.message.clone(),
+            code: code(failure.kind()),
+            message: failure.message().to_owned(),
         },
     };
     serde_json::to_vec(&reply).expect("a number and a string are JSON")
@@ -218,7 +247,7 @@ mod tests {
     #[test]
     fn failures_have_the_codes_of_json_rpc_and_are_shown_with_them() {
         use FailureKind::{
-            Draining, HandlerFailed, Malformed, Overloaded, Refused, TimedOut, Unavailable,
+            HandlerFailed, Malformed, NotTaken, Overloaded, Refused, TimedOut, Unavailable,
         };
         assert_eq!(
             [
@@ -228,7 +257,7 @@ mod tests {
                 Unavailable,
                 Overloaded,
                 TimedOut,
-                Draining
+                NotTaken
             ]
             .map(code),
             [
@@ -240,6 +269,12 @@ mod tests {
             message: String::from("not JSON"),
         };
         assert_eq!(error.to_string(), "not JSON (-32700)");
+        assert_eq!(error.application_code(), None, "it is reserved");
+        let own = ApplicationCode::new(-7).expect("a code");
+        assert_eq!(code(FailureKind::Application(own)), -7);
+        let told = error_reply(&Failure::application(own, "no"));
+        let read = as_error_reply(&told).expect("an error reply");
+        assert_eq!(read.application_code(), Some(own));
     }
 
     #[test]
@@ -251,10 +286,7 @@ mod tests {
 
     #[test]
     fn an_error_reply_is_known_by_its_single_key() {
-        let failure = Failure {
-            kind: FailureKind::HandlerFailed,
-            message: String::from("no \"luck\""),
-        };
+        let failure = Failure::handler_failed("no \"luck\"");
         let body = error_reply(&failure);
         assert_eq!(
             body,

@@ -2,15 +2,17 @@
 //! of a protocol. Pure: it reads no socket, asks no clock, and holds no buffer; whoever has
 //! received bytes shows them to a [`Framing`], and is told what they begin with.
 //!
-//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`]; then [`LengthJson`], the
+//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`], [`Failure`]; then [`LengthJson`], the
 //! protocol that this project was founded on, and [`json`], which says what its bodies must be.
 
+mod failure;
 pub mod json;
 mod length_json;
 mod scan;
 
 use std::fmt;
 
+pub use failure::{ApplicationCode, Failure, FailureKind, ReservedCode};
 pub use length_json::LengthJson;
 pub use scan::Scan;
 
@@ -201,37 +203,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// A failure as a client is told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What kind.
-    pub kind: FailureKind,
-    /// In words, for people.
-    pub message: String,
-}
-
-/// The kinds of failures that a client is told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FailureKind {
-    /// The request's body isn't what the protocol asks for.
-    Malformed,
-    /// The request is well formed, and not acceptable.
-    Refused,
-    /// Whoever handles requests has failed.
-    HandlerFailed,
-    /// The upstream can't be reached.
-    Unavailable,
-    /// There is more to do than can be done.
-    Overloaded,
-    /// It took too long.
-    TimedOut,
-    /// The server drains, and didn't take the request: **nobody has executed it**, and it can be
-    /// sent again. Clients rely on that, so a handler says so only of a request of which
-    /// nothing was done.
-    Draining,
-}
-
 /// Bytes that are no frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -337,10 +308,7 @@ mod tests {
             Plain.failure_needs_request(),
             "whoever writes its own reply may want it"
         );
-        let failure = Failure {
-            kind: FailureKind::Refused,
-            message: String::from("no"),
-        };
+        let failure = Failure::refused("no");
         let mut out = Vec::new();
         assert_eq!(
             (

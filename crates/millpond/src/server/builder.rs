@@ -10,7 +10,7 @@ use super::{
     ledger::{Ledger, Service},
     limits::HeartbeatLimit,
     running::Running,
-    settings::{ServeError, Settings},
+    settings::{ServeError, ServerSettings},
 };
 use crate::{
     framing::{Framing, LengthJson},
@@ -26,7 +26,7 @@ use crate::{
 pub struct ServerBuilder<H, F = LengthJson> {
     handler: H,
     framing: F,
-    settings: Settings,
+    settings: ServerSettings,
 }
 
 impl<H: Handler> ServerBuilder<H> {
@@ -34,7 +34,7 @@ impl<H: Handler> ServerBuilder<H> {
         ServerBuilder {
             handler,
             framing: LengthJson::default(),
-            settings: Settings::default(),
+            settings: ServerSettings::default(),
         }
     }
 }
@@ -47,6 +47,13 @@ impl<H: Handler, F: Framing> ServerBuilder<H, F> {
             framing,
             settings: self.settings,
         }
+    }
+
+    /// All settings at once, read from a file for instance. Setters that are called afterwards
+    /// change single ones.
+    pub fn settings(mut self, settings: ServerSettings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// How many connections at once. Default 10,000: some 10 MB while they are idle, and as many

@@ -42,7 +42,7 @@ use super::{
     handler::Handler,
     ledger::{Ledger, Service},
     limits::Allowance,
-    settings::Settings,
+    settings::ServerSettings,
     snapshot::Closed,
 };
 use crate::{
@@ -143,7 +143,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>>
         &self.service.ledger
     }
 
-    fn settings(&self) -> &'s Settings {
+    fn settings(&self) -> &'s ServerSettings {
         &self.ledger().settings
     }
 

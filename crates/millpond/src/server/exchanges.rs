@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use millpond_words::Span;
 
-use crate::framing::{Failure, FailureKind};
+use crate::framing::Failure;
 
 /// See the module. `A` is the future of an answer.
 pub(super) struct Exchanges<A> {
@@ -64,7 +64,7 @@ impl<A> Exchange<A> {
         match &self.state {
             ExchangeState::Running { body, .. } => *body,
             ExchangeState::Answered(Ok(reply)) => kept + reply.len(),
-            ExchangeState::Answered(Err(failure)) => kept + failure.message.len(),
+            ExchangeState::Answered(Err(failure)) => kept + failure.message().len(),
         }
     }
 }
@@ -118,17 +118,11 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
             let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
             let answer = match polled {
                 Ok(Poll::Ready(answer)) => answer,
-                Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => {
-                    Err(Failure {
-                        kind: FailureKind::TimedOut,
-                        message: format!("not answered within {}", Span(limit)),
-                    })
-                }
+                Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => Err(
+                    Failure::timed_out(format!("not answered within {}", Span(limit))),
+                ),
                 Ok(Poll::Pending) => continue,
-                Err(_) => Err(Failure {
-                    kind: FailureKind::HandlerFailed,
-                    message: String::from("the handler panicked"),
-                }),
+                Err(_) => Err(Failure::handler_failed("the handler panicked")),
             };
             exchange.state = ExchangeState::Answered(answer);
             self.running -= 1;
@@ -205,6 +199,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::framing::FailureKind;
 
     type Answer = Pin<Box<dyn Future<Output = Result<Bytes, Failure>>>>;
 
@@ -226,7 +221,7 @@ mod tests {
 
     fn take(exchanges: &mut Exchanges<Answer>) -> Vec<Result<Bytes, FailureKind>> {
         std::iter::from_fn(|| exchanges.take_answer())
-            .map(|answered| answered.answer.map_err(|failure| failure.kind))
+            .map(|answered| answered.answer.map_err(|failure| failure.kind()))
             .collect()
     }
 
@@ -270,7 +265,7 @@ mod tests {
             .expect("it panicked")
             .answer
             .unwrap_err();
-        assert_eq!(told.message, "the handler panicked", "and not with what");
+        assert_eq!(told.message(), "the handler panicked", "and not with what");
         assert!(exchanges.take_answer().is_none());
         exchanges.poll(cx, now + LIMIT, LIMIT);
         assert_eq!(

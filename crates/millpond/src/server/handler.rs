@@ -1,7 +1,7 @@
 //! Who answers requests: the trait, and what makes one of a closure. Knows nothing of connections
 //! and limits.
 
-use std::{fmt, future::Future, marker::PhantomData, net::SocketAddr, time::Duration};
+use std::{any::Any, fmt, future::Future, marker::PhantomData, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use millpond_words::Chain;
 
 use crate::framing::{
-    Failure, FailureKind,
+    Failure,
     json::{self, JsonError},
 };
 
@@ -159,13 +159,27 @@ where
 /// A handler of a closure that takes values and answers with values, by serde: `json(async |order:
 /// Order| -> Result<Receipt, Refused> { … })`.
 ///
-/// A body that isn't JSON is answered with the error -32700, one that isn't a `T` with -32600, and
-/// an `Err` with -32603 and its text. As for captures see [`raw`].
+/// A body that isn't JSON is answered with the error -32700, one that isn't a `T` with -32600. An
+/// `Err` that is a [`Failure`] is told as it is, so it may have a code of the application's own; any
+/// other with -32603 and its text. As for captures see [`raw`].
+///
+/// ```
+/// use millpond::{framing::{ApplicationCode, Failure}, server::json};
+///
+/// const TOO_LARGE: ApplicationCode = ApplicationCode::new(413).unwrap();
+///
+/// let double = json(async |number: i64| {
+///     number
+///         .checked_mul(2)
+///         .ok_or_else(|| Failure::application(TOO_LARGE, "too large to be doubled"))
+/// });
+/// # let _ = millpond::server::Server::builder(double);
+/// ```
 pub fn json<T, R, E, F, Answer>(answer: F) -> Json<T, F>
 where
     T: DeserializeOwned + 'static,
     R: Serialize,
-    E: fmt::Display,
+    E: fmt::Display + 'static,
     F: Fn(T) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = Result<R, E>> + Send,
 {
@@ -191,7 +205,7 @@ impl<T, R, E, F, Answer> Handler for Json<T, F>
 where
     T: DeserializeOwned + 'static,
     R: Serialize,
-    E: fmt::Display,
+    E: fmt::Display + 'static,
     F: Fn(T) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = Result<R, E>> + Send,
 {
@@ -200,18 +214,19 @@ where
         // before anything is awaited.
         let answer = value_of::<T>(&request.body).map(&self.answer);
         async move {
-            let reply = answer?.await.map_err(|error| failed(&error))?;
+            let reply = answer?.await.map_err(told)?;
             Ok(json::write(&reply)
-                .map_err(|error| failed(&Chain(&error)))?
+                .map_err(|error| Failure::handler_failed(Chain(&error).to_string()))?
                 .into())
         }
     }
 }
 
-fn failed(error: &dyn fmt::Display) -> Failure {
-    Failure {
-        kind: FailureKind::HandlerFailed,
-        message: error.to_string(),
+/// What a client is told of an error: itself, if it is a [`Failure`].
+fn told<E: fmt::Display + 'static>(error: E) -> Failure {
+    match (&error as &dyn Any).downcast_ref::<Failure>() {
+        Some(failure) => failure.clone(),
+        None => Failure::handler_failed(error.to_string()),
     }
 }
 
@@ -224,10 +239,7 @@ fn value_of<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     // What is of the wrong type may turn out to be no JSON further on.
     if matches!(&error, JsonError::Invalid(error) if error.is_data()) {
         check(body)?;
-        return Err(Failure {
-            kind: FailureKind::Refused,
-            message: Chain(&error).to_string(),
-        });
+        return Err(Failure::refused(Chain(&error).to_string()));
     }
     Err(malformed(&error))
 }
@@ -238,19 +250,17 @@ pub(super) fn check(body: &[u8]) -> Result<(), Failure> {
 }
 
 fn malformed(error: &JsonError) -> Failure {
-    Failure {
-        kind: FailureKind::Malformed,
-        message: Chain(error).to_string(),
-    }
+    Failure::malformed(Chain(error).to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framing::FailureKind;
 
     #[test]
     fn no_json_and_no_value_of_the_type_are_told_apart() {
-        let kind = |body: &[u8]| value_of::<u8>(body).map_err(|failure| failure.kind);
+        let kind = |body: &[u8]| value_of::<u8>(body).map_err(|failure| failure.kind());
         assert_eq!(kind(b" 7 "), Ok(7));
         for refused in ["\"7\"", "700", "{}", "[7]", "null"] {
             assert_eq!(

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     limits::origin,
     memory::Memory,
-    settings::Settings,
+    settings::ServerSettings,
     snapshot::{Closed, Counters, ServerSnapshot, ServerStatus, count},
     storms::{Event, Storms},
 };
@@ -36,7 +36,7 @@ pub(super) struct Service<F, H> {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    pub(super) settings: Settings,
+    pub(super) settings: ServerSettings,
     pub(super) endpoint: Endpoint,
     pub(super) counters: Counters,
     pub(super) memory: Memory,
@@ -70,7 +70,7 @@ pub(super) enum LimitReached {
 }
 
 impl Ledger {
-    pub(super) fn new(settings: Settings, endpoint: Endpoint, workers: usize) -> Self {
+    pub(super) fn new(settings: ServerSettings, endpoint: Endpoint, workers: usize) -> Self {
         Ledger {
             memory: Memory::new(settings.max_bytes, settings.max_bytes_per_connection),
             settings,

@@ -27,6 +27,7 @@
 //! | the handler takes JSON ([`json()`], [`Raw::only_json`]), and the body isn't that, is nested too deep, or has bytes behind it | -32700 | stays |
 //! | it is JSON, and not what the handler takes | -32600 | stays |
 //! | the handler failed or panicked | -32603 | stays |
+//! | the handler says so by a code of its own ([`Failure::application`](crate::framing::Failure::application)) | that code | stays |
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
 //! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed by the server once nothing is owed |
@@ -49,6 +50,8 @@ mod ledger;
 mod limits;
 mod memory;
 mod running;
+#[cfg(feature = "serde")]
+mod seconds;
 mod settings;
 mod snapshot;
 mod storms;
@@ -58,7 +61,7 @@ pub use self::{
     handler::{Bodies, Handler, Json, Raw, Request, json, raw},
     limits::HeartbeatLimit,
     running::{Ended, Running},
-    settings::{InvalidSetting, ServeError},
+    settings::{InvalidSetting, ServeError, ServerSettings},
     snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},
 };
 

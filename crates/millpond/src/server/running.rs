@@ -6,6 +6,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     ledger::Ledger,
+    settings::ServerSettings,
     snapshot::{ServerSnapshot, ServerStatus},
 };
 use crate::net::Endpoint;
@@ -52,6 +53,11 @@ impl Running {
         &self.ledger.endpoint
     }
 
+    /// The settings that it was built with.
+    pub fn settings(&self) -> &ServerSettings {
+        &self.ledger.settings
+    }
+
     /// How it is, and what has happened.
     pub fn snapshot(&self) -> ServerSnapshot {
         let mut snapshot = self.ledger.snapshot();
@@ -67,7 +73,7 @@ impl Running {
     ///    [`max_in_flight`](super::ServerBuilder::max_in_flight) requests of a connection.
     /// 2. Requests beyond those are refused, in their order among the replies, with an error that
     ///    says that they were not executed: -32003,
-    ///    [`FailureKind::Draining`](crate::framing::FailureKind::Draining). After 4,096 refusals on
+    ///    [`FailureKind::NotTaken`](crate::framing::FailureKind::NotTaken). After 4,096 refusals on
     ///    one connection no more is read.
     /// 3. When nothing is owed and nothing more has arrived, the connection's sending side is
     ///    closed. A request whose bytes have begun to arrive is waited for as long as more of them

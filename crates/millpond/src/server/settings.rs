@@ -1,36 +1,103 @@
-//! Settings: their defaults, each with its reason, and the one place where they are validated.
+//! ServerSettings: their defaults, each with its reason, and the one place where they are validated.
 
 use std::time::Duration;
 
 pub use millpond_words::InvalidSetting;
 
 use super::limits::{HeartbeatLimit, LONGEST};
+#[cfg(feature = "serde")]
+use super::seconds;
 use crate::framed::validate_heartbeats;
 
-/// A server's settings; the setters of [`ServerBuilder`](super::ServerBuilder) explain each.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) max_connections: usize,
-    pub(super) max_connections_per_address: Option<usize>,
-    pub(super) max_in_flight: usize,
-    pub(super) max_handled: usize,
-    pub(super) max_batch: usize,
-    pub(super) max_bytes: usize,
-    pub(super) max_bytes_per_connection: usize,
-    pub(super) handshake_timeout: Duration,
-    pub(super) header_timeout: Duration,
-    pub(super) body_timeout: Duration,
-    pub(super) write_timeout: Duration,
-    pub(super) least_rate: u32,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) handler_deadline: Option<Duration>,
-    pub(super) heartbeat_interval: Duration,
-    pub(super) heartbeat_limit: HeartbeatLimit,
+/// A server's settings, as [`ServerBuilder`](super::ServerBuilder) sets them; its methods document
+/// each, with its default and the reason for it.
+///
+/// With the feature `serde` they serialize and deserialize. Times are in seconds, as
+/// `idle_timeout_seconds`, and `null` where there is no such limit. What isn't named keeps its
+/// default, and an unknown name is an error.
+///
+/// ```
+/// # #[cfg(feature = "serde")] {
+/// use millpond::server::{Server, ServerSettings, raw};
+///
+/// let settings: ServerSettings = serde_json::from_str(
+///     r#"{"max_connections": 500, "handler_deadline_seconds": 2.5, "idle_timeout_seconds": null}"#,
+/// )?;
+/// let builder = Server::builder(raw(async |body: bytes::Bytes| Ok(body))).settings(settings);
+/// # let _ = builder;
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// See [`ServerBuilder::max_connections`](super::ServerBuilder::max_connections).
+    pub max_connections: usize,
+    /// See [`ServerBuilder::max_connections_per_address`](super::ServerBuilder::max_connections_per_address).
+    pub max_connections_per_address: Option<usize>,
+    /// See [`ServerBuilder::max_in_flight`](super::ServerBuilder::max_in_flight).
+    pub max_in_flight: usize,
+    /// See [`ServerBuilder::max_handled`](super::ServerBuilder::max_handled).
+    pub max_handled: usize,
+    /// See [`ServerBuilder::max_batch`](super::ServerBuilder::max_batch).
+    pub max_batch: usize,
+    /// See [`ServerBuilder::max_bytes`](super::ServerBuilder::max_bytes).
+    pub max_bytes: usize,
+    /// See [`ServerBuilder::max_bytes_per_connection`](super::ServerBuilder::max_bytes_per_connection).
+    pub max_bytes_per_connection: usize,
+    /// See [`ServerBuilder::handshake_timeout`](super::ServerBuilder::handshake_timeout).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "handshake_timeout_seconds", with = "seconds")
+    )]
+    pub handshake_timeout: Duration,
+    /// See [`ServerBuilder::header_timeout`](super::ServerBuilder::header_timeout).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "header_timeout_seconds", with = "seconds")
+    )]
+    pub header_timeout: Duration,
+    /// See [`ServerBuilder::body_timeout`](super::ServerBuilder::body_timeout).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "body_timeout_seconds", with = "seconds")
+    )]
+    pub body_timeout: Duration,
+    /// See [`ServerBuilder::write_timeout`](super::ServerBuilder::write_timeout).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "write_timeout_seconds", with = "seconds")
+    )]
+    pub write_timeout: Duration,
+    /// See [`ServerBuilder::least_rate`](super::ServerBuilder::least_rate).
+    pub least_rate: u32,
+    /// See [`ServerBuilder::idle_timeout`](super::ServerBuilder::idle_timeout).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "idle_timeout_seconds", with = "seconds::optional")
+    )]
+    pub idle_timeout: Option<Duration>,
+    /// See [`ServerBuilder::handler_deadline`](super::ServerBuilder::handler_deadline).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "handler_deadline_seconds", with = "seconds::optional")
+    )]
+    pub handler_deadline: Option<Duration>,
+    /// See [`ServerBuilder::heartbeat_interval`](super::ServerBuilder::heartbeat_interval).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "heartbeat_interval_seconds", with = "seconds")
+    )]
+    pub heartbeat_interval: Duration,
+    /// See [`ServerBuilder::heartbeat_limit`](super::ServerBuilder::heartbeat_limit).
+    pub heartbeat_limit: HeartbeatLimit,
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
-        Settings {
+        ServerSettings {
             max_connections: 10_000,
             max_connections_per_address: Some(1_000),
             max_in_flight: 16,
@@ -66,7 +133,7 @@ pub enum ServeError {
     Listener(#[source] std::io::Error),
 }
 
-impl Settings {
+impl ServerSettings {
     pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
         let counts = [
             ("max_connections", self.max_connections),
@@ -118,9 +185,9 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid_and_zeros_and_ages_are_named() {
-        assert_eq!(Settings::default().validate(), Ok(()));
-        let named = |change: fn(&mut Settings)| {
-            let mut settings = Settings::default();
+        assert_eq!(ServerSettings::default().validate(), Ok(()));
+        let named = |change: fn(&mut ServerSettings)| {
+            let mut settings = ServerSettings::default();
             change(&mut settings);
             settings.validate().map_err(|error| error.setting)
         };
@@ -143,5 +210,63 @@ mod tests {
             "none are sent"
         );
         assert_eq!(named(|s| s.idle_timeout = None), Ok(()));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn settings_come_back_as_they_were_written() {
+        let read = |text: &str| serde_json::from_str::<ServerSettings>(text);
+        assert_eq!(read("{}").expect("settings"), ServerSettings::default());
+        let settings = ServerSettings {
+            max_connections: 7,
+            max_connections_per_address: None,
+            max_in_flight: 8,
+            max_handled: 9,
+            max_batch: 10,
+            max_bytes: 11,
+            max_bytes_per_connection: 12,
+            handshake_timeout: Duration::from_millis(1_250),
+            header_timeout: Duration::from_nanos(1_000_000_001),
+            body_timeout: Duration::from_micros(3),
+            write_timeout: LONGEST,
+            least_rate: 13,
+            idle_timeout: None,
+            handler_deadline: Some(Duration::from_millis(1)),
+            heartbeat_interval: Duration::ZERO,
+            heartbeat_limit: HeartbeatLimit {
+                burst: 14,
+                per_second: 15,
+            },
+        };
+        for settings in [settings, ServerSettings::default()] {
+            let text = serde_json::to_string(&settings).expect("JSON");
+            assert_eq!(read(&text).expect("settings"), settings, "{text}");
+        }
+        let value = serde_json::to_value(ServerSettings::default()).expect("JSON");
+        assert_eq!(value["handshake_timeout_seconds"], 10.0);
+        assert_eq!(value["idle_timeout_seconds"], 3_600.0);
+        assert_eq!(value["heartbeat_limit"]["per_second"], 20);
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_setting_that_is_unknown_or_no_time_is_refused_with_its_name() {
+        let refused = |text: &str| {
+            let read = serde_json::from_str::<ServerSettings>(text);
+            read.expect_err(text).to_string()
+        };
+        for unknown in [
+            r#"{"max_conections": 1}"#,
+            r#"{"idle_timeout": 1}"#,
+            r#"{"heartbeat_limit": {"burst": 1, "per_seconds": 1}}"#,
+        ] {
+            assert!(refused(unknown).starts_with("unknown field"), "{unknown}");
+        }
+        for no_time in ["-1", "1e300", "-0.5"] {
+            let text = format!(r#"{{"write_timeout_seconds": {no_time}}}"#);
+            assert!(refused(&text).contains("is no time in seconds"), "{text}");
+            let text = format!(r#"{{"idle_timeout_seconds": {no_time}}}"#);
+            assert!(refused(&text).contains("is no time in seconds"), "{text}");
+        }
     }
 }

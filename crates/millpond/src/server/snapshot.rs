@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "serde")]
+use super::seconds;
 use crate::framing::FailureKind;
 
 /// A server at one instant.
@@ -27,7 +29,7 @@ pub struct ServerSnapshot {
     /// Time since it began to serve.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "up_seconds", serialize_with = "seconds")
+        serde(rename = "up_seconds", serialize_with = "seconds::serialize")
     )]
     pub up: Duration,
     /// The setting.
@@ -115,6 +117,8 @@ pub struct Failures {
     pub timed_out: u64,
     /// The server was draining and didn't take the request, or the handler said so.
     pub draining: u64,
+    /// The handler said so by a code of its own.
+    pub application: u64,
 }
 
 /// Why a connection has ended.
@@ -210,11 +214,6 @@ impl fmt::Display for Closed {
     }
 }
 
-#[cfg(feature = "serde")]
-fn seconds<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(span.as_secs_f64())
-}
-
 /// What is counted as it happens.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -234,6 +233,7 @@ pub(super) struct Counters {
     overloaded: AtomicU64,
     timed_out: AtomicU64,
     draining: AtomicU64,
+    application: AtomicU64,
     closed: [AtomicU64; Closed::ALL.len()],
 }
 
@@ -251,7 +251,8 @@ impl Counters {
             FailureKind::Unavailable => &self.unavailable,
             FailureKind::Overloaded => &self.overloaded,
             FailureKind::TimedOut => &self.timed_out,
-            FailureKind::Draining => &self.draining,
+            FailureKind::NotTaken => &self.draining,
+            FailureKind::Application(_) => &self.application,
         });
     }
 
@@ -285,6 +286,7 @@ impl Counters {
                 overloaded: of(&self.overloaded),
                 timed_out: of(&self.timed_out),
                 draining: of(&self.draining),
+                application: of(&self.application),
             },
             heartbeats_received: of(&self.heartbeats_received),
             heartbeats_sent: of(&self.heartbeats_sent),

@@ -322,5 +322,5 @@ async fn dials_towards_silence_are_bounded_by_the_pool_however_many_wait() {
 async fn by_default_the_diallers_errors_come_before_the_pools() {
     let site = Site::open(Over::Tcp).await;
     let pool = site.pool().build().expect("a pool");
-    assert!(PhaseLimits::default().connect < pool.config().connect_timeout);
+    assert!(PhaseLimits::default().connect < pool.settings().connect_timeout);
 }

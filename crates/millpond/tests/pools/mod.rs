@@ -5,13 +5,13 @@
 use millpond::{
     connectors::StreamConnector,
     net::Stream,
-    pool::{Builder, Connection, Eviction, Pool},
+    pool::{Connection, Eviction, Pool, PoolBuilder},
 };
 
 use crate::loopback::{MS, PATIENCE, Site, eventually, within};
 
 impl Site {
-    pub(crate) fn pool(&self) -> Builder<StreamConnector> {
+    pub(crate) fn pool(&self) -> PoolBuilder<StreamConnector> {
         Pool::builder(StreamConnector::new(self.dialer())).acquire_timeout(PATIENCE)
     }
 }

@@ -13,7 +13,8 @@ use std::{
 use crate::serving::{closed, connect_tcp, frame, serve, serve_tcp, serve_with, until};
 use bytes::Bytes;
 use millpond::{
-    framing::{Failure, FailureKind, LengthJson},
+    client::{Client, Execution, RequestError},
+    framing::{ApplicationCode, Failure, LengthJson},
     server::{Closed, Handler, Request, Server, json, raw},
 };
 use tokio::{
@@ -283,10 +284,7 @@ async fn beyond_max_handled_a_client_is_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_of_any_kind_reaches_the_client_as_such() {
     let site = serve(raw(async |_: Bytes| {
-        Err::<Bytes, _>(Failure {
-            kind: FailureKind::Unavailable,
-            message: String::from("nobody there"),
-        })
+        Err::<Bytes, _>(Failure::unavailable("nobody there"))
     }))
     .await;
     let told = site.connect().await.ask("1").await;
@@ -294,6 +292,56 @@ async fn a_failure_of_any_kind_reaches_the_client_as_such() {
         told,
         r#"{"error":{"code":-32000,"message":"nobody there"}}"#
     );
+}
+
+const OUT_OF_STOCK: ApplicationCode = ApplicationCode::new(4_001).unwrap();
+
+#[tokio::test(start_paused = true)]
+async fn an_application_tells_of_its_failures_by_codes_of_its_own() {
+    let sell = async |what: String| match &*what {
+        "tea" => Ok("here you are"),
+        "milk" => Err(Failure::application(OUT_OF_STOCK, "no milk before Monday")),
+        _ => Err(Failure::unavailable("the shop is closed")),
+    };
+    let site = serve(json(sell)).await;
+    let client = Client::to(&site.running.endpoint().to_string()).expect("an endpoint");
+    let client = client.build().expect("a client");
+    let ask = async |what: &str| client.request::<_, String>(&what).await;
+    assert_eq!(ask("tea").await.expect("a reply"), "here you are");
+    let refused = async |what: &str| match ask(what).await.expect_err("a failure") {
+        RequestError::Refused(error) => (error.application_code(), error.to_string()),
+        other => panic!("{other}"),
+    };
+    assert_eq!(
+        refused("milk").await,
+        (
+            Some(OUT_OF_STOCK),
+            String::from("no milk before Monday (4001)")
+        )
+    );
+    assert_eq!(
+        refused("bread").await,
+        (None, String::from("the shop is closed (-32000)"))
+    );
+    let totals = site.snapshot().totals;
+    assert_eq!(
+        (totals.failures.application, totals.failures.unavailable),
+        (1, 1)
+    );
+    assert_eq!(totals.accepted, 1, "such a failure ends no connection");
+}
+
+/// A handler that passes requests on says so of those that it couldn't pass on.
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_says_it_has_not_taken_counts_as_not_executed() {
+    let site = serve(raw(async |_: Bytes| {
+        Err::<Bytes, _>(Failure::not_taken("come again"))
+    }))
+    .await;
+    let client = Client::to(&site.running.endpoint().to_string()).expect("an endpoint");
+    let client = client.build().expect("a client");
+    let error = client.request::<_, i64>(&1).await.expect_err("not taken");
+    assert_eq!(error.execution(), Execution::Impossible, "{error}");
 }
 
 #[tokio::test(start_paused = true)]

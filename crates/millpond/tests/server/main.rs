@@ -15,5 +15,8 @@ mod drain_clients;
 mod exchanges;
 mod framings;
 mod limits;
+mod refused;
+mod settings;
 #[cfg(feature = "tls")]
 mod tls;
+mod turns;

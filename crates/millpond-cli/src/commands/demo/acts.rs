@@ -12,7 +12,7 @@ use millpond::{
     client::{Client, HeartbeatTotals, Pipelining, RetryTotals},
     framing::LengthJson,
     net::Dialer,
-    pool::Snapshot,
+    pool::PoolSnapshot,
     server::{Handler, Server, ServerBuilder},
 };
 use tokio::{join, select, time::sleep};
@@ -58,7 +58,7 @@ pub(super) struct Run {
 pub(super) struct Unkindness {
     pub(super) run: Run,
     /// The pool when the last caller had ended.
-    pub(super) pool: Snapshot,
+    pub(super) pool: PoolSnapshot,
     pub(super) heartbeats: HeartbeatTotals,
     pub(super) retries: RetryTotals,
     pub(super) restart: Restart,

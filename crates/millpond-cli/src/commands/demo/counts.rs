@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use millpond::pool::{Eviction, Snapshot};
+use millpond::pool::{Eviction, PoolSnapshot};
 
 use crate::numbers::thousands;
 
 /// The counts of a pool under load in one line, at most `width` columns wide as long as the numbers
 /// are those of a default run.
-pub(super) fn pooled(at: Duration, pool: &Snapshot, per_second: f64, width: usize) -> String {
+pub(super) fn pooled(at: Duration, pool: &PoolSnapshot, per_second: f64, width: usize) -> String {
     let evicted: u64 = Eviction::ALL
         .iter()
         .map(|&reason| pool.totals.evicted(reason))

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 use bytes::Bytes;
 use millpond::{
     client::{Client, HeartbeatTotals, RequestError},
-    framing::{Failure, FailureKind},
+    framing::Failure,
     server::{Handler, Request, Server},
 };
 use serde::{Deserialize, Serialize};
@@ -68,10 +68,7 @@ impl Handler for Article {
 }
 
 fn failure(error: impl fmt::Display) -> Failure {
-    Failure {
-        kind: FailureKind::Refused,
-        message: error.to_string(),
-    }
+    Failure::refused(error.to_string())
 }
 
 /// Plays the scene. `None` if it was stopped.

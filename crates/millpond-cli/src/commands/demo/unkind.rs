@@ -6,7 +6,7 @@ use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Failure, FailureKind, FrameError, Framing, LengthJson, Scan, Step, Told},
+    framing::{Direction, Failure, FrameError, Framing, LengthJson, Scan, Step, Told},
     server::{Handler, Request},
 };
 use tokio::time::sleep;
@@ -84,20 +84,16 @@ impl Handler for UnkindHandler {
             sleep(delay).await;
         }
         match cut {
-            Some(cut) => Err(Failure {
-                kind: FailureKind::Unavailable,
-                message: String::from(cut.name()),
-            }),
+            Some(cut) => Err(Failure::unavailable(cut.name())),
             None => reply(request.body()),
         }
     }
 }
 
 fn reply(body: &[u8]) -> Result<Bytes, Failure> {
-    reply_to(body).map(Bytes::from).map_err(|error| Failure {
-        kind: FailureKind::Refused,
-        message: error.to_string(),
-    })
+    reply_to(body)
+        .map(Bytes::from)
+        .map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// The `length:` protocol, except for the failures that [`UnkindHandler`] makes up: these close the
@@ -132,7 +128,7 @@ impl Framing for Cutting {
     }
 
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
-        let Some(cut) = Cut::named(&failure.message) else {
+        let Some(cut) = Cut::named(failure.message()) else {
             return self.0.encode_failure(request, failure, out);
         };
         let begin = out.len();

@@ -340,9 +340,17 @@ fn failures_told(failures: &Failures) -> u64 {
         overloaded,
         timed_out,
         draining,
+        application,
         ..
     } = failures;
-    malformed + refused + handler_failed + unavailable + overloaded + timed_out + draining
+    malformed
+        + refused
+        + handler_failed
+        + unavailable
+        + overloaded
+        + timed_out
+        + draining
+        + application
 }
 
 /// What a client on this machine dials: the address that stands for all of them is none of its own.

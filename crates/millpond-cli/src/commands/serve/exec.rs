@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use millpond::{
     Chain,
-    framing::{Failure, FailureKind, json},
+    framing::{Failure, json},
     server::Bodies,
 };
 #[cfg(target_os = "linux")]
@@ -289,8 +289,5 @@ fn lost(error: io::Error) -> Failure {
 }
 
 fn failed(message: String) -> Failure {
-    Failure {
-        kind: FailureKind::HandlerFailed,
-        message,
-    }
+    Failure::handler_failed(message)
 }

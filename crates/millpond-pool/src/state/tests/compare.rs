@@ -1,7 +1,7 @@
 //! Holds the machine against its model: everything that can be observed must be the same.
 
 use super::{
-    Moment, Phase, Stage, StageName, Standing, State, TICK, WAITING_TICK,
+    Lifecycle, Moment, Stage, StageName, Standing, State, TICK, WAITING_TICK,
     model::{At, Model, Stands},
     numbered::Numbered,
 };
@@ -10,9 +10,9 @@ use super::{
 pub(super) fn compare(state: &State<Numbered>, model: &Model) {
     connections(state, model);
     callers(state, model);
-    assert_eq!(state.phase(), model.phase);
+    assert_eq!(state.lifecycle(), model.lifecycle);
     assert_eq!(state.paused(), model.paused);
-    assert_eq!(state.config().max_size, model.config.max_size);
+    assert_eq!(state.settings().max_size, model.settings.max_size);
     assert_eq!(state.now(), model.now);
     assert_eq!(state.shortfall(), model.shortfall(), "shortfall");
     assert_eq!(state.somebody_waits(), model.in_line() > 0);
@@ -41,7 +41,7 @@ fn connections(state: &State<Numbered>, model: &Model) {
             match (&slot.stage, expected.at) {
                 (Stage::Granted { connection, to }, At::Granted(caller)) => {
                     assert_eq!(*connection, number);
-                    let holder = state.waiters().at(*to).request.tag;
+                    let holder = state.waiters().at(*to).terms.tag;
                     assert_eq!(holder, caller, "whom {number} is granted to");
                 }
                 (Stage::Idle(connection), _) => assert_eq!(*connection, number),
@@ -103,7 +103,7 @@ fn callers(state: &State<Numbered>, model: &Model) {
     let waiters = state.waiters();
     assert_eq!(waiters.queued(), model.in_line(), "in line");
     assert_eq!(waiters.waiting(), model.waiting(), "waiting");
-    let first = waiters.first().map(|first| waiters.at(first).request.tag);
+    let first = waiters.first().map(|first| waiters.at(first).terms.tag);
     assert_eq!(first, model.first_in_line(), "who is served next");
     let mut compared = 0;
     for waiter in waiters.all() {
@@ -115,14 +115,14 @@ fn callers(state: &State<Numbered>, model: &Model) {
             Standing::Granted(at) => Stands::Granted(state.slots().at(at).number),
             Standing::Refused(why) => Stands::Refused(why),
         };
-        let id = waiter.request.tag;
+        let id = waiter.terms.tag;
         let expected = model.callers.iter().find(|caller| caller.id == id);
         let expected = expected.unwrap_or_else(|| panic!("caller {id} should be gone"));
         compared += 1;
         assert_eq!(stands, expected.stands, "how caller {id} stands");
         assert_eq!(waiter.arrival, expected.arrival, "seniority of caller {id}");
-        assert_eq!(waiter.request.deadline, expected.deadline);
-        assert_eq!(waiter.request.priority, expected.priority);
+        assert_eq!(waiter.terms.deadline, expected.deadline);
+        assert_eq!(waiter.terms.priority, expected.priority);
     }
     assert_eq!(compared, model.callers.len(), "callers");
 }
@@ -198,7 +198,7 @@ pub(super) fn upkeep_comes_with_a_reason(state: &State<Numbered>, model: &Model)
 /// Nothing is left of a pool that has been closed and given everything back.
 pub(super) fn nothing_is_left(state: &State<Numbered>) {
     let totals = state.totals();
-    assert_ne!(state.phase(), Phase::Open);
+    assert_ne!(state.lifecycle(), Lifecycle::Open);
     assert_eq!(state.slots().occupied(), 0, "a place is lost");
     assert_eq!(totals.opened, totals.closed + totals.detached);
     assert_eq!(totals.lent, totals.released + totals.detached);

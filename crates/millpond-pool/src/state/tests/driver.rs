@@ -10,24 +10,24 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Request,
-    Stage, StageName, State, Ticket,
+    AcquireOutcome, Effects, Eviction, Lease, Lifecycle, Look, Moment, OutagePolicy, Polled,
+    QueueTicket, SlotKey, Stage, StageName, State, WaitTerms,
     compare::{compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason},
     edges::{Op, Tally, Whereabouts},
     model::{Answer, Model},
     numbered::{CallerId, Cause, Numbered},
 };
-use crate::config::{Config, Priority};
+use crate::settings::{PoolSettings, Priority};
 
 mod choices;
 
 use choices::{Choice, Draws};
-pub(super) use choices::{Settings, Step};
+pub(super) use choices::{RandomSettings, Step};
 
 /// A connection in somebody's hands.
 #[derive(Debug)]
 struct Held {
-    place: Place,
+    key: SlotKey,
     connection: u64,
     number: u64,
     /// The seniority of the waiter to whom it was granted.
@@ -36,7 +36,7 @@ struct Held {
 
 #[derive(Debug)]
 struct Waiting {
-    ticket: Ticket,
+    ticket: QueueTicket,
     id: CallerId,
 }
 
@@ -46,18 +46,18 @@ pub(super) struct Driver<'t> {
     now: Moment,
     failing_percent: u64,
     waiting: Vec<Waiting>,
-    dialling: Vec<(Place, u64)>,
+    dialling: Vec<(SlotKey, u64)>,
     lent: Vec<Held>,
     checking: Vec<Held>,
     looking: Vec<(Look<Numbered>, u64)>,
-    closing: Vec<(Place, u64)>,
+    closing: Vec<(SlotKey, u64)>,
     /// Wakers that the machine has and must call or give back.
     wakers: Vec<u64>,
     next_waker: u64,
     next_caller: CallerId,
     next_cause: u64,
     before: Whereabouts,
-    phase_before: (Phase, [usize; 3]),
+    lifecycle_before: (Lifecycle, [usize; 3]),
     planned_before: Moment,
     /// An acquire has put off a dial.
     lazily: bool,
@@ -68,17 +68,17 @@ pub(super) struct Driver<'t> {
 }
 
 impl<'t> Driver<'t> {
-    pub(super) fn new(settings: &Settings, narrate: bool, tally: &'t mut Tally) -> Self {
-        let config = settings.config();
-        assert!(config.validate().is_ok(), "random settings are valid");
+    pub(super) fn new(random: &RandomSettings, narrate: bool, tally: &'t mut Tally) -> Self {
+        let settings = random.drawn();
+        assert!(settings.validate().is_ok(), "random settings are valid");
         if narrate {
-            println!("{config:#?}");
+            println!("{settings:#?}");
         }
         let mut driver = Driver {
-            state: State::new(config.clone()),
-            model: Model::new(config),
+            state: State::new(settings.clone()),
+            model: Model::new(settings),
             now: Moment::default(),
-            failing_percent: settings.failing_percent(),
+            failing_percent: random.failing_percent(),
             waiting: Vec::new(),
             dialling: Vec::new(),
             lent: Vec::new(),
@@ -90,7 +90,7 @@ impl<'t> Driver<'t> {
             next_caller: 0,
             next_cause: 0,
             before: Whereabouts::default(),
-            phase_before: (Phase::Open, [0; 3]),
+            lifecycle_before: (Lifecycle::Open, [0; 3]),
             planned_before: Moment::default(),
             lazily: false,
             finishing: false,
@@ -184,8 +184,8 @@ impl<'t> Driver<'t> {
                     |model| model.drain(now),
                 );
             }
-            Choice::Close => self.close(Phase::Closed),
-            Choice::EndRuntime => self.close(Phase::RuntimeEnded),
+            Choice::Close => self.close(Lifecycle::Closed),
+            Choice::EndRuntime => self.close(Lifecycle::RuntimeEnded),
         }
     }
 
@@ -230,15 +230,15 @@ impl<'t> Driver<'t> {
         let attempt = self.state.acquire(tag, lease, &mut fx);
         let expected = self.model.acquire(tag, lease);
         let answer = match attempt {
-            Attempt::Lent(place, connection) => {
-                let number = self.lent_out(place, connection, None);
+            AcquireOutcome::Lent(key, connection) => {
+                let number = self.lent_out(key, connection, None);
                 Answer::Lent(number)
             }
-            Attempt::Refused(why) => {
+            AcquireOutcome::Refused(why) => {
                 self.tally.count_refusal(why);
                 Answer::Refused(why)
             }
-            Attempt::MustWait => Answer::MustWait,
+            AcquireOutcome::MustWait => Answer::MustWait,
         };
         assert_eq!(answer, expected, "the answer to an acquire");
         self.done(Op::Acquire, fx);
@@ -247,11 +247,11 @@ impl<'t> Driver<'t> {
         }
     }
 
-    fn lent_out(&mut self, place: Place, connection: u64, arrival: Option<u64>) -> u64 {
-        let number = self.state.slots().of(&place).number;
-        assert_eq!(connection, number, "another connection than the place's");
+    fn lent_out(&mut self, key: SlotKey, connection: u64, arrival: Option<u64>) -> u64 {
+        let number = self.state.slots().of(&key).number;
+        assert_eq!(connection, number, "another connection than the key's");
         self.lent.push(Held {
-            place,
+            key,
             connection,
             number,
             arrival,
@@ -261,7 +261,7 @@ impl<'t> Driver<'t> {
 
     fn wait(&mut self, seniority: Option<u64>, draws: &mut Draws) {
         let (id, waker, now) = (self.new_caller(), self.new_waker(), self.moment(draws));
-        let request = Request {
+        let terms = WaitTerms {
             tag: id,
             lease: draws.lease(),
             priority: Priority::new([4, 4, 4, 4, 0, 7][draws.below(6) as usize]).expect("a level"),
@@ -269,14 +269,14 @@ impl<'t> Driver<'t> {
                 .patience()
                 .map_or(Moment::NEVER, |patience| now.after(patience)),
             patience: None,
-            in_the_dark: draws.in_the_dark(),
+            outage_policy: draws.outage_policy(),
         };
         if seniority.is_none() && draws.one_in(12) && self.state.expects_upkeep_soon() {
-            return self.queue_patiently(request, waker, draws);
+            return self.queue_patiently(terms, waker, draws);
         }
         let mut fx = Effects::none();
-        let answer = self.state.wait(now, request, seniority, waker, &mut fx);
-        let expected = self.model.wait(now, request, seniority, waker);
+        let answer = self.state.wait(now, terms, seniority, waker, &mut fx);
+        let expected = self.model.wait(now, terms, seniority, waker);
         match answer {
             Ok(ticket) => {
                 assert_eq!(expected, Ok(()), "whether it may wait");
@@ -291,21 +291,21 @@ impl<'t> Driver<'t> {
     }
 
     /// Without a look at the clock.
-    fn queue_patiently(&mut self, request: Request<CallerId>, waker: u64, draws: &mut Draws) {
+    fn queue_patiently(&mut self, terms: WaitTerms<CallerId>, waker: u64, draws: &mut Draws) {
         let mut fx = Effects::none();
         let patience = draws.patience().unwrap_or(Duration::from_secs(1));
-        let request = Request {
+        let terms = WaitTerms {
             deadline: Moment::NEVER,
             patience: Some(patience),
-            ..request
+            ..terms
         };
-        match self.state.queue_at_once(None, request, None, waker) {
+        match self.state.queue_at_once(None, terms, None, waker) {
             Ok((ticket, kick)) => {
                 fx.kick = kick;
-                self.model.queue(request, None, waker);
+                self.model.queue(terms, None, waker);
                 self.waiting.push(Waiting {
                     ticket,
-                    id: request.tag,
+                    id: terms.tag,
                 });
             }
             Err(waker) => fx.wakers_to_drop.push(waker),
@@ -335,17 +335,13 @@ impl<'t> Driver<'t> {
                 Some(Answer::Refused(why))
             }
             Polled::Lent {
-                place,
+                key,
                 connection,
                 arrival,
                 deadline,
             } => {
                 assert_eq!(deadline, until, "until when it might have waited");
-                Some(Answer::Lent(self.lent_out(
-                    place,
-                    connection,
-                    Some(arrival),
-                )))
+                Some(Answer::Lent(self.lent_out(key, connection, Some(arrival))))
             }
         };
         assert_eq!(answer, expected, "the answer to a poll");
@@ -372,8 +368,7 @@ impl<'t> Driver<'t> {
     fn release(&mut self, draws: &mut Draws) {
         let (held, now) = self.take_lent(draws);
         let mut fx = Effects::none();
-        self.state
-            .release(held.place, held.connection, now, &mut fx);
+        self.state.release(held.key, held.connection, now, &mut fx);
         self.model.release(held.number, now);
         self.done(Op::Release, fx);
     }
@@ -383,11 +378,11 @@ impl<'t> Driver<'t> {
         let mut fx = Effects::none();
         let kept = self
             .state
-            .release_to_reset(held.place, held.connection, now, &mut fx);
+            .release_to_reset(held.key, held.connection, now, &mut fx);
         let expected = self.model.release_to_reset(held.number, now);
         assert_eq!(kept.is_some(), expected, "whether it is reset");
-        self.checking.extend(kept.map(|(place, connection)| Held {
-            place,
+        self.checking.extend(kept.map(|(key, connection)| Held {
+            key,
             connection,
             number: held.number,
             arrival: None,
@@ -400,16 +395,16 @@ impl<'t> Driver<'t> {
         let (reason, random) = (draws.reason(), draws.random());
         let mut fx = Effects::none();
         if draws.one_in(3) {
-            let told =
-                self.state
-                    .drop_unreleased(held.place, held.connection, now, random, &mut fx);
+            let told = self
+                .state
+                .drop_unreleased(held.key, held.connection, now, random, &mut fx);
             let told = told.map(|told| (told.tag, told.unreleased, told.released));
             let expected = self.model.drop_unreleased(held.number, now, random);
             assert_eq!(told, expected, "whether it is told, and what");
             return self.done(Op::Discard, fx);
         }
         self.state
-            .discard(held.place, held.connection, reason, now, random, &mut fx);
+            .discard(held.key, held.connection, reason, now, random, &mut fx);
         self.model.discard(held.number, reason, now, random);
         self.done(Op::Discard, fx);
     }
@@ -419,7 +414,7 @@ impl<'t> Driver<'t> {
         let (reason, random) = (draws.reason(), draws.random());
         let mut fx = Effects::none();
         self.state
-            .reject(held.place, held.connection, reason, now, random, &mut fx);
+            .reject(held.key, held.connection, reason, now, random, &mut fx);
         self.model.reject(held.number, reason, now, random);
         self.done(Op::Reject, fx);
         self.wait(held.arrival, draws);
@@ -428,7 +423,7 @@ impl<'t> Driver<'t> {
     fn detach(&mut self, draws: &mut Draws) {
         let (held, now) = self.take_lent(draws);
         let mut fx = Effects::none();
-        self.state.detach(held.place, now, &mut fx);
+        self.state.detach(held.key, now, &mut fx);
         self.model.detach(held.number, now);
         self.done(Op::Detach, fx);
     }
@@ -437,35 +432,35 @@ impl<'t> Driver<'t> {
     // ------------------------------------------------------------------------------------
 
     fn finish_dial(&mut self, draws: &mut Draws) {
-        let (place, number) = self.dialling.swap_remove(draws.index(self.dialling.len()));
+        let (key, number) = self.dialling.swap_remove(draws.index(self.dialling.len()));
         let (now, random) = (self.moment(draws), draws.random());
         let mut fx = Effects::none();
         if draws.below(100) < self.failing_percent {
             self.next_cause += 1;
             let cause = Cause::Dial(self.next_cause);
             self.state
-                .dial_finished(place, Err(cause), now, random, &mut fx);
+                .dial_finished(key, Err(cause), now, random, &mut fx);
             self.model.dial_failed(number, cause, now, random);
             self.done(Op::DialFailed, fx);
         } else {
             self.state
-                .dial_finished(place, Ok((number, number)), now, random, &mut fx);
+                .dial_finished(key, Ok((number, number)), now, random, &mut fx);
             self.model.dial_succeeded(number, now, random);
             self.done(Op::DialOk, fx);
         }
     }
 
     fn abandon_dial(&mut self, draws: &mut Draws) {
-        let (place, number) = self.dialling.swap_remove(draws.index(self.dialling.len()));
+        let (key, number) = self.dialling.swap_remove(draws.index(self.dialling.len()));
         let mut fx = Effects::none();
-        self.state.dial_abandoned(place, &mut fx);
+        self.state.dial_abandoned(key, &mut fx);
         self.model.dial_abandoned(number);
         self.done(Op::DialAbandoned, fx);
     }
 
     fn finish_check(&mut self, draws: &mut Draws) {
         let Held {
-            place,
+            key,
             connection,
             number,
             ..
@@ -476,13 +471,13 @@ impl<'t> Driver<'t> {
             0..=2 => {
                 let reason = draws.reason();
                 self.state
-                    .checked(place, connection, Err(reason), now, random, &mut fx);
+                    .checked(key, connection, Err(reason), now, random, &mut fx);
                 self.model.check_failed(number, reason, now, random);
                 self.done(Op::CheckUnfit, fx);
             }
             _ => {
                 self.state
-                    .checked(place, connection, Ok(()), now, random, &mut fx);
+                    .checked(key, connection, Ok(()), now, random, &mut fx);
                 self.model.check_passed(number, now);
                 self.done(Op::CheckFit, fx);
             }
@@ -490,9 +485,9 @@ impl<'t> Driver<'t> {
     }
 
     fn finish_closing(&mut self, draws: &mut Draws) {
-        let (place, number) = self.closing.swap_remove(draws.index(self.closing.len()));
+        let (key, number) = self.closing.swap_remove(draws.index(self.closing.len()));
         let mut fx = Effects::none();
-        self.state.closed(place, &mut fx);
+        self.state.closed(key, &mut fx);
         self.model.closed(number);
         self.done(Op::Closed, fx);
     }
@@ -522,7 +517,7 @@ impl<'t> Driver<'t> {
     fn looks(&mut self, look: Option<Look<Numbered>>, expected: Option<u64>) {
         let number = look
             .as_ref()
-            .map(|look| self.state.slots().of(&look.place).number);
+            .map(|look| self.state.slots().of(&look.key).number);
         assert_eq!(number, expected, "which one is looked at");
         if let (Some(look), Some(number)) = (look, number) {
             assert_eq!(look.connection, number);
@@ -577,11 +572,11 @@ impl<'t> Driver<'t> {
         }
     }
 
-    fn close(&mut self, phase: Phase) {
+    fn close(&mut self, lifecycle: Lifecycle) {
         self.verb(
             Op::Close,
-            |state, fx| state.close(phase, fx),
-            |model| model.close(phase),
+            |state, fx| state.close(lifecycle, fx),
+            |model| model.close(lifecycle),
         );
     }
 

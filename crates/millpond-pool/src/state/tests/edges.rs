@@ -3,7 +3,7 @@
 
 use std::fmt::{Debug, Write};
 
-use super::{Checking, Eviction, Kinds, Refusal, Stage, Standing, State};
+use super::{Checking, Eviction, Payload, Refusal, Stage, Standing, State};
 use diagram::{CONNECTIONS, HANDING_ON, WAITERS};
 
 mod diagram;
@@ -96,7 +96,7 @@ pub(super) struct Whereabouts {
 }
 
 impl Whereabouts {
-    pub(super) fn of<K: Kinds<Tag = u32>>(state: &State<K>) -> Self {
+    pub(super) fn of<P: Payload<Tag = u32>>(state: &State<P>) -> Self {
         let slots = state.slots().all().iter().map(|slot| {
             let (stage, to) = match slot.stage {
                 Stage::Vacant => (C::Vacant, None),
@@ -105,7 +105,7 @@ impl Whereabouts {
                 Stage::Checking(Checking::Probe) => (C::Probed, None),
                 Stage::Checking(Checking::Reset) => (C::Reset, None),
                 Stage::Checking(Checking::Look) => (C::LookedAt, None),
-                Stage::Granted { to, .. } => (C::Granted, Some(state.waiters().at(to).request.tag)),
+                Stage::Granted { to, .. } => (C::Granted, Some(state.waiters().at(to).terms.tag)),
                 Stage::Active { .. } => (C::Active, None),
                 Stage::Closing => (C::Closing, None),
             };
@@ -119,7 +119,7 @@ impl Whereabouts {
                 Standing::Granted(_) => W::Granted,
                 Standing::Refused(_) => W::Refused,
             };
-            (waiter.request.tag, standing)
+            (waiter.terms.tag, standing)
         });
         Whereabouts {
             slots: slots.collect(),

@@ -10,13 +10,13 @@ mod events;
 use std::time::Duration;
 
 use super::{
-    Checking, Eviction, GRANT_LIFETIME, InTheDark, Lease, Moment, Phase, Refusal, Request, TICK,
-    WAITING_TICK,
+    Checking, Eviction, GRANT_LIFETIME, Lease, Lifecycle, Moment, OutagePolicy, Refusal, TICK,
+    WAITING_TICK, WaitTerms,
     numbered::{CallerId, Cause},
 };
 use crate::{
-    config::{Config, Order, Priority, Probe},
-    eviction::Totals,
+    settings::{Order, PoolSettings, Priority, Probe},
+    totals::PoolTotals,
 };
 
 /// Where a connection is.
@@ -79,7 +79,7 @@ pub(super) struct Caller {
     pub(super) priority: Priority,
     pub(super) waker: Option<u64>,
     lease: Lease,
-    in_the_dark: InTheDark,
+    outage_policy: OutagePolicy,
 }
 
 impl Caller {
@@ -111,14 +111,14 @@ pub(super) enum Answer {
 
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) config: Config,
-    pub(super) phase: Phase,
+    pub(super) settings: PoolSettings,
+    pub(super) lifecycle: Lifecycle,
     pub(super) paused: bool,
     pub(super) now: Moment,
     /// In the order in which they entered their stage, whatever it is.
     pub(super) connections: Vec<Connection>,
     pub(super) callers: Vec<Caller>,
-    pub(super) totals: Totals,
+    pub(super) totals: PoolTotals,
     told_of_unreleased: bool,
     /// Number, reason, when, age, uses.
     pub(super) evictions: Vec<(u64, Eviction, Moment, Duration, u64)>,
@@ -148,15 +148,15 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(settings: PoolSettings) -> Self {
         Model {
-            config,
-            phase: Phase::Open,
+            settings,
+            lifecycle: Lifecycle::Open,
             paused: false,
             now: Moment::default(),
             connections: Vec::new(),
             callers: Vec::new(),
-            totals: Totals::default(),
+            totals: PoolTotals::default(),
             told_of_unreleased: false,
             evictions: Vec::new(),
             failures: 0,
@@ -208,28 +208,28 @@ impl Model {
         self.callers.iter().filter(|c| c.stands.waits()).count()
     }
     fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed || self.phase == Phase::RuntimeEnded
+        self.lifecycle == Lifecycle::Closed || self.lifecycle == Lifecycle::RuntimeEnded
     }
     fn room(&self) -> usize {
-        (self.config.max_size as usize).saturating_sub(self.connections.len())
+        (self.settings.max_size as usize).saturating_sub(self.connections.len())
     }
     fn min_idle(&self) -> usize {
-        self.config.min_idle.min(self.config.max_size) as usize
+        self.settings.min_idle.min(self.settings.max_size) as usize
     }
     pub(super) fn shortfall(&self) -> usize {
-        match self.phase {
-            Phase::Open => self
+        match self.lifecycle {
+            Lifecycle::Open => self
                 .min_idle()
                 .saturating_sub(self.idle() + self.checking()),
             _ => 0,
         }
     }
     fn turned_away_by_phase(&self) -> Option<Refusal> {
-        match self.phase {
-            Phase::Open => None,
-            Phase::Draining => Some(Refusal::Draining),
-            Phase::Closed => Some(Refusal::Closed),
-            Phase::RuntimeEnded => Some(Refusal::RuntimeEnded),
+        match self.lifecycle {
+            Lifecycle::Open => None,
+            Lifecycle::Draining => Some(Refusal::Draining),
+            Lifecycle::Closed => Some(Refusal::Closed),
+            Lifecycle::RuntimeEnded => Some(Refusal::RuntimeEnded),
         }
     }
     pub(super) fn connection(&mut self, number: u64) -> &mut Connection {
@@ -247,14 +247,14 @@ impl Model {
     }
     fn next_idle(&self) -> Option<u64> {
         let mut idle = self.connections.iter().filter(|c| c.at == At::Idle);
-        match self.config.order {
+        match self.settings.order {
             Order::Fifo => idle.next().map(|c| c.number),
             Order::Lifo => idle.next_back().map(|c| c.number),
         }
     }
     fn probe_is_due(&mut self, number: u64) -> bool {
         let idle_for = self.now.since(self.connection(number).since);
-        match self.config.probe {
+        match self.settings.probe {
             Probe::Never => false,
             Probe::Always => true,
             Probe::WhenIdleFor(limit) => idle_for >= limit,
@@ -265,12 +265,12 @@ impl Model {
         self.in_line() == 0 && self.waiting() > 0 && self.now < self.answers_until
     }
     fn is_drained(&self) -> bool {
-        self.phase == Phase::Draining && self.in_line() == 0 && !self.answers_are_due()
+        self.lifecycle == Lifecycle::Draining && self.in_line() == 0 && !self.answers_are_due()
     }
     /// Why a connection can't be used any longer.
     fn unusable(&mut self, number: u64) -> Option<Eviction> {
         let staying = self.count(|at| !matches!(at, At::Closing));
-        let beyond_size = staying > self.config.max_size as usize;
+        let beyond_size = staying > self.settings.max_size as usize;
         let (generation, now) = (self.generation, self.now);
         let (closed, drained) = (self.is_closed(), self.is_drained());
         let connection = self.connection(number);
@@ -318,7 +318,7 @@ impl Model {
             return;
         }
         if let Some((lit, since)) = self.light_in_the_dark.take()
-            && self.now.since(lit) <= self.config.outage_grace
+            && self.now.since(lit) <= self.settings.outage_grace
         {
             self.lightless_since = Some(since);
         }
@@ -367,7 +367,7 @@ impl Model {
         let told = self
             .callers
             .iter()
-            .filter(|c| c.stands.waits() && c.in_the_dark == InTheDark::IsTold);
+            .filter(|c| c.stands.waits() && c.outage_policy == OutagePolicy::FailFast);
         for id in told.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::Unavailable);
         }
@@ -404,7 +404,7 @@ impl Model {
         }
         match self.first_in_line().filter(|_| !self.paused) {
             None => self.enter(number, At::Idle),
-            Some(_) if used && self.config.probe == Probe::Always => self.start_probe(number),
+            Some(_) if used && self.settings.probe == Probe::Always => self.start_probe(number),
             Some(first) => self.grant(number, first),
         }
     }
@@ -499,7 +499,7 @@ impl Model {
 
     /// From when on a dial is wanted and may start; `None` if something else than time forbids it.
     pub(super) fn dial_due_from(&self) -> Option<Moment> {
-        let full = self.room() == 0 || self.connecting() >= self.config.max_connecting as usize;
+        let full = self.room() == 0 || self.connecting() >= self.settings.max_connecting as usize;
         if self.paused || self.is_closed() || full {
             return None;
         }
@@ -519,7 +519,7 @@ impl Model {
     fn silent_for_too_long_from(&self, dial: &Connection) -> Option<Moment> {
         let end = self.end_of_grace()?;
         let others_may_start = self.in_line() > 0 && dial.dialled < end;
-        let fifth = dial.dialled.after(self.config.outage_grace / 5);
+        let fifth = dial.dialled.after(self.settings.outage_grace / 5);
         others_may_start.then_some(fifth.min(end))
     }
 
@@ -540,7 +540,7 @@ impl Model {
     /// While nothing is live and callers wait to be told.
     fn end_of_grace(&self) -> Option<Moment> {
         match self.lightless_since {
-            Some(since) if !self.dark => Some(since.after(self.config.outage_grace)),
+            Some(since) if !self.dark => Some(since.after(self.settings.outage_grace)),
             _ => None,
         }
     }
@@ -550,7 +550,7 @@ impl Model {
         let dials = self.connections.iter().filter(|c| c.at == At::Connecting);
         let latest = dials.map(|c| c.dialled).max()?;
         let end = self.end_of_grace()?;
-        Some(end.max(latest).after(self.config.outage_grace / 5))
+        Some(end.max(latest).after(self.settings.outage_grace / 5))
     }
 
     pub(super) fn dial_is_due(&self) -> bool {
@@ -605,7 +605,7 @@ impl Model {
         {
             next = next.min(from);
         }
-        if self.phase == Phase::Draining && self.answers_are_due() {
+        if self.lifecycle == Lifecycle::Draining && self.answers_are_due() {
             next = next.min(self.answers_until);
         }
         for connection in &self.connections {

@@ -1,10 +1,10 @@
 //! What the tests' machines carry: numbers, so that every connection, waker and cause can be told
 //! apart and followed.
 
-use super::{DialCause, Kinds};
+use super::{DialCause, Payload};
 use crate::eviction::Eviction;
 
-/// The [`Kinds`] of the tests.
+/// The [`Payload`] of the tests.
 #[derive(Debug)]
 pub(super) struct Numbered;
 
@@ -30,7 +30,7 @@ impl DialCause for Cause {
     }
 }
 
-impl Kinds for Numbered {
+impl Payload for Numbered {
     type Connection = u64;
     type Waker = u64;
     type Tag = CallerId;

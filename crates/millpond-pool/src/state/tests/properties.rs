@@ -20,7 +20,7 @@ use proptest::{
 };
 
 use super::{
-    driver::{Driver, Settings, Step},
+    driver::{Driver, RandomSettings, Step},
     edges::Tally,
 };
 
@@ -38,7 +38,7 @@ const LEAST: u64 = SEQUENCES as u64 / 120;
 type Numbers = (u16, u8, u8, u64);
 
 fn run(settings: [u8; 16], steps: &[Numbers], narrate: bool, tally: &mut Tally) {
-    let settings = Settings(settings);
+    let settings = RandomSettings(settings);
     let mut driver = Driver::new(&settings, narrate, tally);
     for &step in steps {
         driver.step(Step(step));

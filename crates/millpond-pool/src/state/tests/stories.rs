@@ -9,11 +9,11 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Effects, Eviction, InTheDark, Lease, Look, Moment, Phase, Place, Polled, Refusal,
-    Request, StageName, State, Ticket,
+    AcquireOutcome, Effects, Eviction, Lease, Lifecycle, Look, Moment, OutagePolicy, Polled,
+    QueueTicket, Refusal, SlotKey, StageName, State, WaitTerms,
     numbered::{Cause, Numbered},
 };
-use crate::config::{Config, Priority};
+use crate::settings::{PoolSettings, Priority};
 
 mod borrowing;
 mod outages;
@@ -25,9 +25,9 @@ mod waiting;
 struct Scene {
     state: State<Numbered>,
     now: Moment,
-    dials: Vec<Place>,
-    probes: Vec<(Place, u64)>,
-    closing: Vec<Place>,
+    dials: Vec<SlotKey>,
+    probes: Vec<(SlotKey, u64)>,
+    closing: Vec<SlotKey>,
     /// Since they were last asked for.
     evicted: Vec<(u64, Eviction)>,
     woken: Vec<u64>,
@@ -36,22 +36,22 @@ struct Scene {
 }
 
 /// A lent connection, by its number.
-type Lent = (Place, u64);
+type Lent = (SlotKey, u64);
 
 impl Scene {
     /// Two connections at most, nothing ages, and nobody is turned away, unless `change` says
     /// otherwise.
-    fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
+    fn new(change: impl FnOnce(&mut PoolSettings)) -> Self {
+        let mut settings = PoolSettings {
             max_size: 2,
             idle_timeout: None,
             max_lifetime: None,
             leak_threshold: None,
-            ..Config::default()
+            ..PoolSettings::default()
         };
-        change(&mut config);
+        change(&mut settings);
         let mut scene = Scene {
-            state: State::new(config),
+            state: State::new(settings),
             now: Moment::default(),
             dials: Vec::new(),
             probes: Vec::new(),
@@ -79,7 +79,7 @@ impl Scene {
         self.kicked |= fx.kick;
         for evicted in fx.evicted {
             self.evicted.push((evicted.number, evicted.reason));
-            self.closing.push(evicted.place);
+            self.closing.push(evicted.key);
         }
         outcome
     }
@@ -126,21 +126,21 @@ impl Scene {
 
     fn acquire(&mut self) -> Lent {
         match self.does(|state, _, fx| state.acquire(0, Lease::Exclusive, fx)) {
-            Attempt::Lent(place, number) => (place, number),
+            AcquireOutcome::Lent(key, number) => (key, number),
             other => panic!("nothing to lend: {other:?}"),
         }
     }
 
-    fn acquire_fails(&mut self) -> Attempt<Numbered> {
+    fn acquire_fails(&mut self) -> AcquireOutcome<Numbered> {
         self.does(|state, _, fx| state.acquire(0, Lease::Exclusive, fx))
     }
 
     /// Gets in line for five seconds. The waker of the n-th caller is n.
-    fn wait(&mut self) -> Ticket {
+    fn wait(&mut self) -> QueueTicket {
         self.try_wait(5_000).expect("may wait")
     }
 
-    fn try_wait(&mut self, patience: u64) -> Result<Ticket, Refusal> {
+    fn try_wait(&mut self, patience: u64) -> Result<QueueTicket, Refusal> {
         self.wait_as(Priority::NORMAL, None, patience)
     }
 
@@ -149,79 +149,79 @@ impl Scene {
         priority: Priority,
         seniority: Option<u64>,
         patience: u64,
-    ) -> Result<Ticket, Refusal> {
+    ) -> Result<QueueTicket, Refusal> {
         self.callers += 1;
         let caller = self.callers;
-        let request = Request {
+        let terms = WaitTerms {
             tag: caller,
             lease: Lease::Exclusive,
             priority,
             deadline: self.now.after(Duration::from_millis(patience)),
             patience: None,
-            in_the_dark: InTheDark::IsTold,
+            outage_policy: OutagePolicy::FailFast,
         };
-        self.does(|state, now, fx| state.wait(now, request, seniority, u64::from(caller), fx))
+        self.does(|state, now, fx| state.wait(now, terms, seniority, u64::from(caller), fx))
     }
 
     /// As [`Scene::wait`], and through an outage as well.
-    fn wait_through(&mut self, patience: u64) -> Result<Ticket, Refusal> {
+    fn wait_through(&mut self, patience: u64) -> Result<QueueTicket, Refusal> {
         self.callers += 1;
         let caller = self.callers;
-        let request = Request {
+        let terms = WaitTerms {
             tag: caller,
             lease: Lease::Exclusive,
             priority: Priority::NORMAL,
             deadline: self.now.after(Duration::from_millis(patience)),
             patience: None,
-            in_the_dark: InTheDark::Waits,
+            outage_policy: OutagePolicy::Wait,
         };
-        self.does(|state, now, fx| state.wait(now, request, None, u64::from(caller), fx))
+        self.does(|state, now, fx| state.wait(now, terms, None, u64::from(caller), fx))
     }
 
-    fn poll(&mut self, ticket: Ticket) -> Polled<Numbered> {
+    fn poll(&mut self, ticket: QueueTicket) -> Polled<Numbered> {
         self.does(|state, now, fx| state.poll(ticket, now, 1_000, fx))
     }
 
     /// A waiter that has been served comes for its connection.
-    fn picks_up(&mut self, ticket: Ticket) -> Lent {
+    fn picks_up(&mut self, ticket: QueueTicket) -> Lent {
         match self.poll(ticket) {
             Polled::Lent {
-                place, connection, ..
-            } => (place, connection),
+                key, connection, ..
+            } => (key, connection),
             other => panic!("not served: {other:?}"),
         }
     }
 
-    fn still_waits(&mut self, ticket: Ticket) -> Ticket {
+    fn still_waits(&mut self, ticket: QueueTicket) -> QueueTicket {
         match self.poll(ticket) {
             Polled::Waiting(ticket) => ticket,
             other => panic!("not waiting: {other:?}"),
         }
     }
 
-    fn is_told(&mut self, ticket: Ticket) -> Refusal {
+    fn is_told(&mut self, ticket: QueueTicket) -> Refusal {
         match self.poll(ticket) {
             Polled::Refused(why) => why,
             other => panic!("not refused: {other:?}"),
         }
     }
 
-    fn cancel(&mut self, ticket: Ticket) {
+    fn cancel(&mut self, ticket: QueueTicket) {
         self.does(|state, now, fx| state.cancel(ticket, now, fx));
     }
 
-    fn release(&mut self, (place, number): Lent) {
-        self.does(|state, now, fx| state.release(place, number, now, fx));
+    fn release(&mut self, (key, number): Lent) {
+        self.does(|state, now, fx| state.release(key, number, now, fx));
     }
 
-    fn discard(&mut self, (place, number): Lent, reason: Eviction) {
-        self.does(|state, now, fx| state.discard(place, number, reason, now, u64::MAX, fx));
+    fn discard(&mut self, (key, number): Lent, reason: Eviction) {
+        self.does(|state, now, fx| state.discard(key, number, reason, now, u64::MAX, fx));
     }
 
     /// Says whether this is told, of how many.
-    fn drop_unreleased(&mut self, (place, number): Lent) -> Option<u64> {
+    fn drop_unreleased(&mut self, (key, number): Lent) -> Option<u64> {
         let told =
-            self.does(|state, now, fx| state.drop_unreleased(place, number, now, u64::MAX, fx));
+            self.does(|state, now, fx| state.drop_unreleased(key, number, now, u64::MAX, fx));
         told.map(|told| told.unreleased)
     }
 
@@ -230,30 +230,30 @@ impl Scene {
 
     /// The dial begun first succeeds; says its connection's number.
     fn dial_succeeds(&mut self) -> u64 {
-        let place = self.dials.remove(0);
-        let number = self.state.slots().of(&place).number;
-        self.does(|state, now, fx| state.dial_finished(place, Ok((number, number)), now, 0, fx));
+        let key = self.dials.remove(0);
+        let number = self.state.slots().of(&key).number;
+        self.does(|state, now, fx| state.dial_finished(key, Ok((number, number)), now, 0, fx));
         number
     }
 
     /// The dial begun first fails; the longest backoff is drawn.
     fn dial_fails(&mut self) {
-        let place = self.dials.remove(0);
+        let key = self.dials.remove(0);
         let cause = Cause::Dial(0);
-        self.does(|state, now, fx| state.dial_finished(place, Err(cause), now, u64::MAX, fx));
+        self.does(|state, now, fx| state.dial_finished(key, Err(cause), now, u64::MAX, fx));
     }
 
     fn all_closed(&mut self) {
-        for place in std::mem::take(&mut self.closing) {
-            self.does(|state, _, fx| state.closed(place, fx));
+        for key in std::mem::take(&mut self.closing) {
+            self.does(|state, _, fx| state.closed(key, fx));
         }
     }
 
     /// A scene with this many idle connections, numbered from 1 in the order in which they became
     /// idle, a millisecond apart.
-    fn with_idle(count: usize, change: impl FnOnce(&mut Config)) -> Self {
+    fn with_idle(count: usize, change: impl FnOnce(&mut PoolSettings)) -> Self {
         let mut scene = Scene::new(change);
-        let tickets: Vec<Ticket> = (0..count).map(|_| scene.wait()).collect();
+        let tickets: Vec<QueueTicket> = (0..count).map(|_| scene.wait()).collect();
         let mut lent = Vec::new();
         for ticket in tickets {
             scene.dial_succeeds();
@@ -269,7 +269,7 @@ impl Scene {
     }
 
     /// As [`Scene::with_idle`], with all of them lent again.
-    fn with_lent(count: usize, change: impl FnOnce(&mut Config)) -> (Self, Vec<Lent>) {
+    fn with_lent(count: usize, change: impl FnOnce(&mut PoolSettings)) -> (Self, Vec<Lent>) {
         let mut scene = Scene::with_idle(count, change);
         let lent = (0..count).map(|_| scene.acquire()).collect();
         (scene, lent)

@@ -26,7 +26,7 @@ use crate::{
     client::{due::Due, failure::ExchangeFailure},
     pool::{
         Priority,
-        unstable::{Mutex, Slot},
+        unstable::{Mutex, SlotId},
     },
 };
 
@@ -162,7 +162,7 @@ impl World {
                 "there is no pipeline yet"
             );
         }
-        let slot = Slot { at: 0, number: 1 };
+        let slot = SlotId { at: 0, number: 1 };
         let waker = Waker::from(Arc::clone(&bell));
         let id = state.started(slot, Arc::clone(&wire), waker, now);
         state.serve(id, now, &mut Vec::new());

@@ -41,7 +41,7 @@ use crate::{
     framing::{Direction, FrameError, Framing},
     pool::{
         AcquireError, Connection, InvalidSetting, Pool, Priority,
-        unstable::{Leases, Mutex, Recall, Refusal, Wants},
+        unstable::{LeaseHandle, LeaseTerms, Mutex, Recall, Refusal},
     },
 };
 
@@ -71,7 +71,7 @@ impl Pipelining {
     }
 
     /// Bytes of the requests that wait for a place at most, at least 1. Default 64 MiB: the pool's
-    /// [`max_waiting`](crate::pool::Builder::max_waiting) bounds their number, and 1,024 of a MiB
+    /// [`max_waiting`](crate::pool::PoolBuilder::max_waiting) bounds their number, and 1,024 of a MiB
     /// each would hold a GiB. `usize::MAX` is no bound.
     ///
     /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once.
@@ -174,7 +174,7 @@ pub(super) struct Load {
 
 /// What callers and drivers share.
 struct Shared<F: Framing> {
-    leases: Leases<Sessions<F>>,
+    leases: LeaseHandle<Sessions<F>>,
     state: Mutex<State<Pipelined<F>>>,
     /// Replies that have been told and not been picked up: those callers are about to run, and may
     /// bring a request.
@@ -196,17 +196,17 @@ struct Tasks {
 
 impl<F: Framing> Pipelines<F> {
     pub(super) fn new(pool: &Pool<Sessions<F>>, settings: Pipelining, patience: Duration) -> Self {
-        let config = pool.config();
+        let of_pool = pool.settings();
         let limits = Limits {
             depth: settings.depth,
             max_bytes: settings.max_bytes,
-            max_waiting: config.max_waiting as usize,
+            max_waiting: of_pool.max_waiting as usize,
             max_waiting_bytes: settings.max_waiting_bytes,
         };
         Pipelines {
             shared: Arc::new(Shared {
                 leases: pool.leases(),
-                state: Mutex::new(State::new(limits, config.max_size as usize)),
+                state: Mutex::new(State::new(limits, of_pool.max_size as usize)),
                 unread: AtomicUsize::new(0),
                 verbs: AtomicU64::new(pool.leases().verbs()),
                 patience: expressible(patience),
@@ -456,7 +456,7 @@ impl<F: Framing> Drop for Awaited<'_, F> {
 }
 
 impl<F: Framing> Shared<F> {
-    /// Leases so many connections more, each in a task that drives it to its end.
+    /// LeaseHandle so many connections more, each in a task that drives it to its end.
     fn lease(self: &Arc<Self>, leases: usize) {
         if leases == 0 {
             return;
@@ -511,11 +511,11 @@ impl<F: Framing> Shared<F> {
     fn reconsider(self: &Arc<Self>) {
         let verbs = self.leases.verbs();
         let loads = self.state.lock().loads();
-        let Wants {
+        let LeaseTerms {
             refusal,
             max_size,
             recalls,
-        } = self.leases.wants(loads.iter().map(|load| load.slot));
+        } = self.leases.terms(loads.iter().map(|load| load.slot));
         let recall = |slot| {
             let at = loads.iter().position(|load| load.slot == slot);
             at.map_or(Recall::No, |at| recalls[at])

@@ -51,7 +51,7 @@ use crate::{
     client::{due::Due, failure::Progress},
     pool::{
         Priority,
-        unstable::{Recall, Refusal, Slot},
+        unstable::{Recall, Refusal, SlotId},
     },
 };
 
@@ -208,7 +208,13 @@ impl<K: Kinds> State<K> {
     // ----------------------------------------------------------------------------------------------
 
     /// A connection has been leased, and serves those who wait.
-    pub(super) fn started(&mut self, slot: Slot, wire: K::Wire, driver: Waker, now: Instant) -> Id {
+    pub(super) fn started(
+        &mut self,
+        slot: SlotId,
+        wire: K::Wire,
+        driver: Waker,
+        now: Instant,
+    ) -> Id {
         self.leasing -= 1;
         let serial = self.serials;
         self.serials += 1;
@@ -431,7 +437,7 @@ impl<K: Kinds> State<K> {
         &mut self,
         refusal: Option<Refusal>,
         max_pipelines: usize,
-        recall: impl Fn(Slot) -> Recall,
+        recall: impl Fn(SlotId) -> Recall,
     ) -> Reconsidered<K> {
         self.refusal = refusal;
         self.max_pipelines = max_pipelines;

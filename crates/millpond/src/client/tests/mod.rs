@@ -36,7 +36,7 @@ use crate::{
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
     net::memory::{Inlet, MemoryStream, Pace, Tally},
-    pool::{AcquireError, Eviction, Priority, Snapshot},
+    pool::{AcquireError, Eviction, PoolSnapshot, Priority},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -230,7 +230,7 @@ where
 
 /// Oracle C: nothing is under way, as many connections are idle, and as many streams are open.
 #[track_caller]
-fn at_rest(client: &Client, port: &Port, idle: usize) -> Snapshot {
+fn at_rest(client: &Client, port: &Port, idle: usize) -> PoolSnapshot {
     let snapshot = client.snapshot();
     let under_way = snapshot.connecting + snapshot.checking + snapshot.active + snapshot.closing;
     assert_eq!((under_way, snapshot.idle), (0, idle), "{snapshot}");

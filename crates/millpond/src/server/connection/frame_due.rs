@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::server::{
     limits::{transfer_time, transfer_time_of},
-    settings::Settings,
+    settings::ServerSettings,
     snapshot::Closed,
 };
 
@@ -44,7 +44,7 @@ impl FrameDue {
     pub(super) fn of(
         partial: Partial,
         earlier: Option<FrameDue>,
-        settings: &Settings,
+        settings: &ServerSettings,
         now: Instant,
     ) -> FrameDue {
         let Partial {
@@ -89,12 +89,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> ServerSettings {
+        ServerSettings {
             header_timeout: 10 * SECOND,
             body_timeout: 5 * SECOND,
             least_rate: 1_000,
-            ..Settings::default()
+            ..ServerSettings::default()
         }
     }
 

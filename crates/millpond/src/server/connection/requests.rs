@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Connection;
 use crate::{
     framed::Frame,
-    framing::{Failure, FailureKind, FrameError, Framing},
+    framing::{Failure, FrameError, Framing},
     server::{
         exchanges::{Exchange, ExchangeState},
         handler::{self, Bodies, Handler, Request},
@@ -68,13 +68,10 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
                     body: length,
                 }
             }
-            Ok(None) => ExchangeState::Answered(Err(Failure {
-                kind: FailureKind::Overloaded,
-                message: format!(
-                    "{} requests are being handled already",
-                    self.settings().max_handled
-                ),
-            })),
+            Ok(None) => ExchangeState::Answered(Err(Failure::overloaded(format!(
+                "{} requests are being handled already",
+                self.settings().max_handled
+            )))),
             Err(failure) => ExchangeState::Answered(Err(failure)),
         };
         self.exchanges.push(Exchange { request, state });
@@ -85,10 +82,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         let request = self.service.framing.failure_needs_request().then_some(body);
         self.exchanges.push(Exchange {
             request,
-            state: ExchangeState::Answered(Err(Failure {
-                kind: FailureKind::Draining,
-                message: String::from("the server is draining, and has not executed the request"),
-            })),
+            state: ExchangeState::Answered(Err(Failure::not_taken(
+                "the server is draining, and has not executed the request",
+            ))),
         });
     }
 
@@ -139,10 +135,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         };
         self.exchanges.push(Exchange {
             request: None,
-            state: ExchangeState::Answered(Err(Failure {
-                kind: FailureKind::Refused,
-                message: format!("{error}; the limit is set by {setting} on the server"),
-            })),
+            state: ExchangeState::Answered(Err(Failure::refused(format!(
+                "{error}; the limit is set by {setting} on the server"
+            )))),
         });
     }
 }

@@ -162,22 +162,16 @@ fn reply<F: Framing, H>(
                 count(&counters.replies);
                 return Ok(());
             }
-            Err(error) => Failure {
-                kind: FailureKind::HandlerFailed,
-                message: format!("the reply can't be sent: {error}"),
-            },
+            Err(error) => Failure::handler_failed(format!("the reply can't be sent: {error}")),
         },
         Err(failure) => failure,
     };
-    counters.failure(failure.kind);
-    let failure = Failure {
-        kind: failure.kind,
-        message: shorten(failure.message),
-    };
+    counters.failure(failure.kind());
+    let failure = failure.map_message(shorten);
     let request = answered.request.as_deref().unwrap_or_default();
     match service.framing.encode_failure(request, &failure, batch) {
         Told::ByReply => Ok(()),
-        Told::ByClosing => Err(failure.kind),
+        Told::ByClosing => Err(failure.kind()),
     }
 }
 
@@ -190,6 +184,7 @@ fn in_words(failure: FailureKind) -> &'static str {
         FailureKind::Unavailable => "what the handler needs can't be reached",
         FailureKind::Overloaded => "too many requests are being handled",
         FailureKind::TimedOut => "the handler took too long",
-        FailureKind::Draining => "the server drains",
+        FailureKind::NotTaken => "the server drains",
+        FailureKind::Application(_) => "the handler said so, by a code of its own",
     }
 }

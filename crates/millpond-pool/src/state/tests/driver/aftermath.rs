@@ -2,7 +2,7 @@
 //! the model. After the last: everything is given back, and nothing may be left.
 
 use super::{
-    Choice, Draws, Driver, Effects, Held, Moment, Numbered, Op, Phase, StageName, Step,
+    Choice, Draws, Driver, Effects, Held, Lifecycle, Moment, Numbered, Op, StageName, Step,
     Whereabouts, compare, nothing_is_left, upkeep_comes_in_time, upkeep_comes_with_a_reason,
 };
 use crate::state::{Standing, TICK};
@@ -51,28 +51,31 @@ impl Driver<'_> {
             slots.live(),
             slots.count(StageName::Closing),
         ];
-        let new = (self.state.phase(), counts);
-        if new.0 != self.phase_before.0 || self.established_differ(counts) {
+        let new = (self.state.lifecycle(), counts);
+        if new.0 != self.lifecycle_before.0 || self.established_differ(counts) {
             assert!(
                 fx.changed,
                 "{:?} became {new:?} without notice",
-                self.phase_before
+                self.lifecycle_before
             );
         }
-        self.phase_before = (self.state.phase(), [slots.occupied(), counts[1], counts[2]]);
+        self.lifecycle_before = (
+            self.state.lifecycle(),
+            [slots.occupied(), counts[1], counts[2]],
+        );
     }
 
     /// Besides dials that begin.
     fn established_differ(&self, counts: [usize; 3]) -> bool {
-        counts != self.phase_before.1
+        counts != self.lifecycle_before.1
     }
 
     fn carry_out(&mut self, fx: Effects<Numbered>) {
         let told = std::mem::take(&mut self.model.told);
-        let number = |place| self.state.slots().of(place).number;
+        let number = |key| self.state.slots().of(key).number;
         let dials: Vec<u64> = fx.dials.iter().map(number).collect();
         assert_eq!(dials, told.dials, "dials begun");
-        let probes: Vec<u64> = fx.probes.iter().map(|(place, _)| number(place)).collect();
+        let probes: Vec<u64> = fx.probes.iter().map(|(key, _)| number(key)).collect();
         assert_eq!(probes, told.probes, "probes begun");
         let evicted: Vec<_> = fx
             .evicted
@@ -104,11 +107,11 @@ impl Driver<'_> {
             .filter(|caller| caller.waker.is_some());
         assert_eq!(self.wakers.len(), expected.count(), "a waker is lost");
         self.dialling.extend(fx.dials.into_iter().zip(dials));
-        for (place, connection) in fx.probes {
-            let number = self.state.slots().of(&place).number;
+        for (key, connection) in fx.probes {
+            let number = self.state.slots().of(&key).number;
             assert_eq!(connection, number);
             self.checking.push(Held {
-                place,
+                key,
                 connection,
                 number,
                 arrival: None,
@@ -116,9 +119,9 @@ impl Driver<'_> {
         }
         for evicted in fx.evicted {
             assert_eq!(evicted.connection, evicted.number);
-            assert_eq!(self.state.slots().of(&evicted.place).number, evicted.number);
+            assert_eq!(self.state.slots().of(&evicted.key).number, evicted.number);
             self.tally.count_eviction(evicted.reason);
-            self.closing.push((evicted.place, evicted.number));
+            self.closing.push((evicted.key, evicted.number));
         }
     }
 
@@ -181,8 +184,8 @@ impl Driver<'_> {
             self.take(next, &mut Draws::of(step));
         }
         assert!(self.wakers.is_empty(), "a waker is lost");
-        if self.state.phase() == Phase::Draining {
-            self.close(Phase::Closed);
+        if self.state.lifecycle() == Lifecycle::Draining {
+            self.close(Lifecycle::Closed);
         }
         nothing_is_left(&self.state);
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Config, Eviction, InTheDark, Lease};
-use crate::config::{Backoff, Order, Probe};
+use super::{Eviction, Lease, OutagePolicy, PoolSettings};
+use crate::settings::{Backoff, Order, Probe};
 
 /// What the driver can do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,11 +163,11 @@ impl Draws {
         }
     }
 
-    pub(super) fn in_the_dark(&mut self) -> InTheDark {
+    pub(super) fn outage_policy(&mut self) -> OutagePolicy {
         if self.one_in(4) {
-            InTheDark::Waits
+            OutagePolicy::Wait
         } else {
-            InTheDark::IsTold
+            OutagePolicy::FailFast
         }
     }
 
@@ -184,13 +184,13 @@ impl Draws {
 
 /// A random configuration, one byte for each setting.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Settings(pub(in super::super) [u8; 16]);
+pub(in super::super) struct RandomSettings(pub(in super::super) [u8; 16]);
 
-impl Settings {
-    pub(super) fn config(&self) -> Config {
+impl RandomSettings {
+    pub(super) fn drawn(&self) -> PoolSettings {
         let millis = Duration::from_millis;
         let max_size = self.pick(0, [1, 2, 3, 4, 6]);
-        Config {
+        PoolSettings {
             max_size,
             min_idle: self.pick(1, [0, 0, 1, 2, 4]).min(max_size),
             max_waiting: self.pick(2, [1_000, 0, 1, 2, 4]),
@@ -210,7 +210,7 @@ impl Settings {
                 12,
                 [Probe::Never, Probe::Always, Probe::WhenIdleFor(millis(50))],
             ),
-            ..Config::default()
+            ..PoolSettings::default()
         }
     }
 

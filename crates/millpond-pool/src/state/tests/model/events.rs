@@ -1,8 +1,8 @@
 //! The model's answer to each event: one method per transition of the machine.
 
 use super::{
-    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, InTheDark, Lease, Model,
-    Moment, Phase, Refusal, Request, Stands, TICK,
+    Answer, At, Caller, CallerId, Cause, Checking, Duration, Eviction, Lease, Lifecycle, Model,
+    Moment, OutagePolicy, Refusal, Stands, TICK, WaitTerms,
 };
 
 impl Model {
@@ -37,7 +37,7 @@ impl Model {
     pub(in super::super) fn wait(
         &mut self,
         now: Moment,
-        request: Request<CallerId>,
+        terms: WaitTerms<CallerId>,
         seniority: Option<u64>,
         waker: u64,
     ) -> Result<(), Refusal> {
@@ -49,19 +49,19 @@ impl Model {
         let refusal = self
             .turned_away_by_phase()
             .filter(|&why| why != Refusal::Draining || seniority.is_none())
-            .or_else(|| self.turned_away(request.in_the_dark, seniority));
+            .or_else(|| self.turned_away(terms.outage_policy, seniority));
         if let Some(refusal) = refusal {
             self.count_refusal(refusal);
             return Err(refusal);
         }
-        self.queue(request, seniority, waker);
+        self.queue(terms, seniority, waker);
         Ok(())
     }
 
     /// A caller who may wait gets in line.
     pub(in super::super) fn queue(
         &mut self,
-        request: Request<CallerId>,
+        terms: WaitTerms<CallerId>,
         seniority: Option<u64>,
         waker: u64,
     ) {
@@ -71,21 +71,21 @@ impl Model {
         let arrival = seniority.unwrap_or(self.last_arrival + 1);
         self.last_arrival = self.last_arrival.max(arrival);
         self.callers.push(Caller {
-            id: request.tag,
+            id: terms.tag,
             stands: Stands::InLine,
             arrival,
-            deadline: request.deadline,
-            patience: request.patience,
-            priority: request.priority,
-            lease: request.lease,
-            in_the_dark: request.in_the_dark,
+            deadline: terms.deadline,
+            patience: terms.patience,
+            priority: terms.priority,
+            lease: terms.lease,
+            outage_policy: terms.outage_policy,
             waker: Some(waker),
         });
         self.rest();
     }
 
-    fn turned_away(&self, in_the_dark: InTheDark, seniority: Option<u64>) -> Option<Refusal> {
-        if self.dark && !self.paused && in_the_dark == InTheDark::IsTold {
+    fn turned_away(&self, outage_policy: OutagePolicy, seniority: Option<u64>) -> Option<Refusal> {
+        if self.dark && !self.paused && outage_policy == OutagePolicy::FailFast {
             // Only one stays: the one for whom a dial starts now.
             let rides = self.connecting() == 0 && self.room() > 0 && self.paced(true) <= self.now;
             return (!rides).then_some(Refusal::Unavailable);
@@ -94,7 +94,7 @@ impl Model {
             return None;
         }
         let coming = self.idle() + self.connecting() + self.checking() + self.room();
-        let at_limit = self.waiting() >= self.config.max_waiting as usize;
+        let at_limit = self.waiting() >= self.settings.max_waiting as usize;
         let nothing_for_it = self.waiting() >= coming;
         (at_limit && nothing_for_it && seniority.is_none()).then_some(Refusal::Full)
     }
@@ -133,7 +133,7 @@ impl Model {
         };
         self.callers.retain(|c| c.id != id);
         // It may have been the last whom a drain had to serve.
-        if caller.stands == Stands::InLine && self.phase == Phase::Draining {
+        if caller.stands == Stands::InLine && self.lifecycle == Lifecycle::Draining {
             self.rest();
         }
         Some(answer)
@@ -150,7 +150,7 @@ impl Model {
         if let Stands::Granted(number) = stood {
             self.take_back(number);
             self.rest();
-        } else if self.phase == Phase::Draining {
+        } else if self.lifecycle == Lifecycle::Draining {
             self.rest();
         }
     }
@@ -163,7 +163,10 @@ impl Model {
         self.totals.released += 1;
         let news = self.prove(number);
         self.welcome(number);
-        if news || self.phase == Phase::Draining || self.connection(number).at == At::Closing {
+        if news
+            || self.lifecycle == Lifecycle::Draining
+            || self.connection(number).at == At::Closing
+        {
             self.rest();
         }
     }
@@ -261,7 +264,7 @@ impl Model {
 
     /// A tenth less than `max_lifetime`, and up to a fifth more than that.
     fn lifetime_end(&self, random: u64) -> Moment {
-        let Some(lifetime) = self.config.max_lifetime else {
+        let Some(lifetime) = self.settings.max_lifetime else {
             return Moment::NEVER;
         };
         let shortest = lifetime - lifetime / 10;
@@ -361,7 +364,7 @@ impl Model {
         }
         let dialled = self.connection(number).dialled;
         if let Some(end) = self.end_of_grace()
-            && (dialled >= end || self.config.outage_grace == Duration::ZERO)
+            && (dialled >= end || self.settings.outage_grace == Duration::ZERO)
         {
             self.dark = true;
         }
@@ -371,7 +374,7 @@ impl Model {
     }
 
     fn back_off(&mut self, cause: Cause, random: u64) {
-        let backoff = self.config.backoff;
+        let backoff = self.settings.backoff;
         let doubled = backoff
             .base
             .saturating_mul(1u32.checked_shl(self.doublings).unwrap_or(u32::MAX));
@@ -385,7 +388,7 @@ impl Model {
         };
         self.dial_after = self.now.after(wait(backoff.max));
         self.dial_after_if_asked = self.now.after(wait(longest_if_asked));
-        let half = self.config.outage_grace / 10;
+        let half = self.settings.outage_grace / 10;
         let least = Duration::from_millis(1);
         let second_half = half + least + share(half.saturating_sub(least), random);
         self.dial_after_in_grace = self.now.after(second_half);
@@ -411,7 +414,7 @@ impl Model {
         for id in overdue.map(|c| c.id).collect::<Vec<_>>() {
             self.refuse(id, Refusal::TimedOut);
         }
-        if let Some(limit) = self.config.idle_timeout {
+        if let Some(limit) = self.settings.idle_timeout {
             for number in self.idle_for(limit) {
                 if self.idle() > self.min_idle() {
                     self.evict(number, Eviction::IdleTimeout);
@@ -443,7 +446,7 @@ impl Model {
     }
 
     fn report_leaks(&mut self) {
-        let Some(threshold) = self.config.leak_threshold else {
+        let Some(threshold) = self.settings.leak_threshold else {
             return;
         };
         for connection in &mut self.connections {
@@ -539,11 +542,11 @@ impl Model {
     // ---- verbs
     // --------------------------------------------------------------------------------------------------
 
-    pub(in super::super) fn close(&mut self, phase: Phase) {
+    pub(in super::super) fn close(&mut self, lifecycle: Lifecycle) {
         if self.is_closed() {
             return;
         }
-        self.phase = phase;
+        self.lifecycle = lifecycle;
         self.paused = false;
         let refusal = self.turned_away_by_phase().expect("closed");
         let unserved = self
@@ -565,8 +568,8 @@ impl Model {
 
     pub(in super::super) fn drain(&mut self, now: Moment) {
         self.advance(now);
-        if self.phase == Phase::Open {
-            self.phase = Phase::Draining;
+        if self.lifecycle == Lifecycle::Open {
+            self.lifecycle = Lifecycle::Draining;
             self.paused = false;
             self.rest();
         }
@@ -588,7 +591,7 @@ impl Model {
     }
 
     pub(in super::super) fn pause(&mut self) {
-        if self.phase == Phase::Open {
+        if self.lifecycle == Lifecycle::Open {
             self.paused = true;
         }
     }
@@ -600,7 +603,7 @@ impl Model {
     }
 
     pub(in super::super) fn resize(&mut self, max_size: u32) {
-        self.config.max_size = max_size;
+        self.settings.max_size = max_size;
         loop {
             let staying = self.count(|at| !matches!(at, At::Closing));
             match self.idle_for(Duration::ZERO).first() {

@@ -1,13 +1,13 @@
 //! Connections between two exchanges: order, age, looks, probes, resets, leaks.
 
 use super::*;
-use crate::config::{Order, Probe};
+use crate::settings::{Order, Probe};
 
 #[test]
 fn the_one_used_last_is_lent_first_unless_all_are_to_be_kept_warm() {
     let mut scene = Scene::with_idle(2, |_| {});
     assert_eq!(scene.acquire().1, 2);
-    let mut scene = Scene::with_idle(2, |config| config.order = Order::Fifo);
+    let mut scene = Scene::with_idle(2, |settings| settings.order = Order::Fifo);
     assert_eq!(scene.acquire().1, 1);
 }
 
@@ -36,7 +36,7 @@ impl Scene {
 
 #[test]
 fn a_connection_that_was_looked_at_returns_to_its_place_even_among_those_of_its_age() {
-    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (3, 3));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.min_idle) = (3, 3));
     for _ in 0..3 {
         scene.dial_succeeds();
     }
@@ -49,7 +49,7 @@ fn a_connection_that_was_looked_at_returns_to_its_place_even_among_those_of_its_
 
 #[test]
 fn a_connection_that_was_looked_at_returns_by_age_when_its_neighbour_has_moved() {
-    let mut scene = Scene::with_idle(4, |config| config.max_size = 4);
+    let mut scene = Scene::with_idle(4, |settings| settings.max_size = 4);
     let look = scene.look_at(2);
     let [fourth, third] = [scene.acquire(), scene.acquire()];
     scene.release(fourth);
@@ -104,7 +104,7 @@ fn each_connection_is_handed_over_once_to_be_watched_after_a_tick_idle() {
 
 #[test]
 fn a_round_of_looks_goes_on_where_it_was_and_begins_again_where_that_is_gone() {
-    let mut scene = Scene::with_idle(3, |config| config.max_size = 3);
+    let mut scene = Scene::with_idle(3, |settings| settings.max_size = 3);
     scene.tick_after(100);
     let (mut last, mut seen) = (None, Vec::new());
     while let Some(look) = scene.does(|state, _, _| state.look_at_unwatched(last)) {
@@ -139,9 +139,9 @@ fn lifetimes_are_spread_over_a_fifth() {
     let lifetime = Duration::from_secs(10);
     let ages = [0, u64::MAX].map(|random| {
         let mut scene =
-            Scene::new(|config| (config.min_idle, config.max_lifetime) = (1, Some(lifetime)));
-        let place = scene.dials.remove(0);
-        scene.does(|state, now, fx| state.dial_finished(place, Ok((1, 1)), now, random, fx));
+            Scene::new(|settings| (settings.min_idle, settings.max_lifetime) = (1, Some(lifetime)));
+        let key = scene.dials.remove(0);
+        scene.does(|state, now, fx| state.dial_finished(key, Ok((1, 1)), now, random, fx));
         scene.tick_until(100, |scene| !scene.evicted.is_empty());
         assert_eq!(scene.evicted(), [(1, Eviction::Lifetime)]);
         scene.now.since_built()
@@ -151,8 +151,8 @@ fn lifetimes_are_spread_over_a_fifth() {
 
 #[test]
 fn what_min_idle_asks_for_is_not_idled_out() {
-    let mut scene = Scene::with_idle(2, |config| {
-        (config.min_idle, config.idle_timeout) = (1, Some(Duration::from_secs(1)));
+    let mut scene = Scene::with_idle(2, |settings| {
+        (settings.min_idle, settings.idle_timeout) = (1, Some(Duration::from_secs(1)));
     });
     scene.tick_after(1_100);
     assert_eq!(scene.evicted(), [(1, Eviction::IdleTimeout)]);
@@ -162,8 +162,8 @@ fn what_min_idle_asks_for_is_not_idled_out() {
 
 #[test]
 fn a_leak_is_reported_once_and_a_shared_lease_never() {
-    let mut scene = Scene::with_idle(2, |config| {
-        config.leak_threshold = Some(Duration::from_secs(1))
+    let mut scene = Scene::with_idle(2, |settings| {
+        settings.leak_threshold = Some(Duration::from_secs(1))
     });
     scene.does(|state, _, fx| state.acquire(7, Lease::Shared, fx));
     scene.does(|state, _, fx| state.acquire(8, Lease::Exclusive, fx));
@@ -179,26 +179,26 @@ fn a_leak_is_reported_once_and_a_shared_lease_never() {
 
 #[test]
 fn as_many_probes_run_as_callers_wait() {
-    let mut scene = Scene::with_idle(3, |config| {
-        (config.max_size, config.probe) = (3, Probe::Always)
+    let mut scene = Scene::with_idle(3, |settings| {
+        (settings.max_size, settings.probe) = (3, Probe::Always)
     });
     let first = scene.wait();
     let second = scene.wait();
     assert_eq!((scene.probes.len(), scene.count(StageName::Idle)), (2, 1));
     assert!(scene.dials.is_empty());
-    let (place, number) = scene.probes.remove(0);
-    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
+    let (key, number) = scene.probes.remove(0);
+    scene.does(|state, now, fx| state.checked(key, number, Ok(()), now, 0, fx));
     scene.picks_up(first);
     scene.still_waits(second);
 }
 
 #[test]
 fn a_failed_probe_is_followed_by_another_or_by_a_dial() {
-    let mut scene = Scene::with_idle(1, |config| config.probe = Probe::Always);
+    let mut scene = Scene::with_idle(1, |settings| settings.probe = Probe::Always);
     let waits = scene.wait();
-    let (place, number) = scene.probes.remove(0);
+    let (key, number) = scene.probes.remove(0);
     let unfit = Err(Eviction::ProbeFailed);
-    scene.does(|state, now, fx| state.checked(place, number, unfit, now, 0, fx));
+    scene.does(|state, now, fx| state.checked(key, number, unfit, now, 0, fx));
     assert!(!scene.state.outage().failing(), "it had served before");
     scene.dial_succeeds();
     scene.picks_up(waits);
@@ -206,39 +206,39 @@ fn a_failed_probe_is_followed_by_another_or_by_a_dial() {
 
 #[test]
 fn a_connection_that_passed_its_reset_serves_who_waits() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let waits = scene.wait();
-    let (place, number) = lent.remove(0);
-    let (place, number) = scene
-        .does(|state, now, fx| state.release_to_reset(place, number, now, fx))
+    let (key, number) = lent.remove(0);
+    let (key, number) = scene
+        .does(|state, now, fx| state.release_to_reset(key, number, now, fx))
         .expect("it may be reset");
     let waits = scene.still_waits(waits);
-    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
+    scene.does(|state, now, fx| state.checked(key, number, Ok(()), now, 0, fx));
     scene.picks_up(waits);
 }
 
 #[test]
 fn a_connection_that_passed_its_reset_is_still_probed_where_that_is_always_done() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
-    scene.state.config.probe = Probe::Always;
-    let (place, number) = lent.remove(0);
-    let (place, number) = scene
-        .does(|state, now, fx| state.release_to_reset(place, number, now, fx))
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
+    scene.state.settings.probe = Probe::Always;
+    let (key, number) = lent.remove(0);
+    let (key, number) = scene
+        .does(|state, now, fx| state.release_to_reset(key, number, now, fx))
         .expect("it may be reset");
     let waits = scene.wait();
-    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
+    scene.does(|state, now, fx| state.checked(key, number, Ok(()), now, 0, fx));
     let waits = scene.still_waits(waits);
-    let (place, number) = scene.probes.remove(0);
-    scene.does(|state, now, fx| state.checked(place, number, Ok(()), now, 0, fx));
+    let (key, number) = scene.probes.remove(0);
+    scene.does(|state, now, fx| state.checked(key, number, Ok(()), now, 0, fx));
     scene.picks_up(waits);
 }
 
 #[test]
 fn a_detached_connection_makes_room_at_once() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let waits = scene.wait();
-    let (place, _) = lent.remove(0);
-    scene.does(|state, now, fx| state.detach(place, now, fx));
+    let (key, _) = lent.remove(0);
+    scene.does(|state, now, fx| state.detach(key, now, fx));
     scene.dial_succeeds();
     assert_eq!(scene.picks_up(waits).1, 2);
     assert_eq!(scene.state.totals().detached, 1);
@@ -246,7 +246,7 @@ fn a_detached_connection_makes_room_at_once() {
 
 #[test]
 fn a_closing_connection_holds_its_place_until_it_is_closed() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _waits = scene.wait();
     scene.discard(lent.remove(0), Eviction::Discarded);
     assert!(scene.dials.is_empty());
@@ -256,7 +256,7 @@ fn a_closing_connection_holds_its_place_until_it_is_closed() {
 
 #[test]
 fn only_the_last_evictions_are_remembered() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     for _ in 0..70 {
         let waits = scene.wait();
         scene.dial_succeeds();
@@ -282,7 +282,7 @@ fn only_the_last_evictions_are_remembered() {
 fn lend_and_end(scene: &mut Scene, times: usize, mut ends: impl FnMut(&mut Scene, Lent)) {
     for _ in 0..times {
         let lent = match scene.acquire_fails() {
-            Attempt::Lent(place, connection) => (place, connection),
+            AcquireOutcome::Lent(key, connection) => (key, connection),
             _ => {
                 let waits = scene.wait();
                 scene.dial_succeeds();
@@ -296,7 +296,7 @@ fn lend_and_end(scene: &mut Scene, times: usize, mut ends: impl FnMut(&mut Scene
 
 #[test]
 fn connections_dropped_without_a_word_are_told_of_once_at_the_eighth() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     let mut told = Vec::new();
     lend_and_end(&mut scene, 20, |scene, lent| {
         told.push(scene.drop_unreleased(lent))
@@ -311,7 +311,7 @@ fn connections_dropped_without_a_word_are_told_of_once_at_the_eighth() {
 
 #[test]
 fn connections_dropped_without_a_word_are_told_of_when_they_are_half_of_all_that_came_back() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     lend_and_end(&mut scene, 10, |scene, lent| scene.release(lent));
     lend_and_end(&mut scene, 5, |scene, lent| {
         scene.discard(lent, Eviction::UnfinishedExchange)

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn within_the_grace_a_restart_fails_no_one() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     let only = scene.wait();
     scene.dial_fails();
     let only = scene.still_waits(only);
@@ -20,7 +20,7 @@ fn within_the_grace_a_restart_fails_no_one() {
 
 #[test]
 fn when_the_grace_is_over_all_who_wait_are_told() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     let first = scene.wait();
     let second = scene.wait();
     scene.dial_fails();
@@ -41,7 +41,7 @@ fn when_the_grace_is_over_all_who_wait_are_told() {
 
 #[test]
 fn the_dial_at_the_end_of_the_grace_is_waited_for_and_decides() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     let only = scene.wait();
     scene.dial_fails();
     // It takes long, and fails after the grace: the endpoint may have come back since it began.
@@ -59,7 +59,7 @@ fn the_dial_at_the_end_of_the_grace_is_waited_for_and_decides() {
 
 #[test]
 fn a_dial_that_gives_no_answer_for_a_fifth_of_the_grace_after_its_end_is_an_outage() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     let only = scene.wait();
     scene.dial_fails();
     scene.tick_after(900);
@@ -80,7 +80,7 @@ fn a_dial_that_gives_no_answer_for_a_fifth_of_the_grace_after_its_end_is_an_outa
 
 #[test]
 fn upkeep_finds_the_dark_in_the_tick_that_ends_the_last_connections_life() {
-    let mut scene = Scene::new(|config| config.max_lifetime = Some(Duration::from_millis(300)));
+    let mut scene = Scene::new(|settings| settings.max_lifetime = Some(Duration::from_millis(300)));
     let only = scene.wait();
     scene.dial_fails();
     scene.cancel(only);
@@ -103,7 +103,7 @@ fn upkeep_finds_the_dark_in_the_tick_that_ends_the_last_connections_life() {
 
 #[test]
 fn who_comes_after_a_grace_in_which_nobody_asked_waits_for_a_dial_of_its_own() {
-    let mut scene = Scene::new(|config| config.max_size = 2);
+    let mut scene = Scene::new(|settings| settings.max_size = 2);
     let early = scene.wait();
     scene.dial_fails();
     scene.cancel(early);
@@ -119,8 +119,8 @@ fn who_comes_after_a_grace_in_which_nobody_asked_waits_for_a_dial_of_its_own() {
 #[test]
 fn failures_of_dials_that_began_before_the_last_one_that_counted_make_nothing_longer() {
     // Refused together.
-    let mut scene = Scene::new(|config| config.max_size = 4);
-    let _waiting: Vec<Ticket> = (0..4).map(|_| scene.wait()).collect();
+    let mut scene = Scene::new(|settings| settings.max_size = 4);
+    let _waiting: Vec<QueueTicket> = (0..4).map(|_| scene.wait()).collect();
     for _ in 0..4 {
         scene.dial_fails();
     }
@@ -136,8 +136,8 @@ fn failures_of_dials_that_began_before_the_last_one_that_counted_make_nothing_lo
 
 #[test]
 fn connections_that_die_together_count_as_one_failure() {
-    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (16, 16));
-    let tickets: Vec<Ticket> = (0..16).map(|_| scene.wait()).collect();
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.max_connecting) = (16, 16));
+    let tickets: Vec<QueueTicket> = (0..16).map(|_| scene.wait()).collect();
     let mut lent = Vec::new();
     for ticket in tickets {
         scene.pass(1);
@@ -155,10 +155,10 @@ fn connections_that_die_together_count_as_one_failure() {
 
 #[test]
 fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_end() {
-    let mut scene = Scene::new(|config| {
-        config.max_size = 1;
-        config.outage_grace = Duration::from_millis(500);
-        config.backoff.max_while_waiting = Duration::from_secs(2);
+    let mut scene = Scene::new(|settings| {
+        settings.max_size = 1;
+        settings.outage_grace = Duration::from_millis(500);
+        settings.backoff.max_while_waiting = Duration::from_secs(2);
     });
     let only = scene.try_wait(60_000).expect("may wait");
     let mut pauses = Vec::new();
@@ -191,18 +191,18 @@ fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_en
 
 #[test]
 fn a_connection_that_dies_young_by_nobodys_fault_does_not_interrupt_the_grace_either() {
-    let mut scene = Scene::new(|config| config.max_size = 1);
+    let mut scene = Scene::new(|settings| settings.max_size = 1);
     let first = scene.try_wait(60_000).expect("may wait");
     let _second = scene.try_wait(60_000).expect("may wait");
     for wait in [50, 100, 200, 200] {
-        let place = scene.dials.remove(0);
+        let key = scene.dials.remove(0);
         let cause = Cause::Dial(1);
-        scene.does(|state, now, fx| state.dial_finished(place, Err(cause), now, u64::MAX, fx));
+        scene.does(|state, now, fx| state.dial_finished(key, Err(cause), now, u64::MAX, fx));
         scene.tick_after(wait);
     }
-    let place = scene.dials.remove(0);
+    let key = scene.dials.remove(0);
     let failed = Err(Cause::Dial(1));
-    scene.does(|state, now, fx| state.dial_finished(place, failed, now, u64::MAX, fx));
+    scene.does(|state, now, fx| state.dial_finished(key, failed, now, u64::MAX, fx));
     scene.tick_after(200);
     scene.dial_succeeds();
     let lent = scene.picks_up(first);
@@ -219,8 +219,8 @@ fn a_connection_that_dies_young_by_nobodys_fault_does_not_interrupt_the_grace_ei
 
 #[test]
 fn a_grace_caps_no_wait_while_something_is_live() {
-    let (mut scene, _lent) = Scene::with_lent(1, |config| {
-        config.outage_grace = Duration::from_millis(50);
+    let (mut scene, _lent) = Scene::with_lent(1, |settings| {
+        settings.outage_grace = Duration::from_millis(50);
     });
     let _waits = scene.try_wait(60_000).expect("may wait");
     for wait in [50, 100, 200] {
@@ -234,7 +234,7 @@ fn a_grace_caps_no_wait_while_something_is_live() {
 
 #[test]
 fn without_grace_callers_are_told_at_once() {
-    let mut scene = Scene::new(|config| config.outage_grace = Duration::ZERO);
+    let mut scene = Scene::new(|settings| settings.outage_grace = Duration::ZERO);
     let only = scene.wait();
     scene.dial_fails();
     assert_eq!(scene.woken(), [1]);
@@ -243,7 +243,7 @@ fn without_grace_callers_are_told_at_once() {
 
 #[test]
 fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
-    let mut scene = Scene::new(|config| config.outage_grace = Duration::ZERO);
+    let mut scene = Scene::new(|settings| settings.outage_grace = Duration::ZERO);
     let first = scene.wait();
     scene.dial_fails();
     scene.is_told(first);
@@ -268,9 +268,9 @@ fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
 
 #[test]
 fn who_waits_through_an_outage_stays_in_line_until_its_deadline() {
-    let mut scene = Scene::new(|config| {
-        (config.max_size, config.max_waiting) = (1, 2);
-        config.outage_grace = Duration::ZERO;
+    let mut scene = Scene::new(|settings| {
+        (settings.max_size, settings.max_waiting) = (1, 2);
+        settings.outage_grace = Duration::ZERO;
     });
     let told = scene.wait();
     let stays = scene.wait_through(10_000).expect("may wait");
@@ -306,7 +306,7 @@ fn who_waits_through_an_outage_stays_in_line_until_its_deadline() {
 
 #[test]
 fn a_failed_dial_fails_nobody_while_something_is_live() {
-    let (mut scene, _lent) = Scene::with_lent(1, |config| config.outage_grace = Duration::ZERO);
+    let (mut scene, _lent) = Scene::with_lent(1, |settings| settings.outage_grace = Duration::ZERO);
     let waits = scene.wait();
     scene.dial_fails();
     scene.tick_after(100);
@@ -317,7 +317,7 @@ fn a_failed_dial_fails_nobody_while_something_is_live() {
 
 #[test]
 fn a_listener_that_accepts_and_hangs_up_is_dialled_ever_less_often() {
-    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.min_idle) = (1, 1));
     let mut pauses = Vec::new();
     for _ in 0..9 {
         scene.dial_succeeds();
@@ -333,8 +333,8 @@ fn a_listener_that_accepts_and_hangs_up_is_dialled_ever_less_often() {
 
 #[test]
 fn while_the_endpoint_fails_one_dial_is_under_way_at_a_time() {
-    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (4, 2));
-    let _waiting: Vec<Ticket> = (0..4).map(|_| scene.wait()).collect();
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.max_connecting) = (4, 2));
+    let _waiting: Vec<QueueTicket> = (0..4).map(|_| scene.wait()).collect();
     assert_eq!(scene.dials.len(), 2);
     scene.dial_fails();
     scene.dial_fails();
@@ -358,8 +358,8 @@ fn while_somebody_waits_the_endpoint_is_dialled_more_often() {
 
 #[test]
 fn a_clean_release_ends_an_outage_and_dials_for_all_who_wait() {
-    let mut scene = Scene::new(|config| config.max_size = 4);
-    let mut tickets: Vec<Ticket> = (0..4).map(|_| scene.wait()).collect();
+    let mut scene = Scene::new(|settings| settings.max_size = 4);
+    let mut tickets: Vec<QueueTicket> = (0..4).map(|_| scene.wait()).collect();
     for _ in 0..4 {
         scene.dial_fails();
     }
@@ -387,7 +387,7 @@ fn look_finds(scene: &mut Scene, verdict: Result<(), Eviction>) {
 
 #[test]
 fn being_found_alive_after_an_idle_tick_ends_an_outage() {
-    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.min_idle) = (1, 1));
     scene.dial_fails();
     scene.tick_after(100);
     scene.dial_succeeds();
@@ -409,7 +409,7 @@ fn being_found_alive_after_an_idle_tick_ends_an_outage() {
 
 #[test]
 fn a_connection_found_dead_at_the_first_look_counts_as_a_failed_dial() {
-    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.min_idle) = (1, 1));
     scene.dial_succeeds();
     scene.tick_after(100);
     look_finds(&mut scene, Err(Eviction::PeerClosed));
@@ -418,7 +418,7 @@ fn a_connection_found_dead_at_the_first_look_counts_as_a_failed_dial() {
 
 #[test]
 fn a_long_idle_connection_that_its_peer_closes_is_no_failed_dial() {
-    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (1, 1));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.min_idle) = (1, 1));
     scene.dial_succeeds();
     scene.tick_after(100);
     look_finds(&mut scene, Ok(()));
@@ -446,14 +446,14 @@ fn what_a_caller_does_to_a_new_connection_is_not_held_against_the_endpoint() {
 
 #[test]
 fn a_probe_that_panics_on_a_new_connection_is_the_pools_own_fault() {
-    let mut scene = Scene::new(|config| config.probe = crate::config::Probe::Always);
+    let mut scene = Scene::new(|settings| settings.probe = crate::settings::Probe::Always);
     let first = scene.wait();
     scene.dial_succeeds();
     scene.cancel(first);
     let _second = scene.wait();
-    let (place, connection) = scene.probes.remove(0);
+    let (key, connection) = scene.probes.remove(0);
     let panicked = Err(Eviction::Panicked);
-    scene.does(|state, now, fx| state.checked(place, connection, panicked, now, 0, fx));
+    scene.does(|state, now, fx| state.checked(key, connection, panicked, now, 0, fx));
     assert!(!scene.state.outage().failing());
     scene.all_closed();
     assert_eq!(scene.dials.len(), 1);
@@ -461,7 +461,7 @@ fn a_probe_that_panics_on_a_new_connection_is_the_pools_own_fault() {
 
 #[test]
 fn serving_at_a_tick_plans_nothing_for_a_dial_that_starts_in_it() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 3);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 3);
     let _first = scene.wait();
     scene.dial_fails();
     let _second = scene.wait();
@@ -478,7 +478,7 @@ fn serving_at_a_tick_plans_nothing_for_a_dial_that_starts_in_it() {
 
 #[test]
 fn a_dial_that_hangs_keeps_nobody_from_dialling_within_the_grace() {
-    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (4, 4));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.max_connecting) = (4, 4));
     let only = scene.try_wait(60_000).expect("may wait");
     scene.dial_fails();
     let mut begun = Vec::new();
@@ -529,7 +529,7 @@ fn an_endpoint_that_is_back_within_the_grace_serves_who_waits_though_an_earlier_
 
 #[test]
 fn at_the_end_of_the_grace_one_more_dial_decides_whatever_hangs() {
-    let mut scene = Scene::new(|config| (config.max_size, config.max_connecting) = (9, 9));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.max_connecting) = (9, 9));
     let only = scene.try_wait(60_000).expect("may wait");
     scene.dial_fails();
     scene.tick_until(2, |scene| scene.state.outage().dark());
@@ -546,14 +546,14 @@ fn at_the_end_of_the_grace_one_more_dial_decides_whatever_hangs() {
 
 #[test]
 fn nothing_is_dialled_beside_a_dial_that_hangs_where_nobody_waits_or_something_is_live() {
-    let mut scene = Scene::new(|config| (config.max_size, config.min_idle) = (4, 4));
+    let mut scene = Scene::new(|settings| (settings.max_size, settings.min_idle) = (4, 4));
     for _ in 0..4 {
         scene.dial_fails();
     }
     scene.tick_after(1_000);
     assert_eq!(scene.dials.len(), 1, "nobody waits");
 
-    let (mut scene, _lent) = Scene::with_lent(1, |config| config.max_size = 4);
+    let (mut scene, _lent) = Scene::with_lent(1, |settings| settings.max_size = 4);
     let _waits = [scene.wait(), scene.wait()];
     scene.dial_fails();
     scene.tick_after(1_000);

@@ -10,7 +10,7 @@ use super::*;
 /// elsewhere, and comes when it means to.
 struct BusyThread {
     scene: Scene,
-    tickets: Vec<Option<Ticket>>,
+    tickets: Vec<Option<QueueTicket>>,
     /// Who has been woken, and not yet been polled.
     run_queue: VecDeque<usize>,
     lent: Option<(usize, Lent, Moment)>,
@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_micros(50);
 
 impl BusyThread {
     fn new(callers: usize) -> Self {
-        let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+        let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
         let lent = lent.remove(0);
         let tickets = (0..callers).map(|_| Some(scene.try_wait(600_000).expect("may wait")));
         let tickets = tickets.collect();
@@ -85,10 +85,10 @@ impl BusyThread {
         {
             Polled::Waiting(ticket) => self.tickets[caller] = Some(ticket),
             Polled::Lent {
-                place, connection, ..
+                key, connection, ..
             } => {
                 let until = self.scene.now.after(Duration::from_millis(1));
-                self.lent = Some((caller, (place, connection), until));
+                self.lent = Some((caller, (key, connection), until));
                 self.served += 1;
             }
             Polled::Refused(why) => panic!("{why:?}"),
@@ -117,9 +117,9 @@ fn a_thread_that_stalls_once_is_called_once() {
 
 #[test]
 fn while_those_who_were_called_answer_an_overdue_grant_goes_to_the_next_in_line() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _sleeps = scene.wait();
-    let mut called: VecDeque<Ticket> = (0..6).map(|_| scene.wait()).collect();
+    let mut called: VecDeque<QueueTicket> = (0..6).map(|_| scene.wait()).collect();
     scene.release(lent.remove(0));
     scene.tick();
     scene.tick_after(5);

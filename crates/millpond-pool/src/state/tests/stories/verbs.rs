@@ -1,11 +1,11 @@
 //! Close, drain, retire, pause, resize.
 
 use super::*;
-use crate::config::Probe;
+use crate::settings::Probe;
 
 #[test]
 fn shrinking_evicts_the_oldest_first() {
-    let mut scene = Scene::with_idle(3, |config| config.max_size = 3);
+    let mut scene = Scene::with_idle(3, |settings| settings.max_size = 3);
     scene.does(|state, _, fx| state.resize(1, fx));
     assert_eq!(
         scene.evicted(),
@@ -37,13 +37,13 @@ fn nothing_is_dialled_before_a_shrunk_pool_is_down_to_its_size() {
 
 #[test]
 fn what_arrives_after_close_is_closed() {
-    let (mut scene, mut lent) = Scene::with_lent(2, |config| config.max_size = 3);
+    let (mut scene, mut lent) = Scene::with_lent(2, |settings| settings.max_size = 3);
     let waits = scene.wait();
-    scene.does(|state, _, fx| state.close(Phase::Closed, fx));
+    scene.does(|state, _, fx| state.close(Lifecycle::Closed, fx));
     assert_eq!(scene.is_told(waits), Refusal::Closed);
     scene.release(lent.remove(0));
-    let (place, number) = lent.remove(0);
-    let reset = scene.does(|state, now, fx| state.release_to_reset(place, number, now, fx));
+    let (key, number) = lent.remove(0);
+    let reset = scene.does(|state, now, fx| state.release_to_reset(key, number, now, fx));
     assert!(reset.is_none());
     scene.dial_succeeds();
     let reasons = [2, 1, 3].map(|number| (number, Eviction::Closed));
@@ -55,10 +55,10 @@ fn what_arrives_after_close_is_closed() {
 
 #[test]
 fn close_takes_a_grant_away() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let waits = scene.wait();
     scene.release(lent.remove(0));
-    scene.does(|state, _, fx| state.close(Phase::RuntimeEnded, fx));
+    scene.does(|state, _, fx| state.close(Lifecycle::RuntimeEnded, fx));
     assert_eq!(scene.is_told(waits), Refusal::RuntimeEnded);
     assert_eq!(scene.evicted(), [(1, Eviction::Closed)]);
 }
@@ -66,8 +66,8 @@ fn close_takes_a_grant_away() {
 #[test]
 fn who_closed_the_pool_first_says_why() {
     let mut scene = Scene::new(|_| {});
-    scene.does(|state, _, fx| state.close(Phase::RuntimeEnded, fx));
-    scene.does(|state, _, fx| state.close(Phase::Closed, fx));
+    scene.does(|state, _, fx| state.close(Lifecycle::RuntimeEnded, fx));
+    scene.does(|state, _, fx| state.close(Lifecycle::Closed, fx));
     assert_eq!(scene.try_wait(0), Err(Refusal::RuntimeEnded));
 }
 
@@ -90,9 +90,9 @@ fn retire_closes_a_dial_begun_before_it_and_replaces_it() {
 
 #[test]
 fn pause_keeps_everything_and_lets_callers_wait() {
-    let mut scene = Scene::with_idle(1, |config| config.max_waiting = 1);
+    let mut scene = Scene::with_idle(1, |settings| settings.max_waiting = 1);
     scene.does(|state, _, _| state.pause());
-    assert!(matches!(scene.acquire_fails(), Attempt::MustWait));
+    assert!(matches!(scene.acquire_fails(), AcquireOutcome::MustWait));
     let waits = scene.wait();
     scene.tick_after(100);
     let waits = scene.still_waits(waits);
@@ -115,13 +115,13 @@ fn a_pause_ends_with_the_pool() {
 
 #[test]
 fn drain_serves_who_waits_then_closes() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let waits = scene.wait();
     scene.does(|state, now, fx| state.drain(now, fx));
     assert_eq!(scene.try_wait(5_000), Err(Refusal::Draining));
     assert!(matches!(
         scene.acquire_fails(),
-        Attempt::Refused(Refusal::Draining)
+        AcquireOutcome::Refused(Refusal::Draining)
     ));
     scene.release(lent.remove(0));
     assert_eq!(scene.evicted(), []);
@@ -132,10 +132,10 @@ fn drain_serves_who_waits_then_closes() {
 
 /// Three connections, idle for too long to be lent unprobed; one is lent all the same, one is
 /// probed for the only one who waits, one is idle. Then the pool is drained.
-fn drained_with_one_idle() -> (Scene, Lent, Ticket) {
-    let (mut scene, mut lent) = Scene::with_lent(3, |config| {
-        config.max_size = 3;
-        config.probe = Probe::WhenIdleFor(Duration::from_millis(50));
+fn drained_with_one_idle() -> (Scene, Lent, QueueTicket) {
+    let (mut scene, mut lent) = Scene::with_lent(3, |settings| {
+        settings.max_size = 3;
+        settings.probe = Probe::WhenIdleFor(Duration::from_millis(50));
     });
     scene.release(lent.remove(0));
     scene.release(lent.remove(0));
@@ -164,8 +164,8 @@ fn the_last_waiter_of_a_drain_ends_it_by_being_served() {
 }
 
 /// Two wait, and the first sleeps; the pool is drained, and then the second is called.
-fn drained_with_one_called() -> (Scene, Ticket, Ticket) {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+fn drained_with_one_called() -> (Scene, QueueTicket, QueueTicket) {
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let (sleeps, called) = (scene.wait(), scene.wait());
     scene.does(|state, now, fx| state.drain(now, fx));
     scene.release(lent.remove(0));
@@ -220,7 +220,7 @@ fn a_drain_waits_for_nobody_once_all_who_were_called_have_gone() {
 
 #[test]
 fn a_pause_outlasts_a_call() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let (_sleeps, called) = (scene.wait(), scene.wait());
     scene.release(lent.remove(0));
     scene.tick();
@@ -234,7 +234,7 @@ fn a_pause_outlasts_a_call() {
 #[test]
 fn close_tells_those_who_are_called() {
     let (mut scene, _sleeps, called) = drained_with_one_called();
-    scene.does(|state, _, fx| state.close(Phase::Closed, fx));
+    scene.does(|state, _, fx| state.close(Lifecycle::Closed, fx));
     assert_eq!(scene.is_told(called), Refusal::Closed);
 }
 

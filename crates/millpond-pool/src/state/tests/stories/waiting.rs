@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_grant_that_nobody_picks_up_goes_to_the_first_who_answers() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _never_polled = scene.wait();
     let second = scene.wait();
     scene.release(lent.remove(0));
@@ -20,8 +20,8 @@ fn a_grant_that_nobody_picks_up_goes_to_the_first_who_answers() {
 
 #[test]
 fn all_who_wait_are_called_at_once_and_those_who_sleep_cost_no_more_than_one() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
-    let mut sleeping: Vec<Ticket> = (0..100).map(|_| scene.wait()).collect();
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
+    let mut sleeping: Vec<QueueTicket> = (0..100).map(|_| scene.wait()).collect();
     let awake = [scene.wait(), scene.wait()];
     scene.release(lent.remove(0));
     scene.tick();
@@ -65,7 +65,7 @@ fn those_who_are_called_are_in_line_by_seniority_however_they_come_back() {
     ] {
         let (mut scene, mut lent) = Scene::with_lent(2, |_| {});
         let _sleeps = scene.wait();
-        let mut called: Vec<Option<Ticket>> = (0..5).map(|_| Some(scene.wait())).collect();
+        let mut called: Vec<Option<QueueTicket>> = (0..5).map(|_| Some(scene.wait())).collect();
         scene.release(lent.remove(0));
         scene.tick();
         scene.tick_after(5);
@@ -84,18 +84,18 @@ fn those_who_are_called_are_in_line_by_seniority_however_they_come_back() {
 
 #[test]
 fn who_is_called_keeps_its_deadline_and_its_patience() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _sleeps = scene.wait();
     let hurried = scene.try_wait(30).expect("may wait");
-    let request = Request {
+    let terms = WaitTerms {
         tag: 7,
         lease: Lease::Exclusive,
         priority: Priority::NORMAL,
         deadline: Moment::NEVER,
         patience: Some(Duration::from_millis(50)),
-        in_the_dark: InTheDark::IsTold,
+        outage_policy: OutagePolicy::FailFast,
     };
-    let patient = scene.does(|state, _, _| state.queue_at_once(None, request, None, 7));
+    let patient = scene.does(|state, _, _| state.queue_at_once(None, terms, None, 7));
     let (patient, _) = patient.expect("everything is lent");
     scene.release(lent.remove(0));
     scene.tick();
@@ -115,8 +115,9 @@ fn who_is_called_keeps_its_deadline_and_its_patience() {
 
 #[test]
 fn a_newcomer_may_have_what_those_who_are_called_have_not_come_for() {
-    let (mut scene, mut lent) =
-        Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| {
+        (settings.max_waiting, settings.max_size) = (1, 1)
+    });
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
     let _neither = scene.wait();
@@ -128,7 +129,7 @@ fn a_newcomer_may_have_what_those_who_are_called_have_not_come_for() {
 
 #[test]
 fn who_is_called_is_dialled_for_as_soon_as_it_answers() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _sleeps = scene.wait();
     let awake = scene.wait();
     scene.release(lent.remove(0));
@@ -148,7 +149,7 @@ fn who_is_called_is_dialled_for_as_soon_as_it_answers() {
 
 #[test]
 fn upkeep_is_told_when_a_grant_would_be_overdue() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _first = scene.wait();
     let _second = scene.wait();
     scene.release(lent.remove(0));
@@ -161,7 +162,7 @@ fn upkeep_is_told_when_a_grant_would_be_overdue() {
 
 #[test]
 fn a_waiter_that_lost_its_grant_keeps_its_seniority() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let first = scene.wait();
     let second = scene.wait();
     let third = scene.wait();
@@ -190,7 +191,7 @@ fn a_waiter_that_lost_its_grant_gets_no_other_before_it_is_polled() {
 
 #[test]
 fn a_waiter_that_loses_its_grant_after_its_deadline_is_told_in_the_same_tick() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let first = scene.try_wait(3).expect("may wait");
     let _second = scene.wait();
     scene.release(lent.remove(0));
@@ -202,7 +203,7 @@ fn a_waiter_that_loses_its_grant_after_its_deadline_is_told_in_the_same_tick() {
 
 #[test]
 fn a_grant_within_the_deadline_is_good_after_it() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let only = scene.try_wait(3).expect("may wait");
     scene.release(lent.remove(0));
     scene.pass(4);
@@ -211,7 +212,7 @@ fn a_grant_within_the_deadline_is_good_after_it() {
 
 #[test]
 fn cancelling_a_granted_waiter_hands_its_connection_over() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let first = scene.wait();
     let second = scene.wait();
     scene.release(lent.remove(0));
@@ -233,7 +234,7 @@ fn cancelling_never_cancels_a_dial() {
 
 #[test]
 fn with_no_waiting_allowed_a_caller_may_still_wait_for_the_dial_started_for_it() {
-    let mut scene = Scene::new(|config| (config.max_waiting, config.max_size) = (0, 1));
+    let mut scene = Scene::new(|settings| (settings.max_waiting, settings.max_size) = (0, 1));
     let first = scene
         .try_wait(5_000)
         .expect("there is room for a connection of its own");
@@ -246,7 +247,7 @@ fn with_no_waiting_allowed_a_caller_may_still_wait_for_the_dial_started_for_it()
 
 #[test]
 fn a_newcomer_who_finds_an_overdue_grant_calls_all_who_wait() {
-    let (mut scene, mut lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
     let second = scene.wait();
@@ -266,8 +267,9 @@ fn a_newcomer_who_finds_an_overdue_grant_calls_all_who_wait() {
 
 #[test]
 fn a_newcomer_is_not_counted_against_those_whom_a_revoked_grant_serves() {
-    let (mut scene, mut lent) =
-        Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (2, 1));
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| {
+        (settings.max_waiting, settings.max_size) = (2, 1)
+    });
     let _never_polled = scene.wait();
     scene.release(lent.remove(0));
     let _second = scene.wait();
@@ -298,13 +300,14 @@ fn a_more_urgent_caller_overtakes() {
 
 #[test]
 fn who_was_given_an_unfit_connection_is_next_again_and_never_turned_away_as_full() {
-    let (mut scene, mut lent) =
-        Scene::with_lent(1, |config| (config.max_waiting, config.max_size) = (1, 1));
+    let (mut scene, mut lent) = Scene::with_lent(1, |settings| {
+        (settings.max_waiting, settings.max_size) = (1, 1)
+    });
     let first = scene.wait();
     scene.release(lent.remove(0));
     let second = scene.wait();
     let Polled::Lent {
-        place,
+        key,
         connection,
         arrival,
         ..
@@ -312,7 +315,7 @@ fn who_was_given_an_unfit_connection_is_next_again_and_never_turned_away_as_full
     else {
         panic!("the first is served");
     };
-    scene.does(|state, now, fx| state.reject(place, connection, Eviction::PeerClosed, now, 0, fx));
+    scene.does(|state, now, fx| state.reject(key, connection, Eviction::PeerClosed, now, 0, fx));
     let again = scene
         .wait_as(Priority::NORMAL, Some(arrival), 5_000)
         .expect("never full for it");
@@ -329,7 +332,7 @@ fn who_was_given_an_unfit_connection_is_next_again_and_never_turned_away_as_full
 
 #[test]
 fn a_waiter_too_late_is_told_by_its_own_poll_and_by_upkeep() {
-    let (mut scene, _lent) = Scene::with_lent(1, |config| config.max_size = 1);
+    let (mut scene, _lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
     let first = scene.try_wait(10).expect("may wait");
     let second = scene.try_wait(20).expect("may wait");
     assert_eq!(

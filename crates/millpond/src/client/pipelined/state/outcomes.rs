@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Id, Kinds, Rank, Request};
 use crate::{
     client::failure::Progress,
-    pool::unstable::{Refusal, Slot},
+    pool::unstable::{Refusal, SlotId},
 };
 
 /// What became of a caller who begins.
@@ -97,7 +97,7 @@ pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
 /// A pipeline at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::client::pipelined) struct Load {
-    pub(in crate::client::pipelined) slot: Slot,
+    pub(in crate::client::pipelined) slot: SlotId,
     pub(in crate::client::pipelined) in_flight: usize,
 }
 /// What a driver has been told.

@@ -6,12 +6,12 @@ use std::{collections::VecDeque, task::Waker};
 use tokio::time::Instant;
 
 use super::{Due, Kinds, Limits, outcomes::Answered};
-use crate::pool::unstable::{Recall, Slot};
+use crate::pool::unstable::{Recall, SlotId};
 
 /// See the module.
 pub(super) struct Pipeline<K: Kinds> {
     pub(super) serial: u64,
-    pub(super) slot: Slot,
+    pub(super) slot: SlotId,
     pub(super) wire: K::Wire,
     pub(super) driver: Waker,
     /// When the driver will look by itself. Nothing from when it has looked until it has said so:

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Came, Due, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, Slot, State,
+    Came, Due, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, SlotId, State,
     Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},

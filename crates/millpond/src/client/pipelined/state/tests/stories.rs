@@ -27,7 +27,7 @@ fn comes(state: &mut State<Plain>, name: u8, deadline: Instant) -> Entry<Plain> 
 }
 
 fn starts(state: &mut State<Plain>, now: Instant) -> Id {
-    let slot = Slot { at: 0, number: 1 };
+    let slot = SlotId { at: 0, number: 1 };
     let id = state.started(slot, (), Waker::noop().clone(), now);
     state.serve(id, now, &mut Vec::new());
     state.take(id, &mut Vec::new());

@@ -1,8 +1,8 @@
 //! What the drivers of the pipelines do, and what their sockets and peers do to them.
 
 use super::{
-    Arc, At, Came, Driver, Edge, HEARTBEAT, Play, Progress, Recall, Refusal, Serial, Silent, Slot,
-    Unanswered, Waker, Writer,
+    Arc, At, Came, Driver, Edge, HEARTBEAT, Play, Progress, Recall, Refusal, Serial, Silent,
+    SlotId, Unanswered, Waker, Writer,
 };
 
 impl Play<'_> {
@@ -13,7 +13,7 @@ impl Play<'_> {
         let serial = self.next_serial;
         self.next_serial += 1;
         let waker = Waker::from(Arc::new(Silent));
-        let slot = Slot {
+        let slot = SlotId {
             at: serial,
             number: u64::from(serial),
         };

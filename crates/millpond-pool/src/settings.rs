@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::error::InvalidSetting;
+use millpond_words::InvalidSetting;
 
 /// Which idle connection is lent next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Default for Priority {
 /// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from
 /// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once:
 /// what began before the last failure that counted says nothing new. While callers wait and
-/// [`outage_grace`](crate::Builder::outage_grace) lasts, no wait is longer than a fifth of that.
+/// [`outage_grace`](crate::PoolBuilder::outage_grace) lasts, no wait is longer than a fifth of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Backoff {
@@ -121,48 +121,48 @@ impl Default for Backoff {
     }
 }
 
-/// A pool's settings, as [`Builder`](crate::Builder) sets them; its methods document each.
+/// A pool's settings, as [`PoolBuilder`](crate::PoolBuilder) sets them; its methods document each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct Config {
-    /// See [`Builder::name`](crate::Builder::name).
+pub struct PoolSettings {
+    /// See [`PoolBuilder::name`](crate::PoolBuilder::name).
     pub name: String,
-    /// See [`Builder::max_size`](crate::Builder::max_size).
+    /// See [`PoolBuilder::max_size`](crate::PoolBuilder::max_size).
     pub max_size: u32,
-    /// See [`Builder::min_idle`](crate::Builder::min_idle).
+    /// See [`PoolBuilder::min_idle`](crate::PoolBuilder::min_idle).
     pub min_idle: u32,
-    /// See [`Builder::max_waiting`](crate::Builder::max_waiting).
+    /// See [`PoolBuilder::max_waiting`](crate::PoolBuilder::max_waiting).
     pub max_waiting: u32,
-    /// See [`Builder::max_connecting`](crate::Builder::max_connecting).
+    /// See [`PoolBuilder::max_connecting`](crate::PoolBuilder::max_connecting).
     pub max_connecting: u32,
-    /// See [`Builder::acquire_timeout`](crate::Builder::acquire_timeout).
+    /// See [`PoolBuilder::acquire_timeout`](crate::PoolBuilder::acquire_timeout).
     pub acquire_timeout: Option<Duration>,
-    /// See [`Builder::connect_timeout`](crate::Builder::connect_timeout).
+    /// See [`PoolBuilder::connect_timeout`](crate::PoolBuilder::connect_timeout).
     pub connect_timeout: Duration,
-    /// See [`Builder::check_timeout`](crate::Builder::check_timeout).
+    /// See [`PoolBuilder::check_timeout`](crate::PoolBuilder::check_timeout).
     pub check_timeout: Duration,
-    /// See [`Builder::close_timeout`](crate::Builder::close_timeout).
+    /// See [`PoolBuilder::close_timeout`](crate::PoolBuilder::close_timeout).
     pub close_timeout: Duration,
-    /// See [`Builder::idle_timeout`](crate::Builder::idle_timeout).
+    /// See [`PoolBuilder::idle_timeout`](crate::PoolBuilder::idle_timeout).
     pub idle_timeout: Option<Duration>,
-    /// See [`Builder::max_lifetime`](crate::Builder::max_lifetime).
+    /// See [`PoolBuilder::max_lifetime`](crate::PoolBuilder::max_lifetime).
     pub max_lifetime: Option<Duration>,
-    /// See [`Builder::outage_grace`](crate::Builder::outage_grace).
+    /// See [`PoolBuilder::outage_grace`](crate::PoolBuilder::outage_grace).
     pub outage_grace: Duration,
-    /// See [`Builder::backoff`](crate::Builder::backoff).
+    /// See [`PoolBuilder::backoff`](crate::PoolBuilder::backoff).
     pub backoff: Backoff,
-    /// See [`Builder::order`](crate::Builder::order).
+    /// See [`PoolBuilder::order`](crate::PoolBuilder::order).
     pub order: Order,
-    /// See [`Builder::probe`](crate::Builder::probe).
+    /// See [`PoolBuilder::probe`](crate::PoolBuilder::probe).
     pub probe: Probe,
-    /// See [`Builder::leak_threshold`](crate::Builder::leak_threshold).
+    /// See [`PoolBuilder::leak_threshold`](crate::PoolBuilder::leak_threshold).
     pub leak_threshold: Option<Duration>,
 }
 
-impl Default for Config {
+impl Default for PoolSettings {
     fn default() -> Self {
-        Config {
+        PoolSettings {
             name: String::from("pool"),
             max_size: 10,
             min_idle: 0,
@@ -191,7 +191,7 @@ pub(crate) const LARGEST_COUNT: u32 = 1 << 24;
 /// overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
-impl Config {
+impl PoolSettings {
     /// Every rule that the settings must keep; the first that is broken.
     pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
         max_size_is_allowed(self.max_size)?;

@@ -1,0 +1,41 @@
+//! Times as serde formats carry them: in seconds, as a number with a fraction.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+    from_seconds(f64::deserialize(source)?)
+}
+
+fn from_seconds<E: Error>(seconds: f64) -> Result<Duration, E> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| E::custom(format_args!("{seconds} is no time in seconds")))
+}
+
+/// A time that may be none: `null`.
+pub(super) mod optional {
+    use super::*;
+
+    pub(in crate::server) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.serialize_some(&time.as_secs_f64()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::server) fn deserialize<'de, D: Deserializer<'de>>(
+        source: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Option::<f64>::deserialize(source)?
+            .map(from_seconds)
+            .transpose()
+    }
+}
