@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -56,11 +57,18 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// `error` is what [`connect`](Connector::connect) or [`on_connect`](Connector::on_connect)
     /// returned. The default looks for [`ConnectionRefused`](io::ErrorKind::ConnectionRefused)
-    /// in it and its sources, and takes a file that isn't there
-    /// ([`NotFound`](io::ErrorKind::NotFound)) for a Unix socket's if the error itself says so.
+    /// in it and its sources, also where one of these is an `Arc<dyn Error + Send + Sync>` (redis'
+    /// is), and takes a file that isn't there ([`NotFound`](io::ErrorKind::NotFound)) for a Unix
+    /// socket's if the error itself says so.
     fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
-        let kind =
-            |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
+        fn kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+            let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+            let io = match shared {
+                Some(shared) => shared.downcast_ref::<io::Error>(),
+                None => error.downcast_ref(),
+            };
+            io.map(io::Error::kind)
+        }
         let sources =
             std::iter::successors(error.source(), |&source| source.source()).take(MAX_SOURCES);
         matches!(

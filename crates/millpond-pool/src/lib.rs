@@ -65,7 +65,6 @@
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
 //! | `millpond_pool_evicted_total` | counter | by `reason`: [`Eviction::name`] |
 #![doc = include_str!("bb8_deadpool.md")]
-#![doc = include_str!("generic_pool.md")]
 
 mod acquire;
 mod acquisition;
