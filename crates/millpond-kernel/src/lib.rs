@@ -9,47 +9,29 @@
 
 #[cfg(target_os = "linux")]
 mod diag;
+#[cfg(target_os = "linux")]
+mod ends;
+mod error;
 mod explain;
+mod facts;
 mod limits;
+mod lookup;
 #[cfg(target_os = "linux")]
 mod packet;
 mod ports;
 mod sockets;
 #[cfg(target_os = "linux")]
 mod tables;
-mod transmission;
-
-use std::io;
+mod tcp_info;
+mod tcp_socket;
 
 pub use self::{
-    explain::{Facts, NoSocket, explain},
+    explain::explain,
+    facts::{Facts, NoSocket},
     limits::{DescriptorLimits, SystemFiles, descriptor_limits},
+    lookup::tcp_info,
     ports::{PortUse, port_use, port_use_from},
-    sockets::{
-        SocketQueue, SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside,
-    },
-    transmission::{Transmission, transmissions},
+    sockets::{SocketDetail, SocketSource, Sockets, sockets, sockets_beside},
+    tcp_info::TcpInfo,
+    tcp_socket::{SocketQueue, TcpSocket, TcpState},
 };
-
-/// Why the kernel couldn't be asked for its sockets.
-#[derive(Debug, thiserror::Error)]
-#[error("asking the kernel for its TCP sockets (netlink sock_diag) failed")]
-struct Asking {
-    #[source]
-    source: io::Error,
-}
-
-fn asking(source: io::Error) -> io::Error {
-    if source.kind() == io::ErrorKind::Unsupported {
-        return source;
-    }
-    io::Error::new(source.kind(), Asking { source })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn only_linux() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "the kernel can be asked for its TCP sockets only on Linux (netlink sock_diag)",
-    )
-}

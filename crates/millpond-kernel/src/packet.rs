@@ -9,14 +9,46 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, INET_DIAG_INFO, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage,
-    inet::{InetRequest, InetResponseHeader, SocketId},
+    inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
 };
 use nix::errno::Errno;
 
-use super::{
-    Transmission,
-    diag::{Ends, Family, Filter, Found},
-};
+use super::{TcpInfo, ends::Ends};
+
+/// A socket as the kernel described it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Found {
+    /// One of the `TCP_*` constants.
+    pub(super) state: u8,
+    pub(super) ends: Ends,
+    /// 0 if no process has it open. The kernel goes on with a closed one until its last bytes are
+    /// acknowledged.
+    pub(super) inode: u32,
+    pub(super) uid: u32,
+    /// Bytes received and not yet read; of a listener the connections that wait to be accepted.
+    pub(super) receive_queue: u32,
+    /// Bytes written and not yet acknowledged; of a listener how many connections may wait.
+    pub(super) send_queue: u32,
+    /// If it was asked for, and the socket isn't a remnant in TIME_WAIT.
+    pub(super) tcp_info: Option<TcpInfo>,
+}
+
+/// Which sockets a dump describes.
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    pub(super) states: StateFlags,
+    /// 0 for any.
+    pub(super) peer_port: u16,
+    pub(super) extensions: ExtensionFlags,
+}
+
+/// The address family of the sockets that a dump describes. A v4 connection of a v6 socket is in
+/// the dump of v6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
 
 /// A request's bytes.
 pub(super) fn request(
@@ -112,11 +144,11 @@ fn found(payload: &[u8]) -> io::Result<Found> {
     let header = InetResponseHeader::parse(payload).map_err(malformed)?;
     // The header was parsed, so there are this many bytes.
     let attributes = &payload[RESPONSE_HEADER..];
-    let mut transmission = None;
+    let mut tcp_info = None;
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute.map_err(malformed)?;
         if attribute.kind() == INET_DIAG_INFO {
-            transmission = Transmission::parse(attribute.value());
+            tcp_info = TcpInfo::parse(attribute.value());
         }
     }
     Ok(Found {
@@ -126,7 +158,7 @@ fn found(payload: &[u8]) -> io::Result<Found> {
         uid: header.uid,
         receive_queue: header.recv_queue,
         send_queue: header.send_queue,
-        transmission,
+        tcp_info,
     })
 }
 
@@ -217,9 +249,9 @@ mod tests {
             uid: 1_000,
             receive_queue: 5,
             send_queue: 7,
-            transmission: Transmission::parse(&[0; 104]),
+            tcp_info: TcpInfo::parse(&[0; 104]),
         };
-        assert!(found.transmission.is_some());
+        assert!(found.tcp_info.is_some());
         assert_eq!(
             answers,
             [

@@ -130,7 +130,7 @@ mod platform {
     use super::*;
 
     pub(super) fn port_use(_: Option<IpAddr>, _: SocketAddr) -> io::Result<PortUse> {
-        Err(crate::only_linux())
+        Err(crate::error::only_linux())
     }
 }
 
@@ -146,8 +146,10 @@ mod platform {
 
     use super::*;
     use crate::{
-        asking,
-        diag::{Diag, Ends, Family, Filter},
+        diag::Diag,
+        ends::Ends,
+        error::sock_diag_failed,
+        packet::{Family, Filter},
     };
 
     pub(super) fn port_use(source: Option<IpAddr>, destination: SocketAddr) -> io::Result<PortUse> {
@@ -171,7 +173,7 @@ mod platform {
                 }
             }
         };
-        dump(&towards, &mut count).map_err(asking)?;
+        dump(&towards, &mut count).map_err(sock_diag_failed)?;
 
         let most = sources.into_iter().max_by_key(|(_, count)| count.in_use);
         let (source, count) = most.map_or((source, Taken::default()), |(source, count)| {

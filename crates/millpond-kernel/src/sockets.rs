@@ -1,186 +1,17 @@
-//! All TCP sockets of a network namespace, as `ss` lists them: state, both addresses, owner,
-//! queues. By netlink sock_diag; where that is refused, from the tables in `/proc/net`. What they
-//! mean together is the caller's to say.
+//! All TCP sockets of a network namespace, as `ss` lists them: by netlink sock_diag; where that is
+//! refused, from the tables in `/proc/net`. What they mean together is the caller's to say.
 
-use std::{fmt, io, net::SocketAddr};
+use std::io;
 
-use super::Transmission;
-use millpond_words::Chain;
+use super::TcpSocket;
 
-/// A TCP socket, as the kernel described it at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct TcpSocket {
-    /// Where it is in its life.
-    pub state: TcpState,
-    /// The address of this side. A v4-mapped one is told as the v4 address that it stands for.
-    pub local: SocketAddr,
-    /// The address of the other side; unspecified, with the port 0, for one that listens.
-    pub peer: SocketAddr,
-    /// Its number, as the links in `/proc/PID/fd` show it (`socket:[4711]`). `None` for one that
-    /// no process has open: a remnant in TIME_WAIT, a connection that isn't accepted yet, or a
-    /// closed one whose last bytes are still to be acknowledged.
-    pub inode: Option<u64>,
-    /// The user that it belongs to. What a socket without an inode has here means nothing.
-    pub uid: u32,
-    /// What waits in it.
-    pub queue: SocketQueue,
-    /// How its transmission goes: if it was [asked for](Telling::Transmission), the kernel tells
-    /// (netlink does, `/proc` doesn't), and it is a connection, neither listening nor a
-    /// remnant in TIME_WAIT.
-    pub transmission: Option<Transmission>,
-}
-
-impl TcpSocket {
-    /// One that is made up, with nothing waiting and nobody's: for tests of what judges sockets.
-    /// Set its fields as needed.
-    pub fn new(state: TcpState, local: SocketAddr, peer: SocketAddr) -> TcpSocket {
-        TcpSocket {
-            state,
-            local,
-            peer,
-            inode: None,
-            uid: 0,
-            queue: match state {
-                TcpState::Listen => SocketQueue::Connections {
-                    waiting: 0,
-                    limit: None,
-                },
-                _ => SocketQueue::Bytes {
-                    received: 0,
-                    unacknowledged: 0,
-                },
-            },
-            transmission: None,
-        }
-    }
-}
-
-/// What waits in a socket.
+/// How much is asked of the kernel about each socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SocketQueue {
-    /// Bytes, of a connection.
-    Bytes {
-        /// Received, and not yet read by the process. The peer's end (FIN) counts as one byte
-        /// until that is read.
-        received: u32,
-        /// Written, and not yet acknowledged by the peer.
-        unacknowledged: u32,
-    },
-    /// Connections, at a listener.
-    Connections {
-        /// How many wait to be accepted.
-        waiting: u32,
-        /// How many may wait: what was given to `listen`, and at most `net.core.somaxconn`. One
-        /// more than that is let in. `None` if the answer is from `/proc`, which doesn't
-        /// tell.
-        limit: Option<u32>,
-    },
-}
-
-/// Where a TCP socket is in its life (RFC 9293, section 3.3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum TcpState {
-    /// Connected, open both ways.
-    Established,
-    /// It connects, and no answer has come yet.
-    SynSent,
-    /// Somebody connects to it, and hasn't confirmed yet.
-    SynReceived,
-    /// Closed here; the peer hasn't acknowledged that yet.
-    FinWait1,
-    /// Closed here, and the peer knows; it hasn't closed its own side yet.
-    FinWait2,
-    /// Closed by both, here first. For a minute late packets find it instead of a connection that
-    /// follows.
-    TimeWait,
-    /// Not connected.
-    Closed,
-    /// Closed by the peer; the process here hasn't closed it yet.
-    CloseWait,
-    /// Closed by both, the peer first; it hasn't acknowledged yet.
-    LastAck,
-    /// It listens.
-    Listen,
-    /// Closed by both at once; the peer hasn't acknowledged yet.
-    Closing,
-    /// One that this version doesn't know: the kernel's number for it.
-    Other(u8),
-}
-
-impl fmt::Display for TcpState {
-    /// As `netstat` writes it: `ESTABLISHED`, `CLOSE_WAIT`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TcpState::Established => "ESTABLISHED",
-            TcpState::SynSent => "SYN_SENT",
-            TcpState::SynReceived => "SYN_RECV",
-            TcpState::FinWait1 => "FIN_WAIT1",
-            TcpState::FinWait2 => "FIN_WAIT2",
-            TcpState::TimeWait => "TIME_WAIT",
-            TcpState::Closed => "CLOSED",
-            TcpState::CloseWait => "CLOSE_WAIT",
-            TcpState::LastAck => "LAST_ACK",
-            TcpState::Listen => "LISTEN",
-            TcpState::Closing => "CLOSING",
-            TcpState::Other(number) => return write!(f, "state {number}"),
-        })
-    }
-}
-
-impl TcpState {
-    /// From the kernel's number, the same in netlink and in `/proc`.
-    #[cfg(target_os = "linux")]
-    pub(super) fn of(number: u8) -> TcpState {
-        match number {
-            1 => TcpState::Established,
-            2 => TcpState::SynSent,
-            // 12 is a connection that a listener has not made a socket of yet.
-            3 | 12 => TcpState::SynReceived,
-            4 => TcpState::FinWait1,
-            5 => TcpState::FinWait2,
-            6 => TcpState::TimeWait,
-            7 => TcpState::Closed,
-            8 => TcpState::CloseWait,
-            9 => TcpState::LastAck,
-            10 => TcpState::Listen,
-            11 => TcpState::Closing,
-            other => TcpState::Other(other),
-        }
-    }
-}
-
-impl SocketQueue {
-    /// `limit` is what a listener's second queue stands for, where that is told.
-    #[cfg(target_os = "linux")]
-    pub(super) fn of(
-        state: TcpState,
-        received: u32,
-        unacknowledged: u32,
-        limit: Option<u32>,
-    ) -> SocketQueue {
-        match state {
-            TcpState::Listen => SocketQueue::Connections {
-                waiting: received,
-                limit,
-            },
-            _ => SocketQueue::Bytes {
-                received,
-                unacknowledged,
-            },
-        }
-    }
-}
-
-/// How much [`sockets`] tells of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum SocketDetail {
     /// State, addresses, owner and queues.
-    Sockets,
-    /// How its transmission goes as well, which takes up to twice as long.
-    Transmission,
+    Basic,
+    /// Its [`TcpInfo`](super::TcpInfo) as well, which takes up to twice as long.
+    TcpInfo,
 }
 
 /// Sockets, and who told of them.
@@ -199,7 +30,7 @@ pub struct Sockets {
 pub enum SocketSource {
     /// The kernel, by netlink sock_diag.
     Netlink,
-    /// The tables in `/proc`: no transmission, no limit of an accept queue.
+    /// The tables in `/proc`: no `TCP_INFO`, no limit of an accept queue.
     Proc {
         /// What came of asking by netlink; `None` if it wasn't asked, because another namespace's
         /// sockets were wanted.
@@ -223,8 +54,8 @@ pub enum SocketSource {
 ///
 /// When neither netlink nor `/proc` can be read, and on another system than Linux
 /// ([`Unsupported`](io::ErrorKind::Unsupported)).
-pub fn sockets(telling: Telling, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
-    platform::sockets(telling, &keep)
+pub fn sockets(detail: SocketDetail, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+    platform::sockets(detail, &keep)
 }
 
 /// As [`sockets`], of the network namespace that process `pid` is in, which may be another one (a
@@ -243,12 +74,12 @@ pub fn sockets_beside(pid: u32, keep: impl Fn(&TcpSocket) -> bool) -> io::Result
 mod platform {
     use super::*;
 
-    pub(super) fn sockets(_: Telling, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
-        Err(crate::only_linux())
+    pub(super) fn sockets(_: SocketDetail, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+        Err(crate::error::only_linux())
     }
 
     pub(super) fn sockets_beside(_: u32, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
-        Err(crate::only_linux())
+        Err(crate::error::only_linux())
     }
 }
 
@@ -259,17 +90,21 @@ mod platform {
     use netlink_packet_sock_diag::inet::{ExtensionFlags, StateFlags};
     use nix::errno::Errno;
 
+    use millpond_words::Chain;
+
     use super::*;
     use crate::{
-        asking,
-        diag::{Diag, Family, Filter, Found},
+        SocketQueue, TcpState,
+        diag::Diag,
+        error::sock_diag_failed,
+        packet::{Family, Filter, Found},
         tables,
     };
 
     type Keep<'k> = &'k dyn Fn(&TcpSocket) -> bool;
 
-    pub(super) fn sockets(telling: Telling, keep: Keep<'_>) -> io::Result<Sockets> {
-        or_tables(by_netlink(telling, keep), "/proc/net", keep)
+    pub(super) fn sockets(detail: SocketDetail, keep: Keep<'_>) -> io::Result<Sockets> {
+        or_tables(by_netlink(detail, keep), "/proc/net", keep)
     }
 
     /// What netlink has told, or else the tables in this folder.
@@ -283,7 +118,7 @@ mod platform {
                 sockets: once(sockets),
                 source: SocketSource::Netlink,
             }),
-            Err(refused) => from_tables(folder, keep, Some(asking(refused))),
+            Err(refused) => from_tables(folder, keep, Some(sock_diag_failed(refused))),
         }
     }
 
@@ -323,13 +158,13 @@ mod platform {
         }
     }
 
-    pub(super) fn by_netlink(telling: Telling, keep: Keep<'_>) -> io::Result<Vec<TcpSocket>> {
+    pub(super) fn by_netlink(detail: SocketDetail, keep: Keep<'_>) -> io::Result<Vec<TcpSocket>> {
         let filter = Filter {
             states: StateFlags::all(),
             peer_port: 0,
-            extensions: match telling {
-                Telling::Sockets => ExtensionFlags::empty(),
-                Telling::Transmission => ExtensionFlags::INFO,
+            extensions: match detail {
+                SocketDetail::Basic => ExtensionFlags::empty(),
+                SocketDetail::TcpInfo => ExtensionFlags::INFO,
             },
         };
         let mut sockets = Vec::new();
@@ -363,7 +198,7 @@ mod platform {
             uid: found.uid,
             queue: SocketQueue::of(state, received, unacknowledged, Some(unacknowledged)),
             // A listener's has its accept queue in the place of what is unacknowledged and lost.
-            transmission: found.transmission.filter(|_| state != TcpState::Listen),
+            tcp_info: found.tcp_info.filter(|_| state != TcpState::Listen),
         }
     }
 }
@@ -376,13 +211,14 @@ mod tests {
         platform::{by_netlink, from_tables, once, or_tables},
         *,
     };
+    use crate::{SocketQueue, TcpState};
 
     /// Those of a kind, in one source and in the other.
     fn both(keep: impl Fn(&TcpSocket) -> bool) -> [Vec<TcpSocket>; 2] {
         let tables = from_tables("/proc/net", &keep, None)
             .expect("/proc")
             .sockets;
-        let netlink = by_netlink(Telling::Transmission, &keep).unwrap_or_else(|error| {
+        let netlink = by_netlink(SocketDetail::TcpInfo, &keep).unwrap_or_else(|error| {
             eprintln!("SKIPPED: netlink is refused here: {error}");
             tables.clone()
         });
@@ -398,7 +234,7 @@ mod tests {
             bytes => bytes,
         };
         TcpSocket {
-            transmission: None,
+            tcp_info: None,
             queue,
             ..*socket
         }
@@ -437,7 +273,7 @@ mod tests {
                 netlink.queue,
                 SocketQueue::Connections { waiting: 1, .. }
             ));
-            assert_eq!((netlink.peer.port(), netlink.transmission), (0, None));
+            assert_eq!((netlink.peer.port(), netlink.tcp_info), (0, None));
             assert_eq!(without_what_only_netlink_tells(&netlink), tables);
         }
     }
@@ -481,18 +317,5 @@ mod tests {
             said.contains("denied") && said.contains("/proc/nowhere/tcp"),
             "{said}"
         );
-    }
-
-    #[test]
-    fn the_states_have_the_names_that_people_know() {
-        for (number, name) in [
-            (1, "ESTABLISHED"),
-            (6, "TIME_WAIT"),
-            (8, "CLOSE_WAIT"),
-            (10, "LISTEN"),
-        ] {
-            assert_eq!(TcpState::of(number).to_string(), name);
-        }
-        assert_eq!(TcpState::of(200).to_string(), "state 200");
     }
 }

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::sockets::{SocketQueue, TcpSocket, TcpState};
+use super::{SocketQueue, TcpSocket, TcpState};
 
 /// The kernel's lines have some 150 to 180 bytes.
 const LONGEST_LINE: u64 = 1024;
@@ -84,7 +84,7 @@ fn socket(line: &str) -> Option<TcpSocket> {
         inode: Some(inode).filter(|inode| *inode != 0),
         uid,
         queue: SocketQueue::of(state, queued(received)?, queued(unacknowledged)?, None),
-        transmission: None,
+        tcp_info: None,
     })
 }
 

@@ -6,18 +6,17 @@
 
 mod error;
 mod parse;
+mod scheme;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
-    str::FromStr,
 };
 
 pub use self::error::EndpointError;
-use self::error::Fault;
 
 /// Where to dial or to listen.
 ///
@@ -75,30 +74,6 @@ impl fmt::Display for Endpoint {
             Endpoint::Tls(to) => write!(f, "tls://{to}"),
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
         }
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        parse::endpoint(text).map_err(|fault| EndpointError::new(text, fault))
-    }
-}
-
-impl TryFrom<&str> for Endpoint {
-    type Error = EndpointError;
-
-    fn try_from(text: &str) -> Result<Self, EndpointError> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for Endpoint {
-    type Error = EndpointError;
-
-    fn try_from(text: String) -> Result<Self, EndpointError> {
-        text.parse()
     }
 }
 
@@ -194,21 +169,5 @@ impl HostName {
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl FromStr for HostName {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let name = match text.parse::<Ipv4Addr>() {
-            Ok(_) => Err(Fault::new(
-                0,
-                "an address instead of a name",
-                "use Host::Address",
-            )),
-            Err(_) => parse::host_name(text),
-        };
-        name.map_err(|fault| EndpointError::new(text, fault))
     }
 }

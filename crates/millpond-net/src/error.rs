@@ -11,25 +11,28 @@ use millpond_words::{Plain, Span};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Phase {
+pub enum DialPhase {
     /// It looks the name up.
     Resolve,
     /// It connects to one address or two.
     Connect,
     /// It shakes hands.
     Tls,
-    /// The connection is being prepared: logged in, set up.
+    /// The connection is being prepared, by a hook on its stream.
     Hook,
+    /// A client logs in on it.
+    Login,
 }
 
-impl Phase {
+impl DialPhase {
     /// As it goes on after "while".
     pub fn doing(self) -> &'static str {
         match self {
-            Phase::Resolve => "resolving the name",
-            Phase::Connect => "connecting",
-            Phase::Tls => "in the TLS handshake",
-            Phase::Hook => "preparing the connection",
+            DialPhase::Resolve => "resolving the name",
+            DialPhase::Connect => "connecting",
+            DialPhase::Tls => "in the TLS handshake",
+            DialPhase::Hook => "preparing the connection",
+            DialPhase::Login => "logging in",
         }
     }
 }
@@ -57,7 +60,7 @@ pub enum ConnectFailure {
     /// Every address that was tried failed or didn't answer.
     Unreachable {
         /// What was tried, in the order in which it failed. A Unix socket has no address.
-        attempts: Vec<Attempt>,
+        attempts: Vec<ConnectAttempt>,
         /// That looking the name up again failed, if it did: the addresses are of an earlier
         /// answer.
         stale: Option<io::Error>,
@@ -65,7 +68,7 @@ pub enum ConnectFailure {
     /// A phase other than connecting took longer than its limit.
     TimedOut {
         /// Which.
-        phase: Phase,
+        phase: DialPhase,
         /// Its limit.
         limit: Duration,
     },
@@ -86,8 +89,12 @@ pub enum ConnectFailure {
     NoServerName,
     /// The port 0 can be listened on, but not be dialled.
     PortZero,
+    /// The stream isn't dialled but opened by a function, which failed.
+    Open(Box<dyn Error + Send + Sync>),
     /// The hook that prepares a connection failed.
     Hook(Box<dyn Error + Send + Sync>),
+    /// A client's login on the connection failed.
+    Login(Box<dyn Error + Send + Sync>),
 }
 
 /// An endpoint that could not be listened on.
@@ -141,7 +148,7 @@ fn listening_hint(error: &io::Error) -> &'static str {
 /// One address, tried in vain.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Attempt {
+pub struct ConnectAttempt {
     /// Which.
     pub address: Option<SocketAddr>,
     /// Why.
@@ -150,7 +157,7 @@ pub struct Attempt {
     pub explanation: Option<String>,
 }
 
-impl fmt::Display for Attempt {
+impl fmt::Display for ConnectAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(address) = self.address {
             write!(f, "{address}: ")?;
@@ -176,16 +183,21 @@ impl fmt::Display for ConnectError {
 
 impl ConnectError {
     /// Whether nothing listens there: every address refused, or the Unix socket's file doesn't
-    /// exist.
+    /// exist, or the function that opens streams has said either.
     pub fn is_refused(&self) -> bool {
-        let refused = |attempt: &Attempt| {
-            let kind = attempt.error.kind();
+        let refused = |error: &io::Error| {
             matches!(
-                kind,
+                error.kind(),
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
             )
         };
-        matches!(&self.cause, ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(refused))
+        match &self.cause {
+            ConnectFailure::Unreachable { attempts, .. } => {
+                attempts.iter().all(|attempt| refused(&attempt.error))
+            }
+            ConnectFailure::Open(error) => error.downcast_ref().is_some_and(refused),
+            _ => false,
+        }
     }
 }
 
@@ -212,13 +224,15 @@ impl fmt::Display for ConnectFailure {
                 "its name can be in no certificate: set the name that the server's certificate is for with server_name",
             ),
             ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
+            ConnectFailure::Open(_) => f.write_str("opening the stream failed"),
             ConnectFailure::Hook(_) => f.write_str("preparing the connection failed"),
+            ConnectFailure::Login(_) => f.write_str("the login failed"),
         }
     }
 }
 
 /// All attempts; what the last one failed by is the source.
-fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[Attempt]) -> fmt::Result {
+fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[ConnectAttempt]) -> fmt::Result {
     let Some((last, before)) = attempts.split_last() else {
         return f.write_str("no address was tried");
     };
@@ -254,7 +268,9 @@ impl Error for ConnectFailure {
             ConnectFailure::TlsSettings(error) => Some(&**error),
             #[cfg(feature = "tls")]
             ConnectFailure::NoServerName => None,
-            ConnectFailure::Hook(error) => Some(&**error),
+            ConnectFailure::Open(error)
+            | ConnectFailure::Hook(error)
+            | ConnectFailure::Login(error) => Some(&**error),
         }
     }
 }
@@ -283,8 +299,8 @@ impl From<ConnectedToItself> for io::Error {
 mod tests {
     use super::*;
 
-    fn attempt(code: i32, explanation: Option<&str>) -> Attempt {
-        Attempt {
+    fn attempt(code: i32, explanation: Option<&str>) -> ConnectAttempt {
+        ConnectAttempt {
             address: Some(([10, 0, 0, 1], 80).into()),
             error: io::Error::from_raw_os_error(code),
             explanation: explanation.map(str::to_owned),
@@ -312,7 +328,7 @@ mod tests {
              10.0.0.1:80: connection timed out"
         );
         let slow = error(ConnectFailure::TimedOut {
-            phase: Phase::Tls,
+            phase: DialPhase::Tls,
             limit: Duration::from_secs(1),
         });
         assert_eq!(
@@ -333,6 +349,7 @@ mod tests {
                 vec![attempt(113, None), attempt(111, None)],
                 Some(system(5)),
             ),
+            ConnectFailure::Open(Box::new(system(111))),
             ConnectFailure::Hook(Box::new(system(104))),
             #[cfg(feature = "tls")]
             ConnectFailure::Tls {
@@ -374,6 +391,9 @@ mod tests {
             !error(ConnectFailure::Hook(hook.into())).is_refused(),
             "the endpoint was reached"
         );
+        let opening = |code| ConnectFailure::Open(io::Error::from_raw_os_error(code).into());
+        assert!(error(opening(111)).is_refused());
+        assert!(!error(opening(113)).is_refused());
         assert_eq!(
             io::Error::from(ConnectedToItself).kind(),
             io::ErrorKind::ConnectionRefused

@@ -18,11 +18,9 @@ mod dialer;
 mod endpoint;
 mod error;
 mod explanations;
+mod foreign;
 mod listener;
 mod lookups;
-#[cfg(any(test, feature = "memory"))]
-#[doc(hidden)]
-pub mod memory;
 mod names;
 mod options;
 mod race;
@@ -34,11 +32,11 @@ pub mod tls;
 mod tls_endpoint;
 
 pub use self::{
-    dialer::{Dialer, Dialled, PhaseLimits, Timings},
+    dialer::{DialedStream, Dialer, PhaseLimits, Timings},
     endpoint::{Endpoint, EndpointError, Host, HostName, HostPort},
-    error::{Attempt, ConnectError, ConnectFailure, ListenError, ListenFailure, Phase},
+    error::{ConnectAttempt, ConnectError, ConnectFailure, DialPhase, ListenError, ListenFailure},
     listener::{Accepted, HandshakeError, ListenOptions, Listener},
     options::{Keepalive, TcpOptions},
     resolve::{Lookup, Resolve, SystemResolver},
-    stream::{Sight, Stream},
+    stream::{IdleState, Stream},
 };

@@ -3,7 +3,9 @@
 //! the server.
 
 use std::{
-    fs, io,
+    fs,
+    future::pending,
+    io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -14,11 +16,13 @@ use nix::{
     errno::Errno,
     sys::stat::{Mode, fchmod},
 };
+use parking_lot::Mutex;
 #[cfg(target_os = "linux")]
 use socket2::SockFilter;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    sync::mpsc,
     time::{Instant, sleep},
 };
 
@@ -100,8 +104,9 @@ impl Default for ListenOptions {
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
+    /// How accepted TCP sockets are set up, where they don't inherit it.
     #[cfg(not(target_os = "linux"))]
-    tcp: TcpOptions,
+    tcp: Option<TcpOptions>,
     /// After how many failures in a row that only time mends: the pause doubles with each.
     pauses: u32,
     /// How often that has begun.
@@ -114,6 +119,8 @@ enum Kind {
     #[cfg(feature = "tls")]
     Tls(TcpListener, ServerTls),
     Unix(UnixListener, SocketFile),
+    /// Locked by those who share the listener and accept at once; who accepts owns it.
+    Streams(Endpoint, Mutex<mpsc::Receiver<Stream>>),
 }
 
 impl Listener {
@@ -148,13 +155,41 @@ impl Listener {
             endpoint: endpoint.to_string().into(),
             cause,
         })?;
-        Ok(Listener {
+        Ok(Listener::of(kind, Some(options.tcp)))
+    }
+
+    /// Accepts the streams that come out of `streams`: for a server that speaks over whatever
+    /// carries bytes, by [`Stream::foreign`]. `name` is what the server and its log call it. When
+    /// no more can come it goes on waiting.
+    ///
+    /// ```
+    /// use millpond_net::{Listener, Stream};
+    /// use tokio::sync::mpsc;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, streams) = mpsc::channel(16);
+    /// let mut listener = Listener::from_streams("unix:///in-memory".parse()?, streams);
+    /// let (near, far) = tokio::io::duplex(1024);
+    /// sender.send(Stream::foreign(near)).await?;
+    /// let stream = listener.accept().await?.into_stream().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_streams(name: Endpoint, streams: mpsc::Receiver<Stream>) -> Listener {
+        Listener::of(Kind::Streams(name, Mutex::new(streams)), None)
+    }
+
+    fn of(kind: Kind, tcp: Option<TcpOptions>) -> Listener {
+        #[cfg(target_os = "linux")]
+        let _ = tcp;
+        Listener {
             kind,
             #[cfg(not(target_os = "linux"))]
-            tcp: options.tcp,
+            tcp,
             pauses: 0,
             paused: Storm::default(),
-        })
+        }
     }
 
     /// Where it listens: with the port that the system chose, where 0 was asked for, and the
@@ -176,6 +211,7 @@ impl Listener {
                 })
             }
             Kind::Unix(_, file) => Endpoint::Unix(file.path.clone()),
+            Kind::Streams(name, _) => name.clone(),
         })
     }
 
@@ -192,7 +228,7 @@ impl Listener {
     /// Cancel safe: no connection is lost.
     pub async fn accept(&mut self) -> io::Result<Accepted> {
         loop {
-            let accepted = match &self.kind {
+            let accepted = match &mut self.kind {
                 Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Raw::Tcp(stream)),
                 #[cfg(feature = "tls")]
                 Kind::Tls(listener, tls) => {
@@ -202,6 +238,10 @@ impl Listener {
                 Kind::Unix(listener, _) => {
                     listener.accept().await.map(|(stream, _)| Raw::Unix(stream))
                 }
+                Kind::Streams(_, streams) => match streams.get_mut().recv().await {
+                    Some(stream) => Ok(Raw::Open(stream)),
+                    None => pending().await,
+                },
             };
             match accepted {
                 Ok(raw) => {
@@ -220,12 +260,12 @@ impl Listener {
     /// connect is dropped by the kernel, and asks again after a second, when nobody listens any
     /// more. Where the system can't do that nothing changes: Linux can, for TCP.
     #[cfg(target_os = "linux")]
-    pub fn lets_nobody_connect(&self) {
+    pub fn drop_new_connections(&self) {
         let listener = match &self.kind {
             Kind::Tcp(listener) => listener,
             #[cfg(feature = "tls")]
             Kind::Tls(listener, _) => listener,
-            Kind::Unix(..) => return,
+            Kind::Unix(..) | Kind::Streams(..) => return,
         };
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
@@ -238,7 +278,7 @@ impl Listener {
     /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure,
     /// which is out of the backlog then; or it takes none out, and comes again. Errors don't
     /// tell which: ask on, and not for ever.
-    pub fn accept_at_once(&self) -> io::Result<Accepted> {
+    pub fn try_accept(&self) -> io::Result<Accepted> {
         let accepted = match &self.kind {
             Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
             #[cfg(feature = "tls")]
@@ -248,6 +288,10 @@ impl Listener {
             Kind::Unix(listener, _) => accept_from(SockRef::from(listener))
                 .and_then(|socket| UnixStream::from_std(socket.into()))
                 .map(Raw::Unix),
+            Kind::Streams(_, streams) => {
+                let none = |_| io::ErrorKind::WouldBlock.into();
+                streams.lock().try_recv().map(Raw::Open).map_err(none)
+            }
         };
         accepted.map(|raw| self.accepted(raw))
     }
@@ -255,9 +299,9 @@ impl Listener {
     fn accepted(&self, raw: Raw) -> Accepted {
         // On Linux it has inherited all that from the listener.
         #[cfg(not(target_os = "linux"))]
-        if let Some(socket) = raw.tcp() {
+        if let (Some(options), Some(socket)) = (&self.tcp, raw.tcp()) {
             // It may be closed by now; whoever reads from it will see.
-            let _ = self.tcp.set_up(SockRef::from(socket));
+            let _ = options.set_up(SockRef::from(socket));
         }
         Accepted { raw }
     }
@@ -278,20 +322,11 @@ impl Listener {
     }
 }
 
-#[cfg(all(any(test, feature = "memory"), target_os = "linux"))]
-#[doc(hidden)]
-impl Listener {
-    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket
-    /// is one of UDP.
-    pub fn that_only_fails() -> Self {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_nonblocking(true).expect("a socket that can");
-        let socket = std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket));
-        Listener {
-            kind: Kind::Tcp(TcpListener::from_std(socket).expect("a runtime")),
-            pauses: 0,
-            paused: Storm::default(),
-        }
+/// A TCP socket that listens already, as systemd passes one on. The sockets that it accepts stay as
+/// they are set up.
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Listener::of(Kind::Tcp(listener), None)
     }
 }
 
@@ -307,6 +342,7 @@ enum Raw {
     #[cfg(feature = "tls")]
     Tls(TcpStream, ServerTls),
     Unix(UnixStream),
+    Open(Stream),
 }
 
 impl Raw {
@@ -316,6 +352,7 @@ impl Raw {
             #[cfg(feature = "tls")]
             Raw::Tls(stream, _) => Some(stream),
             Raw::Unix(_) => None,
+            Raw::Open(stream) => stream.tcp(),
         }
     }
 }
@@ -364,6 +401,7 @@ impl Accepted {
                 Ok(tokio_rustls::TlsStream::Server(stream).into())
             }
             Raw::Unix(stream) => Ok(stream.into()),
+            Raw::Open(stream) => Ok(stream),
         }
     }
 }
@@ -573,18 +611,53 @@ mod tests {
                 is_known(&mut listener).is_pending(),
                 "the reactor hasn't heard"
             );
-            assert!(listener.accept_at_once().is_ok());
-            let next = listener.accept_at_once().map_err(|error| error.kind());
+            assert!(listener.try_accept().is_ok());
+            let next = listener.try_accept().map_err(|error| error.kind());
             assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
         }
+    }
+
+    #[tokio::test]
+    async fn streams_that_are_brought_are_accepted_in_their_order() {
+        let (sender, streams) = mpsc::channel(2);
+        let name: Endpoint = "unix:///in-memory".parse().expect("an endpoint");
+        let mut listener = Listener::from_streams(name.clone(), streams);
+        assert_eq!(listener.endpoint().expect("its name"), name);
+        let empty = listener.try_accept().map_err(|error| error.kind());
+        assert_eq!(empty.unwrap_err(), io::ErrorKind::WouldBlock);
+        for _ in 0..2 {
+            let (near, _) = tokio::io::duplex(1);
+            sender
+                .send(Stream::foreign(near))
+                .await
+                .expect("a listener");
+        }
+        listener.accept().await.expect("the first").refuse();
+        assert!(listener.try_accept().is_ok());
+        drop(sender);
+        let mut waiting = pin!(listener.accept());
+        let polled = waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "no more can come");
+    }
+
+    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket
+    /// is one of UDP.
+    #[cfg(target_os = "linux")]
+    fn that_only_fails() -> Listener {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_nonblocking(true).expect("a socket that can");
+        let socket = std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket));
+        TcpListener::from_std(socket).expect("a runtime").into()
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn an_error_that_takes_nobody_out_of_the_backlog_is_answered_each_time() {
-        let listener = Listener::that_only_fails();
+        let listener = that_only_fails();
         for _ in 0..3 {
-            let error = listener.accept_at_once().expect_err("it can't accept");
+            let error = listener.try_accept().expect_err("it can't accept");
             assert!(has_gone(&error), "{error}");
         }
     }
@@ -605,7 +678,7 @@ mod tests {
         };
         let address = ([127, 0, 0, 1], at.port).into();
         let mut early = TcpStream::connect(address).expect("it listens");
-        listener.lets_nobody_connect();
+        listener.drop_new_connections();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         let late = late.map_err(|error| error.kind());
         assert_eq!(
@@ -613,8 +686,8 @@ mod tests {
             io::ErrorKind::TimedOut,
             "it isn't answered"
         );
-        let accepted = listener.accept_at_once().expect("the early one");
-        assert!(listener.accept_at_once().is_err(), "and no other");
+        let accepted = listener.try_accept().expect("the early one");
+        assert!(listener.try_accept().is_err(), "and no other");
         drop(listener);
         // What is accepted isn't reset, and carries bytes.
         early.write_all(b"1").expect("it is open");

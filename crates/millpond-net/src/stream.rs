@@ -2,20 +2,25 @@
 //! Knows nothing of what is sent on it.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::{Future, poll_fn},
+    io,
     net::SocketAddr,
-    os::fd::{AsFd, BorrowedFd},
-    pin::Pin,
-    task::{Context, Poll, ready},
+    os::fd::AsFd,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
-/// A connected TCP, TLS or Unix socket.
+use super::foreign::Foreign;
+
+/// A connected TCP, TLS or Unix socket, or [whatever else](Stream::foreign) carries bytes.
 ///
 /// Reads and writes are unbuffered (but for what TLS must hold): each is a system call, so write a
 /// request in one piece.
@@ -26,13 +31,13 @@ enum Kind {
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
     Unix(UnixStream),
-    #[cfg(any(test, feature = "memory"))]
-    Memory(super::memory::MemoryStream),
+    /// Locked by those who share the stream; whoever owns it needs no lock.
+    Foreign(Box<Mutex<Foreign>>),
 }
 
 /// What an idle stream shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum IdleState {
     /// Nothing has arrived.
     Quiet,
     /// Something has, and it has been read: the stream is of no use any more.
@@ -44,6 +49,33 @@ pub enum Sight {
 }
 
 impl Stream {
+    /// A stream over whatever carries bytes: a pipe in memory, a channel of an SSH session, a vsock
+    /// connection, TLS by another library.
+    ///
+    /// It is read, written, looked at and closed as the others are. What only a socket can do is
+    /// left out: it has no addresses, [`hold_back`](Stream::hold_back) and
+    /// [`acknowledge`](Stream::acknowledge) do nothing, and [`abort`](Stream::abort) drops it. It
+    /// can't be asked what has arrived, so a look at it reads one byte ahead, which the next read
+    /// returns; an empty read counts as the end. [`close`](Stream::close) begins its shutdown and
+    /// drops it.
+    ///
+    /// ```
+    /// use millpond_net::Stream;
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let (near, mut far) = tokio::io::duplex(1024);
+    /// let mut stream = Stream::foreign(near);
+    /// stream.write_all(b"hello").await?;
+    /// far.read_exact(&mut [0; 5]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn foreign(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Stream(Kind::Foreign(Box::new(Mutex::new(Foreign::new(io)))))
+    }
+
     /// The address of this side, where it has one.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.tcp()?.local_addr().ok()
@@ -61,9 +93,7 @@ impl Stream {
             Kind::Tcp(stream) => Some(stream),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Some(stream.get_ref().0),
-            Kind::Unix(_) => None,
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(_) => None,
+            Kind::Unix(_) | Kind::Foreign(_) => None,
         }
     }
 
@@ -114,14 +144,13 @@ impl Stream {
                 }
             },
             Kind::Unix(stream) => stream.try_read(buffer),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => stream.try_read(buffer),
+            Kind::Foreign(stream) => stream.get_mut().try_read(buffer),
         }
     }
 
     /// Waits until something has arrived on the socket or the connection has ended. It may be
     /// wrong: read, and if there is nothing wait again. What TLS has deciphered already is no
-    /// longer the socket's to report: read before waiting, as [`poll_look`](Stream::poll_look)
+    /// longer the socket's to report: read before waiting, as [`poll_idle`](Stream::poll_idle)
     /// does.
     ///
     /// Only the waker of the last call is called.
@@ -131,55 +160,63 @@ impl Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
             Kind::Unix(stream) => stream.poll_read_ready(cx),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => stream.poll_read_ready(cx),
+            Kind::Foreign(stream) => stream.lock().poll_ahead(cx).map(Ok),
         }
     }
 
     /// Looks at the stream while nothing should arrive on it. No system call unless the reactor has
     /// seen something arrive.
-    pub fn look(&mut self) -> Sight {
+    pub fn check_idle(&mut self) -> IdleState {
         match self.try_read(&mut [0]) {
-            Ok(0) => Sight::Closed,
-            Ok(_) => Sight::Bytes,
+            Ok(0) => IdleState::Closed,
+            Ok(_) => IdleState::Bytes,
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => Sight::Quiet,
+                io::ErrorKind::WouldBlock => IdleState::Quiet,
                 // TLS, ended without a farewell: what was idle has lost nothing by that.
-                io::ErrorKind::UnexpectedEof => Sight::Closed,
-                _ => Sight::Broken,
+                io::ErrorKind::UnexpectedEof => IdleState::Closed,
+                _ => IdleState::Broken,
             },
         }
     }
 
     /// Looks at the stream, and arranges to be woken when there is something to see. Never answers
-    /// [`Sight::Quiet`].
-    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Sight> {
+    /// [`IdleState::Quiet`].
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleState> {
         loop {
             // What TLS has deciphered already is no longer the socket's to report.
-            match self.look() {
-                Sight::Quiet => {}
+            match self.check_idle() {
+                IdleState::Quiet => {}
                 seen => return Poll::Ready(seen),
             }
             // The waker must be the last to be registered, for a look may leave another.
             if ready!(self.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(Sight::Broken);
+                return Poll::Ready(IdleState::Broken);
             }
         }
     }
 
-    /// Whether the kernel holds bytes, or an end, that nobody has read: a system call, which asks
-    /// the kernel itself and not the reactor.
+    /// Whether bytes, or an end, have arrived that nobody has read: a system call, which asks the
+    /// kernel itself and not the reactor. A foreign stream is asked by reading a byte ahead.
     pub fn has_unread(&self) -> bool {
-        self.ask(PollFlags::POLLIN).contains(PollFlags::POLLIN)
+        match &self.0 {
+            Kind::Foreign(stream) => stream.lock().has_unread(),
+            _ => self
+                .poll_socket(PollFlags::POLLIN)
+                .contains(PollFlags::POLLIN),
+        }
     }
 
     /// Whether the connection has ended in both directions: reset, given up by the kernel, or
     /// closed by a peer that takes nothing any more. A peer that has only closed its sending
     /// side isn't gone. A system call; nothing is read, and nothing that a later read would tell is
-    /// lost.
+    /// lost. A foreign stream is gone when its next read fails.
     pub fn is_gone(&self) -> bool {
-        self.ask(PollFlags::empty())
-            .intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+        match &self.0 {
+            Kind::Foreign(stream) => stream.lock().has_failed(),
+            _ => self
+                .poll_socket(PollFlags::empty())
+                .intersects(PollFlags::POLLERR | PollFlags::POLLHUP),
+        }
     }
 
     /// Whether what is written next waits for what follows it, the end above all, to leave in one
@@ -203,36 +240,42 @@ impl Stream {
         }
     }
 
-    /// poll(2), without waiting.
-    fn ask(&self, events: PollFlags) -> PollFlags {
-        #[cfg(any(test, feature = "memory"))]
-        if let Kind::Memory(_) = &self.0 {
-            return PollFlags::empty();
-        }
-        let mut asked = [PollFd::new(self.as_fd(), events)];
+    /// poll(2), without waiting. A foreign stream has no socket to ask.
+    fn poll_socket(&self, events: PollFlags) -> PollFlags {
+        let socket = match &self.0 {
+            Kind::Tcp(stream) => stream.as_fd(),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => stream.get_ref().0.as_fd(),
+            Kind::Unix(stream) => stream.as_fd(),
+            Kind::Foreign(_) => return PollFlags::empty(),
+        };
+        let mut asked = [PollFd::new(socket, events)];
         match poll(&mut asked, PollTimeout::ZERO) {
             Ok(_) => asked[0].revents().unwrap_or(PollFlags::empty()),
             Err(_) => PollFlags::empty(),
         }
     }
 
-    /// Says farewell where the transport has one (TLS's close_notify), as far as the socket takes
-    /// it at once; then closes.
-    pub fn close(self) {
-        #[cfg(feature = "tls")]
-        if let Kind::Tls(mut stream) = self.0 {
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            let farewell = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx));
+    /// Says farewell where there is one to say (TLS's close_notify, the shutdown of a foreign
+    /// stream), as far as it can be said at once; then closes.
+    pub fn close(mut self) {
+        let says_farewell = match &self.0 {
+            Kind::Tcp(_) | Kind::Unix(_) => false,
+            #[cfg(feature = "tls")]
+            Kind::Tls(_) => true,
+            Kind::Foreign(_) => true,
+        };
+        if says_farewell {
+            let farewell = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx));
             // Whatever this task has done before, its budget is no reason to leave without a word;
-            // but if the socket's buffer is full the peer isn't reading, and will not
-            // miss it.
-            let farewell = std::pin::pin!(tokio::task::coop::unconstrained(farewell));
-            let _ = farewell.poll(&mut cx);
+            // but if the socket's buffer is full the peer isn't reading, and will not miss it.
+            let farewell = pin!(tokio::task::coop::unconstrained(farewell));
+            let _ = farewell.poll(&mut Context::from_waker(Waker::noop()));
         }
     }
 
     /// Closes at once. What the kernel hasn't delivered yet is forgotten, where it would go on
-    /// trying for a minute, and the peer sees a reset.
+    /// trying for a minute, and the peer sees a reset. A foreign stream is dropped.
     pub fn abort(self) {
         if let Some(socket) = self.tcp() {
             // If the kernel can't be told, it will go on trying.
@@ -260,26 +303,6 @@ impl From<tokio_rustls::TlsStream<TcpStream>> for Stream {
     }
 }
 
-#[cfg(any(test, feature = "memory"))]
-impl From<super::memory::MemoryStream> for Stream {
-    fn from(stream: super::memory::MemoryStream) -> Self {
-        Stream(Kind::Memory(stream))
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.0 {
-            Kind::Tcp(stream) => stream.as_fd(),
-            #[cfg(feature = "tls")]
-            Kind::Tls(stream) => stream.get_ref().0.as_fd(),
-            Kind::Unix(stream) => stream.as_fd(),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(_) => unreachable!("a stream in memory has no descriptor"),
-        }
-    }
-}
-
 impl AsyncRead for Stream {
     #[inline]
     fn poll_read(
@@ -292,8 +315,7 @@ impl AsyncRead for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Foreign(stream) => stream.get_mut().poll_read(cx, buffer),
         }
     }
 }
@@ -310,8 +332,7 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Kind::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Kind::Foreign(stream) => stream.get_mut().io().poll_write(cx, bytes),
         }
     }
 
@@ -325,8 +346,7 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::Foreign(stream) => stream.get_mut().io().poll_write_vectored(cx, slices),
         }
     }
 
@@ -336,8 +356,7 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.is_write_vectored(),
             Kind::Unix(stream) => stream.is_write_vectored(),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => stream.is_write_vectored(),
+            Kind::Foreign(stream) => stream.lock().is_write_vectored(),
         }
     }
 
@@ -348,8 +367,7 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Kind::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::Foreign(stream) => stream.get_mut().io().poll_flush(cx),
         }
     }
 
@@ -359,8 +377,7 @@ impl AsyncWrite for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Foreign(stream) => stream.get_mut().io().poll_shutdown(cx),
         }
     }
 }
@@ -372,8 +389,7 @@ impl fmt::Debug for Stream {
             #[cfg(feature = "tls")]
             Kind::Tls(_) => "tls",
             Kind::Unix(_) => "unix",
-            #[cfg(any(test, feature = "memory"))]
-            Kind::Memory(_) => "memory",
+            Kind::Foreign(_) => "foreign",
         };
         let mut shown = f.debug_struct("Stream");
         shown.field("transport", &transport);

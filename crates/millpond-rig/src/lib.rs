@@ -37,6 +37,7 @@
 mod available;
 mod error;
 mod faults;
+mod messages;
 mod rig;
 mod role;
 mod scene;

@@ -15,7 +15,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
-use crate::{Error, Server, Side, scene};
+use crate::{Error, Server, Side, messages};
 
 /// The client side's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -151,7 +151,7 @@ impl Rig {
 
     /// Hands a line out of the scene, to whoever plays it.
     pub fn report(&self, line: &str) {
-        scene::report(line);
+        messages::report(line);
     }
 
     /// Puts names into this scene's hands: its own `/etc/hosts`, and no other source.

@@ -16,13 +16,11 @@ use nix::sys::{prctl::set_pdeathsig, signal::Signal};
 use crate::{
     Console, Error, Result, Rig, Unavailable,
     available::right,
+    messages::{REPORT, message, send},
     role::{POLICY, Role},
 };
 
-/// How a scene's words are told from what else is written.
-pub(crate) const MARK: char = '\u{1e}';
 const PLAYED: &str = "played";
-const REPORT: &str = "report ";
 
 /// What a server of a scene does. It ends when its console does.
 pub(crate) type Serve = fn(Console) -> Result;
@@ -208,7 +206,7 @@ impl Scene {
         let mut played = false;
         loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Line::Out(line)) => match line.split_once(MARK).map(|(_, said)| said) {
+                Ok(Line::Out(line)) => match message(&line) {
                     Some(PLAYED) => played = true,
                     Some(said) => reports.push(said.trim_start_matches(REPORT).to_owned()),
                     None => println!("{line}"),
@@ -243,7 +241,7 @@ impl Scene {
         let rig = Rig::make(names, self.arguments.clone(), self.ipv6)?;
         play(&rig)?;
         drop(rig);
-        say(PLAYED);
+        send(PLAYED);
         Ok(())
     }
 
@@ -255,19 +253,6 @@ impl Scene {
         let (_, serve) = serve.ok_or_else(|| format!("no server is called {name}"))?;
         serve(Console::new(name, arguments))
     }
-}
-
-/// Says something to whoever listens outside, past a test harness that captures what is printed.
-fn say(what: &str) {
-    let mut out = io::stdout().lock();
-    // Whoever listened may be gone; then nobody needs to know.
-    let _ = writeln!(out, "{MARK}{what}");
-    let _ = out.flush();
-}
-
-/// Reports a line to whoever plays the scene.
-pub(crate) fn report(line: &str) {
-    say(&format!("{REPORT}{}", line.replace(['\n', MARK], " ")));
 }
 
 /// Ends this process: what follows in the program isn't for it.

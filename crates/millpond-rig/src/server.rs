@@ -20,7 +20,11 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Error, role::Role, scene::MARK};
+use crate::{
+    Error,
+    messages::{message, send},
+    role::Role,
+};
 
 /// How long a server may take to be ready, or to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,7 +65,7 @@ impl Server {
         let (sender, answers) = channel();
         thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if let Some((_, said)) = line.split_once(MARK)
+                if let Some(said) = message(&line)
                     && sender.send(said.to_owned()).is_err()
                 {
                     return;
@@ -209,20 +213,13 @@ impl Console {
 
     /// Says that it listens, and where.
     pub fn ready(&self, address: SocketAddr) {
-        say(&format!("{READY}{address}"));
+        send(&format!("{READY}{address}"));
     }
 
     /// Answers each command by `answer`, until the scene closes the console.
     pub fn answer_until_closed(self, mut answer: impl FnMut(&str) -> String) {
         for command in io::stdin().lines().map_while(Result::ok) {
-            say(&answer(&command));
+            send(&answer(&command));
         }
     }
-}
-
-fn say(what: &str) {
-    let mut out = io::stdout().lock();
-    // If nobody listens any more, the console closes next.
-    let _ = writeln!(out, "{MARK}{what}");
-    let _ = out.flush();
 }

@@ -20,8 +20,8 @@ use millpond_words::Span;
 use crate::{
     kernel,
     net::{
-        ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream,
-        Timings,
+        ConnectError, ConnectFailure, DialPhase, Dialer, Endpoint, EndpointError, IdleState,
+        Stream, Timings,
     },
     pool::{Address, Closing, Connector, Ends, Eviction, Transmission, dial_phase},
 };
@@ -29,6 +29,11 @@ use crate::{
 /// A stream being prepared, by a hook.
 pub type Preparation<'s> =
     Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send + 's>>;
+
+/// Opens a stream that isn't dialled.
+type Open = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Opened> + Send>> + Send + Sync>;
+
+type Opened = Result<Stream, Box<dyn Error + Send + Sync>>;
 
 type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync>;
 
@@ -67,9 +72,8 @@ pub struct StreamConnector {
     hook: Option<(Hook, Duration)>,
     peer: Arc<str>,
     last_timings: Mutex<Option<PhaseTimings>>,
-    /// Where its streams come from instead of sockets.
-    #[cfg(test)]
-    inlet: Option<crate::net::memory::Inlet>,
+    /// What opens the streams, if the dialler doesn't.
+    open: Option<Open>,
 }
 
 /// What the last successful dial took.
@@ -100,19 +104,43 @@ impl StreamConnector {
             dialer,
             hook: None,
             last_timings: Mutex::new(None),
-            #[cfg(test)]
-            inlet: None,
+            open: None,
+        }
+    }
+
+    /// Streams that `open` opens instead of dialling: over whatever carries bytes, by
+    /// [`Stream::foreign`]. `name` is what errors, logs and snapshots call the other side.
+    ///
+    /// The pool's `connect_timeout` bounds `open`. An [`io::Error`](std::io::Error) of the kind
+    /// `ConnectionRefused` or `NotFound` means that nothing listens there.
+    ///
+    /// ```
+    /// use millpond::{connectors::StreamConnector, net::Stream};
+    ///
+    /// let connector = StreamConnector::opened_by("unix:///in-memory".parse()?, || async {
+    ///     let (near, far) = tokio::io::duplex(64 * 1024);
+    ///     tokio::spawn(async move { tokio::io::copy(&mut &b"hello"[..], &mut { far }).await });
+    ///     Ok(Stream::foreign(near))
+    /// });
+    /// # Ok::<_, millpond::net::EndpointError>(())
+    /// ```
+    pub fn opened_by<O>(name: Endpoint, open: impl Fn() -> O + Send + Sync + 'static) -> Self
+    where
+        O: Future<Output = Result<Stream, Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        StreamConnector {
+            open: Some(Box::new(move || Box::pin(open()))),
+            ..StreamConnector::new(Dialer::new(name))
         }
     }
 
     /// Streams without sockets.
     #[cfg(test)]
-    pub(crate) fn in_memory(inlet: crate::net::memory::Inlet) -> Self {
-        let nowhere = "127.0.0.1:1".parse().expect("an endpoint");
-        StreamConnector {
-            inlet: Some(inlet),
-            ..StreamConnector::new(Dialer::new(nowhere))
-        }
+    pub(crate) fn in_memory(inlet: crate::memory::Inlet) -> Self {
+        let name = "127.0.0.1:1".parse().expect("an endpoint");
+        StreamConnector::opened_by(name, move || {
+            std::future::ready(inlet.open().map_err(Box::from))
+        })
     }
 
     /// Prepares each new stream (logs in, selects) before it is first lent, within `limit`; the
@@ -150,24 +178,43 @@ impl StreamConnector {
         *self.last_timings.lock()
     }
 
+    async fn dial(&self) -> Result<(Stream, Timings), ConnectError> {
+        let dialing = self
+            .dialer
+            .dial_reporting(|phase| dial_phase(phase.doing()));
+        let dialled = dialing.await?;
+        Ok((dialled.stream, dialled.timings))
+    }
+
+    async fn run_open(&self, open: &Open) -> Result<(Stream, Timings), ConnectError> {
+        dial_phase(DialPhase::Connect.doing());
+        let began = Instant::now();
+        let opened = open().await;
+        let mut timings = Timings::default();
+        timings.connect = began.elapsed();
+        match opened {
+            Ok(stream) => Ok((stream, timings)),
+            Err(error) => Err(self
+                .dialer
+                .error(timings.connect, ConnectFailure::Open(error))),
+        }
+    }
+
     async fn run_hook(&self, stream: &mut Stream) -> Result<Option<Duration>, ConnectError> {
         let Some((hook, limit)) = &self.hook else {
             return Ok(None);
         };
-        dial_phase(Phase::Hook.doing());
-        let mut unprepared = Unprepared {
-            dialer: &self.dialer,
-            address: stream.peer_addr(),
-        };
+        dial_phase(DialPhase::Hook.doing());
+        let unprepared = Unprepared::new(&self.dialer, stream);
         let began = Instant::now();
         let cause = match timeout(*limit, hook(stream)).await {
             Ok(Ok(())) => {
-                unprepared.address = None;
+                unprepared.succeeded();
                 return Ok(Some(began.elapsed()));
             }
             Ok(Err(error)) => ConnectFailure::Hook(error),
             Err(_) => ConnectFailure::TimedOut {
-                phase: Phase::Hook,
+                phase: DialPhase::Hook,
                 limit: *limit,
             },
         };
@@ -180,24 +227,12 @@ impl Connector for StreamConnector {
     type Error = ConnectError;
 
     async fn connect(&self) -> Result<Stream, ConnectError> {
-        #[cfg(test)]
-        if let Some(inlet) = &self.inlet {
-            let refused = |error| {
-                self.dialer
-                    .error(Duration::ZERO, ConnectFailure::Hook(Box::new(error)))
-            };
-            return inlet.open().map_err(refused);
-        }
-        let dialled = self
-            .dialer
-            .dial_telling(|phase| dial_phase(phase.doing()))
-            .await?;
-        let mut stream = dialled.stream;
-        let hook = self.run_hook(&mut stream).await?;
-        let timings = PhaseTimings {
-            dial: dialled.timings,
-            hook,
+        let (mut stream, dial) = match &self.open {
+            None => self.dial().await?,
+            Some(open) => self.run_open(open).await?,
         };
+        let hook = self.run_hook(&mut stream).await?;
+        let timings = PhaseTimings { dial, hook };
         let shown = |time| tracing::field::display(Span(time));
         tracing::debug!(
             target: "millpond::net",
@@ -218,12 +253,12 @@ impl Connector for StreamConnector {
     }
 
     fn check(&self, stream: &mut Stream) -> Result<(), Eviction> {
-        reason(stream.look()).map_or(Ok(()), Err)
+        reason(stream.check_idle()).map_or(Ok(()), Err)
     }
 
     fn poll_idle(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Eviction> {
         loop {
-            if let Some(reason) = reason(ready!(stream.poll_look(cx))) {
+            if let Some(reason) = reason(ready!(stream.poll_idle(cx))) {
                 return Poll::Ready(reason);
             }
         }
@@ -259,19 +294,30 @@ impl Connector for StreamConnector {
             return Vec::new();
         }
         // Where the system doesn't say there is nothing to show.
-        let mut known = kernel::transmissions(&pairs)
-            .unwrap_or_default()
-            .into_iter();
+        let mut known = kernel::tcp_info(&pairs).unwrap_or_default().into_iter();
         let of = |pair: Option<_>| pair.and_then(|_| known.next().flatten()).map(shown);
         addresses.into_iter().map(of).collect()
     }
 }
 
-/// A stream whose hook runs. Dropped before that has succeeded, it leaves its address in doubt:
-/// another one of the name may do better.
-struct Unprepared<'c> {
+/// A stream that is being prepared. Dropped before that has succeeded, it leaves its address in
+/// doubt: another one of the name may do better.
+pub(crate) struct Unprepared<'c> {
     dialer: &'c Dialer,
     address: Option<SocketAddr>,
+}
+
+impl<'c> Unprepared<'c> {
+    pub(crate) fn new(dialer: &'c Dialer, stream: &Stream) -> Self {
+        Unprepared {
+            dialer,
+            address: stream.peer_addr(),
+        }
+    }
+
+    pub(crate) fn succeeded(mut self) {
+        self.address = None;
+    }
 }
 
 impl Drop for Unprepared<'_> {
@@ -289,7 +335,7 @@ fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
     }
 }
 
-fn shown(known: kernel::Transmission) -> Transmission {
+fn shown(known: kernel::TcpInfo) -> Transmission {
     Transmission {
         rtt: known.rtt,
         rtt_variance: known.rtt_variance,
@@ -299,12 +345,12 @@ fn shown(known: kernel::Transmission) -> Transmission {
 }
 
 /// Why a stream that shows this can't stay.
-fn reason(seen: Sight) -> Option<Eviction> {
+fn reason(seen: IdleState) -> Option<Eviction> {
     match seen {
-        Sight::Quiet => None,
-        Sight::Bytes => Some(Eviction::UnsolicitedBytes),
-        Sight::Closed => Some(Eviction::PeerClosed),
-        Sight::Broken => Some(Eviction::PeerReset),
+        IdleState::Quiet => None,
+        IdleState::Bytes => Some(Eviction::UnsolicitedBytes),
+        IdleState::Closed => Some(Eviction::PeerClosed),
+        IdleState::Broken => Some(Eviction::PeerReset),
     }
 }
 
@@ -317,5 +363,68 @@ impl From<Endpoint> for StreamConnector {
 impl fmt::Debug for StreamConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("StreamConnector").field(&self.peer).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        client::Client,
+        net::Listener,
+        server::{Server, raw},
+    };
+
+    fn name() -> Endpoint {
+        "unix:///in-memory".parse().expect("an endpoint")
+    }
+
+    #[tokio::test]
+    async fn a_client_and_a_server_speak_over_streams_that_are_no_sockets() {
+        let (sender, streams) = mpsc::channel(1);
+        let echo = raw(async |body: bytes::Bytes| Ok(body));
+        let server = Server::builder(echo).serve(Listener::from_streams(name(), streams));
+        let server = server.expect("a server");
+        let connector = StreamConnector::opened_by(name(), move || {
+            let sender = sender.clone();
+            async move {
+                let (near, far) = tokio::io::duplex(256);
+                sender.send(Stream::foreign(far)).await?;
+                Ok(Stream::foreign(near))
+            }
+        });
+        let client = Client::over(connector).build().expect("a client");
+        for body in [vec![b'1'; 4], vec![b'2'; 10_000]] {
+            let reply = client.exchange(&body).await.expect("a reply");
+            assert_eq!(reply, body);
+        }
+        assert_eq!(client.pool().snapshot().totals.opened, 1);
+        client
+            .pool()
+            .close(Duration::from_secs(10))
+            .await
+            .expect("closed");
+        let ended = server.drain(Duration::from_secs(10)).await;
+        assert_eq!((ended.forced, ended.unanswered), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_opening_that_fails_is_told_with_its_cause() {
+        let kinds = [io::ErrorKind::ConnectionRefused, io::ErrorKind::Other];
+        for kind in kinds {
+            let opening = move || std::future::ready(Err(io::Error::from(kind).into()));
+            let connector = StreamConnector::opened_by(name(), opening);
+            let error = connector.connect().await.expect_err("it fails");
+            let said = millpond_words::Chain(&error).to_string();
+            assert!(said.contains("opening the stream failed: "), "{said}");
+            assert_eq!(
+                connector.refused(&error),
+                kind == io::ErrorKind::ConnectionRefused
+            );
+        }
     }
 }

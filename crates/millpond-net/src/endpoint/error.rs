@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, error::Error, fmt};
 
-use super::parse::is_scheme;
+use super::scheme::is_scheme;
 
 /// How many characters are shown on each side of the fault.
 const SHOWN: usize = 60;

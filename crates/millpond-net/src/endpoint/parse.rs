@@ -4,9 +4,14 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
+    str::FromStr,
 };
 
-use super::{Endpoint, Host, HostName, HostPort, error::Fault};
+use super::{
+    Endpoint, EndpointError, Host, HostName, HostPort,
+    error::Fault,
+    scheme::{SCHEMES, is_scheme, is_slip, known_schemes},
+};
 
 /// The longest path of a socket, in bytes: `sun_path` without the NUL at its end.
 pub(super) const LONGEST_PATH: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
@@ -19,9 +24,47 @@ pub(super) const LONGEST_PATH: usize = if cfg!(any(target_os = "linux", target_o
 const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-const SCHEMES: [&str; 3] = ["tcp", "tls", "unix"];
+impl FromStr for Endpoint {
+    type Err = EndpointError;
 
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        endpoint(text).map_err(|fault| EndpointError::new(text, fault))
+    }
+}
+
+impl TryFrom<&str> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: &str) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+impl FromStr for HostName {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let name = match text.parse::<Ipv4Addr>() {
+            Ok(_) => Err(Fault::new(
+                0,
+                "an address instead of a name",
+                "use Host::Address",
+            )),
+            Err(_) => host_name(text),
+        };
+        name.map_err(|fault| EndpointError::new(text, fault))
+    }
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     if text.is_empty() {
         return Err(Fault::new(
             0,
@@ -39,13 +82,6 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
         }
         _ => without_scheme(text),
     }
-}
-
-/// Whether these characters could be a scheme (RFC 3986), if only of another kind of text, or
-/// forgotten.
-pub(super) fn is_scheme(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn with_scheme(scheme: &str, rest: &str, begin: usize) -> Result<Endpoint, Fault> {
@@ -77,34 +113,6 @@ fn with_scheme(scheme: &str, rest: &str, begin: usize) -> Result<Endpoint, Fault
         },
     };
     Err(Fault::new(0, "unknown scheme", advice))
-}
-
-fn known_schemes() -> &'static str {
-    if cfg!(feature = "tls") {
-        "write tcp://host:port, tls://host:port or unix:///path"
-    } else {
-        "write tcp://host:port or unix:///path, or tls://host:port with the feature `tls`"
-    }
-}
-
-/// Whether `written` is `meant` with one character wrong, missing or too many, or two neighbours
-/// exchanged.
-fn is_slip(written: &str, meant: &str) -> bool {
-    let (mut written, mut meant) = (written.as_bytes(), meant.as_bytes());
-    while let ([a, rest @ ..], [b, others @ ..]) = (written, meant)
-        && a == b
-    {
-        (written, meant) = (rest, others);
-    }
-    while let ([rest @ .., a], [others @ .., b]) = (written, meant)
-        && a == b
-    {
-        (written, meant) = (rest, others);
-    }
-    match (written, meant) {
-        ([a, b], [c, d]) => a == d && b == c,
-        _ => written.len() <= 1 && meant.len() <= 1,
-    }
 }
 
 fn without_scheme(text: &str) -> Result<Endpoint, Fault> {
@@ -290,7 +298,7 @@ fn number(text: &str) -> Result<u16, Fault> {
 }
 
 /// A name, which is known not to be an IPv4 address.
-pub(super) fn host_name(text: &str) -> Result<HostName, Fault> {
+fn host_name(text: &str) -> Result<HostName, Fault> {
     if is_read_as_number(text) {
         return Err(Fault::new(
             0,

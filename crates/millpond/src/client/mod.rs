@@ -47,7 +47,7 @@
 //!
 //! | name | kind, unit | meaning, and further labels |
 //! |---|---|---|
-//! | `millpond_client_exchanges_total` | counter | exchanges that have ended, by `outcome`: `replied`; `failure_reply`, told by [`RequestError::Refused`]; `lost`, without a reply that can be read; `timed_out`, waiting for a connection included; `refused`, sent to nobody; `cancelled`, dropped by its caller |
+//! | `millpond_client_exchanges_total` | counter | exchanges that have ended, by `outcome`: `replied`; `failure_reply`, told by [`RequestError::Refused`]; `lost`, without a reply that can be read; `timed_out`, waiting for a connection included; `refused`, sent to nobody; `cancelled`, dropped by its caller. [`RequestErrorKind`] tells which errors are which |
 //! | `millpond_client_in_flight` | gauge, exchanges | those whose callers wait, for a connection or for the reply |
 //! | `millpond_client_waiting` | gauge, requests | those that wait for a place on a pipeline; pipelined only, and then they don't wait for the pool |
 //! | `millpond_client_waiting_bytes` | gauge, bytes | theirs |
@@ -56,38 +56,45 @@
 //! | `millpond_client_heartbeats_received_total` | counter | |
 //! | `millpond_client_heartbeats_missed_total` | counter | connections whose peers have stopped sending them |
 
-mod due;
+mod deadline;
 mod error;
+mod error_kind;
 mod failure;
 mod heartbeats;
+mod login;
 #[cfg_attr(not(feature = "metrics"), path = "without_metrics.rs")]
 mod metrics;
 mod ongoing;
 mod pipelined;
 mod requests;
 mod retry;
+#[cfg(feature = "tower")]
+mod service;
 mod session;
 mod sessions;
-mod sweep;
 mod telling;
 mod timer;
 mod turned_away;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
+#[cfg(feature = "tower")]
+pub use self::service::{Call, JsonService};
 pub use self::{
     error::{Execution, Loss, RequestError},
+    error_kind::RequestErrorKind,
+    login::{Login, LoginError},
     pipelined::Pipelining,
     requests::Requests,
     retry::RetryTotals,
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
 };
-use self::{pipelined::Pipelines, retry::Retries};
+use self::{login::LoginHook, pipelined::Pipelines, retry::Retries};
 pub use crate::framed::HeartbeatLimit;
 use crate::{
     connectors::StreamConnector,
@@ -188,6 +195,12 @@ impl Client {
     /// a resolver.
     pub fn dialled_by(dialer: Dialer) -> ClientBuilder {
         ClientBuilder::new(StreamConnector::new(dialer), LengthJson::default())
+    }
+
+    /// As [`builder`](Client::builder), over the streams of this connector: for streams that are
+    /// prepared, or that are no sockets ([`StreamConnector::opened_by`]).
+    pub fn over(streams: StreamConnector) -> ClientBuilder {
+        ClientBuilder::new(streams, LengthJson::default())
     }
 
     /// Sends a value as JSON, and reads the reply as one.
@@ -303,6 +316,7 @@ type Configure<F> = Box<dyn FnOnce(PoolBuilder<Sessions<F>>) -> PoolBuilder<Sess
 pub struct ClientBuilder<F: Framing = LengthJson> {
     streams: StreamConnector,
     framing: F,
+    login: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
     heartbeat_limit: HeartbeatLimit,
     settings: Settings,
@@ -315,6 +329,7 @@ impl<F: Framing> ClientBuilder<F> {
         ClientBuilder {
             streams,
             framing,
+            login: None,
             heartbeat_interval: Duration::from_secs(10),
             heartbeat_limit: HeartbeatLimit::default(),
             settings: Settings {
@@ -327,7 +342,7 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// Speaks another protocol. Default: [`LengthJson`] with its default limit. Forgets what was
-    /// given to [`pool`](ClientBuilder::pool) before.
+    /// given to [`pool`](ClientBuilder::pool) and [`login`](ClientBuilder::login) before.
     pub fn framing<G: Framing>(self, framing: G) -> ClientBuilder<G> {
         ClientBuilder {
             settings: self.settings,
@@ -339,10 +354,8 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// How long a request may take, from its beginning to its reply, waiting for a connection
-    /// included. Default 30 s: whoever waits longer has most often gone. One of a second or
-    /// more is never cut short, and kept to within 50 ms, for requests of that kind don't
-    /// look at the clock before they have lasted for a while; a shorter one is exact. More than
-    /// zero; one that can't be expressed as a moment is a year.
+    /// included. Default 30 s: whoever waits longer has most often gone. More than zero; one that
+    /// can't be expressed as a moment is a year.
     ///
     /// Waiting for a connection, or for a place on a pipeline, is bounded by the pool's
     /// [`acquire_timeout`](PoolBuilder::acquire_timeout) as well.
@@ -396,6 +409,33 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
+    /// Logs in on each new connection before it is lent, in both modes: exchanges what the protocol
+    /// asks for, and gives the [`Login`] back. Default: none.
+    ///
+    /// The pool's [`connect_timeout`](Builder::connect_timeout) covers it. An error is that of a
+    /// failed dial ([`ConnectFailure::Login`](crate::net::ConnectFailure::Login)), so the pool tries
+    /// again as its [`backoff`](Builder::backoff) says. So is it if a request of the login is left
+    /// unanswered, or the server has sent more than was asked for: that would be taken for the reply
+    /// to somebody's request. Heartbeats that come meanwhile are passed over.
+    ///
+    /// ```
+    /// # use millpond::client::Client;
+    /// let client = Client::to("localhost:7000")?.login(|mut login| async {
+    ///     match &*login.exchange(br#"{"login": "sesame"}"#).await? {
+    ///         b"true" => Ok(login),
+    ///         _ => Err("wrong password".into()),
+    ///     }
+    /// });
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn login<L>(mut self, login: impl Fn(Login<F>) -> L + Send + Sync + 'static) -> Self
+    where
+        L: Future<Output = Result<Login<F>, Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        self.login = Some(LoginHook::new(login));
+        self
+    }
+
     /// Sets the pool up: `|pool| pool.max_size(32)`.
     pub fn pool(
         mut self,
@@ -417,6 +457,7 @@ impl<F: Framing> ClientBuilder<F> {
         let sessions = Sessions::new(
             self.streams,
             self.framing,
+            self.login,
             self.heartbeat_interval,
             self.heartbeat_limit,
         );

@@ -1,7 +1,6 @@
 //! An exchange as metrics count it, from its beginning to its end.
 
-use super::{error::RequestError, metrics::Metrics};
-use crate::pool::AcquireError;
+use super::{error::RequestError, error_kind::RequestErrorKind, metrics::Metrics};
 
 /// How an exchange has ended, for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,22 +37,20 @@ impl Outcome {
     }
 
     pub(super) fn of<T>(result: &Result<T, RequestError>) -> Outcome {
-        match result {
-            Ok(_) | Err(RequestError::Reply(_)) => Outcome::Replied,
-            Err(RequestError::Refused(_)) => Outcome::FailureReply,
-            Err(
-                RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)),
-            ) => Outcome::TimedOut,
-            Err(
-                RequestError::Lost { .. }
-                | RequestError::NotPipelining { .. }
-                | RequestError::NoFrame(_),
-            ) => Outcome::Lost,
-            Err(
-                RequestError::Acquire(_)
-                | RequestError::Unserializable(_)
-                | RequestError::Unframeable(_),
-            ) => Outcome::Refused,
+        let Err(error) = result else {
+            return Outcome::Replied;
+        };
+        match error.kind() {
+            RequestErrorKind::UnexpectedReply => Outcome::Replied,
+            RequestErrorKind::ErrorReply | RequestErrorKind::NotTaken => Outcome::FailureReply,
+            RequestErrorKind::TimedOut => Outcome::TimedOut,
+            RequestErrorKind::Lost
+            | RequestErrorKind::TlsRefused
+            | RequestErrorKind::NotPipelining
+            | RequestErrorKind::NotOfProtocol => Outcome::Lost,
+            RequestErrorKind::Unreachable
+            | RequestErrorKind::Rejected
+            | RequestErrorKind::InvalidRequest => Outcome::Refused,
         }
     }
 }

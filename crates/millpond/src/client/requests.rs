@@ -1,13 +1,7 @@
 //! One request from its beginning to its end: an attempt, what became of it, and whether there is
 //! another.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    panic::Location,
-    pin::pin,
-    time::Duration,
-};
+use std::{fmt, future::Future, panic::Location, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,12 +9,11 @@ use tokio::time::Instant;
 
 use super::{
     Client, ErrorReplies, RequestError, Sessions,
-    due::{Due, PATIENT, expressible},
+    deadline::expressible,
     failure::{ExchangeError, Progress},
     ongoing::Ongoing,
     pipelined::{Failed, Pipelines},
     retry::Withdrawal,
-    session::Clock,
     turned_away::TurnedAway,
 };
 use crate::{
@@ -74,34 +67,35 @@ enum Answer {
 }
 
 /// The times of a request.
-struct Times {
-    due: Due,
-    /// When this attempt began, if somebody looked at the clock.
-    began: Option<Instant>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// When this attempt began.
+    pub(super) began: Instant,
+    /// Until when there must be a reply.
+    pub(super) deadline: Instant,
 }
 
 impl Times {
     fn within(time: Duration) -> Self {
-        let due = Due::within(time);
-        let began = match due {
-            Due::At(deadline) => deadline.checked_sub(expressible(time)),
-            Due::Within(_) => None,
-        };
-        Times { due, began }
+        let began = Instant::now();
+        Times {
+            began,
+            deadline: began + expressible(time),
+        }
     }
 
-    /// An attempt begins. If nobody has looked at the clock, the request itself has only just
-    /// begun.
+    /// An attempt begins.
     fn begins(&mut self, now: Instant) {
-        self.due.settle(now);
-        self.began = Some(now);
+        self.began = now;
     }
 }
 
 /// An attempt that brought no reply.
 enum Attempt {
     /// There was no connection.
-    Refused(AcquireError),
+    Unconnected(AcquireError),
+    /// The client takes no such request now.
+    Refused(RequestError),
     Exchanged {
         error: ExchangeError,
         /// The connection had served before: what ended it may have nothing to do with this
@@ -171,10 +165,6 @@ impl<'c, F: Framing> Requests<'c, F> {
         let client = self.client;
         client.retries.pay_in();
         let mut times = Times::within(self.deadline);
-        if self.in_an_outage == InAnOutage::Waits {
-            // It may wait several times, and all of that counts.
-            times.begins(Instant::now());
-        }
         let mut first = None;
         let mut turned_away = TurnedAway::default();
         loop {
@@ -183,7 +173,7 @@ impl<'c, F: Framing> Requests<'c, F> {
                     self.attempt_pipelined(pipelines, question, &mut times)
                         .await
                 }
-                None => self.attempt(question, &mut times).await,
+                None => self.attempt(question, &times).await,
             };
             match attempt {
                 Ok(Answer::Reply(reply)) => return Ok(reply),
@@ -202,9 +192,8 @@ impl<'c, F: Framing> Requests<'c, F> {
     #[cold]
     async fn waits_to_ask_again(&self, turned_away: &mut TurnedAway, times: &mut Times) -> bool {
         let now = Instant::now();
-        let deadline = times.due.settle(now);
         let until = turned_away.pause().map(|pause| now + pause);
-        let Some(until) = until.filter(|until| *until < deadline) else {
+        let Some(until) = until.filter(|until| *until < times.deadline) else {
             return false;
         };
         self.client.retries.count_turned_away();
@@ -243,9 +232,13 @@ impl<'c, F: Framing> Requests<'c, F> {
         let (mut error, had_served) = match attempt {
             Attempt::Exchanged { error, had_served } => (error, had_served),
             // What may have been executed must be told.
-            Attempt::Refused(error) => {
+            Attempt::Unconnected(error) => {
                 let first = first.map(|first| RequestError::of(first, self.deadline));
                 return Err(first.unwrap_or_else(|| self.no_connection(error)));
+            }
+            Attempt::Refused(error) => {
+                let first = first.map(|first| RequestError::of(first, self.deadline));
+                return Err(first.unwrap_or(error));
             }
         };
         let harmless = match error.progress {
@@ -294,21 +287,13 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// One exchange alone on a connection.
-    async fn attempt(
-        &self,
-        question: Question<'_>,
-        times: &mut Times,
-    ) -> Result<Answer, Box<Attempt>> {
+    async fn attempt(&self, question: Question<'_>, times: &Times) -> Result<Answer, Box<Attempt>> {
         let pool = &self.client.pool;
-        let mut session = self.acquire(question.place, times).await?;
+        let mut session = self.acquire(question.place, *times).await?;
         let had_served = session.has_served();
-        let Sessions { framing, sweep, .. } = pool.connector();
-        let clock = Clock {
-            sweep,
-            runtime: pool.runtime(),
-        };
+        let framing = pool.connector().framing();
         let exchanged = session
-            .exchange(framing, question.body, &mut times.due, clock)
+            .exchange(framing, question.body, times.deadline, pool.runtime())
             .await;
         let error = match exchanged {
             Ok(reply) => {
@@ -342,48 +327,23 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// Waits for as long as there is time for the reply, and no longer than the pool's
-    /// `acquire_timeout`. If it has had to wait for long enough to look at the clock, there is
-    /// a moment at which the reply is due.
+    /// `acquire_timeout`.
     async fn acquire(
         &self,
         place: &'static Location<'static>,
-        times: &mut Times,
+        times: Times,
     ) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
-        let limit = self.acquire_timeout().unwrap_or(Duration::MAX);
-        let acquire = self.client.pool.acquire_from(place).priority(self.priority);
+        let limit = self.acquire_timeout();
+        let until = limit.and_then(|limit| times.began.checked_add(limit));
+        let until = until.map_or(times.deadline, |until| until.min(times.deadline));
+        let acquire = self.client.pool.acquire_from(place);
+        let acquire = acquire.priority(self.priority).deadline(until);
         let acquire = match self.in_an_outage {
             InAnOutage::IsTold => acquire,
             InAnOutage::Waits => acquire.wait_through_outage(),
         };
-        // What is left for the exchange when the time for waiting is up.
-        let mut left = Duration::ZERO;
-        let mut acquire = pin!(match times.due {
-            Due::At(deadline) => {
-                let until = times.began.and_then(|began| began.checked_add(limit));
-                let until = until.map_or(deadline, |until| until.min(deadline));
-                left = deadline - until;
-                acquire.deadline(until)
-            }
-            Due::Within(patience) if limit < patience => {
-                left = patience - limit;
-                match limit >= PATIENT {
-                    true => acquire.patience(limit),
-                    false => acquire.timeout(limit),
-                }
-            }
-            Due::Within(patience) => acquire.patience(patience),
-        });
-        let acquired = poll_fn(|cx| acquire.as_mut().poll(cx)).await;
-        let session = acquired.map_err(|error| Box::new(Attempt::Refused(error)))?;
-        match acquire.settled() {
-            Some(until) => times.due = Due::At(until + left),
-            // The sweep may stand still as well.
-            None if acquire.may_be_stranded() => {
-                times.due.settle(Instant::now());
-            }
-            None => {}
-        }
-        Ok(session)
+        let acquired = acquire.await;
+        acquired.map_err(|error| Box::new(Attempt::Unconnected(error)))
     }
 
     /// One exchange among others on a connection.
@@ -395,10 +355,9 @@ impl<'c, F: Framing> Requests<'c, F> {
     ) -> Result<Answer, Box<Attempt>> {
         loop {
             let limit = self.acquire_timeout();
-            let exchanged = pipelines.exchange(question.body, times.due, limit, self.priority);
+            let exchanged = pipelines.exchange(question.body, *times, limit, self.priority);
             let failed = match exchanged.await {
                 Ok(reply) if (question.is_not_taken)(&reply.body) => {
-                    times.due = reply.deadline.map_or(times.due, Due::At);
                     pipelines.retire(&reply);
                     return Ok(Answer::NotTaken(reply.body));
                 }
@@ -413,17 +372,17 @@ impl<'c, F: Framing> Requests<'c, F> {
                     // a pipeline to lease. Each turn of this loop takes
                     // one that was dialled since the last, so it turns no faster than the pool's
                     // backoff allows.
-                    drop(self.acquire(question.place, times).await?);
+                    drop(self.acquire(question.place, *times).await?);
+                    times.begins(Instant::now());
                     continue;
                 }
-                Failed::Acquire(error) => Attempt::Refused(error),
+                Failed::Acquire(error) => Attempt::Unconnected(error),
+                Failed::Refused(error) => Attempt::Refused(error),
                 Failed::Exchange {
                     cause,
                     progress,
                     had_served,
-                    deadline,
                 } => {
-                    times.due = deadline.map_or(times.due, Due::At);
                     let error = ExchangeError { progress, cause };
                     Attempt::Exchanged { error, had_served }
                 }

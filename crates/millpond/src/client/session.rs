@@ -29,10 +29,8 @@ use parking_lot::Mutex;
 use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
-    due::Due,
     failure::{ExchangeError, ExchangeFailure, Progress},
     heartbeats::Alarm,
-    sweep::{Mark, Sweep},
     telling::Telling,
     timer::Timer,
 };
@@ -65,8 +63,6 @@ pub struct Session {
     /// Since when a heartbeat has been incomplete.
     partial_since: Option<Instant>,
     timer: Timer,
-    /// Where its exchanges wait that have no timer.
-    mark: Option<Arc<Mark>>,
     /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
     /// How many heartbeats its peer may still send.
@@ -92,13 +88,13 @@ pub(super) struct HeartbeatCounts {
 
 impl Session {
     pub(super) fn new(
-        stream: Stream,
+        framed: Framed,
         heartbeat_interval: Duration,
         counts: Arc<HeartbeatCounts>,
     ) -> Self {
         let now = Instant::now();
         Session {
-            framed: Framed::new(stream),
+            framed,
             pulse: Pulse::new(heartbeat_interval, fastrand::f64(), now),
             allowance: Allowance::full(now),
             flooded: false,
@@ -106,7 +102,6 @@ impl Session {
             served: false,
             partial_since: None,
             timer: Timer::default(),
-            mark: None,
             counts,
             alarm: None,
         }
@@ -135,23 +130,18 @@ impl Session {
         self.framed.into_stream()
     }
 
-    /// Sends a request and reads its reply. Nobody looks at the clock while that takes less than
-    /// the sweep's step, if it has seconds. If somebody does, `due` is a moment from then on.
+    /// Sends a request and reads its reply, until the deadline. `runtime` is the pool's.
     ///
     /// Cancelled, it leaves the session dirty.
     pub(super) async fn exchange(
         &mut self,
         framing: &impl Framing,
         body: &[u8],
-        due: &mut Due,
-        clock: Clock<'_>,
+        deadline: Instant,
+        runtime: &Runtime,
     ) -> Result<Bytes, Box<ExchangeError>> {
-        let leaves_the_clock =
-            matches!(due, Due::Within(_)) && self.pulse.is_patient() && clock.sweep.is_there();
-        let began = (!leaves_the_clock).then(Instant::now);
-        if let Some(now) = began
-            && due.settle(now) <= now
-        {
+        let began = Instant::now();
+        if deadline <= began {
             return Err(Box::new(ExchangeError {
                 progress: Progress::Unsent,
                 cause: ExchangeFailure::TimedOut,
@@ -160,9 +150,8 @@ impl Session {
         self.dirty = true;
         let mut exchange = Exchange {
             session: self,
-            due,
-            clock,
-            is_watched: false,
+            deadline,
+            runtime,
             outgoing: Outgoing::default(),
             began,
             begun: false,
@@ -184,7 +173,7 @@ impl Session {
             }
         };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
-        self.pulse.heard_lately();
+        self.pulse.heard(Instant::now());
         self.partial_since = None;
         match self.behind(framing) {
             Behind::Bytes | Behind::Stranger(_) => {
@@ -283,8 +272,6 @@ impl Session {
         let now = Instant::now();
         self.allowance.caught_up(now);
         self.timer.release();
-        self.mark = None;
-        self.pulse.told(now);
         let incomplete = self
             .partial_since
             .is_some_and(|since| since + PARTIAL_HEARTBEAT <= now);
@@ -388,24 +375,14 @@ enum Behind {
     Bytes,
 }
 
-/// Who tells an exchange that its time is up.
-#[derive(Clone, Copy)]
-pub(super) struct Clock<'s> {
-    pub(super) sweep: &'s Sweep,
-    /// The pool's.
-    pub(super) runtime: &'s Runtime,
-}
-
 /// An exchange under way.
 struct Exchange<'s> {
     session: &'s mut Session,
-    due: &'s mut Due,
-    clock: Clock<'s>,
-    /// The sweep has been asked to come by.
-    is_watched: bool,
+    deadline: Instant,
+    /// The pool's.
+    runtime: &'s Runtime,
     outgoing: Outgoing,
-    /// When, if somebody looked.
-    began: Option<Instant>,
+    began: Instant,
     begun: bool,
     /// Something came back that is no frame. What came of one is left over.
     answered: bool,
@@ -445,7 +422,7 @@ impl Exchange<'_> {
                 self.last_words = true;
                 return after_the_reactor(cx);
             }
-            let deadline = ready!(self.poll_deadline(cx));
+            let deadline = self.deadline;
             let due = self
                 .session
                 .pulse
@@ -454,7 +431,7 @@ impl Exchange<'_> {
             // A timer may be refused by the same budget that has ended the reading.
             let is_past = self.is_cut && due <= Instant::now();
             if !is_past {
-                ready!(self.session.timer.poll_at(due, self.clock.runtime, cx));
+                ready!(self.session.timer.poll_at(due, self.runtime, cx));
             }
             let now = Instant::now();
             let looks_again = match self.is_cut {
@@ -468,30 +445,10 @@ impl Exchange<'_> {
                 self.looked_again |= !self.is_cut;
                 return after_the_reactor(cx);
             }
-            if let Err(cause) = self.on_time(deadline, framing, cx) {
+            if let Err(cause) = self.on_time(framing, cx) {
                 return Poll::Ready(Err(self.failed(cause)));
             }
         }
-    }
-
-    /// Until when there must be a reply, once somebody has to know: until then, the sweep wakes
-    /// this.
-    #[inline]
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
-        if let Due::At(deadline) = *self.due {
-            return Poll::Ready(deadline);
-        }
-        let sweep_comes = match &self.session.mark {
-            Some(mark) if self.is_watched => mark.renew(cx.waker()),
-            _ => self.clock.sweep.watch(&mut self.session.mark, cx.waker()),
-        };
-        self.is_watched = true;
-        if sweep_comes {
-            return Poll::Pending;
-        }
-        let now = Instant::now();
-        self.session.pulse.told(now);
-        Poll::Ready(self.due.settle(now))
     }
 
     /// Writes as much of the request as the socket takes.
@@ -506,10 +463,7 @@ impl Exchange<'_> {
             self.begun = true;
             let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
             let written = self.outgoing.begin(stream, cx, encode)?;
-            match self.began {
-                Some(now) => self.session.pulse.sent(now),
-                None => self.session.pulse.sent_lately(),
-            }
+            self.session.pulse.sent(self.began);
             written
         } else if self.outgoing.is_empty() || self.write_error.is_some() {
             Ok(())
@@ -593,19 +547,18 @@ impl Exchange<'_> {
     /// having looked.
     #[inline]
     fn is_late(&self) -> bool {
-        self.was_cut && matches!(*self.due, Due::At(deadline) if deadline <= Instant::now())
+        self.was_cut && self.deadline <= Instant::now()
     }
 
     /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a
     /// heartbeat is due from us.
     fn on_time(
         &mut self,
-        deadline: Instant,
         framing: &impl Framing,
         cx: &mut Context<'_>,
     ) -> Result<(), ExchangeFailure> {
         let now = Instant::now();
-        if deadline <= now {
+        if self.deadline <= now {
             return Err(ExchangeFailure::TimedOut);
         }
         if self.session.pulse.is_dead(now) {

@@ -13,25 +13,25 @@ use std::{
 
 use super::{
     heartbeats::Heartbeats,
+    login::LoginHook,
     session::{HeartbeatCounts, Session},
-    sweep::Sweep,
     telling::Telling,
 };
 use crate::{
     connectors::StreamConnector,
-    framed::HeartbeatLimit,
+    framed::{Framed, HeartbeatLimit},
     framing::{FrameError, Framing, LengthJson},
     net::ConnectError,
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
 };
 
 /// Pools [`Session`]s: what a [`Client`](super::Client)'s pool is made with.
-pub struct Sessions<F = LengthJson> {
+pub struct Sessions<F: Framing = LengthJson> {
     streams: StreamConnector,
-    pub(super) framing: F,
+    framing: Arc<F>,
+    login: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
     heartbeats: Arc<Heartbeats>,
-    pub(super) sweep: Sweep,
     counts: Arc<HeartbeatCounts>,
 }
 
@@ -50,6 +50,7 @@ impl<F: Framing> Sessions<F> {
     pub(super) fn new(
         streams: StreamConnector,
         framing: F,
+        login: Option<LoginHook<F>>,
         heartbeat_interval: Duration,
         limit: HeartbeatLimit,
     ) -> Self {
@@ -59,10 +60,10 @@ impl<F: Framing> Sessions<F> {
             .map_or(Duration::ZERO, |_| heartbeat_interval);
         Sessions {
             streams,
-            framing,
+            framing: Arc::new(framing),
+            login,
             heartbeat_interval,
             heartbeats: Arc::default(),
-            sweep: Sweep::new(),
             counts: Arc::new(HeartbeatCounts {
                 limit,
                 ..HeartbeatCounts::default()
@@ -118,8 +119,16 @@ impl<F: Framing> Connector for Sessions<F> {
 
     async fn connect(&self) -> Result<Session, ConnectError> {
         let stream = self.streams.connect().await?;
+        let framed = match &self.login {
+            None => Framed::new(stream),
+            Some(login) => {
+                let framing = Arc::clone(&self.framing);
+                let logged_in = login.log_in(stream, framing, &self.streams).await?;
+                logged_in.into_framed()
+            }
+        };
         Ok(Session::new(
-            stream,
+            framed,
             self.heartbeat_interval,
             Arc::clone(&self.counts),
         ))
@@ -131,7 +140,7 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn check(&self, session: &mut Session) -> Result<(), Eviction> {
         session
-            .look(&self.framing)
+            .look(&*self.framing)
             .map_err(|cause| cause.eviction())
     }
 
@@ -141,7 +150,7 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 
     fn poll_idle(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Eviction> {
-        let seen = session.poll_idle(&self.framing, cx);
+        let seen = session.poll_idle(&*self.framing, cx);
         if seen.is_pending()
             && let Some(due) = session.next_due()
         {
@@ -165,25 +174,22 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the
-    /// time of exchanges, and sums up what happens.
-    async fn endpoint_changed(&self) {
-        let mut changed = pin!(self.streams.endpoint_changed());
+    /// Keeps the heartbeats, and sums up what happens.
+    async fn run(&self) {
         let mut heartbeats = pin!(self.heartbeats.run());
-        let mut sweep = pin!(self.sweep.run());
         let mut sums = pin!(self.counts.telling.tell_sums());
         poll_fn(|cx| {
-            let others = [
-                heartbeats.as_mut().poll(cx),
-                sweep.as_mut().poll(cx),
-                sums.as_mut().poll(cx),
-            ];
-            if others.iter().any(Poll::is_ready) {
+            let all = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
+            if all.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }
-            changed.as_mut().poll(cx)
+            Poll::Pending
         })
-        .await;
+        .await
+    }
+
+    fn endpoint_changed(&self) -> impl Future<Output = ()> + Send {
+        self.streams.endpoint_changed()
     }
 
     fn is_current(&self, ends: &Ends) -> bool {
@@ -195,7 +201,7 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 }
 
-impl<F> fmt::Debug for Sessions<F> {
+impl<F: Framing> fmt::Debug for Sessions<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sessions").field(&self.streams).finish()
     }

@@ -10,7 +10,7 @@ pub mod json;
 mod length_json;
 mod scan;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 pub use failure::{ApplicationCode, Failure, FailureKind, ReservedCode};
 pub use length_json::LengthJson;
@@ -90,6 +90,43 @@ pub trait Framing: Send + Sync + 'static {
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         let _ = (request, failure, out);
         Told::ByClosing
+    }
+}
+
+/// A framing that is shared.
+impl<F: Framing + ?Sized> Framing for Arc<F> {
+    fn next(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
+        (**self).next(direction, bytes, scan)
+    }
+
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
+        (**self).encode(direction, body, out)
+    }
+
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        (**self).heartbeat()
+    }
+
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn failure_needs_request(&self) -> bool {
+        (**self).failure_needs_request()
+    }
+
+    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        (**self).encode_failure(request, failure, out)
     }
 }
 

@@ -136,9 +136,9 @@ fn accept_the_rest<F: Framing, H: Handler>(
     connections: &mut JoinSet<()>,
 ) {
     #[cfg(target_os = "linux")]
-    listener.lets_nobody_connect();
+    listener.drop_new_connections();
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
-        match listener.accept_at_once() {
+        match listener.try_accept() {
             Ok(accepted) => admit(service, connections, accepted),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The next one may succeed. If the listener itself fails, the count ends the loop.
@@ -257,10 +257,21 @@ mod tests {
     use super::*;
     use crate::server::{Server, raw};
 
+    /// Nobody ever connects to it, and each attempt to accept fails with `EOPNOTSUPP`: its socket
+    /// is one of UDP.
+    fn that_only_fails() -> Listener {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_nonblocking(true).expect("a socket that can");
+        let socket = std::net::TcpListener::from(std::os::fd::OwnedFd::from(socket));
+        tokio::net::TcpListener::from_std(socket)
+            .expect("a runtime")
+            .into()
+    }
+
     #[tokio::test]
     async fn a_drain_ends_when_accepting_only_fails() {
         let handler = raw(async |body: bytes::Bytes| Ok(body));
-        let running = Server::builder(handler).serve(Listener::that_only_fails());
+        let running = Server::builder(handler).serve(that_only_fails());
         let ended = running
             .expect("a server")
             .drain(Duration::from_secs(60))

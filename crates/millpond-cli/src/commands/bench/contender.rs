@@ -32,7 +32,7 @@ use crate::{
     text::span,
 };
 
-/// A way to get a connection. Clones share what it has.
+/// A way to get a connection. Clones share it.
 #[derive(Clone)]
 pub(super) struct Contender {
     way: Way,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::load::{callers::Caller, exchange::exchange, tally::Miss};
 
-/// Far longer than anything takes here: a request that reaches it was forgotten by somebody.
+/// Far longer than any request takes here: one that reaches it was forgotten.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Whether callers cancel.
@@ -114,7 +114,7 @@ impl Caller for ShortCaller {
     }
 }
 
-/// The randomness of a caller: its own, and the same with the same seed.
+/// A caller's random numbers: the same for the same seed.
 fn rng(number: u32, seed: u64) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }

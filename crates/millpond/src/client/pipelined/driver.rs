@@ -14,13 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::AsyncWrite,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    Failed, LOOK, Pipelined, Reply, Shared,
+    Failed, Pipelined, Reply, Shared,
     state::{Answered, Came, Id, Told},
     wire::{SharedWire, Socket, Wire},
 };
@@ -30,7 +27,7 @@ use crate::{
         session::after_the_reactor,
         sessions::Sessions,
     },
-    framed::{Item, READ_AT_ONCE, ReadError},
+    framed::{Item, READ_AT_ONCE, ReadError, Sink},
     framing::{Direction, Framing},
     pool::{
         AcquireError, Connection, Eviction,
@@ -54,13 +51,15 @@ impl<F: Framing> Socket for Connection<Sessions<F>> {
         let (session, connector) = self.with_connector();
         session.look(connector.framing())
     }
+}
 
+impl<F: Framing> Sink for Connection<Sessions<F>> {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_many(cx, bytes)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.framed.stream_mut()).poll_flush(cx)
+        self.framed.stream_mut().poll_flush(cx)
     }
 }
 
@@ -336,7 +335,6 @@ impl<F: Framing> Driver<F> {
         for told in self.tell.drain(..) {
             let reply = Reply {
                 body: told.body,
-                deadline: told.deadline,
                 came_on,
             };
             if told.reply.send(Ok(reply)).is_err() {
@@ -400,7 +398,6 @@ impl<F: Framing> Driver<F> {
             return Look::Quiet;
         };
         let session = &mut **connection;
-        session.pulse.told(now);
         if std::mem::take(&mut self.sent) {
             session.pulse.sent(now);
         }
@@ -450,11 +447,7 @@ impl<F: Framing> Driver<F> {
                 return Look::Quiet;
             }
         }
-        let next = [
-            Some(self.next_tick.min(now + LOOK)),
-            overdue.next,
-            pulse_due,
-        ];
+        let next = [Some(self.next_tick), overdue.next, pulse_due];
         let next = next.into_iter().flatten().min().unwrap_or(self.next_tick);
         self.shared.state.lock().will_look(id, next);
         self.timer.as_mut().reset(next);

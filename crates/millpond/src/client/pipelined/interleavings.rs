@@ -23,7 +23,8 @@ use super::{
     wire::{SharedWire, Socket, Wire, write_as_caller},
 };
 use crate::{
-    client::{due::Due, failure::ExchangeFailure},
+    client::failure::ExchangeFailure,
+    framed::Sink,
     pool::{
         Priority,
         unstable::{Mutex, SlotId},
@@ -61,7 +62,9 @@ impl Socket for Tape {
     fn look(&mut self) -> Result<(), ExchangeFailure> {
         Ok(())
     }
+}
 
+impl Sink for Tape {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = match self.next.pop_front().unwrap_or(Takes::Whole) {
             Takes::Whole => bytes.len(),
@@ -150,13 +153,7 @@ impl World {
             answered: None,
         })));
         for &label in requests {
-            let entry = state.begin(
-                &[label; 2],
-                Due::At(soon(now)),
-                Priority::NORMAL,
-                true,
-                label,
-            );
+            let entry = state.begin(&[label; 2], soon(now), Priority::NORMAL, true, label);
             assert!(
                 matches!(entry, Entry::Waits { .. }),
                 "there is no pipeline yet"
@@ -188,13 +185,10 @@ impl World {
 
     /// What a caller does. Whether its request has begun; else it waits.
     fn calls(&self, label: u8, alone: bool) -> bool {
-        let entry = self.state.lock().begin(
-            &[label; 2],
-            Due::At(soon(self.now)),
-            Priority::NORMAL,
-            alone,
-            label,
-        );
+        let entry =
+            self.state
+                .lock()
+                .begin(&[label; 2], soon(self.now), Priority::NORMAL, alone, label);
         let Entry::Begun { write, wake } = entry else {
             return false;
         };

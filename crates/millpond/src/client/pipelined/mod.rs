@@ -32,8 +32,10 @@ use self::{
     wire::{SharedWire, write_as_caller},
 };
 use super::{
-    due::{Due, expressible},
+    deadline::expressible,
+    error::RequestError,
     failure::{ExchangeFailure, Progress},
+    requests::Times,
     sessions::Sessions,
 };
 use crate::{
@@ -74,7 +76,7 @@ impl Pipelining {
     /// [`max_waiting`](crate::pool::PoolBuilder::max_waiting) bounds their number, and 1,024 of a MiB
     /// each would hold a GiB. `usize::MAX` is no bound.
     ///
-    /// A request that would exceed it is told [`FullOfBytes`](AcquireError::FullOfBytes) at once.
+    /// A request that would exceed it is told [`FullOfBytes`](super::RequestError::FullOfBytes) at once.
     /// One that finds nobody waiting is taken however long it is; so is the second of the two
     /// by which a server shows that it reads frames.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
@@ -104,15 +106,10 @@ impl Default for Pipelining {
     }
 }
 
-/// How often a pipeline's driver looks at the clock.
-pub(super) const LOOK: Duration = Duration::from_millis(25);
-
 /// A reply, and on which pipeline it came.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) body: Bytes,
-    /// Until when it was due, if anybody has looked at the clock.
-    pub(super) deadline: Option<Instant>,
     came_on: state::Id,
 }
 
@@ -126,13 +123,13 @@ type Sender = oneshot::Sender<Answer>;
 pub(super) enum Failed {
     /// There is no connection, and none to come.
     Acquire(AcquireError),
+    /// The client takes no such request now.
+    Refused(RequestError),
     Exchange {
         cause: ExchangeFailure,
         progress: Progress,
         /// The connection had served before, or had begun to.
         had_served: bool,
-        /// Until when there should have been a reply, if anybody has looked at the clock.
-        deadline: Option<Instant>,
     },
 }
 
@@ -142,7 +139,6 @@ impl Failed {
             cause,
             progress,
             had_served,
-            deadline: None,
         })
     }
 }
@@ -220,7 +216,7 @@ impl<F: Framing> Pipelines<F> {
     pub(super) async fn exchange(
         &self,
         body: &[u8],
-        due: Due,
+        times: Times,
         limit: Option<Duration>,
         priority: Priority,
     ) -> Answer {
@@ -230,13 +226,8 @@ impl<F: Framing> Pipelines<F> {
         }
         // Whose driver may stand still keeps its own time.
         let drivers_may_stand_still = shared.leases.runtime().may_stand_still();
-        let due = match due {
-            Due::Within(patience) if drivers_may_stand_still => Due::At(Instant::now() + patience),
-            due => due,
-        };
-        if let Due::At(deadline) = due
-            && deadline <= Instant::now()
-        {
+        let Times { began, deadline } = times;
+        if deadline <= began {
             return Err(Failed::new(
                 ExchangeFailure::TimedOut,
                 Progress::Unsent,
@@ -249,30 +240,17 @@ impl<F: Framing> Pipelines<F> {
         let entry = with_encoded(
             |out| framing.encode(Direction::Request, body, out),
             |frame| {
-                let entry = shared
-                    .state
-                    .lock()
-                    .begin(frame, due, priority, alone, reply);
-                match (entry, due) {
-                    (Entry::NeedsTime(reply), Due::Within(patience)) => {
-                        let due = Due::At(Instant::now() + patience);
-                        let entry = shared
-                            .state
-                            .lock()
-                            .begin(frame, due, priority, alone, reply);
-                        (entry, due)
-                    }
-                    (entry, due) => (entry, due),
-                }
+                let mut state = shared.state.lock();
+                state.begin(frame, deadline, priority, alone, reply)
             },
         );
-        let (entry, due) = entry.map_err(|error: FrameError| {
+        let entry = entry.map_err(|error: FrameError| {
             Failed::new(ExchangeFailure::Unframeable(error), Progress::Unsent, false)
         })?;
         let mut awaited = Awaited {
             shared,
             rank: None,
-            began: None,
+            began,
             answer,
         };
         match entry {
@@ -285,7 +263,6 @@ impl<F: Framing> Pipelines<F> {
             Entry::Waits { rank, leases } => {
                 shared.tell_waiting();
                 awaited.rank = Some(rank);
-                awaited.began = Some(Instant::now());
                 self.shared.lease(leases);
             }
             Entry::Refused(refusal) => {
@@ -298,28 +275,21 @@ impl<F: Framing> Pipelines<F> {
                 request,
                 max_waiting_bytes,
             } => {
-                return Err(Box::new(Failed::Acquire(AcquireError::FullOfBytes {
+                return Err(Box::new(Failed::Refused(RequestError::FullOfBytes {
                     waiting_bytes,
                     request,
                     max_waiting_bytes,
                 })));
             }
-            Entry::NeedsTime(_) => unreachable!("it was told"),
         }
         let keeps_time = awaited.rank.is_some() || drivers_may_stand_still;
-        let deadline = match due {
-            Due::At(deadline) if keeps_time => deadline,
-            _ => {
-                let told = (&mut awaited.answer).await;
-                return awaited.told(told);
-            }
-        };
+        if !keeps_time {
+            let told = (&mut awaited.answer).await;
+            return awaited.told(told);
+        }
         let runtime = shared.leases.runtime();
         let limit = limit.filter(|_| awaited.rank.is_some());
-        let waits_until = awaited
-            .began
-            .zip(limit)
-            .and_then(|(began, limit)| began.checked_add(limit));
+        let waits_until = limit.and_then(|limit| began.checked_add(limit));
         if let Some(until) = waits_until.filter(|until| *until < deadline) {
             // There must be a place by then; if there is, there is time for the reply.
             if let Ok(told) = runtime.timeout_at(until, &mut awaited.answer).await {
@@ -379,8 +349,7 @@ struct Awaited<'s, F: Framing> {
     shared: &'s Shared<F>,
     /// Among those who wait, if it does or did.
     rank: Option<Rank>,
-    /// Since when it has waited.
-    began: Option<Instant>,
+    began: Instant,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -407,10 +376,7 @@ impl<F: Framing> Awaited<'_, F> {
     }
 
     fn waited_in_vain(&self) -> Box<Failed> {
-        let error = self.shared.explain(
-            Refusal::TimedOut,
-            self.began.map_or(Duration::ZERO, |began| began.elapsed()),
-        );
+        let error = self.shared.explain(Refusal::TimedOut, self.began.elapsed());
         Box::new(Failed::Acquire(error))
     }
 
@@ -619,7 +585,6 @@ impl<F: Framing> Shared<F> {
                 cause,
                 progress: one.progress,
                 had_served,
-                deadline: one.deadline,
             };
             drop(one.reply.send(Err(Box::new(failed))));
         }

@@ -48,7 +48,7 @@ pub(super) use self::{
     outcomes::{Answered, Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
 };
 use crate::{
-    client::{due::Due, failure::Progress},
+    client::failure::Progress,
     pool::{
         Priority,
         unstable::{Recall, Refusal, SlotId},
@@ -120,7 +120,7 @@ impl<K: Kinds> State<K> {
     pub(super) fn begin(
         &mut self,
         frame: &[u8],
-        due: Due,
+        deadline: Instant,
         priority: Priority,
         alone: bool,
         reply: K::Reply,
@@ -131,11 +131,8 @@ impl<K: Kinds> State<K> {
         if self.waiting.is_empty()
             && let Some(at) = self.with_room(frame.len())
         {
-            return self.append_for_caller(at, frame, due, alone, reply);
+            return self.append_for_caller(at, frame, deadline, alone, reply);
         }
-        let Due::At(deadline) = due else {
-            return Entry::NeedsTime(reply);
-        };
         // Those who will be served by what is under way don't count; nor do those with whom the
         // peer can be tried.
         let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
@@ -168,13 +165,13 @@ impl<K: Kinds> State<K> {
         &mut self,
         at: usize,
         frame: &[u8],
-        due: Due,
+        deadline: Instant,
         alone: bool,
         reply: K::Reply,
     ) -> Entry<K> {
         let pipeline = self.pipelines[at].as_mut().expect("it has room");
-        pipeline.append(frame, due, reply);
-        let hurry = !due.can_wait_until(pipeline.looks_at) && !pipeline.hurry;
+        pipeline.append(frame, deadline, reply);
+        let hurry = !pipeline.looks_by(deadline) && !pipeline.hurry;
         pipeline.hurry |= hurry;
         let mut wake = hurry;
         let mut write = None;
@@ -274,9 +271,8 @@ impl<K: Kinds> State<K> {
                 break;
             }
             let request = self.waiting.pop().expect("it is first");
-            let due = Due::At(request.deadline);
-            pipeline.hurry |= !due.can_wait_until(pipeline.looks_at);
-            pipeline.append(&request.frame, due, request.reply);
+            pipeline.hurry |= !pipeline.looks_by(request.deadline);
+            pipeline.append(&request.frame, request.deadline, request.reply);
             pipeline.attended = AttendedBy::Driver;
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {
@@ -308,18 +304,11 @@ impl<K: Kinds> State<K> {
         // Whoever is told has a tick to say that the server takes no more.
         pipeline.used = true;
         let ends = expected.begins + expected.length as u64;
-        let deadline = expected.deadline();
-        let told = expected.reply.map(|reply| Answered {
-            reply,
-            body,
-            deadline,
-        });
+        let told = expected.reply.map(|reply| Answered { reply, body });
         match &mut pipeline.trial {
             Some(trial) if trial.answered == 0 => {
                 trial.answered = 1;
-                // Written together are only those who have waited, so somebody has looked at the
-                // clock.
-                trial.until = deadline;
+                trial.until = expected.deadline;
                 trial.held = told;
             }
             Some(trial) => {
@@ -407,24 +396,18 @@ impl<K: Kinds> State<K> {
             let held = trial.held.take().map(|held| Unanswered {
                 reply: held.reply,
                 progress: Progress::Answered,
-                deadline: trial.until,
             });
             ended.unanswered.extend(held);
         }
         let mut next = true;
         for expected in pipeline.expected.drain(..) {
-            let deadline = expected.deadline();
             let progress = match expected.begins < written {
                 false => Progress::Unsent,
                 true if partial && next => Progress::Answered,
                 true => Progress::Unanswered,
             };
             next = false;
-            let unanswered = expected.reply.map(|reply| Unanswered {
-                reply,
-                progress,
-                deadline,
-            });
+            let unanswered = expected.reply.map(|reply| Unanswered { reply, progress });
             ended.unanswered.extend(unanswered);
         }
         ended.leases = self.lease_more();

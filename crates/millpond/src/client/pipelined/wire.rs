@@ -8,26 +8,24 @@ use std::{
 };
 
 use super::state::{Id, Kinds, State};
-use crate::{client::failure::ExchangeFailure, pool::unstable::Mutex};
+use crate::{
+    client::failure::ExchangeFailure,
+    framed::{Outgoing, Sink},
+    pool::unstable::Mutex,
+};
 
-/// What takes bytes.
-pub(super) trait Socket {
+/// What a pipeline is written to.
+pub(super) trait Socket: Sink {
     /// Judges it while no reply is owed on it, from what the reactor has seen arrive.
     fn look(&mut self) -> Result<(), ExchangeFailure>;
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 /// See the module.
 pub(super) struct Wire<S> {
     /// Gone when the pipeline has ended.
     pub(super) socket: Option<S>,
-    /// Taken to be written.
-    rest: Vec<u8>,
-    /// How much of that the socket has taken.
-    written: usize,
-    /// TLS may hold a record back that it has taken.
-    unflushed: bool,
+    /// What was taken to be written.
+    outgoing: Outgoing,
     /// Why nothing more can be written.
     pub(super) error: Option<io::Error>,
     /// What a look before writing has found: the pipeline has to end, and nothing more is written.
@@ -37,13 +35,14 @@ pub(super) struct Wire<S> {
 /// A wire, shared.
 pub(super) type SharedWire<S> = Arc<Mutex<Wire<S>>>;
 
+/// How large a buffer is kept for what comes next.
+const KEPT: usize = 64 << 10;
+
 impl<S: Socket> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
         Wire {
             socket: Some(socket),
-            rest: Vec::new(),
-            written: 0,
-            unflushed: false,
+            outgoing: Outgoing::keeping(KEPT),
             error: None,
             found: None,
         }
@@ -51,12 +50,12 @@ impl<S: Socket> Wire<S> {
 
     /// How many bytes that were taken the socket hasn't.
     pub(super) fn unwritten(&self) -> usize {
-        self.rest.len() - self.written
+        self.outgoing.remaining()
     }
 
     /// Nothing is left of what was taken, and nothing has failed.
     pub(super) fn is_done(&self) -> bool {
-        self.rest.is_empty() && !self.unflushed && !self.has_failed()
+        self.outgoing.is_empty() && !self.has_failed()
     }
 
     /// Nothing more can be written.
@@ -71,25 +70,7 @@ impl<S: Socket> Wire<S> {
         let Some(socket) = self.socket.as_mut().filter(|_| !failed) else {
             return Poll::Ready(());
         };
-        let written = loop {
-            if self.written == self.rest.len() {
-                break ready!(socket.poll_flush(cx));
-            }
-            match ready!(socket.poll_write(cx, &self.rest[self.written..])) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(more) => self.written += more,
-                Err(error) => break Err(error),
-            }
-        };
-        match written {
-            Ok(()) => {
-                self.rest.clear();
-                self.rest.shrink_to(KEPT);
-                self.written = 0;
-                self.unflushed = false;
-            }
-            Err(error) => self.error = Some(error),
-        }
+        self.error = ready!(self.outgoing.poll_rest(socket, cx)).err();
         Poll::Ready(())
     }
 
@@ -108,21 +89,17 @@ impl<S: Socket> Wire<S> {
         let is_owed = {
             let mut state = state.lock();
             let is_owed = state.owes(id, 0);
-            if !state.take(id, &mut self.rest) {
+            if !self.outgoing.append(|rest| state.take(id, rest)) {
                 return Poll::Ready(false);
             }
             is_owed
         };
-        self.unflushed = true;
         if !is_owed && let Some(socket) = self.socket.as_mut() {
             self.found = socket.look().err();
         }
         self.poll_rest(cx).map(|()| true)
     }
 }
-
-/// How large a buffer is kept for what comes next.
-const KEPT: usize = 64 << 10;
 
 /// A caller writes what is outgoing, unless somebody else is at it; whatever is left is the
 /// driver's, whose waker this is then.

@@ -7,6 +7,7 @@ mod cancelling;
 mod draining;
 mod exchanges;
 mod floods;
+mod login;
 mod pipelined;
 mod places;
 mod retrying;
@@ -35,7 +36,7 @@ use crate::{
     Chain,
     connectors::StreamConnector,
     framing::{Direction, Framing, LengthJson},
-    net::memory::{Inlet, MemoryStream, Pace, Tally},
+    memory::{Inlet, MemoryStream, Pace, Tally},
     pool::{AcquireError, Eviction, PoolSnapshot, Priority},
 };
 

@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use super::{Id, Kinds, State, of, outcomes::Overdue};
-use crate::client::due::Due;
 
 impl<K: Kinds> State<K> {
     /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A
@@ -35,25 +34,20 @@ impl<K: Kinds> State<K> {
             // next.
             if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
                 overdue.expired.extend(expected.reply.take());
-                expected.due = Some(match expected.due {
-                    Some(Due::At(deadline)) => Due::At(deadline.min(grace)),
-                    Some(Due::Within(_)) | None => Due::At(grace),
-                });
+                let deadline = expected.deadline;
+                expected.deadline = Some(deadline.map_or(grace, |deadline| deadline.min(grace)));
             }
-            let deadline = match expected.due {
-                Some(Due::At(deadline)) => Some(deadline),
-                Some(Due::Within(patience)) => Some(now + patience),
-                None => (position == 0).then_some(grace),
-            };
-            expected.due = deadline.map(Due::At);
-            match deadline {
+            if position == 0 {
+                expected.deadline.get_or_insert(grace);
+            }
+            match expected.deadline {
                 Some(deadline) if deadline <= now => {
                     overdue.head |= position == 0;
                     if position == 0 && half_answered {
                         // The other of a trial: both are told the same, at the pipeline's end.
                         continue;
                     }
-                    expected.due = None;
+                    expected.deadline = None;
                     overdue.expired.extend(expected.reply.take());
                 }
                 Some(deadline) => {

@@ -28,8 +28,6 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
         request: usize,
         max_waiting_bytes: usize,
     },
-    /// Would have to wait, and hasn't said until when.
-    NeedsTime(K::Reply),
 }
 
 /// What a reply was.
@@ -48,8 +46,6 @@ pub(in crate::client::pipelined) enum Came {
 pub(in crate::client::pipelined) struct Answered<K: Kinds> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) body: K::Body,
-    /// Until when it was due. Nothing, if nobody has looked at the clock since it began.
-    pub(in crate::client::pipelined) deadline: Option<Instant>,
 }
 
 /// What the driver finds when it looks by itself.
@@ -66,8 +62,6 @@ pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
 pub(in crate::client::pipelined) struct Unanswered<K: Kinds> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) progress: Progress,
-    /// Nothing, if nobody has looked at the clock since it began.
-    pub(in crate::client::pipelined) deadline: Option<Instant>,
 }
 
 /// What a pipeline leaves behind.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-use super::{Due, Kinds, Limits, outcomes::Answered};
+use super::{Kinds, Limits, outcomes::Answered};
 use crate::pool::unstable::{Recall, SlotId};
 
 /// See the module.
@@ -51,7 +51,7 @@ pub(super) struct Expected<K: Kinds> {
     /// Gone, if the caller has been told otherwise.
     pub(super) reply: Option<K::Reply>,
     /// None from when its caller was told that the time is up.
-    pub(super) due: Option<Due>,
+    pub(super) deadline: Option<Instant>,
     pub(super) begins: u64,
     pub(super) length: usize,
 }
@@ -64,16 +64,6 @@ pub(super) struct Trial<K: Kinds> {
     /// Until when the first one's caller can be kept waiting.
     pub(super) until: Option<Instant>,
     pub(super) answered: usize,
-}
-
-impl<K: Kinds> Expected<K> {
-    /// Nothing, if nobody has looked at the clock since it began.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.due {
-            Some(Due::At(deadline)) => Some(deadline),
-            Some(Due::Within(_)) | None => None,
-        }
-    }
 }
 
 impl<K: Kinds> Pipeline<K> {
@@ -93,11 +83,16 @@ impl<K: Kinds> Pipeline<K> {
             || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)
     }
 
-    pub(super) fn append(&mut self, frame: &[u8], due: Due, reply: K::Reply) {
+    /// Whether the driver looks at the clock by this moment, without being asked.
+    pub(super) fn looks_by(&self, deadline: Instant) -> bool {
+        self.looks_at.is_some_and(|at| at <= deadline)
+    }
+
+    pub(super) fn append(&mut self, frame: &[u8], deadline: Instant, reply: K::Reply) {
         self.outgoing.extend_from_slice(frame);
         self.expected.push_back(Expected {
             reply: Some(reply),
-            due: Some(due),
+            deadline: Some(deadline),
             begins: self.appended,
             length: frame.len(),
         });

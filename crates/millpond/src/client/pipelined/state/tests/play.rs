@@ -15,7 +15,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Came, Due, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, SlotId, State,
+    Came, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, SlotId, State,
     Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
@@ -192,13 +192,9 @@ impl<'t> Play<'t> {
         let fate = self.model.begin(caller, length, level, deadline, alone);
         let priority = Priority::new(level).expect("a level");
         let frame = vec![caller as u8; length];
-        let entry = self.state.begin(
-            &frame,
-            Due::At(self.at(deadline)),
-            priority,
-            alone,
-            Reply(caller),
-        );
+        let entry = self
+            .state
+            .begin(&frame, self.at(deadline), priority, alone, Reply(caller));
         match (entry, fate) {
             (
                 Entry::Begun { write, wake },

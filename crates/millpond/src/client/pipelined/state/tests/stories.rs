@@ -23,7 +23,7 @@ fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> State<Plai
 }
 
 fn comes(state: &mut State<Plain>, name: u8, deadline: Instant) -> Entry<Plain> {
-    state.begin(&[name], Due::At(deadline), Priority::NORMAL, false, name)
+    state.begin(&[name], deadline, Priority::NORMAL, false, name)
 }
 
 fn starts(state: &mut State<Plain>, now: Instant) -> Id {
@@ -76,7 +76,7 @@ fn any_depth_will_do() {
     let long = [0; 200];
     let later = now + Duration::from_secs(9);
     for name in [3, 4, 5] {
-        let entry = state.begin(&long, Due::At(later), Priority::NORMAL, false, name);
+        let entry = state.begin(&long, later, Priority::NORMAL, false, name);
         assert!(
             !matches!(entry, Entry::Refused(_)),
             "a second lease may come"

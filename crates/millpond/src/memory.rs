@@ -19,50 +19,51 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::Stream;
+use crate::net::Stream;
 
 /// How fast an end reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// As much as there is.
     AtOnce,
-    /// Every read, write and flush is `Pending` once, and then one byte is carried.
+    /// Every read that finds something, every write and flush is `Pending` once, and then one byte
+    /// is carried.
     ByByte,
 }
 
 /// What the near ends of an [`Inlet`] have done, all together.
 #[derive(Debug, Default)]
-pub struct Tally {
-    pub read: AtomicUsize,
-    pub written: AtomicUsize,
-    pub open: AtomicUsize,
-    pub opened: AtomicUsize,
+pub(crate) struct Tally {
+    pub(crate) read: AtomicUsize,
+    pub(crate) written: AtomicUsize,
+    pub(crate) open: AtomicUsize,
+    pub(crate) opened: AtomicUsize,
     /// The largest room cleared beforehand that a read was given.
-    pub cleared: AtomicUsize,
+    pub(crate) cleared: AtomicUsize,
     /// Nobody listens: streams that would be opened are refused.
-    pub is_down: AtomicBool,
+    pub(crate) is_down: AtomicBool,
 }
 
 impl Tally {
     /// How many streams are open.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
 
     /// How many were ever opened.
-    pub fn opened(&self) -> usize {
+    pub(crate) fn opened(&self) -> usize {
         self.opened.load(Relaxed)
     }
 
     /// Bytes carried, both ways; but for those that a look found, which waits for nothing.
-    pub fn carried(&self) -> usize {
+    pub(crate) fn carried(&self) -> usize {
         self.read.load(Relaxed) + self.written.load(Relaxed)
     }
 }
 
 /// What a connector opens streams by; the far ends come out of the receiver.
 #[derive(Debug)]
-pub struct Inlet {
+pub(crate) struct Inlet {
     pace: Pace,
     /// How many bytes one direction holds.
     capacity: usize,
@@ -71,7 +72,7 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    pub fn new(
+    pub(crate) fn new(
         pace: Pace,
         capacity: usize,
     ) -> (Inlet, mpsc::UnboundedReceiver<MemoryStream>, Arc<Tally>) {
@@ -87,7 +88,7 @@ impl Inlet {
     }
 
     /// Opens a stream; its far end goes to the receiver.
-    pub fn open(&self) -> io::Result<Stream> {
+    pub(crate) fn open(&self) -> io::Result<Stream> {
         if self.tally.is_down.load(Relaxed) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -97,7 +98,7 @@ impl Inlet {
         self.far
             .send(far)
             .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
-        Ok(Stream::from(near))
+        Ok(Stream::foreign(near))
     }
 }
 
@@ -136,6 +137,11 @@ impl Pipe {
             .for_each(Waker::wake);
     }
 
+    /// Whether a read would be answered.
+    fn has_something(&self) -> bool {
+        !self.bytes.is_empty() || self.ended || self.reset
+    }
+
     /// Takes at most as many bytes as fit.
     fn take(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
         if self.reset {
@@ -145,9 +151,11 @@ impl Pipe {
             return self.ended.then_some(Ok(0));
         }
         let taken = self.bytes.len().min(into.len());
-        for (to, from) in into.iter_mut().zip(self.bytes.drain(..taken)) {
-            *to = from;
-        }
+        let (front, back) = self.bytes.as_slices();
+        let of_front = taken.min(front.len());
+        into[..of_front].copy_from_slice(&front[..of_front]);
+        into[of_front..taken].copy_from_slice(&back[..taken - of_front]);
+        self.bytes.drain(..taken);
         self.writer.take().into_iter().for_each(Waker::wake);
         Some(Ok(taken))
     }
@@ -155,7 +163,7 @@ impl Pipe {
 
 /// An end.
 #[derive(Debug)]
-pub struct MemoryStream {
+pub(crate) struct MemoryStream {
     incoming: Arc<Mutex<Pipe>>,
     outgoing: Arc<Mutex<Pipe>>,
     pace: Pace,
@@ -189,7 +197,7 @@ impl MemoryStream {
     }
 
     /// Breaks both directions; what was under way is lost.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         for pipe in [&self.incoming, &self.outgoing] {
             let mut pipe = pipe.lock();
             pipe.reset = true;
@@ -200,24 +208,10 @@ impl MemoryStream {
 
     /// Takes nothing more in: the other side's writes fail, but what was sent to it can still be
     /// read.
-    pub fn stop_reading(&self) {
+    pub(crate) fn stop_reading(&self) {
         let mut pipe = self.incoming.lock();
         pipe.deaf = true;
         pipe.wake();
-    }
-
-    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let taken = self.incoming.lock().take(buffer);
-        taken.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
-    }
-
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = self.incoming.lock();
-        if !pipe.bytes.is_empty() || pipe.ended || pipe.reset {
-            return Poll::Ready(Ok(()));
-        }
-        pipe.reader = Some(cx.waker().clone());
-        Poll::Pending
     }
 
     fn count(&self, bytes: usize, what: impl Fn(&Tally) -> &AtomicUsize) {
@@ -250,10 +244,16 @@ impl AsyncRead for MemoryStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if MemoryStream::is_held(this.pace, &mut this.read_held, cx) {
+        // A look brings no waker: nobody's has no address. It finds what is there at once, and isn't
+        // counted.
+        let is_look = cx.waker().data().is_null();
+        if !is_look
+            && this.incoming.lock().has_something()
+            && MemoryStream::is_held(this.pace, &mut this.read_held, cx)
+        {
             return Poll::Pending;
         }
-        if let Some(tally) = &this.tally {
+        if let Some(tally) = this.tally.as_ref().filter(|_| !is_look) {
             let cleared = buffer.initialized().len() - buffer.filled().len();
             tally.cleared.fetch_max(cleared, Relaxed);
         }
@@ -262,7 +262,10 @@ impl AsyncRead for MemoryStream {
             Some(_) => Some(ready!(tokio::task::coop::poll_proceed(cx))),
             None => None,
         };
-        let room = this.at_once(buffer.remaining());
+        let room = match is_look {
+            true => buffer.remaining(),
+            false => this.at_once(buffer.remaining()),
+        };
         let mut pipe = this.incoming.lock();
         let room = room.min(pipe.bytes.len());
         match pipe.take(buffer.initialize_unfilled_to(room)) {
@@ -277,7 +280,9 @@ impl AsyncRead for MemoryStream {
                 }
                 let taken = taken?;
                 buffer.advance(taken);
-                this.count(taken, |tally| &tally.read);
+                if !is_look {
+                    this.count(taken, |tally| &tally.read);
+                }
                 Poll::Ready(Ok(()))
             }
         }

@@ -1,48 +1,10 @@
-//! How the transmission of a TCP connection goes, as the kernel sees it: round-trip time,
-//! retransmissions, what is under way. By the connection's addresses alone; no descriptor is
-//! touched.
+//! Looks TCP connections up by their addresses alone: no descriptor of theirs is touched.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
-/// How the transmission of a TCP connection goes: some of the kernel's `TCP_INFO`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Transmission {
-    /// The smoothed round-trip time. Zero before the first was measured.
-    pub rtt: Duration,
-    /// How much the round-trip time varies: the smoothed mean deviation.
-    pub rtt_variance: Duration,
-    /// The shortest round-trip time lately (the last five minutes, unless
-    /// `net.ipv4.tcp_min_rtt_wlen` says otherwise). `None` before the first was measured, and
-    /// before Linux 4.6.
-    pub shortest_rtt: Option<Duration>,
-    /// Segments retransmitted in the connection's life.
-    pub retransmits: u32,
-    /// How many times in a row the retransmission timer has fired without anything being
-    /// acknowledged. More than one or two: the peer or the way to it is gone.
-    pub timeouts: u8,
-    /// Segments sent and not yet acknowledged.
-    pub unacknowledged: u32,
-    /// Of these, how many are presumed lost.
-    pub lost: u32,
-    /// Bytes written to the socket and not yet sent. `None` before Linux 4.6.
-    pub unsent: Option<u32>,
-    /// After how long without an acknowledgement a segment is sent again. It doubles with each of
-    /// the [`timeouts`](Self::timeouts).
-    pub retransmission_timeout: Duration,
-    /// How many segments may be under way: the congestion window. It grows as long as nothing is
-    /// lost.
-    pub congestion_window: u32,
-    /// The most bytes that this side puts into one segment, headers not counted.
-    pub send_mss: u32,
-    /// The largest packet that fits the path, in bytes, as far as the kernel knows: it begins with
-    /// the interface's own and learns of smaller ones (a tunnel) as packets get lost or are
-    /// refused.
-    pub path_mtu: u32,
-}
+use super::TcpInfo;
 
-/// How the transmission of these connections goes, each given by its local and its peer's address.
-/// `None` for one that is gone: closed here, reset, or never there. A connection that only the peer
+/// The `TCP_INFO` of these connections, each given by its local and its peer's address. `None` for one that is gone: closed here, reset, or never there. A connection that only the peer
 /// has closed is still here, and so is one that was shut down.
 ///
 /// This blocks: about 10 µs, and 2 µs for each connection. Never call it under a lock; in
@@ -55,21 +17,19 @@ pub struct Transmission {
 /// When the kernel can't be asked: no netlink (a sandbox), no `tcp_diag` in the kernel, no
 /// descriptor left for the question, or another system than Linux
 /// ([`Unsupported`](io::ErrorKind::Unsupported)). It gives up after ten seconds.
-pub fn transmissions(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<Transmission>>> {
+pub fn tcp_info(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<TcpInfo>>> {
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    platform::transmissions(pairs).map_err(super::asking)
+    platform::tcp_info(pairs).map_err(super::error::sock_diag_failed)
 }
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
     use super::*;
 
-    pub(super) fn transmissions(
-        _: &[(SocketAddr, SocketAddr)],
-    ) -> io::Result<Vec<Option<Transmission>>> {
-        Err(crate::only_linux())
+    pub(super) fn tcp_info(_: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<TcpInfo>>> {
+        Err(crate::error::only_linux())
     }
 }
 
@@ -81,7 +41,11 @@ mod platform {
     use nix::errno::Errno;
 
     use super::*;
-    use crate::diag::{Diag, Ends, Family, Filter, Found};
+    use crate::{
+        diag::Diag,
+        ends::Ends,
+        packet::{Family, Filter, Found},
+    };
 
     /// Up to so many connections are looked up one by one in any case.
     ///
@@ -112,9 +76,7 @@ mod platform {
             | StateFlags::LAST_ACK
     }
 
-    pub(super) fn transmissions(
-        pairs: &[(SocketAddr, SocketAddr)],
-    ) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn tcp_info(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<TcpInfo>>> {
         let ends: Vec<_> = pairs
             .iter()
             .map(|(local, peer)| Ends::new(*local, *peer))
@@ -146,16 +108,16 @@ mod platform {
         words.next()?.parse().ok()
     }
 
-    /// The transmission of a socket that counts as a connection.
-    fn live(found: &Found) -> Option<Transmission> {
+    /// What is told of a socket, if it counts as a connection.
+    fn live(found: &Found) -> Option<TcpInfo> {
         let state =
             StateFlags::from_bits_truncate(1u32.checked_shl(found.state.into()).unwrap_or(0));
         found
-            .transmission
+            .tcp_info
             .filter(|_| found.inode != 0 && connected().intersects(state))
     }
 
-    pub(super) fn one_by_one(ends: &[Ends]) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn one_by_one(ends: &[Ends]) -> io::Result<Vec<Option<TcpInfo>>> {
         let mut answers = vec![None; ends.len()];
         let mut diag = Diag::open()?;
         diag.look_up(ends, |index, found| answers[index] = live(&found))?;
@@ -172,13 +134,13 @@ mod platform {
         Ok(answers)
     }
 
-    pub(super) fn picked_out(ends: &[Ends]) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn picked_out(ends: &[Ends]) -> io::Result<Vec<Option<TcpInfo>>> {
         let filter = Filter {
             states: connected(),
             peer_port: 0,
             extensions: ExtensionFlags::INFO,
         };
-        let mut wanted: HashMap<Ends, Option<Transmission>> =
+        let mut wanted: HashMap<Ends, Option<TcpInfo>> =
             ends.iter().map(|ends| (*ends, None)).collect();
         let mut missing = wanted.len();
         let mut diag = Diag::open()?;
@@ -206,35 +168,6 @@ mod platform {
     }
 }
 
-#[cfg(target_os = "linux")]
-impl Transmission {
-    /// From the kernel's `struct tcp_info`, which grows at its end from version to version: what
-    /// this kernel's doesn't have is `None`. `None` as a whole if it ends before the fields
-    /// that every supported kernel has.
-    pub(super) fn parse(info: &[u8]) -> Option<Self> {
-        let word = |offset: usize| {
-            let bytes = info.get(offset..offset + 4)?;
-            Some(u32::from_ne_bytes(bytes.try_into().expect("four bytes")))
-        };
-        let micros = |offset| word(offset).map(|micros| Duration::from_micros(micros.into()));
-        Some(Self {
-            timeouts: *info.get(2)?,
-            unacknowledged: word(24)?,
-            lost: word(32)?,
-            rtt: micros(68)?,
-            rtt_variance: micros(72)?,
-            retransmits: word(100)?,
-            unsent: word(144),
-            retransmission_timeout: micros(8)?,
-            congestion_window: word(80)?,
-            send_mss: word(16)?,
-            path_mtu: word(60)?,
-            // The kernel says "not measured" by the greatest number.
-            shortest_rtt: micros(148).filter(|rtt| *rtt != Duration::from_micros(u32::MAX.into())),
-        })
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -243,7 +176,7 @@ mod tests {
         platform::{in_use, one_by_one, picked_out},
         *,
     };
-    use crate::diag::Ends;
+    use crate::ends::Ends;
 
     #[test]
     fn the_number_of_sockets_is_found_among_the_statistics() {
@@ -262,71 +195,6 @@ mod tests {
         ] {
             assert_eq!(in_use(bad, "TCP:"), None, "{bad:?}");
         }
-    }
-
-    /// As Linux 6 has it, up to `tcpi_min_rtt`.
-    fn info() -> Vec<u8> {
-        let mut info = vec![0; 152];
-        info[2] = 3;
-        for (offset, value) in [
-            (8, 204_000),
-            (16, 1_448),
-            (24, 10),
-            (32, 4),
-            (60, 1_492),
-            (68, 1_500),
-            (72, 700),
-            (80, 12),
-            (100, 99),
-            (144, 65_000),
-            (148, 800),
-        ] {
-            info[offset..offset + 4].copy_from_slice(&u32::to_ne_bytes(value));
-        }
-        info
-    }
-
-    #[test]
-    fn every_field_is_read_from_its_place() {
-        assert_eq!(
-            Transmission::parse(&info()),
-            Some(Transmission {
-                rtt: Duration::from_micros(1_500),
-                rtt_variance: Duration::from_micros(700),
-                shortest_rtt: Some(Duration::from_micros(800)),
-                retransmits: 99,
-                timeouts: 3,
-                unacknowledged: 10,
-                lost: 4,
-                unsent: Some(65_000),
-                retransmission_timeout: Duration::from_millis(204),
-                congestion_window: 12,
-                send_mss: 1_448,
-                path_mtu: 1_492,
-            })
-        );
-    }
-
-    #[test]
-    fn what_an_older_kernel_does_not_tell_is_none() {
-        let older = Transmission::parse(&info()[..104]).expect("all that is needed");
-        assert_eq!(
-            (older.retransmits, older.unsent, older.shortest_rtt),
-            (99, None, None)
-        );
-        for length in 0..104 {
-            assert_eq!(
-                Transmission::parse(&info()[..length]),
-                None,
-                "{length} bytes"
-            );
-        }
-        let mut unmeasured = info();
-        unmeasured[148..].fill(0xff);
-        assert_eq!(
-            Transmission::parse(&unmeasured).expect("info").shortest_rtt,
-            None
-        );
     }
 
     /// Both ends of a new connection, as far as netlink isn't refused.
@@ -372,7 +240,7 @@ mod tests {
                     continue;
                 }
             };
-            let there = |answers: &[Option<Transmission>]| -> Vec<bool> {
+            let there = |answers: &[Option<TcpInfo>]| -> Vec<bool> {
                 answers.iter().map(Option::is_some).collect()
             };
             assert_eq!(there(&one_by_one), [true, true, false, false], "{listen}");

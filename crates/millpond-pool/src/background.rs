@@ -1,5 +1,5 @@
-//! What the connector is asked for as long as the pool is open: whether connections still lead where
-//! one would be dialled now.
+//! What the connector does and says for as long as the pool is open: its own work in the background,
+//! and whether connections still lead where one would be dialled now.
 
 use std::{
     future::{Future, poll_fn},
@@ -7,11 +7,25 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
+    time::Duration,
 };
+
+use tokio::time::sleep;
 
 use super::{connector::Connector, shared::SharedPool, state::TICK};
 
+/// How long a connector that has panicked in the background is left alone.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
 impl<C: Connector> SharedPool<C> {
+    /// Runs what the connector does in the background, until it ends. Called again after a panic.
+    pub(crate) async fn run_connector(self: Arc<Self>) {
+        while caught(self.connector.run()).await.is_none() {
+            tracing::error!(target: "millpond::pool", pool = self.name, "the connector panicked in run");
+            sleep(AFTER_PANIC).await;
+        }
+    }
+
     /// Retires the connections that don't lead any more where one would be dialled now.
     pub(crate) fn retire_outdated(self: &Arc<Self>) -> usize {
         let open = {
@@ -50,15 +64,15 @@ impl<C: Connector> SharedPool<C> {
                 }
                 None => {
                     tracing::error!(target: "millpond::pool", pool = self.name, "the connector panicked in endpoint_changed or is_current");
-                    10 * TICK
+                    AFTER_PANIC
                 }
             };
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
     }
 }
 
-/// Runs a future that may panic; `None`: it has.
+/// Runs a future that may panic; `None` if it did.
 async fn caught<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
