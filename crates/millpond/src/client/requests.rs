@@ -7,8 +7,6 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-#[cfg(doc)]
-use super::handle::Client;
 use super::{
     attempt::{AttemptError, Call, InAnOutage, Manner, Response},
     channel::Channel,
@@ -32,7 +30,7 @@ enum Repetition {
     Harmless,
 }
 
-/// Requests of one kind: [`Client::idempotent`], [`Client::within`].
+/// Requests of one kind: [`Client::idempotent`](super::Client::idempotent), [`Client::within`](super::Client::within).
 #[derive(Clone, Copy)]
 pub struct Requests<'c, F: Framing = LengthJson> {
     channel: &'c Channel<F>,
@@ -54,39 +52,39 @@ impl<'c, F: Framing> Requests<'c, F> {
         }
     }
 
-    /// As [`Client::idempotent`].
+    /// As [`Client::idempotent`](super::Client::idempotent).
     pub fn idempotent(mut self) -> Self {
         self.repetition = Repetition::Harmless;
         self
     }
 
-    /// As [`Client::within`].
+    /// As [`Client::within`](super::Client::within).
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// As [`Client::priority`].
+    /// As [`Client::priority`](super::Client::priority).
     pub fn priority(mut self, priority: Priority) -> Self {
         self.manner.priority = priority;
         self
     }
 
-    /// As [`Client::wait_through_outage`].
+    /// As [`Client::wait_through_outage`](super::Client::wait_through_outage).
     pub fn wait_through_outage(mut self) -> Self {
         self.manner.in_an_outage = InAnOutage::Waits;
         self
     }
 
-    /// As [`Client::exchange`].
+    /// As [`Client::exchange`](super::Client::exchange).
     ///
     /// # Errors
     ///
-    /// As [`Client::exchange`].
+    /// As [`Client::exchange`](super::Client::exchange).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
         let call = Call {
@@ -234,15 +232,15 @@ impl<'c, F: Framing> Requests<'c, F> {
 }
 
 impl<'c> Requests<'c, LengthJson> {
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     ///
     /// # Errors
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn request<T, R>(
         self,
