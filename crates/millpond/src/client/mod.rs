@@ -76,12 +76,16 @@ mod records;
 mod reports;
 mod requests;
 mod retry;
+#[cfg(feature = "tower")]
+mod service;
 mod session;
 mod sessions;
 mod settings;
 mod timer;
 mod turned_away;
 
+#[cfg(feature = "tower")]
+pub use self::service::{Call, JsonService};
 pub use self::{
     builder::ClientBuilder,
     error::{Execution, Loss, RequestError},

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{
-    attempt::{AttemptError, Call, InAnOutage, Manner, Response},
+    attempt::{AttemptError, InAnOutage, Manner, Payload, Response},
     channel::Channel,
     deadline::Times,
     error::RequestError,
@@ -87,18 +87,18 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        let call = Call {
+        let payload = Payload {
             place: Location::caller(),
             body,
             is_not_taken: |_| false,
         };
         async move {
             let ongoing = Ongoing::begin(self.channel.metrics());
-            ongoing.ended(self.ask(call).await)
+            ongoing.ended(self.ask(payload).await)
         }
     }
 
-    async fn ask(self, call: Call<'_>) -> Result<Bytes, RequestError> {
+    async fn ask(self, payload: Payload<'_>) -> Result<Bytes, RequestError> {
         let channel = self.channel;
         channel.retries.pay_in();
         let mut times = Times::within(self.deadline);
@@ -108,10 +108,10 @@ impl<'c, F: Framing> Requests<'c, F> {
             let attempt = match &channel.pipelines {
                 Some(pipelines) => {
                     channel
-                        .attempt_pipelined(pipelines, call, self.manner, &mut times)
+                        .attempt_pipelined(pipelines, payload, self.manner, &mut times)
                         .await
                 }
-                None => channel.attempt(call, self.manner, &times).await,
+                None => channel.attempt(payload, self.manner, &times).await,
             };
             match attempt {
                 Ok(Response::Reply(reply)) => return Ok(reply),
@@ -268,12 +268,12 @@ impl<'c> Requests<'c, LengthJson> {
             true => json::is_not_taken,
             false => |_| false,
         };
-        let call = Call {
+        let payload = Payload {
             place,
             body,
             is_not_taken,
         };
-        let reply = self.ask(call).await?;
+        let reply = self.ask(payload).await?;
         if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {
