@@ -70,7 +70,7 @@ const IMPURE: [&str; 5] = ["tokio", "Instant", "fastrand", "rand", "tracing"];
 const FORBIDDEN: [&str; 2] = ["SystemTime", "chrono"];
 
 /// Crates in which files still import each other.
-const CIRCLES_STAY: [&str; 1] = ["millpond"];
+const CIRCLES_STAY: [&str; 0] = [];
 
 /// Crates that the rules on clocks and opening paragraphs aren't for: tests, and the program, which
 /// shows certificates' dates.

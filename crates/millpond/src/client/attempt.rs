@@ -37,7 +37,7 @@ pub(super) enum InAnOutage {
 
 /// One request as it is attempted, and how its replies are read.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'b> {
+pub(super) struct Payload<'b> {
     /// Where the caller's code asks.
     pub(super) place: &'static Location<'static>,
     pub(super) body: &'b [u8],
@@ -70,20 +70,20 @@ impl<F: Framing> Channel<F> {
     /// One exchange alone on a connection.
     pub(super) async fn attempt(
         &self,
-        call: Call<'_>,
+        payload: Payload<'_>,
         manner: Manner,
         times: &Times,
     ) -> Result<Response, Box<AttemptError>> {
         let pool = &self.pool;
-        let mut session = self.acquire(call.place, manner, *times).await?;
+        let mut session = self.acquire(payload.place, manner, *times).await?;
         let had_served = session.has_served();
         let framing = pool.connector().framing();
         let exchanged = session
-            .exchange(framing, call.body, times.deadline, pool.runtime())
+            .exchange(framing, payload.body, times.deadline, pool.runtime())
             .await;
         let error = match exchanged {
             Ok(reply) => {
-                let is_not_taken = (call.is_not_taken)(&reply);
+                let is_not_taken = (payload.is_not_taken)(&reply);
                 if session.is_flooded() {
                     session.discard_because(Eviction::UnsolicitedBytes);
                 } else if is_not_taken {
@@ -137,15 +137,15 @@ impl<F: Framing> Channel<F> {
     pub(super) async fn attempt_pipelined(
         &self,
         pipelines: &Pipelines<F>,
-        call: Call<'_>,
+        payload: Payload<'_>,
         manner: Manner,
         times: &mut Times,
     ) -> Result<Response, Box<AttemptError>> {
         loop {
             let limit = self.waiting_limit(manner);
-            let exchanged = pipelines.exchange(call.body, *times, limit, manner.priority);
+            let exchanged = pipelines.exchange(payload.body, *times, limit, manner.priority);
             let failed = match exchanged.await {
-                Ok(reply) if (call.is_not_taken)(&reply.body) => {
+                Ok(reply) if (payload.is_not_taken)(&reply.body) => {
                     pipelines.retire(&reply);
                     return Ok(Response::NotTaken(reply.body));
                 }
@@ -160,7 +160,7 @@ impl<F: Framing> Channel<F> {
                     // a pipeline to lease. Each turn of this loop takes
                     // one that was dialled since the last, so it turns no faster than the pool's
                     // backoff allows.
-                    drop(self.acquire(call.place, manner, *times).await?);
+                    drop(self.acquire(payload.place, manner, *times).await?);
                     times.begins(Instant::now());
                     continue;
                 }

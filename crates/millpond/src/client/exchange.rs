@@ -240,7 +240,7 @@ impl Exchange<'_> {
                         self.session.caught_up(last);
                     }
                     if arrived > 0 {
-                        // Who sends a long reply can't send heartbeats meanwhile.
+                        // A peer that sends a long reply can't send heartbeats meanwhile.
                         self.session.pulse.heard(Instant::now());
                         self.looked_again = false;
                         self.last_words = false;

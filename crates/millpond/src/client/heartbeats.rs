@@ -32,7 +32,7 @@ pub(super) struct Heartbeats {
 #[derive(Default)]
 struct Moments {
     slots: Vec<AlarmSlot>,
-    /// Those that are nobody's.
+    /// Slots that are free.
     vacant: Vec<u32>,
     /// The earliest moment of all that wait, or one before it.
     next: Option<Instant>,
@@ -101,7 +101,7 @@ impl Heartbeats {
         }
     }
 
-    /// How many slots are somebody's.
+    /// How many slots are in use.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         let moments = self.moments.lock();

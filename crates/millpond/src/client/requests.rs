@@ -7,10 +7,8 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-#[cfg(doc)]
-use super::handle::Client;
 use super::{
-    attempt::{AttemptError, Call, InAnOutage, Manner, Response},
+    attempt::{AttemptError, InAnOutage, Manner, Payload, Response},
     channel::Channel,
     deadline::Times,
     error::RequestError,
@@ -32,7 +30,7 @@ enum Repetition {
     Harmless,
 }
 
-/// Requests of one kind: [`Client::idempotent`], [`Client::within`].
+/// Requests of one kind: [`Client::idempotent`](super::Client::idempotent), [`Client::within`](super::Client::within).
 #[derive(Clone, Copy)]
 pub struct Requests<'c, F: Framing = LengthJson> {
     channel: &'c Channel<F>,
@@ -54,53 +52,53 @@ impl<'c, F: Framing> Requests<'c, F> {
         }
     }
 
-    /// As [`Client::idempotent`].
+    /// As [`Client::idempotent`](super::Client::idempotent).
     pub fn idempotent(mut self) -> Self {
         self.repetition = Repetition::Harmless;
         self
     }
 
-    /// As [`Client::within`].
+    /// As [`Client::within`](super::Client::within).
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// As [`Client::priority`].
+    /// As [`Client::priority`](super::Client::priority).
     pub fn priority(mut self, priority: Priority) -> Self {
         self.manner.priority = priority;
         self
     }
 
-    /// As [`Client::wait_through_outage`].
+    /// As [`Client::wait_through_outage`](super::Client::wait_through_outage).
     pub fn wait_through_outage(mut self) -> Self {
         self.manner.in_an_outage = InAnOutage::Waits;
         self
     }
 
-    /// As [`Client::exchange`].
+    /// As [`Client::exchange`](super::Client::exchange).
     ///
     /// # Errors
     ///
-    /// As [`Client::exchange`].
+    /// As [`Client::exchange`](super::Client::exchange).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        let call = Call {
+        let payload = Payload {
             place: Location::caller(),
             body,
             is_not_taken: |_| false,
         };
         async move {
             let ongoing = Ongoing::begin(self.channel.metrics());
-            ongoing.ended(self.ask(call).await)
+            ongoing.ended(self.ask(payload).await)
         }
     }
 
-    async fn ask(self, call: Call<'_>) -> Result<Bytes, RequestError> {
+    async fn ask(self, payload: Payload<'_>) -> Result<Bytes, RequestError> {
         let channel = self.channel;
         channel.retries.pay_in();
         let mut times = Times::within(self.deadline);
@@ -110,10 +108,10 @@ impl<'c, F: Framing> Requests<'c, F> {
             let attempt = match &channel.pipelines {
                 Some(pipelines) => {
                     channel
-                        .attempt_pipelined(pipelines, call, self.manner, &mut times)
+                        .attempt_pipelined(pipelines, payload, self.manner, &mut times)
                         .await
                 }
-                None => channel.attempt(call, self.manner, &times).await,
+                None => channel.attempt(payload, self.manner, &times).await,
             };
             match attempt {
                 Ok(Response::Reply(reply)) => return Ok(reply),
@@ -234,15 +232,15 @@ impl<'c, F: Framing> Requests<'c, F> {
 }
 
 impl<'c> Requests<'c, LengthJson> {
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     ///
     /// # Errors
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn request<T, R>(
         self,
@@ -270,12 +268,12 @@ impl<'c> Requests<'c, LengthJson> {
             true => json::is_not_taken,
             false => |_| false,
         };
-        let call = Call {
+        let payload = Payload {
             place,
             body,
             is_not_taken,
         };
-        let reply = self.ask(call).await?;
+        let reply = self.ask(payload).await?;
         if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {

@@ -93,8 +93,7 @@ impl<F: Framing> Sessions<F> {
         &self.records.reports
     }
 
-    /// What a peer of another protocol said when nobody had asked, if that is what the last one
-    /// said.
+    /// The error for the first bytes of another protocol, if the last unasked bytes were such.
     pub(super) fn stranger(&self) -> Option<FrameError> {
         self.records.stranger.lock().clone()
     }
@@ -159,9 +158,9 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn close(&self, session: Session) -> Closing {
         if session.is_dirty() {
-            // Nobody waits for the reply any more. What the kernel still holds of the request would
-            // be kept for a peer that doesn't read, after this place has long been
-            // somebody else's; and if it did arrive, it would be executed for nobody.
+            // The caller has gone. Without a reset the kernel would keep the rest of the request
+            // for a peer that doesn't read; and if it arrived, it would be executed for
+            // no caller.
             session.into_stream().abort();
             return Closing::Done;
         }

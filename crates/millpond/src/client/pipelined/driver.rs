@@ -111,8 +111,8 @@ struct Driver<F: Framing> {
     /// may have been refused by the task's budget.
     is_cut: bool,
     tell: Vec<Answered<Pipelined<F>>>,
-    /// Callers whose replies have come together with something that nobody asked for: whose they
-    /// are nobody knows.
+    /// Callers whose replies came together with unasked bytes: which of these is the reply to
+    /// which request can't be known.
     doubted: Vec<Sender>,
 }
 

@@ -1,8 +1,9 @@
-//! Which exchange goes on which connection, who waits, and whose reply comes next. Pure: it knows
-//! no sockets and no tasks, asks no clock, and carries replies, wires and wakers without looking at
-//! them. Whatever leaves it is woken, told and dropped by its caller, outside the lock.
+//! Which exchange goes on which connection, which requests wait, and to which request the next
+//! reply belongs. Pure: it knows no sockets and no tasks, and reads no clock. It carries replies,
+//! writers and wakers without looking at them; its caller wakes, answers and drops what it gives
+//! back, after the lock is released.
 //!
-//! An exchange's way:
+//! The states of an exchange:
 //!
 //! ```text
 //!   begin ──▶ waiting ──▶ outgoing ──▶ on the wire ──▶ answered
@@ -12,14 +13,14 @@
 //!
 //! What must hold:
 //!
-//! 1. Replies are expected in the order in which requests were appended; one that comes before its
-//!    request was written is nobody's.
-//! 2. While somebody waits nobody overtakes him, but for one who is more urgent.
-//! 3. What is outgoing is attended to: a caller is about to write it, or the driver has been told.
+//! 1. Replies are expected in the order in which requests were appended. A reply that comes before
+//!    any byte of its request was written belongs to no request.
+//! 2. No request overtakes one that waits, unless it is more urgent.
+//! 3. Outgoing bytes are attended to: a caller is about to write them, or the driver has been told.
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for
 //!    a longer one that is alone.
-//! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or
-//!    two before the peer is known to read frames.
+//! 5. Requests that wait hold at most `max_waiting_bytes`, except for a single one, or for two
+//!    before the peer is known to read frames.
 //! 6. Nothing is begun on a connection whose server takes no more requests.
 //! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one
 //!    that was written together with it.
@@ -90,8 +91,8 @@ impl<K: Carried> Machine<K> {
         }
     }
 
-    /// A caller brings a request. `alone`: no caller has a reply that it hasn't picked up, so
-    /// nobody is about to bring another.
+    /// A caller brings a request. `alone`: every reply that was delivered has been picked up, so no
+    /// other caller is about to bring a request.
     pub(super) fn begin(
         &mut self,
         frame: &[u8],
@@ -108,15 +109,15 @@ impl<K: Carried> Machine<K> {
         {
             return self.append_for_caller(at, frame, deadline, alone, reply);
         }
-        // Those who will be served by what is under way don't count; nor do those with whom the
-        // peer can be tried.
+        // Requests that the leases under way will serve don't count. Nor do the two by which it is
+        // found out whether the peer reads frames.
         let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
         let soon = soon.saturating_mul(self.limits.depth);
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
-        // One that finds nobody may be as long as it likes; so may the second of two with whom the
-        // peer can be tried.
+        // The only request that waits may have any length. So may the second of the two by which it
+        // is found out whether the peer reads frames.
         let passes = self.waiting.len() < 1 + usize::from(!self.proven);
         let waiting_bytes = self.waiting.bytes();
         if !passes && waiting_bytes.saturating_add(frame.len()) > self.limits.max_waiting_bytes {
@@ -214,7 +215,8 @@ impl<K: Carried> Machine<K> {
         Id { at, serial }
     }
 
-    /// A connection couldn't be leased. With none left, and none to come, this is who must be told.
+    /// A connection couldn't be leased. If there is no other, and none is on its way, these are the
+    /// callers that must be told.
     pub(super) fn lease_failed(&mut self) -> Vec<K::Reply> {
         self.leasing -= 1;
         if self.leasing > 0 || self.live() > 0 {
@@ -268,8 +270,8 @@ impl<K: Carried> Machine<K> {
         self.lease_more()
     }
 
-    /// The pool has been told something: who may come, how many connections there may be, which are
-    /// wanted back.
+    /// The pool's terms have changed: whether callers are taken, how many connections there may be,
+    /// and which ones it wants back.
     pub(super) fn reconsider(
         &mut self,
         refusal: Option<Refusal>,

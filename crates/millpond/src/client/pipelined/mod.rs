@@ -1,11 +1,11 @@
 //! Many exchanges in flight on one connection, answered in the order of their requests.
 //!
-//! A pipeline holds one connection of the pool for as long as there is load, and gives it back when
-//! nothing was begun on it, nor answered, for a tick. All callers are in one queue (`machine.rs`);
-//! who is first takes the next place on a pipeline, and his request is sent then, whether or not he
-//! is polled: nobody who sleeps holds a place. What is ready at the same time is written together
-//! (`writer.rs`, `driver.rs`), which is where the speed comes from: throughput follows the number of
-//! writes.
+//! A pipeline holds one connection of the pool while there is load. It gives the connection back
+//! when no exchange was begun or answered on it for a tick. All callers wait in one queue
+//! (`machine.rs`). The first one takes the next free place on a pipeline, and its request is sent
+//! at that moment, whether or not the caller is polled: a caller that is never polled holds no
+//! place. Requests that are ready at the same time are written together (`writer.rs`, `driver.rs`).
+//! That is where the speed comes from, for throughput depends on the number of writes.
 
 mod awaited;
 mod driver;

@@ -30,12 +30,13 @@ impl Pipelining {
     }
 
     /// Bytes of the requests that wait for a place at most, at least 1. Default 64 MiB: the pool's
-    /// [`max_waiting`](crate::pool::PoolBuilder::max_waiting) bounds their number, and 1,024 of a MiB
-    /// each would hold a GiB. `usize::MAX` is no bound.
+    /// [`max_waiting`](crate::pool::PoolBuilder::max_waiting) bounds their number, and 1,024 of a
+    /// MiB each would hold a GiB. `usize::MAX` is no bound.
     ///
-    /// A request that would exceed it is told [`FullOfBytes`](crate::client::RequestError::FullOfBytes) at once.
-    /// One that finds nobody waiting is taken however long it is; so is the second of the two
-    /// by which a server shows that it reads frames.
+    /// A request that would exceed it is told
+    /// [`FullOfBytes`](crate::client::RequestError::FullOfBytes) at once. One that finds nobody
+    /// waiting is taken however long it is; so is the second of the two by which a server shows
+    /// that it reads frames.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
         self.max_waiting_bytes = bytes;
         self

@@ -1,5 +1,5 @@
-//! What a pipeline is written to: the socket, and what it hasn't taken yet. Whoever has it writes:
-//! the driver, or a caller who finds nobody else at it.
+//! The writing side of a pipeline: the socket, and what it hasn't taken yet. The driver writes, or
+//! a caller that finds it unlocked.
 
 use std::{
     io,
@@ -32,7 +32,7 @@ pub(super) struct Writer<S> {
     pub(super) found: Option<ExchangeFailure>,
 }
 
-/// A wire, shared.
+/// A writer that is shared by the callers and the driver.
 pub(super) type SharedWriter<S> = Arc<Mutex<Writer<S>>>;
 
 /// How large a buffer is kept for what comes next.
@@ -77,8 +77,8 @@ impl<S: Socket> Writer<S> {
     /// Takes what is outgoing, and writes as much of it as the socket takes now. Whether there was
     /// anything.
     ///
-    /// Where no reply is owed nothing may have arrived but heartbeats: what is there before a
-    /// request is written is no reply to it. So that is looked for first, at no system call
+    /// While no reply is owed, nothing but heartbeats may have arrived: what is there before a
+    /// request is written can't be its reply. So this looks first. It costs no system call
     /// while the reactor has seen nothing arrive.
     pub(super) fn poll_outgoing<K: Carried>(
         &mut self,
@@ -101,8 +101,8 @@ impl<S: Socket> Writer<S> {
     }
 }
 
-/// A caller writes what is outgoing, unless somebody else is at it; whatever is left is the
-/// driver's, whose waker this is then.
+/// A caller writes what is outgoing, unless another one is writing. If anything is left, this is
+/// the waker of the driver, which has to write it.
 pub(super) fn write_as_caller<K, S>(
     state: &Mutex<Machine<K>>,
     id: Id,
@@ -116,7 +116,7 @@ where
     let Some(mut wire) = free else {
         return state.lock().leave_to_driver(id);
     };
-    // Nobody is woken when the socket takes more: the driver asks for itself.
+    // This caller isn't woken when the socket takes more: the driver asks for itself.
     let mut cx = Context::from_waker(Waker::noop());
     let written = wire.poll_outgoing(state, id, &mut cx);
     let left = written.is_pending() || wire.has_failed();

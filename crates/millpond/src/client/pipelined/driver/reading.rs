@@ -1,4 +1,4 @@
-//! What a driver reads: replies, heartbeats, and what nobody asked for.
+//! What a driver reads: replies, heartbeats, and unasked bytes.
 
 use std::task::{Context, Poll};
 
@@ -26,7 +26,7 @@ use crate::{
 const READS_AT_ONCE: usize = 16;
 
 impl<F: Framing> Driver<F> {
-    /// Reads what has arrived, as far as one poll goes.
+    /// Reads what has arrived, up to the limit of one poll.
     pub(super) fn read(&mut self, id: Id, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
         let mut served = None;
         let read = self.read_from_wire(id, cx, &mut served);
@@ -76,7 +76,7 @@ impl<F: Framing> Driver<F> {
             if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
                 *served = Some(connection.note_served());
             }
-            // Whose words these are says more than that nobody asked for them.
+            // Which other protocol this is says more than that it was unasked.
             if let Poll::Ready(Err(ReadError::Frame(error))) = &read
                 && bodies.is_empty()
                 && error.is_stranger()
@@ -124,8 +124,8 @@ impl<F: Framing> Driver<F> {
 }
 
 impl<F: Framing> Shared<F> {
-    /// Replies have come with one read, while so many bytes lay unwritten. `breaks_off`: and behind
-    /// them something that isn't one as a whole.
+    /// One read has brought these replies, while so many bytes were unwritten. `breaks_off`: behind
+    /// them is something that isn't a whole reply.
     fn came(
         &self,
         id: Id,
@@ -139,7 +139,7 @@ impl<F: Framing> Shared<F> {
         while let Some(body) = bodies.next() {
             match state.came(id, body, unwritten, tell) {
                 Came::Expected => {}
-                // Nobody could have been asked for what is behind it.
+                // What is behind it can't be the reply to any request.
                 Came::Early if breaks_off || bodies.len() > 0 => return Came::Unasked,
                 came => return came,
             }

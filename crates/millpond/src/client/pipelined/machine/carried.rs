@@ -4,7 +4,7 @@
 pub(in crate::client::pipelined) trait Carried {
     /// By which a caller is told.
     type Reply;
-    /// What he is told.
+    /// What the caller is told.
     type Body;
     /// What a pipeline is written to.
     type Writer: Clone;

@@ -1,4 +1,4 @@
-//! Those who wait, in their order, and the bytes of their requests.
+//! The requests that wait for a place, in order, and their bytes.
 
 use std::collections::BTreeMap;
 

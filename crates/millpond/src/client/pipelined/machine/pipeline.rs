@@ -1,5 +1,5 @@
-//! One pipeline's books: what was appended to its connection, who will write it, whose reply is
-//! next. Knows nothing of the other pipelines, and not who waits.
+//! One pipeline: what was appended to its connection, who will write it, and which replies are
+//! expected. Knows nothing of the other pipelines, nor of the requests that wait.
 
 use std::{collections::VecDeque, task::Waker};
 
@@ -17,8 +17,8 @@ pub(super) struct Pipeline<K: Carried> {
     pub(super) slot: SlotId,
     pub(super) wire: K::Writer,
     pub(super) driver: Waker,
-    /// When the driver will look by itself. Nothing from when it has looked until it has said so:
-    /// whoever comes in between asks it to look again.
+    /// When the driver will look at the clock. `None` while it is looking: a request that is begun
+    /// meanwhile asks it to look again.
     pub(super) looks_at: Option<Instant>,
     pub(super) recall: Recall,
     /// Its server takes no more requests on it: it stays recalled, whatever the pool says.
@@ -51,9 +51,9 @@ pub(super) enum AttendedBy {
 }
 
 pub(super) struct Expected<K: Carried> {
-    /// Gone, if the caller has been told otherwise.
+    /// `None` once the caller has been told that the deadline has passed.
     pub(super) reply: Option<K::Reply>,
-    /// None from when its caller was told that the time is up.
+    /// `None` once the caller has been told that it has passed.
     pub(super) deadline: Option<Instant>,
     pub(super) begins: u64,
     pub(super) length: usize,
@@ -70,7 +70,7 @@ pub(super) struct Trial<K: Carried> {
 }
 
 impl<K: Carried> Pipeline<K> {
-    /// How much of the stream has been written, while so many bytes that were taken lie unwritten.
+    /// How much of the stream has been written, if so many of the bytes taken are still unwritten.
     pub(super) fn written(&self, unwritten: usize) -> u64 {
         self.handed - unwritten as u64
     }
