@@ -32,11 +32,11 @@ pub mod tls;
 mod tls_endpoint;
 
 pub use self::{
-    dialer::{Dialer, Dialled, PhaseLimits, Timings},
+    dialer::{DialedStream, Dialer, PhaseLimits, Timings},
     endpoint::{Endpoint, EndpointError, Host, HostName, HostPort},
-    error::{Attempt, ConnectError, ConnectFailure, ListenError, ListenFailure, Phase},
+    error::{ConnectAttempt, ConnectError, ConnectFailure, DialPhase, ListenError, ListenFailure},
     listener::{Accepted, HandshakeError, ListenOptions, Listener},
     options::{Keepalive, TcpOptions},
     resolve::{Lookup, Resolve, SystemResolver},
-    stream::{Sight, Stream},
+    stream::{IdleState, Stream},
 };

@@ -187,7 +187,7 @@ pub trait Connector: Send + Sync + 'static {
     /// [`PoolBuilder::probe`](super::PoolBuilder::probe) doesn't say. Default: never. A connector whose
     /// [`check`](Connector::check) can't see that a connection is dead asks for probes here.
     ///
-    /// Asked once, by [`Pool::builder`](super::Pool::builder).
+    /// Asked once, when the pool is built.
     fn default_probe(&self) -> Probe {
         Probe::Never
     }

@@ -14,6 +14,30 @@
 //! cancels nothing. **Evicted** is a connection that the pool closes, always for a reason
 //! ([`Eviction`]).
 //!
+//! # A pool in a struct
+//!
+//! A connector made of a closure has a type that can't be written down. In a [`BoxConnector`] it
+//! can:
+//!
+//! ```
+//! use millpond_pool::{BoxConnector, BuildError, Pool, connect_with};
+//! use tokio::net::TcpStream;
+//!
+//! struct App {
+//!     streams: Pool<BoxConnector<TcpStream>>,
+//! }
+//!
+//! fn app(address: std::net::SocketAddr) -> Result<App, BuildError> {
+//!     let connector = BoxConnector::new(connect_with(move || TcpStream::connect(address)));
+//!     let streams = Pool::builder(connector).build()?;
+//!     Ok(App { streams })
+//! }
+//! ```
+//!
+//! [`Pool::acquire_owned`] makes a future that can be kept in a struct or spawned. [`AnyPool`] is a
+//! pool of whatever connections, for those who show and steer many pools. [`PoolSettings`] are all
+//! settings as a value; with the feature `serde` they are read from a file.
+//!
 //! # The verbs
 //!
 //! | verb | idle ones | lent ones | waiters | new callers |
@@ -71,9 +95,11 @@ mod acquire;
 mod acquisition;
 #[cfg(any(feature = "bb8", feature = "deadpool"))]
 mod adapters;
+mod any_pool;
 mod asker;
 mod background;
 mod blocking;
+mod box_connector;
 mod boxed;
 mod builder;
 mod carry_out;
@@ -96,6 +122,8 @@ mod pooled;
 mod reports;
 mod returning;
 mod runtime;
+#[cfg(feature = "serde")]
+mod seconds;
 mod settings;
 mod shared;
 mod snapshot;
@@ -109,6 +137,11 @@ mod with;
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
 
+/// The page that a registry shows: its example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(feature = "bb8")]
 pub use self::adapters::{FromBb8, from_bb8};
 #[cfg(feature = "deadpool")]
@@ -116,7 +149,9 @@ pub use self::adapters::{FromDeadpool, Recyclable, from_deadpool};
 pub use millpond_words::InvalidSetting;
 
 pub use self::{
-    acquire::Acquire,
+    acquire::{Acquire, AcquireOwned},
+    any_pool::{AnyPool, EmptiedFuture},
+    box_connector::BoxConnector,
     builder::{BuildError, PoolBuilder},
     closures::{ConnectWith, SelfManaged, connect_with},
     connection::Connection,

@@ -10,8 +10,8 @@ use std::{
 
 use crate::loopback::*;
 use millpond_net::{
-    ConnectError, ConnectFailure, Dialer, Endpoint, ListenFailure, ListenOptions, Listener, Phase,
-    PhaseLimits, Sight, TcpOptions,
+    ConnectError, ConnectFailure, DialPhase, Dialer, Endpoint, IdleState, ListenFailure,
+    ListenOptions, Listener, PhaseLimits, TcpOptions,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,10 +58,10 @@ async fn every_transport_dials_listens_and_exchanges() {
             server.peer_addr(),
             "two ends of one connection"
         );
-        assert_eq!(dialled.stream.look(), Sight::Quiet, "{over:?}");
+        assert_eq!(dialled.stream.check_idle(), IdleState::Quiet, "{over:?}");
         server.close();
         reactor_has_seen().await;
-        assert_eq!(dialled.stream.look(), Sight::Closed, "{over:?}");
+        assert_eq!(dialled.stream.check_idle(), IdleState::Closed, "{over:?}");
     }
 }
 
@@ -85,12 +85,12 @@ async fn phases_are_told_in_their_order() {
         let mut site = Site::open(over).await;
         let dialer = site.dialer();
         let told = std::sync::Mutex::new(Vec::new());
-        let dial = dialer.dial_telling(|phase| told.lock().unwrap().push(phase));
+        let dial = dialer.dial_reporting(|phase| told.lock().unwrap().push(phase));
         let (dialled, _server) = tokio::join!(within(dial), site.accept());
         dialled.expect("it is reached");
-        let mut expected = vec![Phase::Connect];
+        let mut expected = vec![DialPhase::Connect];
         if site.endpoint.to_string().starts_with("tls:") {
-            expected.push(Phase::Tls);
+            expected.push(DialPhase::Tls);
         }
         assert_eq!(told.into_inner().unwrap(), expected, "{over:?}");
     }
@@ -435,16 +435,16 @@ async fn a_look_tells_bytes_an_end_and_a_reset_apart() {
         let mut client = dialled.expect("it is reached").stream;
         server.write_all(b"stray").await.expect("a write");
         server.flush().await.expect("a write");
-        let seen = within(std::future::poll_fn(|cx| client.poll_look(cx))).await;
-        assert_eq!(seen, Sight::Bytes, "{over:?}");
+        let seen = within(std::future::poll_fn(|cx| client.poll_idle(cx))).await;
+        assert_eq!(seen, IdleState::Bytes, "{over:?}");
         if over == Over::Unix {
             continue; // It knows no reset.
         }
         let (dialled, server) = tokio::join!(within(dialer.dial()), site.accept());
         let mut client = dialled.expect("it is reached").stream;
         reset(server);
-        let seen = within(std::future::poll_fn(|cx| client.poll_look(cx))).await;
-        assert_eq!(seen, Sight::Broken, "{over:?}");
+        let seen = within(std::future::poll_fn(|cx| client.poll_idle(cx))).await;
+        assert_eq!(seen, IdleState::Broken, "{over:?}");
     }
 }
 
@@ -466,7 +466,7 @@ mod encrypted {
             matches!(
                 error.cause,
                 ConnectFailure::TimedOut {
-                    phase: Phase::Tls,
+                    phase: DialPhase::Tls,
                     ..
                 }
             ),

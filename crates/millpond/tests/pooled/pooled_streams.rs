@@ -221,7 +221,7 @@ async fn a_detailed_snapshot_shows_addresses_and_round_trips() {
         let (local, remote) = (lent.local_addr().expect("TCP"), site.address());
         assert_eq!(connection.ends, Ends::between(local, remote), "{over:?}");
         assert_eq!(pool.snapshot().connections[0].transmission, None);
-        if let Err(error) = millpond::kernel::transmissions(&[(local, remote)]) {
+        if let Err(error) = millpond::kernel::tcp_info(&[(local, remote)]) {
             eprintln!("SKIPPED: the kernel can't be asked for round trips here: {error}");
             continue;
         }
@@ -251,7 +251,7 @@ async fn transmissions_are_of_the_connections_that_they_stand_beside() {
     let Address::Ip(local) = ends[0].local.clone().expect("TCP") else {
         panic!("TCP has an address");
     };
-    if millpond::kernel::transmissions(&[(local, site.address())]).is_err() {
+    if millpond::kernel::tcp_info(&[(local, site.address())]).is_err() {
         eprintln!("SKIPPED: the kernel can't be asked for round trips here");
         return;
     }
