@@ -9,7 +9,7 @@ use crate::{
     connectors::{StreamConnector, Unprepared},
     framed::{FramedStream, ReceiveError, SendError},
     framing::{Framing, LengthJson},
-    net::{ConnectError, ConnectFailure, Phase, Stream},
+    net::{ConnectError, ConnectFailure, DialPhase, Stream},
     pool::dial_phase,
 };
 
