@@ -86,7 +86,7 @@ use tokio::time::Instant;
 #[cfg(feature = "tower")]
 pub use self::service::{Call, JsonService};
 pub use self::{
-    any_client::{AnyClient, ClosingFuture, ExchangeFuture},
+    any_client::{AnyClient, ExchangeFuture},
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,
     login::{Login, LoginError},
