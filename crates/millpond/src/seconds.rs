@@ -17,7 +17,7 @@ fn from_seconds<E: Error>(seconds: f64) -> Result<Duration, E> {
         .map_err(|_| E::custom(format_args!("{seconds} is no time in seconds")))
 }
 
-/// A time that may be none: `null`.
+/// A time that may be none: `"never"`, or `null` where the format has it. TOML hasn't.
 pub(crate) mod optional {
     use super::*;
 
@@ -27,15 +27,30 @@ pub(crate) mod optional {
     ) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.serialize_some(&time.as_secs_f64()),
-            None => serializer.serialize_none(),
+            None => serializer.serialize_str("never"),
         }
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         source: D,
     ) -> Result<Option<Duration>, D::Error> {
-        Option::<f64>::deserialize(source)?
-            .map(from_seconds)
-            .transpose()
+        match OrNever::deserialize(source)? {
+            OrNever::Seconds(seconds) => from_seconds(seconds).map(Some),
+            OrNever::Word(Never::Never) | OrNever::Null => Ok(None),
+        }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number of seconds, or \"never\"")]
+enum OrNever {
+    Seconds(f64),
+    Word(Never),
+    Null,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Never {
+    Never,
 }

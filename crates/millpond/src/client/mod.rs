@@ -88,7 +88,7 @@ mod turned_away;
 #[cfg(feature = "tower")]
 pub use self::service::{Call, JsonService};
 pub use self::{
-    any_client::{AnyClient, ClosingFuture, ExchangeFuture},
+    any_client::{AnyClient, ExchangeFuture},
     builder::ClientBuilder,
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,

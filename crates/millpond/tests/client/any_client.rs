@@ -71,34 +71,39 @@ async fn clients_of_different_framings_are_shown_used_and_steered_from_one_list(
         ),
     ];
     for (name, client) in ["json", "lines"].into_iter().zip(&clients) {
-        assert_eq!((client.name().as_str(), client.is_closed()), (name, false));
-        assert_eq!(client.pool_settings().name, name);
+        let pool = client.pool();
+        assert_eq!((pool.name(), pool.is_closed()), (name, false));
+        assert_eq!(pool.settings().name, name);
         for _ in 0..2 {
             assert_eq!(client.exchange(b"1").await.expect("a reply"), "1");
         }
         let totals = client.snapshot().totals;
         assert_eq!(totals.opened, 1);
-        client.retire();
+        client.pool().retire();
         assert_eq!(client.exchange(b"2").await.expect("a reply"), "2");
         assert_eq!(client.snapshot().totals.opened, 2, "the first one is gone");
         assert_eq!(client.retries().granted + client.heartbeats().sent, 0);
     }
 
-    clients[0].pause();
+    clients[0].pool().pause();
     assert!(
         tokio::time::timeout(SECOND / 20, clients[0].exchange(b"3"))
             .await
             .is_err(),
         "it is paused"
     );
-    clients[0].resume();
+    clients[0].pool().resume();
     assert_eq!(clients[0].exchange(b"3").await.expect("a reply"), "3");
 
-    clients[0].drain(SECOND).await.expect("all has come back");
+    clients[0]
+        .pool()
+        .drain(SECOND)
+        .await
+        .expect("all has come back");
     // Whether or not the future is awaited.
-    drop(clients[1].close(SECOND));
+    drop(clients[1].pool().close(SECOND));
     for client in &clients {
-        assert!(client.is_closed());
+        assert!(client.pool().is_closed());
         let refused = client.exchange(b"4").await.expect_err("it is closed");
         assert!(
             matches!(refused, RequestError::Acquire(AcquireError::Closed)),
