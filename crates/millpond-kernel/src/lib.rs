@@ -22,16 +22,16 @@ mod ports;
 mod sockets;
 #[cfg(target_os = "linux")]
 mod tables;
+mod tcp_info;
 mod tcp_socket;
-mod transmission;
 
 pub use self::{
     explain::explain,
     facts::{Facts, NoSocket},
     limits::{DescriptorLimits, SystemFiles, descriptor_limits},
-    lookup::transmissions,
+    lookup::tcp_info,
     ports::{PortUse, port_use, port_use_from},
-    sockets::{SocketSource, Sockets, Telling, sockets, sockets_beside},
+    sockets::{SocketDetail, SocketSource, Sockets, sockets, sockets_beside},
+    tcp_info::TcpInfo,
     tcp_socket::{SocketQueue, TcpSocket, TcpState},
-    transmission::Transmission,
 };

@@ -2,10 +2,9 @@
 
 use std::{io, net::SocketAddr};
 
-use super::Transmission;
+use super::TcpInfo;
 
-/// How the transmission of these connections goes, each given by its local and its peer's address.
-/// `None` for one that is gone: closed here, reset, or never there. A connection that only the peer
+/// The `TCP_INFO` of these connections, each given by its local and its peer's address. `None` for one that is gone: closed here, reset, or never there. A connection that only the peer
 /// has closed is still here, and so is one that was shut down.
 ///
 /// This blocks: about 10 µs, and 2 µs for each connection. Never call it under a lock; in
@@ -18,20 +17,18 @@ use super::Transmission;
 /// When the kernel can't be asked: no netlink (a sandbox), no `tcp_diag` in the kernel, no
 /// descriptor left for the question, or another system than Linux
 /// ([`Unsupported`](io::ErrorKind::Unsupported)). It gives up after ten seconds.
-pub fn transmissions(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<Transmission>>> {
+pub fn tcp_info(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<TcpInfo>>> {
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    platform::transmissions(pairs).map_err(super::error::sock_diag_failed)
+    platform::tcp_info(pairs).map_err(super::error::sock_diag_failed)
 }
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
     use super::*;
 
-    pub(super) fn transmissions(
-        _: &[(SocketAddr, SocketAddr)],
-    ) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn tcp_info(_: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<TcpInfo>>> {
         Err(crate::error::only_linux())
     }
 }
@@ -79,9 +76,7 @@ mod platform {
             | StateFlags::LAST_ACK
     }
 
-    pub(super) fn transmissions(
-        pairs: &[(SocketAddr, SocketAddr)],
-    ) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn tcp_info(pairs: &[(SocketAddr, SocketAddr)]) -> io::Result<Vec<Option<TcpInfo>>> {
         let ends: Vec<_> = pairs
             .iter()
             .map(|(local, peer)| Ends::new(*local, *peer))
@@ -113,16 +108,16 @@ mod platform {
         words.next()?.parse().ok()
     }
 
-    /// The transmission of a socket that counts as a connection.
-    fn live(found: &Found) -> Option<Transmission> {
+    /// What is told of a socket, if it counts as a connection.
+    fn live(found: &Found) -> Option<TcpInfo> {
         let state =
             StateFlags::from_bits_truncate(1u32.checked_shl(found.state.into()).unwrap_or(0));
         found
-            .transmission
+            .tcp_info
             .filter(|_| found.inode != 0 && connected().intersects(state))
     }
 
-    pub(super) fn one_by_one(ends: &[Ends]) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn one_by_one(ends: &[Ends]) -> io::Result<Vec<Option<TcpInfo>>> {
         let mut answers = vec![None; ends.len()];
         let mut diag = Diag::open()?;
         diag.look_up(ends, |index, found| answers[index] = live(&found))?;
@@ -139,13 +134,13 @@ mod platform {
         Ok(answers)
     }
 
-    pub(super) fn picked_out(ends: &[Ends]) -> io::Result<Vec<Option<Transmission>>> {
+    pub(super) fn picked_out(ends: &[Ends]) -> io::Result<Vec<Option<TcpInfo>>> {
         let filter = Filter {
             states: connected(),
             peer_port: 0,
             extensions: ExtensionFlags::INFO,
         };
-        let mut wanted: HashMap<Ends, Option<Transmission>> =
+        let mut wanted: HashMap<Ends, Option<TcpInfo>> =
             ends.iter().map(|ends| (*ends, None)).collect();
         let mut missing = wanted.len();
         let mut diag = Diag::open()?;
@@ -245,7 +240,7 @@ mod tests {
                     continue;
                 }
             };
-            let there = |answers: &[Option<Transmission>]| -> Vec<bool> {
+            let there = |answers: &[Option<TcpInfo>]| -> Vec<bool> {
                 answers.iter().map(Option::is_some).collect()
             };
             assert_eq!(there(&one_by_one), [true, true, false, false], "{listen}");

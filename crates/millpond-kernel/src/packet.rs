@@ -13,7 +13,7 @@ use netlink_packet_sock_diag::{
 };
 use nix::errno::Errno;
 
-use super::{Transmission, ends::Ends};
+use super::{TcpInfo, ends::Ends};
 
 /// A socket as the kernel described it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub(super) struct Found {
     /// Bytes written and not yet acknowledged; of a listener how many connections may wait.
     pub(super) send_queue: u32,
     /// If it was asked for, and the socket isn't a remnant in TIME_WAIT.
-    pub(super) transmission: Option<Transmission>,
+    pub(super) tcp_info: Option<TcpInfo>,
 }
 
 /// Which sockets a dump describes.
@@ -144,11 +144,11 @@ fn found(payload: &[u8]) -> io::Result<Found> {
     let header = InetResponseHeader::parse(payload).map_err(malformed)?;
     // The header was parsed, so there are this many bytes.
     let attributes = &payload[RESPONSE_HEADER..];
-    let mut transmission = None;
+    let mut tcp_info = None;
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute.map_err(malformed)?;
         if attribute.kind() == INET_DIAG_INFO {
-            transmission = Transmission::parse(attribute.value());
+            tcp_info = TcpInfo::parse(attribute.value());
         }
     }
     Ok(Found {
@@ -158,7 +158,7 @@ fn found(payload: &[u8]) -> io::Result<Found> {
         uid: header.uid,
         receive_queue: header.recv_queue,
         send_queue: header.send_queue,
-        transmission,
+        tcp_info,
     })
 }
 
@@ -249,9 +249,9 @@ mod tests {
             uid: 1_000,
             receive_queue: 5,
             send_queue: 7,
-            transmission: Transmission::parse(&[0; 104]),
+            tcp_info: TcpInfo::parse(&[0; 104]),
         };
-        assert!(found.transmission.is_some());
+        assert!(found.tcp_info.is_some());
         assert_eq!(
             answers,
             [

@@ -5,13 +5,13 @@ use std::io;
 
 use super::TcpSocket;
 
-/// How much [`sockets`] tells of each.
+/// How much is asked of the kernel about each socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum SocketDetail {
     /// State, addresses, owner and queues.
-    Sockets,
-    /// How its transmission goes as well, which takes up to twice as long.
-    Transmission,
+    Basic,
+    /// Its [`TcpInfo`](super::TcpInfo) as well, which takes up to twice as long.
+    TcpInfo,
 }
 
 /// Sockets, and who told of them.
@@ -30,7 +30,7 @@ pub struct Sockets {
 pub enum SocketSource {
     /// The kernel, by netlink sock_diag.
     Netlink,
-    /// The tables in `/proc`: no transmission, no limit of an accept queue.
+    /// The tables in `/proc`: no `TCP_INFO`, no limit of an accept queue.
     Proc {
         /// What came of asking by netlink; `None` if it wasn't asked, because another namespace's
         /// sockets were wanted.
@@ -54,8 +54,8 @@ pub enum SocketSource {
 ///
 /// When neither netlink nor `/proc` can be read, and on another system than Linux
 /// ([`Unsupported`](io::ErrorKind::Unsupported)).
-pub fn sockets(telling: Telling, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
-    platform::sockets(telling, &keep)
+pub fn sockets(detail: SocketDetail, keep: impl Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+    platform::sockets(detail, &keep)
 }
 
 /// As [`sockets`], of the network namespace that process `pid` is in, which may be another one (a
@@ -74,7 +74,7 @@ pub fn sockets_beside(pid: u32, keep: impl Fn(&TcpSocket) -> bool) -> io::Result
 mod platform {
     use super::*;
 
-    pub(super) fn sockets(_: Telling, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
+    pub(super) fn sockets(_: SocketDetail, _: &dyn Fn(&TcpSocket) -> bool) -> io::Result<Sockets> {
         Err(crate::error::only_linux())
     }
 
@@ -103,8 +103,8 @@ mod platform {
 
     type Keep<'k> = &'k dyn Fn(&TcpSocket) -> bool;
 
-    pub(super) fn sockets(telling: Telling, keep: Keep<'_>) -> io::Result<Sockets> {
-        or_tables(by_netlink(telling, keep), "/proc/net", keep)
+    pub(super) fn sockets(detail: SocketDetail, keep: Keep<'_>) -> io::Result<Sockets> {
+        or_tables(by_netlink(detail, keep), "/proc/net", keep)
     }
 
     /// What netlink has told, or else the tables in this folder.
@@ -158,13 +158,13 @@ mod platform {
         }
     }
 
-    pub(super) fn by_netlink(telling: Telling, keep: Keep<'_>) -> io::Result<Vec<TcpSocket>> {
+    pub(super) fn by_netlink(detail: SocketDetail, keep: Keep<'_>) -> io::Result<Vec<TcpSocket>> {
         let filter = Filter {
             states: StateFlags::all(),
             peer_port: 0,
-            extensions: match telling {
-                Telling::Sockets => ExtensionFlags::empty(),
-                Telling::Transmission => ExtensionFlags::INFO,
+            extensions: match detail {
+                SocketDetail::Basic => ExtensionFlags::empty(),
+                SocketDetail::TcpInfo => ExtensionFlags::INFO,
             },
         };
         let mut sockets = Vec::new();
@@ -198,7 +198,7 @@ mod platform {
             uid: found.uid,
             queue: SocketQueue::of(state, received, unacknowledged, Some(unacknowledged)),
             // A listener's has its accept queue in the place of what is unacknowledged and lost.
-            transmission: found.transmission.filter(|_| state != TcpState::Listen),
+            tcp_info: found.tcp_info.filter(|_| state != TcpState::Listen),
         }
     }
 }
@@ -218,7 +218,7 @@ mod tests {
         let tables = from_tables("/proc/net", &keep, None)
             .expect("/proc")
             .sockets;
-        let netlink = by_netlink(Telling::Transmission, &keep).unwrap_or_else(|error| {
+        let netlink = by_netlink(SocketDetail::TcpInfo, &keep).unwrap_or_else(|error| {
             eprintln!("SKIPPED: netlink is refused here: {error}");
             tables.clone()
         });
@@ -234,7 +234,7 @@ mod tests {
             bytes => bytes,
         };
         TcpSocket {
-            transmission: None,
+            tcp_info: None,
             queue,
             ..*socket
         }
@@ -273,7 +273,7 @@ mod tests {
                 netlink.queue,
                 SocketQueue::Connections { waiting: 1, .. }
             ));
-            assert_eq!((netlink.peer.port(), netlink.transmission), (0, None));
+            assert_eq!((netlink.peer.port(), netlink.tcp_info), (0, None));
             assert_eq!(without_what_only_netlink_tells(&netlink), tables);
         }
     }

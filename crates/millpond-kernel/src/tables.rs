@@ -84,7 +84,7 @@ fn socket(line: &str) -> Option<TcpSocket> {
         inode: Some(inode).filter(|inode| *inode != 0),
         uid,
         queue: SocketQueue::of(state, queued(received)?, queued(unacknowledged)?, None),
-        transmission: None,
+        tcp_info: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use super::Transmission;
+use super::TcpInfo;
 
 /// A TCP socket, as the kernel described it at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,10 +22,10 @@ pub struct TcpSocket {
     pub uid: u32,
     /// What waits in it.
     pub queue: SocketQueue,
-    /// How its transmission goes: if it was [asked for](super::Telling::Transmission), the kernel tells
-    /// (netlink does, `/proc` doesn't), and it is a connection, neither listening nor a
-    /// remnant in TIME_WAIT.
-    pub transmission: Option<Transmission>,
+    /// Round-trip time, losses and the like: of a connection, neither listening nor a remnant in
+    /// TIME_WAIT, if it was [asked for](super::SocketDetail::TcpInfo) and netlink could be asked.
+    /// `/proc` doesn't tell.
+    pub tcp_info: Option<TcpInfo>,
 }
 
 impl TcpSocket {
@@ -48,7 +48,7 @@ impl TcpSocket {
                     unacknowledged: 0,
                 },
             },
-            transmission: None,
+            tcp_info: None,
         }
     }
 }

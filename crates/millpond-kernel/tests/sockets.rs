@@ -8,14 +8,14 @@ use std::{
 };
 
 use millpond_kernel::{
-    Facts, SocketSource, TcpSocket, TcpState, Telling, Transmission, descriptor_limits, explain,
-    port_use, port_use_from, sockets, sockets_beside, transmissions,
+    Facts, SocketDetail, SocketSource, TcpInfo, TcpSocket, TcpState, descriptor_limits, explain,
+    port_use, port_use_from, sockets, sockets_beside, tcp_info,
 };
 
 /// The answers, or `None` where netlink is refused: then it was quick to say so.
-fn ask(pairs: &[(SocketAddr, SocketAddr)]) -> Option<Vec<Option<Transmission>>> {
+fn ask(pairs: &[(SocketAddr, SocketAddr)]) -> Option<Vec<Option<TcpInfo>>> {
     let begin = Instant::now();
-    match transmissions(pairs) {
+    match tcp_info(pairs) {
         Ok(answers) => {
             assert_eq!(answers.len(), pairs.len());
             Some(answers)
@@ -67,12 +67,9 @@ fn a_live_connection_has_a_round_trip_time_and_a_gone_one_nothing() {
         drop(accepted);
         let Some(answers) = ask(&pairs) else { return };
         for answer in &answers[..2] {
-            let transmission = answer.expect("it is live");
-            assert!(transmission.rtt > Duration::ZERO, "{transmission:?}");
-            assert!(
-                transmission.rtt < Duration::from_secs(5),
-                "{transmission:?}"
-            );
+            let tcp_info = answer.expect("it is live");
+            assert!(tcp_info.rtt > Duration::ZERO, "{tcp_info:?}");
+            assert!(tcp_info.rtt < Duration::from_secs(5), "{tcp_info:?}");
         }
         // The accepted one had the listener's address: what listens there isn't it.
         assert_eq!(answers[2..], [None, None]);
@@ -136,7 +133,7 @@ fn of_hundreds_each_gets_its_own_answer() {
             assert_eq!(answer.is_some(), live, "{index} of {}", asked.len());
         }
     }
-    assert_eq!(transmissions(&[]).expect("nothing to ask").len(), 0);
+    assert_eq!(tcp_info(&[]).expect("nothing to ask").len(), 0);
 }
 
 #[test]
@@ -148,10 +145,10 @@ fn what_waits_for_a_deaf_peer_is_told_until_it_is_closed_here() {
     let Some(answers) = ask(&[ends(&near)]) else {
         return;
     };
-    let transmission = answers[0].expect("it is live");
+    let tcp_info = answers[0].expect("it is live");
     assert!(
-        transmission.unsent.is_none_or(|bytes| bytes > 0),
-        "{transmission:?}"
+        tcp_info.unsent.is_none_or(|bytes| bytes > 0),
+        "{tcp_info:?}"
     );
     drop(far);
 }
@@ -281,7 +278,7 @@ fn a_connection_is_among_all_sockets_of_this_namespace_and_of_this_process() {
     let (local, peer) = ends(&near);
     // Another that had this port, towards somewhere else, may be in TIME_WAIT still.
     let keep = |socket: &TcpSocket| (socket.local, socket.peer) == (local, peer);
-    let ours = sockets(Telling::Transmission, keep).expect("netlink or /proc");
+    let ours = sockets(SocketDetail::TcpInfo, keep).expect("netlink or /proc");
     let beside = sockets_beside(std::process::id(), keep).expect("/proc");
     assert!(matches!(
         beside.source,
@@ -294,19 +291,16 @@ fn a_connection_is_among_all_sockets_of_this_namespace_and_of_this_process() {
         assert_eq!(socket.state, TcpState::Established);
     }
     if let SocketSource::Netlink = ours.source {
-        let transmission = ours.sockets[0].transmission.expect("it was asked for");
-        assert!(transmission.rtt > Duration::ZERO, "{transmission:?}");
+        let tcp_info = ours.sockets[0].tcp_info.expect("it was asked for");
+        assert!(tcp_info.rtt > Duration::ZERO, "{tcp_info:?}");
         assert!(
-            transmission.send_mss > 0 && transmission.congestion_window > 0,
-            "{transmission:?}"
+            tcp_info.send_mss > 0 && tcp_info.congestion_window > 0,
+            "{tcp_info:?}"
         );
+        assert!(tcp_info.path_mtu >= tcp_info.send_mss, "{tcp_info:?}");
         assert!(
-            transmission.path_mtu >= transmission.send_mss,
-            "{transmission:?}"
-        );
-        assert!(
-            transmission.retransmission_timeout > transmission.rtt,
-            "{transmission:?}"
+            tcp_info.retransmission_timeout > tcp_info.rtt,
+            "{tcp_info:?}"
         );
     }
     // Above what Linux gives to any process.

@@ -18,11 +18,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+#[cfg(feature = "kernel")]
+use super::explanations::Explanations;
+#[cfg(not(feature = "kernel"))]
+use super::unexplained::Explanations;
 use super::{
-    ConnectError, ConnectFailure, Endpoint, Host, HostName, HostPort, Phase, Resolve, Stream,
+    ConnectError, ConnectFailure, DialPhase, Endpoint, Host, HostName, HostPort, Resolve, Stream,
     TcpOptions,
     error::ConnectedToItself,
-    explanations::Explanations,
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
 };
@@ -78,7 +81,7 @@ pub struct Timings {
 /// A dial that succeeded.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Dialled {
+pub struct DialedStream {
     /// The stream.
     pub stream: Stream,
     /// What each phase took.
@@ -188,8 +191,8 @@ impl Dialer {
     ///
     /// Dropped, it closes what it has opened. That counts as a failure of the addresses that it was
     /// trying: the next dial tries others first.
-    pub async fn dial(&self) -> Result<Dialled, ConnectError> {
-        self.dial_telling(|_| {}).await
+    pub async fn dial(&self) -> Result<DialedStream, ConnectError> {
+        self.dial_reporting(|_| {}).await
     }
 
     /// As [`dial`](Dialer::dial), and tells each phase as it begins.
@@ -201,10 +204,10 @@ impl Dialer {
     /// # Cancel safety
     ///
     /// As [`dial`](Dialer::dial).
-    pub async fn dial_telling(
+    pub async fn dial_reporting(
         &self,
-        tell: impl Fn(Phase) + Send + Sync,
-    ) -> Result<Dialled, ConnectError> {
+        tell: impl Fn(DialPhase) + Send + Sync,
+    ) -> Result<DialedStream, ConnectError> {
         let began = Instant::now();
         let mut timings = Timings::default();
         let dialled = match &self.endpoint {
@@ -214,7 +217,7 @@ impl Dialer {
             Endpoint::Unix(path) => self.dial_unix(path, &tell, &mut timings).await,
         };
         dialled
-            .map(|stream| Dialled { stream, timings })
+            .map(|stream| DialedStream { stream, timings })
             .map_err(|cause| self.error(began.elapsed(), cause))
     }
 
@@ -269,7 +272,7 @@ impl Dialer {
     async fn dial_tcp(
         &self,
         to: &HostPort,
-        tell: &(impl Fn(Phase) + Send + Sync),
+        tell: &(impl Fn(DialPhase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<Stream, ConnectFailure> {
         let (mut attempt, stream) = self.connect(to, tell, timings).await?;
@@ -281,12 +284,12 @@ impl Dialer {
     async fn dial_tls(
         &self,
         to: &HostPort,
-        tell: &(impl Fn(Phase) + Send + Sync),
+        tell: &(impl Fn(DialPhase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<Stream, ConnectFailure> {
         let (tls, name) = self.tls.settings_for(&to.host).await?;
         let (mut attempt, stream) = self.connect(to, tell, timings).await?;
-        tell(Phase::Tls);
+        tell(DialPhase::Tls);
         let began = Instant::now();
         let encrypted = tokio::time::timeout(self.limits.tls, tls.connect(name, stream)).await;
         timings.tls = Some(began.elapsed());
@@ -300,7 +303,7 @@ impl Dialer {
                 error: Box::new(error),
             }),
             Err(_) => Err(ConnectFailure::TimedOut {
-                phase: Phase::Tls,
+                phase: DialPhase::Tls,
                 limit: self.limits.tls,
             }),
         }
@@ -311,11 +314,11 @@ impl Dialer {
     async fn dial_unix(
         &self,
         path: &Path,
-        tell: &(impl Fn(Phase) + Send + Sync),
+        tell: &(impl Fn(DialPhase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<Stream, ConnectFailure> {
         const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-        tell(Phase::Connect);
+        tell(DialPhase::Connect);
         let began = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
@@ -342,14 +345,14 @@ impl Dialer {
     async fn connect(
         &self,
         to: &HostPort,
-        tell: &(impl Fn(Phase) + Send + Sync),
+        tell: &(impl Fn(DialPhase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<(Attempted<'_>, TcpStream), ConnectFailure> {
         if to.port == 0 {
             return Err(ConnectFailure::PortZero);
         }
         let Addresses { in_turn, stale } = self.addresses(to, tell, timings).await?;
-        tell(Phase::Connect);
+        tell(DialPhase::Connect);
         let began = Instant::now();
         let mut attempted = Attempted::new(&self.lookups, in_turn);
         let connecting = race(
@@ -385,7 +388,7 @@ impl Dialer {
     async fn addresses(
         &self,
         to: &HostPort,
-        tell: &(impl Fn(Phase) + Send + Sync),
+        tell: &(impl Fn(DialPhase) + Send + Sync),
         timings: &mut Timings,
     ) -> Result<Addresses, ConnectFailure> {
         let name = match &to.host {
@@ -397,7 +400,7 @@ impl Dialer {
                 });
             }
         };
-        tell(Phase::Resolve);
+        tell(DialPhase::Resolve);
         let began = Instant::now();
         let addresses = self
             .lookups
@@ -411,7 +414,7 @@ impl Dialer {
             }
             Err(NoAddresses::None) => ConnectFailure::NoAddress,
             Err(NoAddresses::TimedOut) => ConnectFailure::TimedOut {
-                phase: Phase::Resolve,
+                phase: DialPhase::Resolve,
                 limit: self.limits.resolve,
             },
         })

@@ -11,7 +11,7 @@ use millpond_words::{Plain, Span};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Phase {
+pub enum DialPhase {
     /// It looks the name up.
     Resolve,
     /// It connects to one address or two.
@@ -24,15 +24,15 @@ pub enum Phase {
     Login,
 }
 
-impl Phase {
+impl DialPhase {
     /// As it goes on after "while".
     pub fn doing(self) -> &'static str {
         match self {
-            Phase::Resolve => "resolving the name",
-            Phase::Connect => "connecting",
-            Phase::Tls => "in the TLS handshake",
-            Phase::Hook => "preparing the connection",
-            Phase::Login => "logging in",
+            DialPhase::Resolve => "resolving the name",
+            DialPhase::Connect => "connecting",
+            DialPhase::Tls => "in the TLS handshake",
+            DialPhase::Hook => "preparing the connection",
+            DialPhase::Login => "logging in",
         }
     }
 }
@@ -60,7 +60,7 @@ pub enum ConnectFailure {
     /// Every address that was tried failed or didn't answer.
     Unreachable {
         /// What was tried, in the order in which it failed. A Unix socket has no address.
-        attempts: Vec<Attempt>,
+        attempts: Vec<ConnectAttempt>,
         /// That looking the name up again failed, if it did: the addresses are of an earlier
         /// answer.
         stale: Option<io::Error>,
@@ -68,7 +68,7 @@ pub enum ConnectFailure {
     /// A phase other than connecting took longer than its limit.
     TimedOut {
         /// Which.
-        phase: Phase,
+        phase: DialPhase,
         /// Its limit.
         limit: Duration,
     },
@@ -148,16 +148,17 @@ fn listening_hint(error: &io::Error) -> &'static str {
 /// One address, tried in vain.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Attempt {
+pub struct ConnectAttempt {
     /// Which.
     pub address: Option<SocketAddr>,
     /// Why.
     pub error: io::Error,
-    /// What that means, and what to do.
+    /// What that means, and what to do. `None` where there is nothing to add, and always without
+    /// the feature `kernel`.
     pub explanation: Option<String>,
 }
 
-impl fmt::Display for Attempt {
+impl fmt::Display for ConnectAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(address) = self.address {
             write!(f, "{address}: ")?;
@@ -232,7 +233,7 @@ impl fmt::Display for ConnectFailure {
 }
 
 /// All attempts; what the last one failed by is the source.
-fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[Attempt]) -> fmt::Result {
+fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[ConnectAttempt]) -> fmt::Result {
     let Some((last, before)) = attempts.split_last() else {
         return f.write_str("no address was tried");
     };
@@ -299,8 +300,8 @@ impl From<ConnectedToItself> for io::Error {
 mod tests {
     use super::*;
 
-    fn attempt(code: i32, explanation: Option<&str>) -> Attempt {
-        Attempt {
+    fn attempt(code: i32, explanation: Option<&str>) -> ConnectAttempt {
+        ConnectAttempt {
             address: Some(([10, 0, 0, 1], 80).into()),
             error: io::Error::from_raw_os_error(code),
             explanation: explanation.map(str::to_owned),
@@ -328,7 +329,7 @@ mod tests {
              10.0.0.1:80: connection timed out"
         );
         let slow = error(ConnectFailure::TimedOut {
-            phase: Phase::Tls,
+            phase: DialPhase::Tls,
             limit: Duration::from_secs(1),
         });
         assert_eq!(

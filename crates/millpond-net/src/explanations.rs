@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use millpond_kernel::{Facts, NoSocket, explain};
 
-use super::Attempt;
+use super::ConnectAttempt;
 
 /// How long gathered facts serve: while ports are used up every dial fails for the same reason.
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Explanations {
         &self,
         failures: Vec<(SocketAddr, io::Error)>,
         bind: Option<SocketAddr>,
-    ) -> Vec<Attempt> {
+    ) -> Vec<ConnectAttempt> {
         let deadline = Instant::now() + WORTH_WAITING;
         let mut attempts = Vec::with_capacity(failures.len());
         for (address, error) in failures {
@@ -78,7 +78,7 @@ impl Explanations {
     }
 
     /// Of an attempt to connect to the Unix socket at this path.
-    pub(super) async fn of_unix(&self, error: io::Error, path: &Path) -> Vec<Attempt> {
+    pub(super) async fn of_unix(&self, error: io::Error, path: &Path) -> Vec<ConnectAttempt> {
         let deadline = Instant::now() + WORTH_WAITING;
         if error.kind() == io::ErrorKind::ConnectionRefused {
             let path = path.to_owned();
@@ -87,7 +87,7 @@ impl Explanations {
                 let mut facts = Facts::of(None);
                 facts.no_socket = found;
                 let explanation = explain(&error, &facts);
-                return vec![Attempt {
+                return vec![ConnectAttempt {
                     address: None,
                     error,
                     explanation,
@@ -103,7 +103,7 @@ impl Explanations {
         address: Option<SocketAddr>,
         bind: Option<SocketAddr>,
         deadline: Instant,
-    ) -> Attempt {
+    ) -> ConnectAttempt {
         let facts = match error.raw_os_error() {
             Some(code) if Facts::worth_gathering(&error) => {
                 self.gather(code, address, bind, deadline).await
@@ -116,7 +116,7 @@ impl Explanations {
             true => explain(&Errno::ETIMEDOUT.into(), &facts),
             false => explain(&error, &facts),
         };
-        Attempt {
+        ConnectAttempt {
             address,
             error,
             explanation,

@@ -160,7 +160,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{Sight, Stream};
+    use crate::{IdleState, Stream};
 
     fn pair() -> (Stream, DuplexStream) {
         let (near, far) = duplex(64);
@@ -175,13 +175,13 @@ mod tests {
     #[tokio::test]
     async fn an_idle_look_sees_nothing_then_bytes_then_the_end() {
         let (mut stream, mut far) = pair();
-        assert_eq!(stream.look(), Sight::Quiet);
+        assert_eq!(stream.check_idle(), IdleState::Quiet);
         far.write_all(b"unasked").await.expect("a write");
-        assert_eq!(stream.look(), Sight::Bytes);
+        assert_eq!(stream.check_idle(), IdleState::Bytes);
         let (mut stream, far) = pair();
         drop(far);
-        assert_eq!(stream.look(), Sight::Closed);
-        assert_eq!(stream.look(), Sight::Closed, "still");
+        assert_eq!(stream.check_idle(), IdleState::Closed);
+        assert_eq!(stream.check_idle(), IdleState::Closed, "still");
     }
 
     #[tokio::test]
@@ -258,7 +258,7 @@ mod tests {
         let error = stream.read(&mut [0]).await.expect_err("an error");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let mut stream = Stream::foreign(Fails(Some(io::ErrorKind::ConnectionReset)));
-        assert_eq!(stream.look(), Sight::Broken);
+        assert_eq!(stream.check_idle(), IdleState::Broken);
     }
 
     #[tokio::test]
@@ -272,7 +272,7 @@ mod tests {
             let ready = stream.poll_read_ready(cx);
             if std::mem::take(&mut first) {
                 assert!(ready.is_pending());
-                assert_eq!(stream.look(), Sight::Quiet);
+                assert_eq!(stream.check_idle(), IdleState::Quiet);
                 assert!(!stream.has_unread());
                 tell.notify_one();
             }
@@ -290,7 +290,7 @@ mod tests {
         while tokio::task::coop::has_budget_remaining() {
             tokio::task::coop::consume_budget().await;
         }
-        assert_eq!(stream.look(), Sight::Bytes);
+        assert_eq!(stream.check_idle(), IdleState::Bytes);
     }
 
     #[tokio::test]

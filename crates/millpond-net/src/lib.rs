@@ -17,6 +17,7 @@
 mod dialer;
 mod endpoint;
 mod error;
+#[cfg(feature = "kernel")]
 mod explanations;
 mod foreign;
 mod listener;
@@ -30,13 +31,15 @@ mod stream;
 pub mod tls;
 #[cfg(feature = "tls")]
 mod tls_endpoint;
+#[cfg(not(feature = "kernel"))]
+mod unexplained;
 
 pub use self::{
-    dialer::{Dialer, Dialled, PhaseLimits, Timings},
+    dialer::{DialedStream, Dialer, PhaseLimits, Timings},
     endpoint::{Endpoint, EndpointError, Host, HostName, HostPort},
-    error::{Attempt, ConnectError, ConnectFailure, ListenError, ListenFailure, Phase},
+    error::{ConnectAttempt, ConnectError, ConnectFailure, DialPhase, ListenError, ListenFailure},
     listener::{Accepted, HandshakeError, ListenOptions, Listener},
     options::{Keepalive, TcpOptions},
     resolve::{Lookup, Resolve, SystemResolver},
-    stream::{Sight, Stream},
+    stream::{IdleState, Stream},
 };

@@ -169,14 +169,14 @@ impl Listener {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let (sender, streams) = mpsc::channel(16);
-    /// let mut listener = Listener::of_streams("unix:///in-memory".parse()?, streams);
+    /// let mut listener = Listener::from_streams("unix:///in-memory".parse()?, streams);
     /// let (near, far) = tokio::io::duplex(1024);
     /// sender.send(Stream::foreign(near)).await?;
     /// let stream = listener.accept().await?.into_stream().await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn of_streams(name: Endpoint, streams: mpsc::Receiver<Stream>) -> Listener {
+    pub fn from_streams(name: Endpoint, streams: mpsc::Receiver<Stream>) -> Listener {
         Listener::of(Kind::Streams(name, Mutex::new(streams)), None)
     }
 
@@ -260,7 +260,7 @@ impl Listener {
     /// connect is dropped by the kernel, and asks again after a second, when nobody listens any
     /// more. Where the system can't do that nothing changes: Linux can, for TCP.
     #[cfg(target_os = "linux")]
-    pub fn lets_nobody_connect(&self) {
+    pub fn drop_new_connections(&self) {
         let listener = match &self.kind {
             Kind::Tcp(listener) => listener,
             #[cfg(feature = "tls")]
@@ -278,7 +278,7 @@ impl Listener {
     /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure,
     /// which is out of the backlog then; or it takes none out, and comes again. Errors don't
     /// tell which: ask on, and not for ever.
-    pub fn accept_at_once(&self) -> io::Result<Accepted> {
+    pub fn try_accept(&self) -> io::Result<Accepted> {
         let accepted = match &self.kind {
             Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
             #[cfg(feature = "tls")]
@@ -611,8 +611,8 @@ mod tests {
                 is_known(&mut listener).is_pending(),
                 "the reactor hasn't heard"
             );
-            assert!(listener.accept_at_once().is_ok());
-            let next = listener.accept_at_once().map_err(|error| error.kind());
+            assert!(listener.try_accept().is_ok());
+            let next = listener.try_accept().map_err(|error| error.kind());
             assert_eq!(next.unwrap_err(), io::ErrorKind::WouldBlock);
         }
     }
@@ -621,9 +621,9 @@ mod tests {
     async fn streams_that_are_brought_are_accepted_in_their_order() {
         let (sender, streams) = mpsc::channel(2);
         let name: Endpoint = "unix:///in-memory".parse().expect("an endpoint");
-        let mut listener = Listener::of_streams(name.clone(), streams);
+        let mut listener = Listener::from_streams(name.clone(), streams);
         assert_eq!(listener.endpoint().expect("its name"), name);
-        let empty = listener.accept_at_once().map_err(|error| error.kind());
+        let empty = listener.try_accept().map_err(|error| error.kind());
         assert_eq!(empty.unwrap_err(), io::ErrorKind::WouldBlock);
         for _ in 0..2 {
             let (near, _) = tokio::io::duplex(1);
@@ -633,7 +633,7 @@ mod tests {
                 .expect("a listener");
         }
         listener.accept().await.expect("the first").refuse();
-        assert!(listener.accept_at_once().is_ok());
+        assert!(listener.try_accept().is_ok());
         drop(sender);
         let mut waiting = pin!(listener.accept());
         let polled = waiting
@@ -657,7 +657,7 @@ mod tests {
     async fn an_error_that_takes_nobody_out_of_the_backlog_is_answered_each_time() {
         let listener = that_only_fails();
         for _ in 0..3 {
-            let error = listener.accept_at_once().expect_err("it can't accept");
+            let error = listener.try_accept().expect_err("it can't accept");
             assert!(has_gone(&error), "{error}");
         }
     }
@@ -678,7 +678,7 @@ mod tests {
         };
         let address = ([127, 0, 0, 1], at.port).into();
         let mut early = TcpStream::connect(address).expect("it listens");
-        listener.lets_nobody_connect();
+        listener.drop_new_connections();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         let late = late.map_err(|error| error.kind());
         assert_eq!(
@@ -686,8 +686,8 @@ mod tests {
             io::ErrorKind::TimedOut,
             "it isn't answered"
         );
-        let accepted = listener.accept_at_once().expect("the early one");
-        assert!(listener.accept_at_once().is_err(), "and no other");
+        let accepted = listener.try_accept().expect("the early one");
+        assert!(listener.try_accept().is_err(), "and no other");
         drop(listener);
         // What is accepted isn't reset, and carries bytes.
         early.write_all(b"1").expect("it is open");

@@ -37,7 +37,7 @@ enum Kind {
 
 /// What an idle stream shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum IdleState {
     /// Nothing has arrived.
     Quiet,
     /// Something has, and it has been read: the stream is of no use any more.
@@ -150,7 +150,7 @@ impl Stream {
 
     /// Waits until something has arrived on the socket or the connection has ended. It may be
     /// wrong: read, and if there is nothing wait again. What TLS has deciphered already is no
-    /// longer the socket's to report: read before waiting, as [`poll_look`](Stream::poll_look)
+    /// longer the socket's to report: read before waiting, as [`poll_idle`](Stream::poll_idle)
     /// does.
     ///
     /// Only the waker of the last call is called.
@@ -166,31 +166,31 @@ impl Stream {
 
     /// Looks at the stream while nothing should arrive on it. No system call unless the reactor has
     /// seen something arrive.
-    pub fn look(&mut self) -> Sight {
+    pub fn check_idle(&mut self) -> IdleState {
         match self.try_read(&mut [0]) {
-            Ok(0) => Sight::Closed,
-            Ok(_) => Sight::Bytes,
+            Ok(0) => IdleState::Closed,
+            Ok(_) => IdleState::Bytes,
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => Sight::Quiet,
+                io::ErrorKind::WouldBlock => IdleState::Quiet,
                 // TLS, ended without a farewell: what was idle has lost nothing by that.
-                io::ErrorKind::UnexpectedEof => Sight::Closed,
-                _ => Sight::Broken,
+                io::ErrorKind::UnexpectedEof => IdleState::Closed,
+                _ => IdleState::Broken,
             },
         }
     }
 
     /// Looks at the stream, and arranges to be woken when there is something to see. Never answers
-    /// [`Sight::Quiet`].
-    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Sight> {
+    /// [`IdleState::Quiet`].
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleState> {
         loop {
             // What TLS has deciphered already is no longer the socket's to report.
-            match self.look() {
-                Sight::Quiet => {}
+            match self.check_idle() {
+                IdleState::Quiet => {}
                 seen => return Poll::Ready(seen),
             }
             // The waker must be the last to be registered, for a look may leave another.
             if ready!(self.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(Sight::Broken);
+                return Poll::Ready(IdleState::Broken);
             }
         }
     }

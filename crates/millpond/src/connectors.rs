@@ -17,13 +17,14 @@ use tokio::time::{Instant, timeout};
 
 use millpond_words::Span;
 
+#[cfg(feature = "kernel")]
+use crate::{kernel, pool::Transmission};
 use crate::{
-    kernel,
     net::{
-        ConnectError, ConnectFailure, Dialer, Endpoint, EndpointError, Phase, Sight, Stream,
-        Timings,
+        ConnectError, ConnectFailure, DialPhase, Dialer, Endpoint, EndpointError, IdleState,
+        Stream, Timings,
     },
-    pool::{Address, Closing, Connector, Ends, Eviction, Transmission, dial_phase},
+    pool::{Address, Closing, Connector, Ends, Eviction, dial_phase},
 };
 
 /// A stream being prepared, by a hook.
@@ -179,13 +180,15 @@ impl StreamConnector {
     }
 
     async fn dial(&self) -> Result<(Stream, Timings), ConnectError> {
-        let dialing = self.dialer.dial_telling(|phase| dial_phase(phase.doing()));
+        let dialing = self
+            .dialer
+            .dial_reporting(|phase| dial_phase(phase.doing()));
         let dialled = dialing.await?;
         Ok((dialled.stream, dialled.timings))
     }
 
     async fn run_open(&self, open: &Open) -> Result<(Stream, Timings), ConnectError> {
-        dial_phase(Phase::Connect.doing());
+        dial_phase(DialPhase::Connect.doing());
         let began = Instant::now();
         let opened = open().await;
         let mut timings = Timings::default();
@@ -202,7 +205,7 @@ impl StreamConnector {
         let Some((hook, limit)) = &self.hook else {
             return Ok(None);
         };
-        dial_phase(Phase::Hook.doing());
+        dial_phase(DialPhase::Hook.doing());
         let unprepared = Unprepared::new(&self.dialer, stream);
         let began = Instant::now();
         let cause = match timeout(*limit, hook(stream)).await {
@@ -212,7 +215,7 @@ impl StreamConnector {
             }
             Ok(Err(error)) => ConnectFailure::Hook(error),
             Err(_) => ConnectFailure::TimedOut {
-                phase: Phase::Hook,
+                phase: DialPhase::Hook,
                 limit: *limit,
             },
         };
@@ -251,12 +254,12 @@ impl Connector for StreamConnector {
     }
 
     fn check(&self, stream: &mut Stream) -> Result<(), Eviction> {
-        reason(stream.look()).map_or(Ok(()), Err)
+        reason(stream.check_idle()).map_or(Ok(()), Err)
     }
 
     fn poll_idle(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Eviction> {
         loop {
-            if let Some(reason) = reason(ready!(stream.poll_look(cx))) {
+            if let Some(reason) = reason(ready!(stream.poll_idle(cx))) {
                 return Poll::Ready(reason);
             }
         }
@@ -285,6 +288,7 @@ impl Connector for StreamConnector {
         }
     }
 
+    #[cfg(feature = "kernel")]
     fn transmissions(&self, ends: &[Ends]) -> Vec<Option<Transmission>> {
         let addresses: Vec<_> = ends.iter().map(both_addresses).collect();
         let pairs: Vec<_> = addresses.iter().copied().flatten().collect();
@@ -292,9 +296,7 @@ impl Connector for StreamConnector {
             return Vec::new();
         }
         // Where the system doesn't say there is nothing to show.
-        let mut known = kernel::transmissions(&pairs)
-            .unwrap_or_default()
-            .into_iter();
+        let mut known = kernel::tcp_info(&pairs).unwrap_or_default().into_iter();
         let of = |pair: Option<_>| pair.and_then(|_| known.next().flatten()).map(shown);
         addresses.into_iter().map(of).collect()
     }
@@ -328,6 +330,7 @@ impl Drop for Unprepared<'_> {
     }
 }
 
+#[cfg(feature = "kernel")]
 fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
     match (&ends.local, &ends.peer) {
         (Some(Address::Ip(local)), Some(Address::Ip(peer))) => Some((*local, *peer)),
@@ -335,7 +338,8 @@ fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
     }
 }
 
-fn shown(known: kernel::Transmission) -> Transmission {
+#[cfg(feature = "kernel")]
+fn shown(known: kernel::TcpInfo) -> Transmission {
     Transmission {
         rtt: known.rtt,
         rtt_variance: known.rtt_variance,
@@ -345,12 +349,12 @@ fn shown(known: kernel::Transmission) -> Transmission {
 }
 
 /// Why a stream that shows this can't stay.
-fn reason(seen: Sight) -> Option<Eviction> {
+fn reason(seen: IdleState) -> Option<Eviction> {
     match seen {
-        Sight::Quiet => None,
-        Sight::Bytes => Some(Eviction::UnsolicitedBytes),
-        Sight::Closed => Some(Eviction::PeerClosed),
-        Sight::Broken => Some(Eviction::PeerReset),
+        IdleState::Quiet => None,
+        IdleState::Bytes => Some(Eviction::UnsolicitedBytes),
+        IdleState::Closed => Some(Eviction::PeerClosed),
+        IdleState::Broken => Some(Eviction::PeerReset),
     }
 }
 
@@ -387,7 +391,7 @@ mod tests {
     async fn a_client_and_a_server_speak_over_streams_that_are_no_sockets() {
         let (sender, streams) = mpsc::channel(1);
         let echo = raw(async |body: bytes::Bytes| Ok(body));
-        let server = Server::builder(echo).serve(Listener::of_streams(name(), streams));
+        let server = Server::builder(echo).serve(Listener::from_streams(name(), streams));
         let server = server.expect("a server");
         let connector = StreamConnector::opened_by(name(), move || {
             let sender = sender.clone();

@@ -27,11 +27,13 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `kernel`, on by default | what Linux says of sockets (`kernel`): the round-trip times in snapshots, and what used-up ports and descriptors mean in errors |
 //! | `serde` | snapshots serialize, as versioned JSON; settings of servers serialize and deserialize |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
 //! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
 //! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |
 //! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
+//! | `tower` | a `Client` is a `tower_service::Service`, and such a service is a handler (`server::service`) |
 //!
 //! # Supported Rust
 //!
@@ -46,10 +48,12 @@ pub mod framed;
 pub mod framing;
 #[cfg(all(test, unix))]
 mod memory;
+#[cfg(all(unix, feature = "serde"))]
+mod seconds;
 #[cfg(unix)]
 pub mod server;
 
-#[cfg(unix)]
+#[cfg(all(unix, feature = "kernel"))]
 pub use millpond_kernel as kernel;
 #[cfg(unix)]
 pub use millpond_net as net;

@@ -2,7 +2,7 @@
 //! and use up what the whole process has, so they are in a binary of their own, one after the
 //! other.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "kernel"))]
 
 #[path = "../../millpond-net/tests/loopback/mod.rs"]
 mod loopback;
@@ -22,7 +22,7 @@ use loopback::*;
 use millpond::{
     Chain,
     connectors::StreamConnector,
-    net::{ConnectFailure, Dialer, ListenOptions, Listener, Phase, PhaseLimits},
+    net::{ConnectFailure, DialPhase, Dialer, ListenOptions, Listener, PhaseLimits},
     pool::{AcquireError, Pool},
     server::{Server, ServerStatus, raw},
 };
@@ -110,8 +110,8 @@ fn cancelled_and_failed_dials_leave_no_descriptor() {
         let before = open_descriptors();
         for polls in 0..10 {
             let connecting = std::sync::atomic::AtomicBool::new(false);
-            let mut dial = Box::pin(by_name.dial_telling(|phase| {
-                if phase == Phase::Connect {
+            let mut dial = Box::pin(by_name.dial_reporting(|phase| {
+                if phase == DialPhase::Connect {
                     connecting.store(true, std::sync::atomic::Ordering::SeqCst);
                 }
             }));

@@ -9,7 +9,7 @@ use crate::{
     connectors::{StreamConnector, Unprepared},
     framed::{FramedStream, ReceiveError, SendError},
     framing::{Framing, LengthJson},
-    net::{ConnectError, ConnectFailure, Phase, Stream},
+    net::{ConnectError, ConnectFailure, DialPhase, Stream},
     pool::dial_phase,
 };
 
@@ -121,7 +121,7 @@ impl<F: Framing> LoginHook<F> {
         framing: Arc<F>,
         streams: &StreamConnector,
     ) -> Result<FramedStream<Arc<F>>, ConnectError> {
-        dial_phase(Phase::Login.doing());
+        dial_phase(DialPhase::Login.doing());
         let unprepared = Unprepared::new(streams.dialer(), &stream);
         let began = Instant::now();
         let login = Login {

@@ -136,9 +136,9 @@ fn accept_the_rest<F: Framing, H: Handler>(
     connections: &mut JoinSet<()>,
 ) {
     #[cfg(target_os = "linux")]
-    listener.lets_nobody_connect();
+    listener.drop_new_connections();
     for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
-        match listener.accept_at_once() {
+        match listener.try_accept() {
             Ok(accepted) => admit(service, connections, accepted),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The next one may succeed. If the listener itself fails, the count ends the loop.

@@ -5,9 +5,9 @@ use std::time::Duration;
 pub use millpond_words::InvalidSetting;
 
 use super::limits::{HeartbeatLimit, LONGEST};
-#[cfg(feature = "serde")]
-use super::seconds;
 use crate::framed::validate_heartbeats;
+#[cfg(feature = "serde")]
+use crate::seconds;
 
 /// A server's settings, as [`ServerBuilder`](super::ServerBuilder) sets them; its methods document
 /// each, with its default and the reason for it.

@@ -8,7 +8,7 @@ use crate::pools::*;
 use millpond::{
     Chain,
     connectors::StreamConnector,
-    net::{ConnectError, ConnectFailure, Dialer, Phase, PhaseLimits},
+    net::{ConnectError, ConnectFailure, DialPhase, Dialer, PhaseLimits},
     pool::{AcquireError, ConnectionState, Connector, DialError, Pool},
 };
 use tokio::{
@@ -65,7 +65,7 @@ async fn a_hook_that_hangs_ends_at_its_limit_and_one_that_panics_costs_its_dial(
         matches!(
             phase,
             ConnectFailure::TimedOut {
-                phase: Phase::Hook,
+                phase: DialPhase::Hook,
                 ..
             }
         ),

@@ -20,8 +20,8 @@ use crate::common::{Hand, MS, SECOND};
 use millpond::{
     connectors::StreamConnector,
     net::{
-        Dialer, Endpoint, HostName, ListenError, ListenFailure, ListenOptions, Listener, Lookup,
-        Resolve, Sight, Stream,
+        Dialer, Endpoint, HostName, IdleState, ListenError, ListenFailure, ListenOptions, Listener,
+        Lookup, Resolve, Stream,
     },
     pool::Connector,
 };
@@ -276,7 +276,7 @@ async fn an_empty_read_is_told_from_the_end() {
     let (mut peer, _) = listener.accept().await.unwrap();
     let empty = |stream: &mut Stream| stream.try_read(&mut []).unwrap_err().kind();
     assert_eq!(empty(&mut stream), io::ErrorKind::InvalidInput);
-    assert_eq!(stream.look(), Sight::Quiet);
+    assert_eq!(stream.check_idle(), IdleState::Quiet);
     peer.write_all(b"x").await.unwrap();
     let ready = future::poll_fn(|cx| stream.poll_read_ready(cx));
     timeout(10 * SECOND, ready)
@@ -284,7 +284,7 @@ async fn an_empty_read_is_told_from_the_end() {
         .expect("it arrives")
         .unwrap();
     assert_eq!(empty(&mut stream), io::ErrorKind::InvalidInput);
-    assert_eq!(stream.look(), Sight::Bytes);
+    assert_eq!(stream.check_idle(), IdleState::Bytes);
 }
 
 /// A path for a Unix socket; whatever is there in the end is removed.

@@ -8,7 +8,7 @@ use std::{
 
 use millpond::{
     Chain,
-    kernel::{TcpSocket, Telling, sockets},
+    kernel::{SocketDetail, TcpSocket, sockets},
 };
 
 use crate::text::escaped;
@@ -37,7 +37,7 @@ impl Files for Machine {
     }
 
     fn sockets(&self) -> io::Result<Vec<TcpSocket>> {
-        Ok(sockets(Telling::Sockets, |_| true)?.sockets)
+        Ok(sockets(SocketDetail::Basic, |_| true)?.sockets)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use millpond::{
     Chain,
-    kernel::{Transmission, transmissions},
+    kernel::{TcpInfo, tcp_info},
     net::{self, ConnectError, ConnectFailure, Endpoint, Host, HostPort, Stream},
 };
 use tokio::{
@@ -73,8 +73,9 @@ pub(super) enum DialOutcome {
 impl DialOutcome {
     fn failed(error: &ConnectError) -> DialOutcome {
         let text = Chain(&error.cause).to_string();
-        let is_no_route =
-            |attempt: &net::Attempt| attempt.error.kind() == io::ErrorKind::NetworkUnreachable;
+        let is_no_route = |attempt: &net::ConnectAttempt| {
+            attempt.error.kind() == io::ErrorKind::NetworkUnreachable
+        };
         match &error.cause {
             ConnectFailure::Unreachable { attempts, .. } if attempts.iter().all(is_no_route) => {
                 DialOutcome::NoRoute(text)
@@ -88,7 +89,7 @@ impl DialOutcome {
 #[derive(Debug)]
 pub(super) struct NetworkPath {
     pub(super) address: SocketAddr,
-    pub(super) seen: Result<Transmission, String>,
+    pub(super) seen: Result<TcpInfo, String>,
 }
 
 impl Facts {
@@ -196,7 +197,7 @@ async fn try_each(
 
 async fn path(stream: &Stream) -> Option<NetworkPath> {
     let pair = (stream.local_addr()?, stream.peer_addr()?);
-    let asked = spawn_blocking(move || transmissions(&[pair])).await.ok()?;
+    let asked = spawn_blocking(move || tcp_info(&[pair])).await.ok()?;
     Some(NetworkPath {
         address: pair.1,
         seen: match asked.map(|answers| answers.into_iter().next().flatten()) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Parser;
-use millpond::kernel::Transmission;
+use millpond::kernel::TcpInfo;
 use millpond::net::{
     Accepted, Endpoint, ListenOptions, Listener, Stream,
     tls::{ClientCertificates, ServerTls},
@@ -147,7 +147,7 @@ fn one_dead_address_of_several_is_a_warning_and_all_dead_are_bad() {
 #[test]
 fn small_packets_hint_at_a_tunnel() {
     let of = |mss: u32, mtu: u32, retransmits: u32| {
-        let mut seen = Transmission::default();
+        let mut seen = TcpInfo::default();
         seen.send_mss = mss;
         seen.path_mtu = mtu;
         seen.retransmits = retransmits;

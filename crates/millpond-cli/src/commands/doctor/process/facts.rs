@@ -11,7 +11,7 @@ use std::{
 
 use millpond::{
     Chain,
-    kernel::{SocketSource, Sockets, TcpSocket, TcpState, Telling, sockets, sockets_beside},
+    kernel::{SocketDetail, SocketSource, Sockets, TcpSocket, TcpState, sockets, sockets_beside},
 };
 
 use crate::commands::doctor::towards::PortsTowards;
@@ -181,8 +181,8 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
         _ => socket.inode.is_some_and(|inode| own.contains(&inode)),
     };
     let detail = match look {
-        Look::First | Look::Passing => Telling::Sockets,
-        Look::Last => Telling::Transmission,
+        Look::First | Look::Passing => SocketDetail::Basic,
+        Look::Last => SocketDetail::TcpInfo,
     };
     match is_ours {
         true => sockets(detail, keep),

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::kernel::{SocketQueue, TcpSocket, TcpState, Telling, sockets};
+use millpond::kernel::{SocketDetail, SocketQueue, TcpSocket, TcpState, sockets};
 
 use super::facts::{Facts, Seen};
 
@@ -56,7 +56,7 @@ fn of_this_process_a_connection_that_it_does_not_close_is_found() {
     let is_leaked =
         |socket: &TcpSocket| socket.local == from && socket.state == TcpState::CloseWait;
     let began = Instant::now();
-    while sockets(Telling::Sockets, is_leaked).is_ok_and(|found| found.sockets.is_empty()) {
+    while sockets(SocketDetail::Basic, is_leaked).is_ok_and(|found| found.sockets.is_empty()) {
         assert!(began.elapsed() < PATIENCE, "its end hasn't arrived");
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millpond::kernel::{TcpSocket, TcpState, Transmission};
+use millpond::kernel::{TcpInfo, TcpSocket, TcpState};
 
 use super::{
     facts::{Seen, Source},
@@ -79,7 +79,7 @@ pub(super) fn transmission(seen: &Seen) -> Finding {
 struct Live<'s> {
     socket: &'s TcpSocket,
     peer: Peer,
-    seen: Transmission,
+    seen: TcpInfo,
 }
 
 impl<'s> Live<'s> {
@@ -91,7 +91,7 @@ impl<'s> Live<'s> {
         Some(Live {
             socket,
             peer: Peer::of(seen, socket),
-            seen: socket.transmission.filter(|_| !is_over)?,
+            seen: socket.tcp_info.filter(|_| !is_over)?,
         })
     }
 
@@ -105,7 +105,7 @@ impl<'s> Live<'s> {
     }
 
     fn described(&self) -> String {
-        let Transmission {
+        let TcpInfo {
             timeouts,
             unacknowledged,
             retransmits,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use millpond::kernel::{SocketQueue, TcpSocket, TcpState, Transmission};
+use millpond::kernel::{SocketQueue, TcpInfo, TcpSocket, TcpState};
 
 use super::{
     facts::{Facts, Look, OpenDescriptors, Seen, Source, Unseen, inode, soft_limit},
@@ -31,15 +31,15 @@ fn socket(number: u64, state: TcpState) -> TcpSocket {
     socket
 }
 
-fn connection(number: u64, transmission: Transmission) -> TcpSocket {
+fn connection(number: u64, transmission: TcpInfo) -> TcpSocket {
     let mut socket = socket(number, TcpState::Established);
-    socket.transmission = Some(transmission);
+    socket.tcp_info = Some(transmission);
     socket
 }
 
 /// One whose round-trip time is so many milliseconds.
-fn quick(rtt: u64) -> Transmission {
-    let mut transmission = Transmission::default();
+fn quick(rtt: u64) -> TcpInfo {
+    let mut transmission = TcpInfo::default();
     transmission.rtt = Duration::from_millis(rtt);
     transmission
 }
@@ -185,14 +185,14 @@ fn timeouts_in_a_row_are_a_peer_that_is_gone() {
 #[test]
 fn connecting_without_an_answer_is_told() {
     let mut connecting = socket(1, TcpState::SynSent);
-    connecting.transmission = Some(Transmission::default());
+    connecting.tcp_info = Some(TcpInfo::default());
     assert_eq!(
         mark("process-transmission", &process(owning(vec![connecting]))),
         Mark::Good
     );
-    let mut asked_again = Transmission::default();
+    let mut asked_again = TcpInfo::default();
     asked_again.timeouts = 1;
-    connecting.transmission = Some(asked_again);
+    connecting.tcp_info = Some(asked_again);
     let finding = judged("process-transmission", &process(owning(vec![connecting])));
     assert_eq!(finding.mark, Mark::Warning);
     assert!(

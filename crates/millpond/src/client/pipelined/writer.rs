@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use super::state::{Id, Kinds, State};
+use super::machine::{Carried, Id, Machine};
 use crate::{
     client::failure::ExchangeFailure,
     framed::{Outgoing, Sink},
@@ -21,7 +21,7 @@ pub(super) trait Socket: Sink {
 }
 
 /// See the module.
-pub(super) struct Wire<S> {
+pub(super) struct Writer<S> {
     /// Gone when the pipeline has ended.
     pub(super) socket: Option<S>,
     /// What was taken to be written.
@@ -33,14 +33,14 @@ pub(super) struct Wire<S> {
 }
 
 /// A wire, shared.
-pub(super) type SharedWire<S> = Arc<Mutex<Wire<S>>>;
+pub(super) type SharedWriter<S> = Arc<Mutex<Writer<S>>>;
 
 /// How large a buffer is kept for what comes next.
 const KEPT: usize = 64 << 10;
 
-impl<S: Socket> Wire<S> {
+impl<S: Socket> Writer<S> {
     pub(super) fn new(socket: S) -> Self {
-        Wire {
+        Writer {
             socket: Some(socket),
             outgoing: Outgoing::keeping(KEPT),
             error: None,
@@ -80,9 +80,9 @@ impl<S: Socket> Wire<S> {
     /// Where no reply is owed nothing may have arrived but heartbeats: what is there before a
     /// request is written is no reply to it. So that is looked for first, at no system call
     /// while the reactor has seen nothing arrive.
-    pub(super) fn poll_outgoing<K: Kinds>(
+    pub(super) fn poll_outgoing<K: Carried>(
         &mut self,
-        state: &Mutex<State<K>>,
+        state: &Mutex<Machine<K>>,
         id: Id,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
@@ -104,12 +104,12 @@ impl<S: Socket> Wire<S> {
 /// A caller writes what is outgoing, unless somebody else is at it; whatever is left is the
 /// driver's, whose waker this is then.
 pub(super) fn write_as_caller<K, S>(
-    state: &Mutex<State<K>>,
+    state: &Mutex<Machine<K>>,
     id: Id,
-    wire: &Mutex<Wire<S>>,
+    wire: &Mutex<Writer<S>>,
 ) -> Option<Waker>
 where
-    K: Kinds,
+    K: Carried,
     S: Socket,
 {
     let free = wire.try_lock().filter(|wire| wire.is_done());

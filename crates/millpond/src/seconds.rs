@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     from_seconds(f64::deserialize(source)?)
 }
 
@@ -18,10 +18,10 @@ fn from_seconds<E: Error>(seconds: f64) -> Result<Duration, E> {
 }
 
 /// A time that may be none: `null`.
-pub(super) mod optional {
+pub(crate) mod optional {
     use super::*;
 
-    pub(in crate::server) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         time: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -31,7 +31,7 @@ pub(super) mod optional {
         }
     }
 
-    pub(in crate::server) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         source: D,
     ) -> Result<Option<Duration>, D::Error> {
         Option::<f64>::deserialize(source)?

@@ -24,12 +24,14 @@
 //! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one
 //!    that was written together with it.
 
+mod carried;
 #[cfg(test)]
 mod check;
 mod deadlines;
 mod line;
 mod outcomes;
 mod pipeline;
+mod replies;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,50 +41,26 @@ use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
+#[cfg(test)]
+use self::outcomes::Unanswered;
+pub(super) use self::{
+    carried::{Carried, Id, Limits},
+    line::{Rank, Request},
+    outcomes::{Answered, Came, Duties, Entry, GivenUp, Reconsidered},
+};
 use self::{
     line::Line,
     pipeline::{AttendedBy, Pipeline, Trial},
 };
-pub(super) use self::{
-    line::{Rank, Request},
-    outcomes::{Answered, Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
+#[cfg(test)]
+use crate::client::failure::Progress;
+use crate::pool::{
+    Priority,
+    unstable::{Recall, Refusal, SlotId},
 };
-use crate::{
-    client::failure::Progress,
-    pool::{
-        Priority,
-        unstable::{Recall, Refusal, SlotId},
-    },
-};
-
-/// What the machine carries.
-pub(super) trait Kinds {
-    /// By which a caller is told.
-    type Reply;
-    /// What he is told.
-    type Body;
-    /// What a pipeline is written to.
-    type Wire: Clone;
-}
-
-/// The settings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) depth: usize,
-    pub(super) max_bytes: usize,
-    pub(super) max_waiting: usize,
-    pub(super) max_waiting_bytes: usize,
-}
-
-/// A pipeline, also when another has taken its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id {
-    at: usize,
-    serial: u64,
-}
 
 /// See the module.
-pub(super) struct State<K: Kinds> {
+pub(super) struct Machine<K: Carried> {
     limits: Limits,
     /// The pool's `max_size`.
     max_pipelines: usize,
@@ -97,9 +75,9 @@ pub(super) struct State<K: Kinds> {
     proven: bool,
 }
 
-impl<K: Kinds> State<K> {
+impl<K: Carried> Machine<K> {
     pub(super) fn new(limits: Limits, max_pipelines: usize) -> Self {
-        State {
+        Machine {
             limits,
             max_pipelines,
             refusal: None,
@@ -111,9 +89,6 @@ impl<K: Kinds> State<K> {
             proven: limits.depth == 1,
         }
     }
-
-    // ---- callers
-    // --------------------------------------------------------------------------------------------------
 
     /// A caller brings a request. `alone`: no caller has a reply that it hasn't picked up, so
     /// nobody is about to bring another.
@@ -201,14 +176,11 @@ impl<K: Kinds> State<K> {
         })
     }
 
-    // ---- connections
-    // ----------------------------------------------------------------------------------------------
-
     /// A connection has been leased, and serves those who wait.
     pub(super) fn started(
         &mut self,
         slot: SlotId,
-        wire: K::Wire,
+        wire: K::Writer,
         driver: Waker,
         now: Instant,
     ) -> Id {
@@ -284,85 +256,6 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// A reply has come, while so many bytes lay unwritten. `tell` is given what can be told now.
-    pub(super) fn came(
-        &mut self,
-        id: Id,
-        body: K::Body,
-        unwritten: usize,
-        tell: &mut Vec<Answered<K>>,
-    ) -> Came {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return Came::Unasked;
-        };
-        if !pipeline.owes(unwritten) {
-            return Came::Unasked;
-        }
-        let written = pipeline.written(unwritten);
-        let expected = pipeline.expected.pop_front().expect("its reply is owed");
-        pipeline.bytes -= expected.length;
-        // Whoever is told has a tick to say that the server takes no more.
-        pipeline.used = true;
-        let ends = expected.begins + expected.length as u64;
-        let told = expected.reply.map(|reply| Answered { reply, body });
-        match &mut pipeline.trial {
-            Some(trial) if trial.answered == 0 => {
-                trial.answered = 1;
-                trial.until = expected.deadline;
-                trial.held = told;
-            }
-            Some(trial) => {
-                tell.extend(trial.held.take());
-                tell.extend(told);
-                pipeline.trial = None;
-                self.proven = true;
-            }
-            None => tell.extend(told),
-        }
-        match ends <= written {
-            true => Came::Expected,
-            false => Came::Early,
-        }
-    }
-
-    /// Whether a reply may come, while so many bytes that were taken lie unwritten.
-    pub(super) fn owes(&mut self, id: Id, unwritten: usize) -> bool {
-        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.owes(unwritten))
-    }
-
-    /// Whether the pipeline may end, since nothing was begun on it nor answered since the last
-    /// time; then it has.
-    pub(super) fn end_if_quiet(&mut self, id: Id) -> bool {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return false;
-        };
-        let idle = pipeline.expected.is_empty() && pipeline.outgoing.is_empty();
-        let wanted_back = match pipeline.recall {
-            Recall::Now => true,
-            Recall::AfterWaiters => self.waiting.is_empty(),
-            Recall::No => false,
-        };
-        let quiet = idle && (wanted_back || !pipeline.used);
-        pipeline.used = false;
-        if quiet {
-            self.pipelines[id.at] = None;
-        }
-        quiet
-    }
-
-    /// The server takes no more requests on this connection: nothing more is begun on it, and it
-    /// ends when all that is in flight has been answered. The driver, who has to be woken.
-    pub(super) fn retire(&mut self, id: Id) -> Option<Waker> {
-        let pipeline = of(&mut self.pipelines, id)?;
-        pipeline.retired = true;
-        let is_news = std::mem::replace(&mut pipeline.recall, Recall::Now) != Recall::Now;
-        is_news.then(|| pipeline.driver.clone())
-    }
-
-    pub(super) fn is_retired(&mut self, id: Id) -> bool {
-        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.retired)
-    }
-
     /// Connections to lease for those who wait, after a pipeline has ended, or when they have
     /// waited for long.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
@@ -373,45 +266,6 @@ impl<K: Kinds> State<K> {
             return 1;
         }
         self.lease_more()
-    }
-
-    /// A pipeline breaks off, while so many bytes lay unwritten. `partial`: a part of the next
-    /// reply has come.
-    pub(super) fn end(&mut self, id: Id, unwritten: usize, partial: bool) -> Ended<K> {
-        let mut ended = Ended {
-            unanswered: Vec::new(),
-            trial: None,
-            leases: 0,
-        };
-        if of(&mut self.pipelines, id).is_none() {
-            return ended;
-        }
-        let mut pipeline = self.pipelines[id.at].take().expect("just seen");
-        let written = pipeline.written(unwritten);
-        if let Some(trial) = &mut pipeline.trial {
-            // Only two that were written together say anything of how the peer reads.
-            let second = pipeline.expected.get(1 - trial.answered);
-            let both = second.is_some_and(|second| second.begins < written);
-            ended.trial = both.then_some(trial.answered);
-            let held = trial.held.take().map(|held| Unanswered {
-                reply: held.reply,
-                progress: Progress::Answered,
-            });
-            ended.unanswered.extend(held);
-        }
-        let mut next = true;
-        for expected in pipeline.expected.drain(..) {
-            let progress = match expected.begins < written {
-                false => Progress::Unsent,
-                true if partial && next => Progress::Answered,
-                true => Progress::Unanswered,
-            };
-            next = false;
-            let unanswered = expected.reply.map(|reply| Unanswered { reply, progress });
-            ended.unanswered.extend(unanswered);
-        }
-        ended.leases = self.lease_more();
-        ended
     }
 
     /// The pool has been told something: who may come, how many connections there may be, which are
@@ -445,9 +299,6 @@ impl<K: Kinds> State<K> {
             leases,
         }
     }
-
-    // ---- below
-    // ----------------------------------------------------------------------------------------------------
 
     fn live(&self) -> usize {
         self.pipelines.iter().flatten().count()
@@ -501,7 +352,7 @@ impl<K: Kinds> State<K> {
     }
 }
 
-fn of<K: Kinds>(pipelines: &mut [Option<Pipeline<K>>], id: Id) -> Option<&mut Pipeline<K>> {
+fn of<K: Carried>(pipelines: &mut [Option<Pipeline<K>>], id: Id) -> Option<&mut Pipeline<K>> {
     let pipeline = pipelines.get_mut(id.at)?.as_mut()?;
     (pipeline.serial == id.serial).then_some(pipeline)
 }

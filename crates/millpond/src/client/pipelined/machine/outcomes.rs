@@ -4,18 +4,21 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
-use super::{Id, Kinds, Rank, Request};
+use super::{
+    carried::{Carried, Id},
+    line::{Rank, Request},
+};
 use crate::{
     client::failure::Progress,
     pool::unstable::{Refusal, SlotId},
 };
 
 /// What became of a caller who begins.
-pub(in crate::client::pipelined) enum Entry<K: Kinds> {
+pub(in crate::client::pipelined) enum Entry<K: Carried> {
     /// Appended. The caller has to write if it is told to whom, and to wake the driver if it is
     /// given.
     Begun {
-        write: Option<(Id, K::Wire)>,
+        write: Option<(Id, K::Writer)>,
         wake: Option<Waker>,
     },
     /// Waits; so many more connections are to be leased.
@@ -43,13 +46,13 @@ pub(in crate::client::pipelined) enum Came {
 }
 
 /// Who is told of a reply.
-pub(in crate::client::pipelined) struct Answered<K: Kinds> {
+pub(in crate::client::pipelined) struct Answered<K: Carried> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) body: K::Body,
 }
 
 /// What the driver finds when it looks by itself.
-pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
+pub(in crate::client::pipelined) struct Overdue<K: Carried> {
     /// Who must be told that the time is up.
     pub(in crate::client::pipelined) expired: Vec<K::Reply>,
     /// The exchange whose reply is next is among them: the connection has to go.
@@ -59,13 +62,13 @@ pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
 }
 
 /// An exchange of a pipeline that has broken off.
-pub(in crate::client::pipelined) struct Unanswered<K: Kinds> {
+pub(in crate::client::pipelined) struct Unanswered<K: Carried> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) progress: Progress,
 }
 
 /// What a pipeline leaves behind.
-pub(in crate::client::pipelined) struct Ended<K: Kinds> {
+pub(in crate::client::pipelined) struct Ended<K: Carried> {
     /// In the order of the requests.
     pub(in crate::client::pipelined) unanswered: Vec<Unanswered<K>>,
     /// Two requests were written together to a peer that isn't known to read frames, and so many
@@ -76,13 +79,13 @@ pub(in crate::client::pipelined) struct Ended<K: Kinds> {
 }
 
 /// A request that isn't sent, to be dropped; and the drivers that may serve those behind it.
-pub(in crate::client::pipelined) struct GivenUp<K: Kinds> {
+pub(in crate::client::pipelined) struct GivenUp<K: Carried> {
     pub(in crate::client::pipelined) request: Request<K>,
     pub(in crate::client::pipelined) wakes: Vec<Waker>,
 }
 
 /// What a change of the pool brings about.
-pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
+pub(in crate::client::pipelined) struct Reconsidered<K: Carried> {
     pub(in crate::client::pipelined) refused: Vec<K::Reply>,
     pub(in crate::client::pipelined) wakes: Vec<Waker>,
     pub(in crate::client::pipelined) leases: usize,
@@ -90,13 +93,13 @@ pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
 
 /// A pipeline at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::client::pipelined) struct Load {
+pub(in crate::client::pipelined) struct PipelineLoad {
     pub(in crate::client::pipelined) slot: SlotId,
     pub(in crate::client::pipelined) in_flight: usize,
 }
 /// What a driver has been told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::client::pipelined) struct Told {
+pub(in crate::client::pipelined) struct Duties {
     /// Somebody waits.
     pub(in crate::client::pipelined) serve: bool,
     /// Something is outgoing.

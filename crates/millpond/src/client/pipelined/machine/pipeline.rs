@@ -5,14 +5,17 @@ use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-use super::{Kinds, Limits, outcomes::Answered};
+use super::{
+    carried::{Carried, Limits},
+    outcomes::Answered,
+};
 use crate::pool::unstable::{Recall, SlotId};
 
 /// See the module.
-pub(super) struct Pipeline<K: Kinds> {
+pub(super) struct Pipeline<K: Carried> {
     pub(super) serial: u64,
     pub(super) slot: SlotId,
-    pub(super) wire: K::Wire,
+    pub(super) wire: K::Writer,
     pub(super) driver: Waker,
     /// When the driver will look by itself. Nothing from when it has looked until it has said so:
     /// whoever comes in between asks it to look again.
@@ -47,7 +50,7 @@ pub(super) enum AttendedBy {
     Driver,
 }
 
-pub(super) struct Expected<K: Kinds> {
+pub(super) struct Expected<K: Carried> {
     /// Gone, if the caller has been told otherwise.
     pub(super) reply: Option<K::Reply>,
     /// None from when its caller was told that the time is up.
@@ -59,14 +62,14 @@ pub(super) struct Expected<K: Kinds> {
 /// Two requests that were written together. The first one's reply is held back until the second's
 /// is there: a peer that takes a read for a request answers once, with something that is no reply
 /// to either.
-pub(super) struct Trial<K: Kinds> {
+pub(super) struct Trial<K: Carried> {
     pub(super) held: Option<Answered<K>>,
     /// Until when the first one's caller can be kept waiting.
     pub(super) until: Option<Instant>,
     pub(super) answered: usize,
 }
 
-impl<K: Kinds> Pipeline<K> {
+impl<K: Carried> Pipeline<K> {
     /// How much of the stream has been written, while so many bytes that were taken lie unwritten.
     pub(super) fn written(&self, unwritten: usize) -> u64 {
         self.handed - unwritten as u64

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How the transmission of a TCP connection goes: some of the kernel's `TCP_INFO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Transmission {
+pub struct TcpInfo {
     /// The smoothed round-trip time. Zero before the first was measured.
     pub rtt: Duration,
     /// How much the round-trip time varies: the smoothed mean deviation.
@@ -42,7 +42,7 @@ pub struct Transmission {
 }
 
 #[cfg(target_os = "linux")]
-impl Transmission {
+impl TcpInfo {
     /// From the kernel's `struct tcp_info`, which grows at its end from version to version: what
     /// this kernel's doesn't have is `None`. `None` as a whole if it ends before the fields
     /// that every supported kernel has.
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn every_field_is_read_from_its_place() {
         assert_eq!(
-            Transmission::parse(&info()),
-            Some(Transmission {
+            TcpInfo::parse(&info()),
+            Some(TcpInfo {
                 rtt: Duration::from_micros(1_500),
                 rtt_variance: Duration::from_micros(700),
                 shortest_rtt: Some(Duration::from_micros(800)),
@@ -119,22 +119,18 @@ mod tests {
 
     #[test]
     fn what_an_older_kernel_does_not_tell_is_none() {
-        let older = Transmission::parse(&info()[..104]).expect("all that is needed");
+        let older = TcpInfo::parse(&info()[..104]).expect("all that is needed");
         assert_eq!(
             (older.retransmits, older.unsent, older.shortest_rtt),
             (99, None, None)
         );
         for length in 0..104 {
-            assert_eq!(
-                Transmission::parse(&info()[..length]),
-                None,
-                "{length} bytes"
-            );
+            assert_eq!(TcpInfo::parse(&info()[..length]), None, "{length} bytes");
         }
         let mut unmeasured = info();
         unmeasured[148..].fill(0xff);
         assert_eq!(
-            Transmission::parse(&unmeasured).expect("info").shortest_rtt,
+            TcpInfo::parse(&unmeasured).expect("info").shortest_rtt,
             None
         );
     }

@@ -2,9 +2,14 @@
 
 use tokio::time::Instant;
 
-use super::{Id, Kinds, State, of, outcomes::Overdue};
+use super::{
+    Machine,
+    carried::{Carried, Id},
+    of,
+    outcomes::Overdue,
+};
 
-impl<K: Kinds> State<K> {
+impl<K: Carried> Machine<K> {
     /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A
     /// reply whose caller has gone has until `grace` from when it is next, if it hasn't less.
     pub(in crate::client::pipelined) fn overdue(
