@@ -23,46 +23,16 @@ use super::explanations::Explanations;
 #[cfg(not(feature = "kernel"))]
 use super::unexplained::Explanations;
 use super::{
-    ConnectError, ConnectFailure, DialPhase, Endpoint, Host, HostName, HostPort, Resolve, Stream,
-    TcpOptions,
+    ConnectError, ConnectFailure, DialPhase, DialerSettings, Endpoint, Host, HostName, HostPort,
+    PhaseLimits, Resolve, Stream, TcpOptions,
     error::ConnectedToItself,
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
+    settings::clamped_refresh,
 };
 #[cfg(feature = "tls")]
 use super::{tls::ClientTls, tls_endpoint::TlsSide};
 use millpond_words::Span;
-
-const DEFAULT_REFRESH: Duration = Duration::from_secs(30);
-const SHORTEST_REFRESH: Duration = Duration::from_millis(100);
-const LONGEST_REFRESH: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// A longer limit is none, and a moment that far away can still be expressed.
-const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all
-/// of them together; these are shorter, so that the phase that fails is told with what it had found
-/// out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PhaseLimits {
-    /// Looking the name up. Default 1 s; where addresses are known from an earlier lookup, half a
-    /// second is waited at most.
-    pub resolve: Duration,
-    /// Connecting, whatever the number of addresses. Default 2.25 s: a SYN that is lost is sent
-    /// again after one.
-    pub connect: Duration,
-    /// The TLS handshake. Default 2 s.
-    pub tls: Duration,
-}
-
-impl Default for PhaseLimits {
-    fn default() -> Self {
-        PhaseLimits {
-            resolve: Duration::from_secs(1),
-            connect: Duration::from_millis(2_250),
-            tls: Duration::from_secs(2),
-        }
-    }
-}
 
 /// What a dial took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,16 +89,28 @@ pub struct Dialer {
 impl Dialer {
     /// Dials `endpoint`, with the default options.
     pub fn new(endpoint: Endpoint) -> Self {
+        let settings = DialerSettings::default();
         Dialer {
             text: endpoint.to_string().into(),
             endpoint,
-            tcp: TcpOptions::default(),
-            limits: PhaseLimits::default(),
-            lookups: Lookups::new(DEFAULT_REFRESH),
+            tcp: settings.tcp,
+            limits: settings.limits,
+            lookups: Lookups::new(settings.refresh),
             #[cfg(feature = "tls")]
             tls: TlsSide::default(),
             explanations: Explanations::default(),
         }
+    }
+
+    /// All settings that are values, in place of those that were set before. What they are made of
+    /// the other methods say.
+    pub fn settings(self, settings: DialerSettings) -> Self {
+        let DialerSettings {
+            tcp,
+            limits,
+            refresh,
+        } = settings;
+        self.tcp_options(tcp).limits(limits).refresh(refresh)
     }
 
     /// How TCP sockets are set up.
@@ -140,11 +122,7 @@ impl Dialer {
     /// How long each phase may take. At most a year counts; with zero a phase fails unless it ends
     /// at once.
     pub fn limits(mut self, limits: PhaseLimits) -> Self {
-        self.limits = PhaseLimits {
-            resolve: limits.resolve.min(LONGEST_LIMIT),
-            connect: limits.connect.min(LONGEST_LIMIT),
-            tls: limits.tls.min(LONGEST_LIMIT),
-        };
+        self.limits = limits.shortened();
         self
     }
 
@@ -159,8 +137,7 @@ impl Dialer {
     /// with as much. After a failed dial a second is enough. At least 100 ms and at most a year
     /// count.
     pub fn refresh(mut self, refresh: Duration) -> Self {
-        self.lookups
-            .refresh_every(refresh.clamp(SHORTEST_REFRESH, LONGEST_REFRESH));
+        self.lookups.refresh_every(clamped_refresh(refresh));
         self
     }
 

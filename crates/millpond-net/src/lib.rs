@@ -26,6 +26,9 @@ mod names;
 mod options;
 mod race;
 mod resolve;
+#[cfg(feature = "serde")]
+mod seconds;
+mod settings;
 mod stream;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -35,11 +38,12 @@ mod tls_endpoint;
 mod unexplained;
 
 pub use self::{
-    dialer::{DialedStream, Dialer, PhaseLimits, Timings},
+    dialer::{DialedStream, Dialer, Timings},
     endpoint::{Endpoint, EndpointError, Host, HostName, HostPort},
     error::{ConnectAttempt, ConnectError, ConnectFailure, DialPhase, ListenError, ListenFailure},
     listener::{Accepted, HandshakeError, ListenOptions, Listener},
     options::{Keepalive, TcpOptions},
     resolve::{Lookup, Resolve, SystemResolver},
+    settings::{DialerSettings, ListenSettings, PhaseLimits},
     stream::{IdleState, Stream},
 };

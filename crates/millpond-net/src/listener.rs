@@ -28,7 +28,9 @@ use tokio::{
 
 #[cfg(feature = "tls")]
 use super::tls::{ServerTls, TlsError};
-use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
+use super::{
+    Endpoint, Host, HostPort, ListenError, ListenFailure, ListenSettings, Stream, TcpOptions,
+};
 
 /// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this
 /// and `net.core.somaxconn`, 4096 by default.
@@ -68,6 +70,13 @@ pub struct ListenOptions {
 }
 
 impl ListenOptions {
+    /// All settings that are values, in place of those that were set before.
+    pub fn settings(mut self, settings: ListenSettings) -> Self {
+        self.tcp = settings.tcp;
+        self.unix_mode = settings.unix_mode;
+        self
+    }
+
     /// How accepted TCP sockets are set up; `bind` has no meaning here.
     pub fn tcp_options(mut self, options: TcpOptions) -> Self {
         self.tcp = options;
@@ -90,11 +99,12 @@ impl ListenOptions {
 
 impl Default for ListenOptions {
     fn default() -> Self {
+        let ListenSettings { tcp, unix_mode } = ListenSettings::default();
         ListenOptions {
-            tcp: TcpOptions::default(),
+            tcp,
             #[cfg(feature = "tls")]
             tls: None,
-            unix_mode: 0o600,
+            unix_mode,
         }
     }
 }
