@@ -127,9 +127,10 @@ impl Foreign {
         read
     }
 
-    /// Polls without waiting: by no waker at first, and if there is nothing once more by that of
-    /// the last read that had to wait, which the first poll has displaced. The task's budget
-    /// doesn't count: used up, it would look like silence.
+    /// Polls without waiting. The first poll is by a waker that does nothing, and displaces the
+    /// waker of the last read that had to wait. If there is nothing, a second poll gives that waker
+    /// back. If bytes arrived between the two polls they woke nobody, so this wakes it. The task's
+    /// budget doesn't count: used up, it would look like silence.
     fn at_once<T>(
         &mut self,
         mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
@@ -141,7 +142,13 @@ impl Foreign {
         };
         let polled = once(self, Waker::noop());
         match (polled, waiting) {
-            (Poll::Pending, Some(waker)) => once(self, &waker),
+            (Poll::Pending, Some(waker)) => {
+                let polled = once(self, &waker);
+                if polled.is_ready() {
+                    waker.wake();
+                }
+                polled
+            }
             (polled, _) => {
                 self.reader = None;
                 polled
@@ -152,7 +159,14 @@ impl Foreign {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+        time::Duration,
+    };
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -264,8 +278,8 @@ mod tests {
     #[tokio::test]
     async fn a_look_leaves_the_waker_of_whoever_waits() {
         let (mut stream, mut far) = pair();
-        let looked = std::sync::Arc::new(tokio::sync::Notify::new());
-        let tell = std::sync::Arc::clone(&looked);
+        let looked = Arc::new(tokio::sync::Notify::new());
+        let tell = Arc::clone(&looked);
         let mut first = true;
         // A task of its own: nothing else must poll it, or a lost waker wouldn't be missed.
         let wait = tokio::spawn(poll_fn(move |cx| {
@@ -281,6 +295,69 @@ mod tests {
         within(looked.notified()).await;
         far.write_all(b"x").await.expect("a write");
         within(wait).await.expect("no panic").expect("a byte");
+    }
+
+    /// A reader whose byte arrives between its second poll and its third. It wakes the waker of the
+    /// second, as whatever polled last.
+    struct ArrivesBehindTheSecondPoll(usize);
+
+    impl AsyncRead for ArrivesBehindTheSecondPoll {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.0 += 1;
+            match self.0 {
+                1 => return Poll::Pending,
+                2 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                _ => buffer.put_slice(b"x"),
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for ArrivesBehindTheSecondPoll {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn bytes_that_arrive_within_a_look_wake_whoever_waits() {
+        let mut stream = Stream::foreign(ArrivesBehindTheSecondPoll(0));
+        let wakes = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&wakes));
+        let wait = stream.poll_read_ready(&mut Context::from_waker(&waker));
+        assert!(wait.is_pending());
+        assert!(stream.has_unread());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(stream.try_read(&mut [0]).expect("the byte"), 1);
     }
 
     #[tokio::test]

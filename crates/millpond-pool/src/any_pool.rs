@@ -15,7 +15,7 @@ pub type EmptiedFuture<'p> = Pin<Box<dyn Future<Output = Result<(), StillLent>> 
 /// A pool, whatever it pools: what can be shown of it and done with it without borrowing from it.
 ///
 /// Every [`Pool`] is one. It is a handle as the pool in it is: while there is one the pool stays
-/// open.
+/// open. The trait is sealed: nothing else can implement it, so that it can get more methods.
 ///
 /// ```
 /// use millpond_pool::{AnyPool, Pool, connect_with};
@@ -36,7 +36,7 @@ pub type EmptiedFuture<'p> = Pin<Box<dyn Future<Output = Result<(), StillLent>> 
 /// # Ok(())
 /// # }
 /// ```
-pub trait AnyPool: fmt::Debug + Send + Sync {
+pub trait AnyPool: Sealed + fmt::Debug + Send + Sync {
     /// See [`PoolBuilder::name`](crate::PoolBuilder::name).
     fn name(&self) -> &str;
 
@@ -77,6 +77,34 @@ pub trait AnyPool: fmt::Debug + Send + Sync {
     /// [`InvalidSetting`] when `max_size` isn't 1 to 16,777,216; nothing has changed then.
     fn resize(&self, max_size: u32) -> Result<(), InvalidSetting>;
 }
+
+/// Seals [`AnyPool`]: no other crate can name this trait, nor implement that one.
+///
+/// ```compile_fail,E0277
+/// use std::time::Duration;
+///
+/// use millpond_pool::{AnyPool, EmptiedFuture, InvalidSetting, PoolSettings, PoolSnapshot};
+///
+/// #[derive(Debug)]
+/// struct Mine;
+///
+/// impl AnyPool for Mine {
+///     fn name(&self) -> &str { todo!() }
+///     fn settings(&self) -> PoolSettings { todo!() }
+///     fn snapshot(&self) -> PoolSnapshot { todo!() }
+///     fn detailed_snapshot(&self) -> PoolSnapshot { todo!() }
+///     fn is_closed(&self) -> bool { todo!() }
+///     fn close(&self, _: Duration) -> EmptiedFuture<'_> { todo!() }
+///     fn drain(&self, _: Duration) -> EmptiedFuture<'_> { todo!() }
+///     fn retire(&self) {}
+///     fn pause(&self) {}
+///     fn resume(&self) {}
+///     fn resize(&self, _: u32) -> Result<(), InvalidSetting> { todo!() }
+/// }
+/// ```
+pub trait Sealed {}
+
+impl<C: Connector> Sealed for Pool<C> {}
 
 impl<C: Connector> AnyPool for Pool<C> {
     fn name(&self) -> &str {
