@@ -18,7 +18,8 @@ pub type ExchangeFuture<'c> =
 ///
 /// Every [`Client`] is one. Its verbs, its name and its settings are those of its
 /// [pool](AnyClient::pool). A server needs no such trait: [`Running`](crate::server::Running) has no
-/// type parameters.
+/// type parameters. The trait is sealed: nothing else can implement it, so that it can get more
+/// methods.
 ///
 /// ```
 /// use millpond::{client::{AnyClient, Client}, framing::LengthJson};
@@ -39,7 +40,7 @@ pub type ExchangeFuture<'c> =
 /// # Ok(())
 /// # }
 /// ```
-pub trait AnyClient: fmt::Debug + Send + Sync {
+pub trait AnyClient: Sealed + fmt::Debug + Send + Sync {
     /// The pool of its connections, with its verbs: [`Client::pool`].
     fn pool(&self) -> &dyn AnyPool;
 
@@ -59,6 +60,29 @@ pub trait AnyClient: fmt::Debug + Send + Sync {
     /// As [`Client::exchange`].
     fn exchange<'c>(&'c self, body: &'c [u8]) -> ExchangeFuture<'c>;
 }
+
+/// Seals [`AnyClient`]: no other crate can name this trait, nor implement that one.
+///
+/// ```compile_fail,E0277
+/// use millpond::{
+///     client::{AnyClient, ExchangeFuture, HeartbeatTotals, RetryTotals},
+///     pool::{AnyPool, PoolSnapshot},
+/// };
+///
+/// #[derive(Debug)]
+/// struct Mine;
+///
+/// impl AnyClient for Mine {
+///     fn pool(&self) -> &dyn AnyPool { todo!() }
+///     fn snapshot(&self) -> PoolSnapshot { todo!() }
+///     fn retries(&self) -> RetryTotals { todo!() }
+///     fn heartbeats(&self) -> HeartbeatTotals { todo!() }
+///     fn exchange<'c>(&'c self, _: &'c [u8]) -> ExchangeFuture<'c> { todo!() }
+/// }
+/// ```
+pub trait Sealed {}
+
+impl<F: Framing> Sealed for Client<F> {}
 
 impl<F: Framing> AnyClient for Client<F> {
     fn pool(&self) -> &dyn AnyPool {
