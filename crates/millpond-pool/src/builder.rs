@@ -21,6 +21,7 @@ use super::{
 pub struct PoolBuilder<C> {
     connector: C,
     settings: PoolSettings,
+    default_name: &'static str,
     runtime: Option<tokio::runtime::Handle>,
 }
 
@@ -36,6 +37,7 @@ impl<C: Connector> PoolBuilder<C> {
         PoolBuilder {
             connector,
             settings: PoolSettings::default(),
+            default_name: "pool",
             runtime: None,
         }
     }
@@ -49,7 +51,15 @@ impl<C: Connector> PoolBuilder<C> {
 
     /// What snapshots, metrics and events call this pool. Default: `pool`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.settings.name = name.into();
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// The name of a pool that is given none. No setting: it outlives
+    /// [`settings`](PoolBuilder::settings).
+    #[doc(hidden)]
+    pub fn default_name(mut self, name: &'static str) -> Self {
+        self.default_name = name;
         self
     }
 
@@ -191,6 +201,9 @@ impl<C: Connector> PoolBuilder<C> {
         self.settings
             .probe
             .get_or_insert_with(|| self.connector.default_probe());
+        self.settings
+            .name
+            .get_or_insert_with(|| String::from(self.default_name));
         self.settings.validate()?;
         let here = || tokio::runtime::Handle::try_current().ok();
         let handle = self.runtime.or_else(here).ok_or(BuildError::NoRuntime)?;

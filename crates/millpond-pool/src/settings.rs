@@ -160,8 +160,10 @@ impl Default for Backoff {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct PoolSettings {
-    /// See [`PoolBuilder::name`](crate::PoolBuilder::name).
-    pub name: String,
+    /// See [`PoolBuilder::name`](crate::PoolBuilder::name). `None`: the default of what builds the
+    /// pool (`pool`, and for a client's `client`); a pool that is built says which.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub name: Option<String>,
     /// See [`PoolBuilder::max_size`](crate::PoolBuilder::max_size).
     pub max_size: u32,
     /// See [`PoolBuilder::min_idle`](crate::PoolBuilder::min_idle).
@@ -207,7 +209,7 @@ pub struct PoolSettings {
 impl Default for PoolSettings {
     fn default() -> Self {
         PoolSettings {
-            name: String::from("pool"),
+            name: None,
             max_size: 10,
             min_idle: 0,
             max_waiting: 1024,

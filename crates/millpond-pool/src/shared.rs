@@ -64,12 +64,12 @@ pub(crate) struct SharedPool<C: Connector> {
 
 impl<C: Connector> SharedPool<C> {
     pub(crate) fn new(connector: C, settings: PoolSettings, runtime: Runtime) -> Self {
+        let name = settings.name.clone().unwrap_or_default();
         SharedPool {
             connector,
             clock: Clock::start(),
             runtime,
             bell: Arc::new(Bell::new()),
-            name: settings.name.clone(),
             acquire_timeout: settings.acquire_timeout,
             long_patience: settings
                 .acquire_timeout
@@ -80,7 +80,8 @@ impl<C: Connector> SharedPool<C> {
             verbs: AtomicU64::new(0),
             verb_spoken: Notify::new(),
             #[cfg(feature = "metrics")]
-            metrics: super::metrics::Metrics::new(&settings.name),
+            metrics: super::metrics::Metrics::new(&name),
+            name,
             #[cfg(millpond_loom)]
             dials_begun: Mutex::new(Vec::new()),
             state: Mutex::new(State::new(settings)),

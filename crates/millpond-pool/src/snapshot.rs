@@ -214,7 +214,7 @@ impl PoolSnapshot {
 
     /// Takes one. The room is made before the lock is taken, and made larger if it wasn't enough.
     pub(crate) fn take<C: Connector>(shared: &SharedPool<C>) -> PoolSnapshot {
-        let name = shared.lock().settings().name.clone();
+        let name = shared.name.clone();
         let mut room = shared.lock().slots().occupied();
         loop {
             let mut connections = Vec::with_capacity(room);

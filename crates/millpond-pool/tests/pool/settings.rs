@@ -22,7 +22,7 @@ async fn all_are_taken_at_once_and_checked_when_the_pool_is_built() {
     let builder = endpoint.pool().max_size(7).name("orders");
     let pool = builder.settings(settings.clone()).build().unwrap();
     let built = pool.settings();
-    assert_eq!((built.max_size, built.name.as_str()), (3, "pool"));
+    assert_eq!((built.max_size, built.name.as_deref()), (3, Some("pool")));
     assert_eq!(built.acquire_timeout, Some(2 * SECOND));
 
     settings.close_timeout = Duration::ZERO;
@@ -44,7 +44,7 @@ mod serialized {
         let back = |settings: &PoolSettings| from_value(to_value(settings).unwrap()).unwrap();
         assert_eq!(settings, back(&settings));
 
-        settings.name = String::from("orders");
+        settings.name = Some(String::from("orders"));
         (settings.max_size, settings.min_idle) = (7, 2);
         (settings.max_waiting, settings.max_connecting) = (8, 1);
         settings.acquire_timeout = None;

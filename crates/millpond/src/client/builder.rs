@@ -198,9 +198,9 @@ impl<F: Framing> ClientBuilder<F> {
             self.settings.heartbeat_interval,
             self.settings.heartbeat_limit,
         );
-        let builder = Pool::builder(sessions).name("client");
+        let builder = Pool::builder(sessions).default_name("client");
         let pool = (self.configure)(builder).build()?;
-        pool.connector().reports().begin(&pool.settings().name);
+        pool.connector().reports().begin(pool.name());
         let pipelines = self
             .settings
             .pipelining

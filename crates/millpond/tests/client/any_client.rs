@@ -73,7 +73,7 @@ async fn clients_of_different_framings_are_shown_used_and_steered_from_one_list(
     for (name, client) in ["json", "lines"].into_iter().zip(&clients) {
         let pool = client.pool();
         assert_eq!((pool.name(), pool.is_closed()), (name, false));
-        assert_eq!(pool.settings().name, name);
+        assert_eq!(pool.settings().name.as_deref(), Some(name));
         for _ in 0..2 {
             assert_eq!(client.exchange(b"1").await.expect("a reply"), "1");
         }

@@ -13,7 +13,7 @@ use millpond::{
     Chain,
     client::{Client, ClientBuilder, Execution, Loss, Pipelining, RequestError},
     framing::{FrameError, LengthJson},
-    pool::Eviction,
+    pool::{Eviction, PoolSettings},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -79,6 +79,26 @@ async fn idle_connections_that_are_closed_or_reset_are_noticed_and_replaced() {
         }
     }
     assert_eq!(client.snapshot().totals.opened, 4);
+}
+
+#[tokio::test]
+async fn settings_without_a_name_leave_the_client_its_own() {
+    let builder = || Client::to("localhost:1").expect("an endpoint");
+
+    let client = builder()
+        .pool(|pool| pool.settings(PoolSettings::default()))
+        .build();
+    let pool = client.expect("a client").pool().clone();
+    assert_eq!(pool.name(), "client");
+    assert_eq!(pool.settings().name.as_deref(), Some("client"));
+    assert_eq!(pool.snapshot().name, "client");
+
+    let mut named = PoolSettings::default();
+    named.name = Some(String::from("orders"));
+    let client = builder().pool(|pool| pool.settings(named)).build();
+    assert_eq!(client.expect("a client").pool().name(), "orders");
+    let client = builder().pool(|pool| pool.name("pool")).build();
+    assert_eq!(client.expect("a client").pool().name(), "pool");
 }
 
 #[tokio::test]
