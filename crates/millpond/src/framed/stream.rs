@@ -22,7 +22,7 @@ use crate::{
 const MAX_QUEUED: usize = 1 << 20;
 
 /// How large a write buffer is kept between two frames.
-const KEPT: usize = 16 << 10;
+const KEPT: u32 = 16 << 10;
 
 /// Sends and receives frames on one stream, of whichever protocol. It knows where a frame begins
 /// and ends, and nothing of whose reply is whose: that is what a [`Client`](crate::client::Client)
