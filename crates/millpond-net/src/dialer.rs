@@ -6,10 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -25,6 +22,7 @@ use super::unexplained::Explanations;
 use super::{
     ConnectError, ConnectFailure, DialPhase, DialerSettings, Endpoint, Host, HostName, HostPort,
     PhaseLimits, Resolve, Stream, TcpOptions,
+    attempted::Attempted,
     error::ConnectedToItself,
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
@@ -411,52 +409,6 @@ fn given_up(after: Duration) -> io::Error {
         io::ErrorKind::TimedOut,
         format!("no answer within {}", Span(after)),
     )
-}
-
-/// Addresses that are being tried, or one that was reached and has still to prove itself. Dropped
-/// before that, whether the dial failed, timed out or was cancelled, it leaves them in doubt.
-struct Attempted<'d> {
-    lookups: &'d Lookups,
-    addresses: Vec<SocketAddr>,
-    /// How many of them.
-    tried: AtomicU32,
-    reached: Option<SocketAddr>,
-    succeeded: bool,
-}
-
-impl<'d> Attempted<'d> {
-    fn new(lookups: &'d Lookups, addresses: Vec<SocketAddr>) -> Self {
-        Attempted {
-            lookups,
-            addresses,
-            tried: AtomicU32::new(0),
-            reached: None,
-            succeeded: false,
-        }
-    }
-
-    /// The address that was reached.
-    #[cfg(feature = "tls")]
-    fn reached(&self) -> SocketAddr {
-        self.reached.expect("asked for after connecting")
-    }
-
-    fn succeed(&mut self) {
-        self.succeeded = true;
-        if let Some(address) = self.reached {
-            self.lookups.reached(address);
-        }
-    }
-}
-
-impl Drop for Attempted<'_> {
-    fn drop(&mut self) {
-        if !self.succeeded {
-            let tried = usize::try_from(self.tried.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-            self.lookups
-                .doubt(self.addresses.iter().copied().take(tried));
-        }
-    }
 }
 
 impl std::fmt::Debug for Dialer {

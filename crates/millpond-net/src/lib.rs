@@ -14,12 +14,15 @@
 //! is therefore bound by its ports: some 28,000 per destination and minute by default, 470 a
 //! second. Long connections know none of this.
 
+mod accepted;
+mod attempted;
 mod dialer;
 mod endpoint;
 mod error;
 #[cfg(feature = "kernel")]
 mod explanations;
 mod foreign;
+mod listen_options;
 mod listener;
 mod lookups;
 mod names;
@@ -36,12 +39,15 @@ pub mod tls;
 mod tls_endpoint;
 #[cfg(not(feature = "kernel"))]
 mod unexplained;
+mod unix_listener;
 
 pub use self::{
+    accepted::{Accepted, HandshakeError},
     dialer::{DialedStream, Dialer, Timings},
     endpoint::{Endpoint, EndpointError, Host, HostName, HostPort},
     error::{ConnectAttempt, ConnectError, ConnectFailure, DialPhase, ListenError, ListenFailure},
-    listener::{Accepted, HandshakeError, ListenOptions, Listener},
+    listen_options::ListenOptions,
+    listener::Listener,
     options::{Keepalive, TcpOptions},
     resolve::{Lookup, Resolve, SystemResolver},
     settings::{DialerSettings, ListenSettings, PhaseLimits},

@@ -2,24 +2,14 @@
 //! full machine does to `accept`, and leaves everything else (limits, deadlines, what is said) to
 //! the server.
 
-use std::{
-    fs,
-    future::pending,
-    io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{future::pending, io, time::Duration};
 
 use millpond_words::{Chain, Span, Storm, Sum};
-use nix::{
-    errno::Errno,
-    sys::stat::{Mode, fchmod},
-};
+use nix::errno::Errno;
 use parking_lot::Mutex;
 #[cfg(target_os = "linux")]
 use socket2::SockFilter;
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::mpsc,
@@ -27,9 +17,12 @@ use tokio::{
 };
 
 #[cfg(feature = "tls")]
-use super::tls::{ServerTls, TlsError};
+use super::tls::ServerTls;
 use super::{
-    Endpoint, Host, HostPort, ListenError, ListenFailure, ListenSettings, Stream, TcpOptions,
+    Accepted, Endpoint, Host, HostPort, ListenError, ListenFailure, ListenOptions, Stream,
+    TcpOptions,
+    accepted::Raw,
+    unix_listener::{self, SocketFile},
 };
 
 /// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this
@@ -40,11 +33,6 @@ const BACKLOG: u32 = 4096;
 /// first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it
-/// is taken for abandoned.
-const TRIALS: u32 = 4;
-const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
 
 /// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a
 /// connection. Accepted sockets inherit it, on which there are none.
@@ -59,55 +47,6 @@ const WITHOUT_SYN: [SockFilter; 4] = [
     // Keep all of it.
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
-
-/// How to listen.
-#[derive(Clone, Debug)]
-pub struct ListenOptions {
-    tcp: TcpOptions,
-    #[cfg(feature = "tls")]
-    tls: Option<ServerTls>,
-    unix_mode: u32,
-}
-
-impl ListenOptions {
-    /// All settings that are values, in place of those that were set before.
-    pub fn settings(mut self, settings: ListenSettings) -> Self {
-        self.tcp = settings.tcp;
-        self.unix_mode = settings.unix_mode;
-        self
-    }
-
-    /// How accepted TCP sockets are set up; `bind` has no meaning here.
-    pub fn tcp_options(mut self, options: TcpOptions) -> Self {
-        self.tcp = options;
-        self
-    }
-
-    /// How TLS endpoints authenticate themselves and their clients. They need it.
-    #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: ServerTls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// The permissions of a Unix socket's file. Default 0600: only this user connects.
-    pub fn unix_mode(mut self, mode: u32) -> Self {
-        self.unix_mode = mode;
-        self
-    }
-}
-
-impl Default for ListenOptions {
-    fn default() -> Self {
-        let ListenSettings { tcp, unix_mode } = ListenSettings::default();
-        ListenOptions {
-            tcp,
-            #[cfg(feature = "tls")]
-            tls: None,
-            unix_mode,
-        }
-    }
-}
 
 /// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is
 /// still this one's.
@@ -157,7 +96,7 @@ impl Listener {
                 None => Err(ListenFailure::NoTlsSettings),
             },
             Endpoint::Unix(path) => {
-                let bound = bind_unix(path, options.unix_mode).await;
+                let bound = unix_listener::bind(path, options.unix_mode, BACKLOG).await;
                 bound.map(|(listener, file)| Kind::Unix(listener, file))
             }
         };
@@ -340,82 +279,6 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// A connection that was accepted; TLS has still to shake hands.
-#[derive(Debug)]
-pub struct Accepted {
-    raw: Raw,
-}
-
-#[derive(Debug)]
-enum Raw {
-    Tcp(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(TcpStream, ServerTls),
-    Unix(UnixStream),
-    Open(Stream),
-}
-
-impl Raw {
-    fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Raw::Tcp(stream) => Some(stream),
-            #[cfg(feature = "tls")]
-            Raw::Tls(stream, _) => Some(stream),
-            Raw::Unix(_) => None,
-            Raw::Open(stream) => stream.tcp(),
-        }
-    }
-}
-
-/// Why a client's handshake failed. Without TLS none does.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The TLS handshake failed.
-    #[cfg(feature = "tls")]
-    #[error(transparent)]
-    Tls(#[from] Box<TlsError>),
-}
-
-impl Accepted {
-    /// Who has connected, where that has an address.
-    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
-        self.raw.tcp()?.peer_addr().ok()
-    }
-
-    /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side,
-    /// no TIME_WAIT either.
-    pub fn refuse(self) {
-        if let Some(socket) = self.raw.tcp() {
-            // It may have gone already.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
-        }
-    }
-
-    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a
-    /// deadline, and don't await it between two accepts: a client may take as long as it likes.
-    ///
-    /// # Errors
-    ///
-    /// The handshake failed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, it closes the connection.
-    pub async fn into_stream(self) -> Result<Stream, HandshakeError> {
-        match self.raw {
-            Raw::Tcp(stream) => Ok(stream.into()),
-            #[cfg(feature = "tls")]
-            Raw::Tls(stream, tls) => {
-                let stream = tls.accept(stream).await.map_err(Box::new)?;
-                Ok(tokio_rustls::TlsStream::Server(stream).into())
-            }
-            Raw::Unix(stream) => Ok(stream.into()),
-            Raw::Open(stream) => Ok(stream),
-        }
-    }
-}
-
 fn accept_from(listener: SockRef<'_>) -> io::Result<Socket> {
     let (socket, _) = listener.accept()?;
     socket.set_nonblocking(true)?;
@@ -454,97 +317,6 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
         }
     }
     Err(failure)
-}
-
-/// The file is made with its permissions, so that there is no moment at which somebody else could
-/// connect.
-async fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
-    let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Linux takes the mode of the socket, less the umask, for its file.
-    fchmod(&socket, Mode::from_bits_truncate(mode)).map_err(io::Error::from)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse {
-            return Err(error.into());
-        }
-        remove_abandoned(path, &address).await?;
-        socket.bind(&address)?;
-    }
-    let file = SocketFile::at(path)?;
-    if fs::symlink_metadata(path)?.permissions().mode() & 0o777 != mode & 0o777 {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.listen(i32::try_from(BACKLOG).expect("a small number"))?;
-    let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?;
-    Ok((listener, file))
-}
-
-/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is
-/// somebody's.
-///
-/// One that is bound and is only just about to listen refuses as well, so it is asked several
-/// times, over some milliseconds; and it must be the same file all the time.
-async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(ListenFailure::NotASocket);
-    }
-    let taken = || ListenFailure::Socket(io::ErrorKind::AddrInUse.into());
-    // Its inode's number is free again as soon as it is removed; its age tells a new file from this
-    // one.
-    let identity = || {
-        fs::symlink_metadata(path)
-            .map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
-    };
-    let found = identity()?;
-    for trial in 0..TRIALS {
-        if trial > 0 {
-            sleep(BETWEEN_TRIALS).await;
-        }
-        let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        caller.set_nonblocking(true)?;
-        match caller.connect(address) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            // Connected, or its backlog is full.
-            Ok(()) => return Err(taken()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(taken()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if identity()? != found {
-        return Err(taken());
-    }
-    Ok(fs::remove_file(path)?)
-}
-
-/// A Unix socket's file, removed with its listener.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: another listener may have taken the path since.
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn at(path: &Path) -> io::Result<Self> {
-        Ok(SocketFile {
-            path: path.to_owned(),
-            identity: SocketFile::identity_of(path)?,
-        })
-    }
-
-    fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if SocketFile::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// The client gave up before it was accepted, a firewall forbids it, or the network says something
