@@ -1,4 +1,4 @@
-//! A connection that was accepted, before its handshake: turned away, or made a stream.
+//! A connection that was accepted and has not made its handshake yet.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,7 +9,7 @@ use super::Stream;
 #[cfg(feature = "tls")]
 use super::tls::{ServerTls, TlsError};
 
-/// A connection that was accepted; TLS has still to shake hands.
+/// A connection that was accepted. Its TLS handshake, if any, is still to be made.
 #[derive(Debug)]
 pub struct Accepted {
     pub(super) raw: Raw,
@@ -47,13 +47,12 @@ pub enum HandshakeError {
 }
 
 impl Accepted {
-    /// Who has connected, where that has an address.
+    /// The client's address, if it has one.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.raw.tcp()?.peer_addr().ok()
     }
 
-    /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side,
-    /// no TIME_WAIT either.
+    /// Closes the connection at once, over TCP by a reset: no TIME_WAIT is left on this side.
     pub fn refuse(self) {
         if let Some(socket) = self.raw.tcp() {
             // It may have gone already.
@@ -61,8 +60,8 @@ impl Accepted {
         }
     }
 
-    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a
-    /// deadline, and don't await it between two accepts: a client may take as long as it likes.
+    /// Makes the TLS handshake, if there is one, and returns the stream. Wrap it in a timeout, and
+    /// don't await it between two accepts: a client may take as long as it likes.
     ///
     /// # Errors
     ///

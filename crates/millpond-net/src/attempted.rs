@@ -1,4 +1,4 @@
-//! The addresses that one dial has tried: what follows for the next dial from how this one ends.
+//! The addresses that one dial has tried. How it ends decides which ones the next dial tries first.
 
 use std::{
     net::SocketAddr,
@@ -7,8 +7,8 @@ use std::{
 
 use super::lookups::Lookups;
 
-/// Addresses that are being tried, or one that was reached and has still to prove itself. Dropped
-/// before that, whether the dial failed, timed out or was cancelled, it leaves them in doubt.
+/// The addresses of a dial that is under way. Dropped before `succeed`, because the dial failed,
+/// timed out or was cancelled, it marks the tried ones as doubtful.
 pub(super) struct Attempted<'d> {
     lookups: &'d Lookups,
     pub(super) addresses: Vec<SocketAddr>,

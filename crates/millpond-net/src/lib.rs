@@ -1,9 +1,20 @@
 //! Endpoints and the streams that lead to them: TCP, TLS and Unix sockets. Knows nothing of pools
-//! and frames.
+//! and frames. For Unix (Linux, macOS, the BSDs), on tokio.
 //!
 //! Reading order: [`Endpoint`]; [`Dialer`], which opens a [`Stream`] to one, and [`Listener`],
 //! which accepts them; [`TcpOptions`]; [`ConnectError`]; then, for how it works, `names.rs` (which
 //! addresses a name has), `race.rs` (which of them is tried when).
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tls` | endpoints `tls://host:port`, by rustls |
+//! | `serde` | endpoints, phases and settings serialize |
+//! | `kernel` | errors say what used-up ports and descriptors mean |
+//!
+//! None is on by default: who takes this crate alone takes the fewest dependencies. `millpond` has
+//! `kernel` on.
 //!
 //! # What TCP does around this
 //!
@@ -53,3 +64,8 @@ pub use self::{
     settings::{DialerSettings, ListenSettings, PhaseLimits},
     stream::{IdleState, Stream},
 };
+
+/// The README's example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,40 +25,40 @@ use super::{
     unix_listener::{self, SocketFile},
 };
 
-/// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this
-/// and `net.core.somaxconn`, 4096 by default.
+/// The backlog: how many connections wait to be accepted. The kernel takes the lesser of this and
+/// `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
 
-/// How long to pause when this process or the machine has no descriptor or no memory left: at
-/// first, and at most.
+/// The first and the longest pause when this process or the machine has no descriptor or no memory
+/// left.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a
-/// connection. Accepted sockets inherit it, on which there are none.
+/// A packet filter for the listening socket (BPF): it drops SYNs. Accepted sockets inherit it, and
+/// receive no SYN.
 #[cfg(target_os = "linux")]
 const WITHOUT_SYN: [SockFilter; 4] = [
-    // Load the byte of a TCP header that holds the flags.
+    // Load the flags of the TCP header.
     SockFilter::new(0x30, 0, 0, 13),
-    // If SYN is among them go on at the next, else one further.
+    // With SYN continue at the next instruction, else at the one after it.
     SockFilter::new(0x45, 0, 1, 0x02),
-    // Keep nothing of it.
+    // Drop the packet.
     SockFilter::new(0x06, 0, 0, 0),
-    // Keep all of it.
+    // Keep the packet.
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is
-/// still this one's.
+/// Accepts streams on one endpoint. Dropping it closes it, and removes a Unix socket's file unless
+/// another listener has replaced that.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
     /// How accepted TCP sockets are set up, where they don't inherit it.
     #[cfg(not(target_os = "linux"))]
     tcp: Option<TcpOptions>,
-    /// After how many failures in a row that only time mends: the pause doubles with each.
+    /// Pauses in a row. Each is twice as long as the one before.
     pauses: u32,
-    /// How often that has begun.
+    /// Counts the series of pauses, for the log.
     paused: Storm,
 }
 
@@ -68,15 +68,15 @@ enum Kind {
     #[cfg(feature = "tls")]
     Tls(TcpListener, ServerTls),
     Unix(UnixListener, SocketFile),
-    /// Locked by those who share the listener and accept at once; who accepts owns it.
+    /// `try_accept` locks it; `accept` has the listener to itself.
     Streams(Endpoint, Mutex<mpsc::Receiver<Stream>>),
 }
 
 impl Listener {
-    /// Listens on `endpoint`. A name must have one address at least; all of them are tried, and the
-    /// first that can be bound is it.
+    /// Listens on `endpoint`. A name's addresses are tried in turn; the first that can be bound is
+    /// used.
     ///
-    /// A Unix socket's file that nobody listens on any more (its server was killed) is replaced.
+    /// A Unix socket's file that a killed server has left behind is replaced.
     ///
     /// # Errors
     ///
@@ -141,9 +141,9 @@ impl Listener {
         }
     }
 
-    /// Where it listens: with the port that the system chose, where 0 was asked for, and the
-    /// address that a name stood for. What clients dial may be another: the name that the
-    /// certificate is for, an address instead of `0.0.0.0`.
+    /// Where it listens: a name is replaced by its address, and port 0 by the port that the system
+    /// chose. Clients may have to dial something else: the name in the certificate, or an address
+    /// instead of `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -164,13 +164,13 @@ impl Listener {
         })
     }
 
-    /// The next connection. Failures that pass are survived: a client that has gone again is
-    /// skipped; when descriptors or memory are used up this warns, pauses (10 ms, doubling to
-    /// 500 ms), and tries again.
+    /// Accepts the next connection. It goes on after temporary failures: a client that has gone
+    /// again is skipped; when descriptors or memory are used up it logs a warning, pauses (10 ms,
+    /// doubling to 500 ms), and tries again.
     ///
     /// # Errors
     ///
-    /// Only what will not pass: the listener is broken.
+    /// The listener is broken for good.
     ///
     /// # Cancel safety
     ///
@@ -204,10 +204,10 @@ impl Listener {
         }
     }
 
-    /// From now on nobody connects who hasn't begun to, so that all the others can be accepted
-    /// before this is dropped: the kernel resets whom it finds in the backlog then. Who would
-    /// connect is dropped by the kernel, and asks again after a second, when nobody listens any
-    /// more. Where the system can't do that nothing changes: Linux can, for TCP.
+    /// Drops the SYNs of new connections from now on. Call it before the last `try_accept`: when a
+    /// listener is dropped, the kernel resets the connections in its backlog, so the backlog must
+    /// be emptied and stay empty. A client whose SYN was dropped sends it again after a second, and
+    /// is refused then. Linux only, and TCP only; otherwise it does nothing.
     #[cfg(target_os = "linux")]
     pub fn drop_new_connections(&self) {
         let listener = match &self.kind {
@@ -219,14 +219,14 @@ impl Listener {
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
 
-    /// The next of those that have connected already, as the kernel knows it: the reactor may not
-    /// have heard of it yet. The kernel is asked once.
+    /// Accepts a connection that waits in the backlog, without waiting itself. It asks the kernel,
+    /// once: the reactor may not know of the connection yet.
     ///
     /// # Errors
     ///
-    /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure,
-    /// which is out of the backlog then; or it takes none out, and comes again. Errors don't
-    /// tell which: ask on, and not for ever.
+    /// `WouldBlock` if the backlog is empty, else the system's error. Some errors concern one
+    /// connection, and remove it from the backlog; others remove none, and come again. They can't
+    /// be told apart: call again, but a limited number of times.
     pub fn try_accept(&self) -> io::Result<Accepted> {
         let accepted = match &self.kind {
             Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
@@ -246,10 +246,10 @@ impl Listener {
     }
 
     fn accepted(&self, raw: Raw) -> Accepted {
-        // On Linux it has inherited all that from the listener.
+        // On Linux accepted sockets inherit these options.
         #[cfg(not(target_os = "linux"))]
         if let (Some(options), Some(socket)) = (&self.tcp, raw.tcp()) {
-            // It may be closed by now; whoever reads from it will see.
+            // It may be closed already; the next read says so.
             let _ = options.set_up(SockRef::from(socket));
         }
         Accepted { raw }
@@ -271,8 +271,8 @@ impl Listener {
     }
 }
 
-/// A TCP socket that listens already, as systemd passes one on. The sockets that it accepts stay as
-/// they are set up.
+/// Takes a TCP socket that listens already, as from systemd. No options are set on the sockets that
+/// it accepts.
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Listener::of(Kind::Tcp(listener), None)
@@ -304,7 +304,7 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
                 std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
-            // What lingers in TIME_WAIT from before a restart mustn't keep the port.
+            // Without it, connections in TIME_WAIT would keep the port from a server that restarts.
             socket.set_reuseaddr(true)?;
             options.set_buffers(SockRef::from(&socket))?;
             options.set_up(SockRef::from(&socket))?;

@@ -1,5 +1,5 @@
-//! Listening on a Unix socket, and its file: made with its permissions, taken over when its listener
-//! is gone, removed with its own.
+//! Listening on a Unix socket, and the life of its file: created with its permissions, replaced if
+//! a killed server has left it behind, removed with its listener.
 
 use std::{
     fs, io,
@@ -14,13 +14,12 @@ use tokio::{net::UnixListener, time::sleep};
 
 use super::ListenFailure;
 
-/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it
-/// is taken for abandoned.
+/// How often, and at which intervals, a connection to a socket's file is tried before the file
+/// counts as abandoned.
 const TRIALS: u32 = 4;
 const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
 
-/// The file is made with its permissions, so that there is no moment at which somebody else could
-/// connect.
+/// The file is created with its permissions: at no moment can another user connect.
 pub(super) async fn bind(
     path: &Path,
     mode: u32,
@@ -47,18 +46,17 @@ pub(super) async fn bind(
     Ok((listener, file))
 }
 
-/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is
-/// somebody's.
+/// Removes a socket's file if its listener is gone: then connections are refused. Any other file is
+/// left alone.
 ///
-/// One that is bound and is only just about to listen refuses as well, so it is asked several
-/// times, over some milliseconds; and it must be the same file all the time.
+/// A socket that is bound and about to listen refuses connections as well. So the connection is
+/// tried several times, over some milliseconds, and the file must stay the same.
 async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(ListenFailure::NotASocket);
     }
     let taken = || ListenFailure::Socket(io::ErrorKind::AddrInUse.into());
-    // Its inode's number is free again as soon as it is removed; its age tells a new file from this
-    // one.
+    // A new file may have the inode number of a removed one; the time of change tells them apart.
     let identity = || {
         fs::symlink_metadata(path)
             .map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
