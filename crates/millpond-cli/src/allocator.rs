@@ -1,5 +1,5 @@
-//! What allocates for the program: mimalloc, which returns to the system what a flood of large
-//! requests took. glibc keeps it.
+//! The allocator of the program: mimalloc, which returns memory to the system after a flood of
+//! large requests. glibc keeps it.
 
 use std::{hint::black_box, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::interval;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// mimalloc waits as long by default before it returns what was freed.
+/// mimalloc's default delay before it returns what was freed.
 const PURGE_DELAY: Duration = Duration::from_secs(1);
 
 /// Large enough that freeing it makes mimalloc look at what else was freed.

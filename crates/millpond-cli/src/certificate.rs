@@ -1,5 +1,5 @@
-//! What a certificate says of itself: for which names, from when until when, by whom, and whether
-//! it is a CA's. All of it is the network's, or a file's, and may be anything.
+//! Reads a certificate: its names, its issuer, its dates, and whether it is a CA's. Certificates
+//! come from the network or from files, so every field may hold anything.
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
@@ -10,11 +10,11 @@ use x509_cert::{
     time::Time,
 };
 
-/// A day, which certificates last for many of.
+/// A day.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Renewing takes its time, and a dozen machines may have to be told: from so many days before the
-/// end on somebody should know.
+/// A certificate that ends sooner than this should be renewed by now. Renewal takes time, and many
+/// machines may need the new certificate.
 pub(crate) const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// See the module.
@@ -22,16 +22,16 @@ pub(crate) const RENEWED_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 6
 pub(crate) struct Certificate {
     pub(crate) names: Vec<String>,
     pub(crate) issuer: String,
-    /// As the certificate writes it.
+    /// The end of its validity, as the certificate writes it.
     pub(crate) ends_at: String,
-    /// Since 1970.
+    /// The same, since 1970.
     pub(crate) ends: Duration,
-    /// It may issue others.
+    /// It is a CA's certificate.
     pub(crate) is_ca: bool,
 }
 
 impl Certificate {
-    /// From its DER.
+    /// Reads it from its DER encoding.
     pub(crate) fn read(der: &[u8]) -> Result<Certificate, String> {
         let certificate =
             x509_cert::Certificate::from_der(der).map_err(|error| error.to_string())?;
@@ -53,7 +53,7 @@ impl Certificate {
         })
     }
 
-    /// How long it goes on, `now` being the time since 1970; `None` if it has ended.
+    /// How much longer it is valid, `now` being the time since 1970; `None` if it has expired.
     pub(crate) fn left(&self, now: Duration) -> Option<Duration> {
         self.ends.checked_sub(now).filter(|left| !left.is_zero())
     }
@@ -149,7 +149,7 @@ mod tests {
         for at in 0..sound.len() {
             let mut damaged = sound.clone();
             damaged[at] = damaged[at].wrapping_add(0x55);
-            // Most are still certificates, of something else.
+            // Most of them are still certificates, but other ones.
             let _ = Certificate::read(&damaged);
         }
     }

@@ -1,6 +1,6 @@
-//! Colour: the one place that decides whether there is any, and the few tones that there are.
-//! `--color` comes first, then NO_COLOR, CLICOLOR_FORCE and CLICOLOR, then whether the stream is a
-//! terminal that can. JSON never passes here.
+//! Colour: the one place that decides whether there is any, and the few tones there are. `--color`
+//! comes first, then NO_COLOR, CLICOLOR_FORCE and CLICOLOR, then whether the stream is a terminal
+//! with colours. JSON is never coloured.
 
 use std::{ffi::OsString, fmt::Display, io};
 
@@ -24,18 +24,18 @@ pub(crate) enum When {
     Never,
 }
 
-/// What a colour stands for.
+/// What a colour means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// All is well.
     Good,
-    /// It isn't.
+    /// Something is wrong.
     Bad,
-    /// Somebody should know.
+    /// A warning.
     Warning,
-    /// The beginning of a part.
+    /// A heading.
     Heading,
-    /// Beside the point.
+    /// Of little importance.
     Faint,
 }
 
@@ -74,7 +74,7 @@ impl Paint {
         }
     }
 
-    /// The text in a tone; as it is, where there is no colour.
+    /// The text in a tone; unchanged where there is no colour.
     pub(crate) fn tone(self, tone: Tone, text: impl Display) -> String {
         let style = tone.style();
         match self {
@@ -84,7 +84,7 @@ impl Paint {
     }
 }
 
-/// Decides for the whole program, clap's help and errors included.
+/// Sets it for the whole program, clap's help and errors included.
 pub(crate) fn settle(when: When) {
     let choice = match when {
         When::Auto => anstream::ColorChoice::Auto,
@@ -94,7 +94,7 @@ pub(crate) fn settle(when: When) {
     choice.write_global();
 }
 
-/// What `--color` says on a command line that may be wrong or ask for help: clap tells of both
+/// The value of `--color`, read before clap parses the command line: clap prints help and errors
 /// before it has read all flags.
 pub(crate) fn asked(mut arguments: impl Iterator<Item = OsString>) -> Option<When> {
     while let Some(argument) = arguments.next() {
@@ -112,7 +112,7 @@ pub(crate) fn asked(mut arguments: impl Iterator<Item = OsString>) -> Option<Whe
     None
 }
 
-/// Gives the headings behind the flags of each command's help the look that clap gives to its own.
+/// Gives the headings after the flags of each command's help the look of clap's own headings.
 pub(crate) fn with_headings(command: Command) -> Command {
     command.mut_subcommands(|command| match command.get_after_help() {
         Some(help) => {

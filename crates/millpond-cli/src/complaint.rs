@@ -1,5 +1,4 @@
-//! Why a command did not do what it was asked: said on stderr, in the manner of clap, and by the
-//! exit code.
+//! Why a command failed: a message on stderr, in the style of clap, and an exit code.
 
 use std::{fmt, io::Write};
 
@@ -10,7 +9,7 @@ use crate::{
     text::{escaped, escaped_lines},
 };
 
-/// What is said, and how the program ends.
+/// The message and the exit code.
 #[derive(Debug)]
 pub(crate) struct Complaint {
     exit: Exit,
@@ -18,7 +17,7 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    /// The command line is wrong. Several lines may say so.
+    /// The command line is wrong. The message may have several lines.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Complaint {
             exit: Exit::Usage,
@@ -26,7 +25,7 @@ impl Complaint {
         }
     }
 
-    /// Something has failed. An error's text is one line, whatever it quotes.
+    /// Something failed. The message is one line, whatever the error's text holds.
     pub(crate) fn of(exit: Exit, error: &dyn fmt::Display) -> Self {
         Complaint {
             exit,
@@ -34,20 +33,20 @@ impl Complaint {
         }
     }
 
-    /// Says so.
+    /// Prints the message.
     pub(crate) fn report(self) -> Exit {
         say_error(&self.text);
         self.exit
     }
 }
 
-/// That something is wrong, on stderr.
+/// Prints an error on stderr.
 pub(crate) fn say_error(text: &str) {
     let label = Paint::of_stderr().tone(Tone::Bad, "error:");
     write(&format!("{label} {}", escaped_lines(text)));
 }
 
-/// A line on stderr, or several. That nobody may be reading it is no reason to fail.
+/// Prints one or more lines on stderr. It is no failure if nobody reads them.
 pub(crate) fn say(text: &str) {
     write(&escaped_lines(text));
 }

@@ -6,18 +6,18 @@ use millpond::kernel::descriptor_limits;
 
 use crate::numbers::thousands;
 
-/// The descriptors that all else takes: runtimes, pipes, the terminal, questions to the kernel.
+/// Descriptors for everything else: runtimes, pipes, the terminal, netlink.
 const OTHERS: u64 = 64;
 
-/// What a program that runs takes: three pipes, and by what its end is noticed.
+/// Descriptors for each handler program: three pipes, and one that tells of its end.
 pub(crate) const PER_PROGRAM: u64 = 4;
 
-/// What so many programs take.
+/// Descriptors for this many programs.
 pub(crate) fn for_programs(programs: usize) -> u64 {
     PER_PROGRAM.saturating_mul(programs as u64)
 }
 
-/// More than this process may open.
+/// More descriptors are needed than this process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     pub(crate) needed: u64,
@@ -25,7 +25,8 @@ pub(crate) struct Shortage {
 }
 
 impl Shortage {
-    /// Whether so many sockets are too many. Where the limit can't be read, what happens will tell.
+    /// Whether this many sockets are too many. `None` as well where the limit can't be read: then
+    /// opening them will show it.
     pub(crate) fn of(sockets: u64) -> Option<Shortage> {
         Shortage::within(limit()?, sockets)
     }
@@ -36,7 +37,7 @@ impl Shortage {
     }
 }
 
-/// What is to be done about it.
+/// What to do about it.
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shortage { needed, limit } = *self;
@@ -48,7 +49,7 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// How many sockets there may be, if that can be found out.
+/// How many sockets this process may open, if that is known.
 pub(crate) fn room() -> Option<u64> {
     limit().map(|limit| limit.saturating_sub(OTHERS))
 }

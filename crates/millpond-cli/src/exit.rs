@@ -1,24 +1,24 @@
-//! How the program ends: the codes that scripts go by.
+//! The exit codes, which scripts rely on.
 
 use std::process::{ExitCode, Termination};
 
-/// What the exit code says.
+/// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// 0: all is well.
+    /// 0: success.
     Ok,
-    /// 1: something was found, or has failed.
+    /// 1: a finding, or a failure.
     Failure,
-    /// 2: the command line is wrong, or what it names. Clap ends with it as well.
+    /// 2: the command line is wrong, or something that it names. Clap uses this code as well.
     Usage,
-    /// 3: nobody could be connected to.
+    /// 3: no connection.
     Connect,
-    /// 4: it took too long.
+    /// 4: a timeout.
     Timeout,
-    /// 5: what came was not of the protocol.
+    /// 5: the peer broke the protocol.
     Protocol,
-    /// 130: Ctrl-C or SIGTERM came, and something is missing. Shells say so of a program that
-    /// SIGINT has ended.
+    /// 130: stopped by Ctrl-C or SIGTERM before everything was done. Shells use this code for a
+    /// program that SIGINT has ended.
     Interrupted,
 }
 

@@ -1,8 +1,9 @@
-//! Help as it is shown: what belongs together stays on one line, whatever the width. Clap breaks
-//! lines at any space; so the values behind a flag's words get spaces that it doesn't know, and
-//! these become plain ones as the help is printed.
+//! Keeps a flag's default and environment variable on one line in the help, at any width. Clap
+//! breaks lines at every space, so the spaces within these become no-break spaces; they are turned
+//! back into plain ones when the help is printed.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     process,
 };
@@ -10,10 +11,10 @@ use std::{
 use anstream::AutoStream;
 use clap::{Arg, Command, Error};
 
-/// Where no line is broken.
+/// A space at which clap doesn't break the line.
 const HELD: char = '\u{a0}';
 
-/// Lets each flag say its default and its variable at the end of its words, unbroken.
+/// Appends each flag's default and variable to its help, unbroken.
 pub(crate) fn held_together(command: Command) -> Command {
     let command = command.mut_args(with_values);
     command.mut_subcommands(held_together)
@@ -27,8 +28,15 @@ fn with_values(arg: Arg) -> Arg {
     let Some(help) = arg.get_help() else {
         return arg;
     };
-    let short = format!("{help}{values}");
-    let long = arg.get_long_help().map(|help| format!("{help}{values}"));
+    // A default that the help tells in words is kept together as well.
+    let held = |help: &dyn Display| {
+        let help = help
+            .to_string()
+            .replace("[default: ", &format!("[default:{HELD}"));
+        help + &values
+    };
+    let short = held(help);
+    let long = arg.get_long_help().map(|help| held(help));
     let arg = match long {
         Some(long) => arg.long_help(long),
         None => arg,
@@ -52,7 +60,7 @@ fn values(arg: &Arg) -> String {
     values
 }
 
-/// Prints what clap has to say, help or an error, and ends the program as it would.
+/// Prints clap's help or error, and ends the program as clap would.
 pub(crate) fn print_and_exit(error: &Error) -> ! {
     let text = error.render().ansi().to_string().replace(HELD, " ");
     let mut out: Box<dyn Write> = match error.use_stderr() {
@@ -60,7 +68,7 @@ pub(crate) fn print_and_exit(error: &Error) -> ! {
         false => Box::new(AutoStream::auto(io::stdout())),
     };
     for line in text.lines() {
-        // That nobody may be reading it is no reason to fail.
+        // It is no failure if nobody reads it.
         let _ = writeln!(out, "{}", line.trim_end());
     }
     let _ = out.flush();

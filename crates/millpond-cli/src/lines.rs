@@ -1,5 +1,5 @@
-//! Lines of a stream that may be endless, and have endless lines: no more of a line is kept than a
-//! limit.
+//! Reads lines with a bound on memory: no more than a limit is kept of each line, however long it
+//! is.
 
 use std::io;
 
@@ -14,19 +14,19 @@ pub(crate) struct Lines<R> {
 /// A line, without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// At most as many bytes of it as the limit says.
+    /// The first bytes of it, at most as many as the limit.
     pub(crate) bytes: Vec<u8>,
-    /// How many it had.
+    /// How many bytes it had.
     pub(crate) length: u64,
 }
 
 impl Line {
-    /// All of it is here.
+    /// Whether all of it was kept.
     pub(crate) fn is_whole(&self) -> bool {
         self.length == self.bytes.len() as u64
     }
 
-    /// There is nothing on it.
+    /// Whether it has nothing but white space.
     pub(crate) fn is_blank(&self) -> bool {
         self.is_whole() && self.bytes.trim_ascii().is_empty()
     }
@@ -38,9 +38,11 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Lines { from, limit }
     }
 
-    /// The next line; `None` at the end. The last line needs no end of its own.
+    /// The next line; `None` at the end. The last line may lack a line end.
     ///
-    /// Dropped, it loses what it has read of a line.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was read of a line is lost.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Line>> {
         let mut line = Line {
             bytes: Vec::new(),
@@ -74,7 +76,7 @@ mod tests {
     #[tokio::test]
     async fn lines_are_told_apart_and_long_ones_are_cut() {
         let text = &b"one\n\n  \r\na long one\nlast"[..];
-        // A buffer that is smaller than the lines.
+        // The buffer is smaller than the lines.
         let mut lines = Lines::new(BufReader::with_capacity(2, text), 6);
         let mut seen = Vec::new();
         while let Some(line) = lines.next().await.expect("memory") {

@@ -1,6 +1,5 @@
-//! What the library tells of its work through `tracing`, as lines on stderr. Owns the filter's text
-//! and the shape of a line. There is never a payload in it, and nothing that a terminal would act
-//! upon.
+//! Prints the library's `tracing` events as lines on stderr. Owns the syntax of `--log` and the
+//! format of a line. A line never holds a payload, nor anything that a terminal would act upon.
 
 use std::{fmt, str::FromStr, time::Instant};
 
@@ -37,13 +36,13 @@ const PARTS: [&str; 4] = [
 pub(crate) struct Filter(Targets);
 
 impl Filter {
-    /// Those of a level, and what is worse.
+    /// All events of this level and above.
     pub(crate) fn of(level: LevelFilter) -> Self {
         Filter(Targets::new().with_target(ALL, level))
     }
 }
 
-/// What of a filter's text can't be read.
+/// A part of `--log` that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "'{0}' is neither a level ({levels}) nor PART=LEVEL (parts: {ALL}, {parts}); write 'debug', or 'warn,{part}=debug'",
@@ -56,9 +55,10 @@ pub(crate) struct FilterError(String);
 impl FromStr for Filter {
     type Err = FilterError;
 
-    /// Levels and `PART=LEVEL`, with commas between them. Nothing at all is `off`.
+    /// Levels and `PART=LEVEL`, separated by commas. An empty text is `off`.
     ///
-    /// [`Targets`] reads more, but takes a misspelt level for a part that nobody has heard of.
+    /// [`Targets`] has a parser of its own, but it takes a misspelt level for the name of an
+    /// unknown part.
     fn from_str(text: &str) -> Result<Self, FilterError> {
         let mut targets = Targets::new();
         for directive in text
@@ -78,7 +78,7 @@ impl FromStr for Filter {
     }
 }
 
-/// By name alone: `LevelFilter` would read numbers as well, and nothing as a level.
+/// Reads a level by its name only: `LevelFilter` would also take numbers and the empty string.
 fn level_named(name: &str) -> Option<LevelFilter> {
     let is_name = !name.is_empty()
         && name
@@ -87,7 +87,7 @@ fn level_named(name: &str) -> Option<LevelFilter> {
     is_name.then(|| name.parse().ok()).flatten()
 }
 
-/// Begins to show what passes the filter.
+/// Starts to print the events that pass the filter.
 pub(crate) fn begin(filter: Filter) {
     let begun = subscriber(filter, Paint::of_stderr(), || Stderr).try_init();
     debug_assert!(begun.is_ok(), "it begins once");
@@ -108,12 +108,12 @@ where
     tracing_subscriber::registry().with(filter.0).with(layer)
 }
 
-/// Whether anything may be shown.
+/// Whether any event can be printed.
 pub(crate) fn is_on() -> bool {
     LevelFilter::current() != LevelFilter::OFF
 }
 
-/// An event on a line: when, how bad, where from, what.
+/// Formats an event as one line: time, level, part, message.
 struct Lines {
     began: Instant,
     paint: Paint,

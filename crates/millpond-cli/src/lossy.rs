@@ -1,6 +1,6 @@
-//! Lines for a stream whose reader may have stopped reading: writing them never waits. A thread of
-//! its own writes to the stream; what it can't take is held up to a limit, then dropped and
-//! counted, and once the stream takes lines again, one of them tells how many are missing.
+//! Writes lines to a stream without ever waiting for its reader. A thread does the writing. Lines
+//! that the stream doesn't take are held up to a limit, then dropped and counted; once the stream
+//! takes lines again, one of them says how many are missing.
 
 use std::{
     io::{self, Write},
@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many bytes are held while the stream takes none.
+/// How many bytes are held while the stream takes nothing.
 const HELD: usize = 256 << 10;
 
-/// No more is written at once: a pipe takes that much as a whole or not at all.
+/// The most that is written at once: a pipe takes this much as a whole or not at all.
 const WRITTEN_AT_ONCE: usize = 4 << 10;
 
 /// How long the end of the program waits for a stream that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The line that tells how many lines are missing.
+/// Makes the line that says how many lines are missing.
 pub(crate) type Missing = fn(u64) -> String;
 
 /// Takes lines for a stream. Clones share them.
@@ -35,10 +35,10 @@ struct Shared {
 #[derive(Default)]
 struct Held {
     text: Vec<u8>,
-    /// Lines that came after `text` and found no room. As long as there are some no line is taken:
-    /// they would seem to follow each other.
+    /// Lines that were dropped after `text`. While there are any, no line is accepted: it would
+    /// seem to follow `text` directly.
     dropped: u64,
-    /// The thread is writing what it has taken from here.
+    /// The thread is writing what it took from `text`.
     is_writing: bool,
     /// How many writes have ended.
     writes: u64,
@@ -58,7 +58,7 @@ impl Lossy {
         Ok(Lossy(shared))
     }
 
-    /// Takes a line, or several, which end with a line end.
+    /// Takes one or more lines, each with its line end.
     pub(crate) fn push(&self, lines: &[u8]) {
         let mut held = self.0.lock();
         match held.dropped == 0 && held.text.len() + lines.len() <= HELD {
@@ -121,8 +121,8 @@ impl Shared {
             }
             lost = 0;
             for part in parts(&text) {
-                // What the stream refuses, for it is closed or set to never wait, is missing as
-                // well.
+                // Lines that the stream refuses are missing as well: it may be closed, or
+                // non-blocking and full.
                 if stream
                     .write_all(part)
                     .and_then(|()| stream.flush())
@@ -151,7 +151,8 @@ fn line_ends(text: &[u8]) -> u64 {
     text.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// Whole lines, as many at once as are written at once; a longer one alone.
+/// Splits text into parts of whole lines, each as long as may be written at once; a longer line is
+/// a part of its own.
 fn parts(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -199,10 +200,18 @@ mod tests {
         let (gate, written) = mpsc::sync_channel(0);
         let lossy = Lossy::to(Gate(gate), missing).expect("a thread");
         let mut sent = 0;
-        // The stream takes nothing: the pushes don't wait all the same.
-        while lossy.0.lock().dropped < 100 {
+        let mut push = || {
             lossy.push(format!("{sent:0>99}\n").as_bytes());
             sent += 1;
+        };
+        push();
+        // From here on the thread waits for the stream, which takes nothing yet.
+        while !lossy.0.lock().is_writing {
+            thread::yield_now();
+        }
+        // The pushes don't wait.
+        while lossy.0.lock().dropped < 100 {
+            push();
         }
         let mut seen = Vec::new();
         while !seen.ends_with(b" missing\n") {

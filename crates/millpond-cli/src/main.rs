@@ -1,5 +1,5 @@
-//! millpond on the command line. What a command does is in a file of its own under `commands`; how
-//! what it found is shown stands apart from that, so that the text and the JSON say the same.
+//! millpond on the command line. Each command has a folder or a file under `commands`. What a
+//! command finds is a struct; text and JSON are both made from it, so they say the same.
 
 mod allocator;
 mod certificate;
@@ -30,11 +30,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 use exit::Exit;
 
-/// Where the flags that every command has stand in its help: behind its own.
+/// The position of the flags that every command has: below the command's own.
 const GLOBAL: usize = 900;
 
-/// Long-lived sockets, pooled: see them work, measure what they cost, find what limits them; serve
-/// and call by the `length:` protocol.
+/// A connection pool for long-lived sockets: see it work, measure what it saves, find what limits
+/// connections; serve and call with the `length:` protocol
 #[derive(Parser)]
 #[command(name = "millpond", version, arg_required_else_help = true)]
 struct Arguments {
@@ -52,11 +52,11 @@ struct Arguments {
         hide_possible_values = true
     )]
     color: color::When,
-    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve,
-    /// else off]
+    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve, else
+    /// off]
     ///
-    /// Also for parts: `warn,millpond::pool=debug`. The parts are millpond::pool, millpond::server
-    /// and millpond::net. No request and no reply is ever logged.
+    /// Parts may have their own levels: `warn,millpond::pool=debug`. The parts are millpond::pool,
+    /// millpond::client, millpond::server and millpond::net. Requests and replies are never logged.
     #[arg(long, global = true, display_order = GLOBAL, value_name = "LEVEL", value_hint = ValueHint::Other, env = "MILLPOND_LOG")]
     log: Option<log::Filter>,
 }
@@ -77,7 +77,7 @@ impl Arguments {
     }
 }
 
-/// A negative number is a wrong value of its flag, and no flag that isn't known.
+/// Makes clap treat a negative number as the value of a flag, not as an unknown flag.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| match arg.get_action().takes_values() {
         true => arg.allow_negative_numbers(true),
@@ -88,27 +88,27 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show sockets being reused, under a load that is partly unkind, beside a connection per
+    /// Show a pool reusing sockets, under a load with faults, compared with a connection per
     /// request
     Demo(commands::demo::Arguments),
-    /// Answer requests, by a handler of ours or a program of yours
+    /// Answer requests with a built-in handler or a program of yours
     Serve(commands::serve::Arguments),
-    /// Send a request and print its reply, or many through a pool of connections
+    /// Send a request and print the reply, or send many over a pool of connections
     Call(commands::call::Arguments),
-    /// Measure what short, pooled and pipelined connections cost against a server
+    /// Measure what short, pooled and pipelined connections cost with a server of yours
     Bench(Box<commands::bench::Arguments>),
-    /// Tell what of this machine limits connections: ports, descriptors, queues, timeouts
+    /// Find what limits connections on this machine: ports, descriptors, queues, timeouts
     Doctor(commands::doctor::Arguments),
-    /// Print the completions for a shell
+    /// Print completions for a shell
     Completions(commands::completions::Arguments),
-    /// Print the manual, as man reads it
+    /// Print the manual page
     Man(commands::man::Arguments),
 }
 
 fn main() -> Exit {
     let arguments = Arguments::read();
     let level = match arguments.command {
-        // It runs for long, and nobody else tells what it had to refuse.
+        // A server runs for long, and only its log says what it had to refuse.
         Command::Serve(_) => LevelFilter::WARN,
         _ => LevelFilter::OFF,
     };

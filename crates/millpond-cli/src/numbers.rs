@@ -31,7 +31,7 @@ pub(crate) fn span(us: u64) -> String {
     }
 }
 
-/// A sum per second: `12,345`, or `0.4` if there are few.
+/// A number per second: `12,345`, or `0.4` if it is small.
 pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         few if few > 0.0 && few < 9.95 => format!("{few:.1}"),

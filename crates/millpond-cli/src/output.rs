@@ -1,5 +1,4 @@
-//! What goes to stdout: that it is closed ends the program quietly, as it does for the other
-//! programs of a pipe.
+//! Writes to stdout. If its reader has gone, the program ends quietly, as programs in a pipe do.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -10,7 +9,7 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Writes all of it, and `exit` is how the program ends if that succeeds, or if nobody wants it.
+/// Writes all of it. Returns `exit` on success, and also if the reader has gone.
 pub(crate) fn write(bytes: &[u8], exit: Exit) -> Result<Exit, Complaint> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

@@ -1,11 +1,11 @@
-//! A page of text for people, in lines of a given width: headings, words broken between them,
-//! labels with words beside them, a verdict. Owns how these look; says nothing itself.
+//! A page of text of a given width: headings, wrapped words, labels with words beside them, a
+//! verdict. Owns how these look, not what they say.
 
 use textwrap::{Options, WordSplitter};
 
 use crate::color::{Paint, Tone};
 
-/// Where the words begin that stand beside a label.
+/// The column at which the words beside a label begin.
 const LABEL: usize = 13;
 
 /// Lines of at most `width` columns.
@@ -34,7 +34,7 @@ impl Page {
         self.width
     }
 
-    /// A line as it is, which must not be wider than the page.
+    /// A line as it is; the caller keeps it within the width.
     pub(crate) fn line(&mut self, line: String) {
         self.lines.push(line);
     }
@@ -46,7 +46,7 @@ impl Page {
         }
     }
 
-    /// A heading that says at its first character how it is.
+    /// The verdict: a heading with a mark before it.
     pub(crate) fn verdict(&mut self, tone: Tone, mark: char, text: &str) {
         let paint = self.paint;
         let lines = self.part("  ", text);
@@ -59,7 +59,7 @@ impl Page {
         }
     }
 
-    /// Words, broken between them.
+    /// Wrapped words.
     pub(crate) fn text(&mut self, text: &str) {
         self.wrapped("  ", "  ", text);
     }
@@ -70,7 +70,7 @@ impl Page {
         self.wrapped(&label, &" ".repeat(LABEL), text);
     }
 
-    /// A mark, a label, and words beside it that begin in the same column whatever the label.
+    /// A mark, a label, and words beside it, which begin in the same column for every label.
     pub(crate) fn marked(
         &mut self,
         tone: Tone,
@@ -92,26 +92,26 @@ impl Page {
         }
     }
 
-    /// An empty line, if anything stands above it.
+    /// An empty line, unless this is the top of the page.
     pub(crate) fn space(&mut self) {
         if !self.lines.is_empty() {
             self.lines.push(String::new());
         }
     }
 
-    /// Words, broken between them, with these before the first line and the later ones.
+    /// Wrapped words, with one prefix for the first line and another for the others.
     pub(crate) fn wrapped(&mut self, first: &str, later: &str, text: &str) {
         let options = Options::new(self.width)
             .initial_indent(first)
             .subsequent_indent(later)
-            // A flag or a name with a hyphen is one word.
+            // A flag or a name with a hyphen stays in one piece.
             .word_splitter(WordSplitter::NoHyphenation);
         let lines = textwrap::wrap(text, options);
         self.lines
             .extend(lines.into_iter().map(|line| line.into_owned()));
     }
 
-    /// The lines of a new part, which they begin.
+    /// Starts a new part.
     fn part(&mut self, indent: &str, text: &str) -> &mut [String] {
         self.space();
         let begin = self.lines.len();

@@ -1,5 +1,5 @@
-//! The machine's ports towards one destination, for those who open many short connections: how many
-//! may still be used, so that other programs keep some, and how many are left in TIME_WAIT.
+//! The local ports towards one destination, for loads that open many short connections: how many
+//! may still be used, so that other programs keep some, and how many are in TIME_WAIT.
 
 use std::{
     net::SocketAddr,
@@ -13,25 +13,25 @@ use std::{
 use millpond::kernel::{PortUse, port_use};
 use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
 
-/// The share of the ports that may be in use.
+/// The share of the ports that may be in use before the load stops.
 const SHARE: f64 = 0.8;
 
-/// How many connections are opened where the system can't be asked: a good third of the ports that
-/// it gives away by default.
+/// How many connections may be opened where the kernel can't be asked: about a third of Linux's
+/// default range.
 const UNKNOWN_PORTS: i64 = 10_000;
 
-/// How often, and at which intervals, sockets that are being closed are waited for.
+/// How often, and at which intervals, sockets are looked at until they have reached TIME_WAIT.
 const SETTLING_LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// The ports that are left towards a destination. Each connection takes one; when they seem used up
-/// the system is asked, which may have taken some back.
+/// The budget of ports towards a destination. Each connection takes one. When the budget is used
+/// up, the kernel is asked again, since some ports may be free by then.
 #[derive(Clone)]
 pub(crate) struct Ports {
     destination: SocketAddr,
     left: Arc<AtomicI64>,
     used_up: Arc<AtomicBool>,
-    /// Held by the one who asks the system.
+    /// Held by whoever asks the kernel.
     asking: Arc<Mutex<()>>,
 }
 
@@ -47,12 +47,12 @@ impl Ports {
         }
     }
 
-    /// Whether some had to be left alone.
+    /// Whether a connection was refused a port.
     pub(crate) fn are_used_up(&self) -> bool {
         self.used_up.load(Ordering::Relaxed)
     }
 
-    /// Takes one, if there is one.
+    /// Takes a port, if one is left.
     pub(crate) async fn take(&self) -> bool {
         if self.are_used_up() {
             return false;
@@ -61,7 +61,7 @@ impl Ports {
             return true;
         }
         let _asking = self.asking.lock().await;
-        // Somebody else may have asked meanwhile.
+        // Another caller may have asked meanwhile.
         if self.are_used_up() {
             return false;
         }
@@ -81,16 +81,16 @@ impl Ports {
     }
 }
 
-/// How many more ports may be used; `None` where that can't be found out.
+/// How many more ports may be used; `None` if the kernel doesn't tell.
 async fn left(destination: SocketAddr) -> Option<i64> {
     let ports = use_of(destination).await?;
     let allowed = (f64::from(ports.available()) * SHARE) as i64;
     Some(allowed - i64::from(ports.in_use_towards))
 }
 
-/// How many sockets towards a destination are left in TIME_WAIT; `None` where that can't be found
-/// out. A socket gets there when the server has closed its end as well, which may be a moment after
-/// the last reply: as long as others are on their way there, they are waited for.
+/// How many sockets towards a destination are in TIME_WAIT; `None` if the kernel doesn't tell. A
+/// socket gets there once the server has closed its end as well, which may be a moment after the
+/// last reply, so this waits for sockets that are on their way there.
 pub(crate) async fn time_wait(destination: SocketAddr) -> Option<u32> {
     let mut ports = use_of(destination).await?;
     for _ in 0..SETTLING_LOOKS {
@@ -100,7 +100,7 @@ pub(crate) async fn time_wait(destination: SocketAddr) -> Option<u32> {
         }
         sleep(BETWEEN_LOOKS).await;
         ports = use_of(destination).await?;
-        // These are open, and stay so.
+        // The others are open, and stay so.
         if ports.in_use_towards - ports.in_time_wait_towards == before {
             break;
         }

@@ -1,5 +1,5 @@
-//! What a command draws while it runs: lines, and one line that is rewritten in place where a
-//! terminal can do that. Owns the output; when nobody reads it any more, it stops the command.
+//! What a command shows while it runs: lines, and a line of counts that is rewritten in place on a
+//! terminal. Owns stdout; when nobody reads it any more, it stops the command.
 
 use std::{
     env,
@@ -21,22 +21,22 @@ const WIDEST: usize = 80;
 /// The widest table.
 const WIDEST_TABLE: usize = 140;
 
-/// The narrowest that is wrapped for.
+/// The narrowest width that text is wrapped to.
 const NARROWEST: usize = 40;
 
-/// How often counts are shown: where a line is rewritten, and where each is a line of its own.
+/// How often counts are shown: where the line is rewritten, and where each is a new line.
 const REWRITTEN: Duration = Duration::from_millis(100);
 const LINES: Duration = Duration::from_secs(1);
 
-/// Where a command draws.
+/// See the module.
 pub(crate) struct Screen {
     drawing: Drawing,
     /// The terminal's.
     columns: usize,
     paint: Paint,
-    /// A line has been begun that the next one replaces.
+    /// The last line has no line end yet: the next line replaces it.
     unfinished: bool,
-    /// Why something could not be written, though somebody reads.
+    /// A write that failed, though there was a reader.
     failed: Option<io::Error>,
     stop: Stop,
 }
@@ -53,8 +53,8 @@ pub(crate) enum Drawing {
 }
 
 impl Drawing {
-    /// For text: rewriting where the output is a terminal that can, and that no log is written to
-    /// meanwhile.
+    /// For text output. Counts are rewritten in place on a capable terminal, unless a log is
+    /// printed meanwhile.
     pub(crate) fn of_text() -> Drawing {
         let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let is_shared = log::is_on() && io::stderr().is_terminal();
@@ -69,7 +69,7 @@ impl Screen {
     pub(crate) fn new(drawing: Drawing, stop: Stop) -> Self {
         let columns = match terminal_size::terminal_size_of(io::stdout()) {
             Some((terminal_size::Width(columns), _)) => columns.into(),
-            // As help does it.
+            // As for help.
             None => env::var("COLUMNS")
                 .ok()
                 .and_then(|columns| columns.parse().ok())
@@ -85,12 +85,12 @@ impl Screen {
         }
     }
 
-    /// For text, in columns.
+    /// The width for text, in columns.
     pub(crate) fn width(&self) -> usize {
         self.columns.min(WIDEST)
     }
 
-    /// For tables, in columns: no less than that of text.
+    /// The width for tables, in columns: at least that for text.
     pub(crate) fn table_width(&self) -> usize {
         self.columns
     }
@@ -100,7 +100,7 @@ impl Screen {
         self.paint
     }
 
-    /// How often to come with counts.
+    /// How often counts should be shown.
     pub(crate) fn cadence(&self) -> Duration {
         match self.drawing {
             Drawing::Rewriting => REWRITTEN,
@@ -108,19 +108,19 @@ impl Screen {
         }
     }
 
-    /// Shows a line, in place of counts that were not kept.
+    /// Shows a line. It replaces counts that were not kept.
     pub(crate) fn line(&mut self, line: &str) {
         let begin = self.begin();
         self.unfinished = false;
         self.write(&format!("{begin}{line}\n"));
     }
 
-    /// Shows words, broken between them, beside a label.
+    /// Shows wrapped words beside a label.
     pub(crate) fn wrapped(&mut self, label: &str, text: &str) {
         self.words(label, text, |line| line);
     }
 
-    /// As [`wrapped`](Screen::wrapped), for what a part begins with.
+    /// As [`wrapped`](Screen::wrapped), as a heading.
     pub(crate) fn title(&mut self, label: &str, text: &str) {
         let paint = self.paint;
         self.words(label, text, |line| paint.tone(Tone::Heading, line));
@@ -144,33 +144,33 @@ impl Screen {
         }
         let begin = self.begin();
         self.unfinished = true;
-        // A line as wide as the terminal may already have broken.
+        // A line as wide as the terminal may already wrap.
         let shown: String = counts.chars().take(self.width() - 1).collect();
         self.write(&format!("{begin}{shown}"));
     }
 
-    /// Makes room for the next line, so that the last counts stay where they are.
+    /// Ends the line of counts, so that it stays.
     pub(crate) fn keep(&mut self) {
         if std::mem::take(&mut self.unfinished) {
             self.write("\n");
         }
     }
 
-    /// Prints the document that the output is.
+    /// Prints a document, which is all of the output.
     pub(crate) fn document(&mut self, document: &str) -> io::Result<()> {
         match writeln!(io::stdout(), "{document}") {
-            // Whoever has closed the output doesn't want it.
+            // If the reader has gone, nobody wants it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
     }
 
-    /// That everything could be written that was to be.
+    /// Returns the first write that failed.
     pub(crate) fn written(&mut self) -> io::Result<()> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// To the beginning of the line, which is cleared.
+    /// Moves to the beginning of the line and clears it.
     fn begin(&self) -> &'static str {
         match self.unfinished {
             true => "\r\x1b[K",
@@ -185,7 +185,7 @@ impl Screen {
         let mut out = io::stdout().lock();
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             self.stop.stop();
-            // Whoever has closed the output doesn't want it.
+            // If the reader has gone, nobody wants it.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.failed = Some(error);
             }

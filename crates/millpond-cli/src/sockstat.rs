@@ -1,13 +1,12 @@
-//! How many TCP sockets there are on this machine, and in which condition: the kernel's own summary
-//! of them. Pure: text to values.
+//! The kernel's summary of this machine's TCP sockets. Pure: text to values.
 
 /// The machine's TCP sockets now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketCounts {
-    /// Closed by their program, but not done yet.
+    /// Orphans: closed by their program, but not finished.
     pub(crate) orphans: u64,
     pub(crate) time_wait: u64,
-    /// Pages of memory for what waits in their buffers.
+    /// Pages of memory in their buffers.
     pub(crate) pages: u64,
 }
 

@@ -1,5 +1,5 @@
-//! What goes to stderr. Where a command serves strangers none of it may hold up the rest: then it
-//! goes by way of [`Lossy`]. All others write it as programs do, and lose nothing.
+//! Writes to stderr. A command that serves strangers must not wait for stderr's reader, so its
+//! lines go through [`Lossy`]. The other commands write directly, and lose nothing.
 
 use std::{
     io::{self, Write},
@@ -8,10 +8,10 @@ use std::{
 
 use crate::{lossy::Lossy, numbers::counted};
 
-/// Set once by whoever must never wait.
+/// Set once, by [`never_wait`].
 static LOSSY: OnceLock<Lossy> = OnceLock::new();
 
-/// From now on nobody waits for stderr's reader.
+/// From now on writing to stderr never waits.
 pub(crate) fn never_wait() -> io::Result<()> {
     let missing = |lines| {
         let (lines, were) = (
@@ -25,14 +25,14 @@ pub(crate) fn never_wait() -> io::Result<()> {
     Ok(())
 }
 
-/// At the program's end: what hasn't been written yet has a second to be.
+/// At the end of the program: waits up to a second for what hasn't been written yet.
 pub(crate) fn finish() {
     if let Some(lossy) = LOSSY.get() {
         lossy.finish();
     }
 }
 
-/// Takes whole lines, one or several with each write.
+/// A writer of whole lines, one or more with each write.
 #[derive(Clone, Copy)]
 pub(crate) struct Stderr;
 
@@ -45,7 +45,7 @@ impl Write for Stderr {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // It isn't buffered.
+        // Nothing is buffered.
         Ok(())
     }
 }

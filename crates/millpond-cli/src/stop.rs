@@ -1,5 +1,5 @@
-//! Stopping early: the one flag that all of a command looks at, raised by Ctrl-C, by SIGTERM, and
-//! when nobody reads the output any more.
+//! The stop flag of a command. Raised by Ctrl-C, by SIGTERM, and when nobody reads the output any
+//! more.
 
 use std::{
     process,
@@ -16,7 +16,7 @@ use tokio::{
     sync::watch,
 };
 
-/// What shells expect of a program that a second Ctrl-C has ended.
+/// The exit code after a second Ctrl-C, as shells expect it.
 const INTERRUPTED: i32 = 130;
 
 /// Raised once, never lowered. Clones share it.
@@ -25,9 +25,9 @@ pub(crate) struct Stop(Arc<Flag>);
 
 #[derive(Debug)]
 struct Flag {
-    /// Looked at before each request: a lock would cost as much as its bookkeeping.
+    /// Read before each request, where a lock would cost too much.
     is_raised: AtomicBool,
-    /// For those who wait; raised after the other.
+    /// For tasks that wait; raised after `is_raised`.
     raised: watch::Sender<bool>,
 }
 
@@ -50,15 +50,14 @@ impl Stop {
 
     /// Waits until it is raised.
     pub(crate) async fn stopped(&self) {
-        // The sender is here, so waiting can't fail.
+        // The sender is alive, so this can't fail.
         let _ = self.0.raised.subscribe().wait_for(|raised| *raised).await;
     }
 
-    /// Raises it at the first signal from now on, and ends the program at the second: whoever asks
-    /// twice doesn't want to wait.
+    /// Raises it at the first signal, and ends the program at the second.
     pub(crate) fn raise_at_signals(&self, runtime: &Handle) {
         let stop = self.clone();
-        // To listen for signals takes a runtime.
+        // Signal handlers need a runtime.
         let _entered = runtime.enter();
         let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
         runtime.spawn(async move {

@@ -1,11 +1,10 @@
-//! Text for people: what came from the network can do nothing to a terminal, and times read as they
-//! are said.
+//! Text for people: escapes what a terminal would act upon, and reads and writes times and sizes.
 
 use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use crate::numbers::thousands;
 
-/// The longest time that clients and servers take.
+/// The longest time that the library's clients and servers accept.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The units that a number of bytes may have.
@@ -19,8 +18,7 @@ const UNITS: [(&str, u64); 7] = [
     ("MB", 1_000_000),
 ];
 
-/// A text without anything that a terminal acts upon or doesn't show: such characters are written
-/// as Rust escapes them, line ends too.
+/// Escapes everything that a terminal acts upon or doesn't show, line ends included, as Rust does.
 pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -32,20 +30,20 @@ pub(crate) fn escaped(text: &str) -> String {
     shown
 }
 
-/// As [`escaped`], for texts of several lines: these stay.
+/// As [`escaped`], but keeps line ends.
 pub(crate) fn escaped_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(escaped).collect();
     lines.join("\n")
 }
 
-/// A JSON text as a terminal may get it: it stays the same JSON value.
+/// Escapes a JSON text for a terminal; it stays the same JSON value.
 pub(crate) fn escaped_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            // White space between values: within a string JSON has it escaped already.
+            // White space between values: within strings JSON has it escaped already.
             '\n' | '\r' | '\t' => shown.push(character),
-            // All that act are written with four digits.
+            // Every such character fits four hex digits.
             _ if acts(character) => shown.push_str(&format!("\\u{:04x}", u32::from(character))),
             _ => shown.push(character),
         }
@@ -53,8 +51,8 @@ pub(crate) fn escaped_json(text: &str) -> String {
     shown
 }
 
-/// Whether a terminal acts upon a character, or hides it: controls, and what changes the direction
-/// of writing.
+/// Whether a terminal acts upon a character or hides it: control characters, and those that change
+/// the direction of writing.
 fn acts(character: char) -> bool {
     let is_format = matches!(
         character,
@@ -75,8 +73,7 @@ pub(crate) fn span(time: Duration) -> String {
     format!("{rounded} {unit}")
 }
 
-/// A time that may be long, as people say it: `2 h 11 min`, `2 min 30 s`; below a minute as
-/// [`span`]. Two units are enough.
+/// A time that may be long: `2 h 11 min`, `2 min 30 s`; below a minute as [`span`].
 pub(crate) fn long_span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
@@ -116,7 +113,7 @@ pub(crate) fn parse_span_above_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads after how long heartbeats are sent; zero: never.
+/// Reads a heartbeat interval; zero means never.
 pub(crate) fn parse_heartbeat(text: &str) -> Result<Duration, String> {
     match parse_span(text)? {
         span if span.is_zero() || span >= Duration::from_millis(1) => Ok(span),
@@ -124,7 +121,7 @@ pub(crate) fn parse_heartbeat(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads how many there are to be, within limits.
+/// Reads a whole number within limits.
 pub(crate) fn count<T: TryFrom<u64>>(
     limits: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
@@ -143,7 +140,9 @@ pub(crate) fn count<T: TryFrom<u64>>(
     }
 }
 
-/// Reads a number of bytes: `1048576`, `64KiB`, `256 MiB`.
+/// Reads a number of bytes: `1048576`, `64KiB`, `256 MiB`. Whole numbers only, without rounding:
+/// crates for this read fractions as well (`parse-size`), or compute in floating point and saturate
+/// (`bytesize`).
 pub(crate) fn parse_size(text: &str) -> Result<NonZeroUsize, String> {
     let text = text.trim();
     let end = text

@@ -17,8 +17,10 @@ pub enum DialPhase {
     Connect,
     /// The TLS handshake.
     Tls,
-    /// The hook that prepares the connection: login, setup.
+    /// The hook that prepares the connection.
     Hook,
+    /// The login of a client.
+    Login,
 }
 
 impl DialPhase {
@@ -29,6 +31,7 @@ impl DialPhase {
             DialPhase::Connect => "connecting",
             DialPhase::Tls => "in the TLS handshake",
             DialPhase::Hook => "preparing the connection",
+            DialPhase::Login => "logging in",
         }
     }
 }
@@ -89,6 +92,8 @@ pub enum ConnectFailure {
     Open(Box<dyn Error + Send + Sync>),
     /// The hook that prepares a connection failed.
     Hook(Box<dyn Error + Send + Sync>),
+    /// A client's login on the connection failed.
+    Login(Box<dyn Error + Send + Sync>),
 }
 
 /// An endpoint that could not be listened on.
@@ -221,6 +226,7 @@ impl fmt::Display for ConnectFailure {
             ConnectFailure::PortZero => f.write_str("port 0 can't be dialled: give the port that the server listens on"),
             ConnectFailure::Open(_) => f.write_str("opening the stream failed"),
             ConnectFailure::Hook(_) => f.write_str("preparing the connection failed"),
+            ConnectFailure::Login(_) => f.write_str("the login failed"),
         }
     }
 }
@@ -262,7 +268,9 @@ impl Error for ConnectFailure {
             ConnectFailure::TlsSettings(error) => Some(&**error),
             #[cfg(feature = "tls")]
             ConnectFailure::NoServerName => None,
-            ConnectFailure::Open(error) | ConnectFailure::Hook(error) => Some(&**error),
+            ConnectFailure::Open(error)
+            | ConnectFailure::Hook(error)
+            | ConnectFailure::Login(error) => Some(&**error),
         }
     }
 }

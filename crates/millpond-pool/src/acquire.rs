@@ -1,4 +1,4 @@
-//! The future of an acquire.
+//! The futures of an acquire: one borrows its pool, the other owns a handle.
 
 use std::{
     fmt,
@@ -17,9 +17,10 @@ use super::{
     connection::Connection,
     connector::Connector,
     error::AcquireError,
+    handle::Handle,
     settings::Priority,
     shared::SharedPool,
-    state::{Lease, Moment, OutagePolicy},
+    state::{Lease, OutagePolicy},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -72,27 +73,6 @@ impl<'p, C: Connector> Acquire<'p, C> {
         self
     }
 
-    /// As [`timeout`](Acquire::timeout), for patience of a second or more: it may be counted from
-    /// when upkeep comes by, which it does 40 times a second while somebody waits, and then
-    /// nobody looks at the clock.
-    #[doc(hidden)]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.acquisition.limit = Limit::Patience(patience);
-        self
-    }
-
-    /// Until when this might have waited, if that has been settled: who was patient and waited only
-    /// for a moment had no deadline.
-    #[doc(hidden)]
-    pub fn settled(&self) -> Option<Instant> {
-        match self.acquisition.limit {
-            Limit::Settled(deadline) if deadline != Moment::NEVER => {
-                Some(self.shared.clock.instant(deadline))
-            }
-            _ => None,
-        }
-    }
-
     /// Is served before all who are less urgent, and after all who are more so.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.acquisition.priority = priority;
@@ -134,12 +114,6 @@ impl<'p, C: Connector> Acquire<'p, C> {
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
         self.acquisition.block(self.shared)
     }
-
-    /// Whether the pool's runtime may stand still while this waits, or who made it.
-    #[doc(hidden)]
-    pub fn may_be_stranded(&mut self) -> bool {
-        self.acquisition.may_be_stranded(self.shared)
-    }
 }
 
 impl<C: Connector> Future for Acquire<'_, C> {
@@ -160,6 +134,115 @@ impl<C: Connector> Drop for Acquire<'_, C> {
 impl<C: Connector> fmt::Debug for Acquire<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
+            .field("acquired_at", &self.acquisition.acquired_at)
+            .field("priority", &self.acquisition.priority)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An acquire that owns a handle of its pool, and so is `'static`: for
+/// [`tokio::spawn`] and for structs. Made by
+/// [`Pool::acquire_owned`](super::Pool::acquire_owned).
+///
+/// In all else it is [`Acquire`]: it does nothing before it is first polled, waits in the same
+/// line, and allocates nothing.
+///
+/// ```
+/// use millpond_pool::{Pool, connect_with};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::builder(connect_with(|| async { Ok::<_, std::io::Error>(1) })).build()?;
+/// let acquire = pool.acquire_owned();
+/// let task = tokio::spawn(async move { acquire.await.map(|connection| *connection) });
+/// assert_eq!(task.await??, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which keeps the pool open
+///
+/// It is a handle as any other, until it is dropped: a pool whose last handle is a waiting
+/// `AcquireOwned` stays open, dials, and serves it. When it is dropped and was the last handle, the
+/// pool closes. The connection that it returned is lent as any other then: it is closed when it
+/// comes back.
+///
+/// # Cancel safety
+///
+/// Cancel safe as [`Acquire`] is: its place in line is given up, what it had been granted goes to
+/// the next in line, and a dial that was started for it goes on for the pool.
+#[must_use = "futures do nothing unless polled"]
+pub struct AcquireOwned<C: Connector> {
+    handle: Arc<Handle<C>>,
+    acquisition: Acquisition,
+}
+
+impl<C: Connector> AcquireOwned<C> {
+    pub(crate) fn new(handle: Arc<Handle<C>>, acquired_at: &'static Location<'static>) -> Self {
+        AcquireOwned {
+            handle,
+            acquisition: Acquisition::new(acquired_at),
+        }
+    }
+
+    /// See [`Acquire::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.acquisition.limit = Limit::Timeout(timeout);
+        self
+    }
+
+    /// See [`Acquire::deadline`].
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.acquisition.limit = Limit::Until(deadline);
+        self
+    }
+
+    /// See [`Acquire::priority`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.acquisition.priority = priority;
+        self
+    }
+
+    /// See [`Acquire::wait_through_outage`].
+    pub fn wait_through_outage(mut self) -> Self {
+        self.acquisition.outage_policy = OutagePolicy::Wait;
+        self
+    }
+
+    /// See [`Acquire::shared`].
+    pub fn shared(mut self) -> Self {
+        self.acquisition.lease = Lease::Shared;
+        self
+    }
+
+    /// See [`Acquire::blocking`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Acquire::blocking`].
+    pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
+        self.acquisition.block(&self.handle.shared)
+    }
+}
+
+impl<C: Connector> Future for AcquireOwned<C> {
+    type Output = Result<Connection<C>, AcquireError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.acquisition.poll(&this.handle.shared, cx)
+    }
+}
+
+impl<C: Connector> Drop for AcquireOwned<C> {
+    fn drop(&mut self) {
+        self.acquisition.give_up(&self.handle.shared);
+    }
+}
+
+impl<C: Connector> fmt::Debug for AcquireOwned<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcquireOwned")
             .field("acquired_at", &self.acquisition.acquired_at)
             .field("priority", &self.acquisition.priority)
             .finish_non_exhaustive()

@@ -33,15 +33,18 @@ impl<C: Connector> Pool<C> {
 
 impl<C: Connector> PoolBuilder<C> {
     pub(crate) fn new(connector: C) -> Self {
-        let probe = connector.default_probe();
         PoolBuilder {
             connector,
-            settings: PoolSettings {
-                probe,
-                ..PoolSettings::default()
-            },
+            settings: PoolSettings::default(),
             runtime: None,
         }
+    }
+
+    /// All settings at once, such as a program has read from a file: replaces all that have been
+    /// made before, but for [`runtime`](PoolBuilder::runtime).
+    pub fn settings(mut self, settings: PoolSettings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// What snapshots, metrics and events call this pool. Default: `pool`.
@@ -161,7 +164,7 @@ impl<C: Connector> PoolBuilder<C> {
     /// When a connection is probed before it is lent. Default: what the connector asks for
     /// ([`Connector::default_probe`]), which is never unless it says otherwise.
     pub fn probe(mut self, probe: Probe) -> Self {
-        self.settings.probe = probe;
+        self.settings.probe = Some(probe);
         self
     }
 
@@ -184,7 +187,10 @@ impl<C: Connector> PoolBuilder<C> {
     /// # Errors
     ///
     /// A setting out of its range, or no tokio runtime with a timer to live on.
-    pub fn build(self) -> Result<Pool<C>, BuildError> {
+    pub fn build(mut self) -> Result<Pool<C>, BuildError> {
+        self.settings
+            .probe
+            .get_or_insert_with(|| self.connector.default_probe());
         self.settings.validate()?;
         let here = || tokio::runtime::Handle::try_current().ok();
         let handle = self.runtime.or_else(here).ok_or(BuildError::NoRuntime)?;
@@ -199,6 +205,9 @@ impl<C: Connector> PoolBuilder<C> {
         shared
             .runtime
             .spawn_stoppable(Arc::clone(&shared).follow_endpoint());
+        shared
+            .runtime
+            .spawn_stoppable(Arc::clone(&shared).run_connector());
         drop(entered);
         Ok(Pool::new(shared))
     }

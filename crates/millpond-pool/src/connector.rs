@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -32,6 +33,7 @@ const MAX_SOURCES: usize = 16;
 /// | `on_release` asked for it | [`reset`](Connector::reset) | in a task of the pool |
 /// | it has been idle for a tick, or its waker was called | [`poll_idle`](Connector::poll_idle) | in upkeep |
 /// | what connections lead to has changed | [`endpoint_changed`](Connector::endpoint_changed), then [`is_current`](Connector::is_current) of each | in a task of the pool |
+/// | the pool is built | [`run`](Connector::run), once | in a task of the pool, for as long as it is open |
 /// | it leaves | [`close`](Connector::close) | where it was evicted, its future in a task of the pool |
 ///
 /// None of them ever runs under the pool's lock. One that panics costs its connection
@@ -56,11 +58,18 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// `error` is what [`connect`](Connector::connect) or [`on_connect`](Connector::on_connect)
     /// returned. The default looks for [`ConnectionRefused`](io::ErrorKind::ConnectionRefused)
-    /// in it and its sources, and takes a file that isn't there
-    /// ([`NotFound`](io::ErrorKind::NotFound)) for a Unix socket's if the error itself says so.
+    /// in it and its sources, also where one of these is an `Arc<dyn Error + Send + Sync>` (redis'
+    /// is), and takes a file that isn't there ([`NotFound`](io::ErrorKind::NotFound)) for a Unix
+    /// socket's if the error itself says so.
     fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
-        let kind =
-            |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
+        fn kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+            let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+            let io = match shared {
+                Some(shared) => shared.downcast_ref::<io::Error>(),
+                None => error.downcast_ref(),
+            };
+            io.map(io::Error::kind)
+        }
         let sources =
             std::iter::successors(error.source(), |&source| source.source()).take(MAX_SOURCES);
         matches!(
@@ -178,7 +187,7 @@ pub trait Connector: Send + Sync + 'static {
     /// [`PoolBuilder::probe`](super::PoolBuilder::probe) doesn't say. Default: never. A connector whose
     /// [`check`](Connector::check) can't see that a connection is dead asks for probes here.
     ///
-    /// Asked once, by [`Pool::builder`](super::Pool::builder).
+    /// Asked once, when the pool is built.
     fn default_probe(&self) -> Probe {
         Probe::Never
     }
@@ -207,9 +216,27 @@ pub trait Connector: Send + Sync + 'static {
         Ends::default()
     }
 
+    /// What the connector does in the background for as long as the pool is open, beside what it
+    /// is asked: a timer for the heartbeats of idle connections, statistics to be told now and
+    /// then. The default ends at once.
+    ///
+    /// Called once, when the pool is built, in a task on the pool's runtime that the pool owns.
+    /// When it returns it isn't called again. When it panics, that is told as an error event, and
+    /// it is called again a second later; the pool goes on meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// It must be cancel safe: the pool drops it, at whichever `.await` it is, when the pool closes
+    /// ([`Pool::close`](super::Pool::close), the end of a [`drain`](super::Pool::drain), the last
+    /// handle dropped) or its runtime ends. It is stopped with the dials under way, before lent
+    /// connections come back: what they still need then mustn't depend on it.
+    fn run(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Waits until what connections should lead to may have changed: a name resolves to other
-    /// addresses. The pool then asks [`is_current`](Connector::is_current) of each, and waits
-    /// for the next change. Ends when the pool does.
+    /// addresses. The pool then asks [`is_current`](Connector::is_current) of each, and
+    /// waits for the next change, by calling this again. Dropped when the pool closes.
     fn endpoint_changed(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }

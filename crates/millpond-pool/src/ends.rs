@@ -74,7 +74,7 @@ pub struct Transmission {
     /// The smoothed round-trip time.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "rtt_seconds", serialize_with = "super::snapshot::seconds")
+        serde(rename = "rtt_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub rtt: Duration,
     /// How much it varies.
@@ -82,7 +82,7 @@ pub struct Transmission {
         feature = "serde",
         serde(
             rename = "rtt_variance_seconds",
-            serialize_with = "super::snapshot::seconds"
+            serialize_with = "super::seconds::serialize"
         )
     )]
     pub rtt_variance: Duration,

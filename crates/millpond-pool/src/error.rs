@@ -7,7 +7,7 @@
 use std::{fmt, panic::Location, time::Duration};
 
 use super::dial_error::DialError;
-use millpond_words::{Ago, Span, Thousands};
+use millpond_words::{Ago, Span};
 
 /// Why [`Pool::acquire`](super::Pool::acquire) and its like gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,22 +32,6 @@ pub enum AcquireError {
         waiting: usize,
         /// How many may.
         max_waiting: u32,
-    },
-    /// A pipelined client's waiting requests hold as many bytes as may.
-    #[error(
-        "the requests that wait for a place hold {} bytes, this one has {}, and max_waiting_bytes is {}; raise max_waiting_bytes, or send \
-         less at once",
-        Thousands(*.waiting_bytes as u64),
-        Thousands(*.request as u64),
-        Thousands(*.max_waiting_bytes as u64)
-    )]
-    FullOfBytes {
-        /// How many bytes those hold that wait.
-        waiting_bytes: usize,
-        /// How many this one has, framed.
-        request: usize,
-        /// How many may wait: the client's setting of this name.
-        max_waiting_bytes: usize,
     },
     /// The deadline passed. What the pool looked like at that moment says why.
     #[error("acquire timed out after {}", .0)]
@@ -236,20 +220,6 @@ mod tests {
     use std::{error::Error, sync::Arc};
 
     use super::*;
-
-    #[test]
-    fn too_many_waiting_bytes_are_told_with_what_to_try() {
-        let full = AcquireError::FullOfBytes {
-            waiting_bytes: 67_108_000,
-            request: 1_500,
-            max_waiting_bytes: 67_108_864,
-        };
-        assert_eq!(
-            full.to_string(),
-            "the requests that wait for a place hold 67,108,000 bytes, this one has 1,500, and max_waiting_bytes is 67,108,864; \
-             raise max_waiting_bytes, or send less at once"
-        );
-    }
 
     #[test]
     fn a_timeout_says_why() {

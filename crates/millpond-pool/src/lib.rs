@@ -1,5 +1,5 @@
-//! Who holds which connection, and who waits. Knows nothing of sockets: what is pooled, a
-//! [`Connector`] opens and judges.
+//! A connection pool: who holds which connection, and who waits. It knows nothing of sockets: a
+//! [`Connector`] opens connections and judges them.
 //!
 //! Reading order: [`Connector`] (what a pool asks of you), [`PoolBuilder`] (settings), [`Pool`]
 //! (acquire, and the verbs), [`Connection`] (what you are lent), [`AcquireError`]; then, for how it
@@ -13,6 +13,30 @@
 //! connection; it is made for the pool, never for one caller, so a caller that gives up
 //! cancels nothing. **Evicted** is a connection that the pool closes, always for a reason
 //! ([`Eviction`]).
+//!
+//! # A pool in a struct
+//!
+//! A connector made of a closure has a type that can't be written down. In a [`BoxConnector`] it
+//! can:
+//!
+//! ```
+//! use millpond_pool::{BoxConnector, BuildError, Pool, connect_with};
+//! use tokio::net::TcpStream;
+//!
+//! struct App {
+//!     streams: Pool<BoxConnector<TcpStream>>,
+//! }
+//!
+//! fn app(address: std::net::SocketAddr) -> Result<App, BuildError> {
+//!     let connector = BoxConnector::new(connect_with(move || TcpStream::connect(address)));
+//!     let streams = Pool::builder(connector).build()?;
+//!     Ok(App { streams })
+//! }
+//! ```
+//!
+//! [`Pool::acquire_owned`] makes a future that can be kept in a struct or spawned. [`AnyPool`] is a
+//! pool of whatever connections, for those who show and steer many pools. [`PoolSettings`] are all
+//! settings as a value; with the feature `serde` they are read from a file.
 //!
 //! # The verbs
 //!
@@ -41,6 +65,7 @@
 //! | info | connections lead where none would be dialled now | `retired` |
 //! | error | a waker panicked | |
 //! | error | the connector panicked in endpoint_changed or is_current | |
+//! | error | the connector panicked in run | |
 //! | warn | used connections are dropped without a word, and closed for it; once per pool | `acquired_at`, `unreleased`, `released` |
 //! | warn | a connection has been lent for longer than the leak threshold | `connection`, `acquired_at`, `lent_for` |
 //! | error | the connector panicked in close | `connection` |
@@ -65,14 +90,16 @@
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
 //! | `millpond_pool_evicted_total` | counter | by `reason`: [`Eviction::name`] |
 #![doc = include_str!("bb8_deadpool.md")]
-#![doc = include_str!("generic_pool.md")]
 
 mod acquire;
 mod acquisition;
 #[cfg(any(feature = "bb8", feature = "deadpool"))]
 mod adapters;
+mod any_pool;
 mod asker;
+mod background;
 mod blocking;
+mod box_connector;
 mod boxed;
 mod builder;
 mod carry_out;
@@ -86,7 +113,6 @@ mod ends;
 mod error;
 mod eviction;
 mod explain;
-mod following;
 mod handle;
 mod leases;
 #[cfg(feature = "metrics")]
@@ -96,6 +122,8 @@ mod pooled;
 mod reports;
 mod returning;
 mod runtime;
+#[cfg(feature = "serde")]
+mod seconds;
 mod settings;
 mod shared;
 mod snapshot;
@@ -109,6 +137,11 @@ mod with;
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
 
+/// The page that a registry shows: its example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(feature = "bb8")]
 pub use self::adapters::{FromBb8, from_bb8};
 #[cfg(feature = "deadpool")]
@@ -116,7 +149,9 @@ pub use self::adapters::{FromDeadpool, Recyclable, from_deadpool};
 pub use millpond_words::InvalidSetting;
 
 pub use self::{
-    acquire::Acquire,
+    acquire::{Acquire, AcquireOwned},
+    any_pool::{AnyPool, EmptiedFuture},
+    box_connector::BoxConnector,
     builder::{BuildError, PoolBuilder},
     closures::{ConnectWith, SelfManaged, connect_with},
     connection::Connection,
@@ -135,7 +170,7 @@ pub use self::{
     totals::PoolTotals,
     with::WithError,
 };
-/// What millpond's own clients share with the pool. Not for others: it changes without notice.
+/// For millpond's own clients. It changes without notice.
 #[doc(hidden)]
 pub mod unstable {
     pub use crate::{
@@ -143,6 +178,6 @@ pub mod unstable {
         leases::{LeaseHandle, LeaseTerms},
         runtime::Runtime,
         state::{Recall, Refusal},
-        sync::{AtomicU8, Mutex, MutexGuard},
+        sync::{Mutex, MutexGuard},
     };
 }

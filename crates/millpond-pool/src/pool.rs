@@ -5,7 +5,7 @@ use std::{fmt, future::Future, ops::ControlFlow, panic::Location, sync::Arc, tim
 use millpond_words::InvalidSetting;
 
 use super::{
-    acquire::Acquire,
+    acquire::{Acquire, AcquireOwned},
     asker::Asker,
     connection::Connection,
     connector::Connector,
@@ -117,6 +117,23 @@ impl<C: Connector> Pool<C> {
     #[track_caller]
     pub fn acquire(&self) -> Acquire<'_, C> {
         self.acquire_from(Location::caller())
+    }
+
+    /// As [`acquire`](Pool::acquire), by a future that owns a handle of the pool instead of
+    /// borrowing it: for [`tokio::spawn`] and for structs.
+    ///
+    /// It allocates nothing either. While it waits it keeps the pool open, as every handle does.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`]: each names the cause.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: see [`AcquireOwned`].
+    #[track_caller]
+    pub fn acquire_owned(&self) -> AcquireOwned<C> {
+        AcquireOwned::new(Arc::clone(&self.handle), Location::caller())
     }
 
     /// As [`acquire`](Pool::acquire), for somebody's code in another place.
@@ -317,6 +334,11 @@ impl<C: Connector> Pool<C> {
             connection.transmission = transmission;
         }
         snapshot
+    }
+
+    /// The pool's name: see [`PoolBuilder::name`](super::PoolBuilder::name).
+    pub fn name(&self) -> &str {
+        &self.shared().name
     }
 
     /// The settings, as last resized.

@@ -6,7 +6,7 @@ use millpond_words::InvalidSetting;
 
 /// Which idle connection is lent next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Order {
     /// The one used last: the default. A quiet pool then uses few connections, and the others reach
@@ -20,7 +20,7 @@ pub enum Order {
 
 /// When a connection is probed, by a round trip to its peer, before it is lent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Probe {
@@ -32,7 +32,7 @@ pub enum Probe {
     Always,
     /// When it has been idle for at least this long: for paths whose middleboxes forget connections
     /// silently.
-    WhenIdleFor(Duration),
+    WhenIdleFor(#[cfg_attr(feature = "serde", serde(with = "crate::seconds"))] Duration),
 }
 
 impl Probe {
@@ -88,25 +88,29 @@ impl Default for Priority {
 }
 
 /// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from
-/// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once:
-/// what began before the last failure that counted says nothing new. While callers wait and
+/// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once. While callers wait and
 /// [`outage_grace`](crate::PoolBuilder::outage_grace) lasts, no wait is longer than a fifth of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 pub struct Backoff {
     /// The longest wait after the first failure. 50 ms: a restarting process is back within a few
     /// of these.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub base: Duration,
     /// The longest wait ever. 5 s: a fleet of clients doesn't hammer an endpoint that is down for
     /// hours.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub max: Duration,
     /// The longest wait while callers wait and nothing listens (the dial was refused, the socket's
     /// file isn't there). 200 ms: such a dial costs nobody anything, and who asks now is
     /// served soon after the endpoint is back.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub max_while_waiting: Duration,
     /// The longest wait while callers wait and dials do reach something: it accepts and hangs up,
     /// doesn't answer, refuses the login. 1.5 s: some 40 dials a minute are no burden to what
     /// is in trouble already.
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub max_when_reached: Duration,
 }
 
@@ -122,8 +126,38 @@ impl Default for Backoff {
 }
 
 /// A pool's settings, as [`PoolBuilder`](crate::PoolBuilder) sets them; its methods document each.
+/// [`PoolBuilder::settings`](crate::PoolBuilder::settings) takes all at once.
+///
+/// With the feature `serde` they are read from, and written to, any serde format. What isn't named
+/// has the builder's default. A field that there isn't is refused, by its name. Times are numbers
+/// of seconds, as in snapshots; `"never"` stands for no limit, where there may be none:
+///
+/// ```
+/// # #[cfg(feature = "serde")]
+/// # fn main() -> Result<(), serde_json::Error> {
+/// use std::time::Duration;
+///
+/// use millpond_pool::{PoolSettings, Probe};
+///
+/// let settings: PoolSettings = serde_json::from_str(
+///     r#"{ "max_size": 4, "acquire_timeout": 0.5, "max_lifetime": "never", "probe": { "when_idle_for": 30 } }"#,
+/// )?;
+/// assert_eq!(settings.acquire_timeout, Some(Duration::from_millis(500)));
+/// assert_eq!(settings.max_lifetime, None);
+/// assert_eq!(settings.probe, Some(Probe::WhenIdleFor(Duration::from_secs(30))));
+///
+/// let misspelt = serde_json::from_str::<PoolSettings>(r#"{ "max_sise": 4 }"#);
+/// assert!(misspelt.unwrap_err().to_string().starts_with("unknown field `max_sise`"));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "serde"))]
+/// # fn main() {}
+/// ```
+///
+/// Whether they are within their ranges is checked when the pool is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 #[non_exhaustive]
 pub struct PoolSettings {
     /// See [`PoolBuilder::name`](crate::PoolBuilder::name).
@@ -137,26 +171,36 @@ pub struct PoolSettings {
     /// See [`PoolBuilder::max_connecting`](crate::PoolBuilder::max_connecting).
     pub max_connecting: u32,
     /// See [`PoolBuilder::acquire_timeout`](crate::PoolBuilder::acquire_timeout).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
     pub acquire_timeout: Option<Duration>,
     /// See [`PoolBuilder::connect_timeout`](crate::PoolBuilder::connect_timeout).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub connect_timeout: Duration,
     /// See [`PoolBuilder::check_timeout`](crate::PoolBuilder::check_timeout).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub check_timeout: Duration,
     /// See [`PoolBuilder::close_timeout`](crate::PoolBuilder::close_timeout).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub close_timeout: Duration,
     /// See [`PoolBuilder::idle_timeout`](crate::PoolBuilder::idle_timeout).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
     pub idle_timeout: Option<Duration>,
     /// See [`PoolBuilder::max_lifetime`](crate::PoolBuilder::max_lifetime).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
     pub max_lifetime: Option<Duration>,
     /// See [`PoolBuilder::outage_grace`](crate::PoolBuilder::outage_grace).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
     pub outage_grace: Duration,
     /// See [`PoolBuilder::backoff`](crate::PoolBuilder::backoff).
     pub backoff: Backoff,
     /// See [`PoolBuilder::order`](crate::PoolBuilder::order).
     pub order: Order,
-    /// See [`PoolBuilder::probe`](crate::PoolBuilder::probe).
-    pub probe: Probe,
+    /// See [`PoolBuilder::probe`](crate::PoolBuilder::probe). `None`: as the connector asks for
+    /// ([`default_probe`](crate::Connector::default_probe)); a pool that is built says which.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub probe: Option<Probe>,
     /// See [`PoolBuilder::leak_threshold`](crate::PoolBuilder::leak_threshold).
+    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
     pub leak_threshold: Option<Duration>,
 }
 
@@ -177,7 +221,7 @@ impl Default for PoolSettings {
             outage_grace: Duration::from_secs(1),
             backoff: Backoff::default(),
             order: Order::default(),
-            probe: Probe::default(),
+            probe: None,
             leak_threshold: Some(Duration::from_secs(60)),
         }
     }
@@ -229,7 +273,7 @@ impl PoolSettings {
                 format!("at most backoff.max, which is {:?}", self.backoff.max),
             ));
         }
-        if let Probe::WhenIdleFor(limit) = self.probe {
+        if let Some(Probe::WhenIdleFor(limit)) = self.probe {
             positive("probe (when idle for)", Some(limit))?;
         }
         Ok(())

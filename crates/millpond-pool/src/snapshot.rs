@@ -16,9 +16,9 @@ use millpond_words::Ago;
 
 /// A pool at one instant.
 ///
-/// With the feature `serde` it serializes, and [`PoolSnapshot::VERSION`] tells readers of the JSON what
-/// to expect: fields are added without a new version, renamed or removed only with one. Times are
-/// in seconds.
+/// With the feature `serde` it serializes, and [`PoolSnapshot::VERSION`] tells readers of the JSON
+/// what to expect: fields are added without a new version, renamed or removed only with one. Times
+/// are in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -34,7 +34,7 @@ pub struct PoolSnapshot {
     /// Time since the pool was built.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "up_seconds", serialize_with = "seconds")
+        serde(rename = "up_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub up: Duration,
     /// The setting, as last resized.
@@ -92,7 +92,7 @@ pub struct LastFailure {
     /// How long ago.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "ago_seconds", serialize_with = "seconds")
+        serde(rename = "ago_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub ago: Duration,
     /// Why.
@@ -145,13 +145,13 @@ pub struct ConnectionSnapshot {
     /// For how long it has been doing that: idle for, lent for, …
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "state_seconds", serialize_with = "seconds")
+        serde(rename = "state_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub state_for: Duration,
     /// Time since its dial ended; while connecting, since it began.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "age_seconds", serialize_with = "seconds")
+        serde(rename = "age_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub age: Duration,
     /// How often it has been lent.
@@ -184,25 +184,17 @@ pub struct EvictionSnapshot {
     /// How long ago.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "ago_seconds", serialize_with = "seconds")
+        serde(rename = "ago_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub ago: Duration,
     /// How old it was.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "age_seconds", serialize_with = "seconds")
+        serde(rename = "age_seconds", serialize_with = "super::seconds::serialize")
     )]
     pub age: Duration,
     /// How often it had been lent.
     pub uses: u64,
-}
-
-#[cfg(feature = "serde")]
-pub(super) fn seconds<S: serde::Serializer>(
-    span: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(span.as_secs_f64())
 }
 
 #[cfg(feature = "serde")]

@@ -6,8 +6,8 @@
 //! are carried without being looked at ([`Payload`]), and are always handed back rather than dropped
 //! here, for dropping them may run foreign code.
 //!
-//! A connection's stages (`granted` is counted as active: it is somebody's, who hasn't come for it
-//! yet):
+//! A connection's stages (`granted` counts as active: a waiter has been offered the connection and hasn't
+//! picked it up yet):
 //!
 //! ```text
 //!                dial ok, nobody waits                acquire
@@ -85,17 +85,22 @@ pub(crate) use self::{
     waiters::{OutagePolicy, QueueTicket, WaitTerms, Waiters},
 };
 pub use self::{lease::Recall, lifecycle::Refusal};
-use super::{eviction::Eviction, settings::PoolSettings, totals::PoolTotals};
+use super::{
+    eviction::Eviction,
+    settings::{PoolSettings, Probe},
+    totals::PoolTotals,
+};
 
 /// Upkeep's step.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Upkeep's step while somebody waits: as late may a deadline be that was asked for without a look
-/// at the clock.
+/// Upkeep's step while somebody waits. A deadline that was set without reading the clock may be
+/// late by this much.
 pub(crate) const WAITING_TICK: Duration = Duration::from_millis(25);
 
-/// How long a grant may lie without being picked up, from when somebody who knows the time has come
-/// by: upkeep comes within as long again. A running task picks it up within microseconds.
+/// How long a grant may wait to be picked up. It counts from the next transition that is told the
+/// time, and upkeep brings one within as long again. A running task picks its grant up within
+/// microseconds.
 pub(crate) const GRANT_LIFETIME: Duration = Duration::from_millis(5);
 
 /// How many evictions are remembered.
@@ -105,20 +110,22 @@ pub(crate) const REMEMBERED_EVICTIONS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct State<P: Payload> {
     settings: PoolSettings,
+    /// The setting.
+    probe: Probe,
     lifecycle: Lifecycle,
-    /// Even if the pool had been closed before.
+    /// Set also where the pool had been closed before.
     runtime_ended: bool,
     paused: bool,
     generation: u32,
     slots: Slots<P>,
     waiters: Waiters<P>,
     outage: Outage<P::Cause>,
-    /// As long a drain waits for the answers of those who were last called.
+    /// Until then a drain waits for the waiters that were last called to come back.
     answers_until: Moment,
-    /// Nobody is called before this: those who were called last may still answer, and each who
-    /// does gives the others more time.
+    /// No waiter is called before this. Those that were called last may still come back, and each
+    /// that does moves this later.
     next_call: Moment,
-    /// The latest time that anybody told: the coarse clock.
+    /// The coarse clock: the latest time that a transition was told.
     now: Moment,
     /// When upkeep will come by itself.
     planned_wake: Moment,
@@ -126,7 +133,7 @@ pub(crate) struct State<P: Payload> {
     next_expiry: Moment,
     evictions: VecDeque<EvictionRecord>,
     totals: PoolTotals,
-    /// That connections are dropped without a word has been said once.
+    /// The warning about connections that are never released has been given.
     told_of_unreleased: bool,
 }
 
@@ -159,6 +166,7 @@ impl<P: Payload> State<P> {
             evictions: VecDeque::with_capacity(REMEMBERED_EVICTIONS),
             totals: PoolTotals::default(),
             told_of_unreleased: false,
+            probe: settings.probe.unwrap_or_default(),
             settings,
         }
     }

@@ -32,6 +32,25 @@ fn uncontended(pool: &Pool<Scripted>) {
     drop(pool.try_acquire().unwrap());
 }
 
+/// An owned acquire finds one idle; then it waits in line, once gives up, and once is handed one.
+fn owned(pool: &Pool<Scripted>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(lent) = pin!(pool.acquire_owned()).poll(&mut cx) else {
+        panic!("one is idle")
+    };
+    let mut second = pin!(pool.acquire_owned());
+    {
+        let mut first = pin!(pool.acquire_owned());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+    }
+    drop(lent.unwrap());
+    let Poll::Ready(lent) = second.as_mut().poll(&mut cx) else {
+        panic!("handed over")
+    };
+    lent.unwrap().release();
+}
+
 /// Two wait for the one connection: the first is handed it, and cancels; the second picks it up. A
 /// third gives up in line.
 fn contended(pool: &Pool<Scripted>) {
@@ -61,6 +80,7 @@ async fn an_acquire_and_its_release_allocate_nothing_in_steady_state() {
     for (what, round) in [
         ("uncontended", uncontended as fn(&Pool<Scripted>)),
         ("contended", contended),
+        ("owned", owned),
     ] {
         let mut allocations = 0;
         for number in 0..2 * ROUNDS {

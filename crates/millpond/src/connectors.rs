@@ -206,14 +206,11 @@ impl StreamConnector {
             return Ok(None);
         };
         dial_phase(DialPhase::Hook.doing());
-        let mut unprepared = Unprepared {
-            dialer: &self.dialer,
-            address: stream.peer_addr(),
-        };
+        let unprepared = Unprepared::new(&self.dialer, stream);
         let began = Instant::now();
         let cause = match timeout(*limit, hook(stream)).await {
             Ok(Ok(())) => {
-                unprepared.address = None;
+                unprepared.succeeded();
                 return Ok(Some(began.elapsed()));
             }
             Ok(Err(error)) => ConnectFailure::Hook(error),
@@ -305,11 +302,24 @@ impl Connector for StreamConnector {
     }
 }
 
-/// A stream whose hook runs. Dropped before that has succeeded, it leaves its address in doubt:
-/// another one of the name may do better.
-struct Unprepared<'c> {
+/// A stream that is being prepared. Dropped before that has succeeded, it leaves its address in
+/// doubt: another one of the name may do better.
+pub(crate) struct Unprepared<'c> {
     dialer: &'c Dialer,
     address: Option<SocketAddr>,
+}
+
+impl<'c> Unprepared<'c> {
+    pub(crate) fn new(dialer: &'c Dialer, stream: &Stream) -> Self {
+        Unprepared {
+            dialer,
+            address: stream.peer_addr(),
+        }
+    }
+
+    pub(crate) fn succeeded(mut self) {
+        self.address = None;
+    }
 }
 
 impl Drop for Unprepared<'_> {

@@ -33,6 +33,7 @@
 //! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
 //! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |
 //! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
+//! | `tower` | a `Client` is a `tower_service::Service`, and such a service is a handler (`server::service`) |
 //!
 //! # Supported Rust
 //!
@@ -43,10 +44,12 @@ pub mod client;
 #[cfg(unix)]
 pub mod connectors;
 #[cfg(unix)]
-mod framed;
+pub mod framed;
 pub mod framing;
 #[cfg(all(test, unix))]
 mod memory;
+#[cfg(all(unix, feature = "serde"))]
+mod seconds;
 #[cfg(unix)]
 pub mod server;
 

@@ -25,7 +25,12 @@ fn pages_below(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Those of the repository: its root's and those of `docs`.
 fn pages() -> Vec<PathBuf> {
-    let first = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+    let first = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ];
     let mut found: Vec<_> = first.iter().map(|name| root().join(name)).collect();
     pages_below(&root().join("docs"), &mut found);
     assert!(found.len() > 30, "the pages were found: {}", found.len());
@@ -103,6 +108,61 @@ fn the_pages_of_crates_have_no_links_into_the_repository() {
         let inward: Vec<_> = links(&text).filter(|link| !link.starts_with('#')).collect();
         assert!(inward.is_empty(), "{}: {inward:?}", page.display());
     }
+}
+
+/// What the tables for those who come from other pools call ours.
+fn names_of_ours(page: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut ours = None;
+    for line in page.lines() {
+        if !line.starts_with('|') {
+            ours = None;
+            continue;
+        }
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let Some(ours) = ours else {
+            ours = cells.iter().position(|&cell| cell == "here");
+            continue;
+        };
+        for code in cells[ours].split('`').skip(1).step_by(2) {
+            let words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            names.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn what_the_page_for_those_who_come_from_other_pools_names_is_there() {
+    let mut source = String::new();
+    let mut folders = vec![root().join("crates/millpond-pool/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("a folder's entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                source += &text(&path);
+            }
+        }
+    }
+    let is_defined = |name: &String| {
+        let kinds = ["fn", "pub", "struct", "enum", "trait"];
+        let defined = kinds.map(|kind| format!("{kind} {name}"));
+        let is_variant = format!("    {name}");
+        let ends =
+            |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+        let outside = ["millpond", "pool", "tracing", "metrics"];
+        outside.contains(&name.as_str())
+            || defined
+                .iter()
+                .chain([&is_variant])
+                .any(|what| source.split(what.as_str()).skip(1).any(ends))
+    };
+    let names = names_of_ours(&text(&root().join("docs/migration.md")));
+    let gone: Vec<_> = names.iter().filter(|name| !is_defined(name)).collect();
+    assert!(gone.is_empty(), "no longer there: {gone:?}");
+    assert!(names.len() > 100, "{} names", names.len());
 }
 
 #[test]

@@ -9,7 +9,7 @@ Examples:
   millpond man > millpond.1 && man ./millpond.1
   millpond man call | man -l -")]
 pub(crate) struct Arguments {
-    /// The page of this command; without it, that of the program
+    /// The command whose page to print; without it, the program's page
     command: Option<String>,
 }
 

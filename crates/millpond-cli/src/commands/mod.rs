@@ -1,4 +1,4 @@
-//! One file or folder per command.
+//! One file or folder per command, and what several of them share.
 
 pub(crate) mod bench;
 pub(crate) mod call;
@@ -18,8 +18,7 @@ use millpond::{
 
 use crate::{complaint::Complaint, exit::Exit};
 
-/// An error of the library as those know it who connect by this program: it names flags, not the
-/// settings that they are for.
+/// Replaces the names of the library's settings in an error's text by the flags that set them.
 fn in_flags(text: &str) -> String {
     const FLAGS: [(&str, &str); 4] = [
         ("identity_files", "--cert and --key"),
@@ -46,7 +45,7 @@ struct TlsFiles<'f> {
 }
 
 impl TlsFiles<'_> {
-    /// An error about one of them, with the flag that has named it, if a single one has.
+    /// The error's text, with the flag that named the file, if exactly one flag did.
     fn tell(&self, error: &TlsConfigError) -> String {
         let flag = match error {
             TlsConfigError::Unreadable { path, .. }
@@ -54,7 +53,7 @@ impl TlsFiles<'_> {
             | TlsConfigError::Unfit { path, .. } => self.naming(path),
             TlsConfigError::UnusableCertificate { .. } => Some(self.certificates.0),
             TlsConfigError::UnusableKey { .. } => Some(self.key.0),
-            // Without a file they are those of the system.
+            // Without a file, the system's roots were used.
             TlsConfigError::NoUsableRoot { .. } => self.authorities.1.map(|_| self.authorities.0),
             _ => None,
         };
@@ -76,7 +75,7 @@ impl TlsFiles<'_> {
     }
 }
 
-/// The endpoint that was given to a flag, or what is wrong with it and where.
+/// Reads the endpoint given to a flag; the error names the flag.
 fn endpoint(flag: &str, text: &str) -> Result<Endpoint, Complaint> {
     text.parse()
         .map_err(|error| Complaint::usage(format!("{flag}: {error:#}")))

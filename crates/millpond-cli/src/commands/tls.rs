@@ -1,4 +1,5 @@
-//! The flags that say whom to trust and who we are, for every command that connects by `tls://`.
+//! The TLS flags of every command that connects by `tls://`: whom to trust, and the client's own
+//! certificate.
 
 use std::{env, path::PathBuf, time::Duration};
 
@@ -11,12 +12,12 @@ use tokio::{io::AsyncReadExt, time::timeout};
 use super::{TlsFiles, in_flags};
 use crate::complaint::Complaint;
 
-/// What a server has to say right after a handshake, session tickets or a refusal, is here after
-/// this long.
+/// How long a server's first records after the handshake are waited for: session tickets, or a
+/// refusal.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
-/// Why the server refuses us, if it does: by TLS 1.3 it says so only after the handshake has ended
-/// here. What else comes is lost.
+/// Why the server refuses the client's certificate, if it does. In TLS 1.3 it says so only after
+/// the handshake has succeeded on the client's side. Other bytes that arrive are discarded.
 pub(super) async fn refusal(stream: &mut Stream) -> Option<TlsError> {
     let read = timeout(AFTERWARDS, stream.read(&mut [0; 1024]))
         .await
@@ -27,24 +28,23 @@ pub(super) async fn refusal(stream: &mut Stream) -> Option<TlsError> {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TlsFlags {
-    /// For tls://: trust the authorities in this file, as PEM [default: those of the system]
+    /// For tls://: trust the authorities in this file, as PEM [default: the system's]
     #[arg(long, value_name = "FILE", env = "MILLPOND_CA")]
     ca: Option<PathBuf>,
-    /// For tls://: our certificate, as PEM, if the server asks for one
+    /// For tls://: the client's certificate, as PEM, for servers that demand one
     #[arg(long, value_name = "FILE", requires = "key", env = "MILLPOND_CERT")]
     cert: Option<PathBuf>,
-    /// For tls://: our certificate's private key, as PEM
+    /// For tls://: the private key of --cert, as PEM
     #[arg(long, value_name = "FILE", requires = "cert", env = "MILLPOND_KEY")]
     key: Option<PathBuf>,
-    /// For tls://: the name that the server's certificate must be for [default: the endpoint's
-    /// host]
+    /// For tls://: the name that the server's certificate must have [default: the endpoint's host]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
 }
 
 impl TlsFlags {
-    /// One of them that the command line itself has, for commands that may have nobody to use it
-    /// towards. What the environment has is for whichever command needs it.
+    /// The first of these flags on the command line, for commands that may have no use for them.
+    /// Environment variables don't count: they may be meant for other commands.
     pub(super) fn first_given(&self) -> Option<&'static str> {
         let files = [
             ("--ca", "MILLPOND_CA", &self.ca),
@@ -59,7 +59,7 @@ impl TlsFlags {
         given.map(|(flag, ..)| flag).or(name)
     }
 
-    /// What they say for an endpoint; `None` if nothing.
+    /// The settings for an endpoint; `None` if no flag was given.
     pub(super) fn towards(&self, endpoint: &Endpoint) -> Result<Option<ClientTls>, Complaint> {
         let identity = self.cert.as_ref().zip(self.key.as_ref());
         let is_set_up = self.ca.is_some() || identity.is_some() || self.server_name.is_some();

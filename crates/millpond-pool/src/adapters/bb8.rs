@@ -28,7 +28,7 @@ pub struct FromBb8<M> {
 /// enough where `has_broken` knows a dead connection. [`try_acquire`](crate::Pool::try_acquire)
 /// lends nothing that needs a probe first, and so never lends anything under [`Probe::Always`].
 ///
-/// **A connection that was used and then merely dropped is closed**, other than in bb8: its caller
+/// **A connection that was used and then merely dropped is closed**, unlike in bb8: its caller
 /// may have been cancelled before it had read its reply, and the next caller would be given that.
 /// [`release`](crate::Connection::release) and [`Pool::with`](crate::Pool::with) give a connection
 /// back. Where connections match replies to requests by themselves, say so once, with

@@ -31,18 +31,18 @@ pub struct FromDeadpool<M> {
 /// | `recycle` | **when a connection comes back**, in a task of the pool, within [`check_timeout`](crate::PoolBuilder::check_timeout) (1 s); and again before it is lent, if it has been idle for a second | deadpool calls it when the connection is next wanted, and has no limit unless one is set. One that fails is evicted as [`ResetFailed`](crate::Eviction::ResetFailed) or [`ProbeFailed`](crate::Eviction::ProbeFailed), and its error is in the debug event *check failed*; deadpool drops that error |
 /// | `detach` | once for each connection, when it leaves the pool, however it does | deadpool doesn't call it for those that `resize` and `close` drop |
 ///
-/// Called as soon as a connection comes back, `recycle` undoes at once what its borrower left: an
-/// open transaction doesn't hold its locks until somebody asks for the connection again. Between
-/// two borrowers it is always called, whatever the settings are;
-/// [`PoolBuilder::probe`](crate::PoolBuilder::probe) only sets when it is called **once more**, before the
-/// connection is lent. With [`Probe::Always`](crate::Probe::Always) that is each time, as in
-/// deadpool, for a second round trip.
+/// What a manager's `recycle` undoes of what a borrower left (a transaction, a watched key) is
+/// undone as soon as the connection comes back, and not when somebody next asks for it. Between two
+/// borrowers it is always called, whatever the settings are;
+/// [`PoolBuilder::probe`](crate::PoolBuilder::probe) only sets when it is called **once more**,
+/// before the connection is lent. With [`Probe::Always`](crate::Probe::Always) that is each time,
+/// as in deadpool, for a second round trip.
 ///
 /// Its `Metrics` are those of deadpool: `created` is when `create` returned, `recycled` when
 /// `recycle` last succeeded, `recycle_count` how often it has. Since it may be called twice between
 /// two uses, the count may be larger than in deadpool.
 ///
-/// **A connection that was used and then merely dropped is closed**, other than in deadpool: its
+/// **A connection that was used and then merely dropped is closed**, unlike in deadpool: its
 /// caller may have been cancelled before it had read its reply, and the next caller would be given
 /// that. [`release`](crate::Connection::release) and [`Pool::with`](crate::Pool::with) give a
 /// connection back. Where connections match replies to requests by themselves, say so once, with

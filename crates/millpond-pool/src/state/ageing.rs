@@ -10,7 +10,7 @@ impl<P: Payload> State<P> {
     /// again.
     pub(crate) fn tick(&mut self, now: Moment, fx: &mut Effects<P>) {
         self.advance(now);
-        // First, for who loses a grant may be overdue as well.
+        // First, for the deadline of one that loses its grant may have passed as well.
         self.revoke_overdue_grants(fx);
         self.waiters.count_patience(self.now);
         for overdue in self.waiters.overdue(self.now) {
@@ -21,19 +21,20 @@ impl<P: Payload> State<P> {
         self.report_leaks(fx);
         self.planned_wake = self.now.after(TICK);
         self.come_to_rest(fx);
-        self.darken_if_due(fx); // Not before, for the last connection may just have left.
+        self.give_up_if_due(fx); // Last, for the last connection may just have left.
         self.plan_wake(fx);
         if self.waiters.waiting() > 0 {
             self.planned_wake = self.planned_wake.min(self.now.after(WAITING_TICK));
         }
-        fx.kick = false; // Upkeep asks for the plan itself after this; rung by its own tick it would never sleep.
+        fx.kick = false; // Upkeep reads the plan after this; woken by its own tick it would never sleep.
     }
 
-    /// The last dial of an outage's grace gives no answer: who waits is told.
-    fn darken_if_due(&mut self, fx: &mut Effects<P>) {
-        if self.dark_from().is_some_and(|from| from <= self.now) {
-            self.outage.darken();
-            self.tell_of_the_dark(fx);
+    /// The last dial of an outage's grace has given no answer for too long: those who wait are
+    /// told.
+    fn give_up_if_due(&mut self, fx: &mut Effects<P>) {
+        if self.unavailable_from().is_some_and(|from| from <= self.now) {
+            self.outage.give_up();
+            self.refuse_if_unavailable(fx);
         }
     }
 
@@ -51,7 +52,8 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// Idle connections at the end of their lifetime; lent ones are seen to when they come back.
+    /// Evicts idle connections at the end of their lifetime. Lent ones are evicted when they come
+    /// back.
     fn evict_expired(&mut self, fx: &mut Effects<P>) {
         if self.now < self.next_expiry {
             return;

@@ -6,13 +6,13 @@ use super::{
 };
 use crate::{eviction::Eviction, totals::PoolTotals};
 
-/// So many connections dropped without a word, and at least half of all that came back, are no
-/// cancelled calls any more.
+/// From so many unreleased connections on, if they are at least half of all that came back, the
+/// reason is code that never releases, not calls that are cancelled now and then.
 const UNRELEASED_IS_A_HABIT: u64 = 8;
 
 impl<P: Payload> State<P> {
-    /// A clean connection comes back, and nothing but this is to be done: it is idle, or the first
-    /// in line gets it.
+    /// The fast path of [`State::release`]: the connection is idle, or the first in line is granted
+    /// it, and nothing else changes.
     #[inline]
     pub(crate) fn serve_at_once(&mut self, key: SlotKey, connection: P::Connection) -> Returned<P> {
         let at = key.index();
@@ -20,7 +20,7 @@ impl<P: Payload> State<P> {
             && !self.outage.failing()
             && self.must_go(at).is_none();
         let first = self.waiters.first();
-        let to_be_probed = first.is_some() && self.settings.probe.is_always();
+        let to_be_probed = first.is_some() && self.probe.is_always();
         if !usual || to_be_probed {
             return Returned::NotYet(key, connection);
         }
@@ -110,8 +110,7 @@ impl<P: Payload> State<P> {
     /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower
     /// didn't say that its exchange is complete.
     ///
-    /// The first time that this is evidently how the pool is used, and no call that was cancelled
-    /// now and then, the answer says so.
+    /// Reports that once, when it happens so often that cancelled calls can't be the reason.
     #[must_use]
     pub(crate) fn drop_unreleased(
         &mut self,
@@ -150,9 +149,9 @@ impl<P: Payload> State<P> {
         })
     }
 
-    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check: the caller never had
-    /// it. The endpoint is blamed for one that never served, whatever the reason, or a
-    /// connector that refuses all it opens would be asked to without end.
+    /// What [`State::acquire`] or [`State::poll`] lent didn't pass its check, so the caller never
+    /// got it. Where it had never served, that counts as a failed dial, whatever the reason: a
+    /// connector that refuses all it opens would be dialled without end.
     pub(crate) fn reject(
         &mut self,
         key: SlotKey,
@@ -180,19 +179,19 @@ impl<P: Payload> State<P> {
         self.advance(now);
         self.totals.detached += 1;
         self.vacate(key.index(), fx);
-        self.look_for_light();
+        self.note_departure();
         self.settle(fx);
     }
 
-    /// A lent connection has served, though it isn't given back yet: what ends it from now on is no
-    /// failed dial.
+    /// A lent connection has served, though it hasn't come back yet. Its end doesn't count as a
+    /// failed dial any more.
     pub(crate) fn served(&mut self, key: &SlotKey, fx: &mut Effects<P>) {
         if self.prove(key.index(), fx) {
             self.settle(fx);
         }
     }
 
-    /// Whether who holds this connection for long may go on doing so.
+    /// Whether the pool wants this connection back from a borrower that holds it for long.
     pub(crate) fn recall(&self, at: u32, number: ConnectionNumber) -> Recall {
         match self.lifecycle {
             _ if self.slots.same(at, number).is_none() => Recall::Now,

@@ -8,7 +8,7 @@ use super::{
 };
 
 impl<P: Payload> State<P> {
-    /// A caller wants a connection now. Uses the coarse clock.
+    /// A caller wants a connection now. Ages are counted by the coarse clock.
     pub(crate) fn acquire(
         &mut self,
         tag: P::Tag,
@@ -40,8 +40,8 @@ impl<P: Payload> State<P> {
         AcquireOutcome::MustWait
     }
 
-    /// As [`State::acquire`] where nothing else is left to do: the connection to lend next is there
-    /// and fit.
+    /// The fast path of [`State::acquire`]: lends the next idle connection if it is fit, and
+    /// changes nothing else.
     #[inline]
     pub(crate) fn lend_at_once(
         &mut self,
@@ -58,9 +58,9 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// A caller gets in line, and nothing but that is to be done: everything is lent, and nothing
-    /// can be dialled. Says whether upkeep is to be kicked. Without a time, grants neither age
-    /// nor are found overdue: upkeep will see to that.
+    /// The fast path of [`State::wait`]: everything is lent and nothing can be dialled, so the
+    /// caller gets in line, and nothing else changes. Returns whether upkeep must be woken. Without
+    /// a `now` grants neither age nor are found overdue: upkeep sees to that.
     #[inline]
     pub(crate) fn queue_at_once(
         &mut self,
@@ -88,8 +88,8 @@ impl<P: Payload> State<P> {
         Ok((self.enqueue(terms, seniority, waker), kick))
     }
 
-    /// A caller has found nothing and gets in line; `seniority` is that of one who was given an
-    /// unfit connection.
+    /// A caller found nothing idle and gets in line. `seniority` is the number of its arrival where
+    /// it had been given an unfit connection: it gets its old place.
     #[inline]
     pub(crate) fn wait(
         &mut self,
@@ -107,10 +107,10 @@ impl<P: Payload> State<P> {
             Err(waker) => waker,
         };
         if self.revoke_overdue_grants(fx) {
-            // As if upkeep had come in time, even if this caller is turned away.
+            // What upkeep would have done by now, also where this caller is turned away.
             self.settle(fx);
         }
-        // Who has been given an unfit connection was in line before a drain began.
+        // A caller with seniority was in line before the drain began.
         let refusal = self.refusal();
         let refusal = refusal.filter(|&why| why != Refusal::Draining || seniority.is_none());
         if let Some(refusal) = refusal.or_else(|| self.turns_away(terms.outage_policy, seniority)) {
@@ -123,17 +123,17 @@ impl<P: Payload> State<P> {
         Ok(ticket)
     }
 
-    /// Why this caller may not even wait.
+    /// Why this caller may not wait, if so.
     fn turns_away(&self, outage_policy: OutagePolicy, seniority: Option<u64>) -> Option<Refusal> {
-        if self.outage.dark() && !self.paused && outage_policy == OutagePolicy::FailFast {
-            // One caller at a time stays, with the dial that looks whether the endpoint is back.
+        if self.outage.unavailable() && !self.paused && outage_policy == OutagePolicy::FailFast {
+            // One caller at a time may stay: its dial finds out whether the endpoint is back.
             let may_dial = self.outage.dial_from(true) <= self.now && self.room() > 0;
             let stays = may_dial && self.slots.count(StageName::Connecting) == 0;
             return (!stays).then_some(Refusal::Unavailable);
         }
         if !self.paused && self.waiters.none_queued() && self.slots.front(StageName::Idle).is_some()
         {
-            return None; // Those who were called haven't come for it: it is this caller's.
+            return None; // The waiters that were called haven't come for it, so this caller may.
         }
         let waiting = self.waiters.waiting();
         let coming = self.slots.count(StageName::Idle)
@@ -144,7 +144,7 @@ impl<P: Payload> State<P> {
         (full && seniority.is_none()).then_some(Refusal::Full)
     }
 
-    /// Who was given an unfit connection has been counted.
+    /// A caller with seniority was counted when it first came.
     #[inline]
     fn enqueue(
         &mut self,
@@ -188,8 +188,8 @@ impl<P: Payload> State<P> {
         matches!(standing, Standing::Granted(_) | Standing::Refused(_))
     }
 
-    /// A waiter looks whether it has been answered, and gets back in line if it was parked. `now`
-    /// decides about its own deadline. From here on `waker` is the one to call.
+    /// A waiter asks for its answer; one that was out of line gets back in. `now` is compared with
+    /// the waiter's own deadline. `waker` replaces the earlier one.
     pub(crate) fn poll(
         &mut self,
         ticket: QueueTicket,

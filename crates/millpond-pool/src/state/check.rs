@@ -142,8 +142,7 @@ impl<P: Payload> State<P> {
             // the look ends.
             let looks = checks.any(|slot| matches!(slot.stage, Stage::Checking(Checking::Look)));
             assert!(
-                (self.settings.probe.is_due(|| idle_for) || looks)
-                    && self.waiters.queued() <= checking,
+                (self.probe.is_due(|| idle_for) || looks) && self.waiters.queued() <= checking,
                 "2: {} in line while {idle} idle and {checking} being checked",
                 self.waiters.queued()
             );
@@ -169,8 +168,8 @@ impl<P: Payload> State<P> {
             );
         }
         assert!(
-            !self.outage.dark() || self.slots.live() == 0,
-            "dark with a live connection"
+            !self.outage.unavailable() || self.slots.live() == 0,
+            "unavailable with a live connection"
         );
         let totals = &self.totals;
         let there = self.slots.live() + self.slots.count(StageName::Closing);

@@ -79,7 +79,7 @@ impl<P: Payload> State<P> {
         self.waiters.queued().saturating_sub(being_checked) + self.shortfall()
     }
 
-    /// From when on one more dial may start; `None` while no lapse of time alone will allow it.
+    /// When one more dial may start; `None` if time alone never allows it.
     #[inline]
     pub(super) fn dial_allowed_from(&self) -> Option<Moment> {
         let under_way = self.slots.count(StageName::Connecting);
@@ -94,9 +94,9 @@ impl<P: Payload> State<P> {
         Some(from)
     }
 
-    /// From when on nobody counts on the dials under way any more, though one of them may still
-    /// succeed: somebody waits, and within the grace of an outage the last of them has given no
-    /// answer for too long. `None`: they are counted on.
+    /// When the dials under way stop being counted on, though one of them may still succeed:
+    /// somebody waits, and within the grace of an outage the latest dial has given no answer for
+    /// too long. `None`: they are counted on.
     #[inline]
     fn given_up_from(&self) -> Option<Moment> {
         if !self.outage.failing() || !self.somebody_waits() {
@@ -106,12 +106,12 @@ impl<P: Payload> State<P> {
         self.outage.given_up_from(self.slots.at(latest).dialled)
     }
 
-    /// When it gets dark although a dial is under way; `None` while lapse of time alone doesn't
-    /// bring that.
+    /// When the endpoint counts as unavailable although a dial is under way; `None` if time alone
+    /// doesn't bring that about.
     #[inline]
-    pub(super) fn dark_from(&self) -> Option<Moment> {
+    pub(super) fn unavailable_from(&self) -> Option<Moment> {
         let latest = self.slots.back(StageName::Connecting)?;
-        self.outage.dark_from(self.slots.at(latest).dialled)
+        self.outage.unavailable_from(self.slots.at(latest).dialled)
     }
 
     /// When a connection opened now has lived long enough: up to a tenth of `max_lifetime` earlier

@@ -31,14 +31,14 @@ pub(crate) struct Leak<T> {
     pub(crate) lent_for: Duration,
 }
 
-/// Connections are used and then dropped without a word, as a habit.
+/// Connections are used and then dropped without a release, as a habit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreleased<T> {
     /// Who dropped the last one.
     pub(crate) tag: T,
-    /// How many were dropped like that,
+    /// How many were dropped like that.
     pub(crate) unreleased: u64,
-    /// of how many that came back in all.
+    /// How many came back in all.
     pub(crate) released: u64,
 }
 
@@ -130,15 +130,15 @@ pub(crate) enum Returned<P: Payload> {
     Idle,
     /// The first in line has been granted it and is to be woken, and upkeep is to be kicked if so.
     HandedOver { waker: Option<P::Waker>, kick: bool },
-    /// More has to be done than that: [`State::release`] it.
+    /// Neither: it must be given to [`State::release`].
     NotYet(SlotKey, P::Connection),
 }
 
 /// The answer to [`State::poll`].
 #[derive(Debug)]
 pub(crate) enum Polled<P: Payload> {
-    /// `arrival` keeps the caller's seniority should the connection turn out unfit, and `deadline`
-    /// how long it waits in all: NEVER while its patience hasn't been counted from a time.
+    /// `arrival` is the caller's seniority, should the connection turn out unfit. `deadline` is its
+    /// own, or [`Moment::NEVER`] while its patience is no deadline yet.
     Lent {
         key: SlotKey,
         connection: P::Connection,

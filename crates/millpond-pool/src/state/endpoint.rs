@@ -5,8 +5,8 @@ use super::{Effects, Payload, Refusal, State, outage::LostDial};
 use crate::eviction::Eviction;
 
 impl<P: Payload> State<P> {
-    /// The connection in this slot has served: the endpoint is as good as it looks. Says whether
-    /// that was news.
+    /// The connection in this slot has served, so the endpoint works. Returns whether that ends an
+    /// outage.
     #[inline]
     pub(super) fn prove(&mut self, at: u32, fx: &mut Effects<P>) -> bool {
         let slot = self.slots.at_mut(at);
@@ -22,8 +22,8 @@ impl<P: Payload> State<P> {
         reason.is_the_endpoints_doing() && !self.slots.at(at).proven
     }
 
-    /// The dial in this slot failed, or its connection died before it was proven. Either is on its
-    /// way out, or gone.
+    /// The dial in this slot failed, or its connection died before it was proven. The slot is
+    /// closing or vacant by now.
     pub(super) fn endpoint_failed(
         &mut self,
         at: u32,
@@ -44,23 +44,23 @@ impl<P: Payload> State<P> {
         fx.causes_to_drop.extend(earlier);
         fx.outage.extend(self.outage.news(self.now));
         fx.changed = true;
-        self.tell_of_the_dark(fx);
+        self.refuse_if_unavailable(fx);
     }
 
     /// A connection has left.
-    pub(super) fn look_for_light(&mut self) {
+    pub(super) fn note_departure(&mut self) {
         if self.slots.live() == 0 {
-            self.outage.went_out(self.now);
+            self.outage.last_one_left(self.now);
         }
     }
 
-    /// If it is dark, all who wait are told, but for those who would rather wait; not while nobody
-    /// is served anyway.
-    pub(super) fn tell_of_the_dark(&mut self, fx: &mut Effects<P>) {
-        if !self.outage.dark() || self.paused {
+    /// While the endpoint is unavailable, refuses the waiters that don't want to wait through an
+    /// outage; not while the pool is paused, for then nobody is served anyway.
+    pub(super) fn refuse_if_unavailable(&mut self, fx: &mut Effects<P>) {
+        if !self.outage.unavailable() || self.paused {
             return;
         }
-        for waiter in self.waiters.to_be_told_of_the_dark() {
+        for waiter in self.waiters.failing_fast() {
             self.refuse(waiter, Refusal::Unavailable, fx);
         }
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::eviction::Eviction;
 
 impl<P: Payload> State<P> {
-    /// Why the connection in this slot may not serve any longer, however fit it is.
+    /// Why the connection in this slot must be closed although it is fit, if so.
     #[inline]
     pub(super) fn must_go(&self, at: u32) -> Option<Eviction> {
         let slot = self.slots.at(at);
@@ -22,9 +22,9 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// The connection of an idle or granted slot, which is being checked from here on.
+    /// Takes the connection out of an idle or granted slot, which is *checking* from here on.
     pub(super) fn take_held(&mut self, at: u32) -> P::Connection {
-        self.slots.at_mut(at).watched = false; // What its watch reports from here on may go unheard.
+        self.slots.at_mut(at).watched = false; // Reports of its watch are ignored from here on.
         let checking = Stage::Checking(Checking::Look);
         match self.slots.shift(at, checking, self.now) {
             Stage::Idle(connection) | Stage::Granted { connection, .. } => connection,
@@ -53,7 +53,7 @@ impl<P: Payload> State<P> {
     ) {
         self.record(at, reason);
         self.slots.shift(at, Stage::Closing, self.now);
-        self.look_for_light();
+        self.note_departure();
         fx.changed = true;
         fx.evicted.push(Evicted {
             number: self.slots.at(at).number,
@@ -63,8 +63,8 @@ impl<P: Payload> State<P> {
         });
     }
 
-    /// As [`State::evict`], and where the connection died before it ever served, the endpoint is
-    /// blamed.
+    /// As [`State::evict`]. Where the endpoint ended the connection before it first served, that
+    /// counts as a failed dial.
     pub(super) fn evict_unfit(
         &mut self,
         at: u32,
@@ -80,7 +80,7 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// Writes an eviction down.
+    /// Counts an eviction, and remembers it.
     fn record(&mut self, at: u32, reason: Eviction) {
         let slot = self.slots.at(at);
         let record = EvictionRecord {
@@ -97,7 +97,7 @@ impl<P: Payload> State<P> {
         self.evictions.push_back(record);
     }
 
-    /// The connection in this slot is no longer there, or never came to be.
+    /// The slot is free again: its connection has been closed or detached, or its dial has failed.
     pub(super) fn vacate(&mut self, at: u32, fx: &mut Effects<P>) {
         self.slots.shift(at, Stage::Vacant, self.now);
         fx.changed = true;

@@ -16,8 +16,8 @@ impl<P: Payload> State<P> {
         fx.wakes.extend(self.grant_quietly(at, connection, to));
     }
 
-    /// Returns the waker, to be called after unlocking. The grant begins to age when somebody comes
-    /// by who knows the time.
+    /// Returns the waker, to be called after unlocking. The grant begins to age with the next
+    /// transition that is told the time.
     #[inline]
     pub(super) fn grant_quietly(
         &mut self,
@@ -48,8 +48,9 @@ impl<P: Payload> State<P> {
         self.slots.shift(at, idle, self.now);
     }
 
-    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their holders
-    /// are parked, and all who are in line may be called. Says whether there were any.
+    /// Lets new grants begin to age, and revokes those that nobody picked up in time: their waiters
+    /// leave the line until they are polled again, and those in line may be called. Returns whether
+    /// there were any.
     pub(super) fn revoke_overdue_grants(&mut self, fx: &mut Effects<P>) -> bool {
         self.age_new_grants();
         let revoked_before = self.totals.revoked;
@@ -72,13 +73,14 @@ impl<P: Payload> State<P> {
         revoked
     }
 
-    /// Somebody who was in line sleeps, and who else does can't be seen. So nobody is granted the
-    /// connection: all are woken and out of line until they are polled, and the first who is
-    /// gets it. Granted it in turn, each who sleeps would hold up all behind him.
+    /// A waiter didn't pick up its grant, so others in line may not be polled either; that can't be
+    /// seen. The connection isn't granted to the next one, for each such waiter would hold up all
+    /// behind it. Instead all are woken and leave the line until they are polled: the first that is
+    /// polled gets the connection.
     ///
-    /// Where many are awake it may take a thread longer to poll them all than a grant lives, and
-    /// then grants are overdue because of the call. So nobody is called while the answers to
-    /// the last call come in: the connection is granted to the next in line.
+    /// Polling many waiters may take a thread longer than a grant lives, and then grants become
+    /// overdue because of the call itself. So nobody is called while the waiters of the last call
+    /// come back: the connection is granted to the next in line.
     fn call_the_line(&mut self, fx: &mut Effects<P>) {
         if !self.waiters.none_queued() && self.next_call <= self.now {
             self.answers_until = self.now.after(GRANT_LIFETIME);

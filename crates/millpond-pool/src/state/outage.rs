@@ -1,41 +1,43 @@
-//! What failed dials mean: when the next one may start, and from when on callers are told instead
-//! of kept waiting.
+//! What failed dials mean: when the next one may start, and when callers are told the cause instead
+//! of being kept waiting.
 //!
 //! ```text
 //!              failed dial           a dial fails that began after the grace's end
-//!   reachable ─────────────▶ failing ─────────────────────────────────────────────▶ dark
+//!   reachable ─────────────▶ failing ────────────────────────────────────────────▶ unavailable
 //!       ▲                     │  ▲                                                   │
 //!       └─────────────────────┘  └───────────────────────────────────────────────────┘
 //!        a connection is proven                      a dial succeeds
 //! ```
 //!
-//! While *failing*, one dial at a time, paced by the backoff: exponential, with full jitter
-//! (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015); while callers wait it
-//! is capped, by less where nothing listens, for such a dial costs nobody anything, than where
-//! something accepts and then fails. A successful dial alone doesn't end that, for a listener that
-//! accepts and hangs up also makes dials succeed: a connection must be *proven*, by its first clean
-//! release or by a tick spent idle.
+//! While *failing*, one dial is made at a time, paced by the backoff: exponential, with full jitter
+//! (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). While callers wait the
+//! backoff has a lower cap. Where nothing listens it is lower still, for a refused dial costs
+//! nobody anything.
 //!
-//! What is told of all that in the log is decided here as well: the first failure, then sums at
-//! intervals that grow, then the end.
+//! A successful dial alone doesn't end an outage, for a listener that accepts and hangs up makes
+//! dials succeed too. A connection must be *proven*: by its first clean release, or by a tick spent
+//! idle.
 //!
-//! What happens in one instant is told by several dials: four that are refused together, sixteen
-//! connections that die together. Only the first of them makes the next wait longer; dials that
-//! began before it was counted say the same thing again.
+//! Several dials may tell of one event: four that are refused together, sixteen connections that
+//! die together. Only the first of them doubles the wait. Dials that had begun before it was
+//! counted say nothing new.
 //!
-//! The *grace* begins with the first failure that leaves nothing live. While it lasts, callers
-//! wait, and the endpoint is dialled at least every fifth of it: a dial that gives no answer for so
-//! long keeps no other from being started beside it. When it is over the endpoint is dialled once
-//! more before anybody is told: an endpoint that is back within the grace refuses nobody. A dial
-//! that gives no answer for a fifth of the grace is an answer.
+//! The *grace* begins with the first failure that leaves nothing live. While it lasts callers wait,
+//! and the endpoint is dialled at least every fifth of it: a dial that gives no answer for so long
+//! doesn't keep another from starting beside it. After its end the endpoint is dialled once more
+//! before anybody is told, so an endpoint that is back within the grace refuses nobody. A dial that
+//! gives no answer for a fifth of the grace counts as failed there.
+//!
+//! What the log is told is decided here as well: the first failure, then sums at growing intervals,
+//! then the end.
 
 use std::time::Duration;
 
 use super::{effects::OutageNews, moment::Moment, payload::DialCause, slots::ConnectionNumber};
 use crate::settings::Backoff;
 
-/// After how long an outage is told of again; after that each time when it has lasted three times
-/// as long.
+/// When the log is first told that an outage lasts; after that each time that it has lasted three
+/// times as long.
 const FIRST_SUM_AFTER: Duration = Duration::from_secs(10);
 
 /// The last thing that went wrong with the endpoint.
@@ -45,7 +47,7 @@ pub(crate) struct FailedDial<C> {
     pub(crate) at: Moment,
 }
 
-/// The dial that has come to nothing: it failed, or what it opened died before it was proven.
+/// A dial that came to nothing: it failed, or what it opened died before it was proven.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LostDial {
     pub(super) number: ConnectionNumber,
@@ -59,27 +61,27 @@ pub(crate) struct Outage<C> {
     grace: Duration,
     /// Failed dials and early deaths since a connection was last proven; 0 while reachable.
     failures: u32,
-    /// How many of these were news: how often the wait has doubled.
+    /// How often the wait has been doubled.
     doublings: u32,
-    /// Dials with smaller numbers had begun when the last failure that was news came.
+    /// Dials with smaller numbers had begun when the wait was last doubled.
     next_news: ConnectionNumber,
     last: Option<FailedDial<C>>,
-    /// No dial before this, while failing and nobody asks.
+    /// No dial before this while failing and nobody waits.
     next_dial: Moment,
-    /// No dial before this, while failing and somebody waits.
+    /// No dial before this while failing and somebody waits.
     next_dial_if_asked: Moment,
-    /// No dial before this, while somebody waits and the grace lasts.
+    /// No dial before this while somebody waits and the grace lasts.
     next_dial_in_grace: Moment,
-    /// Since when dials have been failing with no live connection.
-    lightless_since: Option<Moment>,
-    /// When the last dial succeeded, and what `lightless_since` was then: it holds again should
-    /// that connection die young.
+    /// Since when dials have been failing with no live connection: the grace counts from then.
+    down_since: Option<Moment>,
+    /// When the last dial succeeded, and what `down_since` was then: it holds again if that
+    /// connection dies within the grace.
     interrupted: Option<(Moment, Moment)>,
-    /// The grace has run out and those who waited have been told.
-    dark: bool,
+    /// The grace is over, and those who waited have been told.
+    unavailable: bool,
     /// When the first of `failures` was.
     failing_since: Moment,
-    /// When a failure is next told of, with the sum of those before it.
+    /// The next failure after this is told, with the sum of those before it.
     next_sum: Moment,
 }
 
@@ -95,9 +97,9 @@ impl<C: DialCause> Outage<C> {
             next_dial: Moment::default(),
             next_dial_if_asked: Moment::default(),
             next_dial_in_grace: Moment::default(),
-            lightless_since: None,
+            down_since: None,
             interrupted: None,
-            dark: false,
+            unavailable: false,
             failing_since: Moment::default(),
             next_sum: Moment::default(),
         }
@@ -125,8 +127,8 @@ impl<C: DialCause> Outage<C> {
     }
 
     /// Callers are told the last cause at once.
-    pub(crate) fn dark(&self) -> bool {
-        self.dark
+    pub(crate) fn unavailable(&self) -> bool {
+        self.unavailable
     }
 
     pub(crate) fn failures(&self) -> u32 {
@@ -154,11 +156,11 @@ impl<C: DialCause> Outage<C> {
         }
         self.failures = self.failures.saturating_add(1);
         if !any_live {
-            self.lightless_since.get_or_insert(now);
+            self.down_since.get_or_insert(now);
         }
         // Without a grace there is nothing to wait for.
         let is_told = |ends: Moment| dial.began >= ends || self.grace.is_zero();
-        self.dark |= self.grace_ends().is_some_and(is_told);
+        self.unavailable |= self.grace_ends().is_some_and(is_told);
         let failure = FailedDial { cause, at: now };
         self.last.replace(failure).map(|earlier| earlier.cause)
     }
@@ -175,32 +177,32 @@ impl<C: DialCause> Outage<C> {
         let wait = |longest: Duration| now.after(jittered(ceiling.min(longest), random));
         self.next_dial = wait(self.backoff.max);
         self.next_dial_if_asked = wait(longest_if_asked);
-        // From the second half, for what answers is to be spared in the grace as well: dials half
-        // as many, and the longest wait the same.
+        // Drawn from the second half: with the same longest wait there are half as many dials,
+        // which spares an endpoint that does answer.
         let half = self.last_part() / 2;
         self.next_dial_in_grace = now.after(half + jittered(half, random));
     }
 
-    /// The part of the grace in which it is dialled at least once, and for which a last dial is
-    /// waited for.
+    /// A fifth of the grace: it is dialled at least once in each, and a last dial is waited for as
+    /// long.
     fn last_part(&self) -> Duration {
         self.grace / 5
     }
 
     /// A dial succeeded: callers may wait again, but trust comes with proof.
     pub(super) fn connected(&mut self, now: Moment) {
-        if let Some(since) = self.lightless_since.take() {
+        if let Some(since) = self.down_since.take() {
             self.interrupted = Some((now, since));
         }
-        self.dark = false;
+        self.unavailable = false;
     }
 
     /// The last connection has left, for whatever reason. One that lived no longer than the grace
-    /// hasn't interrupted that.
-    pub(super) fn went_out(&mut self, now: Moment) {
+    /// hasn't interrupted it.
+    pub(super) fn last_one_left(&mut self, now: Moment) {
         let interrupted = self.interrupted.take();
         if let Some((_, since)) = interrupted.filter(|&(lit, _)| now.since(lit) <= self.grace) {
-            self.lightless_since = Some(since);
+            self.down_since = Some(since);
         }
     }
 
@@ -209,9 +211,9 @@ impl<C: DialCause> Outage<C> {
         let lasted = now.since(self.failing_since);
         let failures = std::mem::take(&mut self.failures);
         self.doublings = 0;
-        self.lightless_since = None;
+        self.down_since = None;
         self.interrupted = None;
-        self.dark = false;
+        self.unavailable = false;
         OutageNews::Ended { lasted, failures }
     }
 
@@ -230,31 +232,30 @@ impl<C: DialCause> Outage<C> {
         }
     }
 
-    /// When the grace is over, unless it is dark.
+    /// When the grace is over; `None` while something is live, or after it has been given up.
     fn grace_ends(&self) -> Option<Moment> {
-        self.lightless_since
-            .filter(|_| !self.dark)
+        self.down_since
+            .filter(|_| !self.unavailable)
             .map(|since| since.after(self.grace))
     }
 
-    /// From when on a dial that began then, and hasn't ended, has been waited for long enough;
-    /// `None` if it is dark, or not about to be.
-    pub(super) fn dark_from(&self, began: Moment) -> Option<Moment> {
+    /// When a dial that began then, and hasn't ended, has been waited for long enough; `None`
+    /// unless the grace runs.
+    pub(super) fn unavailable_from(&self, began: Moment) -> Option<Moment> {
         self.grace_ends()
             .map(|ends| ends.max(began).after(self.last_part()))
     }
 
-    /// From when on a dial that began then, and hasn't ended, doesn't keep others from being
-    /// started; `None`: as long as it lasts. The one that is waited for at the end began after
-    /// it.
+    /// When a dial that began then, and hasn't ended, stops keeping others from starting. `None`:
+    /// as long as it lasts, for the one that is waited for at the end began after the grace's end.
     pub(super) fn given_up_from(&self, began: Moment) -> Option<Moment> {
         let ends = self.grace_ends().filter(|&ends| began < ends)?;
         Some(began.after(self.last_part()).min(ends))
     }
 
     /// The last dial has been waited for long enough, and nothing is live.
-    pub(super) fn darken(&mut self) {
-        self.dark = true;
+    pub(super) fn give_up(&mut self) {
+        self.unavailable = true;
     }
 }
 

@@ -14,8 +14,7 @@ pub(super) enum Candidate {
 }
 
 impl<P: Payload> State<P> {
-    /// Brings everything back to rest after a change: serves, dials, ends a drain, sees to the next
-    /// wake.
+    /// Brings everything to rest after a change: serves, dials, ends a drain, plans the next wake.
     #[inline]
     pub(super) fn settle(&mut self, fx: &mut Effects<P>) {
         self.come_to_rest(fx);
@@ -69,13 +68,13 @@ impl<P: Payload> State<P> {
         self.now < self.answers_until && self.waiters.none_queued() && self.waiters.waiting() > 0
     }
 
-    /// Makes sure that upkeep comes as soon as time alone will bring something.
+    /// Has upkeep come as soon as something is due by time alone.
     #[inline]
     pub(super) fn plan_wake(&mut self, fx: &mut Effects<P>) {
         let mut wake = self.planned_wake;
         if self.waiters.waiting() > 0 {
             wake = wake.min(self.waiters.earliest_deadline());
-            wake = wake.min(self.dark_from().unwrap_or(Moment::NEVER));
+            wake = wake.min(self.unavailable_from().unwrap_or(Moment::NEVER));
         }
         if self.somebody_waits()
             && let Some(oldest) = self.slots.front(StageName::Granted)
@@ -92,8 +91,8 @@ impl<P: Payload> State<P> {
         fx.kick |= self.wake_by(wake);
     }
 
-    /// Upkeep must come by then. Says whether that is earlier than it means to, so that it has to
-    /// be kicked.
+    /// Upkeep must come at `wake` at the latest. Returns whether that is earlier than planned, so
+    /// that it has to be woken.
     #[inline]
     pub(super) fn wake_by(&mut self, wake: Moment) -> bool {
         let earlier = wake < self.planned_wake;
@@ -115,7 +114,7 @@ impl<P: Payload> State<P> {
         let idle_for = || self.now.since(self.slots.at(at).since);
         match self.must_go(at) {
             Some(reason) => Candidate::MustGo(reason),
-            None if self.settings.probe.is_due(idle_for) => Candidate::NeedsProbe,
+            None if self.probe.is_due(idle_for) => Candidate::NeedsProbe,
             None => Candidate::Fit,
         }
     }
@@ -161,7 +160,7 @@ impl<P: Payload> State<P> {
             Stage::Active { .. } | Stage::Checking(Checking::Reset)
         );
         match self.waiters.first() {
-            Some(_) if used && self.settings.probe.is_always() && !self.paused => {
+            Some(_) if used && self.probe.is_always() && !self.paused => {
                 self.probe(at, connection, fx);
             }
             Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),

@@ -28,7 +28,7 @@ impl QueueTicket {
     }
 }
 
-/// What a caller wants while the endpoint is dark.
+/// What a caller wants while the endpoint is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutagePolicy {
     /// To be told the cause at once.
@@ -45,8 +45,8 @@ pub(crate) struct WaitTerms<T> {
     pub(crate) priority: Priority,
     /// [`Moment::NEVER`] while `patience` has not been counted from a time.
     pub(crate) deadline: Moment,
-    /// Asked for without a look at the clock: counted from when upkeep comes by. Never early, and
-    /// as late as upkeep.
+    /// A timeout that was set without reading the clock. It counts from upkeep's next visit: never
+    /// early, and late by at most upkeep's step.
     pub(crate) patience: Option<Duration>,
     pub(crate) outage_policy: OutagePolicy,
 }
@@ -66,15 +66,15 @@ pub(crate) enum Standing {
     Vacant,
     /// In line.
     Queued,
-    /// Had a grant and didn't pick it up in time: out of the line until it is polled again, its
-    /// seniority kept.
+    /// Had a grant and didn't pick it up in time: out of line until it is polled again. It keeps
+    /// its seniority.
     Parked,
-    /// As parked, because somebody else didn't pick a grant up in time: all who were in line have
-    /// been woken.
+    /// Out of line as well, because another waiter didn't pick its grant up in time: all who were
+    /// in line have been woken.
     Called,
     /// A connection lies ready in this slot.
     Granted(u32),
-    /// Won't be served, and hasn't asked why yet.
+    /// Refused, and hasn't picked the reason up yet.
     Refused(Refusal),
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct Waiters<P: Payload> {
     /// Those who were called are here as well.
     parked: List,
     arrivals: u64,
-    /// Who arrived later may have a patience that has not been counted yet.
+    /// Waiters that arrived later than this may have a patience that is no deadline yet.
     counted_up_to: u64,
     /// No waiter's deadline is earlier. May be too early, never too late: waiters that leave don't
     /// move it.
@@ -333,9 +333,9 @@ impl<P: Payload> Waiters<P> {
         self.first().or_else(|| self.parked.front())
     }
 
-    /// Those in line or parked who want to be told that it is dark, from the most urgent queue to
-    /// the parked.
-    pub(super) fn to_be_told_of_the_dark(&self) -> Vec<WaiterIndex> {
+    /// Those in line or parked who want to be told at once that the endpoint is unavailable, from
+    /// the most urgent queue to the parked.
+    pub(super) fn failing_fast(&self) -> Vec<WaiterIndex> {
         let waiting = self.queues.lists.iter().chain([&self.parked]);
         let waiting = waiting.flat_map(|list| list.iter(&self.waiters));
         waiting
@@ -343,7 +343,7 @@ impl<P: Payload> Waiters<P> {
             .collect()
     }
 
-    /// Counts the patience of those who came without a look at the clock from now on.
+    /// Makes deadlines of the patience of those who came since the last call.
     pub(super) fn count_patience(&mut self, now: Moment) {
         for list in &self.queues.lists {
             let mut newest = list.back();

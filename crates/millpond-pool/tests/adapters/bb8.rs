@@ -66,7 +66,7 @@ async fn one_that_is_released_is_lent_again_once_is_valid_has_passed() {
 #[tokio::test(start_paused = true)]
 async fn when_is_valid_is_called_can_be_set() {
     let (script, connector) = manager();
-    assert_eq!(pool().1.settings().probe, Probe::Always);
+    assert_eq!(pool().1.settings().probe, Some(Probe::Always));
     let pool = Pool::builder(connector).max_size(1).probe(Probe::Never);
     let pool = pool.build().expect("a runtime");
     for _ in 0..3 {

@@ -255,6 +255,6 @@ async fn the_manager_can_be_reached() {
     assert_eq!(script.asked(), ["by hand"]);
     assert_eq!(
         pool.settings().probe,
-        Probe::WhenIdleFor(Duration::from_secs(1))
+        Some(Probe::WhenIdleFor(Duration::from_secs(1)))
     );
 }

@@ -410,6 +410,25 @@ async fn a_connection_that_the_release_hook_refuses_is_told_as_what_its_check_fi
     );
 }
 
+#[test]
+fn a_refused_dial_is_recognised_where_an_error_shares_its_cause() {
+    use std::{error::Error, io, sync::Arc};
+
+    /// As redis' error.
+    #[derive(Debug, thiserror::Error)]
+    #[error("no connection")]
+    struct Shares(#[source] Arc<dyn Error + Send + Sync>);
+
+    let connector = millpond_pool::connect_with(|| async { Ok::<_, io::Error>(()) });
+    let refused = |kind: io::ErrorKind| {
+        let cause = io::Error::from(kind);
+        millpond_pool::Connector::refused(&connector, &Shares(Arc::new(cause)))
+    };
+    assert!(refused(io::ErrorKind::ConnectionRefused));
+    assert!(!refused(io::ErrorKind::ConnectionReset));
+    assert!(!refused(io::ErrorKind::NotFound), "of what, nobody knows");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_64_evictions_are_remembered_the_latest_last() {
     let endpoint = Endpoint::new();

@@ -4,6 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod any_pool;
+mod background;
+mod boxed;
 mod cancellation;
 mod clean_errors;
 mod endings;
@@ -12,5 +15,7 @@ mod faults;
 mod generic_pool_faults;
 mod idle;
 mod outages;
+mod owned;
 mod reviewed;
 mod self_managed;
+mod settings;

@@ -7,23 +7,40 @@ use std::{error::Error, fmt, io, time::Duration};
 use super::failure::{ExchangeError, ExchangeFailure, Progress};
 #[cfg(feature = "tls")]
 use crate::net::tls::{Side, TlsError};
-use millpond_words::Span;
+use millpond_words::{Span, Thousands};
 
 use crate::{
     framing::{
         FrameError,
-        json::{self, ErrorObject, JsonError},
+        json::{ErrorObject, JsonError},
     },
     pool::AcquireError,
 };
 
-/// Why a request brought no reply.
+/// Why a request brought no reply. [`kind`](RequestError::kind) sorts these errors, and
+/// [`execution`](RequestError::execution) tells whether the request may have been executed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// There was no connection.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
+    /// Pipelined, the requests that wait for a place hold as many bytes as may.
+    #[error(
+        "the requests that wait for a place hold {} bytes, this one has {}, and max_waiting_bytes is {}; raise max_waiting_bytes, or send \
+         less at once",
+        Thousands(*.waiting_bytes as u64),
+        Thousands(*.request as u64),
+        Thousands(*.max_waiting_bytes as u64)
+    )]
+    FullOfBytes {
+        /// How many bytes the requests that wait hold.
+        waiting_bytes: usize,
+        /// How many this one has, framed.
+        request: usize,
+        /// How many may wait: [the setting](super::Pipelining::max_waiting_bytes).
+        max_waiting_bytes: usize,
+    },
     /// The request can't be written as JSON.
     #[error("the request can't be written as JSON")]
     Unserializable(#[source] JsonError),
@@ -160,28 +177,6 @@ impl fmt::Display for Executed {
 }
 
 impl RequestError {
-    /// Whether the request may have been executed although no reply to it came.
-    ///
-    /// Of the servers' errors only one says that it wasn't: -32003
-    /// ([`json::NOT_TAKEN`](crate::framing::json::NOT_TAKEN)), by which a server that
-    /// drains turns requests away. -32001, overloaded, doesn't: `max_handled` of this library's
-    /// server turns requests away by it before their handlers begin, but a handler may answer
-    /// so as well, and then nobody knows what it did before.
-    pub fn execution(&self) -> Execution {
-        match self {
-            RequestError::TimedOut { execution, .. }
-            | RequestError::Lost { execution, .. }
-            | RequestError::NotPipelining { execution, .. } => *execution,
-            RequestError::Acquire(_)
-            | RequestError::Unserializable(_)
-            | RequestError::Unframeable(_) => Execution::Impossible,
-            RequestError::Refused(error) if error.code == json::NOT_TAKEN => Execution::Impossible,
-            RequestError::NoFrame(_) | RequestError::Reply(_) | RequestError::Refused(_) => {
-                Execution::Possible
-            }
-        }
-    }
-
     pub(super) fn of(error: ExchangeError, within: Duration) -> RequestError {
         let execution = match error.progress {
             Progress::Unsent => Execution::Impossible,

@@ -12,27 +12,25 @@ use std::{
 };
 
 use super::{
-    heartbeats::Heartbeats,
-    session::{HeartbeatCounts, Session},
-    sweep::Sweep,
-    telling::Telling,
+    heartbeats::Heartbeats, login::LoginHook, records::SessionRecords, reports::Reports,
+    session::Session,
 };
 use crate::{
     connectors::StreamConnector,
-    framed::HeartbeatLimit,
+    framed::{Framed, HeartbeatLimit},
     framing::{FrameError, Framing, LengthJson},
     net::ConnectError,
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
 };
 
 /// Pools [`Session`]s: what a [`Client`](super::Client)'s pool is made with.
-pub struct Sessions<F = LengthJson> {
+pub struct Sessions<F: Framing = LengthJson> {
     streams: StreamConnector,
-    pub(super) framing: F,
+    framing: Arc<F>,
+    login: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
     heartbeats: Arc<Heartbeats>,
-    pub(super) sweep: Sweep,
-    counts: Arc<HeartbeatCounts>,
+    records: Arc<SessionRecords>,
 }
 
 /// How many heartbeats there have been on all connections of a client since it was made.
@@ -50,6 +48,7 @@ impl<F: Framing> Sessions<F> {
     pub(super) fn new(
         streams: StreamConnector,
         framing: F,
+        login: Option<LoginHook<F>>,
         heartbeat_interval: Duration,
         limit: HeartbeatLimit,
     ) -> Self {
@@ -59,13 +58,13 @@ impl<F: Framing> Sessions<F> {
             .map_or(Duration::ZERO, |_| heartbeat_interval);
         Sessions {
             streams,
-            framing,
+            framing: Arc::new(framing),
+            login,
             heartbeat_interval,
             heartbeats: Arc::default(),
-            sweep: Sweep::new(),
-            counts: Arc::new(HeartbeatCounts {
-                limit,
-                ..HeartbeatCounts::default()
+            records: Arc::new(SessionRecords {
+                heartbeat_limit: limit,
+                ..SessionRecords::default()
             }),
         }
     }
@@ -78,26 +77,25 @@ impl<F: Framing> Sessions<F> {
     /// How many heartbeats there have been.
     pub fn heartbeats(&self) -> HeartbeatTotals {
         HeartbeatTotals {
-            sent: self.counts.sent.load(Ordering::Relaxed),
-            received: self.counts.received.load(Ordering::Relaxed),
+            sent: self.records.heartbeats_sent.load(Ordering::Relaxed),
+            received: self.records.heartbeats_received.load(Ordering::Relaxed),
         }
     }
 
     /// How many writes to sockets the requests of pipelines have taken since the client was made:
     /// the fewer for as many requests, the faster.
     pub fn pipelined_writes(&self) -> u64 {
-        self.counts.writes.load(Ordering::Relaxed)
+        self.records.pipelined_writes.load(Ordering::Relaxed)
     }
 
-    /// What the client tells of itself.
-    pub(super) fn telling(&self) -> &Telling {
-        &self.counts.telling
+    /// What the client reports of itself.
+    pub(super) fn reports(&self) -> &Reports {
+        &self.records.reports
     }
 
-    /// What a peer of another protocol said when nobody had asked, if that is what the last one
-    /// said.
+    /// The error for the first bytes of another protocol, if the last unasked bytes were such.
     pub(super) fn stranger(&self) -> Option<FrameError> {
-        self.counts.stranger.lock().clone()
+        self.records.stranger.lock().clone()
     }
 
     /// How many sessions are woken when something is due.
@@ -118,10 +116,18 @@ impl<F: Framing> Connector for Sessions<F> {
 
     async fn connect(&self) -> Result<Session, ConnectError> {
         let stream = self.streams.connect().await?;
+        let framed = match &self.login {
+            None => Framed::new(stream),
+            Some(login) => {
+                let framing = Arc::clone(&self.framing);
+                let logged_in = login.log_in(stream, framing, &self.streams).await?;
+                logged_in.into_framed()
+            }
+        };
         Ok(Session::new(
-            stream,
+            framed,
             self.heartbeat_interval,
-            Arc::clone(&self.counts),
+            Arc::clone(&self.records),
         ))
     }
 
@@ -131,7 +137,7 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn check(&self, session: &mut Session) -> Result<(), Eviction> {
         session
-            .look(&self.framing)
+            .look(&*self.framing)
             .map_err(|cause| cause.eviction())
     }
 
@@ -141,7 +147,7 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 
     fn poll_idle(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Eviction> {
-        let seen = session.poll_idle(&self.framing, cx);
+        let seen = session.poll_idle(&*self.framing, cx);
         if seen.is_pending()
             && let Some(due) = session.next_due()
         {
@@ -152,9 +158,9 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn close(&self, session: Session) -> Closing {
         if session.is_dirty() {
-            // Nobody waits for the reply any more. What the kernel still holds of the request would
-            // be kept for a peer that doesn't read, after this place has long been
-            // somebody else's; and if it did arrive, it would be executed for nobody.
+            // The caller has gone. Without a reset the kernel would keep the rest of the request
+            // for a peer that doesn't read; and if it arrived, it would be executed for
+            // no caller.
             session.into_stream().abort();
             return Closing::Done;
         }
@@ -165,25 +171,22 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// The pool drives this for as long as it is open, so it keeps the heartbeats as well, and the
-    /// time of exchanges, and sums up what happens.
-    async fn endpoint_changed(&self) {
-        let mut changed = pin!(self.streams.endpoint_changed());
+    /// Keeps the heartbeats, and sums up what happens.
+    async fn run(&self) {
         let mut heartbeats = pin!(self.heartbeats.run());
-        let mut sweep = pin!(self.sweep.run());
-        let mut sums = pin!(self.counts.telling.tell_sums());
+        let mut sums = pin!(self.records.reports.report_sums());
         poll_fn(|cx| {
-            let others = [
-                heartbeats.as_mut().poll(cx),
-                sweep.as_mut().poll(cx),
-                sums.as_mut().poll(cx),
-            ];
-            if others.iter().any(Poll::is_ready) {
+            let all = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
+            if all.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }
-            changed.as_mut().poll(cx)
+            Poll::Pending
         })
-        .await;
+        .await
+    }
+
+    fn endpoint_changed(&self) -> impl Future<Output = ()> + Send {
+        self.streams.endpoint_changed()
     }
 
     fn is_current(&self, ends: &Ends) -> bool {
@@ -195,7 +198,7 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 }
 
-impl<F> fmt::Debug for Sessions<F> {
+impl<F: Framing> fmt::Debug for Sessions<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sessions").field(&self.streams).finish()
     }

@@ -19,11 +19,7 @@ pub(crate) struct Pulse {
     /// Ours, this connection's share of jitter included; zero: none are sent.
     interval: Duration,
     sent: Instant,
-    /// Something was sent after that, and nobody has looked at the clock since.
-    sent_lately: bool,
     heard: Instant,
-    /// The same of what was heard.
-    heard_lately: bool,
     /// The longest pause between two signs of life of a peer that sends heartbeats; zero while it
     /// has sent none.
     longest_pause: Duration,
@@ -37,9 +33,7 @@ impl Pulse {
         Pulse {
             interval: interval.mul_f64(0.9 + 0.2 * share.clamp(0.0, 1.0)),
             sent: now,
-            sent_lately: false,
             heard: now,
-            heard_lately: false,
             longest_pause: Duration::ZERO,
             beats: false,
         }
@@ -47,45 +41,16 @@ impl Pulse {
 
     /// Something was sent, whatever it was.
     pub(crate) fn sent(&mut self, now: Instant) {
-        self.told(now);
         self.sent = now;
-    }
-
-    /// As [`sent`](Pulse::sent), where nobody has looked at the clock: it counts from when somebody
-    /// tells the time, which must be before anything is asked that depends on it.
-    pub(crate) fn sent_lately(&mut self) {
-        self.sent_lately = true;
-    }
-
-    /// Nothing is due so soon that some milliseconds matter.
-    pub(crate) fn is_patient(&self) -> bool {
-        self.interval.is_zero() || self.interval >= Duration::from_secs(1)
     }
 
     /// Something was received that wasn't a heartbeat.
     pub(crate) fn heard(&mut self, now: Instant) {
-        self.heard_lately = false;
         self.heard = now;
-    }
-
-    /// As [`sent_lately`](Pulse::sent_lately), of what was received.
-    pub(crate) fn heard_lately(&mut self) {
-        self.heard_lately = true;
-    }
-
-    /// The time is told.
-    pub(crate) fn told(&mut self, now: Instant) {
-        if std::mem::take(&mut self.sent_lately) {
-            self.sent = now;
-        }
-        if std::mem::take(&mut self.heard_lately) {
-            self.heard = now;
-        }
     }
 
     /// A heartbeat was received: from now on their absence means something.
     pub(crate) fn beat(&mut self, now: Instant) {
-        self.told(now);
         let pause = now.saturating_duration_since(self.heard);
         self.longest_pause = self.longest_pause.max(pause);
         self.beats = true;
@@ -159,46 +124,6 @@ mod tests {
             !pulse.is_dead(now + 27 * SECOND),
             "a reply is as good a sign"
         );
-    }
-
-    #[test]
-    fn what_was_heard_lately_counts_from_when_the_time_is_told() {
-        let now = Instant::now();
-        let mut pulse = Pulse::new(10 * SECOND, 0.5, now);
-        pulse.beat(now);
-        pulse.heard_lately();
-        pulse.told(now + 20 * SECOND);
-        pulse.told(now + 21 * SECOND);
-        assert_eq!(pulse.dead_at(), Some(now + 45 * SECOND), "once");
-        pulse.heard_lately();
-        pulse.sent(now + 40 * SECOND);
-        assert_eq!(
-            pulse.dead_at(),
-            Some(now + 65 * SECOND),
-            "who sends tells it"
-        );
-        pulse.heard_lately();
-        pulse.beat(now + 70 * SECOND);
-        assert_eq!(
-            pulse.dead_at(),
-            Some(now + 95 * SECOND),
-            "and no pause is made of it"
-        );
-    }
-
-    #[test]
-    fn what_was_sent_lately_counts_from_when_the_time_is_told() {
-        let now = Instant::now();
-        let mut pulse = Pulse::new(10 * SECOND, 0.5, now);
-        pulse.sent_lately();
-        pulse.told(now + 3 * SECOND);
-        pulse.told(now + 4 * SECOND);
-        assert_eq!(pulse.beat_due(), Some(now + 13 * SECOND), "once");
-        pulse.sent_lately();
-        pulse.sent(now + 5 * SECOND);
-        assert_eq!(pulse.beat_due(), Some(now + 15 * SECOND));
-        assert!(pulse.is_patient() && Pulse::new(Duration::ZERO, 0.5, now).is_patient());
-        assert!(!Pulse::new(SECOND / 2, 0.5, now).is_patient());
     }
 
     #[test]

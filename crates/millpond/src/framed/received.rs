@@ -20,8 +20,11 @@ use std::{
 use bytes::{Buf, BufMut, Bytes};
 use tokio::io::AsyncReadExt;
 
-use super::SMALL_FRAME;
 use crate::net::Stream;
+
+/// Frames up to this length are copied out of the connection's buffer, so that none pins a larger
+/// one.
+pub(super) const SMALL_FRAME: usize = 4 << 10;
 
 /// A buffer that is longer than needed by less than this isn't exchanged for a shorter one.
 const SLACK: usize = 512;

@@ -4,19 +4,21 @@
 mod budget;
 mod framings;
 mod splits;
+mod stream;
 mod wrong;
 
 use std::{
     future::{Future, poll_fn},
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::*;
+use super::{buffers::THREAD_BUFFER, received::SMALL_FRAME, *};
 use crate::{
-    framing::LengthJson,
+    framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step},
     memory::{Inlet, MemoryStream, Pace},
+    net::Stream,
 };
 
 fn pair(pace: Pace, capacity: usize) -> (Framed, MemoryStream) {
@@ -59,8 +61,8 @@ async fn after_a_frame_no_buffer_is_left() {
                 panic!("a frame of {length}");
             };
             assert_eq!(reply.into_body().len(), length);
-            assert_eq!(framed.received.capacity(), 0, "{length}, {pace:?}");
-            assert_eq!(framed.scan, Scan::default());
+            assert_eq!(framed.decoder.received.capacity(), 0, "{length}, {pace:?}");
+            assert_eq!(framed.decoder.scan, Scan::default());
         }
     }
 }
@@ -84,9 +86,9 @@ async fn what_is_behind_a_large_frame_does_not_pin_its_buffer() {
         framed.receive_now().ok();
         assert_eq!(framed.left_over(), b"Heart");
         assert!(
-            framed.received.capacity() <= THREAD_BUFFER,
+            framed.decoder.received.capacity() <= THREAD_BUFFER,
             "{}",
-            framed.received.capacity()
+            framed.decoder.received.capacity()
         );
     }
 }
@@ -143,9 +145,9 @@ async fn what_is_announced_takes_no_memory() {
             .is_pending()
     );
     assert!(
-        framed.received.capacity() <= 64,
+        framed.decoder.received.capacity() <= 64,
         "{}",
-        framed.received.capacity()
+        framed.decoder.received.capacity()
     );
 }
 

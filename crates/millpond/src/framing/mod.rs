@@ -10,7 +10,7 @@ pub mod json;
 mod length_json;
 mod scan;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 pub use failure::{ApplicationCode, Failure, FailureKind, ReservedCode};
 pub use length_json::LengthJson;
@@ -93,6 +93,43 @@ pub trait Framing: Send + Sync + 'static {
     }
 }
 
+/// A framing that is shared.
+impl<F: Framing + ?Sized> Framing for Arc<F> {
+    fn next(
+        &self,
+        direction: Direction,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
+        (**self).next(direction, bytes, scan)
+    }
+
+    fn encode(
+        &self,
+        direction: Direction,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
+        (**self).encode(direction, body, out)
+    }
+
+    fn heartbeat(&self) -> Option<&'static [u8]> {
+        (**self).heartbeat()
+    }
+
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn failure_needs_request(&self) -> bool {
+        (**self).failure_needs_request()
+    }
+
+    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+        (**self).encode_failure(request, failure, out)
+    }
+}
+
 /// How a client is told of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -154,8 +191,8 @@ impl Step {
     ///
     /// # Errors
     ///
-    /// [`FrameError::WrongAnswer`]: whoever believed it would read beyond the bytes, or look at the same
-    /// bytes for ever.
+    /// [`FrameError::WrongAnswer`]: a caller that believed it would read beyond the bytes, or look
+    /// at the same bytes for ever.
     #[inline]
     pub(crate) fn checked(self, received: usize, scan: &Scan) -> Result<Step, FrameError> {
         let possible = match self {

@@ -50,12 +50,14 @@ mod ledger;
 mod limits;
 mod memory;
 mod running;
-#[cfg(feature = "serde")]
-mod seconds;
+#[cfg(feature = "tower")]
+mod service;
 mod settings;
 mod snapshot;
 mod storms;
 
+#[cfg(feature = "tower")]
+pub use self::service::{ServiceHandler, service};
 pub use self::{
     builder::ServerBuilder,
     handler::{Bodies, Handler, Json, Raw, Request, json, raw},

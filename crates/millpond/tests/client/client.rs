@@ -226,7 +226,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn outside_a_runtime_requests_are_answered_and_their_deadlines_kept() {
     for pipelined in [false, true] {
-        // So often that every exchange has a timer, or so rarely that the sweep keeps its time.
+        // Heartbeats that are due before the deadlines, and behind them.
         for interval in [Duration::from_millis(500), 10 * SECOND] {
             let (listener, _) = start().await;
             let client = start_at(&listener, pipelined, interval).build().unwrap();

@@ -16,6 +16,8 @@ mod exchanges;
 mod framings;
 mod limits;
 mod refused;
+#[cfg(feature = "tower")]
+mod services;
 mod settings;
 #[cfg(feature = "tls")]
 mod tls;

@@ -32,21 +32,21 @@ Examples:
     --body 'PING\\r\\n' --expect '+PONG\\r\\n' \\
     --rate 20000 --html bench.html
 
-The callers send over connections of their own (short), over a pool with one exchange on a connection at a time (exclusive), \
-or over a pool with many in flight (pipelined), in turns. Without --rate each sends as soon as it has its reply: a server \
-that stalls is then asked less, and its stalls hardly show. With --rate requests are sent at that rate whatever happens, and \
-latency counts from when each was to be sent.
+The modes take turns: a connection for each request (short), a pool with one request on a connection at a time (exclusive), \
+a pool with many requests in flight on a connection (pipelined). Without --rate each caller sends as soon as it has its \
+reply; a server that stalls then gets fewer requests, and its stalls hardly show. With --rate requests are sent at that rate \
+whatever happens, and latency counts from when each was due.
 
-Ctrl-C ends it early, with what was found until then; a second one at once.
+Ctrl-C ends it early and shows the results until then; a second Ctrl-C ends it at once.
 
-Exit codes: 0 every reply was right; 1 some were not; 2 wrong flags; 3 nobody could be connected to; 4 it took too long; \
-5 no right reply came."
+Exit codes: 0 every reply was right; 1 some were not; 2 wrong flags; 3 no connection; 4 timed out; 5 the first \
+request got no right reply."
 )]
 pub(crate) struct Arguments {
-    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path
+    /// The server: host:port, tls://host:port, tcp://host:port or unix:///path
     #[arg(long, value_name = "ENDPOINT", env = "MILLPOND_TO")]
     pub(super) to: String,
-    /// What to compare: short, exclusive, pipelined, or some of them with commas
+    /// The modes to compare, separated by commas: short, exclusive, pipelined
     #[arg(
         long,
         value_name = "MODES",
@@ -56,28 +56,28 @@ pub(crate) struct Arguments {
         hide_possible_values = true
     )]
     pub(super) modes: Vec<Mode>,
-    /// How many requests may be under way at once
+    /// How many requests may be in flight at once
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = count::<u32>(1..=100_000))]
     pub(super) callers: u32,
-    /// How many connections a pool may have
+    /// How many connections each pool may have
     #[arg(long, value_name = "COUNT", default_value = "16", value_parser = count::<u32>(1..=100_000))]
     pub(super) connections: u32,
-    /// How long each mode is measured, in seconds or with a unit, warm-up not included
+    /// How long each mode is measured, in seconds or with a unit, without the warm-up
     #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_slice, conflicts_with = "requests")]
     pub(super) seconds: Duration,
-    /// How many requests each mode sends, instead of for how long
+    /// Send this many requests in each mode, instead of measuring for a time
     #[arg(long, value_name = "COUNT", value_parser = count::<u64>(1..=1_000_000_000_000))]
     pub(super) requests: Option<u64>,
-    /// In how many rounds, between which the modes take turns
+    /// How many rounds to divide this into; the modes take turns in each round
     #[arg(long, value_name = "COUNT", default_value = "5", value_parser = count::<u32>(1..=1_000))]
     pub(super) rounds: u32,
-    /// How long each mode sends before anything counts; 0: not at all
+    /// How long each mode sends requests before the measurement; 0: no warm-up
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_warm_up)]
     pub(super) warm_up: Duration,
-    /// Send so many requests a second, whatever becomes of them
+    /// Send this many requests a second, whether or not replies keep up
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
-    /// What the server speaks: length-json, or raw for bytes that you give
+    /// The server's protocol: length-json, or raw for bytes of your own
     #[arg(
         long,
         value_name = "FRAMING",
@@ -86,48 +86,48 @@ pub(crate) struct Arguments {
         hide_possible_values = true
     )]
     pub(super) framing: FramingName,
-    /// The request: JSON, or with raw any bytes (\r, \n, \t, \0, \xNN, \\) [default: a JSON string
+    /// The request: JSON, or any bytes with raw (\r, \n, \t, \0, \xNN, \\) [default: a JSON string
     /// of 64 bytes]
     #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
     pub(super) body: Option<String>,
-    /// The request, as it is in this file
+    /// Read the request from this file
     #[arg(long, value_name = "FILE")]
     pub(super) body_file: Option<PathBuf>,
-    /// What each reply must be; without it any reply counts as right that is no error
+    /// The right reply; without it every reply counts as right unless it is an error
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["expect_end", "expect_length"])]
     pub(super) expect: Option<String>,
-    /// With raw: a reply ends with the first of these bytes
+    /// With raw: a reply ends where these bytes first occur
     #[arg(long, value_name = "TEXT", conflicts_with = "expect_length")]
     pub(super) expect_end: Option<String>,
-    /// With raw: a reply has so many bytes
+    /// With raw: every reply has this many bytes
     #[arg(long, value_name = "BYTES", value_parser = parse_reply_length)]
     pub(super) expect_length: Option<NonZero<usize>>,
     /// How long a request may take, connecting included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero)]
     pub(super) deadline: Duration,
-    /// How many threads carry the callers [default: half of the cores, for the server and the
-    /// kernel need some]
+    /// How many threads run the callers [default: half of the cores, to leave some for the server
+    /// and the kernel]
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..=1_024))]
     pub(super) threads: Option<u32>,
-    /// Go on with short connections until no local port is left, and see what that looks like
+    /// Open short connections until no local port is left, and see what happens
     #[arg(long)]
     pub(super) exhaust: bool,
-    /// After how long without sending anything a heartbeat is sent on an idle connection; 0: never
+    /// Send a heartbeat on a connection that has been idle for this long; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat, env = "MILLPOND_HEARTBEAT")]
     pub(super) heartbeat: Duration,
-    /// Print what was found as one JSON document, and nothing else
+    /// Print the results as one JSON document, and nothing else
     #[arg(long)]
     pub(super) json: bool,
-    /// Print it as CSV, one line for each mode
+    /// Print the results as CSV, one line for each mode
     #[arg(long)]
     pub(super) csv: bool,
-    /// Print it as a Markdown table
+    /// Print the results as a Markdown table
     #[arg(long)]
     pub(super) markdown: bool,
-    /// Write it with plots into this file, for a browser
+    /// Write the results with plots into this file, as an HTML page
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// Write the plots alone into this file
+    /// Write only the plots into this file, as SVG
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
     #[command(flatten)]

@@ -1,5 +1,4 @@
-//! From what was measured to what is told: medians, shares, factors with their spread, and what
-//! casts doubt on them. Pure.
+//! Turns measurements into results: medians, shares, factors with their spread, and warnings. Pure.
 
 use std::{iter, time::Duration};
 
@@ -20,7 +19,7 @@ pub(super) fn conclude(plan: &Plan, measured: Vec<Measured>, interrupted: bool) 
         .map(|mode| results_of(mode, plan.rate))
         .collect();
     let comparisons = match plan.rate {
-        // All are as fast as they were told to be.
+        // In an open loop all modes have the rate that was asked for.
         Some(_) => Vec::new(),
         None => comparisons(&modes),
     };
@@ -94,7 +93,8 @@ fn latency(histogram: &Histogram<u64>) -> Latency {
     }
 }
 
-/// Ten steps to each nine, as far as replies are left beyond.
+/// Percentiles with nine points for each nine of the share, as far as at least one reply lies
+/// beyond.
 fn percentiles(histogram: &Histogram<u64>) -> Vec<Percentile> {
     let mut points = Vec::new();
     if histogram.is_empty() {
@@ -122,8 +122,8 @@ fn percentiles(histogram: &Histogram<u64>) -> Vec<Percentile> {
     points
 }
 
-/// From the shortest time to the longest. The edges are the same for everybody, each a quarter
-/// above the one before, so that bars of different modes can be laid beside each other.
+/// A histogram from the shortest time to the longest. All histograms have the same edges, each a
+/// quarter above the one before, so that modes can be compared bar by bar.
 fn bars(histogram: &Histogram<u64>) -> Vec<Bar> {
     if histogram.is_empty() {
         return Vec::new();
@@ -148,7 +148,8 @@ fn bars(histogram: &Histogram<u64>) -> Vec<Bar> {
     bars
 }
 
-/// Each mode with every slower one, faster ones first; those without a right reply are left out.
+/// Compares each mode with every slower one, the fastest first. Modes without a right reply are
+/// left out.
 fn comparisons(modes: &[ModeResults]) -> Vec<Comparison> {
     let mut order: Vec<&ModeResults> = modes.iter().filter(|mode| mode.throughput > 0.0).collect();
     order.sort_by(|one, other| other.throughput.total_cmp(&one.throughput));
@@ -168,7 +169,7 @@ fn comparisons(modes: &[ModeResults]) -> Vec<Comparison> {
     pairs.filter_map(comparison).collect()
 }
 
-/// Round by round: what changed on the machine between rounds met both.
+/// Ratios round by round, so that what changes on the machine between rounds affects both sides.
 fn ratios(faster: &[Round], slower: &[Round]) -> Vec<f64> {
     let pairs = faster.iter().zip(slower);
     pairs

@@ -6,8 +6,8 @@ use millpond::framing::{
     Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told,
 };
 
-/// How far the end of a reply is looked for: 1 MiB, as long as a reply of the `length:` protocol
-/// may be.
+/// The longest raw reply whose end is searched for: 1 MiB, the default limit of the `length:`
+/// protocol.
 const MAX_REPLY: usize = 1 << 20;
 
 /// See the module.
@@ -84,12 +84,12 @@ fn with(end: &Finder<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameEr
             setting: None,
         });
     }
-    // All of the end but its last byte may be there.
+    // The first bytes of the end may be there already.
     scan.set_searched((bytes.len() + 1).saturating_sub(length));
     Ok(Step::More { missing: 1 })
 }
 
-/// No flag raises the longest reply, so no setting is named.
+/// Removes the setting's name from the error: bench has no flag for it.
 fn unnamed(error: FrameError) -> FrameError {
     match error {
         FrameError::TooLong { length, limit, .. } => FrameError::TooLong {
@@ -112,7 +112,7 @@ impl Framing for ChosenFraming {
             ChosenFraming::LengthJson(framing) => {
                 framing.next(direction, bytes, scan).map_err(unnamed)
             }
-            // A boundary with nothing behind it.
+            // A boundary: no byte of a frame has come.
             ChosenFraming::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
             ChosenFraming::Raw(ending) => ending.reply(bytes, scan),
         }
@@ -166,8 +166,8 @@ impl Framing for ChosenFraming {
 mod tests {
     use super::*;
 
-    /// What is said of one byte more each time, with what was kept from the last time; the same is
-    /// said without.
+    /// The steps as the bytes come one by one; each must be the same with the scan kept and
+    /// without.
     fn steps(ending: &Ending, reply: &[u8]) -> Vec<String> {
         let framing = ChosenFraming::Raw(ending.clone());
         let mut scan = Scan::default();
@@ -222,7 +222,7 @@ mod tests {
         for length in 1..reply.len() {
             let step = ending.reply(&reply[..length], &mut scan);
             assert_eq!(step, Ok(Step::More { missing: 1 }), "{length}");
-            // What is searched again is shorter than the end.
+            // Only less than the end's length is searched again.
             assert!(length - scan.searched() < end.len());
         }
         let step = ending.reply(&reply, &mut scan);

@@ -4,13 +4,12 @@ use std::{error::Error, io, iter};
 
 use millpond::{
     Chain,
-    client::{Loss, RequestError},
+    client::{Loss, RequestError, RequestErrorKind},
     framing::FrameError,
     net::{
         ConnectError,
         tls::{Side, TlsError},
     },
-    pool::AcquireError,
 };
 use nix::errno::Errno;
 
@@ -39,21 +38,24 @@ fn miss(kind: ErrorKind, text: String) -> Miss<ErrorKind> {
 /// Of a request over a pool.
 pub(super) fn of_request(error: &RequestError) -> Miss<ErrorKind> {
     let text = Chain(error).to_string();
-    match error {
-        RequestError::Acquire(AcquireError::Unavailable { .. }) => unconnected(error, &text),
-        RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
-            miss(ErrorKind::TimedOut, text)
-        }
-        RequestError::Lost {
-            cause: Loss::Refused(refusal),
-            ..
-        } => refused(error, refusal),
-        RequestError::Lost { .. } => miss(ErrorKind::Lost, text),
-        RequestError::NoFrame(frame) => miss(ErrorKind::Protocol, text + in_bench(frame)),
-        RequestError::Reply(_) | RequestError::NotPipelining { .. } => {
+    match (error.kind(), error) {
+        (RequestErrorKind::Unreachable, _) => unconnected(error, &text),
+        (RequestErrorKind::TimedOut, _) => miss(ErrorKind::TimedOut, text),
+        (
+            _,
+            RequestError::Lost {
+                cause: Loss::Refused(refusal),
+                ..
+            },
+        ) => refused(error, refusal),
+        (RequestErrorKind::Lost, _) => miss(ErrorKind::Lost, text),
+        (_, RequestError::NoFrame(frame)) => miss(ErrorKind::Protocol, text + in_bench(frame)),
+        (RequestErrorKind::UnexpectedReply | RequestErrorKind::NotPipelining, _) => {
             miss(ErrorKind::Protocol, text)
         }
-        RequestError::Refused(_) => miss(ErrorKind::ErrorReply, text),
+        (RequestErrorKind::ErrorReply | RequestErrorKind::NotTaken, _) => {
+            miss(ErrorKind::ErrorReply, text)
+        }
         _ => miss(ErrorKind::Other, text),
     }
 }
@@ -82,7 +84,7 @@ fn refused(error: &(dyn Error + 'static), refusal: &TlsError) -> Miss<ErrorKind>
     unconnected(error, &text)
 }
 
-/// What kept a connection from being opened is at the end of the error's sources.
+/// The system's error is the last of the sources.
 fn unconnected(error: &(dyn Error + 'static), text: &str) -> Miss<ErrorKind> {
     let causes = iter::successors(Some(error), |&error| error.source());
     let code = causes
@@ -96,7 +98,7 @@ fn unconnected(error: &(dyn Error + 'static), text: &str) -> Miss<ErrorKind> {
     miss(kind, in_flags(text))
 }
 
-/// What is added where a reply was too long: no flag raises the limit.
+/// Added where a reply was too long: bench has no flag that raises the limit.
 fn in_bench(error: &FrameError) -> &'static str {
     match error {
         FrameError::TooLong { .. } => ", and bench takes no longer ones",

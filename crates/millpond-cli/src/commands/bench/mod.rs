@@ -1,6 +1,6 @@
 //! `millpond bench`: what short, exclusive and pipelined connections cost against a server of the
-//! user's. Owns the command line and the order of things; what was found is in [`results`], and
-//! every form that it is shown in is made from there.
+//! user's. Owns the order of things. What was found is in [`results`]; every form of output is made
+//! from there.
 
 mod arguments;
 mod conclude;
@@ -153,7 +153,7 @@ fn show(results: &Results, arguments: &Arguments, screen: &mut Screen) -> Result
     printed.map_err(|error| output::cant_write(&error))
 }
 
-/// Makes sure of it before there is anything to lose.
+/// Checks that the file can be written before anything is measured.
 fn writable(flag: &str, file: &Path) -> Result<(), Complaint> {
     let opened = fs::OpenOptions::new().append(true).create(true).open(file);
     let said = |error: io::Error| format!("{flag}: {} can't be written: {error}", file.display());

@@ -44,14 +44,14 @@ pub(super) struct Plan {
     pub(super) rounds: u32,
     /// Of all rounds of one mode together.
     limit: Limit,
-    /// It was said what each reply must be.
+    /// `--expect` says what each reply must be.
     pub(super) expected: bool,
     pub(super) rate: Option<f64>,
     pub(super) warm_up: Duration,
     pub(super) heartbeat: Duration,
     pub(super) threads: usize,
     pub(super) cores: usize,
-    /// Short connections go on when the machine's ports are nearly used up.
+    /// `--exhaust`: short connections go on until no port is left.
     pub(super) exhaust: bool,
 }
 
@@ -63,7 +63,7 @@ impl Plan {
         modes.sort();
         modes.dedup();
         let (rounds, limit) = match arguments.requests {
-            // No round without a request.
+            // No round is without a request.
             Some(requests) => {
                 let most = u32::try_from(requests).unwrap_or(u32::MAX);
                 (arguments.rounds.min(most), Limit::Requests(requests))
@@ -104,7 +104,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// What one round of one mode is to do; rounds are numbered from 0.
+    /// The load of one round of one mode; rounds are numbered from 0.
     pub(super) fn load(&self, round: u32) -> Load {
         let limit = match self.limit {
             Limit::Time(time) => Limit::Time(time / self.rounds),
@@ -117,7 +117,7 @@ impl Plan {
         self.load_until(limit)
     }
 
-    /// What a mode is to do before anything counts: no faster than afterwards.
+    /// The warm-up of a mode: as fast as what is measured.
     pub(super) fn warm_up_load(&self) -> Load {
         self.load_until(Limit::Time(self.warm_up))
     }
@@ -133,7 +133,7 @@ impl Plan {
     }
 }
 
-/// What is sent, and how a reply is told from the next.
+/// The framing, and the planned exchange.
 fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, PlannedExchange), Complaint> {
     let given = match (&arguments.body, &arguments.body_file) {
         (Some(body), _) => Some(match arguments.framing {
@@ -185,7 +185,7 @@ fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, PlannedExchange), Com
             })?;
             Some(expected.clone().into_bytes())
         }
-        // The framing sees to it.
+        // The framing compares it.
         (FramingName::Raw, _) | (_, None) => None,
     };
     Ok((
@@ -227,7 +227,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Complaint> {
         .map_err(|error| Complaint::usage(format!("--body-file {}: {error}", file.display())))
 }
 
-/// Short connections that are being closed overlap with the next ones.
+/// Enough for all modes together: short connections that are closing overlap with the next mode's.
 fn enough_descriptors(callers: u32, connections: u32, modes: &[Mode]) -> Result<(), Complaint> {
     let needed = |mode: &Mode| match mode {
         Mode::Short => u64::from(callers),

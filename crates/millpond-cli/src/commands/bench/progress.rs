@@ -15,7 +15,7 @@ pub(super) struct Title {
 }
 
 impl Title {
-    /// At most `width` columns wide, as long as the numbers are those of a common machine.
+    /// At most `width` columns wide for the numbers of a common machine.
     pub(super) fn line(
         self,
         at: Duration,

@@ -1,4 +1,4 @@
-//! What a benchmark has found, as one struct: the JSON is its serialization, and every other form
+//! What a benchmark has found. The JSON is the serialization of [`Results`], and every other form
 //! (text, CSV, Markdown, HTML, SVG) is made from it alone.
 
 use std::collections::BTreeMap;
@@ -18,10 +18,11 @@ pub(super) struct Results {
     pub(super) max_connections: u32,
     /// A request's body, without its frame.
     pub(super) body_bytes: usize,
-    /// Whether it was said what each reply must be. If not, any counts as right that is no error.
+    /// Whether `--expect` says what each reply must be. If not, any reply counts as right unless it
+    /// is an error.
     pub(super) expected: bool,
-    /// In an open loop: how many requests a second were to be sent. None: a closed loop, each
-    /// caller sends when it has its reply.
+    /// The rate of an open loop, in requests a second. `None`: a closed loop, in which each caller
+    /// sends when it has its reply.
     pub(super) rate: Option<f64>,
     /// Threads of this program that carry the callers.
     pub(super) threads: usize,
@@ -74,25 +75,24 @@ pub(super) struct ModeResults {
     pub(super) error_examples: BTreeMap<ErrorKind, String>,
     /// Right replies by seconds, over all rounds.
     pub(super) throughput: f64,
-    /// From the intended start in an open loop, from the real one in a closed loop; of right
-    /// replies.
+    /// Of right replies. In an open loop from when the request was due, in a closed loop from when
+    /// it was sent.
     pub(super) latency_us: Latency,
-    /// In an open loop: from when the request was really sent, which is all that a closed loop
-    /// would see.
+    /// In an open loop: from when the request was sent, which is all that a closed loop could see.
     pub(super) service_us: Option<Latency>,
     /// Latency by share of the replies, for plots: the share grows from 0 towards 1.
     pub(super) percentiles: Vec<Percentile>,
-    /// How many replies took how long: bars that grow by a constant factor, without gaps.
+    /// A histogram of the latency: bars that grow by a constant factor, without gaps.
     pub(super) histogram: Vec<Bar>,
-    /// With those that its warm-up has left open.
+    /// Including those that the warm-up left open.
     pub(super) connections_opened: u64,
-    /// User and system time of this process, by requests that were sent.
+    /// User and system time of this process, per request sent.
     pub(super) client_cpu_us_per_request: Option<f64>,
-    /// Sockets towards the server that it left in TIME_WAIT, those of its warm-up included: of
-    /// short connections the most that there were at the end of a round (a kernel may take a
-    /// port again before its minute is over). Null where the system doesn't tell.
+    /// Sockets towards the server that it left in TIME_WAIT, those of its warm-up included. For
+    /// short connections the largest number at the end of a round, since the kernel may take a port
+    /// again within the minute. Null where the system doesn't tell.
     pub(super) time_wait: Option<u32>,
-    /// It ended before its time, since the machine's ports were nearly used up.
+    /// It ended early, since the machine's ports were nearly used up.
     pub(super) ports_nearly_used_up: bool,
     pub(super) rounds: Vec<Round>,
     pub(super) timeline: Vec<Sample>,
@@ -123,7 +123,7 @@ pub(super) enum ErrorKind {
     Lost,
     /// The server answered with an error.
     ErrorReply,
-    /// What came was none of the protocol, or not what was expected.
+    /// The reply was invalid, or not the expected one.
     Protocol,
     /// In an open loop: no caller was free to send it.
     NotSent,
@@ -132,7 +132,7 @@ pub(super) enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The server had no part in it.
+    /// Whether it happened before the server was involved.
     pub(super) fn is_before_the_server(self) -> bool {
         matches!(
             self,
@@ -140,7 +140,7 @@ impl ErrorKind {
         )
     }
 
-    /// In words, after a number.
+    /// In words that follow a number.
     pub(super) fn words(self) -> &'static str {
         match self {
             ErrorKind::Connect => "could not connect",
@@ -183,20 +183,20 @@ pub(super) struct Bar {
     pub(super) count: u64,
 }
 
-/// A look at a moment.
+/// A sample of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Sample {
-    /// Since the benchmark's beginning, the other modes' rounds included.
+    /// Since the beginning of the benchmark, the other modes' rounds included.
     pub(super) at_seconds: f64,
     /// Connections that were open, or being opened.
     pub(super) connections: u64,
     /// All sockets of this machine in TIME_WAIT; null where the system doesn't tell.
     pub(super) time_wait: Option<u64>,
-    /// Right replies a second since the look before.
+    /// Right replies a second since the sample before.
     pub(super) throughput: f64,
 }
 
-/// How many times as many right replies a second as another mode, and how surely.
+/// How much faster one mode is than another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Comparison {
     /// The faster one.

@@ -1,6 +1,5 @@
-//! The order of things: first contact, warm-up, then the rounds of the modes, one mode after the
-//! other in each round, so that what changes on the machine meanwhile meets them all. Looks at each
-//! round while it lasts.
+//! Runs the warm-up and the rounds. In each round the modes take turns, so that what changes on the
+//! machine meanwhile affects all of them. Watches each round while it lasts.
 
 use std::{
     net::SocketAddr,
@@ -29,7 +28,7 @@ use crate::{
     stop::Stop,
 };
 
-/// How often connections are counted.
+/// The interval between samples of the timeline.
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(250);
 
 /// How long a pool's connections may take to close.
@@ -62,7 +61,7 @@ impl Measured {
     }
 }
 
-/// All rounds of all modes, as far as it isn't stopped. `server` is the server's address, if it has
+/// Runs all rounds of all modes, until it is stopped. `server` is the server's address, if it has
 /// one.
 pub(super) async fn run(
     plan: &Plan,
@@ -87,16 +86,15 @@ pub(super) async fn run(
         bench.warm_up(contender, measured.mode).await;
     }
     for (contender, measured) in &mut sides {
-        // Those that the warm-up has left serve the rounds as well.
+        // Connections left open by the warm-up serve the rounds as well.
         measured.opened = contender.connections();
     }
     for number in 0..plan.rounds {
-        // None of them always comes after the same other one.
+        // Each round begins with another mode, so that none always follows the same one.
         let first = number as usize % sides.len();
         let (later, earlier) = sides.split_at_mut(first);
         for (contender, measured) in earlier.iter_mut().chain(later) {
-            // Without ports there is nothing more to measure, and what little there would be says
-            // nothing.
+            // Without ports there is nothing left to measure.
             if stop.is_stopped() || measured.ports_nearly_used_up {
                 continue;
             }
@@ -121,7 +119,7 @@ struct BenchRun<'s> {
 }
 
 impl BenchRun<'_> {
-    /// Connections are opened, names looked up, memory is touched: nothing of it counts.
+    /// Opens connections, looks names up, touches memory. Nothing of it counts.
     async fn warm_up(&mut self, contender: &Contender, mode: Mode) {
         if self.plan.warm_up.is_zero() || self.stop.is_stopped() {
             return;
@@ -135,9 +133,9 @@ impl BenchRun<'_> {
     async fn round(&mut self, number: u32, contender: &Contender, measured: &mut Measured) {
         let ports = self.ports(measured.mode).await;
         let time_wait_before = match measured.mode {
-            // Its own of earlier rounds are told as well.
+            // Those of its earlier rounds count as well.
             Mode::Short => self.time_wait_before,
-            // What short connections have left isn't theirs.
+            // Those that short connections left don't count.
             Mode::Exclusive | Mode::Pipelined => self.time_wait().await,
         };
         let opened = contender.opened();
@@ -181,8 +179,8 @@ impl BenchRun<'_> {
             measured.time_wait,
             left,
             match measured.mode {
-                // Some of them may have been taken again, and others be over: what there is at one
-                // moment is told.
+                // Ports may have been taken again, or have become free: the largest number seen
+                // counts.
                 Mode::Short => u32::max,
                 Mode::Exclusive | Mode::Pipelined => u32::saturating_add,
             },
@@ -203,12 +201,12 @@ impl BenchRun<'_> {
     }
 }
 
-/// Of both, if both are known.
+/// Combines two values, if both are known.
 fn both<T>(one: Option<T>, other: Option<T>, combine: impl Fn(T, T) -> T) -> Option<T> {
     Some(combine(one?, other?))
 }
 
-/// Sends a load by this contender; how long it took.
+/// Sends a load over this contender, and returns how long it took.
 async fn send(
     load: Load,
     contender: &Contender,
@@ -221,9 +219,9 @@ async fn send(
     finished.took_or_panic()
 }
 
-/// What is looked at while a round lasts.
+/// Watches a round.
 struct Watch<'w> {
-    /// The benchmark.
+    /// When the benchmark began.
     began: Instant,
     title: progress::Title,
     contender: &'w Contender,

@@ -9,8 +9,7 @@ use nix::sys::{
 
 use crate::sockstat::SocketCounts;
 
-/// The time that processors have spent on this process, in its own code and in the kernel on its
-/// behalf.
+/// The processor time of this process, user and system.
 pub(super) fn cpu_time() -> Option<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let time = |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());

@@ -1,4 +1,4 @@
-//! What casts doubt on figures, and what to try about it.
+//! Warnings about the figures, and what to try. Pure.
 
 use super::{
     results::{ErrorKind, Mode, ModeResults, Warning},
@@ -6,24 +6,24 @@ use super::{
 };
 use crate::numbers::{counted, thousands};
 
-/// p99.9 is told by one reply in a thousand: fewer than ten of those are chance.
+/// Fewer replies say little about p99.9, which one reply in a thousand decides.
 const SAMPLES: u64 = 10_000;
 
-/// The rounds of one mode differ by more than this share of their median.
+/// Rounds are noisy if they differ by more than this share of their median.
 const NOISE: f64 = 0.15;
 
 /// Fewer rounds say nothing about noise.
 const ROUNDS: usize = 3;
 
-/// The percentage of its processors' time that this program has used, from which on it is itself
-/// what limits, and up to which it is not.
+/// Of the callers' processor time, in percent: from the first on this program is the bottleneck,
+/// and up to the second it is not.
 const BUSY: f64 = 90.0;
 const HARDLY_BUSY: f64 = 60.0;
 
-/// The rate that was asked for was missed by more than this share.
+/// The rate is missed if the throughput is below it by more than this share.
 const RATE_MISSED: f64 = 0.01;
 
-/// What the figures were measured under.
+/// The conditions of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conditions {
     pub(super) threads: usize,
@@ -134,7 +134,7 @@ fn rate_missed(mode: &ModeResults, conditions: &Conditions) -> Option<Warning> {
     )
 }
 
-/// Latencies are those of right replies: the worst may be missing.
+/// Latencies are those of right replies: the slowest requests may be missing.
 fn failures(mode: &ModeResults) -> Option<Warning> {
     let failed: u64 = mode.errors.values().sum();
     if failed == 0 {
@@ -153,7 +153,7 @@ fn failures(mode: &ModeResults) -> Option<Warning> {
     )
 }
 
-/// Who sets the pace, in a closed loop.
+/// Whether this program or the server is the bottleneck, in a closed loop.
 fn bottleneck(mode: &ModeResults, conditions: &Conditions) -> Option<Warning> {
     let per_request = mode.client_cpu_us_per_request?;
     if conditions.rate.is_some() || mode.seconds == 0.0 || !mode.errors.is_empty() {
@@ -174,7 +174,7 @@ fn bottleneck(mode: &ModeResults, conditions: &Conditions) -> Option<Warning> {
             "More --threads, if the machine has cores that the server doesn't need, or run it on another machine",
         );
     }
-    // A single caller waits by itself, and short connections for the kernel.
+    // A single caller always waits, and short connections wait for the kernel.
     if percent <= HARDLY_BUSY
         && mode.mode != Mode::Short
         && conditions.callers > 1

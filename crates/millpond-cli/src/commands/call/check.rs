@@ -1,5 +1,5 @@
-//! Whether a request may be sent; if not, what is wrong with it, where, and what people new to this
-//! forget. Pure.
+//! Checks a request before it is sent: what is wrong with it, where, and a hint for those who are
+//! new to this. Pure.
 
 use millpond::{
     Chain,
@@ -46,7 +46,7 @@ fn fault(text: &str, error: &JsonError) -> String {
     let before = text.get(..error.column().saturating_sub(1));
     match before {
         Some(before) if fits && error.line() == 1 => {
-            // At its end something is missing behind the last character.
+            // Where the text ends too early, the fault is behind the last character.
             let caret = before.chars().count() + usize::from(error.is_eof());
             format!("\n    {text}\n    {:caret$}^", "")
         }
@@ -54,7 +54,7 @@ fn fault(text: &str, error: &JsonError) -> String {
     }
 }
 
-/// What people forget who are new to this: that the shell takes quotes away.
+/// A hint for what beginners forget: the shell removes quotes.
 fn hint(text: &str) -> String {
     let trimmed = text.trim();
     if trimmed.starts_with(['{', '['])

@@ -1,8 +1,8 @@
-//! Why there is no reply, as people, scripts and the readers of JSON lines are told.
+//! Why there is no reply: the exit code, and the error for people, scripts and JSON lines.
 
 use millpond::{
     Chain,
-    client::{Loss, RequestError},
+    client::{Loss, RequestError, RequestErrorKind},
     framing::{
         FailureKind,
         json::{self, ErrorObject},
@@ -21,17 +21,17 @@ pub(super) struct CallError {
     pub(super) origin: Origin,
 }
 
-/// Who says so.
+/// Who reports the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The server, by an error reply.
     Server,
-    /// We do.
+    /// This program.
     Client,
 }
 
 impl CallError {
-    /// One that was found on this side.
+    /// An error found on this side.
     pub(super) fn ours(exit: Exit, kind: FailureKind, message: String) -> Self {
         CallError {
             exit,
@@ -43,7 +43,7 @@ impl CallError {
         }
     }
 
-    /// The server let nobody in.
+    /// The server refused the TLS connection.
     pub(super) fn refused(refusal: &TlsError) -> Self {
         let message = format!("the server refused the connection: {refusal}");
         CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
@@ -61,33 +61,36 @@ impl CallError {
 
 impl From<RequestError> for CallError {
     fn from(error: RequestError) -> Self {
-        let message = Chain(&error).to_string();
-        match error {
-            RequestError::Refused(error) => CallError {
+        let (kind, message) = (error.kind(), Chain(&error).to_string());
+        match (kind, error) {
+            (_, RequestError::Refused(error)) => CallError {
                 exit: Exit::Failure,
                 error,
                 origin: Origin::Server,
             },
-            // How often it was dialled in vain says nothing here.
-            RequestError::Acquire(AcquireError::Unavailable { cause, .. }) => CallError::ours(
+            // The number of failed dials would say nothing here.
+            (_, RequestError::Acquire(AcquireError::Unavailable { cause, .. })) => CallError::ours(
                 Exit::Connect,
                 FailureKind::Unavailable,
                 cause.cause().to_string(),
             ),
-            RequestError::Acquire(AcquireError::TimedOut(_)) | RequestError::TimedOut { .. } => {
+            (
+                _,
+                RequestError::Lost {
+                    cause: Loss::Refused(refusal),
+                    ..
+                },
+            ) => CallError::refused(&refusal),
+            (RequestErrorKind::TimedOut, _) => {
                 CallError::ours(Exit::Timeout, FailureKind::TimedOut, message)
             }
-            RequestError::Acquire(_) => {
+            (RequestErrorKind::Rejected, _) => {
                 CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
             }
-            RequestError::Lost {
-                cause: Loss::Refused(refusal),
-                ..
-            } => CallError::refused(&refusal),
-            RequestError::NoFrame(_) | RequestError::Reply(_) => {
+            (RequestErrorKind::NotOfProtocol | RequestErrorKind::UnexpectedReply, _) => {
                 CallError::ours(Exit::Protocol, FailureKind::Unavailable, message)
             }
-            RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
+            (RequestErrorKind::InvalidRequest, _) => {
                 CallError::ours(Exit::Usage, FailureKind::Refused, message)
             }
             _ => CallError::ours(Exit::Failure, FailureKind::Unavailable, message),

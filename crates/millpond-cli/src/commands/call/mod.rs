@@ -41,7 +41,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
             Input::Lines(settings) => pipe::run(&plan, settings).await,
         }
     });
-    // A read of stdin can't be given up, and isn't waited for.
+    // A read of stdin can't be cancelled, so it isn't waited for.
     runtime.shutdown_background();
     exit
 }

@@ -1,6 +1,6 @@
-//! A request per line of stdin, in parallel; a reply per line of stdout, in the order of the
-//! requests. However long the input is, no more than `in_flight` requests and their replies are
-//! held.
+//! `call -`: one request for each line of stdin, in parallel, and one line of stdout for each
+//! reply, in the order of the requests. At most `in_flight` requests and replies are held, however
+//! long the input is.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ use crate::{
     text::{escaped, escaped_json, span},
 };
 
-/// How stdin is dealt with.
+/// How the lines are sent.
 pub(super) struct Settings {
     pub(super) connections: u32,
     pub(super) in_flight: u32,
@@ -79,7 +79,7 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
         Err(error) => {
             reading.abort();
             return match error.kind() {
-                // Nobody wants more.
+                // The reader has gone.
                 io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
                 _ => Err(output::cant_write(&error)),
             };
@@ -142,8 +142,7 @@ impl Totals {
     }
 }
 
-/// Sends what stdin says, until that ends: each line in a task of its own, so far as there are
-/// permits.
+/// Sends the lines of stdin until its end, each in a task that holds a permit.
 async fn send_lines(
     plan: Arc<Plan>,
     client: Client,
@@ -196,9 +195,8 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Cal
     plan.judge(reply)
 }
 
-/// Prints the replies as they come, in the order of their requests. When it is stopped it ends the
-/// reading, prints all replies that have come, wherever their requests stood, and in place of the
-/// others says that they haven't.
+/// Prints the replies in the order of their requests. When it is stopped, it stops reading, prints
+/// every reply that has come, and prints an error in place of each that hasn't.
 async fn print_replies(
     mut queued: mpsc::UnboundedReceiver<PendingReply>,
     stop: &Stop,
@@ -226,7 +224,7 @@ async fn print_replies(
         let Some((mut request, permit)) = next else {
             return Ok(totals);
         };
-        // Whoever reads them isn't kept waiting for a reply that is still to come.
+        // Before waiting, print what is there.
         if !request.is_finished() {
             stdout.flush().await?;
         }
@@ -260,7 +258,7 @@ fn unavailable(message: String) -> CallError {
     CallError::ours(Exit::Failure, FailureKind::Unavailable, message)
 }
 
-/// A reply on a line of its own: JSON has line ends only where they mean nothing.
+/// A reply as one line: line ends in JSON are only white space.
 fn line_of(reply: &Result<Bytes, CallError>, is_terminal: bool) -> Vec<u8> {
     let text = match reply {
         Ok(reply) => reply.to_vec(),

@@ -1,4 +1,4 @@
-//! Where requests go, and how they are exchanged for replies.
+//! Where requests go, and how they are sent.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub(super) error_replies: ErrorReplies,
     pub(super) heartbeat: Duration,
     pub(super) max_frame: usize,
-    /// Asked for once, when it is needed.
+    /// Found out once, when it is needed.
     pub(super) refusal: OnceCell<Option<TlsError>>,
 }
 
@@ -85,7 +85,7 @@ impl Plan {
         replied.map_err(CallError::from)
     }
 
-    /// Whether a reply is one that was hoped for, an error reply, or none at all.
+    /// Checks a reply: a good one, an error reply, or invalid.
     pub(super) fn judge(&self, reply: Bytes) -> Result<Bytes, CallError> {
         if self.error_replies == ErrorReplies::AreErrors
             && let Some(error) = json::as_error_reply(&reply)
@@ -108,8 +108,8 @@ impl Plan {
         Ok(reply)
     }
 
-    /// Why a server that closes what it has accepted does so, as far as it says. The pool has only
-    /// seen that it did.
+    /// Why the server closes connections that it has accepted, if it says so. The pool only sees
+    /// that they close.
     async fn refusal(&self) -> Option<&TlsError> {
         let asked = self.refusal.get_or_init(|| async {
             let mut dialled = self.dialer().dial().await.ok()?;

@@ -121,7 +121,7 @@ pub(super) fn show(called: &Called, form: Form) -> Result<Exit, Complaint> {
     output::write(&text, exit)
 }
 
-/// The server's code says something; ours repeats the message.
+/// The server's code is of interest; ours only repeats the message.
 fn text(failure: &CallError) -> String {
     match failure.origin {
         Origin::Server => failure.error.to_string(),
@@ -129,7 +129,7 @@ fn text(failure: &CallError) -> String {
     }
 }
 
-/// The reply as it came; at a terminal without what that would act upon.
+/// The reply as it came; on a terminal, with what that would act upon escaped.
 fn shown(reply: &[u8]) -> Vec<u8> {
     let mut text = match (output::is_terminal(), std::str::from_utf8(reply)) {
         (false, _) => reply.to_vec(),

@@ -9,7 +9,7 @@ use super::{
 use crate::{complaint::Complaint, exit::Exit};
 
 pub(super) async fn run(plan: &Plan, form: Form, body: &[u8]) -> Result<Exit, Complaint> {
-    // Whoever waits at a terminal is told at once.
+    // No grace for outages: the caller is told at once.
     let client = plan.client(1, 1, Some(Duration::ZERO), None)?;
     let began = Instant::now();
     let reply = plan.exchange(&client, body).await;

@@ -1,6 +1,6 @@
-//! The acts under load: many callers over one pool while the server behaves badly; then good
-//! manners all round, over a pool and beside it with a connection per request. Each has a server
-//! and a client of its own, and what it saw is handed over whole.
+//! The acts under load: first many callers over one pool, with a server that behaves badly; then a
+//! well-behaved load, once over a pool and once with a connection per request. Each act has its own
+//! server and client.
 
 use std::{
     net::SocketAddr,
@@ -38,7 +38,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Long enough that a machine that stalls isn't taken for a dead peer: that takes 2.5 of them.
+/// Long enough that a stalled machine isn't taken for a dead peer: that takes 2.5 intervals.
 const HEARTBEATS: Duration = Duration::from_secs(4);
 
 /// How long a pool's connections may take to close.
@@ -67,7 +67,7 @@ pub(super) struct Unkindness {
 /// What became of the server's restart.
 #[derive(Debug)]
 pub(super) enum Restart {
-    /// The load was stopped before its time had come.
+    /// The load was stopped before the restart.
     NotReached,
     Done,
     Failed(ServerError),
@@ -80,7 +80,7 @@ pub(super) struct SideRun {
     pub(super) opened: u64,
     /// Sockets left in TIME_WAIT, if the system tells.
     pub(super) time_wait: Option<u32>,
-    /// It ended before its time, since the machine's ports were nearly used up.
+    /// It ended early, since the ports were nearly used up.
     pub(super) ports_used_up: bool,
 }
 
@@ -130,7 +130,8 @@ pub(super) async fn kind(
     let run = pooled(&client, setup, Manners::Kind, screen, stop).await;
     screen.keep();
     let opened = client.snapshot().totals.opened;
-    // Nothing is lent any more; what it can't close in time the server's end closes.
+    // No connection is lent any more. What doesn't close in time is closed by the end of the
+    // server.
     let _ = client.pool().close(CLOSE).await;
     Ok(SideRun {
         run,
@@ -173,8 +174,8 @@ async fn pooled(
     run(setup, caller, None, screen, stop, counts).await
 }
 
-/// Runs the load, and shows its counts meanwhile, once at least: `counts` makes the line of the
-/// time, the requests that are over, these per second, and the width.
+/// Runs the load and shows its counts, at least once. `counts` makes the line from the time, the
+/// requests that are over, their rate per second, and the width.
 async fn run<C: Caller<Kind = ErrorKind>>(
     setup: Setup,
     caller: impl FnMut(u32) -> C,
@@ -218,8 +219,8 @@ fn client(server: SocketAddr, setup: Setup) -> Result<Client, DemoError> {
     Ok(builder.build()?)
 }
 
-/// The server's limits are for strangers: here all connections come from one address, and short
-/// ones overlap with those that are closing.
+/// Raises the server's limits: here all connections come from one address, and short ones overlap
+/// with those that are closing.
 fn limits<H: Handler>(builder: ServerBuilder<H>, setup: Setup) -> ServerBuilder<H> {
     let most = setup.connections.max(setup.callers) as usize;
     builder

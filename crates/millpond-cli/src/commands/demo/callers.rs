@@ -18,7 +18,7 @@ use super::{
 };
 use crate::load::{callers::Caller, exchange::exchange, tally::Miss};
 
-/// Far longer than anything takes here: a request that reaches it was forgotten by somebody.
+/// Far longer than any request takes here: one that reaches it was forgotten.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Whether callers cancel.
@@ -105,16 +105,14 @@ impl Caller for ShortCaller {
     async fn exchange(&mut self) -> Result<(), Miss<ErrorKind>> {
         let request = self.requests.next(&mut self.rng);
         let dialled = self.dialer.dial().await;
-        let mut stream = dialled.map_err(|error| other(&error))?.stream;
-        let framing = LengthJson::default();
-        let replied = exchange(&mut stream, &framing, &request.body()).await;
-        stream.close();
+        let stream = dialled.map_err(|error| other(&error))?.stream;
+        let replied = exchange(stream, LengthJson::default(), &request.body()).await;
         let reply = replied.map_err(|error| other(&error))?;
         judged(request.check(&reply.body))
     }
 }
 
-/// The randomness of a caller: its own, and the same with the same seed.
+/// A caller's random numbers: the same for the same seed.
 fn rng(number: u32, seed: u64) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }

@@ -6,8 +6,7 @@ use millpond::pool::{Eviction, PoolSnapshot};
 
 use crate::numbers::thousands;
 
-/// The counts of a pool under load in one line, at most `width` columns wide as long as the numbers
-/// are those of a default run.
+/// The counts of a pool under load, at most `width` columns wide for the numbers of a default run.
 pub(super) fn pooled(at: Duration, pool: &PoolSnapshot, per_second: f64, width: usize) -> String {
     let evicted: u64 = Eviction::ALL
         .iter()

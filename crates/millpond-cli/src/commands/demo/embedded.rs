@@ -1,6 +1,5 @@
-//! The server of an act, on a thread and a runtime of its own, so that it takes no time of the
-//! callers' runtime, nor they of its. Owns the thread; dropped, it closes the server and waits for
-//! it.
+//! The server of an act, on a thread and a runtime of its own, so that server and callers don't
+//! take each other's time. When dropped, it closes the server and joins the thread.
 
 use std::{
     io,
@@ -23,10 +22,10 @@ use tokio::{
 /// How long a restarted server is away. Within a pool's `outage_grace`, as a restart should be.
 const AWAY: Duration = Duration::from_millis(100);
 
-/// How long it finishes what is under way before it goes.
+/// How long it drains before a restart.
 const DRAIN: Duration = Duration::from_millis(20);
 
-/// How long the same port is tried for after a restart, and at which intervals.
+/// How long, and at which intervals, it tries to bind the same port after a restart.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
 const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
 
@@ -48,14 +47,14 @@ type Confirm<T> = oneshot::Sender<Result<T, ServerError>>;
 /// A server on a thread of its own.
 pub(super) struct Embedded {
     address: SocketAddr,
-    /// Where restarts are asked for. Closed, it ends the thread.
+    /// Takes requests to restart. Closing it ends the thread.
     restarts: Option<mpsc::Sender<Confirm<()>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Embedded {
-    /// Serves at a port of 127.0.0.1 that the system chooses, by what `build` makes: once now, and
-    /// once after a restart.
+    /// Serves on a free port of 127.0.0.1. `build` makes the server, once now and once after each
+    /// restart.
     pub(super) async fn start<H, F>(
         build: impl Fn() -> ServerBuilder<H, F> + Send + 'static,
     ) -> Result<Embedded, ServerError>
@@ -70,7 +69,7 @@ impl Embedded {
             .spawn(move || {
                 match runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime.block_on(serve(build, confirm, asked)),
-                    // Nobody listens any more only if the demo has ended.
+                    // The receiver is gone only if the demo has ended.
                     Err(error) => drop(confirm.send(Err(ServerError::Thread(error)))),
                 }
             })
@@ -86,7 +85,7 @@ impl Embedded {
         self.address
     }
 
-    /// Ends the server, waits, and begins to serve at the same port again.
+    /// Ends the server, waits, and serves on the same port again.
     pub(super) async fn restart(&self) -> Result<(), ServerError> {
         let (confirm, confirmed) = oneshot::channel();
         let restarts = self.restarts.as_ref().ok_or(ServerError::Ended)?;
@@ -102,7 +101,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.restarts = None;
         if let Some(thread) = self.thread.take() {
-            // Its panic has been printed, and its clients have seen it.
+            // A panic has been printed already, and the clients have seen it.
             let _ = thread.join();
         }
     }
@@ -133,13 +132,13 @@ async fn serve<H: Handler, F: Framing>(
         };
         match timeout(BIND_AGAIN, again).await {
             Ok(begun) => running = begun,
-            // Once more, for the error.
+            // One more attempt, for its error.
             Err(_) => match begin(&build, address).await {
                 Ok((_, begun)) => running = begun,
                 Err(error) => return drop(confirm.send(Err(error))),
             },
         }
-        // Whoever asked may have gone; the server stays.
+        // The asking side may have gone; the server stays.
         let _ = confirm.send(Ok(()));
     }
     running.close().await;

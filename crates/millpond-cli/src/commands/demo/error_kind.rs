@@ -1,7 +1,7 @@
 //! Why a request of the demo brought no right reply, and what of that a load with bad manners
 //! brings about by itself. Pure.
 
-use millpond::{client::RequestError, framing::json::NOT_TAKEN, pool::AcquireError};
+use millpond::client::{RequestError, RequestErrorKind};
 use serde::Serialize;
 
 use crate::load::tally::MissKind;
@@ -16,18 +16,18 @@ pub(super) enum ErrorKind {
     LostIdempotent,
     /// Its connection ended, and it may not be executed twice.
     LostNotIdempotent,
-    /// Nothing listened for longer than a restart takes.
+    /// No connection for longer than a restart takes.
     Connect,
     /// No reply, or no connection, before the deadline.
     TimedOut,
-    /// The server was about to end, and said that it hasn't executed the request.
+    /// The server was draining, and said that it hasn't executed the request.
     NotTaken,
     /// The server answered with an error.
     ErrorReply,
     /// The reply was that of another request. Never in the JSON's `errors`: it has a number of its
     /// own.
     Wrong,
-    /// Any other: what came was no frame, the pool was closed, …
+    /// Any other: an invalid frame, a closed pool, …
     Other,
 }
 
@@ -40,22 +40,20 @@ pub(super) enum Repetition {
 
 impl ErrorKind {
     pub(super) fn of(error: &RequestError, repetition: Repetition) -> ErrorKind {
-        match error {
-            RequestError::Lost { .. } if repetition == Repetition::Harmless => {
-                ErrorKind::LostIdempotent
-            }
-            RequestError::Lost { .. } => ErrorKind::LostNotIdempotent,
-            RequestError::Acquire(AcquireError::Unavailable { .. }) => ErrorKind::Connect,
-            RequestError::TimedOut { .. } | RequestError::Acquire(AcquireError::TimedOut(_)) => {
-                ErrorKind::TimedOut
-            }
-            RequestError::Refused(error) if error.code == NOT_TAKEN => ErrorKind::NotTaken,
-            RequestError::Refused(_) => ErrorKind::ErrorReply,
+        match error.kind() {
+            RequestErrorKind::Lost | RequestErrorKind::TlsRefused => match repetition {
+                Repetition::Harmless => ErrorKind::LostIdempotent,
+                Repetition::Harmful => ErrorKind::LostNotIdempotent,
+            },
+            RequestErrorKind::Unreachable => ErrorKind::Connect,
+            RequestErrorKind::TimedOut => ErrorKind::TimedOut,
+            RequestErrorKind::NotTaken => ErrorKind::NotTaken,
+            RequestErrorKind::ErrorReply => ErrorKind::ErrorReply,
             _ => ErrorKind::Other,
         }
     }
 
-    /// Whether a load with bad manners brings it about by itself.
+    /// Whether a load with bad manners causes it on purpose.
     pub(super) fn is_part_of_the_load(self) -> bool {
         matches!(
             self,
@@ -84,12 +82,12 @@ impl ErrorKind {
 }
 
 impl MissKind for ErrorKind {
-    // A closed loop sends whatever it counts.
+    // Not used: in a closed loop every request is sent.
     const NOT_SENT: ErrorKind = ErrorKind::Other;
     const CUT_SHORT: ErrorKind = ErrorKind::Other;
 
     fn calls_for_a_pause(self) -> bool {
-        // The server is about to end: what is asked at once is turned away as well.
+        // The server is draining: a request sent at once would be turned away as well.
         self == ErrorKind::NotTaken
     }
 }

@@ -1,6 +1,6 @@
-//! The main job, self-contained: the founding scene, a load with bad manners, and a comparison with
-//! a connection per request, against servers of its own on 127.0.0.1. This file says in which
-//! order; the acts know nothing of each other.
+//! `millpond demo`: the founding scene, a load with bad manners, and a comparison with a connection
+//! per request, against servers of its own on 127.0.0.1. This file has their order; each act stands
+//! alone.
 
 mod acts;
 mod callers;
@@ -44,12 +44,12 @@ Examples:
   millpond demo --pipelined --seconds 20 --callers 256 \\
     --connections 4 --json > demo.json
 
-Ctrl-C ends it early, with what was found until then; a second one at once.
+Ctrl-C ends it early and shows the results until then; a second Ctrl-C ends it at once.
 
-Exit codes: 0 every reply was right; 1 something was found that should not be, or it failed; 2 wrong flags, \
-or too few descriptors.")]
+Exit codes: 0 every reply was right; 1 something unexpected was found, or it failed; 2 wrong flags, or too few \
+descriptors.")]
 pub(crate) struct Arguments {
-    /// How long the load lasts, in seconds or with a unit; all else takes about half as long again
+    /// How long the load lasts, in seconds or with a unit; the other parts take about half as long
     #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_load)]
     seconds: Duration,
 
@@ -61,16 +61,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value = "8", value_parser = count::<u32>(1..=10_000))]
     connections: u32,
 
-    /// Keep many exchanges in flight on each socket, answered in order, instead of one at a time
+    /// Keep many requests in flight on each socket, answered in order, instead of one at a time
     #[arg(long)]
     pipelined: bool,
 
-    /// Print what was found as one JSON document, and nothing else
+    /// Print the results as one JSON document, and nothing else
     #[arg(long)]
     json: bool,
 
-    /// Draw the same misfortunes again: who cancels when, which replies are cut [default: others
-    /// each time]
+    /// Repeat the same random faults: which requests are cancelled, which replies are cut off
+    /// [default: new ones each time]
     #[arg(long, value_name = "NUMBER", value_parser = count::<u64>(0..=u64::MAX))]
     seed: Option<u64>,
 }
@@ -123,7 +123,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     })
 }
 
-/// Act by act, as far as it isn't stopped.
+/// Plays one act after the other, until it is stopped.
 async fn play(
     arguments: &Arguments,
     summary: &mut Summary,
@@ -167,7 +167,7 @@ async fn play(
     Ok(())
 }
 
-/// Shorter than that it has no restart that anything could come back from.
+/// A shorter load would leave no time to recover from the restart.
 fn parse_load(text: &str) -> Result<Duration, String> {
     let limits = Duration::from_millis(500)..=Duration::from_secs(60 * 60);
     match parse_span(text)? {
@@ -176,7 +176,8 @@ fn parse_load(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A fifth of the load's, but not so long that short connections would use all ports up.
+/// How long each side of the comparison lasts: a fifth of the load, but not so long that short
+/// connections would use up all ports.
 fn comparison_length(load: Duration) -> Duration {
     (load / 5).clamp(Duration::from_millis(500), Duration::from_secs(2))
 }
@@ -193,8 +194,8 @@ fn show(summary: &Summary, arguments: &Arguments, screen: &mut Screen) -> io::Re
     screen.written()
 }
 
-/// Both ends of every socket are in this process, and of short connections some are being closed
-/// while the next are opened.
+/// Both ends of every socket are in this process, and short connections overlap with those that are
+/// closing.
 fn too_few_descriptors(arguments: &Arguments) -> Option<String> {
     let (connections, callers) = (
         u64::from(arguments.connections),

@@ -1,5 +1,5 @@
-//! The summary in words, for people who see all this for the first time. Everything in it comes
-//! from the [`Summary`].
+//! Shows the summary as text, for people who see all this for the first time. Everything in it
+//! comes from the [`Summary`].
 
 use super::{
     setup::Mode,
@@ -11,7 +11,7 @@ use crate::{
     page::Page,
 };
 
-/// The columns of a table, and those where that is too wide.
+/// The widths of the table's columns, and those for a narrow page.
 const COLUMNS: [usize; 3] = [20, 14, 22];
 const NARROW_COLUMNS: [usize; 3] = [17, 10, 11];
 
@@ -28,7 +28,7 @@ pub(super) fn report(summary: &Summary, width: usize, paint: Paint) -> Vec<Strin
     page.into_lines()
 }
 
-/// A name and a value for each side.
+/// A row of the table: a name, and a value for each side.
 fn row(page: &mut Page, name: &str, pooled: &str, short: &str) {
     let [first, second, third] = match is_narrow(page) {
         true => NARROW_COLUMNS,
@@ -71,6 +71,20 @@ fn load(summary: &Summary, page: &mut Page) {
         .iter()
         .map(|(kind, &times)| format!("{} {}", thousands(times), kind.words()));
     page.item("no reply", &listed(failed));
+    load_sockets(summary, page);
+    let latency = summary.latency_us;
+    page.item(
+        "latency",
+        &format!(
+            "half within {}, 99 % within {}",
+            span(latency.p50),
+            span(latency.p99)
+        ),
+    );
+}
+
+/// The sockets under load, and what was sent over them again.
+fn load_sockets(summary: &Summary, page: &mut Page) {
     page.item(
         "sockets",
         &format!(
@@ -119,15 +133,6 @@ fn load(summary: &Summary, page: &mut Page) {
             "{} sent, {} received",
             thousands(heartbeats.sent),
             thousands(heartbeats.received)
-        ),
-    );
-    let latency = summary.latency_us;
-    page.item(
-        "latency",
-        &format!(
-            "half within {}, 99 % within {}",
-            span(latency.p50),
-            span(latency.p99)
         ),
     );
 }

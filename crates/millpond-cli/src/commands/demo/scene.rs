@@ -1,6 +1,6 @@
-//! The scene that this project was founded on, line by line: two requests at once open two sockets,
-//! and two more a second later open none. Which socket carried what is told by the server, which
-//! sees the port that each request comes from.
+//! The founding scene, line by line: two requests at once open two sockets, and two more a second
+//! later open none. The server tells which socket carried what: it sees the port that each request
+//! comes from.
 
 use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
@@ -19,13 +19,13 @@ use tokio::{
 use super::{embedded::Embedded, error::DemoError};
 use crate::{screen::Screen, stop::Stop};
 
-/// How long the server takes for a reply: so long that two requests are under way at once.
+/// How long the server takes for a reply: long enough for two requests to overlap.
 const REPLY_AFTER: Duration = Duration::from_millis(20);
 
-/// How long nobody asks anything.
+/// The pause between the two pairs of requests.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Short enough that both sides send some in the pause. Usual is 10 s.
+/// Short enough that both sides send some during the pause. The default is 10 s.
 const HEARTBEATS: Duration = Duration::from_millis(600);
 
 /// How often heartbeats are looked for.
@@ -40,7 +40,7 @@ pub(super) struct Scene {
     pub(super) later_ports: BTreeSet<u16>,
     /// How many sockets there were in all.
     pub(super) connections_opened: u64,
-    /// The later ones were carried by the same sockets, and no other was opened.
+    /// The later requests used the same sockets, and no other was opened.
     pub(super) reused: bool,
     pub(super) heartbeats: HeartbeatTotals,
 }
@@ -52,7 +52,7 @@ struct SceneReply {
     port: u16,
 }
 
-/// Answers a text with a text and the port that it came from.
+/// Answers a text with a text and the port that the request came from.
 struct Article;
 
 impl Handler for Article {
@@ -131,7 +131,7 @@ impl Stage<'_> {
         self.screen.wrapped(&format!("{at:6.3} s  "), line);
     }
 
-    /// Both requests at once; which sockets they went by.
+    /// Sends both requests at once, and returns the local ports of their sockets.
     async fn exchange(
         &mut self,
         client: &Client,
@@ -154,7 +154,7 @@ impl Stage<'_> {
         Ok(Some(ports))
     }
 
-    /// Nobody asks anything, but heartbeats are told of as they are seen. `None` if it was stopped.
+    /// Sends nothing, and tells of heartbeats as they are seen. `None` if it was stopped.
     async fn pause(&mut self, client: &Client, stop: &Stop) -> Option<()> {
         let until = self.began + PAUSE;
         let mut looks = interval(LOOK);

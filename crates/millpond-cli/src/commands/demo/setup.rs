@@ -1,4 +1,4 @@
-//! How the acts under load are set up: as the flags say.
+//! How the acts under load are set up, according to the flags.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// What is sent: by each caller as fast as it has its replies.
+    /// A closed loop: each caller sends as soon as it has its reply.
     pub(super) fn load(self) -> Load {
         Load {
             callers: self.callers,
             limit: Limit::Time(self.length),
             rate: None,
             patience: Duration::ZERO,
-            // Until then each request is over.
+            // No request takes longer.
             stop_grace: DEADLINE,
         }
     }

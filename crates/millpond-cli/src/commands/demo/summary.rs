@@ -1,5 +1,5 @@
-//! What the demo has found, as one struct: the JSON is its serialization, and the text in
-//! `report.rs` is made from it alone. Judges also whether all was as it should be.
+//! What the demo has found. The JSON is the serialization of [`Summary`], and the text in
+//! `report.rs` is made from it alone. Also judges whether everything was as it should be.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,8 @@ use crate::{
     numbers::{counted, rounded},
 };
 
-/// What the demo has found. `requests` and what follows it up to `latency_us` are those of the load
-/// with bad manners.
+/// See the module. `requests` and the fields up to `latency_us` are those of the load with bad
+/// manners.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
     /// [`Summary::VERSION`].
@@ -47,14 +47,14 @@ pub(super) struct Summary {
     pub(super) requests_per_connection: f64,
     pub(super) evicted: BTreeMap<&'static str, u64>,
     pub(super) restarts: u32,
-    /// Requests that were sent a second time, and those for which the budget had nothing left.
+    /// Requests that were sent a second time, and those that the retry budget refused.
     pub(super) retries: RetryTotals,
     pub(super) latency_us: Latency,
     /// Of the scene and the load.
     pub(super) heartbeats: Heartbeats,
-    /// Right replies a second with good manners, over the pool.
+    /// Right replies a second over the pool, with good manners.
     pub(super) throughput: Option<f64>,
-    /// That, and with a connection per request, compared.
+    /// How many times the throughput of a connection per request that is.
     pub(super) throughput_ratio: Option<f64>,
     pub(super) pooled_connections: Option<Side>,
     pub(super) short_connections: Option<Side>,
@@ -88,7 +88,7 @@ pub(super) struct Side {
     pub(super) latency_us: Latency,
     /// Sockets left in TIME_WAIT towards the server; null where the system doesn't tell.
     pub(super) time_wait: Option<u32>,
-    /// The machine's ports were nearly used up before the time was.
+    /// It ended early, since the machine's ports were nearly used up.
     pub(super) ports_nearly_used_up: bool,
 }
 

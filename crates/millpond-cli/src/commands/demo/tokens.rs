@@ -8,19 +8,19 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What payloads are cut out of: letters of one to four bytes, and the protocol's own words, which
-/// are data within a body.
+/// Payloads are cut out of this: letters of one to four bytes, and the protocol's own words, which
+/// are plain data within a body.
 const TEXT: &str = "A socket that was opened once serves many requests. HeartBeat length:0000000000009 {\"a\":\"a\"} \\ \" \
                     Wasser, víz, νερό, вода, 水, 💧; still water, running water, water held ready behind a sluice. HeartBeatHeartBeat \
                     A connection costs a round trip before its first byte, and a minute of its port after its last.";
 
-/// The longest payload, in repetitions of the text.
+/// The longest payload, as repetitions of the text.
 const REPETITIONS: usize = 3;
 
 /// One request's body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TokenRequest<'t> {
-    /// No other request of this run has it.
+    /// Unique within a run.
     token: u64,
     #[serde(borrow)]
     payload: Cow<'t, str>,
@@ -36,7 +36,7 @@ struct TokenReply<'t> {
     payload: Cow<'t, str>,
 }
 
-/// Whether a reply is the one that was asked for.
+/// Whether a reply is the reply to its own request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Right,

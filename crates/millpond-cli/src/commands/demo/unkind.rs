@@ -1,6 +1,5 @@
-//! The server's bad manners: slow replies, and connections closed instead of a reply, in the middle
-//! of one, or right behind it. Decides by chance, and never answers wrongly: what is wrong after it
-//! is the client's doing.
+//! The server's bad manners: slow replies, and connections closed before, within or right behind a
+//! reply. Chance decides which. It never answers wrongly, so a wrong reply is the client's fault.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -16,14 +15,13 @@ use super::tokens::reply_to;
 /// One reply in so many comes late.
 const SLOW: u32 = 500;
 
-/// How late: longer than a good many replies take together, short enough that few are waited for at
-/// the end.
+/// How late: longer than many replies take together, short enough that the load ends soon.
 const LATE_MS: std::ops::RangeInclusive<u64> = 2..=30;
 
-/// One connection in so many requests is closed.
+/// One request in so many has its connection closed.
 const CLOSED: u32 = 500;
 
-/// Answers as asked.
+/// A handler that answers every request.
 pub(super) struct KindHandler;
 
 impl Handler for KindHandler {
@@ -32,12 +30,13 @@ impl Handler for KindHandler {
     }
 }
 
-/// Answers late at times, and at times by closing the connection; needs [`Cutting`] for a framing.
+/// A handler that sometimes answers late, and sometimes closes the connection; needs the framing
+/// [`Cutting`].
 pub(super) struct UnkindHandler {
     rng: Mutex<fastrand::Rng>,
 }
 
-/// Where a connection is closed on a client, seen from the reply.
+/// Where a connection is closed, relative to the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Before,
@@ -48,7 +47,7 @@ enum Cut {
 const CUTS: [Cut; 3] = [Cut::Before, Cut::Within, Cut::Behind];
 
 impl Cut {
-    /// As the handler tells the framing, for which a failure's text is the only way.
+    /// How the handler tells the framing, to which only a failure's text leads.
     fn name(self) -> &'static str {
         match self {
             Cut::Before => "closed before the reply",

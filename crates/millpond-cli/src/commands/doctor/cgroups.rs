@@ -1,6 +1,5 @@
-//! The limits of the control groups that this process is in, version 1 or 2: its own group's and
-//! those of all groups above, as far as they can be seen from here. Finds out where they are
-//! mounted; decides nothing.
+//! The limits of this process's control groups, version 1 or 2: of its own group and of all groups
+//! above, as far as they are visible here. Finds where they are mounted; judges nothing.
 
 use super::files::{Files, Reading, number, read};
 
@@ -13,24 +12,24 @@ pub(super) struct GroupLimit {
     pub(super) used: u64,
 }
 
-/// The limits that there are: the one of which most is used.
+/// The limit of which the largest share is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Groups {
     pub(super) tasks: Reading<Option<GroupLimit>>,
-    /// In bytes, without what could be given back at once (files that are cached).
+    /// In bytes, without what could be given back at once (cached files).
     pub(super) memory: Reading<Option<GroupLimit>>,
 }
 
-/// From this on a limit is none: what version 1 says for "no limit" is a little less than 2⁶³.
+/// A limit this large is none: version 1's "no limit" is a little below 2⁶³.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// A resource, and where the two versions tell of it.
+/// A resource, and where the two versions show it.
 struct Resource {
     /// Its controller's name.
     controller: &'static str,
     limit: [&'static str; 2],
     used: [&'static str; 2],
-    /// In the group's statistics: what could be given back.
+    /// The statistic that counts what could be given back.
     spare: Option<[&'static str; 2]>,
 }
 
@@ -61,7 +60,7 @@ impl Groups {
 #[derive(Debug, PartialEq, Eq)]
 struct Group {
     mount: String,
-    /// Below the mount: begins with a slash, or is empty for the mount itself.
+    /// The path below the mount: begins with a slash, or is empty for the mount itself.
     path: String,
     version: Version,
 }
@@ -93,7 +92,7 @@ fn fullest(files: &dyn Files, resource: &Resource) -> Reading<Option<GroupLimit>
         .max_by(|a, b| share(a).total_cmp(&share(b))))
 }
 
-/// `None` where there is no limit; the uppermost group has none, and not even the files.
+/// `None` if there is no limit. The root group has none, and lacks even the files.
 fn limit_of(
     files: &dyn Files,
     resource: &Resource,
@@ -142,8 +141,7 @@ fn statistic(text: &str, name: &str) -> Option<u64> {
         .ok()
 }
 
-/// Where the group is that has this controller: of version 1 where that is mounted, else of version
-/// 2.
+/// The group of this controller: of version 1 if that is mounted, else of version 2.
 fn find(membership: &str, mounts: &str, controller: &str) -> Option<Group> {
     // `4:memory:/path`, for version 2 `0::/path`.
     let path_of = |wanted: &str| {
@@ -170,7 +168,7 @@ fn find(membership: &str, mounts: &str, controller: &str) -> Option<Group> {
 
 /// A mount of a hierarchy of groups.
 struct Mount<'t> {
-    /// Which of its groups is mounted.
+    /// The group that is mounted.
     root: &'t str,
     mount_point: &'t str,
 }
@@ -194,8 +192,8 @@ impl<'t> Mount<'t> {
         is_it.then_some(mount)
     }
 
-    /// The group of this path. In a container the path may be the machine's, of which only the
-    /// mounted part is here.
+    /// The group of this path. In a container the path may be the host's, of which only the mounted
+    /// part is visible.
     fn group(&self, path: &str, version: Version) -> Group {
         let below = match self.root {
             "/" => Some(path),

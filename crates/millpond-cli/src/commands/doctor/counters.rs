@@ -1,5 +1,4 @@
-//! The events that the kernel has counted since its network (the machine's, or the container's own)
-//! began. Pure: texts to values.
+//! The kernel's event counters since its network namespace began. Pure: texts to values.
 
 use std::collections::HashMap;
 
@@ -8,8 +7,8 @@ use std::collections::HashMap;
 pub(super) struct Counters(HashMap<String, u64>);
 
 impl Counters {
-    /// Of `/proc/net/netstat` and `/proc/net/snmp`: for each group a line of names and a line of
-    /// counts, of which only this group's are kept.
+    /// Reads `/proc/net/netstat` or `/proc/net/snmp`: for each group a line of names and a line of
+    /// counts. Only this group's are kept.
     pub(super) fn parse(group: &str, text: &str) -> Option<Counters> {
         let mut lines = text.lines().filter_map(|line| {
             let (name, rest) = line.split_once(':')?;
@@ -22,7 +21,7 @@ impl Counters {
             return None;
         }
         let pairs = names.into_iter().zip(counts);
-        // One of them may be -1, for "no limit": it isn't a count.
+        // One of them may be -1 for "no limit", which isn't a count.
         Some(Counters(
             pairs
                 .filter_map(|(name, count)| Some((String::from(name), count.parse().ok()?)))
@@ -30,7 +29,7 @@ impl Counters {
         ))
     }
 
-    /// Zero too where the kernel is too old to count this.
+    /// Zero also if the kernel is too old to count this.
     pub(super) fn count(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }

@@ -1,6 +1,5 @@
-//! A destination, looked at from here: its name, each of its addresses, the path, the TLS
-//! handshake, the ports that are left towards it. The facts are gathered by `facts` and
-//! `handshake`, and judged by `judge` and `certificate`.
+//! The checks of a destination: its name, each of its addresses, the path, the TLS handshake, and
+//! the local ports towards it. `facts` and `handshake` gather, `judge` judges.
 
 mod dialling;
 mod facts;
@@ -26,17 +25,16 @@ use crate::{
 /// What to look at.
 #[derive(Debug, clap::Args)]
 pub(super) struct DestinationFlags {
-    /// Look at a destination as well: host:port, tcp://host:port, tls://host:port or unix:///path
+    /// Examine a destination as well: host:port, tls://host:port, tcp://host:port or unix:///path
     ///
-    /// Its name is looked up, each address tried, the path measured, the TLS handshake done twice,
-    /// and the local ports towards it counted. Nothing is sent but that.
+    /// Looks up its name, connects to each address, measures the path, does the TLS handshake
+    /// twice, and counts the local ports towards it. Sends nothing else.
     #[arg(long, value_name = "ENDPOINT")]
     to: Option<String>,
-    /// Wait for up to TIME (2m if none is given) for the destination to close a connection on
-    /// which nothing is sent
+    /// Wait for up to TIME (default: 2m) until the destination closes an idle connection
     ///
-    /// It tells what idle time a pool may have. Ctrl-C ends it early, with what was found until
-    /// then.
+    /// This shows how long a pool may keep idle connections. Ctrl-C ends the test early; what was
+    /// found until then is shown.
     #[arg(
         long,
         value_name = "TIME",
@@ -51,11 +49,11 @@ pub(super) struct DestinationFlags {
 }
 
 impl DestinationFlags {
-    /// What they ask for; `None` if nothing.
+    /// The destination that the flags name; `None` if they name none.
     ///
     /// # Errors
     ///
-    /// That the command line is wrong.
+    /// The command line is wrong.
     pub(super) fn read(&self) -> Result<Option<Destination>, Complaint> {
         let Some(to) = &self.to else {
             return match self.tls.first_given() {
@@ -74,8 +72,8 @@ impl DestinationFlags {
     }
 }
 
-/// Looks at it: within some 15 s, of a destination that answers nothing, and as quickly as it
-/// answers otherwise. A check that was asked for by its name and can't be made here says so.
+/// Runs the checks. Takes up to about 15 s if the destination doesn't answer. A check that was
+/// named and can't be run says so.
 pub(super) async fn check(destination: &Destination, selection: Selection<'_>) -> Vec<Finding> {
     let mut findings = judge::all(&Facts::gather(destination).await);
     for check in selection
@@ -89,13 +87,13 @@ pub(super) async fn check(destination: &Destination, selection: Selection<'_>) -
     findings
 }
 
-/// That the destination can't be reached is told whatever was asked for: nothing else of it can be
-/// found out then.
+/// Whether the finding says that the destination can't be reached. It is shown whatever was
+/// selected, since nothing else can be found out then.
 pub(super) fn is_unreached(finding: &Finding) -> bool {
     finding.mark == Mark::Bad && ["resolve", "connect"].contains(&finding.check)
 }
 
-/// Whoever leaves the time out may name a check behind the flag, which then isn't one.
+/// Reads the time. If it was left out, the next word may be the name of a check.
 fn parse_idle_time(text: &str) -> Result<Duration, String> {
     match selection::listed().any(|check| check.name == text) {
         true => Err(String::from(

@@ -1,5 +1,4 @@
-//! What all checks have found together: the struct that the JSON is, and that the text is made
-//! from.
+//! All findings together: the struct that is serialized as JSON, and from which the text is made.
 
 use serde::Serialize;
 
@@ -17,7 +16,7 @@ pub(super) struct Diagnosis {
     /// The process that was looked at, if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
-    /// The worst mark; what couldn't be found out doesn't count.
+    /// The worst mark; unknown ones don't count.
     pub(super) verdict: Mark,
     /// In the order of the checks.
     pub(super) findings: Vec<Finding>,
@@ -31,7 +30,7 @@ impl Diagnosis {
     pub(super) fn of(findings: Vec<Finding>) -> Diagnosis {
         let marks = findings.iter().map(|finding| finding.mark);
         let worst = marks.filter(|&mark| mark != Mark::Unknown).max();
-        // Nothing known at all isn't good.
+        // If nothing is known, that isn't good.
         let nothing = if findings.is_empty() {
             Mark::Good
         } else {
@@ -46,7 +45,7 @@ impl Diagnosis {
         }
     }
 
-    /// What it is of, besides this machine.
+    /// What was examined besides this machine.
     pub(super) fn about(self, endpoint: Option<String>, pid: Option<u32>) -> Diagnosis {
         Diagnosis {
             endpoint,

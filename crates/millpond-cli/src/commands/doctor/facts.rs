@@ -1,6 +1,5 @@
-//! What the checks go by: everything that is read of the machine, gathered once, each with the
-//! reason if it isn't known. Gathering is the only part of the checks that touches the machine; a
-//! test gathers from texts instead.
+//! The facts that the checks judge: everything that is read of the machine, gathered once, or the
+//! reason why it isn't known. Only gathering touches the machine; tests gather from texts instead.
 
 use millpond::kernel::{DescriptorLimits, SystemFiles};
 
@@ -17,9 +16,9 @@ use crate::sockstat::SocketCounts;
 /// What this process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Descriptors {
-    /// What is enforced; `u64::MAX` for none.
+    /// The soft limit; `u64::MAX` for none.
     pub(super) soft: u64,
-    /// Up to which a process may raise the soft limit by itself.
+    /// The hard limit, up to which a process may raise its soft limit.
     pub(super) hard: u64,
     /// The whole machine's: open, and the limit.
     pub(super) system: Option<(u64, u64)>,
@@ -54,13 +53,13 @@ pub(super) struct Facts {
     pub(super) syn_backlog: Reading<u64>,
     pub(super) syn_cookies: Reading<u64>,
     pub(super) accept_backlog: Reading<u64>,
-    /// Since the network began.
+    /// Since the network namespace began.
     pub(super) events: Reading<Counters>,
-    /// The same a moment later, if it was worth looking again.
+    /// The same a moment later, if that was of interest.
     pub(super) events_later: Option<Counters>,
-    /// Connections accepted since the network began.
+    /// Connections accepted since the network namespace began.
     pub(super) accepted: Reading<Counters>,
-    /// Pages: below which there is no pressure, where it begins, and the limit.
+    /// In pages: no pressure below the first, pressure from the second, the limit.
     pub(super) memory_pages: Reading<[u64; 3]>,
     pub(super) max_orphans: Reading<u64>,
     pub(super) keepalive_time: Reading<u64>,

@@ -1,6 +1,5 @@
-//! The small files in which Linux tells its settings and counts. Owns how they are read, and what
-//! can go wrong with them, as values that findings can quote; knows nothing of what they mean.
-//! Writes nothing.
+//! Reads the small files in which Linux shows its settings and counts. What can go wrong is a value
+//! that findings can quote. Doesn't interpret them, and writes nothing.
 
 use std::{
     fs::File,
@@ -14,14 +13,14 @@ use millpond::{
 
 use crate::text::escaped;
 
-/// No file that is read as a whole is longer: the longest, a machine's mounts, has some hundred
+/// A bound on files that are read as a whole. The longest, a machine's mounts, has some hundred
 /// bytes for each.
 const LONGEST_BYTES: u64 = 4 << 20;
 
-/// No more is shown of a text that makes no sense.
+/// The most that is shown of a text that makes no sense.
 const SHOWN: usize = 60;
 
-/// Where files come from, and the one thing that the library asks the kernel for instead.
+/// The source of files, and of the TCP sockets, which the kernel is asked for.
 pub(super) trait Files {
     fn open(&self, path: &str) -> io::Result<Box<dyn BufRead + '_>>;
 
@@ -76,7 +75,7 @@ impl Unread {
         }
     }
 
-    /// There is no such file, which may be an answer.
+    /// The file doesn't exist, which may be an answer.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Unread::Missing { .. })
     }
@@ -105,7 +104,7 @@ pub(super) fn number(files: &dyn Files, path: &str) -> Reading<u64> {
     read(files, path, |text| text.trim().parse().ok())
 }
 
-/// The numbers of a text, exactly so many of them, whatever white space is between.
+/// Exactly this many numbers, with any white space between them.
 pub(super) fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
     let parsed: Option<Vec<u64>> = text
         .split_whitespace()

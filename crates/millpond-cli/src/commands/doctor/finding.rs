@@ -1,14 +1,14 @@
-//! What a check has found: the one struct that the text and the JSON are made from.
+//! A check's finding: the struct from which text and JSON are made.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// What is found where a check can't be made.
+/// The finding where a check doesn't exist.
 pub(super) const ONLY_ON_LINUX: &str = "This check exists only on Linux.";
 
-/// What to do where the kernel can't be asked.
+/// Advice where netlink is refused.
 pub(super) const NETLINK: &str = "Allow netlink (AF_NETLINK) where this runs.";
 
 /// What one check has found, in sentences.
@@ -27,7 +27,7 @@ pub(super) struct Finding {
     pub(super) figures: BTreeMap<&'static str, Value>,
 }
 
-/// How it is.
+/// The judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Mark {
@@ -35,9 +35,9 @@ pub(super) enum Mark {
     Good,
     /// It couldn't be found out: not allowed, not there, or not on this system.
     Unknown,
-    /// Somebody should know.
+    /// A warning.
     Warning,
-    /// Connections fail by it, or soon will.
+    /// Connections fail, or soon will.
     Bad,
 }
 

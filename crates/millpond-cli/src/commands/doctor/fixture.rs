@@ -15,7 +15,7 @@ use super::{
     reuse::Route,
 };
 
-/// As an ordinary machine has them, Linux 6.18.
+/// The files of an ordinary machine with Linux 6.18.
 const MACHINE: [(&str, &str); 25] = [
     ("/proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
     ("/proc/sys/net/ipv4/ip_local_reserved_ports", "\n"),

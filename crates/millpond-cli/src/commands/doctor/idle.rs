@@ -1,5 +1,5 @@
-//! After how long a destination closes a connection on which nothing is sent: opens one, waits, and
-//! tells. It sends nothing, so that it can only see an end that somebody tells of.
+//! The idle test: how long a destination keeps a connection on which nothing is sent. Nothing is
+//! sent during the test, so it sees only an end that the peer or the kernel reports.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -29,14 +29,13 @@ use crate::{
 /// A connection that ends sooner was refused rather than idle.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What pools do about idle connections unless told otherwise: their own limit, which should be the
-/// shorter one.
+/// The pool's default idle timeout, which should be shorter than the destination's.
 const USUAL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often it is said how far the test has come.
+/// How often progress is shown.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What came of waiting.
+/// The outcome of the test.
 #[derive(Debug)]
 struct Waited {
     limit: Duration,
@@ -47,11 +46,11 @@ struct Waited {
     medium: Medium,
 }
 
-/// What the connection is made of.
+/// The kind of connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Medium {
     Tcp,
-    /// A Unix socket: nothing lies on the way that could forget it.
+    /// A Unix socket: nothing on the way could forget it.
     Unix,
 }
 
@@ -61,18 +60,18 @@ enum End {
     Closed,
     /// The peer, or something on the way, reset it.
     Reset,
-    /// The kernel or TLS gave it up: why.
+    /// The kernel or TLS gave it up, with the reason.
     Lost(String),
-    /// It was still open when the time was over.
+    /// It was still open at the end of the time.
     Open,
-    /// Somebody didn't want to wait any longer; it was still open.
+    /// The test was stopped; the connection was still open.
     Stopped,
-    /// There was none: why.
+    /// The connection couldn't be opened, with the reason.
     NoConnection(String),
 }
 
-/// Waits, if that was asked for, until the connection ends, the time is over, or the command is
-/// stopped. Says on stderr how far it is, if a person reads that.
+/// Runs the test, if it was asked for, until the connection ends, the time is over, or the command
+/// is stopped. Shows its progress on stderr if that is a terminal.
 pub(super) async fn check(destination: &Destination, stop: &Stop) -> Vec<Finding> {
     let Some(limit) = destination.idle_test else {
         return Vec::new();
@@ -120,7 +119,7 @@ async fn watch(
 ) -> End {
     let mut buffer = [0; 4096];
     let mut ticks = interval_at(began + PROGRESS, PROGRESS);
-    // A limit beyond all clocks is none.
+    // A time beyond the clock's range is no limit.
     let until = began.checked_add(limit);
     let over = async {
         match until {
@@ -149,7 +148,7 @@ async fn watch(
 
 fn ended(error: &io::Error) -> End {
     match error.kind() {
-        // TLS, ended without a farewell.
+        // TLS without a close_notify.
         io::ErrorKind::UnexpectedEof => End::Closed,
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
@@ -161,7 +160,7 @@ fn ended(error: &io::Error) -> End {
 /// A line that the next one replaces; an empty one clears it.
 fn progress(line: &str) {
     if io::stderr().is_terminal() {
-        // That nobody reads it is no reason to fail.
+        // It is no failure if nobody reads it.
         let _ = write!(io::stderr(), "\r\x1b[K{line}");
     }
 }
@@ -227,7 +226,7 @@ fn closed_mark(took: Duration) -> Mark {
     }
 }
 
-/// What waiting can't show has to be said.
+/// The text for a connection that is still open, with what waiting can't show.
 fn still_open(waited: &Waited, heard: &str) -> String {
     let how = match waited.end {
         End::Stopped => format!(
@@ -283,7 +282,7 @@ fn advised(finding: Finding, waited: &Waited) -> Finding {
     }
 }
 
-/// Three quarters, so that the pool is surely first; in whole seconds if there are some.
+/// Three quarters of the time, so that the pool closes first; in whole seconds from one second on.
 fn below(time: Duration) -> Duration {
     whole(time * 3 / 4)
 }

@@ -1,7 +1,7 @@
-//! `millpond doctor`: what limits connections, found by reading alone. Of this machine first
-//! everything is read (`facts`), then each check makes one finding of it (`checks`). A destination
-//! (`destination`, `idle`) and a process (`process`) are looked at if they are named. All findings
-//! become one diagnosis, which the text and the JSON are made from.
+//! `millpond doctor`: what limits connections, found by reading alone. `facts` reads the machine
+//! first; then each check in `checks` makes one finding. A destination (`destination`, `idle`) and
+//! a process (`process`) are examined if they are named. All findings become one diagnosis, from
+//! which text and JSON are made.
 
 mod cgroups;
 mod checks;
@@ -48,8 +48,8 @@ use crate::{
     text::escaped_json,
 };
 
-/// Between two looks at the kernel's counters: long enough for what goes wrong all the time, and
-/// not to be waited for by anybody.
+/// The time between two readings of the kernel's counters: long enough to see what goes wrong all
+/// the time, short enough not to be noticed.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// See the command's help.
@@ -60,24 +60,24 @@ Examples:
   millpond doctor --to tls://db.example.com:5432 \\
     --idle-test 5m ephemeral-ports
 
-Nothing is changed, and no privileges are needed; what can't be read is told. Most checks exist only on Linux.
+Nothing is changed, and no privileges are needed; what can't be read is reported as unknown. Most checks exist only on Linux.
 
 Exit codes: 0 nothing makes connections fail; 1 something does (✗), or --to can't be reached; 2 wrong flags, no such check, \
 or no such process.")]
 pub(crate) struct Arguments {
-    /// Only these checks of the machine, of --to or of --pid; --list-checks tells which there are
+    /// Run only these checks of the machine, of --to or of --pid; --list-checks lists them
     #[arg(value_name = "CHECK", value_parser = check_names(), hide_possible_values = true)]
     checks: Vec<String>,
 
-    /// List the checks and what each is about
+    /// List the checks and what they are about
     #[arg(long, conflicts_with_all = ["checks", "verbose", "json", "to", "pid"])]
     list_checks: bool,
 
-    /// Explain what is fine as fully as what isn't
+    /// Explain good findings as fully as bad ones
     #[arg(short, long)]
     verbose: bool,
 
-    /// Print what was found as one JSON document, and nothing else
+    /// Print the findings as one JSON document, and nothing else
     #[arg(long)]
     json: bool,
 
@@ -88,7 +88,7 @@ pub(crate) struct Arguments {
     process: ProcessFlags,
 }
 
-/// Clap tells of a wrong name with the nearest right one and all others, and completes them.
+/// Clap answers a wrong name with the nearest right one and all others, and completes names.
 fn check_names() -> PossibleValuesParser {
     let names = selection::listed().map(|check| PossibleValue::new(check.name).help(check.about));
     PossibleValuesParser::new(names)
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     let screen = Screen::new(Drawing::Lines, Stop::new());
     if arguments.list_checks {
-        // Flags that are about nothing are wrong here as well.
+        // Flags that need --to are wrong without it here as well.
         arguments.destination.read()?;
         let lines = report::checks(
             selection::listed(),
@@ -129,7 +129,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
     output::write(shown.as_bytes(), diagnosis.exit())
 }
 
-/// What all checks find that were asked for.
+/// Runs all selected checks.
 fn diagnose(arguments: &Arguments) -> Result<Diagnosis, Complaint> {
     let selection = Selection(&arguments.checks);
     let destination = arguments.destination.read()?;
@@ -138,7 +138,7 @@ fn diagnose(arguments: &Arguments) -> Result<Diagnosis, Complaint> {
     if let Some(destination) = &destination {
         selection.check_idle(destination.idle_test.is_some())?;
     }
-    // First, for there may be no such process, and an idle test takes minutes.
+    // The process first: it may not exist, and an idle test takes minutes.
     let of_the_process = process::check(&arguments.process, selection)?;
     let endpoint = destination
         .as_ref()
@@ -150,7 +150,7 @@ fn diagnose(arguments: &Arguments) -> Result<Diagnosis, Complaint> {
     if let Some(destination) = destination {
         let runtime = super::runtime()?;
         findings.extend(runtime.block_on(of_the_destination(&destination, selection)));
-        // A look-up of a name can't be given up, and isn't waited for.
+        // A name lookup can't be cancelled, so it isn't waited for.
         runtime.shutdown_background();
     }
     findings.extend(of_the_process);

@@ -1,14 +1,14 @@
-//! Which local ports the kernel gives to outgoing connections, as its settings say (texts to
-//! values), and the words in which every check tells of them. Pure.
+//! The local ports for outgoing connections according to the kernel's settings, and how every check
+//! describes them. Pure.
 
 use super::{finding::Mark, sockets::Uses};
 use crate::numbers::thousands;
 
-/// What helps where ports are short.
+/// Advice where ports are short.
 pub(super) const ADVICE: &str = "Keep connections and share them (a pool) instead of opening one per request. Else widen \
                                  net.ipv4.ip_local_port_range, or spread over several destination or local addresses.";
 
-/// A set of ports: a bit for each.
+/// A set of ports, as bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortSet(Box<[u64; 1024]>);
 
@@ -64,7 +64,7 @@ impl PortSet {
         self.0[usize::from(port / 64)] & (1 << (port % 64)) != 0
     }
 
-    /// How many of the range it has.
+    /// How many ports of a range it has.
     pub(super) fn count_in(&self, range: PortRange) -> u32 {
         let among = (range.first..=range.last).filter(|&port| self.contains(port));
         u32::try_from(among.count()).expect("there are 65,536 ports")
@@ -85,18 +85,17 @@ pub(super) fn described(range: PortRange, reserved: u32) -> String {
     )
 }
 
-/// New connections a second: whole numbers, but for small ones.
+/// New connections a second: a whole number unless it is small.
 pub(super) fn rate(limit: Option<f64>) -> String {
     match limit {
         None => String::from("any number of"),
         Some(limit) if limit < 10.0 => format!("{limit:.1}"),
-        // More than that last isn't promised.
+        // Rounded down: no more is promised.
         Some(limit) => thousands(limit.floor() as u64),
     }
 }
 
-/// `25,512, 25,100 of them in TIME_WAIT`. If all those could be taken again at once, fewer are held
-/// than are in use.
+/// `25,512, 25,100 of them in TIME_WAIT`. `held` is the number that can't be taken again at once.
 pub(super) fn in_use(uses: Uses, held: u32) -> String {
     let again = match held < uses.ports {
         true => " (to be given away again)",
@@ -114,8 +113,7 @@ pub(super) fn in_use(uses: Uses, held: u32) -> String {
     )
 }
 
-/// How it is with so many ports towards one destination, of which so many can't be taken again at
-/// once: of nearly all the next burst takes the rest.
+/// The judgement on ports towards one destination, by how many can't be taken again at once.
 pub(super) fn mark(held: u32, available: u32) -> Mark {
     const WARNING: u64 = 50;
     const BAD: u64 = 80;

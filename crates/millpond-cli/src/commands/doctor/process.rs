@@ -1,6 +1,5 @@
-//! A process's sockets: what it has open, with whom, how that goes, and what looks wrong. Says what
-//! to ask for and brings facts and judgement together; the facts are gathered by `facts`, judged by
-//! `judge` and `quality`.
+//! The checks of a process: what it has open, with whom, how its connections transmit, and what
+//! looks wrong. `facts` gathers, `judge` and `quality` judge.
 
 mod facts;
 mod judge;
@@ -20,11 +19,11 @@ use crate::{complaint::Complaint, text::count};
 /// What to look at.
 #[derive(Debug, clap::Args)]
 pub(super) struct ProcessFlags {
-    /// Look at the sockets of a running process as well: their states and peers, their round-trip
-    /// times, and what looks wrong
+    /// Examine the sockets of a running process as well: states, peers, round-trip times, and what
+    /// looks wrong
     ///
-    /// It takes half a second, for what lasts is told from what passes by looking more than once.
-    /// A process of another user can only be looked at by that user and by root.
+    /// This takes half a second, since the sockets are looked at several times to tell lasting
+    /// states from passing ones. Only root and the process's own user may do this.
     #[arg(long, value_name = "PID", value_parser = count::<u32>(1..=0x7fff_ffff))]
     pid: Option<u32>,
 }
@@ -39,12 +38,12 @@ impl ProcessFlags {
     }
 }
 
-/// Looks at the process, if one was named. This blocks, for half a second and more: its caller sees
-/// to that. A check that was asked for by its name and can't be made says so.
+/// Runs the checks, if a process was named. Blocks for half a second or more. A check that was
+/// named and can't be run says so.
 ///
 /// # Errors
 ///
-/// That there is no such process: the command line is wrong.
+/// There is no such process, so the command line is wrong.
 pub(super) fn check(
     flags: &ProcessFlags,
     selection: Selection<'_>,

@@ -1,5 +1,5 @@
-//! A diagnosis in words, for people: what is wrong first and in full, what is fine in one line
-//! each, the verdict last. Nothing in it but what the diagnosis has.
+//! Shows a diagnosis as text: what is wrong first and in full, what is fine in one line each, the
+//! verdict last.
 
 use super::{
     checks::Systems,
@@ -14,10 +14,10 @@ use crate::{
     text::escaped,
 };
 
-/// Where the words begin beside the name of a check.
+/// The column at which the words beside a check's name begin.
 const NAME: usize = 23;
 
-/// How much is said of what is fine.
+/// How much is shown of what is fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     /// What was found.
@@ -114,7 +114,7 @@ fn tone(mark: Mark) -> Tone {
     }
 }
 
-/// One line, if the width allows it: what is wrong is named as far as there is room.
+/// The verdict, in one line if the width allows it: names what is wrong as far as there is room.
 fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
     let [bad, warnings, unknown] =
         [Mark::Bad, Mark::Warning, Mark::Unknown].map(|mark| diagnosis.marked(mark));
@@ -142,7 +142,7 @@ fn verdict(diagnosis: &Diagnosis, width: usize) -> String {
         .map(|finding| finding.check)
         .collect();
     let in_full = format!("{text}: {}{end}", named.join(", "));
-    // Its mark and a space stand before it.
+    // The mark and a space come before it.
     match !named.is_empty() && in_full.chars().count() + 2 <= width {
         true => in_full,
         false => text + &end,

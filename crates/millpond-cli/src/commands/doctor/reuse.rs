@@ -1,5 +1,5 @@
-//! When the kernel gives a port in TIME_WAIT away again, by its settings, and for how many new
-//! connections its ports last by that.
+//! The kernel's rules for taking a port in TIME_WAIT again, and how many new connections its ports
+//! last for by them.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -8,15 +8,15 @@ use super::{
     sockets::Uses,
 };
 
-/// How long a port stays in TIME_WAIT on Linux: compiled in (`TCP_TIMEWAIT_LEN`), no setting
+/// How long a port stays in TIME_WAIT on Linux. It is compiled in (`TCP_TIMEWAIT_LEN`); no setting
 /// changes it.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// After how long in TIME_WAIT a port may be taken again where that is allowed at all: what kernels
-/// before 6.14 do, which have no setting for it.
+/// How long a port must have been in TIME_WAIT before it may be taken again, where that is allowed:
+/// the value of kernels before 6.14, which have no setting for it.
 const DELAY_MS: u64 = 1_000;
 
-/// Where connections lead: what the kernel's rules for TIME_WAIT go by.
+/// Where connections lead, as far as the rules depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Loopback,
@@ -61,18 +61,18 @@ impl Reuse {
         }
     }
 
-    /// Without timestamps an old packet couldn't be told from a new one, and the kernel keeps the
+    /// Without timestamps an old packet couldn't be told from a new one, so the kernel keeps the
     /// port.
     pub(super) fn has_timestamps(&self) -> bool {
         self.timestamps != Ok(0)
     }
 
-    /// From when on a port in TIME_WAIT may be taken again, where it may be.
+    /// How long a port must have been in TIME_WAIT before it may be taken again.
     pub(super) fn delay(&self) -> Duration {
         Duration::from_millis(*self.delay_ms.as_ref().unwrap_or(&DELAY_MS))
     }
 
-    /// How long a closed connection keeps its port from the next one to the same destination. Where
+    /// How long a closed connection keeps its port from the next one to the same destination. If
     /// the settings can't be read, the worst is assumed.
     pub(super) fn kept_for(&self, route: Route) -> Duration {
         let may_reuse = match self.allowed {
@@ -86,8 +86,8 @@ impl Reuse {
         }
     }
 
-    /// How many new connections a second so many ports last for in the long run, if this side
-    /// closes first; `None` if without end.
+    /// How many new connections a second this many ports last for in the long run, if this side
+    /// closes first; `None` without a limit.
     pub(super) fn lasting_rate(&self, ports: u32, route: Route) -> Option<f64> {
         let kept_for = self.kept_for(route);
         (!kept_for.is_zero()).then(|| f64::from(ports) / kept_for.as_secs_f64())

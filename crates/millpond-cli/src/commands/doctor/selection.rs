@@ -23,7 +23,7 @@ impl Subject {
     }
 }
 
-/// A check as it is asked for and listed.
+/// A check, as it is named and listed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     pub(super) name: &'static str,
@@ -109,7 +109,7 @@ pub(super) fn listed() -> impl Iterator<Item = Listed> {
     machine.chain(OTHERS)
 }
 
-/// The names on the command line; none asks for everything.
+/// The names on the command line; no name selects everything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Selection<'n>(pub(super) &'n [String]);
 
@@ -117,7 +117,7 @@ impl Selection<'_> {
     /// Whether this check's finding is shown: names select among the checks of their own subject
     /// only.
     pub(super) fn wants(self, name: &str) -> bool {
-        // It is made only if its own flag asks for it.
+        // It runs only if its own flag is given.
         if name == IDLE {
             return true;
         }
@@ -137,7 +137,7 @@ impl Selection<'_> {
         self.0.is_empty() || self.of(Subject::Machine).next().is_some()
     }
 
-    /// That what a name is about must be named as well.
+    /// Checks that the flag of a named check's subject is given as well.
     pub(super) fn check(self, subject: Subject, is_named: bool) -> Result<(), Complaint> {
         match (self.of(subject).next(), subject.flag()) {
             (Some(name), Some(flag)) if !is_named => Err(Complaint::usage(format!(
@@ -147,7 +147,7 @@ impl Selection<'_> {
         }
     }
 
-    /// That it is said how long to wait for what is to be waited for.
+    /// Checks that --idle-test is given if the idle check is named.
     pub(super) fn check_idle(self, has_time: bool) -> Result<(), Complaint> {
         match !has_time && self.of(Subject::Destination).any(|name| name == IDLE) {
             true => Err(Complaint::usage(format!(

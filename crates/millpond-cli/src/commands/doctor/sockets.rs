@@ -1,4 +1,4 @@
-//! The machine's TCP sockets, counted by where they lead. The library tells of them one by one.
+//! Counts the machine's TCP sockets by where they lead.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,7 +7,8 @@ use std::{
 
 use millpond::kernel::{TcpSocket, TcpState};
 
-/// Destinations that are counted one by one. A crawler may have more; each takes some 100 bytes.
+/// The most destinations that are counted separately. A crawler may have more; each takes some 100
+/// bytes.
 const MOST_DESTINATIONS: usize = 100_000;
 
 /// From a local address to a destination.
@@ -17,10 +18,10 @@ pub(super) struct Way {
     pub(super) to: SocketAddr,
 }
 
-/// The sockets that a way has.
+/// The sockets of one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Uses {
-    /// Whose local port is one that the kernel gives away by itself.
+    /// Sockets whose local port is one that the kernel gives to outgoing connections.
     pub(super) ports: u32,
     /// Of these, in TIME_WAIT.
     pub(super) time_wait: u32,
@@ -30,15 +31,15 @@ pub(super) struct Uses {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sockets {
     pub(super) outgoing: HashMap<Way, Uses>,
-    /// In TIME_WAIT though accepted here, by the port that accepted them: this side has closed
-    /// first.
+    /// Accepted sockets in TIME_WAIT, by the port that accepted them: this side closed first.
     pub(super) accepted_time_wait: HashMap<u16, u32>,
     /// All in TIME_WAIT.
     pub(super) time_wait: u64,
 }
 
 impl Sockets {
-    /// Counts them; `is_given_away` says whether the kernel gives a port away by itself.
+    /// Counts sockets; `is_given_away` says whether the kernel gives a port to outgoing
+    /// connections.
     pub(super) fn count(sockets: &[TcpSocket], is_given_away: impl Fn(u16) -> bool) -> Sockets {
         let listeners = sockets
             .iter()

@@ -1,6 +1,5 @@
 //! The local ports towards one destination: how many there are, how many are in use, and how many
-//! new connections a second they last for. Tells of them in the words of `ports`, as the check of
-//! all destinations does.
+//! new connections a second they last for.
 
 use std::{io, net::SocketAddr};
 
@@ -24,13 +23,12 @@ pub(super) struct PortsTowards {
     pub(super) uses: Uses,
     /// Of these, those that can't be taken again at once.
     pub(super) held: u32,
-    /// New connections a second, if each is closed by this side and that goes on for more than a
-    /// minute; `None` if without end.
+    /// New connections a second in the long run, if this side closes first; `None` without a limit.
     pub(super) lasting_rate: Option<f64>,
 }
 
 impl PortsTowards {
-    /// This blocks, for tens of milliseconds if all ports are in use.
+    /// Asks the kernel. Blocks, for tens of milliseconds if all ports are in use.
     pub(super) fn ask(destination: SocketAddr) -> io::Result<PortsTowards> {
         let ports = port_use(destination)?;
         let uses = Uses {
@@ -64,7 +62,7 @@ impl PortsTowards {
         f64::from(self.uses.ports) / f64::from(self.available().max(1))
     }
 
-    /// All of it but the rate, as a sentence.
+    /// How many are in use, as a sentence.
     pub(super) fn in_use(&self) -> String {
         match self.uses.ports {
             0 => format!("None is in use towards {}.", self.destination),
@@ -77,7 +75,7 @@ impl PortsTowards {
     }
 }
 
-/// How far the ports are used up; pure.
+/// Judges how far the ports are used up. Pure.
 pub(super) fn judge(ports: &Result<PortsTowards, String>) -> Finding {
     const CHECK: &str = "ports-to";
     const WHY: &str = "Each connection to the same address and port needs a local port of its own, which the side that closes first keeps \

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use crate::text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero};
 
-/// More than that of anything is no limit: far beyond what a system has descriptors for.
+/// The largest number that a limit may be: far beyond the descriptors of any system.
 const MOST: u64 = 1_000_000_000;
 
 /// See the command's help.
@@ -15,16 +15,16 @@ Examples:
   millpond serve --listen unix:///tmp/pond.sock \\
     --handler 'exec:jq -c .name' --deadline 5s
 
-SIGTERM or Ctrl-C drains: what was begun is finished, within --drain; what isn't begun any more is refused as not executed \
-(-32003); a second one closes at once.
+SIGTERM or Ctrl-C drains: requests under way are finished, within --drain; new ones are refused as not executed (-32003). \
+A second signal closes everything at once.
 
-Certificate files that have changed are read again for new connections, within a second; SIGHUP reads them at once and says \
-what came of it. Files that can't be used leave the old certificates in use.
+Certificate files that change are read again within a second, for new connections. SIGHUP reads them at once and prints the \
+outcome. If they can't be used, the old certificates stay in use.
 
-Exit codes: 0 all was finished; 1 it failed, or the drain closed what was under way or left requests unanswered; 2 wrong flags.")]
+Exit codes: 0 everything was finished; 1 it failed, or the drain ended with requests unfinished; 2 wrong flags.")]
 pub(crate) struct Arguments {
-    /// Where: host:port, tcp://host:port, tls://host:port or unix:///path; port 0 lets the system
-    /// choose
+    /// Where to listen: host:port, tls://host:port, tcp://host:port or unix:///path; with port 0
+    /// the system chooses one
     #[arg(
         long,
         value_name = "ENDPOINT",
@@ -32,15 +32,16 @@ pub(crate) struct Arguments {
         env = "MILLPOND_LISTEN"
     )]
     pub(super) listen: String,
-    /// Who answers: echo, reference (a fixed sentence in Chinese and the request), or exec:PROGRAM
+    /// The handler: echo, reference (a fixed Chinese sentence and the request), or exec:PROGRAM
     /// ARGS…
     ///
-    /// `echo` answers with the request. `reference` answers as the server of the article in which
-    /// this protocol was first published, a Node.js tutorial in Chinese: a JSON string of
-    /// "服务端的数据数据:" ("the server's data:") and the request's text. `exec:PROGRAM ARGS…`
-    /// starts the program for each request, without a shell: the request is its input, its output
-    /// the reply. Quotes keep words together. A program that fails, or whose output
-    /// isn't JSON, makes an error reply (-32603); what it writes to stderr goes to ours.
+    /// `echo` answers with the request. `reference` answers like the server in the article that
+    /// published this protocol, a Node.js tutorial in Chinese: with a JSON string of "服务端的数据数据:"
+    /// ("the server's data:") and the request's text. `exec:PROGRAM ARGS…` starts the program for
+    /// each request, without a shell: the request is its stdin, its stdout is the reply. Quotes
+    /// keep words together. If the program fails, or its output isn't JSON, the client gets an
+    /// error reply (-32603). Its stderr goes
+    /// to the server's.
     #[arg(
         long,
         value_name = "HANDLER",
@@ -48,45 +49,45 @@ pub(crate) struct Arguments {
         env = "MILLPOND_HANDLER"
     )]
     pub(super) handler: String,
-    /// Pass bodies on unread: neither requests nor replies need be JSON
+    /// Pass bodies on without looking at them: neither requests nor replies need be JSON
     #[arg(long)]
     pub(super) raw: bool,
-    /// How long a request may take; then its program is killed, with all that it has started. 0:
-    /// for ever
+    /// How long a request may take; then its program is killed with everything it has started; 0:
+    /// without a limit
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span)]
     pub(super) deadline: Duration,
-    /// How many programs run at once [default: two per CPU, at least 4]
+    /// How many programs may run at once [default: two per CPU, at least 4]
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..=MOST))]
     pub(super) max_processes: Option<usize>,
-    /// How many requests wait for a program to end; more are told that the server is overloaded
+    /// How many requests may wait for a program to end; others are refused as overloaded
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(0..=MOST))]
     pub(super) max_waiting: usize,
-    /// After how long without sending anything a heartbeat is sent; 0: never
+    /// Send a heartbeat after this long without sending anything; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat, env = "MILLPOND_HEARTBEAT")]
     pub(super) heartbeat: Duration,
-    /// How many connections at once [default: 10000, or what the limit of open files leaves]
+    /// How many connections may be open [default: 10000, or what the limit of open files leaves]
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..=MOST))]
     pub(super) max_connections: Option<usize>,
-    /// How many of them from one address; 0: no such limit
+    /// How many connections may come from one address; 0: without a limit
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count::<usize>(0..=MOST))]
     pub(super) max_connections_per_address: usize,
-    /// The longest body, in either direction
+    /// The longest body of a request or a reply
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     pub(super) max_frame: NonZeroUsize,
-    /// How much of requests and replies is held for all clients together; beyond it clients aren't
-    /// read, and wait
+    /// How many bytes of requests and replies are held for all clients together; beyond it clients
+    /// wait
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
     pub(super) max_bytes: NonZeroUsize,
-    /// How much of it for one connection, beside its first request
+    /// How many bytes are held for one connection, besides its first request
     #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = parse_size)]
     pub(super) max_bytes_per_connection: NonZeroUsize,
-    /// How long a connection may be without a request; 0: for ever
+    /// How long a connection may stay open without a request; 0: without a limit
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_span)]
     pub(super) idle_timeout: Duration,
-    /// How long what is under way may take after SIGTERM or Ctrl-C
+    /// How long requests under way may take after SIGTERM or Ctrl-C
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero, env = "MILLPOND_DRAIN")]
     pub(super) drain: Duration,
-    /// For tls://: our certificate, and those that lead from it to its authority, as PEM
+    /// For tls://: the server's certificate and its chain, as PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -94,7 +95,7 @@ pub(crate) struct Arguments {
         env = "MILLPOND_TLS_CERT"
     )]
     pub(super) tls_cert: Option<PathBuf>,
-    /// For tls://: our certificate's private key, as PEM
+    /// For tls://: the private key of --tls-cert, as PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -102,7 +103,7 @@ pub(crate) struct Arguments {
         env = "MILLPOND_TLS_KEY"
     )]
     pub(super) tls_key: Option<PathBuf>,
-    /// For tls://: clients must have a certificate of an authority in this file, as PEM
+    /// For tls://: demand client certificates, issued by an authority in this file, as PEM
     #[arg(
         long,
         value_name = "FILE",
@@ -110,10 +111,10 @@ pub(crate) struct Arguments {
         env = "MILLPOND_TLS_CLIENT_CA"
     )]
     pub(super) tls_client_ca: Option<PathBuf>,
-    /// Let other machines connect without TLS and client certificates
+    /// Allow other machines to connect without TLS and client certificates
     #[arg(long)]
     pub(super) insecure_bind: bool,
-    /// Tell what happens as JSON, one object a line
+    /// Print events as JSON, one object on each line
     #[arg(long)]
     pub(super) json: bool,
 }

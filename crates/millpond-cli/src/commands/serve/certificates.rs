@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use millpond::net::tls::ServerTls;
 
-/// The TLS that is served, and the files that it is from.
+/// The TLS settings, and the files that they come from.
 #[derive(Clone)]
 pub(super) struct Certificates {
     pub(super) tls: ServerTls,
     pub(super) files: Files,
 }
 
-/// What is read again.
+/// The files, which can be read again.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     pub(super) certificate: PathBuf,

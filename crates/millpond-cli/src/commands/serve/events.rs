@@ -1,5 +1,5 @@
-//! What a server tells of itself while it runs: each event is a struct, and its text and its JSON
-//! are made from that.
+//! The events that a server prints while it runs. Each event is a struct; its text and its JSON are
+//! made from it.
 
 use std::{
     fmt, io,
@@ -25,7 +25,7 @@ use crate::{
 /// The version of the JSON: fields are added without a new one, renamed or removed only with one.
 const VERSION: u32 = 1;
 
-/// Tells events on stdout. That nobody may be reading it is no reason to stop serving, nor to wait.
+/// Prints events on stdout. A missing or slow reader neither stops nor delays the server.
 pub(super) struct Events {
     form: Form,
     stdout: Lossy,
@@ -46,13 +46,13 @@ impl Events {
             .push(format!("{}\n", self.form.line(event)).as_bytes());
     }
 
-    /// At the end: what hasn't been read yet has a second to be.
+    /// At the end: waits up to a second for what hasn't been written yet.
     pub(super) fn finish(&self) {
         self.stdout.finish();
     }
 }
 
-/// Nobody read stdout, and so many events are missing there.
+/// This many events are missing, since nobody read stdout.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "dropped")]
 struct Dropped {
@@ -124,7 +124,7 @@ impl fmt::Display for Listening {
     }
 }
 
-/// There can't be as many connections and programs as were asked for.
+/// The descriptors don't suffice for the connections and programs that were asked for.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "few_descriptors")]
 pub(super) struct FewDescriptors {
@@ -226,7 +226,7 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// They were not, and all is as it was.
+/// The certificates could not be read again; the old ones stay in use.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "not_reloaded")]
 pub(super) struct NotReloaded {
@@ -249,7 +249,7 @@ impl fmt::Display for NotReloaded {
     }
 }
 
-/// It finishes what was begun.
+/// The drain has begun.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "draining")]
 pub(super) struct Draining {
@@ -282,14 +282,14 @@ impl fmt::Display for Draining {
     }
 }
 
-/// It has ended.
+/// The server has ended.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "drained")]
 pub(super) struct Drained {
     version: u32,
-    /// Connections that were closed with something under way.
+    /// Connections closed with something under way.
     forced: usize,
-    /// Requests that had arrived and were given no answer.
+    /// Requests that arrived and got no answer.
     unanswered: u64,
     server: ServerSnapshot,
 }
@@ -353,7 +353,8 @@ fn failures_told(failures: &Failures) -> u64 {
         + application
 }
 
-/// What a client on this machine dials: the address that stands for all of them is none of its own.
+/// The endpoint that a client on this machine can dial: loopback in place of the unspecified
+/// address.
 fn reachable(endpoint: &Endpoint) -> Endpoint {
     let local = |at: &HostPort| HostPort {
         host: match &at.host {
@@ -374,7 +375,7 @@ fn reachable(endpoint: &Endpoint) -> Endpoint {
     }
 }
 
-/// As a shell takes it for one word.
+/// Quoted for a shell.
 fn quoted(text: &str) -> String {
     shell_words::quote(text).into_owned()
 }

@@ -1,7 +1,7 @@
-//! A program as a handler: started for each request, without a shell; the request is its input, its
-//! output the reply. No more of them run at once than a limit, and than there are descriptors for;
-//! none outlives its request's deadline, none is left as a zombie, and what it leaves behind in its
-//! process group is killed.
+//! A program as a handler: started for each request, without a shell. The request is its input, its
+//! output is the reply. The number of programs that run at once is limited, also by the
+//! descriptors. No program outlives its request's deadline or becomes a zombie, and what it leaves
+//! behind in its process group is killed.
 
 use std::{
     future::pending,
@@ -34,14 +34,14 @@ use tokio::{
 
 use crate::{complaint::say, lines::Lines, numbers::counted, text::escaped};
 
-/// No more is shown of a line that a program writes to stderr.
+/// The longest line of a program's stderr that is shown.
 const LONGEST_COMPLAINT: usize = 4 << 10;
 
-/// How long the last words of a program that has ended are waited for: a process that has left its
-/// group may hold the pipe open.
+/// How long output is still read after the program has ended: a process that has left its group may
+/// hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// After how long a program that couldn't be started for want of descriptors is tried again.
+/// The interval between attempts to start a program while no descriptor is free.
 const NEXT_TRY: Duration = Duration::from_millis(10);
 
 /// See the module.
@@ -52,8 +52,8 @@ pub(super) struct Exec {
     max_reply: usize,
     /// One permit per process that may run.
     running: Semaphore,
-    /// Shared by those who start a program; held alone by one who waits for descriptors, whom
-    /// nobody overtakes.
+    /// Read-locked to start a program; write-locked by one that waits for descriptors, so that
+    /// nobody overtakes it.
     starting: RwLock<()>,
 }
 
@@ -79,7 +79,11 @@ impl Exec {
         self.bodies
     }
 
-    /// Dropped, it kills the program and all that this has started.
+    /// Runs the program for a request.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it kills the program and all that this has started.
     pub(super) async fn answer(&self, body: &[u8]) -> Result<Bytes, Failure> {
         let Ok(_permit) = self.running.acquire().await else {
             unreachable!("the semaphore is never closed");
@@ -99,8 +103,8 @@ impl Exec {
         self.judge(&text, status)
     }
 
-    /// Where no descriptor is free, it waits for some; one starts at a time then, in the order in
-    /// which they came.
+    /// Starts the program. Waits while no descriptor is free; then programs start one at a time, in
+    /// the order of their requests.
     async fn start(&self) -> Result<Process, Failure> {
         let shared = self.starting.read().await;
         let mut spawned = self.spawn();
@@ -124,13 +128,13 @@ impl Exec {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C is for us, who let it finish, and what it starts can be
-            // killed with it.
+            // A process group of its own: Ctrl-C doesn't reach the program, which may finish, and
+            // all that it starts can be killed with it.
             .process_group(0)
             .spawn()
     }
 
-    /// Reads the output to its end, or fails because it is too long; the program is killed then.
+    /// Reads the output to its end. If it is too long this fails, and the program is killed.
     async fn read(
         &self,
         output: impl AsyncRead + Unpin,
@@ -161,19 +165,19 @@ impl Exec {
                 Chain(&error)
             ))
         })?;
-        // Most programs end it with a line end, which is no part of a value.
+        // Most programs print a line end, which isn't part of the JSON value.
         Ok(Bytes::copy_from_slice(output.trim_ascii()))
     }
 }
 
-/// A program that runs. Dropped before it was waited for, it is killed with its group; tokio waits
-/// for it then.
+/// A running program. If it is dropped before its end, it is killed with its group, and tokio reaps
+/// it.
 struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Its input, its output and its stderr, which can be taken once.
+    /// Its stdin, stdout and stderr. Can be taken once.
     fn pipes(&mut self) -> (ChildStdin, ChildStdout, ChildStderr) {
         let taken = (
             self.child.stdin.take(),
@@ -186,8 +190,8 @@ impl Process {
         }
     }
 
-    /// Feeds it until it has ended, whether or not it has taken all of it; then what it has left in
-    /// its group is killed.
+    /// Feeds it until it ends, whether or not it has read everything; then kills what is left of
+    /// its group.
     async fn run(&mut self, feeding: impl Future<Output = ()>) -> Result<(), Failure> {
         let ended = tokio::select! {
             ended = self.ended() => ended,
@@ -200,11 +204,11 @@ impl Process {
         ended.map_err(lost)
     }
 
-    /// It has ended, and hasn't been waited for: its number is still its own, and so is that of its
-    /// group.
+    /// Waits until it has ended, without reaping it, so that its process id and group id can't be
+    /// reused yet.
     #[cfg(target_os = "linux")]
     async fn ended(&mut self) -> io::Result<()> {
-        // Listened for before the first look: the end of any child is told, not of which.
+        // Subscribe before the first look: SIGCHLD doesn't say which child has ended.
         let mut ends = signal(SignalKind::child())?;
         while let Some(number) = self.number() {
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -216,21 +220,21 @@ impl Process {
         Ok(())
     }
 
-    /// It has ended. It has been waited for, so that its group can't be killed any more.
+    /// Waits until it has ended. This reaps it, so its group can't be killed any more.
     #[cfg(not(target_os = "linux"))]
     async fn ended(&mut self) -> io::Result<()> {
         self.child.wait().await.map(drop)
     }
 
-    /// Kills it, and those that it has started and that have stayed in its group.
+    /// Kills it and everything that has stayed in its group.
     fn kill(&self) {
         if let Some(number) = self.number() {
-            // It may have ended by itself just now.
+            // It may just have ended by itself.
             let _ = killpg(number, Signal::SIGKILL);
         }
     }
 
-    /// It has none any more once it was waited for.
+    /// Its process id; `None` once it was reaped.
     fn number(&self) -> Option<Pid> {
         let number = i32::try_from(self.child.id()?).ok()?;
         Some(Pid::from_raw(number))
@@ -243,14 +247,14 @@ impl Drop for Process {
     }
 }
 
-/// Reads a pipe of a program to its end. Once the program is over, who else holds that pipe is
-/// waited for no longer than last words may take.
+/// Reads a pipe to its end. Once the program has ended, it waits for other holders of the pipe no
+/// longer than [`LAST_WORDS`].
 async fn last_words(
     reading: impl Future<Output = Result<(), Failure>>,
     mut is_over: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     tokio::select! {
-        // What has been written is read before the time is over.
+        // Read what is there before the time is up.
         biased;
         read = reading => read,
         () = async {
@@ -260,18 +264,18 @@ async fn last_words(
     }
 }
 
-/// No descriptor is free, of this process or of the machine.
+/// Whether no descriptor was free, in this process or on the machine.
 fn is_shortage(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(code, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
-/// That a program doesn't read its input is its own affair.
+/// Writes the request to the program. It need not read it.
 async fn feed(mut input: ChildStdin, body: &[u8]) {
     let _ = input.write_all(body).await;
 }
 
-/// Passes what a program writes to stderr on to ours.
+/// Copies the program's stderr to ours.
 async fn pass_on(complaints: ChildStderr) -> Result<(), Failure> {
     let mut lines = Lines::new(BufReader::new(complaints), LONGEST_COMPLAINT);
     while let Ok(Some(line)) = lines.next().await {

@@ -1,5 +1,5 @@
-//! Whether clients can accept the certificate that is served: what is wrong with it is told before
-//! the first of them fails.
+//! Checks the served certificate for reasons why clients would refuse it, before the first of them
+//! does.
 
 use std::{path::Path, time::Duration};
 
@@ -8,10 +8,10 @@ use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use super::certificates::Files;
 use crate::certificate::Certificate;
 
-/// Why clients refuse the first certificate of these files, and what to do. `None` if nothing is
-/// wrong that can be seen from here.
+/// Why clients will refuse the first certificate of these files, and what to do. `None` if nothing
+/// wrong can be seen from here.
 pub(super) fn doubt(files: &Files) -> Option<String> {
-    // A file that can't be read is told by who needs it.
+    // A file that can't be read is reported where it is used.
     let first = CertificateDer::pem_file_iter(&files.certificate)
         .ok()?
         .next()?
@@ -42,7 +42,7 @@ fn wrong_with(certificate: &Certificate, now: Duration) -> Option<String> {
     None
 }
 
-/// As `openssl` makes one that clients accept who are given that very certificate to trust.
+/// An `openssl` command that makes a self-signed certificate which clients accept.
 fn cure(certificate: &Certificate, files: &Files) -> String {
     let name = |name: &String| match name.parse::<std::net::IpAddr>() {
         Ok(_) => format!("IP:{name}"),

@@ -1,4 +1,4 @@
-//! The handlers that can be chosen from.
+//! The handlers to choose from.
 
 use bytes::Bytes;
 use millpond::{
@@ -8,8 +8,7 @@ use millpond::{
 
 use super::exec::Exec;
 
-/// What the server of the article in which this protocol was first published says before it repeats
-/// the request: "the server's data:".
+/// The prefix of the reference server's replies: "the server's data:".
 const REFERENCE: &str = "服务端的数据数据:";
 
 /// Who answers.
@@ -23,7 +22,7 @@ pub(super) enum ChosenHandler {
 }
 
 impl ChosenHandler {
-    /// As it was chosen.
+    /// The name of the flag's value.
     pub(super) fn name(&self) -> &'static str {
         match self {
             ChosenHandler::Echo(_) => "echo",
@@ -53,7 +52,7 @@ impl Handler for ChosenHandler {
 }
 
 fn reference(body: &[u8]) -> Bytes {
-    // It has been checked to be UTF-8, as all JSON is.
+    // It has been checked to be JSON, which is UTF-8.
     let reply = format!("{REFERENCE}{}", String::from_utf8_lossy(body));
     serde_json::to_vec(&reply).expect("a string is JSON").into()
 }

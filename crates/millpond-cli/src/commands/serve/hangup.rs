@@ -1,5 +1,5 @@
-//! SIGHUP: the certificates are read again, at once and whether or not they have changed. Knows
-//! also when it means what it was made for, that the terminal has gone.
+//! SIGHUP: reads the certificates again, whether or not they have changed. If the program's
+//! terminal has gone, SIGHUP means the end instead.
 
 use std::io::{self, IsTerminal};
 
@@ -11,7 +11,7 @@ use super::{
     events::{DoubtfulCertificate, Events, NotReloaded, Reloaded},
 };
 
-/// Reads them again, and tells what came of it. What can't be used changes nothing.
+/// Reads them again, and prints the outcome. Files that can't be used change nothing.
 pub(super) async fn reload(certificates: Option<&Certificates>, events: &Events) {
     let Some(Certificates { tls, files }) = certificates else {
         return events.tell(&NotReloaded::new(
@@ -19,7 +19,7 @@ pub(super) async fn reload(certificates: Option<&Certificates>, events: &Events)
         ));
     };
     let tls = tls.clone();
-    // The disk may take its time.
+    // Reading files may block.
     match spawn_blocking(move || tls.reload()).await {
         Ok(Ok(())) => {
             events.tell(&Reloaded::new(files));
@@ -48,13 +48,13 @@ impl Terminal {
         }
     }
 
-    /// Its window was closed: nobody can end by Ctrl-C what goes on then.
+    /// Whether the terminal was closed: then nobody could end the program by Ctrl-C.
     pub(super) fn has_gone(self) -> bool {
         self.was_there && !is_there()
     }
 }
 
-/// A stream whose terminal has hung up is none any more.
+/// A stream whose terminal has hung up is no terminal any more.
 fn is_there() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! `millpond serve`: a server of the `length:` protocol, from the start to the end of its drain.
+//! `millpond serve`: a server of the `length:` protocol, from its start to the end of its drain.
 
 mod arguments;
 mod certificates;
@@ -28,7 +28,7 @@ use self::{
 };
 use crate::{allocator, complaint::Complaint, exit::Exit, stderr};
 
-/// How long what is left of a closed server, the programs that it runs above all, may take to end.
+/// How long tasks may take to end after the server has closed; killing programs takes longest.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(arguments: &Arguments) -> Exit {
@@ -124,7 +124,7 @@ fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
         .map_err(|error| Complaint::of(Exit::Usage, &Chain(&error)))
 }
 
-/// Drains; a second signal closes what is left.
+/// Drains; a second signal closes everything at once.
 async fn drain(
     server: &Running,
     within: Duration,
@@ -138,7 +138,7 @@ async fn drain(
     }
 }
 
-/// Other machines may connect only with a certificate, unless that was asked for.
+/// Refuses to serve other machines without client certificates, unless that was asked for.
 fn check_exposure(endpoint: &Endpoint, plan: &Plan) -> Result<(), Complaint> {
     let (at, is_guarded) = match endpoint {
         Endpoint::Tls(at) => (at, plan.demands_certificates),
@@ -159,13 +159,13 @@ fn check_exposure(endpoint: &Endpoint, plan: &Plan) -> Result<(), Complaint> {
     )))
 }
 
-/// What somebody wants of the program.
+/// What a signal asks for.
 enum Signalled {
     End,
     Reload,
 }
 
-/// By which it is asked.
+/// The signals that the server handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -194,8 +194,8 @@ impl Signals {
         }
     }
 
-    /// As it drains: a terminal that goes says so twice, by the kernel and by the shell, and means
-    /// it once. Cancel safe.
+    /// Waits for a second signal while draining. SIGHUP doesn't count: when a terminal closes, both
+    /// the kernel and the shell send it. Cancel safe.
     async fn end(&mut self) {
         end(&mut self.terminate, &mut self.interrupt).await;
     }

@@ -1,4 +1,4 @@
-//! From flags to what is to be done, checked as far as that goes without opening a socket.
+//! Checks the flags, as far as that is possible without opening a socket.
 
 use std::{
     env, fs,
@@ -30,7 +30,7 @@ use crate::{
     descriptors::{self, PER_PROGRAM, for_programs},
 };
 
-/// How many connections there are at once where nobody says how many.
+/// The default number of connections.
 const CONNECTIONS: usize = 10_000;
 
 /// What is to be served, where and within which limits.
@@ -42,8 +42,7 @@ pub(super) struct Plan {
     pub(super) insecure_bind: bool,
     pub(super) handler: ChosenHandler,
     pub(super) max_handled: Option<usize>,
-    /// How many programs were to run at once, if any; it may be more than there are descriptors
-    /// for.
+    /// How many programs may run at once, if there are any; the descriptors may allow fewer.
     pub(super) programs: Option<usize>,
     pub(super) deadline: Option<Duration>,
     pub(super) heartbeat: Duration,
@@ -67,7 +66,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let room = descriptors::room();
     let processes = processes(arguments.max_processes, room);
     let (handler, max_handled) = handler(arguments, processes)?;
-    // What each of the two has isn't there for the other.
+    // Descriptors of programs aren't available for connections.
     let programs = matches!(handler, ChosenHandler::Exec(_)).then_some(processes);
     let room = room.map(|room| room.saturating_sub(programs.map_or(0, for_programs)));
     let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
@@ -133,7 +132,7 @@ fn certificates(
     }
 }
 
-/// The handler, and how many requests it may have at once where the default isn't right.
+/// The handler, and how many requests it may have at once, unless that is the default.
 fn handler(
     arguments: &Arguments,
     processes: usize,
@@ -161,8 +160,8 @@ fn handler(
     }
 }
 
-/// How many programs run at once: what was asked for, and no more than half of the descriptors last
-/// for. The others are for connections.
+/// How many programs run at once: as asked, but programs use at most half of the descriptors. The
+/// others are for connections.
 fn processes(asked: Option<usize>, room: Option<u64>) -> usize {
     let by_default = || {
         let processors = thread::available_parallelism().map_or(2, NonZeroUsize::get);
@@ -206,7 +205,7 @@ fn exec(
     ))
 }
 
-/// Where a program is, by the rules of execvp(3).
+/// Finds a program by the rules of execvp(3).
 fn find(program: &str) -> Option<PathBuf> {
     let is_program = |path: &Path| {
         let metadata = fs::metadata(path);
@@ -222,8 +221,8 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
-/// What nobody asked for isn't more than there can be: who is one too many is told so, instead of
-/// waiting until a file can be opened.
+/// The default is bounded by the descriptors, so that a client beyond it is refused at once rather
+/// than kept waiting.
 fn max_connections(asked: Option<usize>, room: Option<u64>) -> usize {
     let can_be = || {
         room.map_or(CONNECTIONS, |room| {

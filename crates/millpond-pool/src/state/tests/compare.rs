@@ -131,7 +131,7 @@ fn outage(state: &State<Numbered>, model: &Model) {
     let outage = state.outage();
     assert_eq!(outage.failures(), model.failures, "failures");
     assert_eq!(outage.failing(), model.failures > 0, "failing");
-    assert_eq!(outage.dark(), model.dark, "dark");
+    assert_eq!(outage.unavailable(), model.unavailable, "unavailable");
     let last = outage.last().map(|last| (last.cause, last.at));
     assert_eq!(last, model.last_failure, "the last failure");
 }

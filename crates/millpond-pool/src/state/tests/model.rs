@@ -124,7 +124,7 @@ pub(super) struct Model {
     pub(super) evictions: Vec<(u64, Eviction, Moment, Duration, u64)>,
     pub(super) failures: u32,
     pub(super) last_failure: Option<(Cause, Moment)>,
-    pub(super) dark: bool,
+    pub(super) unavailable: bool,
     pub(super) told: Told,
     /// It came to rest since this was last cleared.
     pub(super) rested: bool,
@@ -139,9 +139,9 @@ pub(super) struct Model {
     doublings: u32,
     /// The last dial that had begun when the wait last doubled.
     last_number_heard: u64,
-    lightless_since: Option<Moment>,
+    down_since: Option<Moment>,
     /// The last dial that succeeded while nothing was live: when, and since when nothing had been.
-    light_in_the_dark: Option<(Moment, Moment)>,
+    interrupted: Option<(Moment, Moment)>,
     generation: u32,
     last_number: u64,
     last_arrival: u64,
@@ -161,7 +161,7 @@ impl Model {
             evictions: Vec::new(),
             failures: 0,
             last_failure: None,
-            dark: false,
+            unavailable: false,
             told: Told::default(),
             rested: false,
             dial_after: Moment::default(),
@@ -171,8 +171,8 @@ impl Model {
             last_answer: None,
             doublings: 0,
             last_number_heard: 0,
-            lightless_since: None,
-            light_in_the_dark: None,
+            down_since: None,
+            interrupted: None,
             generation: 0,
             last_number: 0,
             last_arrival: 0,
@@ -254,7 +254,7 @@ impl Model {
     }
     fn probe_is_due(&mut self, number: u64) -> bool {
         let idle_for = self.now.since(self.connection(number).since);
-        match self.settings.probe {
+        match self.settings.probe.unwrap_or_default() {
             Probe::Never => false,
             Probe::Always => true,
             Probe::WhenIdleFor(limit) => idle_for >= limit,
@@ -310,17 +310,17 @@ impl Model {
         self.write_down(number, reason);
         self.told.evicted.push((number, reason));
         self.enter(number, At::Closing);
-        self.look_for_light();
+        self.note_departure();
     }
-    /// A light that went out within the grace hasn't interrupted the dark.
-    pub(super) fn look_for_light(&mut self) {
+    /// A connection that died within the grace hasn't interrupted it.
+    pub(super) fn note_departure(&mut self) {
         if self.live() > 0 {
             return;
         }
-        if let Some((lit, since)) = self.light_in_the_dark.take()
+        if let Some((lit, since)) = self.interrupted.take()
             && self.now.since(lit) <= self.settings.outage_grace
         {
-            self.lightless_since = Some(since);
+            self.down_since = Some(since);
         }
     }
     fn write_down(&mut self, number: u64, reason: Eviction) {
@@ -360,7 +360,7 @@ impl Model {
         self.count_refusal(why);
         self.wake(id);
     }
-    fn tell_of_the_dark(&mut self) {
+    fn refuse_if_unavailable(&mut self) {
         if self.paused {
             return;
         }
@@ -404,7 +404,9 @@ impl Model {
         }
         match self.first_in_line().filter(|_| !self.paused) {
             None => self.enter(number, At::Idle),
-            Some(_) if used && self.settings.probe == Probe::Always => self.start_probe(number),
+            Some(_) if used && self.settings.probe == Some(Probe::Always) => {
+                self.start_probe(number)
+            }
             Some(first) => self.grant(number, first),
         }
     }
@@ -539,14 +541,14 @@ impl Model {
 
     /// While nothing is live and callers wait to be told.
     fn end_of_grace(&self) -> Option<Moment> {
-        match self.lightless_since {
-            Some(since) if !self.dark => Some(since.after(self.settings.outage_grace)),
+        match self.down_since {
+            Some(since) if !self.unavailable => Some(since.after(self.settings.outage_grace)),
             _ => None,
         }
     }
 
     /// A fifth of the grace after its end, or after the last dial began if that was later.
-    fn dark_by_silence_from(&self) -> Option<Moment> {
+    fn unavailable_by_silence_from(&self) -> Option<Moment> {
         let dials = self.connections.iter().filter(|c| c.at == At::Connecting);
         let latest = dials.map(|c| c.dialled).max()?;
         let end = self.end_of_grace()?;
@@ -601,7 +603,7 @@ impl Model {
             }
         }
         if self.waiting() > 0
-            && let Some(from) = self.dark_by_silence_from()
+            && let Some(from) = self.unavailable_by_silence_from()
         {
             next = next.min(from);
         }

@@ -19,11 +19,12 @@ use loom::{
 use tokio::time::Instant;
 
 use super::{
-    state::{Came, Entry, Id, Kinds, Limits, State},
-    wire::{SharedWire, Socket, Wire, write_as_caller},
+    machine::{Came, Carried, Entry, Id, Limits, Machine},
+    writer::{SharedWriter, Socket, Writer, write_as_caller},
 };
 use crate::{
-    client::{due::Due, failure::ExchangeFailure},
+    client::failure::ExchangeFailure,
+    framed::Sink,
     pool::{
         Priority,
         unstable::{Mutex, SlotId},
@@ -33,10 +34,10 @@ use crate::{
 /// Requests and their replies are labels; a frame is its label, twice.
 struct Labels;
 
-impl Kinds for Labels {
+impl Carried for Labels {
     type Reply = u8;
     type Body = u8;
-    type Wire = SharedWire<Tape>;
+    type Writer = SharedWriter<Tape>;
 }
 
 /// What a socket does with bytes.
@@ -61,7 +62,9 @@ impl Socket for Tape {
     fn look(&mut self) -> Result<(), ExchangeFailure> {
         Ok(())
     }
+}
 
+impl Sink for Tape {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = match self.next.pop_front().unwrap_or(Takes::Whole) {
             Takes::Whole => bytes.len(),
@@ -125,8 +128,8 @@ impl Wake for Bell {
 /// One pipeline, whose peer is known to read frames unless a scene begins otherwise.
 #[derive(Clone)]
 struct World {
-    state: Arc<Mutex<State<Labels>>>,
-    wire: SharedWire<Tape>,
+    state: Arc<Mutex<Machine<Labels>>>,
+    wire: SharedWriter<Tape>,
     bell: Arc<Bell>,
     id: Id,
     now: Instant,
@@ -142,21 +145,15 @@ impl World {
             max_waiting: 8,
             max_waiting_bytes: usize::MAX,
         };
-        let mut state = State::new(limits, 1);
+        let mut state = Machine::new(limits, 1);
         let bell = Arc::new(Bell::default());
-        let wire: SharedWire<Tape> = Arc::new(Mutex::new(Wire::new(Tape {
+        let wire: SharedWriter<Tape> = Arc::new(Mutex::new(Writer::new(Tape {
             bytes: Vec::new(),
             next: next.iter().copied().collect(),
             answered: None,
         })));
         for &label in requests {
-            let entry = state.begin(
-                &[label; 2],
-                Due::At(soon(now)),
-                Priority::NORMAL,
-                true,
-                label,
-            );
+            let entry = state.begin(&[label; 2], soon(now), Priority::NORMAL, true, label);
             assert!(
                 matches!(entry, Entry::Waits { .. }),
                 "there is no pipeline yet"
@@ -188,13 +185,10 @@ impl World {
 
     /// What a caller does. Whether its request has begun; else it waits.
     fn calls(&self, label: u8, alone: bool) -> bool {
-        let entry = self.state.lock().begin(
-            &[label; 2],
-            Due::At(soon(self.now)),
-            Priority::NORMAL,
-            alone,
-            label,
-        );
+        let entry =
+            self.state
+                .lock()
+                .begin(&[label; 2], soon(self.now), Priority::NORMAL, alone, label);
         let Entry::Begun { write, wake } = entry else {
             return false;
         };
@@ -243,7 +237,7 @@ impl World {
     fn writes(&self) {
         let waker = Waker::from(Arc::clone(&self.bell));
         let mut cx = Context::from_waker(&waker);
-        let asked = self.state.lock().told(self.id).write;
+        let asked = self.state.lock().duties(self.id).write;
         let mut wire = self.wire.lock();
         if !wire.is_done() && wire.poll_rest(&mut cx).is_pending() {
             return;

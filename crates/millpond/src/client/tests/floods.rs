@@ -79,7 +79,7 @@ async fn flood(far: &mut Far, bytes: &[u8], rounds: usize) -> bool {
     false
 }
 
-/// For exact deadlines and for those that the sweep keeps, in both modes.
+/// Deadlines below a second and of a second, in both modes.
 const EACH: [(bool, Duration); 4] = [
     (false, Duration::from_millis(500)),
     (false, SECOND),

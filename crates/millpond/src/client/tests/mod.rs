@@ -7,6 +7,7 @@ mod cancelling;
 mod draining;
 mod exchanges;
 mod floods;
+mod login;
 mod pipelined;
 mod places;
 mod retrying;

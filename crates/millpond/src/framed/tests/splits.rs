@@ -60,7 +60,7 @@ fn read_in_pieces(
                         Poll::Pending => continue,
                     }
                     let held = framed.left_over().len();
-                    let capacity = framed.received.capacity();
+                    let capacity = framed.decoder.received.capacity();
                     assert!(capacity <= 4 * held + 512, "{capacity} for {held}");
                     if matches!(reading, Reading::OneByOne) {
                         assert_eq!(items.len(), before + 1);
@@ -70,7 +70,7 @@ fn read_in_pieces(
             tokio::task::coop::unconstrained(read_all).await;
         }
         assert_eq!(
-            framed.received.capacity(),
+            framed.decoder.received.capacity(),
             0,
             "nothing is left, so nothing is held"
         );

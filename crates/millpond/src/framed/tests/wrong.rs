@@ -82,5 +82,5 @@ async fn a_framing_that_misses_more_than_memory_holds_is_given_what_arrives() {
         );
     }
     assert_eq!(framed.left_over().len(), 150_000);
-    assert!(framed.received.capacity() <= 4 * 150_000);
+    assert!(framed.decoder.received.capacity() <= 4 * 150_000);
 }

@@ -1,11 +1,11 @@
-//! The results as CSV: a header with the units, then a row for each mode. The columns are always
-//! the same, so that rows of several benchmarks can be put together; where there is nothing to
-//! tell, a field is empty. How latency is distributed, and what happened when, is in the JSON.
+//! The results as CSV: a header with units, then a row for each mode. The columns are always the
+//! same, so that rows of several benchmarks can be put together; a field is empty where there is no
+//! value. Distributions and timelines are only in the JSON.
 
 use super::super::results::{ErrorKind, Latency, ModeResults, Results};
 use crate::text::escaped;
 
-/// How many columns tell of a kind of error, and their names.
+/// The columns of the kinds of errors, and their names.
 const ERRORS: [(ErrorKind, &str); 9] = [
     (ErrorKind::Connect, "errors_connect"),
     (ErrorKind::PortsUsedUp, "errors_ports_used_up"),
@@ -18,7 +18,7 @@ const ERRORS: [(ErrorKind, &str); 9] = [
     (ErrorKind::Other, "errors_other"),
 ];
 
-/// Lines that end as RFC 4180 has them.
+/// Lines end as RFC 4180 demands.
 pub(in super::super) fn csv(results: &Results) -> String {
     let mut csv = String::new();
     let rows: Vec<_> = results
@@ -42,7 +42,7 @@ fn line<'a>(csv: &mut String, fields: impl Iterator<Item = &'a str>) {
     csv.push_str("\r\n");
 }
 
-/// In quotes, if it must be.
+/// In quotes, if necessary.
 fn quoted(field: &str) -> String {
     match field.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),

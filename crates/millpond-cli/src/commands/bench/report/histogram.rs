@@ -1,19 +1,18 @@
-//! A histogram in few rows: several modes over the same times, and bars of block characters. Says
-//! nothing of where they stand.
+//! A histogram in few rows: several modes over the same times, as bars of block characters. Where
+//! they are placed, others decide.
 
 use super::super::results::Bar;
 use crate::numbers::span;
 
-/// The share of a mode's replies above which rows are no longer worth their room: the slowest share
-/// one.
+/// When at most this share of a mode's replies is left, the slowest ones share a row.
 const SLOWEST: f64 = 0.001;
 
-/// The replies within some times.
+/// The replies within a range of times.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TimeRange {
     pub(super) from_us: u64,
     pub(super) to_us: u64,
-    /// Of the replies of each histogram, 0 to 1.
+    /// The share of each histogram's replies, 0 to 1.
     pub(super) shares: Vec<f64>,
 }
 
@@ -68,8 +67,7 @@ pub(super) fn time_ranges(histograms: &[&[Bar]], most: usize) -> Vec<TimeRange> 
     starts.iter().zip(ends).map(range).collect()
 }
 
-/// A bar as long as this share of the width, in eighths of a column; whatever is more than nothing
-/// is seen.
+/// A bar for this share of the width, in eighths of a column; any share above zero is visible.
 pub(super) fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let most = width * 8;
@@ -82,7 +80,7 @@ pub(super) fn bar(share: f64, width: usize) -> String {
     bar
 }
 
-/// A share in percent: what is more than nothing doesn't read as nothing.
+/// A share in percent; any share above zero reads as more than zero.
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
         percent if percent <= 0.0 => String::new(),
@@ -95,7 +93,7 @@ fn total(bars: &[Bar]) -> f64 {
     bars.iter().map(|bar| bar.count as f64).sum()
 }
 
-/// Where bars begin and end, from the first in which there is anything to the last.
+/// The edges of the bars, from the first that isn't empty to the last.
 fn edges(histograms: &[&[Bar]]) -> Vec<u64> {
     let bars = || {
         histograms
@@ -119,7 +117,7 @@ fn edges(histograms: &[&[Bar]]) -> Vec<u64> {
     edges
 }
 
-/// From when on there are only the slowest.
+/// The time from which on there are only the slowest.
 fn slowest(bars: &[Bar]) -> u64 {
     let most = total(bars) * SLOWEST;
     let mut slower = 0.0;
@@ -132,7 +130,7 @@ fn slowest(bars: &[Bar]) -> u64 {
     0
 }
 
-/// The share of the replies between two times; a bar that lies across one is divided by its length.
+/// The share of the replies between two times; a bar that lies across an edge is divided by length.
 fn share(bars: &[Bar], from_us: u64, to_us: u64) -> f64 {
     let within = |bar: &Bar| {
         let begin = bar.from_us.max(from_us);

@@ -1,6 +1,5 @@
-//! The results as one HTML page that needs nothing else: no script, no font, no other file. What
-//! comes from elsewhere is escaped by the templates; only the plots, which are drawn here, go in as
-//! they are.
+//! The results as one HTML page that needs no other file, no script and no font. The templates
+//! escape all text; only the plots, which are drawn here, go in as they are.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -116,7 +115,7 @@ fn warnings(results: &Results) -> Markup {
     }
 }
 
-/// A text in which no flag is broken behind its hyphens, as browsers do.
+/// A text whose flags browsers don't break at hyphens.
 fn with_whole_flags(text: &str) -> Markup {
     html! {
         @for (nth, word) in text.split(' ').enumerate() {
@@ -126,7 +125,7 @@ fn with_whole_flags(text: &str) -> Markup {
     }
 }
 
-/// What the plots show, for those who don't see them as well.
+/// A description of the plots for those who can't see them.
 fn caption(results: &Results) -> String {
     let told = results
         .modes

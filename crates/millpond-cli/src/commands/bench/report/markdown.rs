@@ -85,7 +85,7 @@ fn factors(results: &Results) -> Option<String> {
     (!lines.is_empty()).then(|| format!("How they compare:\n\n{}", lines.join("\n")))
 }
 
-/// A text as it is, whatever it holds: nothing is a link or a mention there either.
+/// Escapes a text, so that nothing in it is markup, a link or a mention.
 fn code(text: &str) -> String {
     let longest = text.split(|character| character != '`').map(str::len).max();
     let fence = "`".repeat(longest.unwrap_or(0) + 1);

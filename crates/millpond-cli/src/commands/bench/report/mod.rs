@@ -1,6 +1,6 @@
-//! How what a benchmark has found is shown: a form per file, each a pure function of the
-//! [`Results`](super::results::Results), and what several of them say in `table` and `words`. The
-//! JSON is the results' serialization and has no file here.
+//! The forms in which results are shown. Each is a pure function of the
+//! [`Results`](super::results::Results); `table` and `words` have what several of them share. The
+//! JSON is the results' serialization, and has no file here.
 
 pub(super) mod csv;
 pub(super) mod html;

@@ -1,5 +1,5 @@
-//! The table that every form for people shows: which rows there are, and how each cell reads. Where
-//! the cells stand is the form's business.
+//! The table that every form for people shows: its rows and the text of each cell. The form decides
+//! where the cells stand.
 
 use super::{
     super::results::{Latency, ModeResults, Results},
@@ -7,10 +7,10 @@ use super::{
 };
 use crate::numbers::{rate, span, thousands};
 
-/// Where there is nothing to tell.
+/// No value.
 const NOTHING: &str = "–";
 
-/// Where the system doesn't tell.
+/// A value that the system doesn't tell.
 const UNKNOWN: &str = "unknown";
 
 /// A name, and a cell for each mode.
@@ -20,11 +20,11 @@ pub(super) struct Row {
     pub(super) cells: Vec<Cell>,
 }
 
-/// What a mode has in a row.
+/// A mode's value in a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// It should not be so.
+    /// Whether it should not be so.
     pub(super) is_bad: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn names(results: &Results) -> Vec<&'static str> {
     results.modes.iter().map(|mode| mode.mode.name()).collect()
 }
 
-/// The rows, from what matters most.
+/// The rows, the most important first.
 pub(super) fn rows(results: &Results) -> Vec<Row> {
     let row = |name, cell: &dyn Fn(&ModeResults) -> Cell| Row {
         name,
@@ -89,7 +89,7 @@ pub(super) fn rows(results: &Results) -> Vec<Row> {
     rows
 }
 
-/// A row for some time, in µs, out of many.
+/// A percentile and its name; times are in µs.
 type Figure = (&'static str, fn(&Latency) -> u64);
 
 const LATENCIES: [Figure; 5] = [
@@ -144,7 +144,7 @@ fn percent(share: f64) -> String {
 
 fn seconds(seconds: f64) -> String {
     match seconds.is_finite() {
-        // So that the requests by the time are the throughput that is shown.
+        // So precise that the requests by the time are the throughput shown.
         true if seconds < 100.0 => format!("{seconds:.3} s"),
         true => format!("{seconds:.1} s"),
         false => String::from(NOTHING),

@@ -51,12 +51,12 @@ fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Fills up to `width` columns from the left: colour is put on after it, since it has no width.
+/// Pads on the left to `width` columns. Colour is added afterwards, since it has no width.
 fn right(text: &str, width: usize) -> String {
     format!("{text:>width$}")
 }
 
-/// The table: side by side, if that fits.
+/// The table, side by side if that fits.
 fn figures(results: &Results, paint: Paint, page: &mut Page) {
     let (names, rows) = (table::names(results), table::rows(results));
     if names.is_empty() {
@@ -132,7 +132,7 @@ fn failures(results: &Results, paint: Paint, page: &mut Page) {
     }
 }
 
-/// The histograms: over the same times beside one another, if that fits; else each over its own.
+/// The histograms, over the same times side by side if that fits, else each over its own.
 fn latencies(results: &Results, paint: Paint, page: &mut Page) {
     let modes: Vec<_> = results
         .modes
@@ -184,15 +184,15 @@ fn widest_label(slots: &[TimeRange]) -> usize {
         .unwrap_or(0)
 }
 
-/// The longest bar that there is room for beside the label and the other bars of a row.
+/// The longest bar that fits beside the label and the other bars of a row.
 fn bar_width(slots: &[TimeRange], page: &Page) -> usize {
     let beside = slots.first().map_or(1, |slot| slot.shares.len().max(1));
     let room = page.width().saturating_sub(2 + widest_label(slots)) / beside;
     room.saturating_sub(2 + PERCENT).min(LONGEST_BAR)
 }
 
-/// A row for each slot, with a bar for each of its shares; the longest bar is as long as there is
-/// room.
+/// A row for each range, with a bar for each of its shares; the longest bar takes all the room
+/// there is.
 fn rows(slots: &[TimeRange], paint: Paint, page: &mut Page) {
     let (label, width) = (widest_label(slots), bar_width(slots, page));
     let shares = slots.iter().flat_map(|slot| &slot.shares);

@@ -1,6 +1,5 @@
-//! Sentences that several forms say alike: how it was measured, what failed, how the modes compare.
-//! They hold text from elsewhere, with everything escaped that a terminal acts upon; what a form
-//! needs beyond that is its own business.
+//! Sentences that several forms share: how it was measured, what failed, how the modes compare.
+//! Text from elsewhere is escaped for terminals; each form escapes what it needs beyond that.
 
 use super::super::results::{Comparison, ErrorKind, Mode, ModeResults, Results};
 use crate::{
@@ -44,7 +43,7 @@ pub(super) fn reading(results: &Results) -> Option<&'static str> {
     })
 }
 
-/// That it was stopped.
+/// A sentence that says that it was stopped.
 pub(super) fn ending(results: &Results) -> Option<&'static str> {
     results
         .interrupted
@@ -58,7 +57,7 @@ pub(super) fn failed(mode: &ModeResults) -> u64 {
         .fold(0, |sum, &times| sum.saturating_add(times))
 }
 
-/// What became of so many requests, and what the first of them was told.
+/// Requests that failed in the same way, with the text of the first error.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FailedRequests {
     /// `1,200 could not connect`.
@@ -84,7 +83,7 @@ pub(super) fn failures(mode: &ModeResults) -> Vec<FailedRequests> {
     errors.into_iter().map(failure).collect()
 }
 
-/// By what a mode was faster than others.
+/// How much faster a mode was than others.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Factors {
     pub(super) mode: Mode,
@@ -95,12 +94,11 @@ pub(super) struct Factors {
 pub(super) struct Factor {
     /// `6.92 ± 0.35`.
     pub(super) number: String,
-    /// Behind the number.
+    /// The words after the number.
     pub(super) words: String,
 }
 
-/// The comparisons, by the faster mode, in the order in which they came; none where nothing can be
-/// divided.
+/// The comparisons, grouped by the faster mode, in their order. None if a factor can't be computed.
 pub(super) fn factors(results: &Results) -> Vec<Factors> {
     let mut all: Vec<Factors> = Vec::new();
     for comparison in results
@@ -143,7 +141,7 @@ fn factor(comparison: &Comparison) -> Factor {
     }
 }
 
-/// `6.92`; of what is no benchmark's factor, only the magnitude.
+/// `6.92`; for factors beyond any benchmark only the magnitude.
 fn factored(number: f64) -> String {
     match number.abs() < 1e6 {
         true => format!("{number:.2}"),

@@ -1,6 +1,6 @@
-//! The queues in front of a server: connections that are being made, and those that wait for
-//! `accept`. Counts since the start of the system tell what once was; only what happens while we
-//! look is a problem now.
+//! A server's queues: connections that are being established, and those that wait for `accept`.
+//! Counts since the system's start tell of the past; only what happens while we look is a problem
+//! now.
 
 use super::check::{Check, Systems};
 use crate::{
@@ -12,15 +12,14 @@ use crate::{
     numbers::thousands,
 };
 
-/// The default before Linux 5.4, for both queues: a burst of more than that while the server is
-/// busy is dropped.
+/// The default of both queues before Linux 5.4: a longer burst is dropped while the server is busy.
 const SMALL: u64 = 128;
 
 /// The default of `somaxconn` since Linux 5.4.
 const USUAL: u64 = 4_096;
 
-/// One overflow in so many accepted connections was a single bad moment; more often than that is a
-/// habit.
+/// Fewer overflows among the accepted connections than one in this many were a single bad moment;
+/// more are a habit.
 const RARE: u64 = 1_000;
 
 pub(super) const SYN_BACKLOG: Check = Check {

@@ -11,10 +11,11 @@ use crate::{
     numbers::thousands,
 };
 
-/// In percent of the threads and processes: starting one more fails at the limit.
+/// In percent of the limit of threads and processes: at the limit no more can be started.
 const TASKS: [u64; 2] = [70, 90];
 
-/// In percent of the memory that can't be given back: at the limit a process is killed.
+/// In percent of the memory limit, without what could be given back: at the limit a process is
+/// killed.
 const MEMORY: [u64; 2] = [80, 95];
 
 pub(super) const CGROUP: Check = Check {

@@ -8,19 +8,20 @@ use crate::commands::doctor::{
 
 /// One check.
 pub(in super::super) struct Check {
-    /// As it is asked for.
+    /// Its name on the command line.
     pub(in super::super) name: &'static str,
     /// In a few words, for the list.
     pub(in super::super) about: &'static str,
-    /// Why what it finds matters.
+    /// Why its finding matters.
     pub(in super::super) why: &'static str,
     pub(in super::super) systems: Systems,
-    /// Events of which more within a moment are a problem now, not only one that there once was.
+    /// Counters of events. If they grow while we look there is a problem now, and not only in the
+    /// past.
     pub(super) watches: &'static [&'static str],
     pub(super) examine: fn(&Check, &Facts) -> Reading<Finding>,
 }
 
-/// Where a check exists.
+/// The systems on which a check exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Systems {
     All,
@@ -51,8 +52,7 @@ impl Check {
     }
 }
 
-/// A part of a whole in percent, rounded down: 100 only when it is full. The whole may be zero,
-/// which is full.
+/// A share in percent, rounded down: 100 only if nothing is left. A whole of zero counts as full.
 pub(super) fn percent(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 100 / u128::from(whole.max(1));
     match whole {
@@ -61,7 +61,7 @@ pub(super) fn percent(part: u64, whole: u64) -> u64 {
     }
 }
 
-/// What is found of something that is being used up, by its share in percent.
+/// The mark of something that is being used up, by its share in percent.
 pub(super) fn by_share(percent: u64, warning: u64, bad: u64) -> Mark {
     match percent {
         share if share >= bad => Mark::Bad,

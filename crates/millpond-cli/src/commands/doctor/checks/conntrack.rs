@@ -10,7 +10,7 @@ use crate::{
     numbers::thousands,
 };
 
-/// In percent of the table. A burst, or a minute of short connections, fills what is left.
+/// In percent of the table. A burst, or a minute of short connections, fills the rest.
 const WARNING: u64 = 70;
 const BAD: u64 = 90;
 

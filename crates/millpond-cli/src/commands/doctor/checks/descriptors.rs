@@ -10,20 +10,19 @@ use crate::{
     numbers::thousands,
 };
 
-/// The descriptors that all else of a process takes: runtime, pipes, logs, files.
+/// Descriptors that a process needs for other things: runtime, pipes, logs, files.
 const OTHERS: u64 = 64;
 
-/// What most systems give a process unless told otherwise. A pool of 1,000 connections doesn't fit;
-/// most are smaller.
+/// The usual default. A pool of 1,000 connections doesn't fit; most are smaller.
 const SMALL: u64 = 1_024;
 
-/// What is proposed instead: far more than most pools need, and far below what any kernel minds.
+/// The proposed limit: far more than most pools need, and no problem for any kernel.
 const ENOUGH: u64 = 65_536;
 
-/// With fewer there is hardly room for anything but [`OTHERS`].
+/// With fewer there is room for little more than [`OTHERS`].
 const TINY: u64 = 2 * OTHERS;
 
-/// Of the whole machine's files, in percent. At the limit every program's opens and accepts fail.
+/// In percent of the machine's file limit. At the limit every program's `open` and `accept` fail.
 const WARNING: u64 = 70;
 const BAD: u64 = 90;
 

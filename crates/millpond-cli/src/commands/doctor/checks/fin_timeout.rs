@@ -1,4 +1,4 @@
-//! `tcp_fin_timeout`, which many take for the length of TIME_WAIT.
+//! `tcp_fin_timeout`, which many mistake for the length of TIME_WAIT.
 
 use super::check::{Check, Systems};
 use crate::commands::doctor::{
@@ -7,8 +7,8 @@ use crate::commands::doctor::{
     finding::{Finding, Mark},
 };
 
-/// In seconds. Below, a peer that is slow to close meets a reset; above, sockets that nobody owns
-/// any more pile up.
+/// In seconds. With less, a peer that is slow to close gets a reset; with more, orphaned sockets
+/// pile up.
 const SENSIBLE: std::ops::RangeInclusive<u64> = 10..=180;
 
 pub(super) const FIN_TIMEOUT: Check = Check {
@@ -18,7 +18,7 @@ pub(super) const FIN_TIMEOUT: Check = Check {
           lowering this frees no ports.",
     systems: Systems::Linux,
     watches: &[],
-    // Never bad: no connection fails by it.
+    // Never bad: no connection fails because of it.
     examine,
 };
 

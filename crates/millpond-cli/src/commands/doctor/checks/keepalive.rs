@@ -1,5 +1,5 @@
-//! When the kernel's keepalive finds out that an idle connection is dead, against the times after
-//! which machines between forget one.
+//! When TCP keepalive notices that an idle connection is dead, compared with the times after which
+//! middleboxes forget one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     text::long_span,
 };
 
-/// After how many seconds common machines between forget an idle connection, by their makers'
+/// The seconds after which common middleboxes forget an idle connection, from their makers'
 /// documentation.
 const FORGETTING: [(u64, &str); 4] = [
     (240, "Azure's load balancers and NAT (4 minutes)"),
@@ -22,7 +22,7 @@ const FORGETTING: [(u64, &str); 4] = [
     (600, "Google Cloud's firewall (10 minutes)"),
 ];
 
-/// After how many seconds the first probe goes out where nobody has set anything.
+/// The kernel's default time before the first probe, in seconds.
 const DEFAULT: u64 = 7_200;
 
 pub(super) const KEEPALIVE: Check = Check {
@@ -33,8 +33,8 @@ pub(super) const KEEPALIVE: Check = Check {
           for keepalive without saying when; millpond's do say: after 30 s.",
     systems: Systems::Linux,
     watches: &[],
-    // The kernel's default is no fault: whether there is such a machine between isn't known, and
-    // programs may say when. Later is one.
+    // The kernel's default is no fault: there may be no middlebox, and programs may set their own
+    // time. A longer time is one.
     examine,
 };
 

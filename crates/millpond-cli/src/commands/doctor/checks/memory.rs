@@ -10,10 +10,10 @@ use crate::{
     numbers::thousands,
 };
 
-/// In percent of the limit, or of the number of orphans: beyond it connections are cut off.
+/// In percent of the memory limit or of the number of orphans: beyond it connections are cut off.
 const BAD: u64 = 90;
 
-/// Of the number of orphans. The kernel counts them only roughly, and may act at half the limit.
+/// For orphans: the kernel counts them only roughly, and may act at half the limit.
 const MANY_ORPHANS: u64 = 50;
 
 pub(super) const MEMORY: Check = Check {

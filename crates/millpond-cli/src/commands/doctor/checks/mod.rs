@@ -32,14 +32,14 @@ pub(super) static CHECKS: [Check; 13] = [
     cgroup::CGROUP,
 ];
 
-/// What the checks of these names find on such a system; all checks if no name is given.
+/// The findings of the checks of these names; of all checks if there are no names.
 pub(super) fn examine(facts: &Facts, names: &[String], system: Systems) -> Vec<Finding> {
     chosen(names)
         .map(|check| check.examined(facts, system))
         .collect()
 }
 
-/// The events that the checks of these names watch.
+/// The events that these checks watch.
 pub(super) fn watched(names: &[String]) -> Vec<&'static str> {
     chosen(names)
         .flat_map(|check| check.watches)
@@ -82,8 +82,8 @@ mod tests {
     #[test]
     fn where_nothing_can_be_read_every_check_says_so() {
         for finding in examine(&Fixture::empty().facts(), &[], Systems::Linux) {
-            // The limits of files come by a system call; what is told only by a file that is
-            // missing may be known by that.
+            // The file limits come from a system call. What a missing file tells may be known as
+            // well.
             let expected = match finding.check {
                 "file-descriptors" => Mark::Good,
                 _ => Mark::Unknown,

@@ -1,5 +1,5 @@
-//! The local ports that the kernel gives to outgoing connections, and how many new connections to
-//! one destination they last for.
+//! The local ports for outgoing connections, and how many new connections to one destination they
+//! last for.
 
 use super::check::{Check, Systems};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     numbers::rounded,
 };
 
-/// Fewer were made so few by somebody: the default is 28,232. They last for some 160 new
+/// Fewer ports than this were set by somebody: the default is 28,232. They last for some 160 new
 /// connections a second.
 const FEW: u32 = 10_000;
 
@@ -30,7 +30,7 @@ pub(super) const EPHEMERAL_PORTS: Check = Check {
     examine,
 };
 
-/// The destination towards which most ports are taken.
+/// The destination with the most ports in use.
 struct Busiest {
     way: Way,
     uses: Uses,
@@ -42,7 +42,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let range = facts.port_range.clone()?;
     let reserved = match &facts.reserved_ports {
         Ok(ports) => ports.count_in(range),
-        // An old kernel, or a container's: it keeps none.
+        // An old kernel, or a container's: no ports are reserved.
         Err(unread) if unread.is_missing() => 0,
         Err(unread) => return Err(unread.clone()),
     };
@@ -101,7 +101,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     })
 }
 
-/// By the ports that can't be taken again at once, then by all.
+/// Ordered by the ports that can't be taken again at once, then by all.
 fn busiest(facts: &Facts) -> Option<Busiest> {
     let ways = &facts.sockets.as_ref().ok()?.outgoing;
     let measured = ways.iter().map(|(&way, &uses)| Busiest {
@@ -109,11 +109,11 @@ fn busiest(facts: &Facts) -> Option<Busiest> {
         uses,
         held: facts.reuse.held(uses, Route::to(way.to.ip())),
     });
-    // The way itself comes last, so that the same machine is always told the same.
+    // The way last, so that the choice is always the same.
     measured.max_by_key(|busiest| (busiest.held, busiest.uses.ports, busiest.way))
 }
 
-/// That no destination has more sockets, whether or not their ports can be taken again.
+/// A sentence about the destination with the most sockets.
 fn is_most(facts: &Facts, uses: Uses) -> bool {
     let mut all = facts
         .sockets

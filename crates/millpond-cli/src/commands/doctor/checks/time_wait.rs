@@ -1,5 +1,4 @@
-//! Sockets in TIME_WAIT: how many, where they lead, and the settings that are said to help against
-//! them.
+//! Sockets in TIME_WAIT: how many, where they lead, and the settings that are said to help.
 
 use std::{cmp::Reverse, fmt, net::SocketAddr};
 
@@ -17,14 +16,14 @@ use crate::{
     numbers::{counted, thousands},
 };
 
-/// Towards one destination: some 17 new connections a second, each of which pays for its handshake.
-/// Harm is another check's matter.
+/// Many, towards one destination: some 17 new connections a second, each with a handshake. Whether
+/// that does harm is another check's matter.
 const MANY: u32 = 1_000;
 
-/// So many of the destinations and ports are named.
+/// The most destinations and ports that are named.
 const NAMED: usize = 3;
 
-/// Of the sockets that may be in TIME_WAIT, in percent. What is beyond the limit is forgotten at
+/// In percent of the sockets that may be in TIME_WAIT. Those beyond the limit are forgotten at
 /// once.
 const WARNING: u64 = 50;
 const BAD: u64 = 95;
@@ -43,7 +42,7 @@ pub(super) const TIME_WAIT: Check = Check {
 fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let sockets = match (&facts.sockets, &facts.socket_counts) {
         (Ok(sockets), _) => sockets,
-        // Their number is told by another file.
+        // Another file has their number.
         (Err(unread), Ok(counts)) => {
             let count = counted(counts.time_wait, "socket", "sockets");
             let found = format!("{count}; where they lead is not known: {unread}.");
@@ -262,7 +261,7 @@ pub(super) const TIME_WAIT_RECYCLE: Check = Check {
 
 fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
     let recycle = match &facts.recycle {
-        // It is gone if its neighbour is there, and nothing is known if not even that is.
+        // The setting was removed if its neighbour exists; if not even that does, nothing is known.
         Err(unread) if unread.is_missing() && facts.reuse.allowed.is_ok() => None,
         reading => Some(reading.clone()?),
     };

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use millpond::net::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
 
-/// Longer than a dial usually gets, so that a lost SYN or two are told from a host that is down.
+/// Longer than a dial's usual limits, so that a lost SYN or two can be told from a host that is
+/// down.
 pub(super) const LIMITS: PhaseLimits = PhaseLimits {
     resolve: Duration::from_secs(5),
     connect: Duration::from_secs(4),
     tls: Duration::from_secs(5),
 };
 
-/// A destination as the flags have named it, and what is to be done with it.
+/// See the module.
 #[derive(Debug)]
 pub(in super::super) struct Destination {
     pub(in super::super) endpoint: Endpoint,
@@ -21,7 +22,7 @@ pub(in super::super) struct Destination {
 }
 
 impl Destination {
-    /// Dials this endpoint as the destination is dialled.
+    /// A dialler for this endpoint with the destination's settings.
     pub(in super::super) fn dialer(&self, endpoint: Endpoint) -> Dialer {
         let dialer = Dialer::new(endpoint).limits(LIMITS);
         match &self.tls {

@@ -1,4 +1,4 @@
-//! What can be found out about a destination by connecting to it. Judges nothing.
+//! Finds out about a destination by connecting to it. Judges nothing.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{commands::doctor::towards::PortsTowards, text::span};
 
-/// A name may have any number of addresses: so many are tried.
+/// The most addresses of a name that are tried.
 const TRIED: usize = 16;
 
 /// See the module.
@@ -35,11 +35,11 @@ pub(super) struct Facts {
     pub(super) lookup: Option<Lookup>,
     /// Each address that was tried, in the order of the lookup.
     pub(super) tried: Vec<TriedAddress>,
-    /// `None` if there is no TCP connection to ask about.
+    /// `None` if there is no TCP connection.
     pub(super) path: Option<NetworkPath>,
     /// The ports towards the first address that was reached, or else the first.
     pub(super) ports: Option<Result<PortsTowards, String>>,
-    /// `None` where there is to be no TLS, or no connection for it.
+    /// `None` if the endpoint has no TLS, or can't be reached.
     pub(super) tls: Option<Result<Handshake, HandshakeError>>,
 }
 
@@ -59,12 +59,12 @@ pub(super) struct TriedAddress {
     pub(super) outcome: DialOutcome,
 }
 
-/// What came of trying an address. Why it failed is in the library's words, which name the address.
+/// The outcome of a dial. Errors are in the library's words, which name the address.
 #[derive(Debug)]
 pub(super) enum DialOutcome {
-    /// After how long the handshake was done.
+    /// Reached: how long the handshake took.
     Reached(Duration),
-    /// This machine has no way there; where other addresses are reached that costs nothing, for it
+    /// This machine has no route to it. If other addresses are reached that does no harm, since it
     /// is known at once.
     NoRoute(String),
     Failed(String),
@@ -85,7 +85,7 @@ impl DialOutcome {
     }
 }
 
-/// How it is on the way to an address.
+/// Measurements of the path to an address.
 #[derive(Debug)]
 pub(super) struct NetworkPath {
     pub(super) address: SocketAddr,
@@ -119,7 +119,7 @@ impl Facts {
             let (shaken, stream) =
                 handshake::shake_hands(&destination.dialer(destination.endpoint.clone())).await;
             facts.tls = Some(shaken);
-            // It has seen more round trips than the other.
+            // The TLS connection has measured more round trips.
             measured = stream.or(measured);
         }
         if let Some(stream) = measured {

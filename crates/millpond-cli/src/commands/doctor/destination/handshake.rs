@@ -1,5 +1,5 @@
-//! The TLS handshake with a destination, done twice: what was agreed upon, what the certificate
-//! says, what it takes, and whether the second one could resume the first. Judges nothing.
+//! Two TLS handshakes with a destination: what was agreed upon, what the certificate says, how long
+//! it takes, and whether the second resumed the first. Judges nothing.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) struct Handshake {
     pub(super) alpn: Option<String>,
     /// How many certificates the server has sent.
     pub(super) chain: usize,
-    /// What the server's own says, or why it can't be read.
+    /// The server's own certificate, or why it can't be read.
     pub(super) certificate: Result<Certificate, String>,
     pub(super) took: Duration,
     pub(super) second: Option<SecondHandshake>,
@@ -33,7 +33,7 @@ pub(super) struct SecondHandshake {
     pub(super) took: Duration,
 }
 
-/// Why there is no session.
+/// A handshake that failed.
 #[derive(Debug)]
 pub(super) struct HandshakeError {
     pub(super) text: String,
@@ -49,9 +49,9 @@ pub(super) enum Cure {
     Name,
     /// Its issuer isn't trusted here.
     Trust,
-    /// It wants to know who we are.
+    /// It demands a client certificate.
     Identity,
-    /// The error says what there is to say.
+    /// Nothing beyond what the error says.
     Read,
 }
 
@@ -147,10 +147,10 @@ fn of_tls(error: &TlsError) -> HandshakeError {
     let all = error.to_string();
     let (what, _) = all.split_once(": ").unwrap_or((&all, ""));
     let text = match (cure, error) {
-        // Behind the colon is why the peer refused it.
+        // The part after the colon is the peer's reason.
         (Cure::Read, _) => Chain(error).to_string(),
         (_, TlsError::OwnCertificateRefused { .. }) => all,
-        // Behind the colon is what to do in the library's terms, which the cure says in the
+        // The part after the colon says what to do in the library's terms. The cure says it in the
         // program's.
         _ => what.to_owned(),
     };

@@ -1,4 +1,4 @@
-//! What was found out about a destination, judged: pure.
+//! Judges what was found out about a destination. Pure.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 /// The kernel sends a SYN again after a second: a handshake that took longer has lost one.
 const LOST_SYN: Duration = Duration::from_secs(1);
 
-/// A packet of Ethernet has 1,500 bytes, and one of PPPoE 1,492: smaller ones come of a tunnel.
+/// Ethernet's packets have 1,500 bytes, and PPPoE's 1,492: smaller ones indicate a tunnel.
 const SMALLEST_UNTUNNELLED: u32 = 1_480;
 
-/// What IPv6 demands of every path. Below that something is set up wrongly.
+/// The minimum that IPv6 demands of every path. Smaller packets indicate a misconfiguration.
 const SMALLEST_PACKET: u32 = 1_280;
 
-/// So many names of a certificate are told.
+/// The most names of a certificate that are shown.
 const NAMED: usize = 8;
 
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
@@ -164,7 +164,7 @@ fn described(destination: &str, tried: &TriedAddress) -> String {
         (DialOutcome::Reached(took), Some(address)) => format!("{address} in {}", span(*took)),
         (DialOutcome::Reached(took), None) => format!("{destination} in {}", span(*took)),
         (DialOutcome::NoRoute(error) | DialOutcome::Failed(error), Some(_)) => escaped(error),
-        // The library names an address, and no path.
+        // The library's error names no path.
         (DialOutcome::NoRoute(error) | DialOutcome::Failed(error), None) => {
             format!("{destination}: {}", escaped(error))
         }
@@ -288,7 +288,7 @@ pub(super) fn session(handshake: &Handshake, now: u64) -> Finding {
     }
 }
 
-/// How long the certificate goes on, and what it says.
+/// How the certificate's validity is judged and described.
 fn dates(certificate: &Certificate, now: Duration) -> (Mark, String) {
     let (mark, when) = match certificate.left(now) {
         None => (Mark::Bad, format!("expired on {}", certificate.ends_at)),
@@ -349,7 +349,7 @@ pub(super) fn no_session(error: &HandshakeError) -> Finding {
     }
 }
 
-/// What is said of a check that was asked for by its name, and is none here.
+/// The finding of a check that was named and can't be run for this endpoint.
 pub(super) fn absent(check: &'static str, destination: &Destination) -> Finding {
     const WHY: &str = "A check that can't be made says nothing, good or bad.";
     let to = &destination.endpoint;

@@ -1,5 +1,5 @@
-//! What can be seen of a process and its sockets, in `/proc` and from the kernel: gathered in
-//! several looks, so that what lasts is told from what passes. Judges nothing.
+//! Reads a process and its sockets from `/proc` and the kernel, in several looks, so that lasting
+//! states can be told from passing ones. Judges nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,12 +16,12 @@ use millpond::{
 
 use crate::commands::doctor::towards::PortsTowards;
 
-/// For how long the sockets are looked at, and at which intervals. A connection per request is seen
-/// while it is open, or not at all.
+/// How long the sockets are observed, and at which intervals. A connection per request is only seen
+/// while it is open.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
-/// The destinations whose ports are counted.
+/// For so many destinations the ports are counted.
 const PORTS_COUNTED: usize = 3;
 
 /// There is no such process.
@@ -32,13 +32,13 @@ pub(super) struct NoProcess;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) pid: u32,
-    /// What it calls itself; it may be anything.
+    /// Its own name for itself, which may be anything.
     pub(super) name: String,
     pub(super) descriptors: OpenDescriptors,
     pub(super) sockets: Result<Seen, Unseen>,
 }
 
-/// What isn't known is `None`.
+/// `None` where something isn't known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenDescriptors {
     pub(super) open: Option<u64>,
@@ -56,38 +56,38 @@ pub(super) enum Unseen {
 /// What was seen of its sockets.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Those that it had open in the last look.
+    /// Open in the last look.
     pub(super) own: Vec<TcpSocket>,
-    /// Those that were in CLOSE_WAIT in the first look, and in every one since.
+    /// In CLOSE_WAIT in every look, from the first on.
     pub(super) lasting_close_wait: HashSet<u64>,
-    /// Whom it was connected to by connections of its own, in any look.
+    /// The peers of connections that it opened itself, in any look.
     pub(super) destinations: HashSet<SocketAddr>,
-    /// The ports that any process listens on: what has such a local port was accepted.
+    /// The ports on which any process listens: a connection with such a local port was accepted.
     pub(super) listening: HashSet<u16>,
-    /// All of the namespace that are in TIME_WAIT.
+    /// All sockets of the namespace in TIME_WAIT.
     pub(super) remnants: Vec<TcpSocket>,
-    /// The local ports towards the destinations that most of those lead to.
+    /// The local ports towards the destinations to which most of `remnants` lead.
     pub(super) ports: Vec<PortsTowards>,
     pub(super) source: Source,
 }
 
-/// Where what is known of the sockets is from.
+/// The source of the facts about sockets.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Source {
     #[default]
     Netlink,
-    /// `/proc`, since netlink was refused: why.
+    /// `/proc`, since netlink was refused, with the reason.
     Proc(String),
-    /// `/proc`: its network namespace is another one than ours.
+    /// `/proc`, since the process is in another network namespace.
     OtherNamespace,
 }
 
-/// What one look is for.
+/// The position of a look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     First,
     Passing,
-    /// Tells all that is wanted.
+    /// Reads all details.
     Last,
 }
 
@@ -99,7 +99,7 @@ impl Facts {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Unseen::NotAllowed)
             }
-            // It has ended meanwhile.
+            // It ended meanwhile.
             Err(_) if fs::metadata(format!("/proc/{pid}")).is_err() => return Err(NoProcess),
             Err(error) => Err(Unseen::Failed(Chain(&error).to_string())),
         };
@@ -118,8 +118,8 @@ impl Seen {
         self.listening.contains(&socket.local.port())
     }
 
-    /// Remnants in TIME_WAIT towards the process's destinations, whoever has left them: how many,
-    /// the most first.
+    /// Sockets in TIME_WAIT towards the process's destinations, whoever left them: how many, the
+    /// most first.
     pub(super) fn remnants_towards(&self) -> Vec<(SocketAddr, u32)> {
         let mut counts: HashMap<SocketAddr, u32> = HashMap::new();
         let towards = |remnant: &&TcpSocket| {
@@ -191,7 +191,7 @@ fn look_at(pid: u32, is_ours: bool, look: Look, own: &HashSet<u64>) -> io::Resul
 }
 
 impl Seen {
-    /// What one look has found, `own` being the numbers of the process's sockets at that moment.
+    /// Adds what one look found. `own` are the inodes of the process's sockets at that moment.
     pub(super) fn take_in(&mut self, found: Vec<TcpSocket>, own: &HashSet<u64>, look: Look) {
         let mut known = HashSet::new();
         self.own.clear();
@@ -203,7 +203,7 @@ impl Seen {
             }
             match socket.inode {
                 None if socket.state == TcpState::TimeWait => self.remnants.push(socket),
-                // A socket that changed meanwhile may have come twice.
+                // A socket that changes during the look may be listed twice.
                 Some(inode) if own.contains(&inode) && known.insert(inode) => self.own.push(socket),
                 _ => {}
             }
@@ -235,12 +235,12 @@ impl Seen {
     }
 }
 
-/// The numbers of all sockets that it has open.
+/// The inodes of all its open sockets.
 fn own_sockets(pid: u32) -> io::Result<HashSet<u64>> {
     let folder = format!("/proc/{pid}/fd");
     let mut inodes = HashSet::new();
     for entry in fs::read_dir(&folder)? {
-        // One that was closed meanwhile has no link any more.
+        // A socket that was closed meanwhile has no link.
         let link = entry.and_then(|entry| fs::read_link(entry.path()));
         inodes.extend(link.ok().and_then(|link| inode(link.to_str()?)));
     }
@@ -265,8 +265,8 @@ fn namespace_of_ours() -> io::Result<std::path::PathBuf> {
 
 fn descriptors(pid: u32) -> OpenDescriptors {
     let folder = format!("/proc/{pid}/fd");
-    // Since Linux 6.2 the folder's size is the number of its entries, and to ask for it needs no
-    // right.
+    // Since Linux 6.2 the folder's size is the number of its entries, and reading it needs no
+    // privilege.
     let size = fs::metadata(&folder).ok().map(|folder| folder.len());
     let counted = || Some(fs::read_dir(&folder).ok()?.count() as u64);
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok();

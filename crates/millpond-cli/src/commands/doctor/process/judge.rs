@@ -1,5 +1,4 @@
-//! What a process's sockets say of it: pure judgements over what was seen. How its connections
-//! transmit is `quality`'s.
+//! Judges a process by its sockets. Pure. How its connections transmit is `quality`'s.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,20 +22,20 @@ use crate::{
     text::escaped,
 };
 
-/// From these shares of its files on somebody should know, and soon nothing can be opened any more.
+/// Shares of its file limit: a warning from the first on; from the second on it is nearly used up.
 const MANY_FILES: f64 = 0.8;
 const NEARLY_ALL_FILES: f64 = 0.95;
 
-/// So many peers are named.
+/// The most peers that are named.
 pub(super) const NAMED: usize = 8;
 
-/// So many unclosed connections are a leak that will take all files.
+/// This many unclosed connections are a leak that will use up all files.
 const MANY_UNCLOSED: usize = 100;
 
-/// So many new connections a second, to one destination, are one for each request.
+/// This many new connections a second to one destination are one for each request.
 const CONNECTIONS_A_SECOND: f64 = 10.0;
 
-/// From this share of the ports towards a destination on they are told of.
+/// The share of the ports towards a destination from which on they are mentioned.
 const WORTH_TELLING: f64 = 0.1;
 
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
@@ -45,7 +44,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
         Err(unseen) => findings.push(not_seen("process-sockets", facts, unseen)),
         Ok(seen) => {
             findings.push(sockets(facts, seen));
-            // One that opens a connection for each request has none at the moment, often.
+            // A process that opens a connection for each request often has none open at the moment.
             if !(seen.own.is_empty() && seen.destinations.is_empty()) {
                 findings.extend([
                     quality::transmission(seen),
@@ -115,7 +114,7 @@ fn not_seen(check: &'static str, facts: &Facts, unseen: &Unseen) -> Finding {
     Finding::new(check, Mark::Unknown, found, WHY).advice(advice)
 }
 
-/// What is said of a check that was asked for by its name, and not made.
+/// The finding of a check that was named and wasn't made.
 pub(super) fn absent(check: &'static str, facts: &Facts) -> Finding {
     match &facts.sockets {
         Err(unseen) => not_seen(check, facts, unseen),
@@ -132,7 +131,7 @@ fn no_socket(facts: &Facts) -> String {
     )
 }
 
-/// A connection for each request is gone before it can be told of.
+/// The text for connections that were seen, but are already closed.
 fn passing(facts: &Facts, seen: &Seen) -> String {
     let mut peers: Vec<_> = seen.destinations.iter().copied().collect();
     peers.sort_unstable();
@@ -309,7 +308,7 @@ fn time_wait(seen: &Seen) -> Finding {
     }
 }
 
-/// So many a second: whole ones, but for few.
+/// A number per second: whole, unless it is small.
 fn shown(a_second: f64) -> String {
     match a_second {
         few if few < 10.0 => rounded(few, 1).to_string(),
@@ -326,7 +325,7 @@ fn listeners(seen: &Seen) -> Finding {
         return Finding::new(CHECK, Mark::Good, "It doesn't listen.", WHY).figure("listeners", 0);
     }
     let marks = queues.iter().map(|(_, waiting, limit)| match limit {
-        // One more than the limit is let in.
+        // The kernel lets in one more than the limit.
         Some(limit) if waiting >= limit && *waiting > 0 => Mark::Bad,
         Some(limit) if u64::from(*waiting) * 2 >= u64::from(*limit) && *waiting > 0 => {
             Mark::Warning
@@ -375,7 +374,7 @@ fn listeners(seen: &Seen) -> Finding {
     }
 }
 
-/// Where it listens, how many wait, and how many may.
+/// The address of a listener, how many connections wait, and how many may.
 fn queue(socket: &TcpSocket) -> Option<(SocketAddr, u32, Option<u32>)> {
     match socket.queue {
         SocketQueue::Connections { waiting, limit } => Some((socket.local, waiting, limit)),
@@ -383,7 +382,7 @@ fn queue(socket: &TcpSocket) -> Option<(SocketAddr, u32, Option<u32>)> {
     }
 }
 
-/// The peer's end counts as a byte until the process has read it.
+/// The peer's FIN counts as a byte until the process has read it.
 const END: u32 = 1;
 
 fn unread_bytes(socket: &TcpSocket) -> u32 {
@@ -401,7 +400,8 @@ fn is_at_own_listener(seen: &Seen, remnant: &TcpSocket) -> bool {
     listeners.any(|listener| listener.local.port() == remnant.local.port())
 }
 
-/// With whom it is connected. Those that have connected to it have a new port each time.
+/// A peer. Clients that connected to the process have a new port each time, so only their address
+/// counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Peer {
     To(SocketAddr),

@@ -1,4 +1,4 @@
-//! What is gathered of a process, seen at this very one.
+//! Tests of gathering, on this very process.
 
 use std::{
     collections::VecDeque,
@@ -18,10 +18,10 @@ use millpond::kernel::{SocketDetail, SocketQueue, TcpSocket, TcpState, sockets};
 
 use super::facts::{Facts, Seen};
 
-/// For what the kernel does in its own time.
+/// How long to wait for what the kernel does in its own time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is seen of this process, where that is allowed.
+/// The sockets of this process.
 fn seen_of_us() -> Seen {
     let facts = Facts::gather(process::id()).unwrap_or_else(|_| panic!("we run"));
     let limit = facts.descriptors.soft_limit.expect("a limit");
@@ -67,7 +67,7 @@ fn of_this_process_a_connection_that_it_does_not_close_is_found() {
     assert_eq!(
         found.queue,
         SocketQueue::Bytes {
-            // With the end, which counts as one.
+            // With the FIN, which counts as one.
             received: 2,
             unacknowledged: 0
         }
@@ -100,8 +100,8 @@ fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnan
                 let near = TcpStream::connect(address).expect("connects");
                 (near, listener.accept().expect("accepts").0)
             };
-            // As many as are open at once: a look takes its time, and one of them must be there
-            // from its beginning to its end.
+            // Many are open at once: a look takes time, and one of them must be open from its
+            // beginning to its end.
             let mut open: VecDeque<_> = std::iter::repeat_with(connect).take(100).collect();
             begun.wait();
             while !stop.load(Relaxed) {
@@ -124,6 +124,6 @@ fn a_process_that_opens_a_connection_for_each_request_is_found_out_by_its_remnan
 
 #[test]
 fn a_process_that_does_not_exist_is_missing() {
-    // Above what Linux gives to any.
+    // Above the ports that Linux gives to outgoing connections.
     assert!(Facts::gather(4_194_305).is_err());
 }

@@ -1,5 +1,5 @@
-//! How a process's connections transmit: round trips, what was sent again, and peers that don't
-//! answer any more. Pure.
+//! How a process's connections transmit: round-trip times, retransmissions, and peers that no
+//! longer answer. Pure.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::{
     text::span,
 };
 
-/// The retransmission timer doubles each time: twice in a row is no accident, and after five
-/// nothing has come for many seconds.
+/// The retransmission timer doubles each time: two timeouts in a row are no accident, and after
+/// five nothing has arrived for many seconds.
 const SUSPICIOUS_TIMEOUTS: u8 = 2;
 const HOPELESS_TIMEOUTS: u8 = 5;
 
-/// So many connections are named as the worst.
+/// The most connections that are named as the worst.
 const WORST: usize = 3;
 
 const CHECK: &str = "process-transmission";
@@ -75,7 +75,7 @@ pub(super) fn transmission(seen: &Seen) -> Finding {
     }
 }
 
-/// A connection of it, and how it goes.
+/// A connection of the process, and its transmission.
 struct Live<'s> {
     socket: &'s TcpSocket,
     peer: Peer,
@@ -95,7 +95,7 @@ impl<'s> Live<'s> {
         })
     }
 
-    /// It connects, and had to ask again.
+    /// It is still connecting, and has sent its SYN again.
     fn is_unanswered(&self) -> bool {
         self.socket.state == TcpState::SynSent && self.seen.timeouts > 0
     }
@@ -206,7 +206,7 @@ fn figures(finding: Finding, live: &[Live<'_>]) -> Finding {
     }
 }
 
-/// The median and the worst connection, of those that have measured one.
+/// The median round-trip time, and the connection with the longest.
 fn round_trips<'l, 's>(live: &'l [Live<'s>]) -> Option<(Duration, &'l Live<'s>)> {
     let mut measured: Vec<_> = live
         .iter()

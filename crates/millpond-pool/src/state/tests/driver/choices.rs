@@ -206,10 +206,10 @@ impl RandomSettings {
                 max_when_reached: millis(self.pick(15, [100, 1_500, 20])),
             },
             order: self.pick(11, [Order::Lifo, Order::Fifo]),
-            probe: self.pick(
+            probe: Some(self.pick(
                 12,
                 [Probe::Never, Probe::Always, Probe::WhenIdleFor(millis(50))],
-            ),
+            )),
             ..PoolSettings::default()
         }
     }

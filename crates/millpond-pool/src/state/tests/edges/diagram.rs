@@ -136,7 +136,7 @@ pub(super) const WAITERS: Edges<W> = &[
     (&[CheckFit], &[(W::InLine, W::Granted)]),
     (&[LookedFit], &[(W::InLine, W::Granted)]),
     (&[Resume], &[(W::InLine, W::Granted)]),
-    // The endpoint is dark.
+    // The endpoint is unavailable.
     (
         &[DialFailed],
         &[(W::InLine, W::Refused), (W::Parked, W::Refused)],
@@ -149,7 +149,7 @@ pub(super) const WAITERS: Edges<W> = &[
         &[CheckUnfit, LookedUnfit],
         &[(W::InLine, W::Refused), (W::Parked, W::Refused)],
     ),
-    // Overdue, or dark; a granted one that is refused had its grant revoked first.
+    // Overdue, or unavailable; a granted one that is refused had its grant revoked first.
     (&[Tick], &[(W::InLine, W::Refused), (W::Parked, W::Refused)]),
     (
         &[Tick],

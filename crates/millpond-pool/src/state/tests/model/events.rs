@@ -85,7 +85,7 @@ impl Model {
     }
 
     fn turned_away(&self, outage_policy: OutagePolicy, seniority: Option<u64>) -> Option<Refusal> {
-        if self.dark && !self.paused && outage_policy == OutagePolicy::FailFast {
+        if self.unavailable && !self.paused && outage_policy == OutagePolicy::FailFast {
             // Only one stays: the one for whom a dial starts now.
             let rides = self.connecting() == 0 && self.room() > 0 && self.paced(true) <= self.now;
             return (!rides).then_some(Refusal::Unavailable);
@@ -240,7 +240,7 @@ impl Model {
         self.advance(now);
         self.totals.detached += 1;
         self.gone(number);
-        self.look_for_light();
+        self.note_departure();
         self.rest();
     }
 
@@ -250,10 +250,10 @@ impl Model {
     pub(in super::super) fn dial_succeeded(&mut self, number: u64, now: Moment, random: u64) {
         self.advance(now);
         self.totals.opened += 1;
-        if let Some(since) = self.lightless_since.take() {
-            self.light_in_the_dark = Some((self.now, since));
+        if let Some(since) = self.down_since.take() {
+            self.interrupted = Some((self.now, since));
         }
-        self.dark = false;
+        self.unavailable = false;
         let expires = self.lifetime_end(random);
         let connection = self.connection(number);
         connection.opened = now;
@@ -322,9 +322,9 @@ impl Model {
         if news {
             self.failures = 0;
             self.doublings = 0;
-            self.lightless_since = None;
-            self.light_in_the_dark = None;
-            self.dark = false;
+            self.down_since = None;
+            self.interrupted = None;
+            self.unavailable = false;
         }
         news
     }
@@ -359,17 +359,17 @@ impl Model {
         self.told
             .replaced_causes
             .extend(replaced.map(|(cause, _)| cause));
-        if self.live() == 0 && self.lightless_since.is_none() {
-            self.lightless_since = Some(self.now);
+        if self.live() == 0 && self.down_since.is_none() {
+            self.down_since = Some(self.now);
         }
         let dialled = self.connection(number).dialled;
         if let Some(end) = self.end_of_grace()
             && (dialled >= end || self.settings.outage_grace == Duration::ZERO)
         {
-            self.dark = true;
+            self.unavailable = true;
         }
-        if self.dark {
-            self.tell_of_the_dark();
+        if self.unavailable {
+            self.refuse_if_unavailable();
         }
     }
 
@@ -430,11 +430,11 @@ impl Model {
         self.report_leaks();
         self.rest();
         if self
-            .dark_by_silence_from()
+            .unavailable_by_silence_from()
             .is_some_and(|from| from <= self.now)
         {
-            self.dark = true;
-            self.tell_of_the_dark();
+            self.unavailable = true;
+            self.refuse_if_unavailable();
         }
     }
 

@@ -180,7 +180,7 @@ fn a_leak_is_reported_once_and_a_shared_lease_never() {
 #[test]
 fn as_many_probes_run_as_callers_wait() {
     let mut scene = Scene::with_idle(3, |settings| {
-        (settings.max_size, settings.probe) = (3, Probe::Always)
+        (settings.max_size, settings.probe) = (3, Some(Probe::Always))
     });
     let first = scene.wait();
     let second = scene.wait();
@@ -194,7 +194,7 @@ fn as_many_probes_run_as_callers_wait() {
 
 #[test]
 fn a_failed_probe_is_followed_by_another_or_by_a_dial() {
-    let mut scene = Scene::with_idle(1, |settings| settings.probe = Probe::Always);
+    let mut scene = Scene::with_idle(1, |settings| settings.probe = Some(Probe::Always));
     let waits = scene.wait();
     let (key, number) = scene.probes.remove(0);
     let unfit = Err(Eviction::ProbeFailed);
@@ -220,7 +220,7 @@ fn a_connection_that_passed_its_reset_serves_who_waits() {
 #[test]
 fn a_connection_that_passed_its_reset_is_still_probed_where_that_is_always_done() {
     let (mut scene, mut lent) = Scene::with_lent(1, |settings| settings.max_size = 1);
-    scene.state.settings.probe = Probe::Always;
+    scene.state.probe = Probe::Always;
     let (key, number) = lent.remove(0);
     let (key, number) = scene
         .does(|state, now, fx| state.release_to_reset(key, number, now, fx))

@@ -13,7 +13,7 @@ fn within_the_grace_a_restart_fails_no_one() {
         scene.dial_fails();
     }
     scene.tick_after(399);
-    assert!(!scene.state.outage().dark());
+    assert!(!scene.state.outage().unavailable());
     scene.dial_succeeds();
     scene.picks_up(only);
 }
@@ -26,14 +26,14 @@ fn when_the_grace_is_over_all_who_wait_are_told() {
     scene.dial_fails();
     scene.tick_after(999);
     scene.dial_fails();
-    assert!(!scene.state.outage().dark());
+    assert!(!scene.state.outage().unavailable());
     assert_eq!(
         scene.state.planned_wake(),
         scene.now.after(Duration::from_millis(1))
     );
     scene.tick_after(1);
     scene.dial_fails();
-    assert!(scene.state.outage().dark());
+    assert!(scene.state.outage().unavailable());
     assert_eq!(scene.is_told(first), Refusal::Unavailable);
     assert_eq!(scene.is_told(second), Refusal::Unavailable);
     assert_eq!(scene.state.totals().turned_away_unavailable, 2);
@@ -94,7 +94,7 @@ fn upkeep_finds_the_dark_in_the_tick_that_ends_the_last_connections_life() {
     scene.tick_after(345);
     assert_eq!(scene.evicted(), [(2, Eviction::Lifetime)]);
     assert!(
-        scene.state.outage().dark(),
+        scene.state.outage().unavailable(),
         "the dial under way has been silent for longer than a fifth of the grace"
     );
     assert!(scene.state.planned_wake() > scene.now);
@@ -162,11 +162,11 @@ fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_en
     });
     let only = scene.try_wait(60_000).expect("may wait");
     let mut pauses = Vec::new();
-    while !scene.state.outage().dark() {
+    while !scene.state.outage().unavailable() {
         scene.dial_fails();
         let since = scene.now;
         scene.tick_until(1, |scene| {
-            scene.state.outage().dark() || !scene.dials.is_empty()
+            scene.state.outage().unavailable() || !scene.dials.is_empty()
         });
         pauses.push(scene.now.since(since).as_millis());
     }
@@ -185,7 +185,7 @@ fn while_the_grace_lasts_the_endpoint_is_dialled_every_fifth_of_it_and_at_its_en
     assert_eq!(
         scene.now.since(since),
         Duration::from_secs(2),
-        "in the dark it is the backoff's wait"
+        "while unavailable it is the backoff's wait"
     );
 }
 
@@ -212,9 +212,12 @@ fn a_connection_that_dies_young_by_nobodys_fault_does_not_interrupt_the_grace_ei
     assert_eq!(scene.dials.len(), 1, "the wait within the grace is over");
     scene.tick_after(249); // A second since the first failure.
     scene.dial_fails();
-    assert!(!scene.state.outage().dark(), "it began before the end");
+    assert!(
+        !scene.state.outage().unavailable(),
+        "it began before the end"
+    );
     scene.dial_fails();
-    assert!(scene.state.outage().dark());
+    assert!(scene.state.outage().unavailable());
 }
 
 #[test]
@@ -261,7 +264,7 @@ fn in_the_dark_one_caller_rides_with_the_dial_and_the_others_are_told() {
         "one at a time"
     );
     scene.dial_succeeds();
-    assert!(!scene.state.outage().dark());
+    assert!(!scene.state.outage().unavailable());
     scene.picks_up(rider);
     scene.wait();
 }
@@ -279,7 +282,7 @@ fn who_waits_through_an_outage_stays_in_line_until_its_deadline() {
     let mut stays = scene.still_waits(stays);
     let comes_later = scene
         .wait_through(60)
-        .expect("the dark turns nobody away who would wait");
+        .expect("an outage turns nobody away who would wait");
     assert_eq!(scene.try_wait(5_000), Err(Refusal::Unavailable));
     assert_eq!(
         scene.wait_through(60),
@@ -311,7 +314,7 @@ fn a_failed_dial_fails_nobody_while_something_is_live() {
     scene.dial_fails();
     scene.tick_after(100);
     assert!(scene.state.outage().failing());
-    assert!(!scene.state.outage().dark());
+    assert!(!scene.state.outage().unavailable());
     scene.still_waits(waits);
 }
 
@@ -446,7 +449,7 @@ fn what_a_caller_does_to_a_new_connection_is_not_held_against_the_endpoint() {
 
 #[test]
 fn a_probe_that_panics_on_a_new_connection_is_the_pools_own_fault() {
-    let mut scene = Scene::new(|settings| settings.probe = crate::settings::Probe::Always);
+    let mut scene = Scene::new(|settings| settings.probe = Some(crate::settings::Probe::Always));
     let first = scene.wait();
     scene.dial_succeeds();
     scene.cancel(first);
@@ -490,7 +493,7 @@ fn a_dial_that_hangs_keeps_nobody_from_dialling_within_the_grace() {
             scene.count(StageName::Connecting) <= 4,
             "max_connecting and max_size hold"
         );
-        if scene.state.outage().dark() {
+        if scene.state.outage().unavailable() {
             break;
         }
         scene.tick_after(1);
@@ -532,14 +535,14 @@ fn at_the_end_of_the_grace_one_more_dial_decides_whatever_hangs() {
     let mut scene = Scene::new(|settings| (settings.max_size, settings.max_connecting) = (9, 9));
     let only = scene.try_wait(60_000).expect("may wait");
     scene.dial_fails();
-    scene.tick_until(2, |scene| scene.state.outage().dark());
+    scene.tick_until(2, |scene| scene.state.outage().unavailable());
     assert_eq!(scene.dials.len(), 6, "at 50, 250, … 850 ms, and at the end");
     assert_eq!(scene.now.since_built(), Duration::from_millis(1_200));
     assert_eq!(scene.is_told(only), Refusal::Unavailable);
     assert_eq!(
         scene.try_wait(5_000),
         Err(Refusal::Unavailable),
-        "in the dark one at a time"
+        "while unavailable one at a time"
     );
     assert_eq!(scene.dials.len(), 6);
 }

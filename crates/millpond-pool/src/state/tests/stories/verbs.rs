@@ -135,7 +135,7 @@ fn drain_serves_who_waits_then_closes() {
 fn drained_with_one_idle() -> (Scene, Lent, QueueTicket) {
     let (mut scene, mut lent) = Scene::with_lent(3, |settings| {
         settings.max_size = 3;
-        settings.probe = Probe::WhenIdleFor(Duration::from_millis(50));
+        settings.probe = Some(Probe::WhenIdleFor(Duration::from_millis(50)));
     });
     scene.release(lent.remove(0));
     scene.release(lent.remove(0));

@@ -165,11 +165,11 @@ async fn who_finds_as_many_bytes_waiting_as_may_is_refused() {
     assert!(
         matches!(
             error,
-            RequestError::Acquire(AcquireError::FullOfBytes {
+            RequestError::FullOfBytes {
                 waiting_bytes,
                 request: 21,
                 max_waiting_bytes,
-            }) if waiting_bytes == 2 * length && max_waiting_bytes == waiting_bytes
+            } if waiting_bytes == 2 * length && max_waiting_bytes == waiting_bytes
         ),
         "{error:?}"
     );
@@ -208,10 +208,7 @@ async fn a_request_longer_than_may_wait_waits_if_nobody_else_does() {
     settle().await;
     let error = error_of(asked(&client, "3")).await;
     assert!(
-        matches!(
-            error,
-            RequestError::Acquire(AcquireError::FullOfBytes { .. })
-        ),
+        matches!(error, RequestError::FullOfBytes { .. }),
         "{error:?}"
     );
     far.reply(b"1").await;

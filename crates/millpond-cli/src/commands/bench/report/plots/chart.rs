@@ -1,5 +1,5 @@
-//! What all panels have in common: a title, a legend, two axes with their names and grid, and
-//! lines, marks and text at places of the chart.
+//! What all panels have in common: title, legend, two axes with names and grid, and the lines,
+//! marks and texts in the chart.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ use crate::commands::bench::results::Mode;
 /// A place in pixels, within a panel.
 pub(super) type Pixel = (i32, i32);
 
-/// Plotters counts a font's size otherwise than SVG does.
+/// Plotters' font sizes differ from SVG's by this factor.
 const FONT: f64 = 1.24;
 
 /// Left of the chart, for the ticks' words.
@@ -71,10 +71,10 @@ pub(super) enum Filling {
     Hollow,
 }
 
-/// What a panel tells.
+/// What a chart shows.
 pub(super) struct ChartSpec<'a> {
     pub(super) title: &'a str,
-    /// Whose marks have to be explained.
+    /// The modes in the legend.
     pub(super) legend: Vec<Mode>,
     pub(super) x: Axis<'a>,
     pub(super) y: Axis<'a>,
@@ -87,7 +87,7 @@ pub(super) struct Chart<'p, 'a> {
 }
 
 impl<'p, 'a> Chart<'p, 'a> {
-    /// Draws all but the content.
+    /// Draws everything except the content.
     pub(super) fn new(
         area: &'p Area<'a>,
         size: Size,
@@ -128,14 +128,14 @@ impl<'p, 'a> Chart<'p, 'a> {
         Ok(Chart { area, context })
     }
 
-    /// Where values lie.
+    /// The pixel of two values.
     pub(super) fn place(&self, x: f64, y: f64) -> Pixel {
         let (left, top) = self.area.get_base_pixel();
         let (x, y) = self.context.plotting_area().map_coordinate(&(x, y));
         (x - left, y - top)
     }
 
-    /// A mode's line; a single point has none.
+    /// A mode's line; a single point makes none.
     pub(super) fn line(&self, mode: Mode, points: &[(f64, f64)]) -> Drawn {
         let places: Vec<_> = points.iter().map(|&(x, y)| self.place(x, y)).collect();
         match places.len() > 1 {
@@ -204,7 +204,7 @@ impl Ranged for Scale {
     }
 }
 
-/// A mode's mark, alike in the legend and in the chart.
+/// A mode's marker, the same in the legend and in the chart.
 fn mark(area: &Area<'_>, mode: Mode, (x, y): Pixel) -> Drawn {
     let style: ShapeStyle = palette::color(mode).filled();
     match palette::mark(mode) {

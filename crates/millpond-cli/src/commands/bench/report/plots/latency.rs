@@ -1,5 +1,5 @@
-//! The panel with each mode's latency by the share of its replies: both axes are logarithmic, the
-//! shares by their nines.
+//! The panel of latency by the share of replies. Both axes are logarithmic, the shares by their
+//! nines.
 
 use super::{
     super::super::results::{Latency, ModeResults, Results},
@@ -14,7 +14,7 @@ pub(super) const PANEL: Panel = Panel {
     draw,
 };
 
-/// Pixels between ticks whose words don't touch.
+/// The distance in pixels between ticks whose labels don't touch.
 const APART: f64 = 26.0;
 
 fn shown(results: &Results) -> impl Iterator<Item = &ModeResults> {
@@ -32,13 +32,13 @@ fn line(mode: &ModeResults) -> Vec<(f64, f64)> {
         .filter(|point| point.share.is_finite());
     points
         .map(|point| (nines(point.share).min(last), log(point.us)))
-        // The last may be missed by a rounding.
+        // Rounding may miss the last.
         .filter(|&(nines, _)| nines <= MOST_NINES + 0.01)
         .map(|(nines, time)| (nines.min(MOST_NINES), time))
         .collect()
 }
 
-/// Latency, of which a few points are marked.
+/// Draws latency, with markers on a few points.
 fn points(latency: &Latency) -> [(f64, f64); 4] {
     let points = [
         (0.5, latency.p50),

@@ -1,9 +1,8 @@
-//! The plots: one SVG with a panel below the other, drawn for a wide page or a narrow one. Owns the
-//! page, which panels there are, and how the document is made of what was drawn; a panel's content
-//! is in a file of its own.
+//! The plots: one SVG with several panels, one below the other, for a wide or a narrow page. Owns
+//! the page, the list of panels, and the document; each panel's content has a file of its own.
 //!
-//! Colours are attributes, for a light page, which anything that renders SVG can show; a style
-//! sheet turns them for those who prefer dark.
+//! Colours are attributes for a light page, which every renderer understands; a style sheet changes
+//! them for readers who prefer dark.
 
 mod chart;
 mod latency;
@@ -42,7 +41,7 @@ const PANELS: [Panel; 5] = [
     timeline::TIME_WAIT,
 ];
 
-/// All plots as a document of their own, which says what was measured.
+/// All plots as a document of its own, which says what was measured.
 pub(in super::super) fn svg(results: &Results) -> Result<String, NotDrawn> {
     let wrapped = |text: &str| -> Vec<String> {
         let lines = textwrap::wrap(text, Size::Wide.columns());
@@ -57,7 +56,7 @@ pub(in super::super) fn svg(results: &Results) -> Result<String, NotDrawn> {
     ))
 }
 
-/// All plots without what they tell of, for a page that says so.
+/// All plots without that heading, for a page that has it already.
 pub(super) fn figure(results: &Results, size: Size) -> Result<String, NotDrawn> {
     document(results, size, &[])
 }
@@ -105,8 +104,7 @@ fn document(results: &Results, size: Size, heading: &[String]) -> Result<String,
     Ok(finished(&drawn, results, (size.width(), height)))
 }
 
-/// What was drawn, as a document that adapts to its place, says what it is, and has the style
-/// sheet.
+/// The drawing as an SVG document that adapts to its place, with a title and the style sheet.
 fn finished(drawn: &str, results: &Results, (width, height): (u32, u32)) -> String {
     let content = drawn.split_once('>').map_or("", |(_, content)| content);
     let content = content.strip_suffix("</svg>\n").unwrap_or(content);
@@ -120,7 +118,7 @@ fn finished(drawn: &str, results: &Results, (width, height): (u32, u32)) -> Stri
     )
 }
 
-/// A text without what XML can't hold.
+/// Replaces what XML can't hold.
 fn shown(text: &str) -> String {
     text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }

@@ -14,7 +14,7 @@ const VERMILION: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
 const GREEN: RGBColor = RGBColor(0x00, 0x9E, 0x73);
 
-/// What each colour becomes for those who prefer dark.
+/// The colours for readers who prefer dark.
 const DARK: [(RGBColor, RGBColor); 6] = [
     (PAPER, RGBColor(0x12, 0x15, 0x1A)),
     (INK, RGBColor(0xE6, 0xED, 0xF3)),
@@ -49,7 +49,7 @@ pub(super) fn mark(mode: Mode) -> Marker {
     }
 }
 
-/// The style sheet: it knows the drawn by their colours.
+/// The style sheet, which selects elements by their colours.
 pub(super) fn style() -> String {
     let hex = |RGBColor(red, green, blue): RGBColor| format!("#{red:02X}{green:02X}{blue:02X}");
     let turned = DARK.map(|(light, dark)| {

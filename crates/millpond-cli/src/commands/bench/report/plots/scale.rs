@@ -1,4 +1,4 @@
-//! Axes: what lies where, where the ticks are, and how they read. Pure numbers; draws nothing.
+//! Axes: positions, ticks and their labels. Pure.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::numbers::span;
 /// The most nines that are shown: 99.999 %.
 pub(super) const MOST_NINES: f64 = 5.0;
 
-/// An axis: positions on it are linear, so what is logarithmic comes as its logarithm.
+/// An axis. Positions on it are linear, so logarithmic values come as logarithms.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scale {
     pub(super) range: Range<f64>,
@@ -35,8 +35,8 @@ impl Scale {
         }
     }
 
-    /// For the logarithms of times in µs; with a tick at each power of ten, and at twice and five
-    /// times as much if there are few.
+    /// For logarithms of times in µs; with ticks at powers of ten, and at two and five times these
+    /// if there are few.
     pub(super) fn times(least: f64, most: f64) -> Scale {
         let least = least.clamp(0.0, 20.0).floor();
         let most = most.clamp(least + 1.0, 21.0).ceil();
@@ -62,7 +62,7 @@ impl Scale {
         if half >= apart {
             ticks.insert(0, 0.0);
         }
-        // The last may be missed by a rounding.
+        // Rounding may miss the last.
         ticks.extend((1..=(most + 0.01) as i32).map(f64::from));
         Scale {
             range: 0.0..most.max(ticks.last().copied().unwrap_or(most)),
@@ -71,7 +71,7 @@ impl Scale {
     }
 }
 
-/// Where a share lies that grows by nines: 90 % at 1, 99 % at 2, all of it infinitely far.
+/// The position of a share by its nines: 90 % at 1, 99 % at 2, 100 % infinitely far.
 pub(super) fn nines(share: f64) -> f64 {
     match share {
         share if share >= 1.0 => f64::INFINITY,
@@ -80,18 +80,18 @@ pub(super) fn nines(share: f64) -> f64 {
     }
 }
 
-/// A tick among shares, in percent: `50`, `99.9`.
+/// The label of a share, in percent: `50`, `99.9`.
 pub(super) fn share(nines: f64) -> String {
     let decimals = (nines.floor() as usize).saturating_sub(2);
     format!("{:.decimals$}", (1.0 - 10_f64.powf(-nines)) * 100.0)
 }
 
-/// A tick among times, from its logarithm: `20 µs`, `1 ms`.
+/// The label of a time, from its logarithm: `20 µs`, `1 ms`.
 pub(super) fn time(log_us: f64) -> String {
     span(10_f64.powf(log_us).round() as u64).replace(".0 ", " ")
 }
 
-/// A count, or a sum per second: `850`, `12 k`, `1.5 M`.
+/// The label of a count or a number per second: `850`, `12 k`, `1.5 M`.
 pub(super) fn count(value: f64) -> String {
     let (value, unit) = match value {
         value if value >= 1e15 => return format!("{value:.0e}"),

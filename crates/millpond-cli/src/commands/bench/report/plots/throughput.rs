@@ -13,7 +13,7 @@ pub(super) const PANEL: Panel = Panel {
     draw,
 };
 
-/// Of the room that a mode has.
+/// The share of a mode's room that its bar takes.
 const BAR: f64 = 0.5;
 
 fn shown(results: &Results) -> impl Iterator<Item = &ModeResults> {

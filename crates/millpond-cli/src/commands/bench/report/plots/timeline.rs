@@ -8,7 +8,7 @@ use super::{
     scale::{Scale, count},
 };
 
-/// A look that comes so many times later than usual belongs to another round.
+/// A sample that comes this many times later than usual belongs to another round.
 const PAUSE: f64 = 3.0;
 
 pub(super) const THROUGHPUT: Panel = Panel {
@@ -56,7 +56,7 @@ pub(super) const TIME_WAIT: Panel = Panel {
     },
 };
 
-/// What is plotted of a look.
+/// The value of a sample that is plotted.
 type ValueOf = fn(&Sample) -> Option<f64>;
 
 fn throughput(sample: &Sample) -> Option<f64> {
@@ -71,7 +71,7 @@ fn time_wait(sample: &Sample) -> Option<f64> {
     sample.time_wait.map(|sockets| sockets as f64)
 }
 
-/// What can be plotted, by seconds.
+/// The points of a timeline, by seconds.
 fn points(timeline: &[Sample], value: ValueOf) -> Vec<(f64, f64)> {
     let point = |sample: &Sample| Some((sample.at_seconds, value(sample)?));
     let points = timeline.iter().filter_map(point);
@@ -87,7 +87,7 @@ fn is_told(results: &Results, value: ValueOf) -> bool {
         .any(|timeline| !points(timeline, value).is_empty())
 }
 
-/// Without the pauses between them.
+/// The parts of a line without the pauses between rounds.
 fn rounds(points: &[(f64, f64)]) -> Vec<&[(f64, f64)]> {
     let mut apart: Vec<_> = points
         .windows(2)

@@ -1,0 +1,182 @@
+//! The login on a new connection, before it is first lent.
+
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    connectors::{StreamConnector, Unprepared},
+    framed::{FramedStream, ReceiveError, SendError},
+    framing::{Framing, LengthJson},
+    net::{ConnectError, ConnectFailure, DialPhase, Stream},
+    pool::dial_phase,
+};
+
+/// A new connection that isn't logged in yet: what [`ClientBuilder::login`] is given.
+///
+/// [`ClientBuilder::login`]: super::ClientBuilder::login
+#[derive(Debug)]
+pub struct Login<F: Framing = LengthJson> {
+    stream: FramedStream<Arc<F>>,
+    /// Requests that were sent and have no reply yet.
+    owed: usize,
+}
+
+/// Why an exchange of a login has failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The request couldn't be sent.
+    #[error("the request couldn't be sent")]
+    Send(#[from] SendError),
+    /// The reply couldn't be received.
+    #[error("the reply couldn't be received")]
+    Receive(#[from] ReceiveError),
+    /// The server closed the connection instead of answering.
+    #[error("the server closed the connection")]
+    Closed,
+}
+
+/// Why a login that says of itself that it has succeeded is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotAtRest {
+    Unanswered,
+    Unasked,
+}
+
+impl fmt::Display for NotAtRest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotAtRest::Unanswered => "it left a request of its own unanswered",
+            NotAtRest::Unasked => "the server sent more than was asked for",
+        })
+    }
+}
+
+impl Error for NotAtRest {}
+
+impl<F: Framing> Login<F> {
+    /// Sends a request, and returns its reply's body.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoginError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, it leaves its reply owed, and the login fails whatever it returns.
+    pub async fn exchange(&mut self, body: &[u8]) -> Result<Bytes, LoginError> {
+        self.owed += 1;
+        self.stream.send(body).await?;
+        self.next().await
+    }
+
+    /// What the server sends without being asked, as some do when a connection is opened.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoginError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no frame is lost.
+    pub async fn greeting(&mut self) -> Result<Bytes, LoginError> {
+        self.next().await
+    }
+
+    async fn next(&mut self) -> Result<Bytes, LoginError> {
+        let body = self.stream.receive().await?.ok_or(LoginError::Closed)?;
+        self.owed = self.owed.saturating_sub(1);
+        Ok(body)
+    }
+
+    /// The stream below, for its addresses.
+    pub fn stream(&self) -> &Stream {
+        self.stream.stream()
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+type LoggedIn<F> = Pin<Box<dyn Future<Output = Result<Login<F>, BoxError>> + Send>>;
+
+/// What logs in on each new connection.
+pub(super) struct LoginHook<F: Framing>(Box<dyn Fn(Login<F>) -> LoggedIn<F> + Send + Sync>);
+
+impl<F: Framing> LoginHook<F> {
+    pub(super) fn new<H, L>(hook: H) -> Self
+    where
+        H: Fn(Login<F>) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Login<F>, BoxError>> + Send + 'static,
+    {
+        LoginHook(Box::new(move |login| Box::pin(hook(login))))
+    }
+
+    /// Logs in on this stream, which `streams` has opened. Nothing is left on it afterwards but a
+    /// part of a heartbeat. Dropped, it leaves the stream's address in doubt.
+    pub(super) async fn log_in(
+        &self,
+        stream: Stream,
+        framing: Arc<F>,
+        streams: &StreamConnector,
+    ) -> Result<FramedStream<Arc<F>>, ConnectError> {
+        dial_phase(DialPhase::Login.doing());
+        let unprepared = Unprepared::new(streams.dialer(), &stream);
+        let began = Instant::now();
+        let login = Login {
+            stream: FramedStream::new(stream, framing),
+            owed: 0,
+        };
+        let ended = (self.0)(login).await.and_then(at_rest);
+        let failed = |error| {
+            streams
+                .dialer()
+                .error(began.elapsed(), ConnectFailure::Login(error))
+        };
+        let stream = ended.map_err(failed)?;
+        unprepared.succeeded();
+        Ok(stream)
+    }
+}
+
+/// The promise: what is still to come for the login would be taken for the reply to a request.
+fn at_rest<F: Framing>(login: Login<F>) -> Result<FramedStream<Arc<F>>, BoxError> {
+    let buffered = login.stream.buffered();
+    let heartbeat = login.stream.framing().heartbeat().unwrap_or_default();
+    if login.owed > 0 {
+        Err(NotAtRest::Unanswered.into())
+    } else if !is_heartbeats(buffered, heartbeat) {
+        Err(NotAtRest::Unasked.into())
+    } else {
+        Ok(login.stream)
+    }
+}
+
+/// Heartbeats, the last of which may be incomplete.
+fn is_heartbeats(bytes: &[u8], heartbeat: &[u8]) -> bool {
+    bytes.is_empty()
+        || (!heartbeat.is_empty()
+            && bytes
+                .chunks(heartbeat.len())
+                .all(|chunk| heartbeat.starts_with(chunk)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_heartbeats_may_be_left_over() {
+        for (bytes, is) in [
+            (&b""[..], true),
+            (b"Heart", true),
+            (b"HeartBeatHeartBeatH", true),
+            (b"HeartBeatl", false),
+            (b"length:", false),
+        ] {
+            assert_eq!(is_heartbeats(bytes, b"HeartBeat"), is, "{bytes:?}");
+        }
+        assert!(is_heartbeats(b"", b"") && !is_heartbeats(b"1", b""));
+    }
+}

@@ -1,0 +1,322 @@
+//! Frames over a stream, for everybody: [`FramedStream`].
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+
+use super::{
+    item::{Item, ReadError},
+    outgoing::Outgoing,
+    reading::Framed,
+};
+use crate::{
+    framing::{Direction, FrameError, Framing, LengthJson},
+    net::Stream,
+};
+
+/// How many bytes may be queued, unless [`FramedStream::max_queued`] says otherwise.
+const MAX_QUEUED: usize = 1 << 20;
+
+/// How large a write buffer is kept between two frames.
+const KEPT: usize = 16 << 10;
+
+/// Sends and receives frames on one stream, of whichever protocol. It knows where a frame begins
+/// and ends, and nothing of whose reply is whose: that is what a [`Client`](crate::client::Client)
+/// adds. For protocols that aren't one reply to each request, for tests, and for tools.
+///
+/// ```
+/// use millpond::{framed::FramedStream, framing::LengthJson, net::Dialer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let endpoint = format!("tcp://{}", listener.local_addr()?);
+/// # tokio::spawn(async move {
+/// #     let (stream, _) = listener.accept().await.unwrap();
+/// #     let mut server = FramedStream::accepted(stream.into(), LengthJson::default());
+/// #     while let Ok(Some(body)) = server.receive().await {
+/// #         server.send(&body).await.unwrap();
+/// #     }
+/// # });
+/// let dialled = Dialer::new(endpoint.parse()?).dial().await?;
+/// let mut stream = FramedStream::new(dialled.stream, LengthJson::default());
+///
+/// stream.send(b"[2,3]").await?;
+/// assert_eq!(stream.receive().await?.as_deref(), Some(&b"[2,3]"[..]));
+///
+/// // Several frames with one write.
+/// stream.queue(b"1")?;
+/// stream.queue(b"2")?;
+/// stream.flush().await?;
+/// assert_eq!(stream.receive().await?.as_deref(), Some(&b"1"[..]));
+/// assert_eq!(stream.receive().await?.as_deref(), Some(&b"2"[..]));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Limits
+///
+/// A frame is as long as the framing allows, which is refused in either direction beyond that.
+/// Memory for what is received grows with what arrives, never with what was announced. What is
+/// queued and not yet written is bounded by [`max_queued`](FramedStream::max_queued). There are no
+/// timeouts: put [`tokio::time::timeout`] around whatever must end.
+///
+/// # What can't be told
+///
+/// A frame that was received before a request was sent isn't its reply. Look at
+/// [`buffered`](FramedStream::buffered) before a request is sent, and close the stream if anything
+/// is there.
+#[derive(Debug)]
+pub struct FramedStream<F = LengthJson> {
+    framed: Framed,
+    framing: F,
+    sends: Direction,
+    outgoing: Outgoing,
+    max_queued: usize,
+    /// Why no further frame can be found in what is received.
+    lost: Option<FrameError>,
+}
+
+/// Why a frame can't be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The framing can't carry this body. Nothing was queued, and the stream can be used further.
+    #[error("the frame can't be sent")]
+    Unframeable(#[from] FrameError),
+    /// So much is queued that this frame would exceed [`max_queued`](FramedStream::max_queued).
+    /// Nothing was queued: [flush](FramedStream::flush) first.
+    #[error(
+        "{queued} bytes are queued, and a frame of {frame} would exceed max_queued, which is {max_queued}"
+    )]
+    Full {
+        /// Bytes that are queued and not yet written.
+        queued: usize,
+        /// Bytes of this frame.
+        frame: usize,
+        /// The limit.
+        max_queued: usize,
+    },
+    /// The stream can't be written to any more. A part of what was queued may have been sent.
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+}
+
+/// Why no frame can be received. The stream can't be used to receive any further.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The peer has closed its side within a frame or a heartbeat.
+    #[error("the peer closed the connection within a frame")]
+    Truncated,
+    /// What came is no frame of this protocol, or is longer than its limit. Nobody knows where the
+    /// next frame begins, so each further call answers the same.
+    #[error("what came is no frame")]
+    Frame(#[from] FrameError),
+    /// The stream broke.
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+}
+
+impl<F: Framing> FramedStream<F> {
+    /// The client's end: sends requests, receives replies. Nothing of the protocol may have been
+    /// read from or written to the stream in part.
+    pub fn new(stream: Stream, framing: F) -> Self {
+        FramedStream::that_sends(Direction::Request, stream, framing)
+    }
+
+    /// The server's end: receives requests, sends replies.
+    pub fn accepted(stream: Stream, framing: F) -> Self {
+        FramedStream::that_sends(Direction::Reply, stream, framing)
+    }
+
+    fn that_sends(sends: Direction, stream: Stream, framing: F) -> Self {
+        FramedStream {
+            framed: Framed::new(stream),
+            framing,
+            sends,
+            outgoing: Outgoing::keeping(KEPT),
+            max_queued: MAX_QUEUED,
+            lost: None,
+        }
+    }
+
+    /// How many bytes may be queued and not yet written. Default 1 MiB: enough to fill many writes,
+    /// and little to hold for a peer that doesn't read. A longer frame goes alone.
+    pub fn max_queued(mut self, bytes: usize) -> Self {
+        self.max_queued = bytes;
+        self
+    }
+
+    /// Puts a body into a frame, behind those that are queued. It isn't sent before
+    /// [`flush`](FramedStream::flush) or [`send`](FramedStream::send).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Unframeable`], [`SendError::Full`]. Nothing is queued then.
+    pub fn queue(&mut self, body: &[u8]) -> Result<(), SendError> {
+        let (framing, sends, max_queued) = (&self.framing, self.sends, self.max_queued);
+        let queued = self.outgoing.remaining();
+        self.outgoing.append(|out| {
+            let before = out.len();
+            if let Err(error) = framing.encode(sends, body, out) {
+                // A framing should leave it as it was. A part of a frame must never be sent.
+                out.truncate(before);
+                return Err(SendError::Unframeable(error));
+            }
+            let frame = out.len() - before;
+            if queued > 0 && queued.saturating_add(frame) > max_queued {
+                out.truncate(before);
+                return Err(SendError::Full {
+                    queued,
+                    frame,
+                    max_queued,
+                });
+            }
+            Ok(())
+        })
+    }
+
+    /// Queues a heartbeat. Whether the protocol has one; if not, nothing is queued.
+    pub fn queue_heartbeat(&mut self) -> bool {
+        let heartbeat = self.framing.heartbeat();
+        if let Some(heartbeat) = heartbeat {
+            self.outgoing.append(|out| out.extend_from_slice(heartbeat));
+        }
+        heartbeat.is_some()
+    }
+
+    /// Bytes that are queued and not yet written.
+    pub fn queued(&self) -> usize {
+        self.outgoing.remaining()
+    }
+
+    /// Writes all that is queued.
+    ///
+    /// # Errors
+    ///
+    /// The stream can't be written to any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what was written is remembered, and the next flush goes on behind it.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// As [`flush`](FramedStream::flush), for futures written by hand.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outgoing.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.outgoing.poll_rest(self.framed.stream_mut(), cx)
+    }
+
+    /// Sends a body in a frame, with all that is queued before it.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The frame is queued when this is first polled. Dropped after that, the frame stays queued,
+    /// as a whole or what is left of it, and goes with the next flush: don't send it again. No
+    /// other frame is ever written into it.
+    pub async fn send(&mut self, body: &[u8]) -> Result<(), SendError> {
+        self.queue(body)?;
+        Ok(self.flush().await?)
+    }
+
+    /// The body of the next frame. Heartbeats before it are passed over. Nothing, if the peer has
+    /// closed its side between two frames.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what was read is kept, and no frame is lost.
+    pub async fn receive(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// As [`receive`](FramedStream::receive), for futures written by hand. Of a long frame one call
+    /// reads 256 KiB or some more; then it is `Pending`, and the task is woken when all others have
+    /// had a turn.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ReceiveError>> {
+        if let Some(error) = &self.lost {
+            return Poll::Ready(Err(ReceiveError::Frame(error.clone())));
+        }
+        let way = match self.sends {
+            Direction::Request => Direction::Reply,
+            Direction::Reply => Direction::Request,
+        };
+        loop {
+            return Poll::Ready(
+                match ready!(self.framed.poll_next(&self.framing, way, cx)) {
+                    Ok(Item::Heartbeat) => continue,
+                    Ok(Item::Frame(frame)) => Ok(Some(frame.into_body())),
+                    Err(ReadError::Closed) => Ok(None),
+                    Err(ReadError::Truncated) => Err(ReceiveError::Truncated),
+                    Err(ReadError::Io(error)) => Err(ReceiveError::Io(error)),
+                    Err(ReadError::Frame(error)) => {
+                        self.lost = Some(error.clone());
+                        Err(ReceiveError::Frame(error))
+                    }
+                },
+            );
+        }
+    }
+
+    /// What has been received beyond the last frame, without waiting and without taking it: the
+    /// beginning of what [`receive`](FramedStream::receive) will answer. What lies in the socket is
+    /// not part of it before it was read: [`peek`](FramedStream::peek) reads.
+    pub fn buffered(&self) -> &[u8] {
+        self.framed.left_over()
+    }
+
+    /// Waits until something is there beyond the last frame, and shows it without taking it: at
+    /// least one byte, or none if the peer has closed its side. To tell which protocol a peer
+    /// speaks, or that it says something unasked.
+    ///
+    /// # Errors
+    ///
+    /// The stream broke.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what was read is kept.
+    pub async fn peek(&mut self) -> io::Result<&[u8]> {
+        poll_fn(|cx| self.framed.poll_some(cx)).await?;
+        Ok(self.framed.left_over())
+    }
+
+    /// The framing.
+    pub fn framing(&self) -> &F {
+        &self.framing
+    }
+
+    /// The stream, for its addresses and its state.
+    pub fn stream(&self) -> &Stream {
+        self.framed.stream()
+    }
+
+    /// The stream, with what was received beyond the last frame.
+    pub(crate) fn into_framed(self) -> Framed {
+        self.framed
+    }
+
+    /// The stream alone. What was received beyond the last frame, and what is queued, is dropped.
+    pub fn into_stream(self) -> Stream {
+        self.framed.into_stream()
+    }
+}
