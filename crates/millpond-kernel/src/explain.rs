@@ -1,5 +1,5 @@
-//! Puts a failed dial's error into words: its cause, and its cure if a limit brought it about. Pure:
-//! the facts are gathered elsewhere.
+//! Puts a failed dial's error into words: its cause, and the cure if a limit caused it. Pure: the
+//! facts are gathered elsewhere.
 
 use std::{io, net::SocketAddr};
 

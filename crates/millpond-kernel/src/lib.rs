@@ -1,6 +1,6 @@
 //! What the operating system knows about sockets and their limits, read without privileges and
-//! without changing anything: the `TCP_INFO` of connections, which sockets there are, which ports are
-//! in use towards a destination, how many files may be open, and what an error that such a limit
+//! without changing anything: the `TCP_INFO` of connections, which sockets there are, which ports
+//! are in use towards a destination, how many files may be open, and what an error that such a limit
 //! caused means.
 //!
 //! On Linux by netlink sock_diag and small files in `/proc`. On other systems the same functions
