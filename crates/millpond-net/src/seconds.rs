@@ -1,5 +1,5 @@
-//! Times in settings, as serde reads and writes them: a number of seconds, and `"never"` for a limit
-//! that isn't set. As in a pool's settings.
+//! Times in settings, as serde reads and writes them: a number of seconds, and `"never"` for a
+//! limit that isn't set. As in a pool's settings.
 
 use std::{fmt, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The settings of diallers and listeners that are values: their defaults, each with its reason, and
-//! how they are read and written by serde. Keys and certificates are none of them, nor a resolver.
+//! The settings of diallers and listeners that are values: their defaults, with the reasons, and how
+//! serde reads and writes them. Keys, certificates and resolvers are not among them.
 
 use std::time::Duration;
 
