@@ -40,8 +40,6 @@ mod names;
 mod options;
 mod race;
 mod resolve;
-#[cfg(feature = "serde")]
-mod seconds;
 mod settings;
 mod stream;
 #[cfg(feature = "tls")]

@@ -14,10 +14,16 @@ pub struct Keepalive {
     /// How long nothing was received before the first probe. Default 30 s: below the 60 s and more
     /// after which the common middleboxes forget a connection. Whole seconds count, from 1 to
     /// 32,767: the kernel knows no others.
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "idle_seconds", with = "millpond_words::seconds")
+    )]
     pub idle: Duration,
     /// The time between two probes. Default 10 s. Whole seconds count, from 1 to 32,767.
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "interval_seconds", with = "millpond_words::seconds")
+    )]
     pub interval: Duration,
     /// How many unanswered probes end the connection. Default 3: a lost packet or two end none.
     /// From 1 to 127.
@@ -76,7 +82,13 @@ pub struct TcpOptions {
     /// as long as the default keepalive takes to find a dead peer; a shorter one would cut its
     /// probes short, for Linux lets it overrule their number. `None` (for serde `"never"`): the
     /// kernel's. A millisecond to 24 days count.
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds::or_never"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "user_timeout_seconds",
+            with = "millpond_words::seconds::or_never"
+        )
+    )]
     pub user_timeout: Option<Duration>,
     /// The local address to connect from; with port 0 the kernel chooses the port as late as it
     /// connects (IP_BIND_ADDRESS_NO_PORT, on Linux), so that the same port can serve several

@@ -16,8 +16,8 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// methods document each.
 ///
 /// With the feature `serde` they are read from, and written to, any serde format. What isn't named
-/// has its default. A field that there isn't is refused, by its name. Times are numbers of seconds;
-/// `"never"` stands for no limit, where there may be none. TLS settings aren't among them: keys
+/// has its default. A field that there isn't is refused, by its name. Times are numbers of seconds, and
+/// their names say so: `refresh_seconds`. `"never"` stands for no limit, where there may be none. TLS settings aren't among them: keys
 /// don't belong among values that are printed and copied, and files of keys are given to the
 /// builders of the module `tls`.
 ///
@@ -29,15 +29,18 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// use millpond_net::{Dialer, DialerSettings};
 ///
 /// let settings: DialerSettings = serde_json::from_str(
-///     r#"{ "limits": { "connect": 0.5 }, "tcp": { "keepalive": "never" }, "refresh": 10 }"#,
+///     r#"{
+///         "limits": { "connect_seconds": 0.5 }, "tcp": { "keepalive": "never" },
+///         "refresh_seconds": 10
+///     }"#,
 /// )?;
 /// assert_eq!(settings.limits.connect, Duration::from_millis(500));
 /// assert_eq!(settings.limits.resolve, Duration::from_secs(1));
 /// assert_eq!(settings.tcp.keepalive, None);
 /// let dialer = Dialer::new("localhost:6379".parse().unwrap()).settings(settings);
 ///
-/// let misspelt = serde_json::from_str::<DialerSettings>(r#"{ "refersh": 10 }"#);
-/// assert!(misspelt.unwrap_err().to_string().contains("refersh"));
+/// let misspelt = serde_json::from_str::<DialerSettings>(r#"{ "refersh_seconds": 10 }"#);
+/// assert!(misspelt.unwrap_err().to_string().contains("refersh_seconds"));
 /// # Ok(())
 /// # }
 /// # #[cfg(not(feature = "serde"))]
@@ -52,7 +55,10 @@ pub struct DialerSettings {
     /// See [`Dialer::limits`](super::Dialer::limits).
     pub limits: PhaseLimits,
     /// See [`Dialer::refresh`](super::Dialer::refresh).
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "refresh_seconds", with = "millpond_words::seconds")
+    )]
     pub refresh: Duration,
 }
 
@@ -80,14 +86,23 @@ pub(super) fn clamped_refresh(refresh: Duration) -> Duration {
 pub struct PhaseLimits {
     /// Looking the name up. Default 1 s; where addresses are known from an earlier lookup, half a
     /// second is waited at most.
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "resolve_seconds", with = "millpond_words::seconds")
+    )]
     pub resolve: Duration,
     /// Connecting, whatever the number of addresses. Default 2.25 s: a SYN that is lost is sent
     /// again after one.
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "connect_seconds", with = "millpond_words::seconds")
+    )]
     pub connect: Duration,
     /// The TLS handshake. Default 2 s.
-    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "tls_seconds", with = "millpond_words::seconds")
+    )]
     pub tls: Duration,
 }
 
@@ -164,9 +179,9 @@ pub(super) mod keepalive {
         de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
     };
 
-    use super::super::Keepalive;
+    use millpond_words::seconds::NEVER;
 
-    const NEVER: &str = "never";
+    use super::super::Keepalive;
 
     pub(in super::super) fn serialize<S: Serializer>(
         keepalive: &Option<Keepalive>,
@@ -268,13 +283,16 @@ mod tests {
     #[test]
     fn what_is_misspelt_or_out_of_its_range_is_refused_by_name() {
         for (text, named) in [
-            (r#"{ "refersh": 1 }"#, "refersh"),
-            (r#"{ "limits": { "conect": 1 } }"#, "conect"),
+            (r#"{ "refersh_seconds": 1 }"#, "refersh"),
+            (r#"{ "limits": { "conect_seconds": 1 } }"#, "conect"),
             (r#"{ "tcp": { "nodeley": true } }"#, "nodeley"),
-            (r#"{ "tcp": { "keepalive": { "idel": 1 } } }"#, "idel"),
+            (
+                r#"{ "tcp": { "keepalive": { "idel_seconds": 1 } } }"#,
+                "idel",
+            ),
             (r#"{ "tcp": { "keepalive": "always" } }"#, "always"),
-            (r#"{ "limits": { "tls": -1 } }"#, "-1"),
-            (r#"{ "refresh": "never" }"#, "never"),
+            (r#"{ "limits": { "tls_seconds": -1 } }"#, "-1"),
+            (r#"{ "refresh_seconds": "never" }"#, "never"),
         ] {
             let error = read::<DialerSettings>(text).expect_err(text);
             assert!(error.contains(named), "{text}: {error}");

@@ -74,7 +74,10 @@ pub struct Transmission {
     /// The smoothed round-trip time.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "rtt_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "rtt_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub rtt: Duration,
     /// How much it varies.
@@ -82,7 +85,7 @@ pub struct Transmission {
         feature = "serde",
         serde(
             rename = "rtt_variance_seconds",
-            serialize_with = "super::seconds::serialize"
+            serialize_with = "millpond_words::seconds::serialize"
         )
     )]
     pub rtt_variance: Duration,

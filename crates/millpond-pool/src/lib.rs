@@ -122,8 +122,6 @@ mod pooled;
 mod reports;
 mod returning;
 mod runtime;
-#[cfg(feature = "serde")]
-mod seconds;
 mod settings;
 mod shared;
 mod snapshot;

@@ -32,7 +32,8 @@ pub enum Probe {
     Always,
     /// When it has been idle for at least this long: for paths whose middleboxes forget connections
     /// silently.
-    WhenIdleFor(#[cfg_attr(feature = "serde", serde(with = "crate::seconds"))] Duration),
+    #[cfg_attr(feature = "serde", serde(rename = "when_idle_for_seconds"))]
+    WhenIdleFor(#[cfg_attr(feature = "serde", serde(with = "millpond_words::seconds"))] Duration),
 }
 
 impl Probe {
@@ -96,21 +97,33 @@ impl Default for Priority {
 pub struct Backoff {
     /// The longest wait after the first failure. 50 ms: a restarting process is back within a few
     /// of these.
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "base_seconds", with = "millpond_words::seconds")
+    )]
     pub base: Duration,
     /// The longest wait ever. 5 s: a fleet of clients doesn't hammer an endpoint that is down for
     /// hours.
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "max_seconds", with = "millpond_words::seconds")
+    )]
     pub max: Duration,
     /// The longest wait while callers wait and nothing listens (the dial was refused, the socket's
     /// file isn't there). 200 ms: such a dial costs nobody anything, and who asks now is
     /// served soon after the endpoint is back.
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "max_while_waiting_seconds", with = "millpond_words::seconds")
+    )]
     pub max_while_waiting: Duration,
     /// The longest wait while callers wait and dials do reach something: it accepts and hangs up,
     /// doesn't answer, refuses the login. 1.5 s: some 40 dials a minute are no burden to what
     /// is in trouble already.
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "max_when_reached_seconds", with = "millpond_words::seconds")
+    )]
     pub max_when_reached: Duration,
 }
 
@@ -130,7 +143,8 @@ impl Default for Backoff {
 ///
 /// With the feature `serde` they are read from, and written to, any serde format. What isn't named
 /// has the builder's default. A field that there isn't is refused, by its name. Times are numbers
-/// of seconds, as in snapshots; `"never"` stands for no limit, where there may be none:
+/// of seconds, and their names say so, as in snapshots: `acquire_timeout_seconds`. `"never"` stands
+/// for no limit, where there may be none:
 ///
 /// ```
 /// # #[cfg(feature = "serde")]
@@ -140,7 +154,10 @@ impl Default for Backoff {
 /// use millpond_pool::{PoolSettings, Probe};
 ///
 /// let settings: PoolSettings = serde_json::from_str(
-///     r#"{ "max_size": 4, "acquire_timeout": 0.5, "max_lifetime": "never", "probe": { "when_idle_for": 30 } }"#,
+///     r#"{
+///         "max_size": 4, "acquire_timeout_seconds": 0.5, "max_lifetime_seconds": "never",
+///         "probe": { "when_idle_for_seconds": 30 }
+///     }"#,
 /// )?;
 /// assert_eq!(settings.acquire_timeout, Some(Duration::from_millis(500)));
 /// assert_eq!(settings.max_lifetime, None);
@@ -173,25 +190,55 @@ pub struct PoolSettings {
     /// See [`PoolBuilder::max_connecting`](crate::PoolBuilder::max_connecting).
     pub max_connecting: u32,
     /// See [`PoolBuilder::acquire_timeout`](crate::PoolBuilder::acquire_timeout).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "acquire_timeout_seconds",
+            with = "millpond_words::seconds::or_never"
+        )
+    )]
     pub acquire_timeout: Option<Duration>,
     /// See [`PoolBuilder::connect_timeout`](crate::PoolBuilder::connect_timeout).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "connect_timeout_seconds", with = "millpond_words::seconds")
+    )]
     pub connect_timeout: Duration,
     /// See [`PoolBuilder::check_timeout`](crate::PoolBuilder::check_timeout).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "check_timeout_seconds", with = "millpond_words::seconds")
+    )]
     pub check_timeout: Duration,
     /// See [`PoolBuilder::close_timeout`](crate::PoolBuilder::close_timeout).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "close_timeout_seconds", with = "millpond_words::seconds")
+    )]
     pub close_timeout: Duration,
     /// See [`PoolBuilder::idle_timeout`](crate::PoolBuilder::idle_timeout).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "idle_timeout_seconds",
+            with = "millpond_words::seconds::or_never"
+        )
+    )]
     pub idle_timeout: Option<Duration>,
     /// See [`PoolBuilder::max_lifetime`](crate::PoolBuilder::max_lifetime).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "max_lifetime_seconds",
+            with = "millpond_words::seconds::or_never"
+        )
+    )]
     pub max_lifetime: Option<Duration>,
     /// See [`PoolBuilder::outage_grace`](crate::PoolBuilder::outage_grace).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "outage_grace_seconds", with = "millpond_words::seconds")
+    )]
     pub outage_grace: Duration,
     /// See [`PoolBuilder::backoff`](crate::PoolBuilder::backoff).
     pub backoff: Backoff,
@@ -202,7 +249,13 @@ pub struct PoolSettings {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub probe: Option<Probe>,
     /// See [`PoolBuilder::leak_threshold`](crate::PoolBuilder::leak_threshold).
-    #[cfg_attr(feature = "serde", serde(with = "crate::seconds::or_never"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "leak_threshold_seconds",
+            with = "millpond_words::seconds::or_never"
+        )
+    )]
     pub leak_threshold: Option<Duration>,
 }
 

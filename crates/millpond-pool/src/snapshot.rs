@@ -34,7 +34,10 @@ pub struct PoolSnapshot {
     /// Time since the pool was built.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "up_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "up_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub up: Duration,
     /// The setting, as last resized.
@@ -92,7 +95,10 @@ pub struct LastFailure {
     /// How long ago.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "ago_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "ago_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub ago: Duration,
     /// Why.
@@ -145,13 +151,19 @@ pub struct ConnectionSnapshot {
     /// For how long it has been doing that: idle for, lent for, …
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "state_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "state_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub state_for: Duration,
     /// Time since its dial ended; while connecting, since it began.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "age_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "age_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub age: Duration,
     /// How often it has been lent.
@@ -184,13 +196,19 @@ pub struct EvictionSnapshot {
     /// How long ago.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "ago_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "ago_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub ago: Duration,
     /// How old it was.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "age_seconds", serialize_with = "super::seconds::serialize")
+        serde(
+            rename = "age_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub age: Duration,
     /// How often it had been lent.

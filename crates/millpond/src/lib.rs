@@ -28,7 +28,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `kernel`, on by default | what Linux says of sockets (`kernel`): the round-trip times in snapshots, and what used-up ports and descriptors mean in errors |
-//! | `serde` | snapshots serialize, as versioned JSON; settings of servers serialize and deserialize |
+//! | `serde` | snapshots serialize, as versioned JSON; settings of pools, clients, servers, diallers and listeners serialize and deserialize |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
 //! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
 //! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |
@@ -48,8 +48,6 @@ pub mod framed;
 pub mod framing;
 #[cfg(all(test, unix))]
 mod memory;
-#[cfg(all(unix, feature = "serde"))]
-mod seconds;
 #[cfg(unix)]
 pub mod server;
 

@@ -75,7 +75,8 @@ mod serialized {
     fn what_is_not_named_has_its_default() {
         let settings: PoolSettings = from_value(json!({})).unwrap();
         assert_eq!(settings, PoolSettings::default());
-        let settings: PoolSettings = from_value(json!({ "backoff": { "max": 1 } })).unwrap();
+        let settings: PoolSettings =
+            from_value(json!({ "backoff": { "max_seconds": 1 } })).unwrap();
         assert_eq!(settings.backoff.max, SECOND);
         assert_eq!(settings.backoff.base, Backoff::default().base);
     }
@@ -83,11 +84,11 @@ mod serialized {
     #[test]
     fn times_are_seconds_and_never_is_a_word() {
         let settings: PoolSettings = from_value(json!({
-            "acquire_timeout": 0.25,
-            "connect_timeout": 2,
-            "idle_timeout": "never",
-            "max_lifetime": null,
-            "probe": { "when_idle_for": 30 },
+            "acquire_timeout_seconds": 0.25,
+            "connect_timeout_seconds": 2,
+            "idle_timeout_seconds": "never",
+            "max_lifetime_seconds": null,
+            "probe": { "when_idle_for_seconds": 30 },
         }))
         .unwrap();
         assert_eq!(settings.acquire_timeout, Some(Duration::from_millis(250)));
@@ -96,9 +97,9 @@ mod serialized {
         assert_eq!(settings.probe, Some(Probe::WhenIdleFor(30 * SECOND)));
 
         let written = to_value(&settings).unwrap();
-        assert_eq!(written["acquire_timeout"], json!(0.25));
-        assert_eq!(written["idle_timeout"], json!("never"));
-        assert_eq!(written["probe"], json!({ "when_idle_for": 30.0 }));
+        assert_eq!(written["acquire_timeout_seconds"], json!(0.25));
+        assert_eq!(written["idle_timeout_seconds"], json!("never"));
+        assert_eq!(written["probe"], json!({ "when_idle_for_seconds": 30.0 }));
     }
 
     #[test]
@@ -114,27 +115,27 @@ mod serialized {
                 "unknown field `maximum`",
             ),
             (
-                json!({ "connect_timeout": "never" }),
+                json!({ "connect_timeout_seconds": "never" }),
                 "invalid value: string \"never\", expected a number of seconds",
             ),
             (
-                json!({ "connect_timeout": null }),
+                json!({ "connect_timeout_seconds": null }),
                 "invalid type: null, expected a number of seconds",
             ),
             (
-                json!({ "idle_timeout": "5 s" }),
+                json!({ "idle_timeout_seconds": "5 s" }),
                 "invalid value: string \"5 s\", expected a number of seconds, or \"never\"",
             ),
             (
-                json!({ "idle_timeout": -1 }),
+                json!({ "idle_timeout_seconds": -1 }),
                 "invalid value: integer `-1`, expected a number of seconds, or \"never\"",
             ),
             (
-                json!({ "idle_timeout": -0.5 }),
+                json!({ "idle_timeout_seconds": -0.5 }),
                 "invalid value: floating point `-0.5`, expected a number of seconds",
             ),
             (
-                json!({ "idle_timeout": 1e300 }),
+                json!({ "idle_timeout_seconds": 1e300 }),
                 "invalid value: floating point `1e+300`, expected a number of seconds",
             ),
         ] {

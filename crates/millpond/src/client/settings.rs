@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use super::pipelined::Pipelining;
-#[cfg(feature = "serde")]
-use crate::seconds;
 use crate::{
     framed::{HeartbeatLimit, validate_heartbeats},
     pool::InvalidSetting,
@@ -50,7 +48,7 @@ pub struct ClientSettings {
     /// See [`ClientBuilder::deadline`](super::ClientBuilder::deadline).
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "deadline_seconds", with = "seconds")
+        serde(rename = "deadline_seconds", with = "millpond_words::seconds")
     )]
     pub deadline: Duration,
     /// See [`ClientBuilder::error_replies`](super::ClientBuilder::error_replies).
@@ -58,13 +56,17 @@ pub struct ClientSettings {
     /// See [`ClientBuilder::heartbeat_interval`](super::ClientBuilder::heartbeat_interval).
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "heartbeat_interval_seconds", with = "seconds")
+        serde(
+            rename = "heartbeat_interval_seconds",
+            with = "millpond_words::seconds"
+        )
     )]
     pub heartbeat_interval: Duration,
     /// See [`ClientBuilder::heartbeat_limit`](super::ClientBuilder::heartbeat_limit).
     pub heartbeat_limit: HeartbeatLimit,
     /// See [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined). `None`: one exchange on a
     /// connection at a time.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub pipelining: Option<Pipelining>,
 }
 

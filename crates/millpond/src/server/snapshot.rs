@@ -8,8 +8,6 @@ use std::{
 };
 
 use crate::framing::FailureKind;
-#[cfg(feature = "serde")]
-use crate::seconds;
 
 /// A server at one instant.
 ///
@@ -29,7 +27,10 @@ pub struct ServerSnapshot {
     /// Time since it began to serve.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "up_seconds", serialize_with = "seconds::serialize")
+        serde(
+            rename = "up_seconds",
+            serialize_with = "millpond_words::seconds::serialize"
+        )
     )]
     pub up: Duration,
     /// The setting.
