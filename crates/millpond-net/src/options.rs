@@ -7,6 +7,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpSocket;
 
 /// The kernel's probes of a connection on which nothing is sent.
+///
+/// Fields may be added in a minor release: end a literal with `..Keepalive::default()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
@@ -56,6 +58,8 @@ fn milliseconds(time: Duration) -> Duration {
 }
 
 /// How a TCP socket is set up.
+///
+/// Fields may be added in a minor release: end a literal with `..TcpOptions::default()`.
 ///
 /// ```
 /// use millpond_net::TcpOptions;

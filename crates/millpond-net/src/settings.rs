@@ -49,6 +49,7 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
 pub struct DialerSettings {
     /// See [`Dialer::tcp_options`](super::Dialer::tcp_options).
     pub tcp: TcpOptions,
@@ -80,6 +81,8 @@ pub(super) fn clamped_refresh(refresh: Duration) -> Duration {
 /// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all
 /// of them together; these are shorter, so that the phase that fails is told with what it had found
 /// out.
+///
+/// Fields may be added in a minor release: end a literal with `..PhaseLimits::default()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
@@ -132,6 +135,7 @@ impl PhaseLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
+#[non_exhaustive]
 pub struct ListenSettings {
     /// See [`ListenOptions::tcp_options`](super::ListenOptions::tcp_options).
     pub tcp: TcpOptions,

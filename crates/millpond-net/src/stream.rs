@@ -37,6 +37,7 @@ enum Kind {
 
 /// The state of an idle stream, on which nothing should arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IdleState {
     /// Nothing has arrived.
     Quiet,

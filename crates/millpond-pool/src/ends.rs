@@ -67,9 +67,11 @@ impl Ends {
     }
 }
 
-/// What the system knows of how a connection transmits.
+/// What the system knows of how a connection transmits. A connector that can tell sets the fields of
+/// a `Transmission::default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Transmission {
     /// The smoothed round-trip time.
     #[cfg_attr(

@@ -8,6 +8,7 @@ use millpond_words::InvalidSetting;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Order {
     /// The one used last: the default. A quiet pool then uses few connections, and the others reach
     /// `idle_timeout`.
@@ -91,6 +92,8 @@ impl Default for Priority {
 /// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from
 /// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once. While callers wait and
 /// [`outage_grace`](crate::PoolBuilder::outage_grace) lasts, no wait is longer than a fifth of that.
+///
+/// Fields may be added in a minor release: end a literal with `..Backoff::default()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]

@@ -340,12 +340,12 @@ fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
 
 #[cfg(feature = "kernel")]
 fn shown(known: kernel::TcpInfo) -> Transmission {
-    Transmission {
-        rtt: known.rtt,
-        rtt_variance: known.rtt_variance,
-        retransmits: known.retransmits,
-        unacknowledged: known.unacknowledged,
-    }
+    let mut transmission = Transmission::default();
+    transmission.rtt = known.rtt;
+    transmission.rtt_variance = known.rtt_variance;
+    transmission.retransmits = known.retransmits;
+    transmission.unacknowledged = known.unacknowledged;
+    transmission
 }
 
 /// Why a stream that shows this can't stay.
@@ -354,7 +354,8 @@ fn reason(seen: IdleState) -> Option<Eviction> {
         IdleState::Quiet => None,
         IdleState::Bytes => Some(Eviction::UnsolicitedBytes),
         IdleState::Closed => Some(Eviction::PeerClosed),
-        IdleState::Broken => Some(Eviction::PeerReset),
+        // Broken; and what a later version tells of a stream that isn't quiet.
+        _ => Some(Eviction::PeerReset),
     }
 }
 

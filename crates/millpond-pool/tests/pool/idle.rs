@@ -153,6 +153,7 @@ async fn a_look_returns_a_connection_to_its_place_in_the_order() {
         let expected = match order {
             Order::Fifo => [1, 2, 3, 4, 5],
             Order::Lifo => [5, 4, 3, 2, 1],
+            other => unreachable!("{other:?}"),
         };
         assert_eq!(served, expected, "{order:?}");
     }

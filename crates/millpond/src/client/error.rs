@@ -33,6 +33,7 @@ pub enum RequestError {
         Thousands(*.request as u64),
         Thousands(*.max_waiting_bytes as u64)
     )]
+    #[non_exhaustive]
     FullOfBytes {
         /// How many bytes the requests that wait hold.
         waiting_bytes: usize,
@@ -157,6 +158,7 @@ impl From<io::Error> for Loss {
 
 /// Whether a request without a reply may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Execution {
     /// Nobody has executed it, and it can be sent again: nothing of it was sent, or the server said
     /// that it didn't take it, or refused this side in the TLS handshake.

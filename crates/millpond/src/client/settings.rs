@@ -12,6 +12,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum ErrorReplies {
     /// The request has failed: [`RequestError::Refused`](super::RequestError::Refused). The default, for that is how our server
     /// means it.

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use millpond_words::InvalidSetting;
 
 /// How many heartbeats a peer may send: so many at once, and so many a second on average.
+///
+/// Fields may be added in a minor release: end a literal with `..HeartbeatLimit::default()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]

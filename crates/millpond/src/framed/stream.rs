@@ -93,6 +93,7 @@ pub enum SendError {
     #[error(
         "{queued} bytes are queued, and a frame of {frame} would exceed max_queued, which is {max_queued}"
     )]
+    #[non_exhaustive]
     Full {
         /// Bytes that are queued and not yet written.
         queued: usize,

@@ -96,6 +96,7 @@ fn check_depth(body: &[u8]) -> Result<(), JsonError> {
 
 /// An error reply's content: JSON-RPC 2.0's error object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ErrorObject {
     /// What kind of failure: see [`code`](code()).
     pub code: i64,
@@ -104,6 +105,14 @@ pub struct ErrorObject {
 }
 
 impl ErrorObject {
+    /// An error with nothing but a code and a message.
+    pub fn new(code: i64, message: impl Into<String>) -> Self {
+        ErrorObject {
+            code,
+            message: message.into(),
+        }
+    }
+
     /// The application's code, if it is one: no reserved one.
     ///
     /// ```
@@ -111,7 +120,7 @@ impl ErrorObject {
     ///
     /// const OUT_OF_STOCK: ApplicationCode = ApplicationCode::new(4001).unwrap();
     ///
-    /// let error = ErrorObject { code: 4001, message: String::from("no milk") };
+    /// let error = ErrorObject::new(4001, "no milk");
     /// assert_eq!(error.application_code(), Some(OUT_OF_STOCK));
     /// ```
     pub fn application_code(&self) -> Option<ApplicationCode> {

@@ -59,6 +59,7 @@ pub trait Handler: Send + Sync + 'static {
 
 /// What is asked of a body before a handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bodies {
     /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep;
     /// any other is answered with the error -32700.

@@ -35,10 +35,7 @@ impl CallError {
     pub(super) fn ours(exit: Exit, kind: FailureKind, message: String) -> Self {
         CallError {
             exit,
-            error: ErrorObject {
-                code: json::code(kind),
-                message: in_flags(&message),
-            },
+            error: ErrorObject::new(json::code(kind), in_flags(&message)),
             origin: Origin::Client,
         }
     }
