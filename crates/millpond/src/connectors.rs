@@ -77,7 +77,8 @@ pub struct StreamConnector {
     open: Option<Open>,
 }
 
-/// What the last successful dial took.
+/// What the last successful dial took. A client's [login](crate::client::ClientBuilder::login)
+/// comes after it and isn't counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PhaseTimings {
@@ -174,7 +175,7 @@ impl StreamConnector {
         &self.dialer
     }
 
-    /// What the last dial that succeeded took.
+    /// What the last dial that succeeded took, a client's login not counted.
     pub fn last_timings(&self) -> Option<PhaseTimings> {
         *self.last_timings.lock()
     }

@@ -149,7 +149,9 @@ impl<F: Framing> ClientBuilder<F> {
     /// Logs in on each new connection before it is lent, in both modes: exchanges what the protocol
     /// asks for, and gives the [`Login`] back. Default: none.
     ///
-    /// The pool's [`connect_timeout`](PoolBuilder::connect_timeout) covers it. An error is that of a
+    /// The pool's [`connect_timeout`](PoolBuilder::connect_timeout) covers it, and the pool's times
+    /// of dials count it. The event `dialled` and
+    /// [`last_timings`](StreamConnector::last_timings) come before it and don't. An error is that of a
     /// failed dial ([`ConnectFailure::Login`](crate::net::ConnectFailure::Login)), so the pool tries
     /// again as its [`backoff`](PoolBuilder::backoff) says. So is it if a request of the login is left
     /// unanswered, or the server has sent more than was asked for: that would be taken for the reply
