@@ -108,8 +108,9 @@ impl Listener {
     }
 
     /// Accepts the streams that come out of `streams`: for a server that speaks over whatever
-    /// carries bytes, by [`Stream::foreign`]. `name` is what the server and its log call it. When
-    /// no more can come it goes on waiting.
+    /// carries bytes, by [`Stream::foreign`]. `name` is the endpoint that the server and its log
+    /// show. It is only shown: nothing listens there because of it, and `tls://` adds no TLS. When
+    /// no more streams can come, the listener goes on waiting.
     ///
     /// ```
     /// use millpond_net::{Listener, Stream};
@@ -118,7 +119,7 @@ impl Listener {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let (sender, streams) = mpsc::channel(16);
-    /// let mut listener = Listener::from_streams("unix:///in-memory".parse()?, streams);
+    /// let mut listener = Listener::from_streams("tcp://orders.internal:7000".parse()?, streams);
     /// let (near, far) = tokio::io::duplex(1024);
     /// sender.send(Stream::foreign(near)).await?;
     /// let stream = listener.accept().await?.into_stream().await?;

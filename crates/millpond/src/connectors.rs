@@ -31,7 +31,7 @@ use crate::{
 pub type Preparation<'s> =
     Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send + 's>>;
 
-/// Opens a stream that isn't dialled.
+/// Opens a stream without the dialler.
 type Open = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Opened> + Send>> + Send + Sync>;
 
 type Opened = Result<Stream, Box<dyn Error + Send + Sync>>;
@@ -111,7 +111,11 @@ impl StreamConnector {
     }
 
     /// Streams that `open` opens instead of dialling: over whatever carries bytes, by
-    /// [`Stream::foreign`]. `name` is what errors, logs and snapshots call the other side.
+    /// [`Stream::foreign`].
+    ///
+    /// `name` says in errors, logs and snapshots where the streams lead to: through a tunnel, the
+    /// endpoint at its far end. It is only shown. Nothing looks it up or connects to it, and `tls://`
+    /// adds no TLS.
     ///
     /// The pool's `connect_timeout` bounds `open`. An [`io::Error`](std::io::Error) of the kind
     /// `ConnectionRefused` or `NotFound` means that nothing listens there.
@@ -119,7 +123,8 @@ impl StreamConnector {
     /// ```
     /// use millpond::{connectors::StreamConnector, net::Stream};
     ///
-    /// let connector = StreamConnector::opened_by("unix:///in-memory".parse()?, || async {
+    /// let connector = StreamConnector::opened_by("tcp://orders.internal:7000".parse()?, || async {
+    ///     // A tunnel would be opened here.
     ///     let (near, far) = tokio::io::duplex(64 * 1024);
     ///     tokio::spawn(async move { tokio::io::copy(&mut &b"hello"[..], &mut { far }).await });
     ///     Ok(Stream::foreign(near))
@@ -170,7 +175,8 @@ impl StreamConnector {
         self
     }
 
-    /// What opens the streams.
+    /// What opens the streams. That of a connector made by [`opened_by`](StreamConnector::opened_by)
+    /// opens none: it holds their name.
     pub fn dialer(&self) -> &Dialer {
         &self.dialer
     }
