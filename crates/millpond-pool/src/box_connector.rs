@@ -55,9 +55,9 @@ type BoxFuture<'f, R> = Pin<Box<dyn Future<Output = R> + Send + 'f>>;
 /// # }
 /// ```
 ///
-/// It costs one virtual call for each question that the pool asks the connector, and one allocation
-/// for each dial, probe, reset and wait for a change of the endpoint. Acquire and release still
-/// allocate nothing.
+/// It costs one virtual call for each question that the pool asks the connector. A dial allocates
+/// twice, for `connect` and for `on_connect`; a probe, a reset and a wait for a change of the endpoint
+/// allocate once each, and a pool once for `run`. Acquire and release still allocate nothing.
 ///
 /// Errors of the connector arrive as they are: what [`DialError`](crate::DialError) has as its
 /// source is the connector's own error.
