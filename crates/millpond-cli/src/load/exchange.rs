@@ -1,20 +1,18 @@
 //! One exchange over a connection that nobody else uses, for callers that open one for each
 //! request.
 
-use std::{io, pin::pin};
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, FrameError, Framing, Scan, Step},
+    framed::{FramedStream, ReceiveError, SendError},
+    framing::{FrameError, Framing},
     net::Stream,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, split},
-    select,
-};
-
-/// Room for a reply at first; it grows.
-const REPLY: usize = 1024;
 
 /// What came back.
 #[derive(Debug)]
@@ -35,57 +33,67 @@ pub(crate) enum ExchangeError {
     Lost(#[source] io::Error),
 }
 
-/// Sends a request and waits for its reply.
+/// Sends a request, waits for its reply, and closes the connection.
+///
+/// # Cancel safety
+///
+/// Dropping it closes the connection.
 pub(crate) async fn exchange(
-    stream: &mut Stream,
-    framing: &impl Framing,
+    stream: Stream,
+    framing: impl Framing,
     body: &[u8],
 ) -> Result<Reply, ExchangeError> {
-    let mut frame = Vec::new();
-    framing
-        .encode(Direction::Request, body, &mut frame)
-        .map_err(ExchangeError::Unframeable)?;
-    let (mut from, mut to) = split(stream);
-    let mut reading = pin!(read_reply(&mut from, framing));
-    // Both at once: a server may begin to reply before it has read the whole request.
-    select! {
-        biased;
-        written = to.write_all(&frame) => match written {
-            Ok(()) => reading.await,
-            // It may have said why before it closed.
-            Err(error) => reading.await.map_err(|_| ExchangeError::Lost(error)),
-        },
-        replied = &mut reading => replied,
+    let mut stream = FramedStream::new(stream, framing);
+    stream.queue(body).map_err(ExchangeError::of_send)?;
+    let mut unsent = None;
+    let replied = poll_fn(|cx| poll_reply(&mut stream, &mut unsent, cx)).await;
+    let behind = stream.buffered().len();
+    stream.into_stream().close();
+    let body = replied?;
+    Ok(Reply { body, behind })
+}
+
+/// Sends and receives at once: a server may begin to reply before it has read the whole request.
+/// `unsent` keeps why the request couldn't be sent.
+fn poll_reply<F: Framing>(
+    stream: &mut FramedStream<F>,
+    unsent: &mut Option<io::Error>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Bytes, ExchangeError>> {
+    if unsent.is_none()
+        && let Poll::Ready(Err(error)) = stream.poll_flush(cx)
+    {
+        // The server may have said why before it closed.
+        *unsent = Some(error);
+    }
+    let received = ready!(stream.poll_receive(cx));
+    Poll::Ready(match (received, unsent.take()) {
+        (Ok(Some(body)), _) => Ok(body),
+        (_, Some(error)) => Err(ExchangeError::Lost(error)),
+        (Ok(None), None) => Err(closed()),
+        (Err(error), None) => Err(ExchangeError::of_receive(error)),
+    })
+}
+
+impl ExchangeError {
+    fn of_send(error: SendError) -> Self {
+        match error {
+            SendError::Unframeable(error) => ExchangeError::Unframeable(error),
+            SendError::Io(error) => ExchangeError::Lost(error),
+            other => ExchangeError::Lost(io::Error::other(other)),
+        }
+    }
+
+    fn of_receive(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Frame(error) => ExchangeError::NoFrame(error),
+            ReceiveError::Io(error) => ExchangeError::Lost(error),
+            ReceiveError::Truncated => closed(),
+            other => ExchangeError::Lost(io::Error::other(other)),
+        }
     }
 }
 
-async fn read_reply(
-    stream: &mut (impl AsyncRead + Unpin),
-    framing: &impl Framing,
-) -> Result<Reply, ExchangeError> {
-    let mut received = Vec::with_capacity(REPLY);
-    let mut scan = Scan::default();
-    loop {
-        match framing
-            .next(Direction::Reply, &received, &mut scan)
-            .map_err(ExchangeError::NoFrame)?
-        {
-            Step::Frame(extent) => {
-                let behind = received.len() - extent.length();
-                let body = Bytes::from(received).slice(extent.head..extent.head + extent.body);
-                return Ok(Reply { body, behind });
-            }
-            Step::Heartbeat { length } => {
-                received.drain(..length);
-                scan.reset();
-            }
-            Step::More { .. } => {
-                let read = stream.read_buf(&mut received).await;
-                if read.map_err(ExchangeError::Lost)? == 0 {
-                    let closed = io::Error::other("the peer closed it");
-                    return Err(ExchangeError::Lost(closed));
-                }
-            }
-        }
-    }
+fn closed() -> ExchangeError {
+    ExchangeError::Lost(io::Error::other("the peer closed it"))
 }

@@ -27,6 +27,7 @@ mod call;
 mod pipe;
 
 mod bench;
+mod bench_endings;
 
 mod doctor;
 mod doctor_peers;

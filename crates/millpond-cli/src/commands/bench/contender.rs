@@ -177,21 +177,19 @@ impl Short {
 
     async fn exchange_untimed(&self, body: &[u8]) -> Result<Bytes, Miss<ErrorKind>> {
         let dialled = self.dialer.dial().await;
-        let mut stream = dialled.map_err(|error| miss::of_dial(&error))?.stream;
+        let stream = dialled.map_err(|error| miss::of_dial(&error))?.stream;
         self.opened.fetch_add(1, Ordering::Relaxed);
-        let reply = exchange_over(&mut stream, &self.framing, body).await;
-        stream.close();
-        reply
+        exchange_over(stream, &self.framing, body).await
     }
 }
 
-/// One exchange over a stream that nobody else uses.
+/// One exchange over a stream that nobody else uses, which is closed then.
 pub(super) async fn exchange_over(
-    stream: &mut Stream,
+    stream: Stream,
     framing: &ChosenFraming,
     body: &[u8],
 ) -> Result<Bytes, Miss<ErrorKind>> {
-    let replied = exchange(stream, framing, body).await;
+    let replied = exchange(stream, framing.clone(), body).await;
     let reply = replied.map_err(|error| miss::of_exchange(&error))?;
     match framing {
         ChosenFraming::Raw(_) if reply.behind > 0 => Err(Miss {

@@ -25,10 +25,9 @@ pub(super) enum NoContact {
 pub(super) async fn first_contact(plan: &Plan) -> Result<Option<SocketAddr>, NoContact> {
     let contact = async {
         let dialled = dialer(plan).dial().await;
-        let mut stream = dialled.map_err(NoContact::Unreachable)?.stream;
+        let stream = dialled.map_err(NoContact::Unreachable)?.stream;
         let address = stream.peer_addr();
-        let reply = exchange_over(&mut stream, &plan.framing, &plan.request.body).await;
-        stream.close();
+        let reply = exchange_over(stream, &plan.framing, &plan.request.body).await;
         let judged = reply.and_then(|reply| plan.request.judge(&reply));
         judged.map(|()| address).map_err(NoContact::NoReply)
     };

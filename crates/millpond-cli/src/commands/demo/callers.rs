@@ -105,10 +105,8 @@ impl Caller for ShortCaller {
     async fn exchange(&mut self) -> Result<(), Miss<ErrorKind>> {
         let request = self.requests.next(&mut self.rng);
         let dialled = self.dialer.dial().await;
-        let mut stream = dialled.map_err(|error| other(&error))?.stream;
-        let framing = LengthJson::default();
-        let replied = exchange(&mut stream, &framing, &request.body()).await;
-        stream.close();
+        let stream = dialled.map_err(|error| other(&error))?.stream;
+        let replied = exchange(stream, LengthJson::default(), &request.body()).await;
         let reply = replied.map_err(|error| other(&error))?;
         judged(request.check(&reply.body))
     }

@@ -71,6 +71,20 @@ fn load(summary: &Summary, page: &mut Page) {
         .iter()
         .map(|(kind, &times)| format!("{} {}", thousands(times), kind.words()));
     page.item("no reply", &listed(failed));
+    load_sockets(summary, page);
+    let latency = summary.latency_us;
+    page.item(
+        "latency",
+        &format!(
+            "half within {}, 99 % within {}",
+            span(latency.p50),
+            span(latency.p99)
+        ),
+    );
+}
+
+/// The sockets under load, and what was sent over them again.
+fn load_sockets(summary: &Summary, page: &mut Page) {
     page.item(
         "sockets",
         &format!(
@@ -119,15 +133,6 @@ fn load(summary: &Summary, page: &mut Page) {
             "{} sent, {} received",
             thousands(heartbeats.sent),
             thousands(heartbeats.received)
-        ),
-    );
-    let latency = summary.latency_us;
-    page.item(
-        "latency",
-        &format!(
-            "half within {}, 99 % within {}",
-            span(latency.p50),
-            span(latency.p99)
         ),
     );
 }
