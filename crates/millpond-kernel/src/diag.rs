@@ -1,6 +1,5 @@
-//! Asks Linux for its TCP sockets, by netlink sock_diag (the way of `ss`): requests out, answers
-//! in, with a limit to all that is received and to all waiting. What the packets look like is
-//! `packet`'s; what the answers are for is decided elsewhere.
+//! Asks Linux for its TCP sockets, by netlink sock_diag as `ss` does. It sends requests and
+//! receives answers, with a limit on each datagram and on each wait. `packet` encodes and decodes.
 
 use std::{
     io,
@@ -21,19 +20,19 @@ use super::{
 /// The kernel puts at most 32 KiB into one datagram of a dump.
 const RECEIVE_BUFFER: usize = 32 * 1024;
 
-/// Requests that may be unanswered: their answers, of about 1 KiB each as the kernel counts, have
-/// to fit into the socket's receive buffer (208 KiB unless the machine is set up otherwise), or
-/// they are lost.
+/// How many requests are sent before their answers are read. The answers, which the kernel counts
+/// as about 1 KiB each, must fit into the socket's receive buffer (208 KiB by default), or they are
+/// lost.
 const UNANSWERED: usize = 32;
 
-/// The kernel answers while it takes the request. An answer that isn't there after this long won't
-/// come.
+/// The timeout of one read. The kernel answers while it takes the request, so an answer that isn't
+/// there by then won't come.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A whole question's limit. Two million sockets are dumped in about a second.
+/// The deadline of all requests on one socket. A dump of two million sockets takes about a second.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A line to the kernel, for one question at a time.
+/// A netlink socket, for one request at a time.
 pub(super) struct Diag {
     socket: Socket,
     buffer: Vec<u8>,
@@ -42,11 +41,11 @@ pub(super) struct Diag {
 }
 
 impl Diag {
-    /// Opens the line. All that is asked on it has to be answered within [`DEADLINE`] from now.
+    /// Opens the socket. All its answers must arrive within [`DEADLINE`] from now.
     pub(super) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_SOCK_DIAG)?;
         SockRef::from(&socket).set_read_timeout(Some(PATIENCE))?;
-        // Connected to the kernel, it takes nothing from anybody else.
+        // Connected to the kernel, it receives from nobody else.
         socket.connect(&NetlinkAddr::new(0, 0))?;
         Ok(Self {
             socket,
@@ -104,7 +103,7 @@ impl Diag {
         Ok(())
     }
 
-    /// Calls `each` with every socket that the filter lets through. One that changes meanwhile may
+    /// Calls `each` with every socket that passes the filter. A socket that changes meanwhile may
     /// come twice, or not at all.
     pub(super) fn dump(
         &mut self,

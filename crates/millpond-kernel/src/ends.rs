@@ -1,16 +1,14 @@
-//! Both ends of a TCP connection, in one form for all the ways to write them, and as the kernel's
-//! socket diagnostics identify a connection.
+//! Both addresses of a TCP connection, normalised, so that they can be compared.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use netlink_packet_sock_diag::inet::SocketId;
 
-/// The kernel doesn't compare the cookie of a request that has this one.
+/// In a request: the kernel compares no cookie.
 pub(super) const NO_COOKIE: [u8; 8] = [0xff; 8];
 
-/// Both ends of a TCP connection, in the one form that all ways to write them have in common: a
-/// v4-mapped address is the v4 address, and an interface is only named where it is part of the
-/// address (link-local).
+/// Both addresses of a TCP connection, normalised: a v4-mapped address is the v4 address, and an
+/// interface is kept only where it is part of the address (link-local).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ends {
     pub(super) local: IpAddr,
@@ -93,7 +91,7 @@ impl Ends {
             && (interfaces.contains(&0) || self.interface == other.interface)
     }
 
-    /// What a request identifies this connection by.
+    /// The connection as a request names it.
     pub(super) fn request_id(&self) -> SocketId {
         SocketId {
             source_port: self.local_port,

@@ -1,5 +1,5 @@
-//! Puts a failed dial's error into words: its cause, and its cure if a limit brought it about. Pure:
-//! the facts are gathered elsewhere.
+//! Puts a failed dial's error into words: its cause, and the cure if a limit caused it. Pure: the
+//! facts are gathered elsewhere.
 
 use std::{io, net::SocketAddr};
 
@@ -52,8 +52,8 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
-/// Above this share of ports in use towards the destination they are what was missing: some may
-/// have become free since.
+/// From this share of used ports on, their lack is taken for the cause: some may have become free
+/// since the dial.
 const USED_UP: f64 = 0.9;
 
 fn no_local_address(facts: &Facts) -> String {
@@ -100,7 +100,7 @@ fn no_local_address(facts: &Facts) -> String {
     }
 }
 
-/// What there is to say of `net.ipv4.tcp_tw_reuse`.
+/// Advice about `net.ipv4.tcp_tw_reuse`.
 fn reuse_advice(destination: SocketAddr, now: Option<u8>) -> String {
     let effective = match now {
         Some(1) => true,

@@ -1,5 +1,4 @@
-//! What is found out about a failed dial, for its error's explanation. It asks the system, and so it
-//! blocks.
+//! The facts that explain a failed dial's error. Gathering them asks the system, which blocks.
 
 use std::{
     fs, io,
@@ -12,14 +11,13 @@ use nix::errno::Errno;
 
 use super::{DescriptorLimits, PortUse, descriptor_limits, port_use, port_use_from};
 
-/// What an error's explanation is made of. What isn't known is left out of the sentence.
+/// The facts that an explanation is made of. Unknown ones are left out of it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Facts {
     /// Where to; `None` for a Unix socket.
     pub destination: Option<SocketAddr>,
-    /// The local address that the connection was to be bound to, if it was found to be none of
-    /// this machine's.
+    /// The local address to dial from, if this machine doesn't have it.
     pub foreign_source: Option<IpAddr>,
     /// How far the local ports towards the destination are used up.
     pub ports: Option<PortUse>,
@@ -27,12 +25,11 @@ pub struct Facts {
     pub time_wait_reuse: Option<u8>,
     /// How many files may be open.
     pub descriptors: Option<DescriptorLimits>,
-    /// What is at the path of a Unix socket, if that is none: to dial it is refused like a socket
-    /// that nobody listens on.
+    /// What is at the path, if it is no Unix socket. Dialing it is refused, as if nobody listened.
     pub no_socket: Option<NoSocket>,
 }
 
-/// What is found where a Unix socket was to be dialled.
+/// What is at a path where a Unix socket was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoSocket {
@@ -73,8 +70,8 @@ impl Facts {
         )
     }
 
-    /// What can be found out for this error of a dial to `destination` (`None` for a Unix socket),
-    /// that was to be bound to `source`.
+    /// Gathers the facts for the error of a dial to `destination` (`None` for a Unix socket) from
+    /// the local address `source`.
     ///
     /// This blocks, for up to tens of milliseconds when all local ports are in use ([`port_use`]):
     /// call it from a blocking thread, never under a lock, and not for every one of a thousand
@@ -109,7 +106,7 @@ fn errno(error: &io::Error) -> Option<Errno> {
 
 /// Whether this machine doesn't have the address.
 fn is_foreign(source: IpAddr) -> bool {
-    // A datagram socket: nothing is sent, and no TCP port taken.
+    // A UDP socket: nothing is sent, and no TCP port is used.
     let bound = UdpSocket::bind((source, 0));
     matches!(bound, Err(error) if errno(&error) == Some(Errno::EADDRNOTAVAIL))
 }

@@ -1,7 +1,7 @@
 //! What the operating system knows about sockets and their limits, read without privileges and
-//! without changing anything: how a connection's transmission goes, which sockets there are, which
-//! ports are in use towards a destination, how many files may be open, and what an error that such
-//! a limit brought about means.
+//! without changing anything: the `TCP_INFO` of connections, which sockets there are, which ports
+//! are in use towards a destination, how many files may be open, and what an error that such a limit
+//! caused means.
 //!
 //! On Linux by netlink sock_diag and small files in `/proc`. On other systems the same functions
 //! exist; what they can't find out they answer by `None` or an error that says so. All of them
@@ -35,3 +35,8 @@ pub use self::{
     tcp_info::TcpInfo,
     tcp_socket::{SocketQueue, TcpSocket, TcpState},
 };
+
+/// The README's example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

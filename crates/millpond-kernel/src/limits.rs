@@ -8,13 +8,13 @@ use std::io;
 pub struct DescriptorLimits {
     /// The soft limit of `RLIMIT_NOFILE`: what is enforced. `u64::MAX` for none.
     pub soft: u64,
-    /// The hard limit: up to which the process may raise the soft one by itself.
+    /// The hard limit: the process may raise the soft one up to it.
     pub hard: u64,
-    /// How many are open. `None` where it can't be found out: before Linux 6.2 not when none is
-    /// left, and on other systems never.
+    /// How many are open. `None` if unknown: before Linux 6.2 when no descriptor is left, and on
+    /// other systems always.
     pub open: Option<u64>,
-    /// The whole machine's. `None` where it can't be found out: when no descriptor is left, and on
-    /// other systems than Linux.
+    /// The whole machine's. `None` if unknown: when no descriptor is left, and on other systems
+    /// than Linux.
     pub system: Option<SystemFiles>,
 }
 

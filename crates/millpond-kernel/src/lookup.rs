@@ -4,8 +4,9 @@ use std::{io, net::SocketAddr};
 
 use super::TcpInfo;
 
-/// The `TCP_INFO` of these connections, each given by its local and its peer's address. `None` for one that is gone: closed here, reset, or never there. A connection that only the peer
-/// has closed is still here, and so is one that was shut down.
+/// The `TCP_INFO` of these connections, each given by its local and its peer's address. `None` for
+/// one that is gone: closed here, reset, or never there. A connection that only the peer has closed
+/// is still here, and so is one that was shut down.
 ///
 /// This blocks: about 10 µs, and 2 µs for each connection. Never call it under a lock; in
 /// asynchronous code call it from a blocking thread if there are many. It needs no privileges. A
@@ -47,7 +48,7 @@ mod platform {
         packet::{Family, Filter, Found},
     };
 
-    /// Up to so many connections are looked up one by one in any case.
+    /// Up to this number, connections are always looked up one by one.
     ///
     /// Measured on loopback (release build, Linux 6.18, a table of 262,144 buckets): to look one up
     /// takes 2.1 µs, and 8 µs for the whole call; a dump takes 0.16 ms, and 1 µs for every
@@ -122,8 +123,8 @@ mod platform {
         let mut diag = Diag::open()?;
         diag.look_up(ends, |index, found| answers[index] = live(&found))?;
         if answers.iter().all(Option::is_none) {
-            // A kernel without tcp_diag answers like one that doesn't know the connection. To a
-            // dump, of nothing, it answers otherwise.
+            // A kernel without tcp_diag answers as if it didn't know the connection. An empty dump
+            // tells: it fails there.
             let nothing = Filter {
                 states: StateFlags::empty(),
                 peer_port: 0,

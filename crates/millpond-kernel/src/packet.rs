@@ -1,5 +1,5 @@
-//! The packets of netlink sock_diag: a request's bytes, and what the bytes of an answer say. Pure;
-//! whatever the bytes, no panic.
+//! The packets of netlink sock_diag: encodes requests, decodes answers. Pure; no bytes make it
+//! panic.
 
 use std::{fmt, io};
 
@@ -116,9 +116,8 @@ impl Iterator for Messages<'_> {
     }
 }
 
-/// Only the header and one attribute are read. The crate's own parser for all of the attributes
-/// allocates for each of them, and refuses a socket as a whole where an older or newer kernel's
-/// attribute has another length than it knows.
+/// Reads only the header and one attribute. The crate's own parser reads all attributes: it
+/// allocates for each, and fails if another kernel's attribute has a length that it doesn't know.
 fn answer(message_type: u16, payload: &[u8]) -> io::Result<Answer> {
     let failed = |code: i32| match code {
         0 => Answer::Done,

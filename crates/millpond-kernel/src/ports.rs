@@ -22,15 +22,14 @@ pub struct PortUse {
     /// From which local address: the one that was asked for, or else the one that most of the
     /// ports belong to. `None` if no port is in use.
     pub source: Option<IpAddr>,
-    /// The first port that the kernel gives away by itself (`net.ipv4.ip_local_port_range`, for
-    /// IPv6 as well).
+    /// The first ephemeral port (`net.ipv4.ip_local_port_range`, for IPv6 as well).
     pub first: u16,
     /// The last.
     pub last: u16,
-    /// Ports between these that it is told to keep (`net.ipv4.ip_local_reserved_ports`).
+    /// How many ports between these are reserved (`net.ipv4.ip_local_reserved_ports`).
     pub reserved: u32,
-    /// Ports between these, and not reserved, that a socket towards the destination has, whatever
-    /// its state.
+    /// How many ports between these, and not reserved, are used by sockets towards the destination,
+    /// in whatever state.
     pub in_use_towards: u32,
     /// Of these, ports in TIME_WAIT.
     pub in_time_wait_towards: u32,
@@ -120,7 +119,7 @@ pub fn port_use(destination: SocketAddr) -> io::Result<PortUse> {
 ///
 /// Those of [`port_use`].
 pub fn port_use_from(source: IpAddr, destination: SocketAddr) -> io::Result<PortUse> {
-    // Nobody has chosen this one: the kernel will.
+    // Port 0: the kernel will choose one.
     let source = Some(source.to_canonical()).filter(|source| !source.is_unspecified());
     platform::port_use(source, destination)
 }
@@ -260,7 +259,7 @@ mod platform {
         }
     }
 
-    /// The small file, understood by `parse`.
+    /// Reads a small file, and parses it.
     fn read<T>(path: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<T> {
         let text = fs::read_to_string(path).map_err(|error| {
             io::Error::new(error.kind(), format!("reading {path} failed: {error}"))

@@ -14,7 +14,7 @@ pub enum SocketDetail {
     TcpInfo,
 }
 
-/// Sockets, and who told of them.
+/// Sockets, and where the answer is from.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Sockets {
@@ -24,7 +24,7 @@ pub struct Sockets {
     pub source: SocketSource,
 }
 
-/// Who told of sockets.
+/// Where sockets were read from.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SocketSource {
@@ -32,8 +32,8 @@ pub enum SocketSource {
     Netlink,
     /// The tables in `/proc`: no `TCP_INFO`, no limit of an accept queue.
     Proc {
-        /// What came of asking by netlink; `None` if it wasn't asked, because another namespace's
-        /// sockets were wanted.
+        /// Why netlink couldn't be asked; `None` if it wasn't tried, for another namespace's
+        /// sockets.
         refused: Option<io::Error>,
     },
 }
@@ -107,7 +107,7 @@ mod platform {
         or_tables(by_netlink(detail, keep), "/proc/net", keep)
     }
 
-    /// What netlink has told, or else the tables in this folder.
+    /// Netlink's answer, or else the tables in this folder.
     pub(super) fn or_tables(
         told: io::Result<Vec<TcpSocket>>,
         folder: &str,
@@ -122,8 +122,8 @@ mod platform {
         }
     }
 
-    /// While others come and go the kernel may tell of a socket again. Listeners that share an
-    /// address are told apart by their inodes.
+    /// Removes duplicates: during a dump, changes may make a socket come twice. Listeners that
+    /// share an address differ by their inodes.
     pub(super) fn once(mut sockets: Vec<TcpSocket>) -> Vec<TcpSocket> {
         let mut seen = HashSet::with_capacity(sockets.len());
         sockets.retain(|socket| seen.insert((socket.inode, socket.local, socket.peer)));
@@ -197,7 +197,8 @@ mod platform {
             inode: Some(u64::from(found.inode)).filter(|inode| *inode != 0),
             uid: found.uid,
             queue: SocketQueue::of(state, received, unacknowledged, Some(unacknowledged)),
-            // A listener's has its accept queue in the place of what is unacknowledged and lost.
+            // A listener's holds its accept queue in the fields of unacknowledged and lost
+            // segments.
             tcp_info: found.tcp_info.filter(|_| state != TcpState::Listen),
         }
     }

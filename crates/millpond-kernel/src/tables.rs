@@ -1,5 +1,5 @@
-//! The tables `tcp` and `tcp6` in `/proc/net`, which tell of sockets where netlink is refused: a
-//! line for each. Reads them line by line; whatever a line says, no panic.
+//! Reads the tables `tcp` and `tcp6` in `/proc/net`, for where netlink is refused: a line for each
+//! socket. No line makes it panic.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use super::{SocketQueue, TcpSocket, TcpState};
 /// The kernel's lines have some 150 to 180 bytes.
 const LONGEST_LINE: u64 = 1024;
 
-/// How much is read at once: the kernel makes lines for as much.
+/// The buffer for reading: the kernel fills it with whole lines.
 const READ_AT_ONCE: usize = 64 * 1024;
 
 /// Calls `each` with every socket in the tables of this folder.

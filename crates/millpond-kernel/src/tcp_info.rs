@@ -1,10 +1,9 @@
-//! How the transmission of a TCP connection goes, as the kernel sees it: round-trip time,
-//! retransmissions, what is under way. Reads it from the bytes of `struct tcp_info`; who gets these
-//! from the kernel isn't known here.
+//! `TCP_INFO`: the round-trip time, retransmissions and queues of a TCP connection, parsed from the
+//! bytes of the kernel's `struct tcp_info`.
 
 use std::time::Duration;
 
-/// How the transmission of a TCP connection goes: some of the kernel's `TCP_INFO`.
+/// Some of the kernel's `TCP_INFO` of a TCP connection: its round-trip time, losses and queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpInfo {

@@ -8,9 +8,9 @@ use super::TcpInfo;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TcpSocket {
-    /// Where it is in its life.
+    /// Its state.
     pub state: TcpState,
-    /// The address of this side. A v4-mapped one is told as the v4 address that it stands for.
+    /// The local address. A v4-mapped one is given as the v4 address.
     pub local: SocketAddr,
     /// The address of the other side; unspecified, with the port 0, for one that listens.
     pub peer: SocketAddr,
@@ -18,7 +18,7 @@ pub struct TcpSocket {
     /// no process has open: a remnant in TIME_WAIT, a connection that isn't accepted yet, or a
     /// closed one whose last bytes are still to be acknowledged.
     pub inode: Option<u64>,
-    /// The user that it belongs to. What a socket without an inode has here means nothing.
+    /// Its owner. Without an inode this means nothing.
     pub uid: u32,
     /// What waits in it.
     pub queue: SocketQueue,
@@ -29,8 +29,7 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// One that is made up, with nothing waiting and nobody's: for tests of what judges sockets.
-    /// Set its fields as needed.
+    /// A made-up socket with empty queues, for tests. Set its fields as needed.
     pub fn new(state: TcpState, local: SocketAddr, peer: SocketAddr) -> TcpSocket {
         TcpSocket {
             state,
@@ -76,7 +75,7 @@ pub enum SocketQueue {
     },
 }
 
-/// Where a TCP socket is in its life (RFC 9293, section 3.3.2).
+/// The state of a TCP socket (RFC 9293, section 3.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TcpState {

@@ -1,15 +1,12 @@
-//! From an endpoint to a stream: looks the name up, connects to its addresses in turn, shakes
-//! hands. Knows when a name has moved, and says what each phase took. Opens one stream per call;
-//! how many there should be, and when to try again, others decide.
+//! The dialler: looks up the endpoint's name, connects to its addresses in turn, makes the TLS
+//! handshake. It notices when a name has moved, and measures each phase. It opens one stream per
+//! call; how many there should be, and when to retry, is decided elsewhere.
 
 use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -23,62 +20,33 @@ use super::explanations::Explanations;
 #[cfg(not(feature = "kernel"))]
 use super::unexplained::Explanations;
 use super::{
-    ConnectError, ConnectFailure, DialPhase, Endpoint, Host, HostName, HostPort, Resolve, Stream,
-    TcpOptions,
+    ConnectError, ConnectFailure, DialPhase, DialerSettings, Endpoint, Host, HostName, HostPort,
+    PhaseLimits, Resolve, Stream, TcpOptions,
+    attempted::Attempted,
     error::ConnectedToItself,
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
+    settings::clamped_refresh,
 };
 #[cfg(feature = "tls")]
 use super::{tls::ClientTls, tls_endpoint::TlsSide};
 use millpond_words::Span;
 
-const DEFAULT_REFRESH: Duration = Duration::from_secs(30);
-const SHORTEST_REFRESH: Duration = Duration::from_millis(100);
-const LONGEST_REFRESH: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// A longer limit is none, and a moment that far away can still be expressed.
-const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// How long each phase of a dial may take. A pool's `connect_timeout`, 3 s by default, bounds all
-/// of them together; these are shorter, so that the phase that fails is told with what it had found
-/// out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PhaseLimits {
-    /// Looking the name up. Default 1 s; where addresses are known from an earlier lookup, half a
-    /// second is waited at most.
-    pub resolve: Duration,
-    /// Connecting, whatever the number of addresses. Default 2.25 s: a SYN that is lost is sent
-    /// again after one.
-    pub connect: Duration,
-    /// The TLS handshake. Default 2 s.
-    pub tls: Duration,
-}
-
-impl Default for PhaseLimits {
-    fn default() -> Self {
-        PhaseLimits {
-            resolve: Duration::from_secs(1),
-            connect: Duration::from_millis(2_250),
-            tls: Duration::from_secs(2),
-        }
-    }
-}
-
-/// What a dial took.
+/// How long a dial took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Looking the name up; `None` where that wasn't needed.
+    /// The lookup of the name; `None` if there was none.
     pub resolve: Option<Duration>,
     /// Connecting.
     pub connect: Duration,
     /// The TLS handshake, where there was one.
     pub tls: Option<Duration>,
-    /// How many sockets it has opened for that: one per address that was tried.
+    /// How many sockets were opened: one for each attempt.
     pub sockets: u32,
 }
 
-/// A dial that succeeded.
+/// A stream that was dialed, and what that took.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct DialedStream {
@@ -119,16 +87,27 @@ pub struct Dialer {
 impl Dialer {
     /// Dials `endpoint`, with the default options.
     pub fn new(endpoint: Endpoint) -> Self {
+        let settings = DialerSettings::default();
         Dialer {
             text: endpoint.to_string().into(),
             endpoint,
-            tcp: TcpOptions::default(),
-            limits: PhaseLimits::default(),
-            lookups: Lookups::new(DEFAULT_REFRESH),
+            tcp: settings.tcp,
+            limits: settings.limits,
+            lookups: Lookups::new(settings.refresh),
             #[cfg(feature = "tls")]
             tls: TlsSide::default(),
             explanations: Explanations::default(),
         }
+    }
+
+    /// Sets all settings that are values, in place of those that were set before.
+    pub fn settings(self, settings: DialerSettings) -> Self {
+        let DialerSettings {
+            tcp,
+            limits,
+            refresh,
+        } = settings;
+        self.tcp_options(tcp).limits(limits).refresh(refresh)
     }
 
     /// How TCP sockets are set up.
@@ -140,11 +119,7 @@ impl Dialer {
     /// How long each phase may take. At most a year counts; with zero a phase fails unless it ends
     /// at once.
     pub fn limits(mut self, limits: PhaseLimits) -> Self {
-        self.limits = PhaseLimits {
-            resolve: limits.resolve.min(LONGEST_LIMIT),
-            connect: limits.connect.min(LONGEST_LIMIT),
-            tls: limits.tls.min(LONGEST_LIMIT),
-        };
+        self.limits = limits.shortened();
         self
     }
 
@@ -159,8 +134,7 @@ impl Dialer {
     /// with as much. After a failed dial a second is enough. At least 100 ms and at most a year
     /// count.
     pub fn refresh(mut self, refresh: Duration) -> Self {
-        self.lookups
-            .refresh_every(refresh.clamp(SHORTEST_REFRESH, LONGEST_REFRESH));
+        self.lookups.refresh_every(clamped_refresh(refresh));
         self
     }
 
@@ -195,7 +169,7 @@ impl Dialer {
         self.dial_reporting(|_| {}).await
     }
 
-    /// As [`dial`](Dialer::dial), and tells each phase as it begins.
+    /// As [`dial`](Dialer::dial), and calls `tell` with each phase as it begins.
     ///
     /// # Errors
     ///
@@ -221,7 +195,7 @@ impl Dialer {
             .map_err(|cause| self.error(began.elapsed(), cause))
     }
 
-    /// An error that says what was attempted: for who prepares a dialled stream further, and fails.
+    /// Makes an error of this endpoint: for code that prepares a dialed stream further, and fails.
     pub fn error(&self, elapsed: Duration, cause: ConnectFailure) -> ConnectError {
         ConnectError {
             endpoint: Arc::clone(&self.text),
@@ -230,15 +204,15 @@ impl Dialer {
         }
     }
 
-    /// Whether a connection to this address leads where one would be dialled now: its name hasn't
-    /// lost the address.
+    /// Whether the endpoint's name still has this address. Always true for an endpoint without a
+    /// name.
     pub fn is_current(&self, address: &SocketAddr) -> bool {
         self.name().is_none() || self.lookups.is_current(address)
     }
 
-    /// Waits until the name has lost an address, looking it up again as often as
-    /// [`refresh`](Dialer::refresh) says, from the first dial on. An endpoint without a name
-    /// never changes. Of several that wait one is told.
+    /// Waits until the name has lost an address. From the first dial on it looks the name up again
+    /// as often as [`refresh`](Dialer::refresh) says. For an endpoint without a name it waits for
+    /// ever. Of several waiters one is woken.
     ///
     /// # Cancel safety
     ///
@@ -250,8 +224,8 @@ impl Dialer {
         }
     }
 
-    /// What this address leads to was reached, and of no use: for a while the name's other
-    /// addresses are tried first.
+    /// Marks an address that was reached but didn't work: for 30 s the name's other addresses are
+    /// tried first.
     pub fn doubt(&self, address: SocketAddr) {
         self.lookups.doubt([address]);
     }
@@ -434,52 +408,6 @@ fn given_up(after: Duration) -> io::Error {
         io::ErrorKind::TimedOut,
         format!("no answer within {}", Span(after)),
     )
-}
-
-/// Addresses that are being tried, or one that was reached and has still to prove itself. Dropped
-/// before that, whether the dial failed, timed out or was cancelled, it leaves them in doubt.
-struct Attempted<'d> {
-    lookups: &'d Lookups,
-    addresses: Vec<SocketAddr>,
-    /// How many of them.
-    tried: AtomicU32,
-    reached: Option<SocketAddr>,
-    succeeded: bool,
-}
-
-impl<'d> Attempted<'d> {
-    fn new(lookups: &'d Lookups, addresses: Vec<SocketAddr>) -> Self {
-        Attempted {
-            lookups,
-            addresses,
-            tried: AtomicU32::new(0),
-            reached: None,
-            succeeded: false,
-        }
-    }
-
-    /// The address that was reached.
-    #[cfg(feature = "tls")]
-    fn reached(&self) -> SocketAddr {
-        self.reached.expect("asked for after connecting")
-    }
-
-    fn succeed(&mut self) {
-        self.succeeded = true;
-        if let Some(address) = self.reached {
-            self.lookups.reached(address);
-        }
-    }
-}
-
-impl Drop for Attempted<'_> {
-    fn drop(&mut self) {
-        if !self.succeeded {
-            let tried = usize::try_from(self.tried.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-            self.lookups
-                .doubt(self.addresses.iter().copied().take(tried));
-        }
-    }
 }
 
 impl std::fmt::Debug for Dialer {

@@ -1,31 +1,30 @@
 //! Why an endpoint could not be reached: in which phase, at which addresses, after how long, and
-//! what to do about it. What the system, TLS or a hook said is the source; [`Chain`](crate::Chain)
-//! prints it behind the rest.
+//! what to do about it. The system's, TLS's or the hook's error is the source, and not in the text.
 
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use millpond_words::{Plain, Span};
 
-/// What a dial does, one after the other.
+/// The phases of a dial, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DialPhase {
-    /// It looks the name up.
+    /// The lookup of the name.
     Resolve,
-    /// It connects to one address or two.
+    /// Connecting to its addresses, to two at a time at most.
     Connect,
-    /// It shakes hands.
+    /// The TLS handshake.
     Tls,
-    /// The connection is being prepared, by a hook on its stream.
+    /// The hook that prepares the connection.
     Hook,
-    /// A client logs in on it.
+    /// The login of a client.
     Login,
 }
 
 impl DialPhase {
-    /// As it goes on after "while".
+    /// In words, to follow "while".
     pub fn doing(self) -> &'static str {
         match self {
             DialPhase::Resolve => "resolving the name",
@@ -145,7 +144,7 @@ fn listening_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// One address, tried in vain.
+/// A failed attempt to connect to one address.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ConnectAttempt {
@@ -232,7 +231,7 @@ impl fmt::Display for ConnectFailure {
     }
 }
 
-/// All attempts; what the last one failed by is the source.
+/// All attempts. The last one's error is the source, and not written here.
 fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[ConnectAttempt]) -> fmt::Result {
     let Some((last, before)) = attempts.split_last() else {
         return f.write_str("no address was tried");
@@ -248,7 +247,7 @@ fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[ConnectAttempt]) -> fm
     }
 }
 
-/// The text has the cause's in it; the source is the cause's.
+/// The text contains that of the cause, so the source is the cause's source.
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.source()

@@ -1,5 +1,5 @@
-//! What failed attempts mean: gathers the facts that an explanation needs where the system must be
-//! asked for them, off the runtime's threads and not too often.
+//! Explains failed attempts. The facts for that are gathered on threads for blocking work, and not
+//! too often.
 
 use std::{
     io,
@@ -16,10 +16,11 @@ use millpond_kernel::{Facts, NoSocket, explain};
 
 use super::ConnectAttempt;
 
-/// How long gathered facts serve: while ports are used up every dial fails for the same reason.
+/// How long gathered facts are reused: while ports are used up, every dial fails for the same
+/// reason.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// How long an error is kept back for its explanation, however many addresses it is about.
+/// The longest time that an error is delayed for its explanation, however many addresses it has.
 const WORTH_WAITING: Duration = Duration::from_millis(500);
 
 /// What was gathered last, when, and for which error towards where.
@@ -45,8 +46,8 @@ impl Default for Explanations {
 }
 
 impl Explanations {
-    /// Of a failed lookup: the system says that the name isn't known also when it has no descriptor
-    /// left to ask with.
+    /// Explains a failed lookup: without a free descriptor the system says that the name isn't
+    /// known.
     pub(super) async fn of_lookup(&self, error: io::Error) -> io::Error {
         let no_descriptor = io::Error::from(Errno::EMFILE);
         let deadline = Instant::now() + WORTH_WAITING;
@@ -112,7 +113,7 @@ impl Explanations {
         };
         let silence = error.raw_os_error().is_none() && error.kind() == io::ErrorKind::TimedOut;
         let explanation = match silence {
-            // We gave up before the kernel did.
+            // Our own timeout, shorter than the kernel's.
             true => explain(&Errno::ETIMEDOUT.into(), &facts),
             false => explain(&error, &facts),
         };

@@ -2,24 +2,14 @@
 //! full machine does to `accept`, and leaves everything else (limits, deadlines, what is said) to
 //! the server.
 
-use std::{
-    fs,
-    future::pending,
-    io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{future::pending, io, time::Duration};
 
 use millpond_words::{Chain, Span, Storm, Sum};
-use nix::{
-    errno::Errno,
-    sys::stat::{Mode, fchmod},
-};
+use nix::errno::Errno;
 use parking_lot::Mutex;
 #[cfg(target_os = "linux")]
 use socket2::SockFilter;
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::mpsc,
@@ -27,89 +17,48 @@ use tokio::{
 };
 
 #[cfg(feature = "tls")]
-use super::tls::{ServerTls, TlsError};
-use super::{Endpoint, Host, HostPort, ListenError, ListenFailure, Stream, TcpOptions};
+use super::tls::ServerTls;
+use super::{
+    Accepted, Endpoint, Host, HostPort, ListenError, ListenFailure, ListenOptions, Stream,
+    TcpOptions,
+    accepted::Raw,
+    unix_listener::{self, SocketFile},
+};
 
-/// How many connections the kernel keeps that nobody has accepted yet; it takes the lesser of this
-/// and `net.core.somaxconn`, 4096 by default.
+/// The backlog: how many connections wait to be accepted. The kernel takes the lesser of this and
+/// `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
 
-/// How long to pause when this process or the machine has no descriptor or no memory left: at
-/// first, and at most.
+/// The first and the longest pause when this process or the machine has no descriptor or no memory
+/// left.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often, and at which intervals, a socket's file is asked whether anybody listens, before it
-/// is taken for abandoned.
-const TRIALS: u32 = 4;
-const BETWEEN_TRIALS: Duration = Duration::from_millis(10);
-
-/// A filter of packets, as the kernel runs it on a socket: it drops those that ask for a
-/// connection. Accepted sockets inherit it, on which there are none.
+/// A packet filter for the listening socket (BPF): it drops SYNs. Accepted sockets inherit it, and
+/// receive no SYN.
 #[cfg(target_os = "linux")]
 const WITHOUT_SYN: [SockFilter; 4] = [
-    // Load the byte of a TCP header that holds the flags.
+    // Load the flags of the TCP header.
     SockFilter::new(0x30, 0, 0, 13),
-    // If SYN is among them go on at the next, else one further.
+    // With SYN continue at the next instruction, else at the one after it.
     SockFilter::new(0x45, 0, 1, 0x02),
-    // Keep nothing of it.
+    // Drop the packet.
     SockFilter::new(0x06, 0, 0, 0),
-    // Keep all of it.
+    // Keep the packet.
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// How to listen.
-#[derive(Clone, Debug)]
-pub struct ListenOptions {
-    tcp: TcpOptions,
-    #[cfg(feature = "tls")]
-    tls: Option<ServerTls>,
-    unix_mode: u32,
-}
-
-impl ListenOptions {
-    /// How accepted TCP sockets are set up; `bind` has no meaning here.
-    pub fn tcp_options(mut self, options: TcpOptions) -> Self {
-        self.tcp = options;
-        self
-    }
-
-    /// How TLS endpoints authenticate themselves and their clients. They need it.
-    #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: ServerTls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// The permissions of a Unix socket's file. Default 0600: only this user connects.
-    pub fn unix_mode(mut self, mode: u32) -> Self {
-        self.unix_mode = mode;
-        self
-    }
-}
-
-impl Default for ListenOptions {
-    fn default() -> Self {
-        ListenOptions {
-            tcp: TcpOptions::default(),
-            #[cfg(feature = "tls")]
-            tls: None,
-            unix_mode: 0o600,
-        }
-    }
-}
-
-/// Accepts streams on one endpoint. Dropped, it closes; a Unix socket's file is removed, if it is
-/// still this one's.
+/// Accepts streams on one endpoint. Dropping it closes it, and removes a Unix socket's file unless
+/// another listener has replaced that.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
     /// How accepted TCP sockets are set up, where they don't inherit it.
     #[cfg(not(target_os = "linux"))]
     tcp: Option<TcpOptions>,
-    /// After how many failures in a row that only time mends: the pause doubles with each.
+    /// Pauses in a row. Each is twice as long as the one before.
     pauses: u32,
-    /// How often that has begun.
+    /// Counts the series of pauses, for the log.
     paused: Storm,
 }
 
@@ -119,15 +68,15 @@ enum Kind {
     #[cfg(feature = "tls")]
     Tls(TcpListener, ServerTls),
     Unix(UnixListener, SocketFile),
-    /// Locked by those who share the listener and accept at once; who accepts owns it.
+    /// `try_accept` locks it; `accept` has the listener to itself.
     Streams(Endpoint, Mutex<mpsc::Receiver<Stream>>),
 }
 
 impl Listener {
-    /// Listens on `endpoint`. A name must have one address at least; all of them are tried, and the
-    /// first that can be bound is it.
+    /// Listens on `endpoint`. A name's addresses are tried in turn; the first that can be bound is
+    /// used.
     ///
-    /// A Unix socket's file that nobody listens on any more (its server was killed) is replaced.
+    /// A Unix socket's file that a killed server has left behind is replaced.
     ///
     /// # Errors
     ///
@@ -147,7 +96,7 @@ impl Listener {
                 None => Err(ListenFailure::NoTlsSettings),
             },
             Endpoint::Unix(path) => {
-                let bound = bind_unix(path, options.unix_mode).await;
+                let bound = unix_listener::bind(path, options.unix_mode, BACKLOG).await;
                 bound.map(|(listener, file)| Kind::Unix(listener, file))
             }
         };
@@ -192,9 +141,9 @@ impl Listener {
         }
     }
 
-    /// Where it listens: with the port that the system chose, where 0 was asked for, and the
-    /// address that a name stood for. What clients dial may be another: the name that the
-    /// certificate is for, an address instead of `0.0.0.0`.
+    /// Where it listens: a name is replaced by its address, and port 0 by the port that the system
+    /// chose. Clients may have to dial something else: the name in the certificate, or an address
+    /// instead of `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -215,13 +164,13 @@ impl Listener {
         })
     }
 
-    /// The next connection. Failures that pass are survived: a client that has gone again is
-    /// skipped; when descriptors or memory are used up this warns, pauses (10 ms, doubling to
-    /// 500 ms), and tries again.
+    /// Accepts the next connection. It goes on after temporary failures: a client that has gone
+    /// again is skipped; when descriptors or memory are used up it logs a warning, pauses (10 ms,
+    /// doubling to 500 ms), and tries again.
     ///
     /// # Errors
     ///
-    /// Only what will not pass: the listener is broken.
+    /// The listener is broken for good.
     ///
     /// # Cancel safety
     ///
@@ -255,10 +204,10 @@ impl Listener {
         }
     }
 
-    /// From now on nobody connects who hasn't begun to, so that all the others can be accepted
-    /// before this is dropped: the kernel resets whom it finds in the backlog then. Who would
-    /// connect is dropped by the kernel, and asks again after a second, when nobody listens any
-    /// more. Where the system can't do that nothing changes: Linux can, for TCP.
+    /// Drops the SYNs of new connections from now on. Call it before the last `try_accept`: when a
+    /// listener is dropped, the kernel resets the connections in its backlog, so the backlog must
+    /// be emptied and stay empty. A client whose SYN was dropped sends it again after a second, and
+    /// is refused then. Linux only, and TCP only; otherwise it does nothing.
     #[cfg(target_os = "linux")]
     pub fn drop_new_connections(&self) {
         let listener = match &self.kind {
@@ -270,14 +219,14 @@ impl Listener {
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
 
-    /// The next of those that have connected already, as the kernel knows it: the reactor may not
-    /// have heard of it yet. The kernel is asked once.
+    /// Accepts a connection that waits in the backlog, without waiting itself. It asks the kernel,
+    /// once: the reactor may not know of the connection yet.
     ///
     /// # Errors
     ///
-    /// Nobody has (`WouldBlock`), or what accepting fails with. It may be one connection's failure,
-    /// which is out of the backlog then; or it takes none out, and comes again. Errors don't
-    /// tell which: ask on, and not for ever.
+    /// `WouldBlock` if the backlog is empty, else the system's error. Some errors concern one
+    /// connection, and remove it from the backlog; others remove none, and come again. They can't
+    /// be told apart: call again, but a limited number of times.
     pub fn try_accept(&self) -> io::Result<Accepted> {
         let accepted = match &self.kind {
             Kind::Tcp(listener) => accept_tcp(listener).map(Raw::Tcp),
@@ -297,10 +246,10 @@ impl Listener {
     }
 
     fn accepted(&self, raw: Raw) -> Accepted {
-        // On Linux it has inherited all that from the listener.
+        // On Linux accepted sockets inherit these options.
         #[cfg(not(target_os = "linux"))]
         if let (Some(options), Some(socket)) = (&self.tcp, raw.tcp()) {
-            // It may be closed by now; whoever reads from it will see.
+            // It may be closed already; the next read says so.
             let _ = options.set_up(SockRef::from(socket));
         }
         Accepted { raw }
@@ -322,87 +271,11 @@ impl Listener {
     }
 }
 
-/// A TCP socket that listens already, as systemd passes one on. The sockets that it accepts stay as
-/// they are set up.
+/// Takes a TCP socket that listens already, as from systemd. No options are set on the sockets that
+/// it accepts.
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Listener::of(Kind::Tcp(listener), None)
-    }
-}
-
-/// A connection that was accepted; TLS has still to shake hands.
-#[derive(Debug)]
-pub struct Accepted {
-    raw: Raw,
-}
-
-#[derive(Debug)]
-enum Raw {
-    Tcp(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(TcpStream, ServerTls),
-    Unix(UnixStream),
-    Open(Stream),
-}
-
-impl Raw {
-    fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Raw::Tcp(stream) => Some(stream),
-            #[cfg(feature = "tls")]
-            Raw::Tls(stream, _) => Some(stream),
-            Raw::Unix(_) => None,
-            Raw::Open(stream) => stream.tcp(),
-        }
-    }
-}
-
-/// Why a client's handshake failed. Without TLS none does.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The TLS handshake failed.
-    #[cfg(feature = "tls")]
-    #[error(transparent)]
-    Tls(#[from] Box<TlsError>),
-}
-
-impl Accepted {
-    /// Who has connected, where that has an address.
-    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
-        self.raw.tcp()?.peer_addr().ok()
-    }
-
-    /// Turns the client away: TCP resets the connection, which leaves nothing behind on this side,
-    /// no TIME_WAIT either.
-    pub fn refuse(self) {
-        if let Some(socket) = self.raw.tcp() {
-            // It may have gone already.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
-        }
-    }
-
-    /// The stream, once its TLS handshake has been made: at once where there is none. Give it a
-    /// deadline, and don't await it between two accepts: a client may take as long as it likes.
-    ///
-    /// # Errors
-    ///
-    /// The handshake failed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, it closes the connection.
-    pub async fn into_stream(self) -> Result<Stream, HandshakeError> {
-        match self.raw {
-            Raw::Tcp(stream) => Ok(stream.into()),
-            #[cfg(feature = "tls")]
-            Raw::Tls(stream, tls) => {
-                let stream = tls.accept(stream).await.map_err(Box::new)?;
-                Ok(tokio_rustls::TlsStream::Server(stream).into())
-            }
-            Raw::Unix(stream) => Ok(stream.into()),
-            Raw::Open(stream) => Ok(stream),
-        }
     }
 }
 
@@ -431,7 +304,7 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
                 std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
-            // What lingers in TIME_WAIT from before a restart mustn't keep the port.
+            // Without it, connections in TIME_WAIT would keep the port from a server that restarts.
             socket.set_reuseaddr(true)?;
             options.set_buffers(SockRef::from(&socket))?;
             options.set_up(SockRef::from(&socket))?;
@@ -444,97 +317,6 @@ async fn bind_tcp(at: &HostPort, options: &TcpOptions) -> Result<TcpListener, Li
         }
     }
     Err(failure)
-}
-
-/// The file is made with its permissions, so that there is no moment at which somebody else could
-/// connect.
-async fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ListenFailure> {
-    let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Linux takes the mode of the socket, less the umask, for its file.
-    fchmod(&socket, Mode::from_bits_truncate(mode)).map_err(io::Error::from)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse {
-            return Err(error.into());
-        }
-        remove_abandoned(path, &address).await?;
-        socket.bind(&address)?;
-    }
-    let file = SocketFile::at(path)?;
-    if fs::symlink_metadata(path)?.permissions().mode() & 0o777 != mode & 0o777 {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.listen(i32::try_from(BACKLOG).expect("a small number"))?;
-    let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?;
-    Ok((listener, file))
-}
-
-/// Removes a socket's file that refuses connections: its listener is gone. Anything else there is
-/// somebody's.
-///
-/// One that is bound and is only just about to listen refuses as well, so it is asked several
-/// times, over some milliseconds; and it must be the same file all the time.
-async fn remove_abandoned(path: &Path, address: &SockAddr) -> Result<(), ListenFailure> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(ListenFailure::NotASocket);
-    }
-    let taken = || ListenFailure::Socket(io::ErrorKind::AddrInUse.into());
-    // Its inode's number is free again as soon as it is removed; its age tells a new file from this
-    // one.
-    let identity = || {
-        fs::symlink_metadata(path)
-            .map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
-    };
-    let found = identity()?;
-    for trial in 0..TRIALS {
-        if trial > 0 {
-            sleep(BETWEEN_TRIALS).await;
-        }
-        let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        caller.set_nonblocking(true)?;
-        match caller.connect(address) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            // Connected, or its backlog is full.
-            Ok(()) => return Err(taken()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(taken()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if identity()? != found {
-        return Err(taken());
-    }
-    Ok(fs::remove_file(path)?)
-}
-
-/// A Unix socket's file, removed with its listener.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: another listener may have taken the path since.
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn at(path: &Path) -> io::Result<Self> {
-        Ok(SocketFile {
-            path: path.to_owned(),
-            identity: SocketFile::identity_of(path)?,
-        })
-    }
-
-    fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if SocketFile::identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// The client gave up before it was accepted, a firewall forbids it, or the network says something

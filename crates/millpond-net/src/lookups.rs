@@ -1,5 +1,5 @@
-//! The addresses of one name, looked up when they are needed and have become old: one lookup at a
-//! time, whose answer serves everybody. What the answers mean is `names.rs`'s to say.
+//! The addresses of one name, looked up again when they are needed and too old. There is one lookup
+//! at a time, whose answer serves all dials. `names.rs` interprets the answers.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -36,7 +36,7 @@ pub(super) struct Addresses {
     pub(super) stale: Option<io::Error>,
 }
 
-/// Why there is nothing to dial.
+/// Why there is no address to dial.
 pub(super) enum NoAddresses {
     /// The lookup failed.
     Failed(io::Error),
@@ -57,7 +57,7 @@ impl Lookups {
         }
     }
 
-    /// Forgets everything, and asks as often as this from now on.
+    /// Forgets all answers, and sets how old they may become.
     pub(super) fn refresh_every(&mut self, refresh: Duration) {
         self.refresh = refresh;
         self.names = Mutex::new(Names::new(refresh));
@@ -80,7 +80,7 @@ impl Lookups {
             false => limit,
         };
         if self.is_due() {
-            // What came of it, the names know.
+            // The outcome is kept in `names`.
             let _ = self.look_up(name, port, limit).await;
         }
         let (names, now) = (self.names.lock(), Instant::now());
@@ -98,8 +98,8 @@ impl Lookups {
         }
     }
 
-    /// Looks the name up, unless a lookup that was under way already ends first. `Err`: neither
-    /// ended within `limit`.
+    /// Looks the name up, or waits for a lookup that is under way. `Err` if neither ends within
+    /// `limit`.
     async fn look_up(&self, name: &HostName, port: u16, limit: Duration) -> Result<(), ()> {
         let deadline = Instant::now() + limit;
         let before = self.names.lock().lookups();
@@ -131,8 +131,8 @@ impl Lookups {
         }
     }
 
-    /// Waits until the name has lost an address. Asks by itself whenever an answer has become old;
-    /// before the first there is nothing that could move.
+    /// Waits until the name has lost an address. It looks the name up again whenever the answer is
+    /// too old, but not before the first dial has.
     pub(super) async fn moved(&self, name: &HostName, port: u16, limit: Duration) {
         loop {
             let due = self.names.lock().due_at();
@@ -141,8 +141,7 @@ impl Lookups {
                 return;
             }
             if due.is_some() && self.is_due() {
-                // A failure is told by the dial that needs the answer; that an address went, by
-                // `moved`.
+                // The next dial reports a failure; `moved` reports a lost address.
                 let _ = self.look_up(name, port, limit).await;
             }
         }
@@ -152,7 +151,7 @@ impl Lookups {
         self.names.lock().is_current(address)
     }
 
-    /// These were tried in vain, beside one that was reached.
+    /// These addresses failed while another one was reached.
     pub(super) fn failed(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
         self.names.lock().failed(addresses, Instant::now());
     }
@@ -162,7 +161,7 @@ impl Lookups {
         self.names.lock().reached(address);
     }
 
-    /// These were tried, and the dial failed: the name may have moved.
+    /// These addresses were tried, and the dial failed: the name may have moved.
     pub(super) fn doubt(&self, tried: impl IntoIterator<Item = SocketAddr>) {
         let mut names = self.names.lock();
         names.failed(tried, Instant::now());

@@ -8,12 +8,16 @@ use tokio::net::TcpSocket;
 
 /// The kernel's probes of a connection on which nothing is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 pub struct Keepalive {
     /// How long nothing was received before the first probe. Default 30 s: below the 60 s and more
     /// after which the common middleboxes forget a connection. Whole seconds count, from 1 to
     /// 32,767: the kernel knows no others.
+    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
     pub idle: Duration,
     /// The time between two probes. Default 10 s. Whole seconds count, from 1 to 32,767.
+    #[cfg_attr(feature = "serde", serde(with = "super::seconds"))]
     pub interval: Duration,
     /// How many unanswered probes end the connection. Default 3: a lost packet or two end none.
     /// From 1 to 127.
@@ -57,28 +61,35 @@ fn milliseconds(time: Duration) -> Duration {
 /// assert!(options.nodelay);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, default))]
 pub struct TcpOptions {
     /// Small writes leave at once instead of waiting for the acknowledgement of earlier ones
     /// (TCP_NODELAY). Default true: a request that is written in two parts would otherwise
     /// wait for the peer's delayed acknowledgement, some 40 ms.
     pub nodelay: bool,
-    /// Default: 30 s, then every 10 s, 3 times. `None`: none.
+    /// Default: 30 s, then every 10 s, 3 times. `None`: none; for serde `"never"`.
+    #[cfg_attr(feature = "serde", serde(with = "super::settings::keepalive"))]
     pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged before the kernel ends the connection
     /// (TCP_USER_TIMEOUT, on Linux). Default 60 s instead of the kernel's quarter of an hour:
     /// as long as the default keepalive takes to find a dead peer; a shorter one would cut its
-    /// probes short, for Linux lets it overrule their number. `None`: the kernel's. A millisecond
-    /// to 24 days count.
+    /// probes short, for Linux lets it overrule their number. `None` (for serde `"never"`): the
+    /// kernel's. A millisecond to 24 days count.
+    #[cfg_attr(feature = "serde", serde(with = "super::seconds::or_never"))]
     pub user_timeout: Option<Duration>,
     /// The local address to connect from; with port 0 the kernel chooses the port as late as it
     /// connects (IP_BIND_ADDRESS_NO_PORT, on Linux), so that the same port can serve several
     /// destinations. Default: what routing chooses.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub bind: Option<SocketAddr>,
     /// The size of the kernel's send buffer, in bytes (SO_SNDBUF). Default: what the kernel's
     /// tuning makes of it.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub send_buffer: Option<u32>,
     /// The size of the kernel's receive buffer, in bytes (SO_RCVBUF). Default: what the kernel's
     /// tuning makes of it.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub receive_buffer: Option<u32>,
 }
 

@@ -1,5 +1,5 @@
-//! One type for the streams of all transports: read, written, and looked at while it lies idle.
-//! Knows nothing of what is sent on it.
+//! One type for the streams of all transports: reading, writing, and checking an idle one. Knows
+//! nothing of what is sent on it.
 
 use std::{
     fmt,
@@ -31,20 +31,20 @@ enum Kind {
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
     Unix(UnixStream),
-    /// Locked by those who share the stream; whoever owns it needs no lock.
+    /// Methods with `&self` lock it; those with `&mut self` need no lock.
     Foreign(Box<Mutex<Foreign>>),
 }
 
-/// What an idle stream shows.
+/// The state of an idle stream, on which nothing should arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleState {
     /// Nothing has arrived.
     Quiet,
-    /// Something has, and it has been read: the stream is of no use any more.
+    /// Bytes have arrived, and some of them were read: the stream can't be used any more.
     Bytes,
     /// The peer has closed its side.
     Closed,
-    /// The connection is broken: reset, given up by the kernel, or no TLS any more.
+    /// The connection is broken: reset, given up by the kernel, or a TLS error.
     Broken,
 }
 
@@ -52,12 +52,12 @@ impl Stream {
     /// A stream over whatever carries bytes: a pipe in memory, a channel of an SSH session, a vsock
     /// connection, TLS by another library.
     ///
-    /// It is read, written, looked at and closed as the others are. What only a socket can do is
-    /// left out: it has no addresses, [`hold_back`](Stream::hold_back) and
-    /// [`acknowledge`](Stream::acknowledge) do nothing, and [`abort`](Stream::abort) drops it. It
-    /// can't be asked what has arrived, so a look at it reads one byte ahead, which the next read
-    /// returns; an empty read counts as the end. [`close`](Stream::close) begins its shutdown and
-    /// drops it.
+    /// It is read, written, checked and closed as the others are. What needs a socket is missing:
+    /// it has no addresses, [`hold_back`](Stream::hold_back) and
+    /// [`acknowledge`](Stream::acknowledge) do nothing, and [`abort`](Stream::abort) drops it. To
+    /// find out whether something has arrived it reads one byte ahead, which the next read returns;
+    /// an empty read counts as the end. [`close`](Stream::close) polls its shutdown once and drops
+    /// it.
     ///
     /// ```
     /// use millpond_net::Stream;
@@ -118,7 +118,7 @@ impl Stream {
     /// Reads what has arrived already, without waiting. As long as the reactor has seen nothing
     /// arrive this makes no system call.
     ///
-    /// On a TLS stream session tickets and key updates are digested on the way, and are no data.
+    /// On a TLS stream, session tickets and key updates are processed on the way. They are no data.
     ///
     /// # Errors
     ///
@@ -148,10 +148,9 @@ impl Stream {
         }
     }
 
-    /// Waits until something has arrived on the socket or the connection has ended. It may be
-    /// wrong: read, and if there is nothing wait again. What TLS has deciphered already is no
-    /// longer the socket's to report: read before waiting, as [`poll_idle`](Stream::poll_idle)
-    /// does.
+    /// Waits until something has arrived on the socket or the connection has ended. It may be ready
+    /// without a reason: read, and if there is nothing wait again. Bytes that TLS has deciphered
+    /// already don't make it ready: read before waiting, as [`poll_idle`](Stream::poll_idle) does.
     ///
     /// Only the waker of the last call is called.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -164,7 +163,7 @@ impl Stream {
         }
     }
 
-    /// Looks at the stream while nothing should arrive on it. No system call unless the reactor has
+    /// Checks an idle stream, on which nothing should arrive. No system call unless the reactor has
     /// seen something arrive.
     pub fn check_idle(&mut self) -> IdleState {
         match self.try_read(&mut [0]) {
@@ -172,23 +171,22 @@ impl Stream {
             Ok(_) => IdleState::Bytes,
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => IdleState::Quiet,
-                // TLS, ended without a farewell: what was idle has lost nothing by that.
+                // TLS without close_notify: an idle stream has lost no data by that.
                 io::ErrorKind::UnexpectedEof => IdleState::Closed,
                 _ => IdleState::Broken,
             },
         }
     }
 
-    /// Looks at the stream, and arranges to be woken when there is something to see. Never answers
-    /// [`IdleState::Quiet`].
+    /// Waits until an idle stream is no longer quiet. Never returns [`IdleState::Quiet`].
     pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleState> {
         loop {
-            // What TLS has deciphered already is no longer the socket's to report.
+            // Bytes that TLS has deciphered already don't make the socket ready.
             match self.check_idle() {
                 IdleState::Quiet => {}
                 seen => return Poll::Ready(seen),
             }
-            // The waker must be the last to be registered, for a look may leave another.
+            // Last, because the check may have registered another waker.
             if ready!(self.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(IdleState::Broken);
             }
@@ -219,23 +217,24 @@ impl Stream {
         }
     }
 
-    /// Whether what is written next waits for what follows it, the end above all, to leave in one
-    /// packet with that; for 200 ms at most.
+    /// Turns TCP_CORK on or off (Linux): while it is on, written bytes wait for those that follow,
+    /// or for the end, to share a packet. The kernel holds them for 200 ms at most.
     pub fn hold_back(&self, holds_back: bool) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.tcp() {
-            // It is a help: without it they leave one after the other.
+            // An optimisation: if it fails, more packets are sent.
             let _ = socket2::SockRef::from(socket).set_tcp_cork(holds_back);
         }
         #[cfg(not(target_os = "linux"))]
         let _ = holds_back;
     }
 
-    /// Acknowledges what has arrived now, where the kernel would wait for up to 40 ms.
+    /// Acknowledges at once what has arrived (TCP_QUICKACK, Linux). The kernel would wait for up to
+    /// 40 ms.
     pub fn acknowledge(&self) {
         #[cfg(target_os = "linux")]
         if let Some(socket) = self.tcp() {
-            // It is a help: without it the rest comes later.
+            // An optimisation: if it fails, the acknowledgement is delayed.
             let _ = socket2::SockRef::from(socket).set_tcp_quickack(true);
         }
     }
@@ -256,8 +255,8 @@ impl Stream {
         }
     }
 
-    /// Says farewell where there is one to say (TLS's close_notify, the shutdown of a foreign
-    /// stream), as far as it can be said at once; then closes.
+    /// Closes the stream. Before that it sends TLS's close_notify, or begins the shutdown of a
+    /// foreign stream, as far as that is possible without waiting.
     pub fn close(mut self) {
         let says_farewell = match &self.0 {
             Kind::Tcp(_) | Kind::Unix(_) => false,
@@ -267,18 +266,19 @@ impl Stream {
         };
         if says_farewell {
             let farewell = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx));
-            // Whatever this task has done before, its budget is no reason to leave without a word;
-            // but if the socket's buffer is full the peer isn't reading, and will not miss it.
+            // Unconstrained: a used-up budget must not suppress the close_notify. A full buffer
+            // may: the peer isn't reading.
             let farewell = pin!(tokio::task::coop::unconstrained(farewell));
             let _ = farewell.poll(&mut Context::from_waker(Waker::noop()));
         }
     }
 
-    /// Closes at once. What the kernel hasn't delivered yet is forgotten, where it would go on
-    /// trying for a minute, and the peer sees a reset. A foreign stream is dropped.
+    /// Closes at once. Bytes that the kernel hasn't delivered are discarded, and the peer sees a
+    /// reset; otherwise the kernel would try to deliver them for a minute. A foreign stream is
+    /// dropped.
     pub fn abort(self) {
         if let Some(socket) = self.tcp() {
-            // If the kernel can't be told, it will go on trying.
+            // If it fails, the kernel goes on delivering.
             let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
         }
     }

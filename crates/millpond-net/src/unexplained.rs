@@ -1,5 +1,5 @@
-//! What failed attempts mean, in a build without the feature `kernel`: what the system says of them,
-//! and no more.
+//! Failed attempts in a build without the feature `kernel`: the system's errors, without an
+//! explanation.
 
 use std::{io, net::SocketAddr, path::Path};
 

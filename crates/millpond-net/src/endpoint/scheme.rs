@@ -1,4 +1,4 @@
-//! The schemes of endpoints: which are known, what could be one, and which of them a slip of the pen
+//! The schemes of endpoints: which are known, what could be one, and which one a misspelt scheme
 //! stands for.
 
 /// The known ones, TLS's also in a build without TLS.

@@ -33,6 +33,7 @@
 //! to another thread.
 
 mod client;
+mod config_error;
 mod credentials;
 mod error;
 mod files;
@@ -41,10 +42,11 @@ mod reload;
 mod server;
 
 pub use client::{ClientTls, ClientTlsBuilder};
+pub use config_error::TlsConfigError;
 pub use credentials::TlsVersion;
 #[doc(hidden)]
 pub use error::repeated;
-pub use error::{Side, TlsConfigError, TlsError};
+pub use error::{Side, TlsError};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 pub use rustls::{ClientConfig, ServerConfig};
 pub use server::{ClientCertificates, ServerTls, ServerTlsBuilder};
