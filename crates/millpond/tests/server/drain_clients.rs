@@ -1,5 +1,5 @@
-//! What clients are told while a server drains, over real sockets: no request is lost in silence,
-//! and no reply by a reset. What clients do to a drain.
+//! What clients are told while a server drains, over real sockets: no request is lost silently, and
+//! no reply by a reset. And how clients can delay a drain.
 
 use std::{
     io::ErrorKind,
