@@ -18,11 +18,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+#[cfg(feature = "kernel")]
+use super::explanations::Explanations;
+#[cfg(not(feature = "kernel"))]
+use super::unexplained::Explanations;
 use super::{
     ConnectError, ConnectFailure, DialPhase, Endpoint, Host, HostName, HostPort, Resolve, Stream,
     TcpOptions,
     error::ConnectedToItself,
-    explanations::Explanations,
     lookups::{Addresses, Lookups, NoAddresses},
     race::{Won, race},
 };

@@ -153,7 +153,8 @@ pub struct ConnectAttempt {
     pub address: Option<SocketAddr>,
     /// Why.
     pub error: io::Error,
-    /// What that means, and what to do.
+    /// What that means, and what to do. `None` where there is nothing to add, and always without
+    /// the feature `kernel`.
     pub explanation: Option<String>,
 }
 

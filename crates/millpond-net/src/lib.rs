@@ -17,6 +17,7 @@
 mod dialer;
 mod endpoint;
 mod error;
+#[cfg(feature = "kernel")]
 mod explanations;
 mod foreign;
 mod listener;
@@ -30,6 +31,8 @@ mod stream;
 pub mod tls;
 #[cfg(feature = "tls")]
 mod tls_endpoint;
+#[cfg(not(feature = "kernel"))]
+mod unexplained;
 
 pub use self::{
     dialer::{DialedStream, Dialer, PhaseLimits, Timings},

@@ -20,7 +20,7 @@ use super::{
     handle::Handle,
     settings::Priority,
     shared::SharedPool,
-    state::{Lease, Moment, OutagePolicy},
+    state::{Lease, OutagePolicy},
 };
 
 /// An acquire under way: made by [`Pool::acquire`](super::Pool::acquire), and awaited.
@@ -73,27 +73,6 @@ impl<'p, C: Connector> Acquire<'p, C> {
         self
     }
 
-    /// As [`timeout`](Acquire::timeout), for patience of a second or more: it may be counted from
-    /// when upkeep comes by, which it does 40 times a second while somebody waits, and then
-    /// nobody looks at the clock.
-    #[doc(hidden)]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.acquisition.limit = Limit::Patience(patience);
-        self
-    }
-
-    /// Until when this might have waited, if that has been settled: who was patient and waited only
-    /// for a moment had no deadline.
-    #[doc(hidden)]
-    pub fn settled(&self) -> Option<Instant> {
-        match self.acquisition.limit {
-            Limit::Settled(deadline) if deadline != Moment::NEVER => {
-                Some(self.shared.clock.instant(deadline))
-            }
-            _ => None,
-        }
-    }
-
     /// Is served before all who are less urgent, and after all who are more so.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.acquisition.priority = priority;
@@ -134,12 +113,6 @@ impl<'p, C: Connector> Acquire<'p, C> {
     /// there it waits.
     pub fn blocking(mut self) -> Result<Connection<C>, AcquireError> {
         self.acquisition.block(self.shared)
-    }
-
-    /// Whether the pool's runtime may stand still while this waits, or who made it.
-    #[doc(hidden)]
-    pub fn may_be_stranded(&mut self) -> bool {
-        self.acquisition.may_be_stranded(self.shared)
     }
 }
 

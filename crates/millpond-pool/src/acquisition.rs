@@ -1,5 +1,5 @@
-//! One acquisition, step by step: it asks, waits in line, picks up, and checks what it is given. The
-//! futures of an acquire drive it, and so does a thread that blocks.
+//! One acquisition, step by step: it asks, waits in line, picks up, and checks what it is given.
+//! The futures of an acquire drive it, and so does a thread that blocks.
 
 use std::{
     future::Future,
@@ -25,14 +25,14 @@ use super::{
     pooled::{Borrower, Pooled},
     runtime::timer,
     settings::Priority,
-    shared::{EVERY_WAIT_IS_MEASURED, SharedPool},
+    shared::SharedPool,
     state::{
         AcquireOutcome, Effects, Lease, Moment, OutagePolicy, Polled, QueueTicket, SlotKey,
         StageName, WaitTerms,
     },
 };
 
-/// What an acquire has been told, and how far it has come.
+/// What an acquire was told, and how far it has come.
 pub(crate) struct Acquisition {
     pub(crate) acquired_at: &'static Location<'static>,
     pub(crate) limit: Limit,
@@ -40,13 +40,14 @@ pub(crate) struct Acquisition {
     pub(crate) lease: Lease,
     pub(crate) outage_policy: OutagePolicy,
     progress: Progress,
-    /// When this began to wait, if somebody looked.
+    /// When it began to wait; `None` where nobody read the clock then.
     began: Option<Moment>,
-    /// Who polled this first.
+    /// The task or thread that polled it first.
     asker: Option<Asker>,
-    /// Whether the pool's runtime may stand still while this waits; unknown before the first wait.
+    /// Whether the pool's runtime may stand still while this waits, so that a timer of its own
+    /// must end the wait. `None` before the first wait.
     needs_backstop: Option<bool>,
-    /// Ends this wait if it does.
+    /// That timer.
     backstop: Option<Pin<Box<Sleep>>>,
 }
 
@@ -56,10 +57,8 @@ pub(crate) enum Limit {
     /// The pool's `acquire_timeout`, from the first poll on.
     OfThePool,
     Timeout(Duration),
-    /// The same, though not exactly.
-    Patience(Duration),
     Until(Instant),
-    /// Of whichever kind it was, once this has begun to wait.
+    /// The deadline that any of the others has become, once this has begun to wait.
     Settled(Moment),
 }
 
@@ -74,7 +73,7 @@ enum Entered<C: Connector> {
 }
 
 impl<C: Connector> Entered<C> {
-    /// In line; but one whose deadline has passed already is told by its next look.
+    /// In line. One whose deadline has passed already finds that out at its next look.
     fn in_line(ticket: QueueTicket, now: Option<Moment>, deadline: Moment) -> Self {
         match now {
             Some(now) if deadline <= now => Entered::Answered(ticket),
@@ -88,8 +87,8 @@ type Handed<C> = (SlotKey, Boxed<<C as Connector>::Connection>);
 
 enum Progress {
     New,
-    /// Found nothing, or was given something unfit (then it keeps its seniority): gets in line
-    /// next.
+    /// Gets in line next: it found nothing idle, or was given an unfit connection and keeps its
+    /// seniority.
     Entering(Option<u64>),
     Waiting(QueueTicket),
     Ended,
@@ -135,7 +134,7 @@ impl Acquisition {
     ) -> Result<Connection<C>, AcquireError> {
         let waker = blocking::unparks_this_thread();
         if let (Limit::OfThePool, Some(timeout)) = (self.limit, shared.acquire_timeout) {
-            self.limit = Limit::Timeout(timeout); // A thread keeps its own time.
+            self.limit = Limit::Timeout(timeout); // The thread's own timeout ends the wait.
         }
         loop {
             if let Poll::Ready(answer) = self.step(shared, &waker) {
@@ -166,7 +165,7 @@ impl Acquisition {
         }
     }
 
-    /// Whether the pool's runtime may stand still while this waits, or who made it.
+    /// Whether the pool's runtime may stand still while this waits.
     pub(crate) fn may_be_stranded<C: Connector>(&mut self, shared: &SharedPool<C>) -> bool {
         *(self.needs_backstop).get_or_insert_with(|| shared.runtime.may_stand_still())
     }
@@ -300,7 +299,7 @@ impl Acquisition {
             }
             Err(waker) => waker,
         };
-        // The hint was wrong, or something has to be done for this caller: all that takes the exact
+        // The hint was wrong, or a dial or a check must start for this caller. That needs the exact
         // time.
         if seniority.is_none()
             && let Some((key, connection)) = state.lend_at_once(terms.tag, self.lease)
@@ -326,9 +325,8 @@ impl Acquisition {
         entered.map_err(|refusal| shared.explain(refusal, Duration::ZERO, None))
     }
 
-    /// How long this waits, if that may be counted from when upkeep comes by instead of from now:
-    /// nobody who waits for seconds minds some milliseconds more, and to ask for the time costs
-    /// a tenth of a hand-over.
+    /// The timeout, if it may count from the next visit of upkeep instead of from now. Waits of
+    /// seconds may end some milliseconds late, and reading the clock costs a tenth of a hand-over.
     fn patience_without_a_clock<C: Connector>(
         &mut self,
         shared: &Arc<SharedPool<C>>,
@@ -337,21 +335,20 @@ impl Acquisition {
         let may_be_stranded = self.may_be_stranded(shared);
         let patience = match self.limit {
             Limit::OfThePool => shared.long_patience,
-            Limit::Patience(patience) => Some(patience).filter(|_| !EVERY_WAIT_IS_MEASURED),
             Limit::Timeout(_) | Limit::Until(_) | Limit::Settled(_) => None,
         };
         let by_upkeep = seniority.is_none() && !may_be_stranded;
         patience.filter(|_| by_upkeep)
     }
 
-    /// The deadline, from now on fixed.
+    /// The deadline, which is fixed from here on.
     fn settle_deadline<C: Connector>(&mut self, shared: &SharedPool<C>, now: Moment) -> Moment {
         let deadline = match self.limit {
             Limit::OfThePool => match shared.acquire_timeout {
                 Some(timeout) => now.after(timeout),
                 None => Moment::NEVER,
             },
-            Limit::Timeout(timeout) | Limit::Patience(timeout) => now.after(timeout),
+            Limit::Timeout(timeout) => now.after(timeout),
             Limit::Until(instant) => shared.clock.moment(instant),
             Limit::Settled(deadline) => deadline,
         };
@@ -360,12 +357,11 @@ impl Acquisition {
         deadline
     }
 
-    /// How long this has waited. Without a look at the clock at the beginning: as long as it was
+    /// How long this has waited; where nobody read the clock at the beginning, as long as it was
     /// meant to.
     fn waited<C: Connector>(&self, shared: &SharedPool<C>) -> Duration {
         match (self.began, self.limit) {
             (Some(began), _) => shared.clock.now().since(began),
-            (None, Limit::Patience(patience)) => patience,
             (None, _) => shared.acquire_timeout.unwrap_or_default(),
         }
     }
@@ -397,8 +393,8 @@ impl Acquisition {
         }
     }
 
-    /// Where the pool's runtime may be standing still, its upkeep won't end this wait: a timer here
-    /// will.
+    /// Where the pool's runtime may stand still its upkeep doesn't end this wait. A timer of the
+    /// caller's runtime does.
     fn poll_backstop<C: Connector>(
         &mut self,
         shared: &SharedPool<C>,
@@ -408,7 +404,7 @@ impl Acquisition {
             && let Limit::Settled(deadline) = self.limit
             && deadline != Moment::NEVER
         {
-            self.needs_backstop = Some(false); // Tried once: a runtime without a timer has none later either.
+            self.needs_backstop = Some(false); // Tried once: a runtime without timers has none later either.
             let deadline = shared.clock.instant(deadline);
             self.backstop = timer(deadline).map(Box::pin);
         }

@@ -1,5 +1,5 @@
-//! What the connector does and says for as long as the pool is open: its own work in the background,
-//! and whether connections still lead where one would be dialled now.
+//! What the connector does and says for as long as the pool is open: its own work in the
+//! background, and whether connections still lead where one would be dialled now.
 
 use std::{
     future::{Future, poll_fn},

@@ -14,7 +14,7 @@ use super::{
 };
 
 impl<C: Connector> SharedPool<C> {
-    /// One transition, and what follows from it.
+    /// Makes one transition, and carries out its effects.
     pub(crate) fn transition<R>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut State<Pooled<C>>, &mut Effects<Pooled<C>>) -> R,
@@ -25,7 +25,7 @@ impl<C: Connector> SharedPool<C> {
         answer
     }
 
-    /// A transition that those must be told of who hold connections for long.
+    /// A transition that those who hold connections for long must be told of.
     pub(crate) fn verb<R>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut State<Pooled<C>>, &mut Effects<Pooled<C>>) -> R,
@@ -36,7 +36,7 @@ impl<C: Connector> SharedPool<C> {
         answer
     }
 
-    /// Closes the pool, and stops what it has under way.
+    /// Closes the pool, and stops its dials, its checks and what the connector runs.
     pub(crate) fn close_now(self: &Arc<Self>, lifecycle: Lifecycle) {
         self.verb(|state, fx| state.close(lifecycle, fx));
         self.runtime.stop();
@@ -85,8 +85,8 @@ impl<C: Connector> SharedPool<C> {
                 self.report_outage(news);
             }
             for waker in fx.wakes.take() {
-                // Foreign code as well: one that panics must not keep upkeep from its work, nor the
-                // others from theirs.
+                // Foreign code. One that panics must not stop upkeep, nor keep the others from
+                // being called.
                 if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
                     tracing::error!(target: "millpond::pool", pool = self.name, "a waker panicked");
                 }
@@ -124,8 +124,7 @@ impl<C: Connector> SharedPool<C> {
         #[cfg(feature = "metrics")]
         self.metrics.evicted(reason);
         let ended = self.lock().lifecycle() == Lifecycle::RuntimeEnded;
-        // A connector's code: what it panics with must not keep the other effects from being
-        // carried out.
+        // The connector's code. If it panics the other effects must still be carried out.
         let closing = catch_unwind(AssertUnwindSafe(|| {
             if ended {
                 drop(connection);
@@ -146,8 +145,7 @@ impl<C: Connector> SharedPool<C> {
         }
     }
 
-    /// A close that came between a decision and its task has stopped what there was, and missed
-    /// that task.
+    /// Stops tasks that were decided on before the pool was closed, and spawned after that.
     pub(crate) fn stop_if_closed(&self) {
         let closed = self.lock().is_closed();
         if closed {

@@ -135,7 +135,7 @@ impl<C: Connector> Connection<C> {
         self.shared.lock().slots().of(self.key()).uses
     }
 
-    /// It, and what it was made by.
+    /// The connection, and the connector that made it.
     #[doc(hidden)]
     pub fn with_connector(&mut self) -> (&mut C::Connection, &C) {
         *self.accessed.get_mut() = 1;
@@ -143,7 +143,7 @@ impl<C: Connector> Connection<C> {
         (connection, &self.shared.connector)
     }
 
-    /// Where it is in its pool, for as long as it is lent.
+    /// Its slot, for as long as it is lent.
     #[doc(hidden)]
     pub fn slot(&self) -> SlotId {
         SlotId {
@@ -152,9 +152,9 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// It has served, and is kept for more: its endpoint is reachable, whatever ends it. What
-    /// follows from that for others is done when what this returns is dropped: wakers may be
-    /// among it, so let nobody hold a lock by then.
+    /// It has served, and is kept for more exchanges: its end won't count as a failed dial. What
+    /// follows for others is done when the returned value is dropped. Wakers may be called there,
+    /// so hold no lock then.
     #[doc(hidden)]
     #[must_use = "what follows is done where this is dropped"]
     pub fn note_served(&self) -> Served<C> {
@@ -166,7 +166,7 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// The connection, for what is no use of it.
+    /// The connection, where reading it is no access.
     fn untouched(&self) -> &C::Connection {
         let (_, connection) = self.held.as_ref().expect("held until it is given away");
         connection
@@ -233,7 +233,7 @@ where
     C::Connection: fmt::Debug,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not through `Deref`: printing a connection is no use of it.
+        // Not through `Deref`: printing a connection is no access.
         f.debug_tuple("Connection").field(self.untouched()).finish()
     }
 }

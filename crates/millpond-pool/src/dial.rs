@@ -1,6 +1,6 @@
-//! The pool's own tasks: dials, checks and closings. Each is a token that owns a slot's key, and whose
-//! drop gives the slot back whatever happened: the task ended, panicked, or was dropped with its
-//! runtime.
+//! The pool's own tasks: dials, checks and closings. Each is a token that owns a slot's key, and
+//! whose drop gives the slot back whatever happened: the task ended, panicked, or was dropped with
+//! its runtime.
 
 use std::{
     cell::Cell,
@@ -23,13 +23,13 @@ use super::{
 use millpond_words::Chain;
 
 tokio::task_local! {
-    /// What the dial in this task is doing.
+    /// What the dial in this task is doing, in words.
     static PHASE: Cell<Option<&'static str>>;
 }
 
 /// A connector says what its dial is doing from now on, in words that go on after "while":
-/// *resolving the name*. Should the dial run out of time, its error says so. Outside a dial this
-/// does nothing.
+/// *resolving the name*. If the dial runs out of time, its error says so. Outside a dial this does
+/// nothing.
 pub fn dial_phase(phase: &'static str) {
     let _ = PHASE.try_with(|current| current.set(Some(phase)));
 }
@@ -84,15 +84,14 @@ impl<C: Connector> DialToken<C> {
         let mut outdated = false;
         let outcome = outcome.map(|connection| {
             let ends = connector.ends(&connection);
-            // What it leads to may have changed since the dial began. Only then: a connector that
-            // is of two minds about where it dials and what is current would have its
-            // pool dial without end.
+            // Asked only where the endpoint has changed since the dial began: a connector whose
+            // `connect` and `is_current` disagree would be dialled without end.
             outdated = self.endpoint_changes
                 != self.shared.endpoint_changes.load(Ordering::Relaxed)
                 && !connector.is_current(&ends);
             (Boxed::new(connection), ends)
         });
-        // Here, and not under the lock: it is the connector's code.
+        // Not under the lock: it is the connector's code.
         let outcome = outcome.map_err(|error| Judged {
             refused: matches!(&error, DialError::Failed(cause) if connector.refused(&**cause)),
             error,
@@ -120,8 +119,8 @@ impl<C: Connector> Drop for DialToken<C> {
             self.key = Some(key);
             return self.finish(Err(DialError::Panicked));
         }
-        // Dropped before its end: the pool has been closed, or else the runtime is ending, and then
-        // no other dial will do better.
+        // Dropped before its end: the pool has been closed, or the runtime is ending, and then
+        // every other dial ends as well.
         self.shared.transition(|state, fx| {
             state.close(Lifecycle::RuntimeEnded, fx);
             state.dial_abandoned(key, fx);

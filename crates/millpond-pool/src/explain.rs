@@ -13,7 +13,7 @@ use super::{
 };
 
 impl<C: Connector> SharedPool<C> {
-    /// The error that a refused caller gets. `waited` and `asker` are the caller's own.
+    /// The error that a refused caller gets. `waited` and `asker` are those of the caller.
     pub(crate) fn explain(
         &self,
         refusal: Refusal,

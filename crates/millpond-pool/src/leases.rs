@@ -1,6 +1,5 @@
-//! What millpond's own clients ask of a pool, beside what everybody may: to hold connections for
-//! long without being a handle that keeps the pool open, and to learn when the pool wants them
-//! back.
+//! For millpond's own clients: how to hold connections for long without keeping the pool open, and
+//! to learn when the pool wants them back.
 
 use std::{panic::Location, sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -26,7 +25,7 @@ pub struct LeaseTerms {
     pub refusal: Option<Refusal>,
     /// The setting, as last resized.
     pub max_size: u32,
-    /// Whether it wants each of the slots back, in their order.
+    /// Whether it wants each of the connections back, in the order of the question.
     pub recalls: Vec<Recall>,
 }
 
@@ -52,8 +51,8 @@ impl<C: Connector> LeaseHandle<C> {
         Acquire::new(&self.0, acquired_at)
     }
 
-    /// How often a verb has been spoken: who holds connections for long compares it with what it
-    /// was.
+    /// How many verbs there have been: those who hold connections for long compare it with an
+    /// earlier value.
     #[inline]
     pub fn verbs(&self) -> u64 {
         self.0.verbs.load(Ordering::Acquire)

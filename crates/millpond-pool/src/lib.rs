@@ -1,5 +1,5 @@
-//! Who holds which connection, and who waits. Knows nothing of sockets: what is pooled, a
-//! [`Connector`] opens and judges.
+//! A connection pool: who holds which connection, and who waits. It knows nothing of sockets: a
+//! [`Connector`] opens connections and judges them.
 //!
 //! Reading order: [`Connector`] (what a pool asks of you), [`PoolBuilder`] (settings), [`Pool`]
 //! (acquire, and the verbs), [`Connection`] (what you are lent), [`AcquireError`]; then, for how it
@@ -170,7 +170,7 @@ pub use self::{
     totals::PoolTotals,
     with::WithError,
 };
-/// What millpond's own clients share with the pool. Not for others: it changes without notice.
+/// For millpond's own clients. It changes without notice.
 #[doc(hidden)]
 pub mod unstable {
     pub use crate::{
@@ -178,6 +178,6 @@ pub mod unstable {
         leases::{LeaseHandle, LeaseTerms},
         runtime::Runtime,
         state::{Recall, Refusal},
-        sync::{AtomicU8, Mutex, MutexGuard},
+        sync::{Mutex, MutexGuard},
     };
 }

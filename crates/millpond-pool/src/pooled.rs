@@ -37,8 +37,8 @@ pub(crate) struct Borrower {
     pub(crate) asker: Asker,
 }
 
-/// What became of the endpoint, as the machine carries it: judged before the pool's lock was taken,
-/// for judging runs a connector's code.
+/// Why a dial failed, and whether it was refused. Found out before the lock is taken, for that runs
+/// the connector's code.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
     pub(crate) error: DialError,

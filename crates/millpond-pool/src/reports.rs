@@ -43,7 +43,7 @@ impl<C: Connector> SharedPool<C> {
         );
     }
 
-    /// Says where connections are dropped without a word, and what to write there.
+    /// Says where connections are dropped without a release, and what to write there.
     #[cold]
     pub(crate) fn report_unreleased(&self, habit: &Unreleased<Borrower>) {
         tracing::warn!(

@@ -14,7 +14,8 @@ use super::{
 };
 
 impl<C: Connector> SharedPool<C> {
-    /// A lent connection comes back by being dropped or released: judge it, and act on it.
+    /// A lent connection comes back, by being dropped or released: judges it, and acts on the
+    /// verdict.
     pub(crate) fn take_back(
         self: &Arc<Self>,
         key: SlotKey,
@@ -30,19 +31,19 @@ impl<C: Connector> SharedPool<C> {
         }
         let connection = returning.connection();
         if !self.connector.is_clean(connection, exchange) {
-            // An endpoint that hangs up on everybody is to be told from callers who give up.
+            // If the peer ended it, say so: that isn't a caller that gave up.
             if let Some(reason) = self.died_of(connection) {
                 return returning.discard(reason);
             }
             return match exchange {
-                // No exchange of its borrower's is open, so it must be something else.
+                // No exchange is open, so the connection itself is broken.
                 LastExchange::None | LastExchange::Completed => returning.discard(Eviction::Broken),
                 LastExchange::Open
                     if self.connector.is_clean(connection, LastExchange::Completed) =>
                 {
                     returning.drop_unreleased();
                 }
-                // It knows itself where it stands, and says the same whatever its borrower says.
+                // The connection itself knows that an exchange is unfinished on it.
                 LastExchange::Open => returning.discard(Eviction::UnfinishedExchange),
             };
         }
@@ -73,8 +74,8 @@ impl<C: Connector> SharedPool<C> {
         }
     }
 
-    /// Whether a connection that comes back unfit has been ended by its peer. Bytes that arrived
-    /// meanwhile say nothing: they may be the reply that nobody waited for.
+    /// Why the peer ended a connection that comes back unfit, if it did. Bytes that have arrived
+    /// don't count: they may be the reply that nobody waited for.
     pub(crate) fn died_of(&self, connection: &mut C::Connection) -> Option<Eviction> {
         let reason = self.connector.check(connection).err();
         reason.filter(|&reason| reason != Eviction::UnsolicitedBytes)
@@ -124,7 +125,7 @@ impl<C: Connector> SharedPool<C> {
     }
 }
 
-/// A connection on its way back while the connector judges it: a panic there discards it.
+/// A connection on its way back, while the connector judges it. A panic there discards it.
 struct Returning<'l, C: Connector> {
     shared: &'l Arc<SharedPool<C>>,
     held: Option<(SlotKey, Boxed<C::Connection>)>,

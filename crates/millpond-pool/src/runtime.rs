@@ -21,10 +21,10 @@ use super::{state::ConnectionNumber, sync::Mutex};
 #[derive(Debug)]
 pub struct Runtime {
     handle: tokio::runtime::Handle,
-    /// It has no threads of its own.
+    /// It has no threads of its own: a runtime of the flavor `current_thread`.
     is_driven_by_callers: bool,
-    /// Dials and checks under way. Closers aren't here: they are bounded by `close_timeout`, and
-    /// stopping them leaks nothing.
+    /// Dials and checks under way, and what the connector runs. Closings aren't here: they are
+    /// bounded by `close_timeout`.
     stoppable: Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
@@ -63,7 +63,7 @@ impl Runtime {
         stoppable.push(handle);
     }
 
-    /// Stops dials and checks: their futures are dropped, soon.
+    /// Stops them: their futures are dropped, soon.
     pub(crate) fn stop(&self) {
         let stoppable = std::mem::take(&mut *self.stoppable.lock());
         for task in stoppable {
@@ -76,19 +76,19 @@ impl Runtime {
         tokio::runtime::Handle::try_current().is_ok()
     }
 
-    /// Tokio's `timeout_at`, which outside a runtime takes the timer of the pool's own.
+    /// Tokio's `timeout_at`. Outside a runtime it uses the timers of the pool's own.
     pub fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
         let _entered = (!Runtime::is_here()).then(|| self.handle.enter());
         tokio::time::timeout_at(deadline, future)
     }
 
-    /// The runtime in this context; where there is none, the pool's own.
+    /// The runtime that this is called in; the pool's own where there is none.
     pub fn here(&self) -> tokio::runtime::Handle {
         tokio::runtime::Handle::try_current().unwrap_or_else(|_| self.handle.clone())
     }
 
-    /// A timer of the runtime in this context; where there is none, or it has no timers, of the
-    /// pool's own, which has.
+    /// A timer of the runtime that this is called in; of the pool's own where there is none, or it
+    /// has no timers.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         let here = Runtime::is_here().then(|| timer(deadline)).flatten();
         here.unwrap_or_else(|| {
@@ -97,8 +97,8 @@ impl Runtime {
         })
     }
 
-    /// Whether a caller here could wait in vain: the pool's tasks are driven only while somebody
-    /// blocks on a runtime that has no threads of its own, and that may not be this caller's.
+    /// Whether a caller here could wait in vain. A runtime without threads of its own runs only
+    /// while somebody blocks on it, and that may not be this caller.
     #[inline]
     pub fn may_stand_still(&self) -> bool {
         self.is_driven_by_callers
@@ -106,8 +106,8 @@ impl Runtime {
     }
 }
 
-/// What wakes upkeep before its tick: a plan that changed, or an idle connection that has something
-/// to say.
+/// What wakes upkeep before its tick: an earlier plan, or an idle connection whose watch reported
+/// something.
 #[derive(Debug)]
 pub(crate) struct Bell {
     rung: Notify,
@@ -131,8 +131,8 @@ impl Bell {
         self.rung.notified().await;
     }
 
-    /// A connection has something to say. While others do that haven't been asked yet, upkeep has
-    /// been rung for already.
+    /// A connection's watch has been woken. Only the first report since upkeep last asked has to
+    /// wake it.
     fn report(&self, at: u32, number: ConnectionNumber) {
         let mut spoke = self.spoke.lock();
         spoke.push((at, number));
@@ -149,7 +149,7 @@ impl Bell {
     }
 }
 
-/// The waker that an idle connection is given.
+/// The waker that an idle connection is given. It reports once until the next look.
 #[derive(Debug)]
 pub(crate) struct Watch {
     bell: Arc<Bell>,
@@ -170,8 +170,8 @@ impl Watch {
 
     /// A look begins: from here on it reports again.
     ///
-    /// What was called before this and went unreported has left its mark on the connection, and the
-    /// look must see that: hence the ordering, here and in the report.
+    /// A wake before this that wasn't reported has left its mark on the connection, and the look
+    /// must see that: hence the memory ordering, here and in the report.
     pub(crate) fn listen(&self) {
         self.reported.swap(false, Ordering::AcqRel);
     }
@@ -183,15 +183,15 @@ impl std::task::Wake for Watch {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // One report until the next look: a connection that is lent meanwhile may wake this as
-        // often as it likes.
+        // Once until the next look: a connection that is lent meanwhile may wake this often.
         if !self.reported.swap(true, Ordering::AcqRel) {
             self.bell.report(self.at, self.number);
         }
     }
 }
 
-/// A timer of the runtime in this context, if that has any. Tokio tells by a panic alone.
+/// A timer of the runtime in this context, if it has timers. Tokio panics where it has none; there
+/// is no other way to ask.
 pub(crate) fn timer(deadline: Instant) -> Option<tokio::time::Sleep> {
     catch_unwind(|| tokio::time::sleep_until(deadline)).ok()
 }

@@ -88,8 +88,7 @@ impl Default for Priority {
 }
 
 /// How long to wait between dials while the endpoint fails: the wait before the n-th is drawn from
-/// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once:
-/// what began before the last failure that counted says nothing new. While callers wait and
+/// 1 ms to `base` · 2ⁿ⁻¹, but at most `max` (full jitter). Dials that fail together count once. While callers wait and
 /// [`outage_grace`](crate::PoolBuilder::outage_grace) lasts, no wait is longer than a fifth of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

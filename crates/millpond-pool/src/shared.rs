@@ -25,7 +25,7 @@ use super::{
     sync::{Mutex, MutexGuard},
 };
 
-/// With metrics nobody gets in line without a look at the clock.
+/// With metrics every caller in line has read the clock.
 pub(crate) const EVERY_WAIT_IS_MEASURED: bool = cfg!(feature = "metrics");
 
 /// What the handles of a pool, its lent connections and its tasks share.
@@ -38,20 +38,20 @@ pub(crate) struct SharedPool<C: Connector> {
     pub(crate) name: String,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
-    /// `acquire_timeout`, where it is so long that nobody minds 25 ms more.
+    /// `acquire_timeout`, if it is a second or more: then it may end 25 ms late.
     pub(crate) long_patience: Option<Duration>,
-    /// A hint, read without the lock and never trusted: nothing was idle when somebody last
-    /// looked. Who sees it set gets ready to wait before taking the lock, and so takes it once
-    /// instead of twice.
+    /// A hint that nothing is idle, read without the lock. A caller that sees it set prepares to
+    /// wait before it takes the lock, and so takes it once instead of twice. A wrong hint costs
+    /// that second turn, nothing else.
     pub(crate) exhausted: AtomicBool,
     /// How often the connector has said that the endpoint has changed.
     pub(crate) endpoint_changes: AtomicU64,
     /// Notified when the number of connections or the lifecycle changes.
     pub(crate) changed: Notify,
-    /// How often a verb has been spoken: who holds connections for long compares it with what it
-    /// was.
+    /// How many verbs (close, drain, retire, …) there have been. Those who hold connections for
+    /// long compare it with an earlier value.
     pub(crate) verbs: AtomicU64,
-    /// Notified with each.
+    /// Notified at each verb.
     pub(crate) verb_spoken: Notify,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: super::metrics::Metrics,
@@ -92,8 +92,8 @@ impl<C: Connector> SharedPool<C> {
         self.state.lock()
     }
 
-    /// With metrics, how long a connection is lent is measured exactly: the machine is told the
-    /// time first.
+    /// With metrics the machine is told the time first, so that the time for which a connection is
+    /// lent is exact.
     #[inline]
     pub(crate) fn lock_for_lending(&self) -> MutexGuard<'_, State<Pooled<C>>> {
         #[cfg(not(feature = "metrics"))]
@@ -107,8 +107,8 @@ impl<C: Connector> SharedPool<C> {
         }
     }
 
-    /// Renews the hint. It is written only where it changes, so that who reads it doesn't wait for
-    /// whoever writes it.
+    /// Renews the hint. It is written only where it changes: a write makes every reader fetch it
+    /// again.
     #[inline]
     pub(crate) fn note_exhausted(&self, exhausted: bool) {
         if self.exhausted.load(Ordering::Relaxed) != exhausted {

@@ -16,9 +16,9 @@ use millpond_words::Ago;
 
 /// A pool at one instant.
 ///
-/// With the feature `serde` it serializes, and [`PoolSnapshot::VERSION`] tells readers of the JSON what
-/// to expect: fields are added without a new version, renamed or removed only with one. Times are
-/// in seconds.
+/// With the feature `serde` it serializes, and [`PoolSnapshot::VERSION`] tells readers of the JSON
+/// what to expect: fields are added without a new version, renamed or removed only with one. Times
+/// are in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

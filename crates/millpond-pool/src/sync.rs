@@ -1,4 +1,4 @@
-//! The one lock, and the atomic that goes with it, so that loom can stand in for them.
+//! The one kind of lock, so that loom can stand in for it.
 //!
 //! parking_lot's, because it was measured faster than std's where two threads are at it (two tasks
 //! in parallel: 0.30 to 0.40 of deadpool's time against 0.54 to 0.65, in three interleaved pairs of
@@ -10,11 +10,6 @@ use loom::sync as imp;
 use parking_lot as imp;
 
 pub use imp::MutexGuard;
-
-#[cfg(millpond_loom)]
-pub use loom::sync::atomic::AtomicU8;
-#[cfg(not(millpond_loom))]
-pub use std::sync::atomic::AtomicU8;
 
 /// A mutex that isn't poisoned: what it guards is changed by code that doesn't run anybody else's.
 #[derive(Debug)]

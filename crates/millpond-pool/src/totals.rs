@@ -2,7 +2,7 @@
 
 use super::eviction::Eviction;
 
-/// What has happened since the pool was built. These mirror nothing that the pool's state holds.
+/// What has happened since the pool was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! Upkeep: the task that brings time into a pool, watches its idle connections, and ends with it.
+//! Upkeep: the task that tells the machine the time, and looks at idle connections.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,9 +19,9 @@ use super::{
     state::{ConnectionNumber, Lifecycle, Look, State},
 };
 
-/// Runs until the pool is closed and empty, or gone. It holds no pool alive.
+/// Runs until the pool is closed and empty, or gone. It doesn't keep the pool open.
 ///
-/// The watchdog is there before the first poll: a runtime may end without ever having run.
+/// The watchdog exists before the first poll, for a runtime may end without ever having run.
 pub(crate) fn run<C: Connector>(
     shared: Weak<SharedPool<C>>,
     bell: Arc<Bell>,
@@ -37,25 +37,23 @@ pub(crate) fn run<C: Connector>(
                 break;
             };
             drop(shared);
-            // Either way it is time to look.
+            // Woken or timed out: either way another round is due.
             let _ = timeout_at(wake_at, bell.rung()).await;
-            // A connection that reports something at every look must not keep the others on this
-            // thread from running.
+            // A connection that reports at every look must not starve the other tasks of this thread.
             tokio::task::coop::consume_budget().await;
         }
         watchdog.ended = true;
     }
 }
 
-/// How many idle connections are out at once to be looked at: a turn of the lock to take so many
-/// out and one to put them back, and for a caller who finds nothing idle because of that a wait of
-/// some microseconds for each.
+/// How many idle connections are taken out at once to be looked at. Each batch takes the lock
+/// twice; a caller that finds nothing idle meanwhile waits some microseconds for each of it.
 const LOOKS_TOGETHER: usize = 16;
 
-/// After how many of those others on this thread get their turn.
+/// After so many batches upkeep yields to the other tasks of its thread.
 const LOOKS_IN_A_ROW: usize = 4;
 
-/// One round; says when the next is due, or that there is nothing left to keep.
+/// One round. Returns when the next is due; `None`: there is nothing left to keep.
 async fn round<C: Connector>(shared: &Arc<SharedPool<C>>) -> Option<Instant> {
     let now = shared.clock.now();
     shared.transition(|state, fx| state.tick(now, fx));
@@ -70,8 +68,8 @@ async fn round<C: Connector>(shared: &Arc<SharedPool<C>>) -> Option<Instant> {
         looks.breathe().await;
     }
     let mut last = None;
-    // Those that are out have left their list: the next one behind the last that went back is
-    // always one of the others.
+    // Those that are out aren't in the list: what follows the last that went back is always one
+    // that hasn't been looked at.
     while let Some(latest) = looks.some(|state| state.look_at_unwatched(last)) {
         last = Some(latest);
         looks.breathe().await;
@@ -89,7 +87,7 @@ async fn round<C: Connector>(shared: &Arc<SharedPool<C>>) -> Option<Instant> {
 /// A connection that is out, and what the connector says of it.
 type Seen<C> = (Look<Pooled<C>>, Result<(), Eviction>);
 
-/// Idle connections that are nobody's for this instant, and what the connector says of them.
+/// Idle connections that are out to be looked at, and what the connector says of them.
 struct Looks<'l, C: Connector> {
     shared: &'l Arc<SharedPool<C>>,
     out: Vec<Seen<C>>,
@@ -97,8 +95,8 @@ struct Looks<'l, C: Connector> {
 }
 
 impl<C: Connector> Looks<'_, C> {
-    /// Takes some out, lets the connector look at them, and puts them back; says which was the
-    /// last, if there was any.
+    /// Takes some out, lets the connector look at them, and puts them back. Returns the last of
+    /// them, if there was any.
     fn some(
         &mut self,
         mut next: impl FnMut(&mut State<Pooled<C>>) -> Option<Look<Pooled<C>>>,
@@ -149,8 +147,8 @@ fn judge<C: Connector>(
     let connection = &mut look.connection;
     let waker = connection.listen(|| Watch::new(&shared.bell, at, number));
     let mut cx = Context::from_waker(&waker);
-    // Not on this task's budget, which all of a round's looks would share: to a connector its end
-    // looks like a socket that isn't ready.
+    // Without tokio's budget, which all looks of a round would share: where it is used up a socket
+    // seems not to be ready.
     let look_at_it = poll_fn(|cx| shared.connector.poll_idle(connection, cx));
     let look_at_it = pin!(tokio::task::coop::unconstrained(look_at_it));
     let seen = catch_unwind(AssertUnwindSafe(|| look_at_it.poll(&mut cx)));
@@ -161,8 +159,8 @@ fn judge<C: Connector>(
     }
 }
 
-/// When upkeep is dropped before its end its runtime is ending, and with it all that dials: callers
-/// must be told.
+/// Dropped before upkeep has ended, the runtime is ending, and with it all dials: callers must be
+/// told.
 struct EndsWithRuntime<C: Connector> {
     shared: Weak<SharedPool<C>>,
     ended: bool,

@@ -11,8 +11,8 @@ use super::{
 };
 
 impl<C: Connector> SharedPool<C> {
-    /// Looks at the state now and whenever something changes, until `look` breaks off or `within`
-    /// has passed; then what it said last. It is told the time, and how long this has gone on.
+    /// Calls `look` now and whenever something changes, until it breaks or `within` has passed;
+    /// then the error is what it said last. It is given the time, and how long this has gone on.
     pub(crate) async fn watch<R, E>(
         self: &Arc<Self>,
         within: Duration,
@@ -28,7 +28,7 @@ impl<C: Connector> SharedPool<C> {
                 let now = self.clock.now();
                 let state = self.lock();
                 let seen = look(&state, now, now.since(begun));
-                // The timer outside a runtime is that of the pool's own.
+                // Outside a runtime the timer would be that of the pool's own, which has ended.
                 (seen, state.runtime_ended() && !Runtime::is_here())
             };
             match seen {

@@ -17,13 +17,14 @@ use tokio::time::{Instant, timeout};
 
 use millpond_words::Span;
 
+#[cfg(feature = "kernel")]
+use crate::{kernel, pool::Transmission};
 use crate::{
-    kernel,
     net::{
         ConnectError, ConnectFailure, DialPhase, Dialer, Endpoint, EndpointError, IdleState,
         Stream, Timings,
     },
-    pool::{Address, Closing, Connector, Ends, Eviction, Transmission, dial_phase},
+    pool::{Address, Closing, Connector, Ends, Eviction, dial_phase},
 };
 
 /// A stream being prepared, by a hook.
@@ -287,6 +288,7 @@ impl Connector for StreamConnector {
         }
     }
 
+    #[cfg(feature = "kernel")]
     fn transmissions(&self, ends: &[Ends]) -> Vec<Option<Transmission>> {
         let addresses: Vec<_> = ends.iter().map(both_addresses).collect();
         let pairs: Vec<_> = addresses.iter().copied().flatten().collect();
@@ -328,6 +330,7 @@ impl Drop for Unprepared<'_> {
     }
 }
 
+#[cfg(feature = "kernel")]
 fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
     match (&ends.local, &ends.peer) {
         (Some(Address::Ip(local)), Some(Address::Ip(peer))) => Some((*local, *peer)),
@@ -335,6 +338,7 @@ fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
     }
 }
 
+#[cfg(feature = "kernel")]
 fn shown(known: kernel::TcpInfo) -> Transmission {
     Transmission {
         rtt: known.rtt,

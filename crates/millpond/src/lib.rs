@@ -27,6 +27,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `kernel`, on by default | what Linux says of sockets (`kernel`): the round-trip times in snapshots, and what used-up ports and descriptors mean in errors |
 //! | `serde` | snapshots serialize, as versioned JSON; settings of servers serialize and deserialize |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade; every acquire and release then reads the clock |
 //! | `bb8` | managers written for bb8 0.9 serve as connectors: `pool::from_bb8` |
@@ -47,10 +48,12 @@ pub mod framed;
 pub mod framing;
 #[cfg(all(test, unix))]
 mod memory;
+#[cfg(all(unix, feature = "serde"))]
+mod seconds;
 #[cfg(unix)]
 pub mod server;
 
-#[cfg(unix)]
+#[cfg(all(unix, feature = "kernel"))]
 pub use millpond_kernel as kernel;
 #[cfg(unix)]
 pub use millpond_net as net;

@@ -2,7 +2,7 @@
 //! and use up what the whole process has, so they are in a binary of their own, one after the
 //! other.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "kernel"))]
 
 #[path = "../../millpond-net/tests/loopback/mod.rs"]
 mod loopback;

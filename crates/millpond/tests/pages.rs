@@ -25,7 +25,12 @@ fn pages_below(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Those of the repository: its root's and those of `docs`.
 fn pages() -> Vec<PathBuf> {
-    let first = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+    let first = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ];
     let mut found: Vec<_> = first.iter().map(|name| root().join(name)).collect();
     pages_below(&root().join("docs"), &mut found);
     assert!(found.len() > 30, "the pages were found: {}", found.len());

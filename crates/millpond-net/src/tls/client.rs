@@ -18,14 +18,14 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{
     Side, TlsConfigError, TlsError, TlsVersion,
     credentials::{Certificates, Identity, check_protocols, protocols, provider, versions_from},
-    reload::{Reloading, Settings},
+    reload::{Reloading, Settings, Source},
 };
 
 /// What a client needs for its TLS handshakes. Clones share everything, the sessions that can be
 /// resumed included.
 #[derive(Clone)]
 pub struct ClientTls {
-    config: Arc<Reloading<ClientSettings>>,
+    config: Source<ClientSettings>,
 }
 
 impl ClientTls {
@@ -37,6 +37,36 @@ impl ClientTls {
             server_name: None,
             alpn: Vec::new(),
             min_version: TlsVersion::Tls12,
+        }
+    }
+
+    /// Takes a configuration of rustls as it is: with a verifier of one's own, a client certificate
+    /// that is chosen by the server's wishes, another crypto provider, a log of keys.
+    ///
+    /// Nothing of this crate's is added to it: trust, versions, ALPN and the provider are what it
+    /// says, and no file is read again. What holds still: the server's certificate is checked (by
+    /// its verifier) for the host that is dialled, and failed handshakes are [`TlsError`]s that say
+    /// who has to act. A verifier that isn't rustls' own is explained as far as it uses rustls'
+    /// errors.
+    ///
+    /// ```
+    /// # fn config(roots: rustls::RootCertStore) -> Result<(), rustls::Error> {
+    /// use std::sync::Arc;
+    ///
+    /// use millpond_net::tls::{ClientConfig, ClientTls};
+    ///
+    /// let provider = Arc::new(rustls::crypto::ring::default_provider());
+    /// let config = ClientConfig::builder_with_provider(provider)
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_root_certificates(roots)
+    ///     .with_no_client_auth();
+    /// let tls = ClientTls::from_config(Arc::new(config));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_config(config: Arc<ClientConfig>) -> ClientTls {
+        ClientTls {
+            config: Source::Given(config),
         }
     }
 
@@ -76,10 +106,9 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = match &self.config.settings().server_name {
-            Some(name) => name.clone(),
-            None => host,
-        };
+        let settings = self.config.settings();
+        let name = settings.and_then(|settings| settings.server_name.clone());
+        let name = name.unwrap_or(host);
         TlsConnector::from(self.config.current().await)
             .connect(name, stream)
             .await
@@ -87,7 +116,8 @@ impl ClientTls {
     }
 
     /// Reads the files now, whether or not they have changed; without files, it only forgets the
-    /// sessions that could be resumed. The system's CAs stay as they were when this was built.
+    /// sessions that could be resumed. The system's CAs stay as they were when this was built; a
+    /// configuration that was [given](ClientTls::from_config) stays as a whole.
     ///
     /// # Errors
     ///
@@ -99,7 +129,10 @@ impl ClientTls {
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.config.settings().fmt(f)
+        match self.config.settings() {
+            Some(settings) => settings.fmt(f),
+            None => f.write_str("ClientTls { given configuration }"),
+        }
     }
 }
 
@@ -202,7 +235,7 @@ impl ClientTlsBuilder {
             min_version: self.min_version,
         };
         Ok(ClientTls {
-            config: Arc::new(Reloading::new(settings)?),
+            config: Source::Made(Arc::new(Reloading::new(settings)?)),
         })
     }
 }

@@ -46,4 +46,5 @@ pub use credentials::TlsVersion;
 pub use error::repeated;
 pub use error::{Side, TlsConfigError, TlsError};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+pub use rustls::{ClientConfig, ServerConfig};
 pub use server::{ClientCertificates, ServerTls, ServerTlsBuilder};

@@ -45,6 +45,48 @@ pub(super) struct Reloading<S: Settings> {
     watch: Mutex<Watch>,
 }
 
+/// Where the configuration of handshakes comes from.
+pub(super) enum Source<S: Settings> {
+    /// It is made from settings, and follows their files.
+    Made(Arc<Reloading<S>>),
+    /// It was given as it is.
+    Given(Arc<S::Config>),
+}
+
+impl<S: Settings> Source<S> {
+    /// The configuration for a handshake that begins now.
+    pub(super) async fn current(&self) -> Arc<S::Config> {
+        match self {
+            Source::Made(reloading) => reloading.current().await,
+            Source::Given(config) => Arc::clone(config),
+        }
+    }
+
+    /// Reads the files now. There are none behind a configuration that was given.
+    pub(super) fn reload(&self) -> Result<(), TlsConfigError> {
+        match self {
+            Source::Made(reloading) => reloading.reload(),
+            Source::Given(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn settings(&self) -> Option<&S> {
+        match self {
+            Source::Made(reloading) => Some(reloading.settings()),
+            Source::Given(_) => None,
+        }
+    }
+}
+
+impl<S: Settings> Clone for Source<S> {
+    fn clone(&self) -> Self {
+        match self {
+            Source::Made(reloading) => Source::Made(Arc::clone(reloading)),
+            Source::Given(config) => Source::Given(Arc::clone(config)),
+        }
+    }
+}
+
 struct Watch {
     /// Of the files that `current` was made from, taken before they were read: what is written
     /// meanwhile is noticed at the next look.

@@ -18,14 +18,14 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     Side, TlsConfigError, TlsError, TlsVersion,
     credentials::{Certificates, Identity, check_protocols, protocols, provider, versions_from},
-    reload::{Reloading, Settings},
+    reload::{Reloading, Settings, Source},
 };
 
 /// What a server needs for its TLS handshakes. Clones share everything, the sessions that can be
 /// resumed included.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Arc<Reloading<ServerSettings>>,
+    config: Source<ServerSettings>,
 }
 
 impl ServerTls {
@@ -40,6 +40,18 @@ impl ServerTls {
             clients: None,
             alpn: Vec::new(),
             min_version: TlsVersion::Tls12,
+        }
+    }
+
+    /// Takes a configuration of rustls as it is: with certificates that are chosen by the name that
+    /// a client asks for, a verifier of one's own, another crypto provider.
+    ///
+    /// Nothing of this crate's is added to it: identity, versions, ALPN, tickets and the provider
+    /// are what it says, and no file is read again. Failed handshakes are [`TlsError`]s all the
+    /// same.
+    pub fn from_config(config: Arc<ServerConfig>) -> ServerTls {
+        ServerTls {
+            config: Source::Given(config),
         }
     }
 
@@ -75,7 +87,8 @@ impl ServerTls {
     }
 
     /// Reads the files now, whether or not they have changed; without files, it only forgets the
-    /// sessions that could be resumed.
+    /// sessions that could be resumed. A configuration that was [given](ServerTls::from_config)
+    /// stays as it is.
     ///
     /// # Errors
     ///
@@ -87,7 +100,9 @@ impl ServerTls {
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = self.config.settings();
+        let Some(settings) = self.config.settings() else {
+            return f.write_str("ServerTls { given configuration }");
+        };
         f.debug_struct("ServerTls")
             .field(
                 "identity",
@@ -188,7 +203,7 @@ impl ServerTlsBuilder {
             min_version: self.min_version,
         };
         Ok(ServerTls {
-            config: Arc::new(Reloading::new(settings)?),
+            config: Source::Made(Arc::new(Reloading::new(settings)?)),
         })
     }
 }

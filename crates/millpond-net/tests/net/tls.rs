@@ -7,10 +7,11 @@ use crate::loopback::certificates::{
     Authority, ClientStream, ServerStream, handshake, name, sockets, within,
 };
 use millpond_net::tls::{
-    ClientCertificates, ClientTls, ServerName, Side, TlsConfigError, TlsError, TlsVersion,
+    ClientCertificates, ClientConfig, ClientTls, ServerName, ServerTls, Side, TlsConfigError,
+    TlsError, TlsVersion,
 };
 use rcgen::date_time_ymd;
-use rustls::{ProtocolVersion, ServerConfig, crypto::ring, version::TLS12};
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig, crypto::ring, version::TLS12};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
@@ -83,6 +84,64 @@ async fn another_name_than_the_hosts_can_be_checked_and_is_told_to_the_server() 
         .expect("settings");
     let (_, server) = both(within(handshake(&client, "127.0.0.1", &server)).await);
     assert_eq!(server.get_ref().1.server_name(), Some("backend.example"));
+}
+
+/// Configurations of rustls, made without this crate, that trust this authority and show this
+/// certificate; with ALPN, by which they are known.
+fn configurations(ca: &Authority, names: &[&str]) -> (ClientTls, ServerTls) {
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in ca.certificates() {
+        roots.add(certificate).expect("an authority");
+    }
+    let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"own".to_vec()];
+    let issued = ca.issue(names);
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(issued.certificates(), issued.key())
+        .expect("an identity");
+    server.alpn_protocols = vec![b"own".to_vec()];
+    (
+        ClientTls::from_config(Arc::new(client)),
+        ServerTls::from_config(Arc::new(server)),
+    )
+}
+
+#[tokio::test]
+async fn configurations_of_rustls_are_taken_as_they_are() {
+    let (client, server) = configurations(&Authority::new("ca"), &["localhost"]);
+    client.reload().expect("nothing to read");
+    server.reload().expect("nothing to read");
+    let (mut client, mut server) = both(within(handshake(&client, "localhost", &server)).await);
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"own"[..]));
+    exchange(&mut client, &mut server).await;
+}
+
+#[tokio::test]
+async fn failures_under_configurations_of_rustls_are_explained_too() {
+    let (client, server) = configurations(&Authority::new("ca"), &["a.example"]);
+    let (ended, _) = within(handshake(&client, "b.example", &server)).await;
+    let error = ended.expect_err("another name");
+    assert!(matches!(error, TlsError::WrongName { .. }), "{error}");
+
+    let (_, stranger) = configurations(&Authority::new("another"), &["a.example"]);
+    let (ended, _) = within(handshake(&client, "a.example", &stranger)).await;
+    let error = ended.expect_err("nobody vouches for it");
+    let explained = matches!(
+        error,
+        TlsError::UnknownIssuer {
+            side: Side::Client,
+            ..
+        }
+    );
+    assert!(explained, "{error}");
 }
 
 #[tokio::test]

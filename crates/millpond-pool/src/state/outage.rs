@@ -11,16 +11,16 @@
 //!
 //! While *failing*, one dial is made at a time, paced by the backoff: exponential, with full jitter
 //! (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). While callers wait the
-//! backoff has a lower cap. Where nothing listens it is lower still, for a refused dial costs nobody
-//! anything.
+//! backoff has a lower cap. Where nothing listens it is lower still, for a refused dial costs
+//! nobody anything.
 //!
 //! A successful dial alone doesn't end an outage, for a listener that accepts and hangs up makes
 //! dials succeed too. A connection must be *proven*: by its first clean release, or by a tick spent
 //! idle.
 //!
-//! Several dials may tell of one event: four that are refused together, sixteen connections that die
-//! together. Only the first of them doubles the wait. Dials that had begun before it was counted say
-//! nothing new.
+//! Several dials may tell of one event: four that are refused together, sixteen connections that
+//! die together. Only the first of them doubles the wait. Dials that had begun before it was
+//! counted say nothing new.
 //!
 //! The *grace* begins with the first failure that leaves nothing live. While it lasts callers wait,
 //! and the endpoint is dialled at least every fifth of it: a dial that gives no answer for so long
@@ -177,8 +177,8 @@ impl<C: DialCause> Outage<C> {
         let wait = |longest: Duration| now.after(jittered(ceiling.min(longest), random));
         self.next_dial = wait(self.backoff.max);
         self.next_dial_if_asked = wait(longest_if_asked);
-        // Drawn from the second half: with the same longest wait there are half as many dials, which
-        // spares an endpoint that does answer.
+        // Drawn from the second half: with the same longest wait there are half as many dials,
+        // which spares an endpoint that does answer.
         let half = self.last_part() / 2;
         self.next_dial_in_grace = now.after(half + jittered(half, random));
     }

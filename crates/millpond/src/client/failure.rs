@@ -64,8 +64,7 @@ impl ExchangeFailure {
         )
     }
 
-    /// The connection is of no more use, whoever is to blame: what was never written can go on
-    /// another.
+    /// The connection can't be used any more. What was never written can go on another.
     pub(super) fn ended_connection(&self) -> bool {
         let by_peer_otherwise = matches!(
             self,

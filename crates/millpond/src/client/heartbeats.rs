@@ -31,14 +31,14 @@ pub(super) struct Heartbeats {
 
 #[derive(Default)]
 struct Moments {
-    slots: Vec<Slot>,
-    /// Those that are nobody's.
+    slots: Vec<AlarmSlot>,
+    /// Slots that are free.
     vacant: Vec<u32>,
     /// The earliest moment of all that wait, or one before it.
     next: Option<Instant>,
 }
 
-struct Slot {
+struct AlarmSlot {
     at: Instant,
     /// Until its moment has come.
     waker: Option<Waker>,
@@ -53,7 +53,7 @@ pub(super) struct Alarm {
 impl Heartbeats {
     /// Wakes `waker` at this moment, or a step later; no longer at the moment that was set before.
     pub(super) fn wake_at(self: &Arc<Self>, at: Instant, alarm: &mut Option<Alarm>, waker: &Waker) {
-        let set = Slot {
+        let set = AlarmSlot {
             at,
             waker: Some(waker.clone()),
         };
@@ -101,7 +101,7 @@ impl Heartbeats {
         }
     }
 
-    /// How many slots are somebody's.
+    /// How many slots are in use.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         let moments = self.moments.lock();
@@ -125,7 +125,7 @@ impl Heartbeats {
 }
 
 impl Moments {
-    fn occupy(&mut self, slot: Slot) -> u32 {
+    fn occupy(&mut self, slot: AlarmSlot) -> u32 {
         match self.vacant.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;

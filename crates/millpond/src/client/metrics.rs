@@ -4,7 +4,7 @@
 use ::metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 
-use super::ongoing::Outcome;
+use super::outcome::Outcome;
 
 /// The handles of one client.
 pub(super) struct Metrics {

@@ -1,5 +1,5 @@
-//! One request from its beginning to its end: an attempt, what became of it, and whether there is
-//! another.
+//! One request from its beginning to its end: its attempts, and whether there is another. A
+//! *request* is a value as JSON; an *exchange* is a body of bytes as it is. Both are sent alike.
 
 use std::{fmt, future::Future, panic::Location, time::Duration};
 
@@ -8,17 +8,18 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{
-    Client, ErrorReplies, RequestError, Sessions,
-    deadline::expressible,
+    attempt::{AttemptError, InAnOutage, Manner, Payload, Response},
+    channel::Channel,
+    deadline::Times,
+    error::RequestError,
     failure::{ExchangeError, Progress},
     ongoing::Ongoing,
-    pipelined::{Failed, Pipelines},
     retry::Withdrawal,
     turned_away::TurnedAway,
 };
 use crate::{
     framing::{Framing, LengthJson, json},
-    pool::{AcquireError, Connection, DialError, Eviction, Priority},
+    pool::{AcquireError, DialError, Eviction, Priority},
 };
 
 /// Whether a request may be executed twice without harm.
@@ -29,155 +30,92 @@ enum Repetition {
     Harmless,
 }
 
-/// Requests of one kind: [`Client::idempotent`], [`Client::within`].
+/// Requests of one kind: [`Client::idempotent`](super::Client::idempotent), [`Client::within`](super::Client::within).
 #[derive(Clone, Copy)]
 pub struct Requests<'c, F: Framing = LengthJson> {
-    client: &'c Client<F>,
+    channel: &'c Channel<F>,
     deadline: Duration,
     repetition: Repetition,
-    priority: Priority,
-    in_an_outage: InAnOutage,
-}
-
-/// What becomes of a request while the server can't be reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum InAnOutage {
-    /// It is told, as the pool's settings say.
-    #[default]
-    IsTold,
-    /// It waits until its own deadline.
-    Waits,
-}
-
-/// What is asked, and how its replies are read.
-#[derive(Clone, Copy)]
-struct Question<'b> {
-    /// Where the caller's code asks.
-    place: &'static Location<'static>,
-    body: &'b [u8],
-    /// Whether a reply says that the server didn't take the request, and so has not executed it.
-    is_not_taken: fn(&[u8]) -> bool,
-}
-
-/// What the server sent back.
-enum Answer {
-    Reply(Bytes),
-    /// It says that it doesn't take the request, and its connection is retired.
-    NotTaken(Bytes),
-}
-
-/// The times of a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// When this attempt began.
-    pub(super) began: Instant,
-    /// Until when there must be a reply.
-    pub(super) deadline: Instant,
-}
-
-impl Times {
-    fn within(time: Duration) -> Self {
-        let began = Instant::now();
-        Times {
-            began,
-            deadline: began + expressible(time),
-        }
-    }
-
-    /// An attempt begins.
-    fn begins(&mut self, now: Instant) {
-        self.began = now;
-    }
-}
-
-/// An attempt that brought no reply.
-enum Attempt {
-    /// There was no connection.
-    Unconnected(AcquireError),
-    /// The client takes no such request now.
-    Refused(RequestError),
-    Exchanged {
-        error: ExchangeError,
-        /// The connection had served before: what ended it may have nothing to do with this
-        /// request.
-        had_served: bool,
-    },
+    manner: Manner,
 }
 
 impl<'c, F: Framing> Requests<'c, F> {
-    pub(super) fn new(client: &'c Client<F>, deadline: Duration) -> Self {
+    pub(super) fn new(channel: &'c Channel<F>) -> Self {
         Requests {
-            client,
-            deadline,
+            channel,
+            deadline: channel.settings.deadline,
             repetition: Repetition::default(),
-            priority: Priority::NORMAL,
-            in_an_outage: InAnOutage::default(),
+            manner: Manner {
+                priority: Priority::NORMAL,
+                in_an_outage: InAnOutage::default(),
+            },
         }
     }
 
-    /// As [`Client::idempotent`].
+    /// As [`Client::idempotent`](super::Client::idempotent).
     pub fn idempotent(mut self) -> Self {
         self.repetition = Repetition::Harmless;
         self
     }
 
-    /// As [`Client::within`].
+    /// As [`Client::within`](super::Client::within).
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// As [`Client::priority`].
+    /// As [`Client::priority`](super::Client::priority).
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.manner.priority = priority;
         self
     }
 
-    /// As [`Client::wait_through_outage`].
+    /// As [`Client::wait_through_outage`](super::Client::wait_through_outage).
     pub fn wait_through_outage(mut self) -> Self {
-        self.in_an_outage = InAnOutage::Waits;
+        self.manner.in_an_outage = InAnOutage::Waits;
         self
     }
 
-    /// As [`Client::exchange`].
+    /// As [`Client::exchange`](super::Client::exchange).
     ///
     /// # Errors
     ///
-    /// As [`Client::exchange`].
+    /// As [`Client::exchange`](super::Client::exchange).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
-        let question = Question {
+        let payload = Payload {
             place: Location::caller(),
             body,
             is_not_taken: |_| false,
         };
         async move {
-            let ongoing = Ongoing::begin(self.client.pool.connector().telling().metrics());
-            ongoing.ended(self.ask(question).await)
+            let ongoing = Ongoing::begin(self.channel.metrics());
+            ongoing.ended(self.ask(payload).await)
         }
     }
 
-    async fn ask(self, question: Question<'_>) -> Result<Bytes, RequestError> {
-        let client = self.client;
-        client.retries.pay_in();
+    async fn ask(self, payload: Payload<'_>) -> Result<Bytes, RequestError> {
+        let channel = self.channel;
+        channel.retries.pay_in();
         let mut times = Times::within(self.deadline);
         let mut first = None;
         let mut turned_away = TurnedAway::default();
         loop {
-            let attempt = match &client.pipelines {
+            let attempt = match &channel.pipelines {
                 Some(pipelines) => {
-                    self.attempt_pipelined(pipelines, question, &mut times)
+                    channel
+                        .attempt_pipelined(pipelines, payload, self.manner, &mut times)
                         .await
                 }
-                None => self.attempt(question, &times).await,
+                None => channel.attempt(payload, self.manner, &times).await,
             };
             match attempt {
-                Ok(Answer::Reply(reply)) => return Ok(reply),
-                Ok(Answer::NotTaken(reply)) => {
+                Ok(Response::Reply(reply)) => return Ok(reply),
+                Ok(Response::NotTaken(reply)) => {
                     if !self.waits_to_ask_again(&mut turned_away, &mut times).await {
                         return self.remains_turned_away(reply, first);
                     }
@@ -196,11 +134,11 @@ impl<'c, F: Framing> Requests<'c, F> {
         let Some(until) = until.filter(|until| *until < times.deadline) else {
             return false;
         };
-        self.client.retries.count_turned_away();
-        if let Some(metrics) = self.client.pool.connector().telling().metrics() {
+        self.channel.retries.count_turned_away();
+        if let Some(metrics) = self.channel.metrics() {
             metrics.turned_away();
         }
-        self.client.pool.runtime().sleep_until(until).await;
+        self.channel.pool.runtime().sleep_until(until).await;
         times.begins(until);
         true
     }
@@ -225,18 +163,18 @@ impl<'c, F: Framing> Requests<'c, F> {
     #[cold]
     fn gives_up(
         &self,
-        attempt: Attempt,
+        attempt: AttemptError,
         first: Option<ExchangeError>,
         times: &mut Times,
     ) -> Result<ExchangeError, RequestError> {
         let (mut error, had_served) = match attempt {
-            Attempt::Exchanged { error, had_served } => (error, had_served),
+            AttemptError::Exchanged { error, had_served } => (error, had_served),
             // What may have been executed must be told.
-            Attempt::Unconnected(error) => {
+            AttemptError::Unconnected(error) => {
                 let first = first.map(|first| RequestError::of(first, self.deadline));
                 return Err(first.unwrap_or_else(|| self.no_connection(error)));
             }
-            Attempt::Refused(error) => {
+            AttemptError::Refused(error) => {
                 let first = first.map(|first| RequestError::of(first, self.deadline));
                 return Err(first.unwrap_or(error));
             }
@@ -263,8 +201,8 @@ impl<'c, F: Framing> Requests<'c, F> {
 
     /// Whether the budget pays for another attempt.
     fn withdraw(&self, now: Instant) -> bool {
-        let is_granted = self.client.retries.withdraw(now) != Withdrawal::Refused;
-        if let Some(metrics) = self.client.pool.connector().telling().metrics() {
+        let is_granted = self.channel.retries.withdraw(now) != Withdrawal::Refused;
+        if let Some(metrics) = self.channel.metrics() {
             metrics.retry(is_granted);
         }
         is_granted
@@ -280,127 +218,29 @@ impl<'c, F: Framing> Requests<'c, F> {
                 ..
             }
         );
-        match self.client.pool.connector().stranger().filter(|_| by_words) {
+        match self
+            .channel
+            .pool
+            .connector()
+            .stranger()
+            .filter(|_| by_words)
+        {
             Some(stranger) => RequestError::NoFrame(stranger),
             None => RequestError::Acquire(error),
-        }
-    }
-
-    /// One exchange alone on a connection.
-    async fn attempt(&self, question: Question<'_>, times: &Times) -> Result<Answer, Box<Attempt>> {
-        let pool = &self.client.pool;
-        let mut session = self.acquire(question.place, *times).await?;
-        let had_served = session.has_served();
-        let framing = pool.connector().framing();
-        let exchanged = session
-            .exchange(framing, question.body, times.deadline, pool.runtime())
-            .await;
-        let error = match exchanged {
-            Ok(reply) => {
-                let is_not_taken = (question.is_not_taken)(&reply);
-                if session.is_flooded() {
-                    session.discard_because(Eviction::UnsolicitedBytes);
-                } else if is_not_taken {
-                    session.discard_because(Eviction::Discarded);
-                }
-                return Ok(match is_not_taken {
-                    true => Answer::NotTaken(reply),
-                    false => Answer::Reply(reply),
-                });
-            }
-            Err(error) => *error,
-        };
-        pool.connector().telling().ended(&error.cause);
-        match session.is_dirty() {
-            true => session.discard_because(error.cause.eviction()),
-            false => drop(session),
-        }
-        Err(Box::new(Attempt::Exchanged { error, had_served }))
-    }
-
-    /// How long to wait for a connection, or for a place on a pipeline, at most.
-    fn acquire_timeout(&self) -> Option<Duration> {
-        match self.in_an_outage {
-            InAnOutage::IsTold => self.client.pool.acquire_timeout(),
-            InAnOutage::Waits => None,
-        }
-    }
-
-    /// Waits for as long as there is time for the reply, and no longer than the pool's
-    /// `acquire_timeout`.
-    async fn acquire(
-        &self,
-        place: &'static Location<'static>,
-        times: Times,
-    ) -> Result<Connection<Sessions<F>>, Box<Attempt>> {
-        let limit = self.acquire_timeout();
-        let until = limit.and_then(|limit| times.began.checked_add(limit));
-        let until = until.map_or(times.deadline, |until| until.min(times.deadline));
-        let acquire = self.client.pool.acquire_from(place);
-        let acquire = acquire.priority(self.priority).deadline(until);
-        let acquire = match self.in_an_outage {
-            InAnOutage::IsTold => acquire,
-            InAnOutage::Waits => acquire.wait_through_outage(),
-        };
-        let acquired = acquire.await;
-        acquired.map_err(|error| Box::new(Attempt::Unconnected(error)))
-    }
-
-    /// One exchange among others on a connection.
-    async fn attempt_pipelined(
-        &self,
-        pipelines: &Pipelines<F>,
-        question: Question<'_>,
-        times: &mut Times,
-    ) -> Result<Answer, Box<Attempt>> {
-        loop {
-            let limit = self.acquire_timeout();
-            let exchanged = pipelines.exchange(question.body, *times, limit, self.priority);
-            let failed = match exchanged.await {
-                Ok(reply) if (question.is_not_taken)(&reply.body) => {
-                    pipelines.retire(&reply);
-                    return Ok(Answer::NotTaken(reply.body));
-                }
-                Ok(reply) => return Ok(Answer::Reply(reply.body)),
-                Err(failed) => *failed,
-            };
-            return Err(Box::new(match failed {
-                Failed::Acquire(AcquireError::Unavailable { .. })
-                    if self.in_an_outage == InAnOutage::Waits =>
-                {
-                    // In the pool's line, until there is a connection: it is given back unused, for
-                    // a pipeline to lease. Each turn of this loop takes
-                    // one that was dialled since the last, so it turns no faster than the pool's
-                    // backoff allows.
-                    drop(self.acquire(question.place, *times).await?);
-                    times.begins(Instant::now());
-                    continue;
-                }
-                Failed::Acquire(error) => Attempt::Unconnected(error),
-                Failed::Refused(error) => Attempt::Refused(error),
-                Failed::Exchange {
-                    cause,
-                    progress,
-                    had_served,
-                } => {
-                    let error = ExchangeError { progress, cause };
-                    Attempt::Exchanged { error, had_served }
-                }
-            }));
         }
     }
 }
 
 impl<'c> Requests<'c, LengthJson> {
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     ///
     /// # Errors
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     ///
     /// # Cancel safety
     ///
-    /// As [`Client::request`].
+    /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn request<T, R>(
         self,
@@ -413,7 +253,7 @@ impl<'c> Requests<'c, LengthJson> {
         let place = Location::caller();
         let body = json::write(value).map_err(RequestError::Unserializable);
         async move {
-            let ongoing = Ongoing::begin(self.client.pool.connector().telling().metrics());
+            let ongoing = Ongoing::begin(self.channel.metrics());
             ongoing.ended(self.request_from(place, body).await)
         }
     }
@@ -424,17 +264,17 @@ impl<'c> Requests<'c, LengthJson> {
         body: Result<Vec<u8>, RequestError>,
     ) -> Result<R, RequestError> {
         let body = &*body?;
-        let is_not_taken: fn(&[u8]) -> bool = match self.client.settings.error_replies {
-            ErrorReplies::AreErrors => json::is_not_taken,
-            ErrorReplies::AreReplies => |_| false,
+        let is_not_taken: fn(&[u8]) -> bool = match self.channel.reads_errors() {
+            true => json::is_not_taken,
+            false => |_| false,
         };
-        let question = Question {
+        let payload = Payload {
             place,
             body,
             is_not_taken,
         };
-        let reply = self.ask(question).await?;
-        if self.client.settings.error_replies == ErrorReplies::AreErrors
+        let reply = self.ask(payload).await?;
+        if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {
             return Err(RequestError::Refused(error));

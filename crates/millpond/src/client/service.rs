@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tower_service::Service;
 
-use super::{Client, RequestError};
+use super::{error::RequestError, handle::Client};
 use crate::framing::Framing;
 
 /// The future of a call: boxed, because it owns a client.

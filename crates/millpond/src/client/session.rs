@@ -1,44 +1,29 @@
-//! One exchange at a time on one framed stream, and the one bit that matters: whether an exchange
-//! on it is unfinished.
+//! A framed stream between exchanges, and the one bit that matters: whether an exchange on it is
+//! unfinished.
 //!
 //! A session is *dirty* from before the first byte of a request is written until exactly one whole
 //! reply has been read and nothing has come behind it but heartbeats (the last of which may be
-//! incomplete). A session dropped while dirty is closed, so no reply ever reaches another request
-//! than its own. What comes together with a reply and is neither heartbeat nor asked for makes the
-//! reply doubtful: which of the two is the reply nobody knows, and the exchange has failed.
-//!
-//! One poll does a bounded amount of work, and looks at the clock where that wasn't enough: bytes
-//! that never stop mustn't keep an exchange from its deadline. The timer alone won't do there, for
-//! tokio's cooperative budget refuses it where the reading has used that up.
+//! incomplete). A session that is dropped while dirty is closed, so no reply ever reaches another
+//! request than its own. `exchange.rs` has the exchange.
 
 use std::{
     fmt,
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::{io::AsyncWrite, time::Instant};
 
-use super::{
-    failure::{ExchangeError, ExchangeFailure, Progress},
-    heartbeats::Alarm,
-    telling::Telling,
-    timer::Timer,
-};
+use super::{failure::ExchangeFailure, heartbeats::Alarm, records::SessionRecords, timer::Timer};
 use crate::{
-    framed::{Allowance, Frame, Framed, HeartbeatLimit, Item, Outgoing, Pulse, ReadError},
+    framed::{Allowance, Framed, Item, Pulse},
     framing::{Direction, FrameError, Framing},
     net::Stream,
-    pool::{Eviction, unstable::Runtime},
+    pool::Eviction,
 };
 
 /// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.
@@ -49,48 +34,31 @@ const PARTIAL_HEARTBEAT: Duration = Duration::from_secs(10);
 /// set very high that has been exceeded long before.
 const MAX_READS: usize = 64;
 
-/// How many heartbeats one poll of an exchange takes in.
-const BEATS_AT_ONCE: usize = 64;
-
 /// A framed stream between the exchanges of its callers.
 pub struct Session {
     pub(super) framed: Framed,
     pub(super) pulse: Pulse,
-    dirty: bool,
+    pub(super) dirty: bool,
     /// Exchanges completed: on a session that has served, a failure may be the end of something
     /// old.
     pub(super) served: bool,
     /// Since when a heartbeat has been incomplete.
-    partial_since: Option<Instant>,
-    timer: Timer,
+    pub(super) partial_since: Option<Instant>,
+    pub(super) timer: Timer,
     /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
     /// How many heartbeats its peer may still send.
     allowance: Allowance,
     /// It has sent more than those.
     flooded: bool,
-    counts: Arc<HeartbeatCounts>,
-}
-
-/// How many heartbeats there have been on all sessions of a client, and how many each peer may
-/// send.
-#[derive(Debug, Default)]
-pub(super) struct HeartbeatCounts {
-    pub(super) limit: HeartbeatLimit,
-    pub(super) sent: AtomicU64,
-    pub(super) received: AtomicU64,
-    /// Writes of requests, by pipelines.
-    pub(super) writes: AtomicU64,
-    /// What a peer of another protocol said last when nobody had asked.
-    pub(super) stranger: Mutex<Option<FrameError>>,
-    pub(super) telling: Telling,
+    records: Arc<SessionRecords>,
 }
 
 impl Session {
     pub(super) fn new(
         framed: Framed,
         heartbeat_interval: Duration,
-        counts: Arc<HeartbeatCounts>,
+        records: Arc<SessionRecords>,
     ) -> Self {
         let now = Instant::now();
         Session {
@@ -102,7 +70,7 @@ impl Session {
             served: false,
             partial_since: None,
             timer: Timer::default(),
-            counts,
+            records,
             alarm: None,
         }
     }
@@ -130,68 +98,9 @@ impl Session {
         self.framed.into_stream()
     }
 
-    /// Sends a request and reads its reply, until the deadline. `runtime` is the pool's.
-    ///
-    /// Cancelled, it leaves the session dirty.
-    pub(super) async fn exchange(
-        &mut self,
-        framing: &impl Framing,
-        body: &[u8],
-        deadline: Instant,
-        runtime: &Runtime,
-    ) -> Result<Bytes, Box<ExchangeError>> {
-        let began = Instant::now();
-        if deadline <= began {
-            return Err(Box::new(ExchangeError {
-                progress: Progress::Unsent,
-                cause: ExchangeFailure::TimedOut,
-            }));
-        }
-        self.dirty = true;
-        let mut exchange = Exchange {
-            session: self,
-            deadline,
-            runtime,
-            outgoing: Outgoing::default(),
-            began,
-            begun: false,
-            answered: false,
-            write_error: None,
-            looked_again: false,
-            last_words: false,
-            is_cut: false,
-            was_cut: false,
-        };
-        let ended = std::future::poll_fn(|cx| exchange.poll(framing, body, cx)).await;
-        let reply = match ended {
-            Ok(reply) => reply,
-            Err(error) => {
-                if let ExchangeFailure::Unframeable(_) = error.cause {
-                    exchange.session.dirty = false;
-                }
-                return Err(error);
-            }
-        };
-        let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
-        self.pulse.heard(Instant::now());
-        self.partial_since = None;
-        match self.behind(framing) {
-            Behind::Bytes | Behind::Stranger(_) => {
-                return Err(Box::new(ExchangeError {
-                    progress: Progress::Answered,
-                    cause: ExchangeFailure::Unasked,
-                }));
-            }
-            Behind::TooManyHeartbeats => {}
-            Behind::Nothing => self.dirty = !is_written,
-        }
-        self.served = true;
-        Ok(reply.into_body())
-    }
-
     /// Consumes the heartbeats that have been received, and tells what else has.
     #[inline]
-    fn behind(&mut self, framing: &impl Framing) -> Behind {
+    pub(super) fn behind(&mut self, framing: &impl Framing) -> Behind {
         loop {
             match self.framed.take(framing, Direction::Reply) {
                 Ok(Some(Item::Heartbeat)) => {
@@ -240,11 +149,11 @@ impl Session {
                 Behind::Nothing => {}
                 Behind::TooManyHeartbeats => break,
                 Behind::Stranger(error) => {
-                    *self.counts.stranger.lock() = Some(error.clone());
+                    *self.records.stranger.lock() = Some(error.clone());
                     return Err(ExchangeFailure::NoFrame(error));
                 }
                 Behind::Bytes => {
-                    *self.counts.stranger.lock() = None;
+                    *self.records.stranger.lock() = None;
                     return Err(ExchangeFailure::Unasked);
                 }
             }
@@ -276,7 +185,7 @@ impl Session {
             .partial_since
             .is_some_and(|since| since + PARTIAL_HEARTBEAT <= now);
         if self.pulse.is_dead(now) || incomplete {
-            self.counts.telling.heartbeat_missed();
+            self.records.reports.heartbeat_missed();
             return Poll::Ready(Eviction::HeartbeatMissed);
         }
         if self.pulse.beat_due().is_some_and(|due| due <= now)
@@ -297,7 +206,9 @@ impl Session {
         self.dirty = true;
         let written = Pin::new(self.framed.stream_mut()).poll_write(cx, bytes);
         if written.is_ready() {
-            self.counts.writes.fetch_add(1, Ordering::Relaxed);
+            self.records
+                .pipelined_writes
+                .fetch_add(1, Ordering::Relaxed);
         }
         written
     }
@@ -311,12 +222,14 @@ impl Session {
     /// Whether the peer may send as many as it does.
     #[must_use]
     pub(super) fn heard_beat(&mut self, now: Instant) -> bool {
-        self.counts.received.fetch_add(1, Ordering::Relaxed);
-        if let Some(metrics) = self.counts.telling.metrics() {
+        self.records
+            .heartbeats_received
+            .fetch_add(1, Ordering::Relaxed);
+        if let Some(metrics) = self.records.reports.metrics() {
             metrics.heartbeat_received();
         }
         self.pulse.beat(now);
-        self.flooded |= !self.allowance.take(self.counts.limit, now);
+        self.flooded |= !self.allowance.take(self.records.heartbeat_limit, now);
         !self.flooded
     }
 
@@ -332,15 +245,15 @@ impl Session {
     }
 
     pub(super) fn sent_beat(&self) {
-        self.counts.sent.fetch_add(1, Ordering::Relaxed);
-        if let Some(metrics) = self.counts.telling.metrics() {
+        self.records.heartbeats_sent.fetch_add(1, Ordering::Relaxed);
+        if let Some(metrics) = self.records.reports.metrics() {
             metrics.heartbeat_sent();
         }
     }
 
     /// Sends a heartbeat, between two exchanges. A socket that takes none now has too much in it
     /// already: its peer isn't reading, and what is there will be found out by others.
-    fn beat(
+    pub(super) fn beat(
         &mut self,
         framing: &impl Framing,
         now: Instant,
@@ -364,7 +277,7 @@ impl Session {
 
 /// What has been received and belongs to no exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Behind {
+pub(super) enum Behind {
     /// Nothing, or heartbeats, the last of which may be incomplete.
     Nothing,
     /// More heartbeats than the limit allows.
@@ -373,221 +286,6 @@ enum Behind {
     Stranger(FrameError),
     /// Something else.
     Bytes,
-}
-
-/// An exchange under way.
-struct Exchange<'s> {
-    session: &'s mut Session,
-    deadline: Instant,
-    /// The pool's.
-    runtime: &'s Runtime,
-    outgoing: Outgoing,
-    began: Instant,
-    begun: bool,
-    /// Something came back that is no frame. What came of one is left over.
-    answered: bool,
-    write_error: Option<io::Error>,
-    /// The peer seemed dead after all that there was had been read, and the reactor has had a turn
-    /// since.
-    looked_again: bool,
-    /// Writing has failed, and the reactor has had a turn since: what the peer said before that
-    /// has been seen.
-    last_words: bool,
-    /// There may be more to read, and the rest is left to the next poll, for which this task is
-    /// woken.
-    is_cut: bool,
-    /// That has happened to it before.
-    was_cut: bool,
-}
-
-impl Exchange<'_> {
-    fn poll(
-        &mut self,
-        framing: &impl Framing,
-        body: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Frame, Box<ExchangeError>>> {
-        if let Err(error) = self.write(framing, body, cx) {
-            return Poll::Ready(Err(self.failed(ExchangeFailure::Unframeable(error))));
-        }
-        loop {
-            if let Poll::Ready(ended) = self.read(framing, cx) {
-                return Poll::Ready(ended.map_err(|cause| self.failed(cause)));
-            }
-            // A read that was cut off may have left the peer's last words behind.
-            if self.write_error.is_some() && !self.is_cut {
-                if let Some(error) = self.write_error.take_if(|_| self.last_words) {
-                    return Poll::Ready(Err(self.failed(ExchangeFailure::Io(error))));
-                }
-                self.last_words = true;
-                return after_the_reactor(cx);
-            }
-            let deadline = self.deadline;
-            let due = self
-                .session
-                .pulse
-                .next_due()
-                .map_or(deadline, |due| due.min(deadline));
-            // A timer may be refused by the same budget that has ended the reading.
-            let is_past = self.is_cut && due <= Instant::now();
-            if !is_past {
-                ready!(self.session.timer.poll_at(due, self.runtime, cx));
-            }
-            let now = Instant::now();
-            let looks_again = match self.is_cut {
-                true => now < deadline,
-                false => !self.looked_again,
-            };
-            if self.session.pulse.is_dead(now) && looks_again {
-                // After a suspension of our own the peer's heartbeats may lie in the socket, and
-                // the reactor not know it yet. A read that was cut off hasn't seen
-                // them.
-                self.looked_again |= !self.is_cut;
-                return after_the_reactor(cx);
-            }
-            if let Err(cause) = self.on_time(framing, cx) {
-                return Poll::Ready(Err(self.failed(cause)));
-            }
-        }
-    }
-
-    /// Writes as much of the request as the socket takes.
-    fn write(
-        &mut self,
-        framing: &impl Framing,
-        body: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), FrameError> {
-        let stream = self.session.framed.stream_mut();
-        let written = if !self.begun {
-            self.begun = true;
-            let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
-            let written = self.outgoing.begin(stream, cx, encode)?;
-            self.session.pulse.sent(self.began);
-            written
-        } else if self.outgoing.is_empty() || self.write_error.is_some() {
-            Ok(())
-        } else {
-            match self.outgoing.poll_rest(stream, cx) {
-                Poll::Ready(written) => written,
-                Poll::Pending => Ok(()),
-            }
-        };
-        // A peer that refuses a request may say so before it has read all of it, and close: its
-        // reply comes first.
-        self.write_error = self.write_error.take().or(written.err());
-        Ok(())
-    }
-
-    fn read(
-        &mut self,
-        framing: &impl Framing,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Frame, ExchangeFailure>> {
-        let mut beats = 0;
-        let mut last_beat = None;
-        self.is_cut = false;
-        loop {
-            if beats == BEATS_AT_ONCE {
-                self.cut();
-                return after_the_reactor(cx);
-            }
-            let before = self.session.framed.left_over().len();
-            let next = self.session.framed.poll_next(framing, Direction::Reply, cx);
-            let failure = match next {
-                Poll::Ready(Ok(Item::Frame(_))) if self.is_late() => {
-                    self.answered = true;
-                    ExchangeFailure::TimedOut
-                }
-                Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
-                Poll::Ready(Ok(Item::Heartbeat)) => {
-                    let now = Instant::now();
-                    if self.session.heard_beat(now) {
-                        beats += 1;
-                        last_beat = Some(now);
-                        self.looked_again = false;
-                        continue;
-                    }
-                    ExchangeFailure::HeartbeatFlood
-                }
-                Poll::Ready(Err(ReadError::Frame(error))) => {
-                    self.answered = true;
-                    ExchangeFailure::NoFrame(error)
-                }
-                Poll::Ready(Err(ReadError::Truncated | ReadError::Closed)) => {
-                    ExchangeFailure::Closed
-                }
-                Poll::Ready(Err(ReadError::Io(error))) => ExchangeFailure::Io(error),
-                Poll::Pending => {
-                    let arrived = self.session.framed.left_over().len().saturating_sub(before);
-                    if !self.session.framed.is_caught_up() {
-                        self.cut();
-                    } else if let Some(last) = last_beat {
-                        self.session.caught_up(last);
-                    }
-                    if arrived > 0 {
-                        // Who sends a long reply can't send heartbeats meanwhile.
-                        self.session.pulse.heard(Instant::now());
-                        self.looked_again = false;
-                        self.last_words = false;
-                    }
-                    return Poll::Pending;
-                }
-            };
-            return Poll::Ready(Err(failure));
-        }
-    }
-
-    fn cut(&mut self) {
-        self.is_cut = true;
-        self.was_cut = true;
-    }
-
-    /// A reply has come, after so much else that the deadline may have passed without anybody
-    /// having looked.
-    #[inline]
-    fn is_late(&self) -> bool {
-        self.was_cut && self.deadline <= Instant::now()
-    }
-
-    /// The timer has fired: the deadline has passed, or the peer has been silent for too long, or a
-    /// heartbeat is due from us.
-    fn on_time(
-        &mut self,
-        framing: &impl Framing,
-        cx: &mut Context<'_>,
-    ) -> Result<(), ExchangeFailure> {
-        let now = Instant::now();
-        if self.deadline <= now {
-            return Err(ExchangeFailure::TimedOut);
-        }
-        if self.session.pulse.is_dead(now) {
-            return Err(ExchangeFailure::HeartbeatMissed);
-        }
-        if self.session.pulse.beat_due().is_some_and(|due| due <= now) {
-            match self.outgoing.is_empty() {
-                true => self
-                    .session
-                    .beat(framing, now, cx)
-                    .map_err(|_| ExchangeFailure::Io(io::Error::from(io::ErrorKind::BrokenPipe)))?,
-                // Never within a frame; and who is sending needs none.
-                false => self.session.pulse.sent(now),
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn failed(&self, cause: ExchangeFailure) -> Box<ExchangeError> {
-        let progress = if self.answered || !self.session.framed.left_over().is_empty() {
-            Progress::Answered
-        } else if self.outgoing.taken() > 0 {
-            Progress::Unanswered
-        } else {
-            Progress::Unsent
-        };
-        Box::new(ExchangeError { progress, cause })
-    }
 }
 
 /// Comes back when everybody who is ready has had a turn, and the reactor.

@@ -12,10 +12,8 @@ use std::{
 };
 
 use super::{
-    heartbeats::Heartbeats,
-    login::LoginHook,
-    session::{HeartbeatCounts, Session},
-    telling::Telling,
+    heartbeats::Heartbeats, login::LoginHook, records::SessionRecords, reports::Reports,
+    session::Session,
 };
 use crate::{
     connectors::StreamConnector,
@@ -32,7 +30,7 @@ pub struct Sessions<F: Framing = LengthJson> {
     login: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
     heartbeats: Arc<Heartbeats>,
-    counts: Arc<HeartbeatCounts>,
+    records: Arc<SessionRecords>,
 }
 
 /// How many heartbeats there have been on all connections of a client since it was made.
@@ -64,9 +62,9 @@ impl<F: Framing> Sessions<F> {
             login,
             heartbeat_interval,
             heartbeats: Arc::default(),
-            counts: Arc::new(HeartbeatCounts {
-                limit,
-                ..HeartbeatCounts::default()
+            records: Arc::new(SessionRecords {
+                heartbeat_limit: limit,
+                ..SessionRecords::default()
             }),
         }
     }
@@ -79,26 +77,25 @@ impl<F: Framing> Sessions<F> {
     /// How many heartbeats there have been.
     pub fn heartbeats(&self) -> HeartbeatTotals {
         HeartbeatTotals {
-            sent: self.counts.sent.load(Ordering::Relaxed),
-            received: self.counts.received.load(Ordering::Relaxed),
+            sent: self.records.heartbeats_sent.load(Ordering::Relaxed),
+            received: self.records.heartbeats_received.load(Ordering::Relaxed),
         }
     }
 
     /// How many writes to sockets the requests of pipelines have taken since the client was made:
     /// the fewer for as many requests, the faster.
     pub fn pipelined_writes(&self) -> u64 {
-        self.counts.writes.load(Ordering::Relaxed)
+        self.records.pipelined_writes.load(Ordering::Relaxed)
     }
 
-    /// What the client tells of itself.
-    pub(super) fn telling(&self) -> &Telling {
-        &self.counts.telling
+    /// What the client reports of itself.
+    pub(super) fn reports(&self) -> &Reports {
+        &self.records.reports
     }
 
-    /// What a peer of another protocol said when nobody had asked, if that is what the last one
-    /// said.
+    /// The error for the first bytes of another protocol, if the last unasked bytes were such.
     pub(super) fn stranger(&self) -> Option<FrameError> {
-        self.counts.stranger.lock().clone()
+        self.records.stranger.lock().clone()
     }
 
     /// How many sessions are woken when something is due.
@@ -130,7 +127,7 @@ impl<F: Framing> Connector for Sessions<F> {
         Ok(Session::new(
             framed,
             self.heartbeat_interval,
-            Arc::clone(&self.counts),
+            Arc::clone(&self.records),
         ))
     }
 
@@ -161,9 +158,9 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn close(&self, session: Session) -> Closing {
         if session.is_dirty() {
-            // Nobody waits for the reply any more. What the kernel still holds of the request would
-            // be kept for a peer that doesn't read, after this place has long been
-            // somebody else's; and if it did arrive, it would be executed for nobody.
+            // The caller has gone. Without a reset the kernel would keep the rest of the request
+            // for a peer that doesn't read; and if it arrived, it would be executed for
+            // no caller.
             session.into_stream().abort();
             return Closing::Done;
         }
@@ -177,7 +174,7 @@ impl<F: Framing> Connector for Sessions<F> {
     /// Keeps the heartbeats, and sums up what happens.
     async fn run(&self) {
         let mut heartbeats = pin!(self.heartbeats.run());
-        let mut sums = pin!(self.counts.telling.tell_sums());
+        let mut sums = pin!(self.records.reports.report_sums());
         poll_fn(|cx| {
             let all = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
             if all.iter().any(Poll::is_ready) {

@@ -1,7 +1,7 @@
 //! What stands in for `metrics.rs` without the feature: there are no metrics, so nobody can be told
 //! anything.
 
-use super::ongoing::Outcome;
+use super::outcome::Outcome;
 
 #[derive(Debug)]
 pub(super) enum Metrics {}

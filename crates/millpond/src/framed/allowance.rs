@@ -59,9 +59,9 @@ pub(crate) fn validate_heartbeats(
 
 /// What a peer has left of a [`HeartbeatLimit`]: GCRA, the token bucket that needs a single moment.
 ///
-/// The bucket fills for as long as nobody has looked, and overflows only when somebody has found
-/// nothing more. What was sent while the reader stood still is there all at once when it goes on,
-/// and has had that time: on average it is no more than the rate allows.
+/// The bucket fills while the connection isn't read, and is cut to a burst only when a read has
+/// found nothing more. What was sent while the reader stood still arrives all at once when it goes
+/// on, but was sent over that time: on average it is no more than the rate allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     /// When the bucket will be full again, or has been since.

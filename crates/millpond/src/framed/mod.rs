@@ -13,7 +13,7 @@
 //! # What it costs
 //!
 //! Work and memory are proportional to the bytes received, however they are cut, if the framing
-//! uses its [`Scan`]. For that the framing is asked once or twice for each read and each item,
+//! uses its [`Scan`](crate::framing::Scan). For that the framing is asked once or twice for each read and each item,
 //! never for each byte.
 
 mod allowance;

@@ -22,11 +22,11 @@ use crate::{
     net::Stream,
 };
 
-/// How much one call of [`Framed::poll_next`] reads: behind that, whoever reads a long frame looks
-/// at the clock.
+/// How much one call of [`Framed::poll_next`] reads at most, or some more. Then the reader of a
+/// long frame looks at the clock.
 pub(crate) const READ_AT_ONCE: usize = 256 << 10;
 
-/// A stream, and what was received on it beyond the last item. Whoever has it brings the framing.
+/// A stream, and what was received on it beyond the last item. The caller passes the framing.
 #[derive(Debug)]
 pub(crate) struct Framed {
     stream: Stream,

@@ -191,8 +191,8 @@ impl Step {
     ///
     /// # Errors
     ///
-    /// [`FrameError::WrongAnswer`]: whoever believed it would read beyond the bytes, or look at the same
-    /// bytes for ever.
+    /// [`FrameError::WrongAnswer`]: a caller that believed it would read beyond the bytes, or look
+    /// at the same bytes for ever.
     #[inline]
     pub(crate) fn checked(self, received: usize, scan: &Scan) -> Result<Step, FrameError> {
         let possible = match self {

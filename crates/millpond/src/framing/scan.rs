@@ -4,7 +4,7 @@ use super::Extent;
 
 /// What a [`Framing`](super::Framing) has found out of an item that hasn't arrived as a whole.
 ///
-/// Whoever receives bytes keeps one for each direction of a connection, hands it to each call of
+/// The receiver of bytes keeps one for each direction of a connection, hands it to each call of
 /// [`next`](super::Framing::next), and [resets](Scan::reset) it whenever it takes an item away. A
 /// framing writes into it what it needs in order to go on where it stopped.
 ///

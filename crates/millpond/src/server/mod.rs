@@ -50,8 +50,6 @@ mod ledger;
 mod limits;
 mod memory;
 mod running;
-#[cfg(feature = "serde")]
-mod seconds;
 #[cfg(feature = "tower")]
 mod service;
 mod settings;

@@ -12,6 +12,9 @@ use super::{
 use crate::net::Endpoint;
 
 /// A server that runs, and owns all its tasks: dropped, it closes.
+///
+/// It has no type parameters, so a page or a tool can hold servers of different handlers and
+/// framings in one list.
 #[must_use = "dropped, it closes"]
 pub struct Running {
     ledger: Arc<Ledger>,

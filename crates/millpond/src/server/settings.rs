@@ -5,23 +5,23 @@ use std::time::Duration;
 pub use millpond_words::InvalidSetting;
 
 use super::limits::{HeartbeatLimit, LONGEST};
-#[cfg(feature = "serde")]
-use super::seconds;
 use crate::framed::validate_heartbeats;
+#[cfg(feature = "serde")]
+use crate::seconds;
 
 /// A server's settings, as [`ServerBuilder`](super::ServerBuilder) sets them; its methods document
 /// each, with its default and the reason for it.
 ///
 /// With the feature `serde` they serialize and deserialize. Times are in seconds, as
-/// `idle_timeout_seconds`, and `null` where there is no such limit. What isn't named keeps its
-/// default, and an unknown name is an error.
+/// `idle_timeout_seconds`. `"never"` stands for a time without limit, `"unlimited"` for a number
+/// without. What isn't named keeps its default, and an unknown name is an error.
 ///
 /// ```
 /// # #[cfg(feature = "serde")] {
 /// use millpond::server::{Server, ServerSettings, raw};
 ///
 /// let settings: ServerSettings = serde_json::from_str(
-///     r#"{"max_connections": 500, "handler_deadline_seconds": 2.5, "idle_timeout_seconds": null}"#,
+///     r#"{"max_connections": 500, "handler_deadline_seconds": 2.5, "idle_timeout_seconds": "never"}"#,
 /// )?;
 /// let builder = Server::builder(raw(async |body: bytes::Bytes| Ok(body))).settings(settings);
 /// # let _ = builder;
@@ -36,6 +36,7 @@ pub struct ServerSettings {
     /// See [`ServerBuilder::max_connections`](super::ServerBuilder::max_connections).
     pub max_connections: usize,
     /// See [`ServerBuilder::max_connections_per_address`](super::ServerBuilder::max_connections_per_address).
+    #[cfg_attr(feature = "serde", serde(with = "unlimited"))]
     pub max_connections_per_address: Option<usize>,
     /// See [`ServerBuilder::max_in_flight`](super::ServerBuilder::max_in_flight).
     pub max_in_flight: usize,
@@ -93,6 +94,45 @@ pub struct ServerSettings {
     pub heartbeat_interval: Duration,
     /// See [`ServerBuilder::heartbeat_limit`](super::ServerBuilder::heartbeat_limit).
     pub heartbeat_limit: HeartbeatLimit,
+}
+
+/// A number that may be none: `"unlimited"`, or `null` where the format has it. TOML hasn't.
+#[cfg(feature = "serde")]
+mod unlimited {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or \"unlimited\"")]
+    enum OrUnlimited {
+        Number(usize),
+        Word(Unlimited),
+        Null,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Unlimited {
+        Unlimited,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        number: &Option<usize>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match number {
+            Some(number) => serializer.serialize_u64(*number as u64),
+            None => serializer.serialize_str("unlimited"),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        source: D,
+    ) -> Result<Option<usize>, D::Error> {
+        Ok(match OrUnlimited::deserialize(source)? {
+            OrUnlimited::Number(number) => Some(number),
+            OrUnlimited::Word(Unlimited::Unlimited) | OrUnlimited::Null => None,
+        })
+    }
 }
 
 impl Default for ServerSettings {
@@ -246,6 +286,27 @@ mod tests {
         assert_eq!(value["handshake_timeout_seconds"], 10.0);
         assert_eq!(value["idle_timeout_seconds"], 3_600.0);
         assert_eq!(value["heartbeat_limit"]["per_second"], 20);
+
+        // TOML has no null, so no limit is a word; where there is null it means the same.
+        let text =
+            r#"{"idle_timeout_seconds": "never", "max_connections_per_address": "unlimited"}"#;
+        for text in [
+            text,
+            &text
+                .replace("\"never\"", "null")
+                .replace("\"unlimited\"", "null"),
+        ] {
+            let settings = read(text).expect("settings");
+            assert_eq!(settings.idle_timeout, None, "{text}");
+            assert_eq!(settings.max_connections_per_address, None, "{text}");
+            let value = serde_json::to_value(&settings).expect("JSON");
+            assert_eq!(value["idle_timeout_seconds"], "never");
+            assert_eq!(value["max_connections_per_address"], "unlimited");
+        }
+        let whole = read(r#"{"handler_deadline_seconds": 2, "max_connections_per_address": 3}"#);
+        let whole = whole.expect("settings");
+        assert_eq!(whole.handler_deadline, Some(Duration::from_secs(2)));
+        assert_eq!(whole.max_connections_per_address, Some(3));
     }
 
     #[cfg(feature = "serde")]
@@ -261,6 +322,17 @@ mod tests {
             r#"{"heartbeat_limit": {"burst": 1, "per_seconds": 1}}"#,
         ] {
             assert!(refused(unknown).starts_with("unknown field"), "{unknown}");
+        }
+        for wrong in [
+            r#"{"idle_timeout_seconds": "ever"}"#,
+            r#"{"idle_timeout_seconds": "10 s"}"#,
+        ] {
+            let expected = "a number of seconds, or \"never\"";
+            assert!(refused(wrong).starts_with(expected), "{wrong}");
+        }
+        for wrong in ["-1", "1.5", "\"never\""] {
+            let text = format!(r#"{{"max_connections_per_address": {wrong}}}"#);
+            assert!(refused(&text).starts_with("a number, or"), "{text}");
         }
         for no_time in ["-1", "1e300", "-0.5"] {
             let text = format!(r#"{{"write_timeout_seconds": {no_time}}}"#);

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-#[cfg(feature = "serde")]
-use super::seconds;
 use crate::framing::FailureKind;
+#[cfg(feature = "serde")]
+use crate::seconds;
 
 /// A server at one instant.
 ///

@@ -7,6 +7,7 @@
 #[path = "../../../millpond-net/tests/certificates/mod.rs"]
 mod certificates;
 
+mod any_client;
 mod client;
 mod lying_servers;
 #[cfg(feature = "tls")]

@@ -2,6 +2,8 @@
 //! to it, keeps its deadlines and heartbeats, and gives it back when nothing has been begun on it,
 //! nor answered, for a tick.
 
+mod reading;
+
 use std::{
     future::{Future, poll_fn},
     io,
@@ -13,13 +15,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    Failed, Pipelined, Reply, Shared,
-    state::{Answered, Came, Id, Told},
-    wire::{SharedWire, Socket, Wire},
+    machine::{Answered, Duties, Id},
+    reply::{PipelineError, Reply, Sender},
+    shared::{Pipelined, Shared},
+    writer::{SharedWriter, Socket, Writer},
 };
 use crate::{
     client::{
@@ -27,12 +29,9 @@ use crate::{
         session::after_the_reactor,
         sessions::Sessions,
     },
-    framed::{Item, READ_AT_ONCE, ReadError, Sink},
-    framing::{Direction, Framing},
-    pool::{
-        AcquireError, Connection, Eviction,
-        unstable::{Mutex, Served},
-    },
+    framed::Sink,
+    framing::Framing,
+    pool::{AcquireError, Connection, Eviction, unstable::Mutex},
 };
 
 /// How often a pipeline is looked at: whether it is quiet, whether the pool wants its connection
@@ -41,10 +40,6 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Longer than anybody waits.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// How often one poll of a driver reads, 16 KiB each, unless there was [`READ_AT_ONCE`] of a long
-/// reply before. Then it looks at the clock, and everybody else has a turn.
-const READS_AT_ONCE: usize = 16;
 
 impl<F: Framing> Socket for Connection<Sessions<F>> {
     fn look(&mut self) -> Result<(), ExchangeFailure> {
@@ -100,7 +95,7 @@ impl<F: Framing> Drop for Leasing<F> {
 /// Drives one pipeline.
 struct Driver<F: Framing> {
     shared: Arc<Shared<F>>,
-    wire: SharedWire<Connection<Sessions<F>>>,
+    wire: SharedWriter<Connection<Sessions<F>>>,
     /// From its first poll on, until it has ended.
     id: Option<Id>,
     timer: Pin<Box<Sleep>>,
@@ -116,15 +111,15 @@ struct Driver<F: Framing> {
     /// may have been refused by the task's budget.
     is_cut: bool,
     tell: Vec<Answered<Pipelined<F>>>,
-    /// Callers whose replies have come together with something that nobody asked for: whose they
-    /// are nobody knows.
-    doubted: Vec<super::Sender>,
+    /// Callers whose replies came together with unasked bytes: which of these is the reply to
+    /// which request can't be known.
+    doubted: Vec<Sender>,
 }
 
 impl<F: Framing> Driver<F> {
     fn start(shared: Arc<Shared<F>>, connection: Connection<Sessions<F>>) -> Self {
         let now = Instant::now();
-        let wire: SharedWire<_> = Arc::new(Mutex::new(Wire::new(connection)));
+        let wire: SharedWriter<_> = Arc::new(Mutex::new(Writer::new(connection)));
         Driver {
             shared,
             wire,
@@ -160,20 +155,20 @@ impl<F: Framing> Driver<F> {
         if let Err(cause) = read {
             return self.end(id, cause);
         }
-        let mut told = self.told(id);
+        let mut duties = self.duties(id);
         loop {
-            if let Poll::Ready(Err(cause)) = self.write(id, told.write, cx) {
+            if let Poll::Ready(Err(cause)) = self.write(id, duties.write, cx) {
                 return self.end(id, cause);
             }
             let fired = self.timer.as_mut().poll(cx).is_ready() || self.is_late();
-            if !fired && !told.look {
+            if !fired && !duties.look {
                 return Poll::Pending;
             }
             if let ControlFlow::Break(ended) = self.looks(id, cx) {
                 return ended;
             }
             // There may be a heartbeat now.
-            told = self.told(id);
+            duties = self.duties(id);
         }
     }
 
@@ -194,19 +189,19 @@ impl<F: Framing> Driver<F> {
 
     /// What is to be done. Those who wait are served first: there may be room since replies have
     /// come, the pool has been resumed, or the first in line has left.
-    fn told(&self, id: Id) -> Told {
+    fn duties(&self, id: Id) -> Duties {
         let mut state = self.shared.state.lock();
-        let told = state.told(id);
-        if !told.serve {
-            return told;
+        let duties = state.duties(id);
+        if !duties.serve {
+            return duties;
         }
         let mut late = Vec::new();
         state.serve(id, Instant::now(), &mut late);
-        let told = state.told(id);
+        let duties = state.duties(id);
         drop(state);
         drop(late);
         self.shared.tell_waiting();
-        told
+        duties
     }
 
     fn register(&mut self, waker: &Waker) -> Id {
@@ -223,106 +218,10 @@ impl<F: Framing> Driver<F> {
         id
     }
 
-    /// Reads what has arrived, as far as one poll goes.
-    fn read(&mut self, id: Id, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
-        let mut served = None;
-        let read = self.read_from_wire(id, cx, &mut served);
-        // What the pool does because this has served, it does now that the wire is free: it may
-        // wake whoever takes it.
-        drop(served);
-        read
-    }
-
-    /// As [`read`](Driver::read), and `served` is to be dropped after it.
-    fn read_from_wire(
-        &mut self,
-        id: Id,
-        cx: &mut Context<'_>,
-        served: &mut Option<Served<Sessions<F>>>,
-    ) -> Result<(), ExchangeFailure> {
-        let shared = &*self.shared;
-        let mut wire = self.wire.lock();
-        if let Some(found) = wire.found.take() {
-            return Err(found);
-        }
-        self.is_cut = false;
-        let mut long = 0;
-        for _ in 0..READS_AT_ONCE {
-            let unwritten = wire.unwritten();
-            let Some(connection) = wire.socket.as_mut() else {
-                return Ok(());
-            };
-            let mut bodies = Vec::new();
-            let session = &mut **connection;
-            let framing = shared.leases.connector().framing();
-            let before = session.framed.left_over().len();
-            let mut beats = 0;
-            let read =
-                session
-                    .framed
-                    .poll_batch(framing, Direction::Reply, cx, |item| match item {
-                        Item::Frame(frame) => bodies.push(frame.into_body()),
-                        Item::Heartbeat => beats += 1,
-                    });
-            // Replies that came with too many heartbeats are delivered all the same.
-            let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
-            self.received |= read.is_ready();
-            self.looked_again &= read.is_pending();
-            let breaks_off = session.begins_a_frame(framing)
-                || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
-            if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
-                *served = Some(connection.note_served());
-            }
-            // Whose words these are says more than that nobody asked for them.
-            if let Poll::Ready(Err(ReadError::Frame(error))) = &read
-                && bodies.is_empty()
-                && error.is_stranger()
-            {
-                return Err(ExchangeFailure::NoFrame(error.clone()));
-            }
-            if !bodies.is_empty() || breaks_off {
-                match shared.came(id, bodies, breaks_off, unwritten, &mut self.tell) {
-                    Came::Expected => {}
-                    Came::Early => return Err(ExchangeFailure::Unasked),
-                    Came::Unasked => {
-                        self.doubted
-                            .extend(self.tell.drain(..).map(|told| told.reply));
-                        return Err(ExchangeFailure::Unasked);
-                    }
-                }
-            }
-            if flooded {
-                return Err(ExchangeFailure::HeartbeatFlood);
-            }
-            match read {
-                Poll::Pending => {
-                    self.is_cut = !connection.framed.is_caught_up();
-                    return Ok(());
-                }
-                Poll::Ready(Ok(())) => {
-                    long += connection.framed.left_over().len().saturating_sub(before);
-                    if long >= READ_AT_ONCE {
-                        break;
-                    }
-                }
-                Poll::Ready(Err(ReadError::Closed | ReadError::Truncated)) => {
-                    return Err(ExchangeFailure::Closed);
-                }
-                Poll::Ready(Err(ReadError::Io(error))) => return Err(ExchangeFailure::Io(error)),
-                Poll::Ready(Err(ReadError::Frame(error))) => {
-                    return Err(ExchangeFailure::NoFrame(error));
-                }
-            }
-        }
-        self.is_cut = true;
-        let _: Poll<()> = after_the_reactor(cx);
-        Ok(())
-    }
-
     /// Tells the callers whose replies have come.
     fn deliver(&mut self) {
         for reply in self.doubted.drain(..) {
-            let failed = Failed::new(ExchangeFailure::Unasked, Progress::Answered, true);
+            let failed = PipelineError::new(ExchangeFailure::Unasked, Progress::Answered, true);
             drop(reply.send(Err(failed)));
         }
         if self.tell.is_empty() {
@@ -426,16 +325,11 @@ impl<F: Framing> Driver<F> {
             }
         }
         let pulse_due = session.pulse.next_due();
-        let overdue = state.overdue(
-            id,
-            now,
-            now + self.shared.patience,
-            super::Sender::is_closed,
-        );
+        let overdue = state.overdue(id, now, now + self.shared.patience, Sender::is_closed);
         drop(state);
         drop(wire);
         for reply in overdue.expired {
-            let failed = Failed::new(ExchangeFailure::TimedOut, Progress::Unanswered, false);
+            let failed = PipelineError::new(ExchangeFailure::TimedOut, Progress::Unanswered, false);
             drop(reply.send(Err(failed)));
         }
         if overdue.head {
@@ -487,34 +381,6 @@ impl<F: Framing> Driver<F> {
         self.id = None;
         self.shared.end(id, &self.wire, cause);
         Poll::Ready(())
-    }
-}
-
-impl<F: Framing> Shared<F> {
-    /// Replies have come with one read, while so many bytes lay unwritten. `breaks_off`: and behind
-    /// them something that isn't one as a whole.
-    fn came(
-        &self,
-        id: Id,
-        bodies: Vec<Bytes>,
-        breaks_off: bool,
-        unwritten: usize,
-        tell: &mut Vec<Answered<Pipelined<F>>>,
-    ) -> Came {
-        let mut state = self.state.lock();
-        let mut bodies = bodies.into_iter();
-        while let Some(body) = bodies.next() {
-            match state.came(id, body, unwritten, tell) {
-                Came::Expected => {}
-                // Nobody could have been asked for what is behind it.
-                Came::Early if breaks_off || bodies.len() > 0 => return Came::Unasked,
-                came => return came,
-            }
-        }
-        match breaks_off && !state.owes(id, unwritten) {
-            true => Came::Unasked,
-            false => Came::Expected,
-        }
     }
 }
 

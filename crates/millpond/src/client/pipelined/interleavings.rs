@@ -19,8 +19,8 @@ use loom::{
 use tokio::time::Instant;
 
 use super::{
-    state::{Came, Entry, Id, Kinds, Limits, State},
-    wire::{SharedWire, Socket, Wire, write_as_caller},
+    machine::{Came, Carried, Entry, Id, Limits, Machine},
+    writer::{SharedWriter, Socket, Writer, write_as_caller},
 };
 use crate::{
     client::failure::ExchangeFailure,
@@ -34,10 +34,10 @@ use crate::{
 /// Requests and their replies are labels; a frame is its label, twice.
 struct Labels;
 
-impl Kinds for Labels {
+impl Carried for Labels {
     type Reply = u8;
     type Body = u8;
-    type Wire = SharedWire<Tape>;
+    type Writer = SharedWriter<Tape>;
 }
 
 /// What a socket does with bytes.
@@ -128,8 +128,8 @@ impl Wake for Bell {
 /// One pipeline, whose peer is known to read frames unless a scene begins otherwise.
 #[derive(Clone)]
 struct World {
-    state: Arc<Mutex<State<Labels>>>,
-    wire: SharedWire<Tape>,
+    state: Arc<Mutex<Machine<Labels>>>,
+    wire: SharedWriter<Tape>,
     bell: Arc<Bell>,
     id: Id,
     now: Instant,
@@ -145,9 +145,9 @@ impl World {
             max_waiting: 8,
             max_waiting_bytes: usize::MAX,
         };
-        let mut state = State::new(limits, 1);
+        let mut state = Machine::new(limits, 1);
         let bell = Arc::new(Bell::default());
-        let wire: SharedWire<Tape> = Arc::new(Mutex::new(Wire::new(Tape {
+        let wire: SharedWriter<Tape> = Arc::new(Mutex::new(Writer::new(Tape {
             bytes: Vec::new(),
             next: next.iter().copied().collect(),
             answered: None,
@@ -237,7 +237,7 @@ impl World {
     fn writes(&self) {
         let waker = Waker::from(Arc::clone(&self.bell));
         let mut cx = Context::from_waker(&waker);
-        let asked = self.state.lock().told(self.id).write;
+        let asked = self.state.lock().duties(self.id).write;
         let mut wire = self.wire.lock();
         if !wire.is_done() && wire.poll_rest(&mut cx).is_pending() {
             return;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Kinds, State, outcomes::Load};
+use super::{Machine, carried::Carried, outcomes::PipelineLoad};
 
-impl<K: Kinds> State<K> {
+impl<K: Carried> Machine<K> {
     pub(in crate::client::pipelined) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -22,9 +22,9 @@ impl<K: Kinds> State<K> {
         self.limits.max_waiting
     }
 
-    pub(in crate::client::pipelined) fn loads(&self) -> Vec<Load> {
+    pub(in crate::client::pipelined) fn loads(&self) -> Vec<PipelineLoad> {
         let pipelines = self.pipelines.iter().flatten();
-        let loads = pipelines.map(|pipeline| Load {
+        let loads = pipelines.map(|pipeline| PipelineLoad {
             slot: pipeline.slot,
             in_flight: pipeline.expected.len(),
         });
@@ -32,9 +32,9 @@ impl<K: Kinds> State<K> {
     }
 }
 
-impl<K: Kinds> fmt::Debug for State<K> {
+impl<K: Carried> fmt::Debug for Machine<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("Machine")
             .field("pipelines", &self.live())
             .field("waiting", &self.waiting.len())
             .field("leasing", &self.leasing)

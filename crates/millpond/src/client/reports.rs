@@ -1,4 +1,4 @@
-//! What a client tells of its connections while requests are on them: events, the first of each
+//! What a client reports of its connections while requests are on them: events, the first of each
 //! kind at once and those after it as sums; and, with the feature `metrics`, counters and gauges.
 
 use std::sync::OnceLock;
@@ -19,32 +19,32 @@ impl Event {
 
 /// See the module. Shared by a client and its sessions.
 #[derive(Debug)]
-pub(super) struct Telling {
-    told_as: OnceLock<ToldAs>,
+pub(super) struct Reports {
+    names: OnceLock<Names>,
     storms: Storms<Event, { Event::ALL.len() }>,
 }
 
-impl Default for Telling {
+impl Default for Reports {
     fn default() -> Self {
-        Telling {
-            told_as: OnceLock::new(),
+        Reports {
+            names: OnceLock::new(),
             storms: Storms::new(Event::ALL),
         }
     }
 }
 
-/// What is known once the pool has been built.
+/// What is known once the pool has been built: by which name events and metrics go.
 #[derive(Debug)]
-struct ToldAs {
+struct Names {
     pool: String,
     #[cfg(feature = "metrics")]
     metrics: Metrics,
 }
 
-impl Telling {
-    /// From now on it tells, by the pool's name.
+impl Reports {
+    /// From now on there are metrics, and events have the pool's name.
     pub(super) fn begin(&self, pool: &str) {
-        self.told_as.get_or_init(|| ToldAs {
+        self.names.get_or_init(|| Names {
             pool: pool.to_owned(),
             #[cfg(feature = "metrics")]
             metrics: Metrics::new(pool),
@@ -52,14 +52,14 @@ impl Telling {
     }
 
     fn pool(&self) -> &str {
-        self.told_as.get().map_or("", |told_as| &told_as.pool)
+        self.names.get().map_or("", |names| &names.pool)
     }
 
     /// None without the feature `metrics`.
     #[inline]
     pub(super) fn metrics(&self) -> Option<&Metrics> {
         #[cfg(feature = "metrics")]
-        return self.told_as.get().map(|told_as| &told_as.metrics);
+        return self.names.get().map(|names| &names.metrics);
         #[cfg(not(feature = "metrics"))]
         None
     }
@@ -89,14 +89,14 @@ impl Telling {
         }
     }
 
-    /// Tells the sums as they are due. Never ends; dropped, it tells what is left.
-    pub(super) async fn tell_sums(&self) {
+    /// Reports the sums as they are due. Never ends. Dropped, it reports what is left.
+    pub(super) async fn report_sums(&self) {
         self.storms
-            .tell_sums(|event, sum| self.tell(event, sum))
+            .tell_sums(|event, sum| self.report(event, sum))
             .await;
     }
 
-    fn tell(&self, event: Event, Sum { events, within }: Sum) {
+    fn report(&self, event: Event, Sum { events, within }: Sum) {
         let (pool, within) = (self.pool(), Span(within));
         match event {
             Event::Lost => {

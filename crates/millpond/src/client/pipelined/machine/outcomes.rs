@@ -1,28 +1,31 @@
-//! What leaves the machine: the answers to those who asked, and what is to be done after unlocking.
+//! What the machine's transitions answer, and what is to be done after its lock is released.
 
 use std::task::Waker;
 
 use tokio::time::Instant;
 
-use super::{Id, Kinds, Rank, Request};
+use super::{
+    carried::{Carried, Id},
+    line::{Rank, Request},
+};
 use crate::{
     client::failure::Progress,
     pool::unstable::{Refusal, SlotId},
 };
 
-/// What became of a caller who begins.
-pub(in crate::client::pipelined) enum Entry<K: Kinds> {
-    /// Appended. The caller has to write if it is told to whom, and to wake the driver if it is
-    /// given.
+/// What became of a request that was begun.
+pub(in crate::client::pipelined) enum Entry<K: Carried> {
+    /// Appended to a pipeline. The caller has to write if it is given a writer, and to wake the
+    /// driver if it is given a waker.
     Begun {
-        write: Option<(Id, K::Wire)>,
+        write: Option<(Id, K::Writer)>,
         wake: Option<Waker>,
     },
-    /// Waits; so many more connections are to be leased.
+    /// Waits for a place. So many more connections are to be leased.
     Waits { rank: Rank, leases: usize },
-    /// Isn't taken.
+    /// The request isn't taken.
     Refused(Refusal),
-    /// Isn't taken: those who wait hold too many bytes for this request to join them.
+    /// The request isn't taken: with it, those that wait would hold too many bytes.
     FullOfBytes {
         waiting_bytes: usize,
         request: usize,
@@ -33,56 +36,56 @@ pub(in crate::client::pipelined) enum Entry<K: Kinds> {
 /// What a reply was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::client::pipelined) enum Came {
-    /// Somebody's.
+    /// The reply to the next request.
     Expected,
     /// That of a request that hasn't been written as a whole: it is delivered if it came alone, and
     /// its connection ends.
     Early,
-    /// Nobody's.
+    /// No request was owed a reply.
     Unasked,
 }
 
-/// Who is told of a reply.
-pub(in crate::client::pipelined) struct Answered<K: Kinds> {
+/// A reply, and the caller that is told of it.
+pub(in crate::client::pipelined) struct Answered<K: Carried> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) body: K::Body,
 }
 
-/// What the driver finds when it looks by itself.
-pub(in crate::client::pipelined) struct Overdue<K: Kinds> {
-    /// Who must be told that the time is up.
+/// What the driver finds when it looks at the clock.
+pub(in crate::client::pipelined) struct Overdue<K: Carried> {
+    /// Callers whose deadline has passed.
     pub(in crate::client::pipelined) expired: Vec<K::Reply>,
-    /// The exchange whose reply is next is among them: the connection has to go.
+    /// One of them waits for the next reply, so the connection has to end.
     pub(in crate::client::pipelined) head: bool,
     /// The earliest deadline that is left.
     pub(in crate::client::pipelined) next: Option<Instant>,
 }
 
 /// An exchange of a pipeline that has broken off.
-pub(in crate::client::pipelined) struct Unanswered<K: Kinds> {
+pub(in crate::client::pipelined) struct Unanswered<K: Carried> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) progress: Progress,
 }
 
 /// What a pipeline leaves behind.
-pub(in crate::client::pipelined) struct Ended<K: Kinds> {
+pub(in crate::client::pipelined) struct Ended<K: Carried> {
     /// In the order of the requests.
     pub(in crate::client::pipelined) unanswered: Vec<Unanswered<K>>,
-    /// Two requests were written together to a peer that isn't known to read frames, and so many
-    /// were answered.
+    /// How many were answered of two requests that were written together, to a peer that isn't
+    /// known to read frames.
     pub(in crate::client::pipelined) trial: Option<usize>,
     /// So many connections are to be leased.
     pub(in crate::client::pipelined) leases: usize,
 }
 
-/// A request that isn't sent, to be dropped; and the drivers that may serve those behind it.
-pub(in crate::client::pipelined) struct GivenUp<K: Kinds> {
+/// A request that is given up before it was sent, and the drivers that may serve those behind it.
+pub(in crate::client::pipelined) struct GivenUp<K: Carried> {
     pub(in crate::client::pipelined) request: Request<K>,
     pub(in crate::client::pipelined) wakes: Vec<Waker>,
 }
 
 /// What a change of the pool brings about.
-pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
+pub(in crate::client::pipelined) struct Reconsidered<K: Carried> {
     pub(in crate::client::pipelined) refused: Vec<K::Reply>,
     pub(in crate::client::pipelined) wakes: Vec<Waker>,
     pub(in crate::client::pipelined) leases: usize,
@@ -90,17 +93,17 @@ pub(in crate::client::pipelined) struct Reconsidered<K: Kinds> {
 
 /// A pipeline at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::client::pipelined) struct Load {
+pub(in crate::client::pipelined) struct PipelineLoad {
     pub(in crate::client::pipelined) slot: SlotId,
     pub(in crate::client::pipelined) in_flight: usize,
 }
-/// What a driver has been told.
+/// What a driver has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::client::pipelined) struct Told {
-    /// Somebody waits.
+pub(in crate::client::pipelined) struct Duties {
+    /// Requests wait for a place.
     pub(in crate::client::pipelined) serve: bool,
-    /// Something is outgoing.
+    /// Bytes are outgoing.
     pub(in crate::client::pipelined) write: bool,
-    /// Somebody's time is up before it would have looked.
+    /// A deadline passes before it would have looked at the clock.
     pub(in crate::client::pipelined) look: bool,
 }

@@ -6,27 +6,27 @@ use super::*;
 
 struct Plain;
 
-impl Kinds for Plain {
+impl Carried for Plain {
     type Reply = u8;
     type Body = ();
-    type Wire = ();
+    type Writer = ();
 }
 
-fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> State<Plain> {
+fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> Machine<Plain> {
     let limits = Limits {
         depth,
         max_bytes: 100,
         max_waiting,
         max_waiting_bytes: usize::MAX,
     };
-    State::new(limits, max_pipelines)
+    Machine::new(limits, max_pipelines)
 }
 
-fn comes(state: &mut State<Plain>, name: u8, deadline: Instant) -> Entry<Plain> {
+fn comes(state: &mut Machine<Plain>, name: u8, deadline: Instant) -> Entry<Plain> {
     state.begin(&[name], deadline, Priority::NORMAL, false, name)
 }
 
-fn starts(state: &mut State<Plain>, now: Instant) -> Id {
+fn starts(state: &mut Machine<Plain>, now: Instant) -> Id {
     let slot = SlotId { at: 0, number: 1 };
     let id = state.started(slot, (), Waker::noop().clone(), now);
     state.serve(id, now, &mut Vec::new());
@@ -35,7 +35,7 @@ fn starts(state: &mut State<Plain>, now: Instant) -> Id {
 }
 
 /// A pipeline whose peer has answered two that came together.
-fn proven(state: &mut State<Plain>, now: Instant) -> Id {
+fn proven(state: &mut Machine<Plain>, now: Instant) -> Id {
     let later = now + Duration::from_secs(9);
     for name in [1, 2] {
         assert!(matches!(comes(state, name, later), Entry::Waits { .. }));
@@ -65,7 +65,7 @@ fn a_caller_who_comes_while_the_driver_decides_when_to_look_is_seen_in_time() {
         Entry::Begun { wake: Some(_), .. }
     ));
     state.will_look(id, now + Duration::from_millis(100));
-    assert!(state.told(id).look, "it would look 80 ms too late");
+    assert!(state.duties(id).look, "it would look 80 ms too late");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Which exchange goes on which connection, who waits, and whose reply comes next. Pure: it knows
-//! no sockets and no tasks, asks no clock, and carries replies, wires and wakers without looking at
-//! them. Whatever leaves it is woken, told and dropped by its caller, outside the lock.
+//! Which exchange goes on which connection, which requests wait, and to which request the next
+//! reply belongs. Pure: it knows no sockets and no tasks, and reads no clock. It carries replies,
+//! writers and wakers without looking at them; its caller wakes, answers and drops what it gives
+//! back, after the lock is released.
 //!
-//! An exchange's way:
+//! The states of an exchange:
 //!
 //! ```text
 //!   begin ──▶ waiting ──▶ outgoing ──▶ on the wire ──▶ answered
@@ -12,24 +13,26 @@
 //!
 //! What must hold:
 //!
-//! 1. Replies are expected in the order in which requests were appended; one that comes before its
-//!    request was written is nobody's.
-//! 2. While somebody waits nobody overtakes him, but for one who is more urgent.
-//! 3. What is outgoing is attended to: a caller is about to write it, or the driver has been told.
+//! 1. Replies are expected in the order in which requests were appended. A reply that comes before
+//!    any byte of its request was written belongs to no request.
+//! 2. No request overtakes one that waits, unless it is more urgent.
+//! 3. Outgoing bytes are attended to: a caller is about to write them, or the driver has been told.
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for
 //!    a longer one that is alone.
-//! 5. Those who wait hold at most `max_waiting_bytes`, but for one that found nobody waiting, or
-//!    two before the peer is known to read frames.
+//! 5. Requests that wait hold at most `max_waiting_bytes`, except for a single one, or for two
+//!    before the peer is known to read frames.
 //! 6. Nothing is begun on a connection whose server takes no more requests.
 //! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one
 //!    that was written together with it.
 
+mod carried;
 #[cfg(test)]
 mod check;
 mod deadlines;
 mod line;
 mod outcomes;
 mod pipeline;
+mod replies;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,50 +42,26 @@ use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
+#[cfg(test)]
+use self::outcomes::Unanswered;
+pub(super) use self::{
+    carried::{Carried, Id, Limits},
+    line::{Rank, Request},
+    outcomes::{Answered, Came, Duties, Entry, GivenUp, Reconsidered},
+};
 use self::{
     line::Line,
     pipeline::{AttendedBy, Pipeline, Trial},
 };
-pub(super) use self::{
-    line::{Rank, Request},
-    outcomes::{Answered, Came, Ended, Entry, GivenUp, Reconsidered, Told, Unanswered},
+#[cfg(test)]
+use crate::client::failure::Progress;
+use crate::pool::{
+    Priority,
+    unstable::{Recall, Refusal, SlotId},
 };
-use crate::{
-    client::failure::Progress,
-    pool::{
-        Priority,
-        unstable::{Recall, Refusal, SlotId},
-    },
-};
-
-/// What the machine carries.
-pub(super) trait Kinds {
-    /// By which a caller is told.
-    type Reply;
-    /// What he is told.
-    type Body;
-    /// What a pipeline is written to.
-    type Wire: Clone;
-}
-
-/// The settings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) depth: usize,
-    pub(super) max_bytes: usize,
-    pub(super) max_waiting: usize,
-    pub(super) max_waiting_bytes: usize,
-}
-
-/// A pipeline, also when another has taken its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id {
-    at: usize,
-    serial: u64,
-}
 
 /// See the module.
-pub(super) struct State<K: Kinds> {
+pub(super) struct Machine<K: Carried> {
     limits: Limits,
     /// The pool's `max_size`.
     max_pipelines: usize,
@@ -97,9 +76,9 @@ pub(super) struct State<K: Kinds> {
     proven: bool,
 }
 
-impl<K: Kinds> State<K> {
+impl<K: Carried> Machine<K> {
     pub(super) fn new(limits: Limits, max_pipelines: usize) -> Self {
-        State {
+        Machine {
             limits,
             max_pipelines,
             refusal: None,
@@ -112,11 +91,8 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    // ---- callers
-    // --------------------------------------------------------------------------------------------------
-
-    /// A caller brings a request. `alone`: no caller has a reply that it hasn't picked up, so
-    /// nobody is about to bring another.
+    /// A caller brings a request. `alone`: every reply that was delivered has been picked up, so no
+    /// other caller is about to bring a request.
     pub(super) fn begin(
         &mut self,
         frame: &[u8],
@@ -133,15 +109,15 @@ impl<K: Kinds> State<K> {
         {
             return self.append_for_caller(at, frame, deadline, alone, reply);
         }
-        // Those who will be served by what is under way don't count; nor do those with whom the
-        // peer can be tried.
+        // Requests that the leases under way will serve don't count. Nor do the two by which it is
+        // found out whether the peer reads frames.
         let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
         let soon = soon.saturating_mul(self.limits.depth);
         if self.waiting.len() >= self.limits.max_waiting.saturating_add(soon) {
             return Entry::Refused(Refusal::Full);
         }
-        // One that finds nobody may be as long as it likes; so may the second of two with whom the
-        // peer can be tried.
+        // The only request that waits may have any length. So may the second of the two by which it
+        // is found out whether the peer reads frames.
         let passes = self.waiting.len() < 1 + usize::from(!self.proven);
         let waiting_bytes = self.waiting.bytes();
         if !passes && waiting_bytes.saturating_add(frame.len()) > self.limits.max_waiting_bytes {
@@ -201,14 +177,11 @@ impl<K: Kinds> State<K> {
         })
     }
 
-    // ---- connections
-    // ----------------------------------------------------------------------------------------------
-
     /// A connection has been leased, and serves those who wait.
     pub(super) fn started(
         &mut self,
         slot: SlotId,
-        wire: K::Wire,
+        wire: K::Writer,
         driver: Waker,
         now: Instant,
     ) -> Id {
@@ -242,7 +215,8 @@ impl<K: Kinds> State<K> {
         Id { at, serial }
     }
 
-    /// A connection couldn't be leased. With none left, and none to come, this is who must be told.
+    /// A connection couldn't be leased. If there is no other, and none is on its way, these are the
+    /// callers that must be told.
     pub(super) fn lease_failed(&mut self) -> Vec<K::Reply> {
         self.leasing -= 1;
         if self.leasing > 0 || self.live() > 0 {
@@ -284,85 +258,6 @@ impl<K: Kinds> State<K> {
         }
     }
 
-    /// A reply has come, while so many bytes lay unwritten. `tell` is given what can be told now.
-    pub(super) fn came(
-        &mut self,
-        id: Id,
-        body: K::Body,
-        unwritten: usize,
-        tell: &mut Vec<Answered<K>>,
-    ) -> Came {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return Came::Unasked;
-        };
-        if !pipeline.owes(unwritten) {
-            return Came::Unasked;
-        }
-        let written = pipeline.written(unwritten);
-        let expected = pipeline.expected.pop_front().expect("its reply is owed");
-        pipeline.bytes -= expected.length;
-        // Whoever is told has a tick to say that the server takes no more.
-        pipeline.used = true;
-        let ends = expected.begins + expected.length as u64;
-        let told = expected.reply.map(|reply| Answered { reply, body });
-        match &mut pipeline.trial {
-            Some(trial) if trial.answered == 0 => {
-                trial.answered = 1;
-                trial.until = expected.deadline;
-                trial.held = told;
-            }
-            Some(trial) => {
-                tell.extend(trial.held.take());
-                tell.extend(told);
-                pipeline.trial = None;
-                self.proven = true;
-            }
-            None => tell.extend(told),
-        }
-        match ends <= written {
-            true => Came::Expected,
-            false => Came::Early,
-        }
-    }
-
-    /// Whether a reply may come, while so many bytes that were taken lie unwritten.
-    pub(super) fn owes(&mut self, id: Id, unwritten: usize) -> bool {
-        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.owes(unwritten))
-    }
-
-    /// Whether the pipeline may end, since nothing was begun on it nor answered since the last
-    /// time; then it has.
-    pub(super) fn end_if_quiet(&mut self, id: Id) -> bool {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return false;
-        };
-        let idle = pipeline.expected.is_empty() && pipeline.outgoing.is_empty();
-        let wanted_back = match pipeline.recall {
-            Recall::Now => true,
-            Recall::AfterWaiters => self.waiting.is_empty(),
-            Recall::No => false,
-        };
-        let quiet = idle && (wanted_back || !pipeline.used);
-        pipeline.used = false;
-        if quiet {
-            self.pipelines[id.at] = None;
-        }
-        quiet
-    }
-
-    /// The server takes no more requests on this connection: nothing more is begun on it, and it
-    /// ends when all that is in flight has been answered. The driver, who has to be woken.
-    pub(super) fn retire(&mut self, id: Id) -> Option<Waker> {
-        let pipeline = of(&mut self.pipelines, id)?;
-        pipeline.retired = true;
-        let is_news = std::mem::replace(&mut pipeline.recall, Recall::Now) != Recall::Now;
-        is_news.then(|| pipeline.driver.clone())
-    }
-
-    pub(super) fn is_retired(&mut self, id: Id) -> bool {
-        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.retired)
-    }
-
     /// Connections to lease for those who wait, after a pipeline has ended, or when they have
     /// waited for long.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
@@ -375,47 +270,8 @@ impl<K: Kinds> State<K> {
         self.lease_more()
     }
 
-    /// A pipeline breaks off, while so many bytes lay unwritten. `partial`: a part of the next
-    /// reply has come.
-    pub(super) fn end(&mut self, id: Id, unwritten: usize, partial: bool) -> Ended<K> {
-        let mut ended = Ended {
-            unanswered: Vec::new(),
-            trial: None,
-            leases: 0,
-        };
-        if of(&mut self.pipelines, id).is_none() {
-            return ended;
-        }
-        let mut pipeline = self.pipelines[id.at].take().expect("just seen");
-        let written = pipeline.written(unwritten);
-        if let Some(trial) = &mut pipeline.trial {
-            // Only two that were written together say anything of how the peer reads.
-            let second = pipeline.expected.get(1 - trial.answered);
-            let both = second.is_some_and(|second| second.begins < written);
-            ended.trial = both.then_some(trial.answered);
-            let held = trial.held.take().map(|held| Unanswered {
-                reply: held.reply,
-                progress: Progress::Answered,
-            });
-            ended.unanswered.extend(held);
-        }
-        let mut next = true;
-        for expected in pipeline.expected.drain(..) {
-            let progress = match expected.begins < written {
-                false => Progress::Unsent,
-                true if partial && next => Progress::Answered,
-                true => Progress::Unanswered,
-            };
-            next = false;
-            let unanswered = expected.reply.map(|reply| Unanswered { reply, progress });
-            ended.unanswered.extend(unanswered);
-        }
-        ended.leases = self.lease_more();
-        ended
-    }
-
-    /// The pool has been told something: who may come, how many connections there may be, which are
-    /// wanted back.
+    /// The pool's terms have changed: whether callers are taken, how many connections there may be,
+    /// and which ones it wants back.
     pub(super) fn reconsider(
         &mut self,
         refusal: Option<Refusal>,
@@ -445,9 +301,6 @@ impl<K: Kinds> State<K> {
             leases,
         }
     }
-
-    // ---- below
-    // ----------------------------------------------------------------------------------------------------
 
     fn live(&self) -> usize {
         self.pipelines.iter().flatten().count()
@@ -501,7 +354,7 @@ impl<K: Kinds> State<K> {
     }
 }
 
-fn of<K: Kinds>(pipelines: &mut [Option<Pipeline<K>>], id: Id) -> Option<&mut Pipeline<K>> {
+fn of<K: Carried>(pipelines: &mut [Option<Pipeline<K>>], id: Id) -> Option<&mut Pipeline<K>> {
     let pipeline = pipelines.get_mut(id.at)?.as_mut()?;
     (pipeline.serial == id.serial).then_some(pipeline)
 }

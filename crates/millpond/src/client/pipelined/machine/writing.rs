@@ -3,10 +3,16 @@
 
 use std::task::Waker;
 
-use super::{Id, Kinds, State, Told, of, pipeline::AttendedBy};
+use super::{
+    Machine,
+    carried::{Carried, Id},
+    of,
+    outcomes::Duties,
+    pipeline::AttendedBy,
+};
 use crate::pool::unstable::Recall;
 
-impl<K: Kinds> State<K> {
+impl<K: Carried> Machine<K> {
     /// Swaps what is outgoing for the empty buffer `rest`. Whether there was anything.
     pub(in crate::client::pipelined) fn take(&mut self, id: Id, rest: &mut Vec<u8>) -> bool {
         debug_assert!(rest.is_empty(), "what came before must go before");
@@ -29,11 +35,11 @@ impl<K: Kinds> State<K> {
     }
 
     /// What the driver has been told.
-    pub(in crate::client::pipelined) fn told(&mut self, id: Id) -> Told {
+    pub(in crate::client::pipelined) fn duties(&mut self, id: Id) -> Duties {
         let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return Told::default();
+            return Duties::default();
         };
-        Told {
+        Duties {
             serve: !self.waiting.is_empty() && pipeline.recall != Recall::Now,
             write: pipeline.attended == AttendedBy::Driver,
             look: pipeline.hurry,

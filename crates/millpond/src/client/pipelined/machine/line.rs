@@ -1,10 +1,10 @@
-//! Those who wait, in their order, and the bytes of their requests.
+//! The requests that wait for a place, in order, and their bytes.
 
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::Kinds;
+use super::carried::Carried;
 use crate::pool::Priority;
 
 /// A caller's place among those who wait: the most urgent first, then the first to come.
@@ -15,21 +15,21 @@ pub(in crate::client::pipelined) struct Rank {
 }
 
 /// A request that waits.
-pub(in crate::client::pipelined) struct Request<K: Kinds> {
+pub(in crate::client::pipelined) struct Request<K: Carried> {
     pub(super) frame: Vec<u8>,
     pub(super) deadline: Instant,
     pub(super) reply: K::Reply,
 }
 
 /// See the module.
-pub(super) struct Line<K: Kinds> {
+pub(super) struct Line<K: Carried> {
     requests: BTreeMap<Rank, Request<K>>,
     /// The sum of all frames in `requests`.
     bytes: usize,
     arrivals: u64,
 }
 
-impl<K: Kinds> Line<K> {
+impl<K: Carried> Line<K> {
     pub(super) fn new() -> Self {
         Line {
             requests: BTreeMap::new(),

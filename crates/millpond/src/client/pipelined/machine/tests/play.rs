@@ -15,7 +15,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Came, Entry, Id, Kinds, Limits, Priority, Progress, Rank, Recall, Refusal, SlotId, State,
+    Came, Carried, Entry, Id, Limits, Machine, Priority, Progress, Rank, Recall, Refusal, SlotId,
     Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
@@ -32,10 +32,10 @@ pub(super) struct Reply(pub(super) Caller);
 #[derive(Debug)]
 pub(super) struct Named;
 
-impl Kinds for Named {
+impl Carried for Named {
     type Reply = Reply;
     type Body = u32;
-    type Wire = Serial;
+    type Writer = Serial;
 }
 
 /// A waker that is known by its address.
@@ -57,7 +57,7 @@ struct Driver {
 }
 
 pub(super) struct Play<'t> {
-    state: State<Named>,
+    state: Machine<Named>,
     model: Model,
     rng: Rng,
     began: Instant,
@@ -92,7 +92,7 @@ impl<'t> Play<'t> {
         let patience = [30, 100, 1_000][rng.usize(..3)];
         let crowd = [30, 45, 60, 100][rng.usize(..4)];
         Play {
-            state: State::new(limits, max_pipelines),
+            state: Machine::new(limits, max_pipelines),
             model: Model::new(limits, max_pipelines),
             rng,
             began: Instant::now(),
@@ -407,7 +407,7 @@ impl<'t> Play<'t> {
     /// What is outgoing will be written: a caller has been told to, or the driver comes.
     fn is_attended(&mut self) {
         for driver in &self.drivers {
-            let told = self.state.told(driver.id);
+            let told = self.state.duties(driver.id);
             let pipe = self.model.pipe(driver.serial);
             assert_eq!(told.write, pipe.writer == Writer::Driver);
             assert_eq!(told.look, pipe.hurried);

@@ -188,13 +188,13 @@ impl Play<'_> {
         if unwritten > 0 {
             return;
         }
-        while self.state.told(id).look {
+        while self.state.duties(id).look {
             self.look_of(serial);
             if self.drivers.iter().all(|driver| driver.serial != serial) {
                 return;
             }
         }
-        if self.state.told(id).write {
+        if self.state.duties(id).write {
             let taken = self.take(id, serial);
             self.driver(serial).unwritten = taken.min(stays);
             self.tally.count_if(taken > 0, Edge::WrittenByDriver);
@@ -411,7 +411,7 @@ impl Play<'_> {
         assert!(self.state.retire(id).is_none() && !self.state.is_retired(id));
         assert!(!self.state.end_if_quiet(id) && !self.state.beat(id, &HEARTBEAT));
         assert!(!self.state.take(id, &mut Vec::new()) && self.state.leave_to_driver(id).is_none());
-        let told = self.state.told(id);
+        let told = self.state.duties(id);
         assert!(!told.write && !told.look);
         let ended = self.state.end(id, 0, true);
         assert!(ended.unanswered.is_empty() && ended.leases == 0 && ended.trial.is_none());

@@ -1,9 +1,9 @@
 //! The invariants, as assertions that a test calls after every transition.
 
-use super::{Kinds, State, pipeline::AttendedBy};
+use super::{Carried, Machine, pipeline::AttendedBy};
 use crate::pool::unstable::{Recall, Refusal};
 
-impl<K: Kinds> State<K> {
+impl<K: Carried> Machine<K> {
     /// Panics when an invariant of the machine (listed at its top) doesn't hold.
     pub(super) fn check(&self) {
         for pipeline in self.pipelines.iter().flatten() {

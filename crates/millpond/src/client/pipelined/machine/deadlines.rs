@@ -1,12 +1,18 @@
-//! Until when there must be replies, and whose time is up.
+//! The deadlines of replies.
 
 use tokio::time::Instant;
 
-use super::{Id, Kinds, State, of, outcomes::Overdue};
+use super::{
+    Machine,
+    carried::{Carried, Id},
+    of,
+    outcomes::Overdue,
+};
 
-impl<K: Kinds> State<K> {
-    /// The driver looks by itself: whose time is up. It will look again at `next`, or earlier. A
-    /// reply whose caller has gone has until `grace` from when it is next, if it hasn't less.
+impl<K: Carried> Machine<K> {
+    /// The driver looks at the clock: whose deadlines have passed. It will look again at `next`, or
+    /// earlier. A reply whose caller has gone is waited for until `grace` once it is the next, or
+    /// until its own deadline if that is earlier.
     pub(in crate::client::pipelined) fn overdue(
         &mut self,
         id: Id,
@@ -30,8 +36,8 @@ impl<K: Kinds> State<K> {
         }
         let half_answered = overdue.next.is_some();
         for (position, expected) in pipeline.expected.iter_mut().enumerate() {
-            // Who was told while others were before it, or has left: its reply has from when it is
-            // next.
+            // A caller that timed out behind others, or has gone: the time for its reply is counted
+            // from when the reply is the next one.
             if position == 0 && expected.reply.as_ref().is_some_and(&gone) {
                 overdue.expired.extend(expected.reply.take());
                 let deadline = expected.deadline;
@@ -44,7 +50,8 @@ impl<K: Kinds> State<K> {
                 Some(deadline) if deadline <= now => {
                     overdue.head |= position == 0;
                     if position == 0 && half_answered {
-                        // The other of a trial: both are told the same, at the pipeline's end.
+                        // The second of a trial: both callers are told the same when the pipeline
+                        // ends.
                         continue;
                     }
                     expected.deadline = None;
@@ -59,7 +66,7 @@ impl<K: Kinds> State<K> {
         overdue
     }
 
-    /// When the driver will look by itself: who can't wait that long must wake it.
+    /// When the driver will look at the clock. A request with an earlier deadline must wake it.
     pub(in crate::client::pipelined) fn will_look(&mut self, id: Id, at: Instant) {
         if let Some(pipeline) = of(&mut self.pipelines, id) {
             pipeline.looks_at = Some(at);

@@ -1,5 +1,5 @@
-//! What a pipeline is written to: the socket, and what it hasn't taken yet. Whoever has it writes:
-//! the driver, or a caller who finds nobody else at it.
+//! The writing side of a pipeline: the socket, and what it hasn't taken yet. The driver writes, or
+//! a caller that finds it unlocked.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use super::state::{Id, Kinds, State};
+use super::machine::{Carried, Id, Machine};
 use crate::{
     client::failure::ExchangeFailure,
     framed::{Outgoing, Sink},
@@ -21,7 +21,7 @@ pub(super) trait Socket: Sink {
 }
 
 /// See the module.
-pub(super) struct Wire<S> {
+pub(super) struct Writer<S> {
     /// Gone when the pipeline has ended.
     pub(super) socket: Option<S>,
     /// What was taken to be written.
@@ -32,15 +32,15 @@ pub(super) struct Wire<S> {
     pub(super) found: Option<ExchangeFailure>,
 }
 
-/// A wire, shared.
-pub(super) type SharedWire<S> = Arc<Mutex<Wire<S>>>;
+/// A writer that is shared by the callers and the driver.
+pub(super) type SharedWriter<S> = Arc<Mutex<Writer<S>>>;
 
 /// How large a buffer is kept for what comes next.
 const KEPT: usize = 64 << 10;
 
-impl<S: Socket> Wire<S> {
+impl<S: Socket> Writer<S> {
     pub(super) fn new(socket: S) -> Self {
-        Wire {
+        Writer {
             socket: Some(socket),
             outgoing: Outgoing::keeping(KEPT),
             error: None,
@@ -77,12 +77,12 @@ impl<S: Socket> Wire<S> {
     /// Takes what is outgoing, and writes as much of it as the socket takes now. Whether there was
     /// anything.
     ///
-    /// Where no reply is owed nothing may have arrived but heartbeats: what is there before a
-    /// request is written is no reply to it. So that is looked for first, at no system call
+    /// While no reply is owed, nothing but heartbeats may have arrived: what is there before a
+    /// request is written can't be its reply. So this looks first. It costs no system call
     /// while the reactor has seen nothing arrive.
-    pub(super) fn poll_outgoing<K: Kinds>(
+    pub(super) fn poll_outgoing<K: Carried>(
         &mut self,
-        state: &Mutex<State<K>>,
+        state: &Mutex<Machine<K>>,
         id: Id,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
@@ -101,22 +101,22 @@ impl<S: Socket> Wire<S> {
     }
 }
 
-/// A caller writes what is outgoing, unless somebody else is at it; whatever is left is the
-/// driver's, whose waker this is then.
+/// A caller writes what is outgoing, unless another one is writing. If anything is left, this is
+/// the waker of the driver, which has to write it.
 pub(super) fn write_as_caller<K, S>(
-    state: &Mutex<State<K>>,
+    state: &Mutex<Machine<K>>,
     id: Id,
-    wire: &Mutex<Wire<S>>,
+    wire: &Mutex<Writer<S>>,
 ) -> Option<Waker>
 where
-    K: Kinds,
+    K: Carried,
     S: Socket,
 {
     let free = wire.try_lock().filter(|wire| wire.is_done());
     let Some(mut wire) = free else {
         return state.lock().leave_to_driver(id);
     };
-    // Nobody is woken when the socket takes more: the driver asks for itself.
+    // This caller isn't woken when the socket takes more: the driver asks for itself.
     let mut cx = Context::from_waker(Waker::noop());
     let written = wire.poll_outgoing(state, id, &mut cx);
     let left = written.is_pending() || wire.has_failed();

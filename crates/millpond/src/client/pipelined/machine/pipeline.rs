@@ -1,21 +1,24 @@
-//! One pipeline's books: what was appended to its connection, who will write it, whose reply is
-//! next. Knows nothing of the other pipelines, and not who waits.
+//! One pipeline: what was appended to its connection, who will write it, and which replies are
+//! expected. Knows nothing of the other pipelines, nor of the requests that wait.
 
 use std::{collections::VecDeque, task::Waker};
 
 use tokio::time::Instant;
 
-use super::{Kinds, Limits, outcomes::Answered};
+use super::{
+    carried::{Carried, Limits},
+    outcomes::Answered,
+};
 use crate::pool::unstable::{Recall, SlotId};
 
 /// See the module.
-pub(super) struct Pipeline<K: Kinds> {
+pub(super) struct Pipeline<K: Carried> {
     pub(super) serial: u64,
     pub(super) slot: SlotId,
-    pub(super) wire: K::Wire,
+    pub(super) wire: K::Writer,
     pub(super) driver: Waker,
-    /// When the driver will look by itself. Nothing from when it has looked until it has said so:
-    /// whoever comes in between asks it to look again.
+    /// When the driver will look at the clock. `None` while it is looking: a request that is begun
+    /// meanwhile asks it to look again.
     pub(super) looks_at: Option<Instant>,
     pub(super) recall: Recall,
     /// Its server takes no more requests on it: it stays recalled, whatever the pool says.
@@ -47,10 +50,10 @@ pub(super) enum AttendedBy {
     Driver,
 }
 
-pub(super) struct Expected<K: Kinds> {
-    /// Gone, if the caller has been told otherwise.
+pub(super) struct Expected<K: Carried> {
+    /// `None` once the caller has been told that the deadline has passed.
     pub(super) reply: Option<K::Reply>,
-    /// None from when its caller was told that the time is up.
+    /// `None` once the caller has been told that it has passed.
     pub(super) deadline: Option<Instant>,
     pub(super) begins: u64,
     pub(super) length: usize,
@@ -59,15 +62,15 @@ pub(super) struct Expected<K: Kinds> {
 /// Two requests that were written together. The first one's reply is held back until the second's
 /// is there: a peer that takes a read for a request answers once, with something that is no reply
 /// to either.
-pub(super) struct Trial<K: Kinds> {
+pub(super) struct Trial<K: Carried> {
     pub(super) held: Option<Answered<K>>,
     /// Until when the first one's caller can be kept waiting.
     pub(super) until: Option<Instant>,
     pub(super) answered: usize,
 }
 
-impl<K: Kinds> Pipeline<K> {
-    /// How much of the stream has been written, while so many bytes that were taken lie unwritten.
+impl<K: Carried> Pipeline<K> {
+    /// How much of the stream has been written, if so many of the bytes taken are still unwritten.
     pub(super) fn written(&self, unwritten: usize) -> u64 {
         self.handed - unwritten as u64
     }

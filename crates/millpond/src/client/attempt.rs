@@ -1,0 +1,180 @@
+//! One attempt of a request: it gets a connection, or a place on a pipeline, and exchanges there.
+
+use std::{panic::Location, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    channel::Channel,
+    deadline::Times,
+    error::RequestError,
+    failure::ExchangeError,
+    pipelined::{PipelineError, Pipelines},
+    sessions::Sessions,
+};
+use crate::{
+    framing::Framing,
+    pool::{AcquireError, Connection, Eviction, Priority},
+};
+
+/// How a request waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) priority: Priority,
+    pub(super) in_an_outage: InAnOutage,
+}
+
+/// What becomes of a request while the server can't be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum InAnOutage {
+    /// It is told, as the pool's settings say.
+    #[default]
+    IsTold,
+    /// It waits until its own deadline.
+    Waits,
+}
+
+/// One request as it is attempted, and how its replies are read.
+#[derive(Clone, Copy)]
+pub(super) struct Payload<'b> {
+    /// Where the caller's code asks.
+    pub(super) place: &'static Location<'static>,
+    pub(super) body: &'b [u8],
+    /// Whether a reply says that the server didn't take the request, and so has not executed it.
+    pub(super) is_not_taken: fn(&[u8]) -> bool,
+}
+
+/// What the server sent back.
+pub(super) enum Response {
+    Reply(Bytes),
+    /// It says that it doesn't take the request, and its connection is retired.
+    NotTaken(Bytes),
+}
+
+/// An attempt that brought no reply.
+pub(super) enum AttemptError {
+    /// There was no connection.
+    Unconnected(AcquireError),
+    /// The client takes no such request now.
+    Refused(RequestError),
+    Exchanged {
+        error: ExchangeError,
+        /// The connection had served before: what ended it may have nothing to do with this
+        /// request.
+        had_served: bool,
+    },
+}
+
+impl<F: Framing> Channel<F> {
+    /// One exchange alone on a connection.
+    pub(super) async fn attempt(
+        &self,
+        payload: Payload<'_>,
+        manner: Manner,
+        times: &Times,
+    ) -> Result<Response, Box<AttemptError>> {
+        let pool = &self.pool;
+        let mut session = self.acquire(payload.place, manner, *times).await?;
+        let had_served = session.has_served();
+        let framing = pool.connector().framing();
+        let exchanged = session
+            .exchange(framing, payload.body, times.deadline, pool.runtime())
+            .await;
+        let error = match exchanged {
+            Ok(reply) => {
+                let is_not_taken = (payload.is_not_taken)(&reply);
+                if session.is_flooded() {
+                    session.discard_because(Eviction::UnsolicitedBytes);
+                } else if is_not_taken {
+                    session.discard_because(Eviction::Discarded);
+                }
+                return Ok(match is_not_taken {
+                    true => Response::NotTaken(reply),
+                    false => Response::Reply(reply),
+                });
+            }
+            Err(error) => *error,
+        };
+        pool.connector().reports().ended(&error.cause);
+        match session.is_dirty() {
+            true => session.discard_because(error.cause.eviction()),
+            false => drop(session),
+        }
+        Err(Box::new(AttemptError::Exchanged { error, had_served }))
+    }
+
+    /// How long to wait for a connection, or for a place on a pipeline, at most.
+    fn waiting_limit(&self, manner: Manner) -> Option<Duration> {
+        match manner.in_an_outage {
+            InAnOutage::IsTold => self.pool.acquire_timeout(),
+            InAnOutage::Waits => None,
+        }
+    }
+
+    /// Waits for as long as there is time for the reply, and no longer than the pool's
+    /// `acquire_timeout`.
+    async fn acquire(
+        &self,
+        place: &'static Location<'static>,
+        manner: Manner,
+        times: Times,
+    ) -> Result<Connection<Sessions<F>>, Box<AttemptError>> {
+        let limit = self.waiting_limit(manner);
+        let until = limit.and_then(|limit| times.began.checked_add(limit));
+        let until = until.map_or(times.deadline, |until| until.min(times.deadline));
+        let acquire = self.pool.acquire_from(place);
+        let acquire = acquire.priority(manner.priority).deadline(until);
+        let acquire = match manner.in_an_outage {
+            InAnOutage::IsTold => acquire,
+            InAnOutage::Waits => acquire.wait_through_outage(),
+        };
+        let acquired = acquire.await;
+        acquired.map_err(|error| Box::new(AttemptError::Unconnected(error)))
+    }
+
+    /// One exchange among others on a connection.
+    pub(super) async fn attempt_pipelined(
+        &self,
+        pipelines: &Pipelines<F>,
+        payload: Payload<'_>,
+        manner: Manner,
+        times: &mut Times,
+    ) -> Result<Response, Box<AttemptError>> {
+        loop {
+            let limit = self.waiting_limit(manner);
+            let exchanged = pipelines.exchange(payload.body, *times, limit, manner.priority);
+            let failed = match exchanged.await {
+                Ok(reply) if (payload.is_not_taken)(&reply.body) => {
+                    pipelines.retire(&reply);
+                    return Ok(Response::NotTaken(reply.body));
+                }
+                Ok(reply) => return Ok(Response::Reply(reply.body)),
+                Err(failed) => *failed,
+            };
+            return Err(Box::new(match failed {
+                PipelineError::Acquire(AcquireError::Unavailable { .. })
+                    if manner.in_an_outage == InAnOutage::Waits =>
+                {
+                    // In the pool's line, until there is a connection: it is given back unused, for
+                    // a pipeline to lease. Each turn of this loop takes
+                    // one that was dialled since the last, so it turns no faster than the pool's
+                    // backoff allows.
+                    drop(self.acquire(payload.place, manner, *times).await?);
+                    times.begins(Instant::now());
+                    continue;
+                }
+                PipelineError::Acquire(error) => AttemptError::Unconnected(error),
+                PipelineError::Refused(error) => AttemptError::Refused(error),
+                PipelineError::Exchange {
+                    cause,
+                    progress,
+                    had_served,
+                } => {
+                    let error = ExchangeError { progress, cause };
+                    AttemptError::Exchanged { error, had_served }
+                }
+            }));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a driver reads: replies, heartbeats, and unasked bytes.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::{
+    client::{
+        failure::ExchangeFailure,
+        pipelined::{
+            machine::{Answered, Came, Id},
+            shared::{Pipelined, Shared},
+        },
+        session::after_the_reactor,
+        sessions::Sessions,
+    },
+    framed::{Item, READ_AT_ONCE, ReadError},
+    framing::{Direction, Framing},
+    pool::unstable::Served,
+};
+
+/// How often one poll of a driver reads, 16 KiB each, unless there was [`READ_AT_ONCE`] of a long
+/// reply before. Then it looks at the clock, and everybody else has a turn.
+const READS_AT_ONCE: usize = 16;
+
+impl<F: Framing> Driver<F> {
+    /// Reads what has arrived, up to the limit of one poll.
+    pub(super) fn read(&mut self, id: Id, cx: &mut Context<'_>) -> Result<(), ExchangeFailure> {
+        let mut served = None;
+        let read = self.read_from_wire(id, cx, &mut served);
+        // What the pool does because this has served, it does now that the wire is free: it may
+        // wake whoever takes it.
+        drop(served);
+        read
+    }
+
+    /// As [`read`](Driver::read), and `served` is to be dropped after it.
+    fn read_from_wire(
+        &mut self,
+        id: Id,
+        cx: &mut Context<'_>,
+        served: &mut Option<Served<Sessions<F>>>,
+    ) -> Result<(), ExchangeFailure> {
+        let shared = &*self.shared;
+        let mut wire = self.wire.lock();
+        if let Some(found) = wire.found.take() {
+            return Err(found);
+        }
+        self.is_cut = false;
+        let mut long = 0;
+        for _ in 0..READS_AT_ONCE {
+            let unwritten = wire.unwritten();
+            let Some(connection) = wire.socket.as_mut() else {
+                return Ok(());
+            };
+            let mut bodies = Vec::new();
+            let session = &mut **connection;
+            let framing = shared.leases.connector().framing();
+            let before = session.framed.left_over().len();
+            let mut beats = 0;
+            let read =
+                session
+                    .framed
+                    .poll_batch(framing, Direction::Reply, cx, |item| match item {
+                        Item::Frame(frame) => bodies.push(frame.into_body()),
+                        Item::Heartbeat => beats += 1,
+                    });
+            // Replies that came with too many heartbeats are delivered all the same.
+            let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
+            self.received |= read.is_ready();
+            self.looked_again &= read.is_pending();
+            let breaks_off = session.begins_a_frame(framing)
+                || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
+            if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
+                *served = Some(connection.note_served());
+            }
+            // Which other protocol this is says more than that it was unasked.
+            if let Poll::Ready(Err(ReadError::Frame(error))) = &read
+                && bodies.is_empty()
+                && error.is_stranger()
+            {
+                return Err(ExchangeFailure::NoFrame(error.clone()));
+            }
+            if !bodies.is_empty() || breaks_off {
+                match shared.came(id, bodies, breaks_off, unwritten, &mut self.tell) {
+                    Came::Expected => {}
+                    Came::Early => return Err(ExchangeFailure::Unasked),
+                    Came::Unasked => {
+                        self.doubted
+                            .extend(self.tell.drain(..).map(|told| told.reply));
+                        return Err(ExchangeFailure::Unasked);
+                    }
+                }
+            }
+            if flooded {
+                return Err(ExchangeFailure::HeartbeatFlood);
+            }
+            match read {
+                Poll::Pending => {
+                    self.is_cut = !connection.framed.is_caught_up();
+                    return Ok(());
+                }
+                Poll::Ready(Ok(())) => {
+                    long += connection.framed.left_over().len().saturating_sub(before);
+                    if long >= READ_AT_ONCE {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(ReadError::Closed | ReadError::Truncated)) => {
+                    return Err(ExchangeFailure::Closed);
+                }
+                Poll::Ready(Err(ReadError::Io(error))) => return Err(ExchangeFailure::Io(error)),
+                Poll::Ready(Err(ReadError::Frame(error))) => {
+                    return Err(ExchangeFailure::NoFrame(error));
+                }
+            }
+        }
+        self.is_cut = true;
+        let _: Poll<()> = after_the_reactor(cx);
+        Ok(())
+    }
+}
+
+impl<F: Framing> Shared<F> {
+    /// One read has brought these replies, while so many bytes were unwritten. `breaks_off`: behind
+    /// them is something that isn't a whole reply.
+    fn came(
+        &self,
+        id: Id,
+        bodies: Vec<Bytes>,
+        breaks_off: bool,
+        unwritten: usize,
+        tell: &mut Vec<Answered<Pipelined<F>>>,
+    ) -> Came {
+        let mut state = self.state.lock();
+        let mut bodies = bodies.into_iter();
+        while let Some(body) = bodies.next() {
+            match state.came(id, body, unwritten, tell) {
+                Came::Expected => {}
+                // What is behind it can't be the reply to any request.
+                Came::Early if breaks_off || bodies.len() > 0 => return Came::Unasked,
+                came => return came,
+            }
+        }
+        match breaks_off && !state.owes(id, unwritten) {
+            true => Came::Unasked,
+            false => Came::Expected,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the machine carries without looking at it, its limits, and by which name a pipeline goes.
+
+/// What the machine carries.
+pub(in crate::client::pipelined) trait Carried {
+    /// By which a caller is told.
+    type Reply;
+    /// What the caller is told.
+    type Body;
+    /// What a pipeline is written to.
+    type Writer: Clone;
+}
+
+/// The settings.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::client::pipelined) struct Limits {
+    pub(in crate::client::pipelined) depth: usize,
+    pub(in crate::client::pipelined) max_bytes: usize,
+    pub(in crate::client::pipelined) max_waiting: usize,
+    pub(in crate::client::pipelined) max_waiting_bytes: usize,
+}
+
+/// A pipeline, also when another has taken its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) struct Id {
+    pub(super) at: usize,
+    pub(super) serial: u64,
+}

@@ -1,0 +1,209 @@
+//! The pipelines of a client, as its requests see them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    awaited::Awaited,
+    driver,
+    machine::{Entry, Limits, Machine},
+    reply::{PipelineError, PipelineResult, Reply},
+    settings::Pipelining,
+    shared::Shared,
+    writer::write_as_caller,
+};
+use crate::{
+    client::{
+        deadline::{Times, expressible},
+        error::RequestError,
+        failure::{ExchangeFailure, Progress},
+        sessions::Sessions,
+    },
+    framed::with_encoded,
+    framing::{Direction, FrameError, Framing},
+    pool::{Pool, Priority, unstable::Mutex},
+};
+
+/// The pipelines of a client and all its clones. Its tasks end with it.
+pub(in crate::client) struct Pipelines<F: Framing> {
+    shared: Arc<Shared<F>>,
+}
+
+/// What all pipelines have to do.
+pub(in crate::client) struct PipelinesLoad {
+    /// How many callers wait, and the bytes of their requests.
+    pub(in crate::client) waiting: usize,
+    pub(in crate::client) waiting_bytes: usize,
+    /// How many leases are under way.
+    pub(in crate::client) leasing: usize,
+    /// On which connection of the pool how many exchanges are in flight.
+    pub(in crate::client) in_flight: Vec<(u64, usize)>,
+}
+
+impl<F: Framing> Pipelines<F> {
+    pub(in crate::client) fn new(
+        pool: &Pool<Sessions<F>>,
+        settings: Pipelining,
+        patience: Duration,
+    ) -> Self {
+        let of_pool = pool.settings();
+        let limits = Limits {
+            depth: settings.depth,
+            max_bytes: settings.max_bytes,
+            max_waiting: of_pool.max_waiting as usize,
+            max_waiting_bytes: settings.max_waiting_bytes,
+        };
+        Pipelines {
+            shared: Arc::new(Shared {
+                drive: |shared, place| Box::pin(driver::run(shared, place)),
+                leases: pool.leases(),
+                state: Mutex::new(Machine::new(limits, of_pool.max_size as usize)),
+                unread: AtomicUsize::new(0),
+                verbs: AtomicU64::new(pool.leases().verbs()),
+                patience: expressible(patience),
+                tasks: parking_lot::Mutex::default(),
+            }),
+        }
+    }
+
+    /// One exchange, which waits for a place no longer than `limit`. Dropped, it costs nobody else
+    /// anything: its request isn't sent if it waits, and else its reply is dropped.
+    pub(in crate::client) async fn exchange(
+        &self,
+        body: &[u8],
+        times: Times,
+        limit: Option<Duration>,
+        priority: Priority,
+    ) -> PipelineResult {
+        let shared = &self.shared;
+        if shared.leases.verbs() != shared.verbs.load(Ordering::Relaxed) {
+            shared.reconsider();
+        }
+        // Whose driver may stand still keeps its own time.
+        let drivers_may_stand_still = shared.leases.runtime().may_stand_still();
+        let Times { began, deadline } = times;
+        if deadline <= began {
+            return Err(PipelineError::new(
+                ExchangeFailure::TimedOut,
+                Progress::Unsent,
+                false,
+            ));
+        }
+        let (reply, answer) = oneshot::channel();
+        let framing = shared.leases.connector().framing();
+        let alone = shared.unread.load(Ordering::Relaxed) == 0;
+        let entry = with_encoded(
+            |out| framing.encode(Direction::Request, body, out),
+            |frame| {
+                let mut state = shared.state.lock();
+                state.begin(frame, deadline, priority, alone, reply)
+            },
+        );
+        let entry = entry.map_err(|error: FrameError| {
+            PipelineError::new(ExchangeFailure::Unframeable(error), Progress::Unsent, false)
+        })?;
+        let mut awaited = Awaited {
+            shared,
+            rank: None,
+            began,
+            answer,
+        };
+        match entry {
+            Entry::Begun { write, wake } => {
+                let left = write.and_then(|(id, wire)| write_as_caller(&shared.state, id, &wire));
+                for waker in [left, wake].into_iter().flatten() {
+                    waker.wake();
+                }
+            }
+            Entry::Waits { rank, leases } => {
+                shared.tell_waiting();
+                awaited.rank = Some(rank);
+                self.shared.lease(leases);
+            }
+            Entry::Refused(refusal) => {
+                return Err(Box::new(PipelineError::Acquire(
+                    shared.explain(refusal, Duration::ZERO),
+                )));
+            }
+            Entry::FullOfBytes {
+                waiting_bytes,
+                request,
+                max_waiting_bytes,
+            } => {
+                return Err(Box::new(PipelineError::Refused(
+                    RequestError::FullOfBytes {
+                        waiting_bytes,
+                        request,
+                        max_waiting_bytes,
+                    },
+                )));
+            }
+        }
+        let keeps_time = awaited.rank.is_some() || drivers_may_stand_still;
+        if !keeps_time {
+            let told = (&mut awaited.answer).await;
+            return awaited.ended(told);
+        }
+        let runtime = shared.leases.runtime();
+        let limit = limit.filter(|_| awaited.rank.is_some());
+        let waits_until = limit.and_then(|limit| began.checked_add(limit));
+        if let Some(until) = waits_until.filter(|until| *until < deadline) {
+            // There must be a place by then; if there is, there is time for the reply.
+            if let Ok(told) = runtime.timeout_at(until, &mut awaited.answer).await {
+                return awaited.ended(told);
+            }
+            if let Some(error) = awaited.timed_out() {
+                return Err(error);
+            }
+        }
+        match runtime.timeout_at(deadline, &mut awaited.answer).await {
+            Ok(told) => awaited.ended(told),
+            Err(_) => match awaited.timed_out() {
+                Some(error) => Err(error),
+                None => awaited.last_word().await,
+            },
+        }
+    }
+
+    /// The server takes no more requests on the connection on which this reply came.
+    pub(in crate::client) fn retire(&self, reply: &Reply) {
+        let driver = self.shared.state.lock().retire(reply.came_on);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// What all pipelines have to do now.
+    pub(in crate::client) fn load(&self) -> PipelinesLoad {
+        let state = self.shared.state.lock();
+        let loads = state.loads().into_iter();
+        PipelinesLoad {
+            waiting: state.waiting(),
+            waiting_bytes: state.waiting_bytes(),
+            leasing: state.leasing(),
+            in_flight: loads
+                .map(|load| (load.slot.number, load.in_flight))
+                .collect(),
+        }
+    }
+}
+
+impl<F: Framing> Drop for Pipelines<F> {
+    fn drop(&mut self) {
+        let running = {
+            let mut tasks = self.shared.tasks.lock();
+            tasks.stopped = true;
+            std::mem::take(&mut tasks.running)
+        };
+        for task in running {
+            task.abort();
+        }
+    }
+}
