@@ -42,6 +42,7 @@ pub enum LoginError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotAtRest {
     Unanswered,
+    Unsent,
     Unasked,
 }
 
@@ -49,6 +50,7 @@ impl fmt::Display for NotAtRest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NotAtRest::Unanswered => "it left a request of its own unanswered",
+            NotAtRest::Unsent => "it left a part of a request of its own unsent",
             NotAtRest::Unasked => "the server sent more than was asked for",
         })
     }
@@ -146,6 +148,9 @@ fn at_rest<F: Framing>(login: Login<F>) -> Result<FramedStream<Arc<F>>, BoxError
     let heartbeat = login.stream.framing().heartbeat().unwrap_or_default();
     if login.owed > 0 {
         Err(NotAtRest::Unanswered.into())
+    } else if !login.stream.is_flushed() {
+        // The server has answered before it has read the request.
+        Err(NotAtRest::Unsent.into())
     } else if !is_heartbeats(buffered, heartbeat) {
         Err(NotAtRest::Unasked.into())
     } else {

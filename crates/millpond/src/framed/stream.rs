@@ -195,6 +195,11 @@ impl<F: Framing> FramedStream<F> {
         self.outgoing.remaining()
     }
 
+    /// Whether all that was queued has been written and flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
     /// Writes all that is queued.
     ///
     /// # Errors

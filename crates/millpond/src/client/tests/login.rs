@@ -190,3 +190,31 @@ async fn a_greeting_and_heartbeats_belong_to_the_login() {
     });
     assert_eq!(reply.unwrap(), "2");
 }
+
+/// A server may answer before it has read the request. The rest of that must not be missing before
+/// the next.
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_request_is_half_written_is_refused() {
+    let (builder, mut port) = builder_with(LengthJson::default(), Pace::AtOnce, 64);
+    let client = builder
+        .login(|mut login| async {
+            let cut = timeout(MS, login.exchange(&[b'7'; 1_000])).await;
+            assert!(cut.is_err(), "the server reads nothing");
+            assert_eq!(login.greeting().await?, "5");
+            Ok(login)
+        })
+        .pool(|pool| pool.outage_grace(Duration::ZERO))
+        .build()
+        .unwrap();
+    let (reply, _far) = tokio::join!(client.exchange(b"1"), async {
+        let mut far = port.accept().await;
+        tokio::time::sleep(10 * MS).await;
+        far.reply(b"5").await;
+        far
+    });
+    let cause = cause_of(&reply.unwrap_err());
+    assert!(
+        cause.ends_with("it left a part of a request of its own unsent"),
+        "{cause}"
+    );
+}
