@@ -21,9 +21,12 @@ pub struct Login<F: Framing = LengthJson> {
     stream: FramedStream<Arc<F>>,
     /// Requests that were sent and have no reply yet.
     owed: usize,
+    /// An error was met after which the stream can't be used.
+    broken: bool,
 }
 
-/// Why an exchange of a login has failed.
+/// Why an exchange of a login has failed. The login fails then, whatever its hook returns; but not
+/// by [`SendError::Unframeable`] or [`SendError::Full`], by which nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {
@@ -41,6 +44,7 @@ pub enum LoginError {
 /// Why a login that says of itself that it has succeeded is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotAtRest {
+    Broken,
     Unanswered,
     Unsent,
     Unasked,
@@ -49,6 +53,7 @@ enum NotAtRest {
 impl fmt::Display for NotAtRest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            NotAtRest::Broken => "it went on after an error that ends the connection",
             NotAtRest::Unanswered => "it left a request of its own unanswered",
             NotAtRest::Unsent => "it left a part of a request of its own unsent",
             NotAtRest::Unasked => "the server sent more than was asked for",
@@ -70,7 +75,9 @@ impl<F: Framing> Login<F> {
     /// Dropped before its end, it leaves its reply owed, and the login fails whatever it returns.
     pub async fn exchange(&mut self, body: &[u8]) -> Result<Bytes, LoginError> {
         self.owed += 1;
-        self.stream.send(body).await?;
+        let sent = self.stream.send(body).await;
+        self.broken |= matches!(sent, Err(SendError::Io(_)));
+        sent?;
         self.next().await
     }
 
@@ -88,7 +95,9 @@ impl<F: Framing> Login<F> {
     }
 
     async fn next(&mut self) -> Result<Bytes, LoginError> {
-        let body = self.stream.receive().await?.ok_or(LoginError::Closed)?;
+        let received = self.stream.receive().await;
+        self.broken |= !matches!(received, Ok(Some(_)));
+        let body = received?.ok_or(LoginError::Closed)?;
         self.owed = self.owed.saturating_sub(1);
         Ok(body)
     }
@@ -129,6 +138,7 @@ impl<F: Framing> LoginHook<F> {
         let login = Login {
             stream: FramedStream::new(stream, framing),
             owed: 0,
+            broken: false,
         };
         let ended = (self.0)(login).await.and_then(at_rest);
         let failed = |error| {
@@ -146,7 +156,9 @@ impl<F: Framing> LoginHook<F> {
 fn at_rest<F: Framing>(login: Login<F>) -> Result<FramedStream<Arc<F>>, BoxError> {
     let buffered = login.stream.buffered();
     let heartbeat = login.stream.framing().heartbeat().unwrap_or_default();
-    if login.owed > 0 {
+    if login.broken {
+        Err(NotAtRest::Broken.into())
+    } else if login.owed > 0 {
         Err(NotAtRest::Unanswered.into())
     } else if !login.stream.is_flushed() {
         // The server has answered before it has read the request.

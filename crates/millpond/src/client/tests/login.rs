@@ -5,7 +5,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    client::{Login, RequestError, RequestErrorKind},
+    client::{Login, LoginError, RequestError, RequestErrorKind},
+    framed::SendError,
     pool::DialError,
 };
 
@@ -215,6 +216,66 @@ async fn a_login_whose_request_is_half_written_is_refused() {
     let cause = cause_of(&reply.unwrap_err());
     assert!(
         cause.ends_with("it left a part of a request of its own unsent"),
+        "{cause}"
+    );
+}
+
+/// What was read before an error is gone, and nobody knows what comes behind it.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_ignores_an_error_of_its_connection_is_refused() {
+    for (said, hangs_up) in [
+        (&b"220 welcome\r\n"[..], false),
+        (b"Heart", true),
+        (b"", true),
+    ] {
+        let (builder, mut port) = builder(Pace::AtOnce);
+        let client = builder
+            .login(|mut login| async {
+                login.greeting().await.expect_err("no greeting");
+                Ok(login)
+            })
+            .pool(|pool| pool.outage_grace(Duration::ZERO))
+            .build()
+            .unwrap();
+        let (reply, _far) = tokio::join!(client.exchange(b"1"), async {
+            let mut far = port.accept().await;
+            far.send(said).await;
+            (!hangs_up).then_some(far)
+        });
+        let cause = cause_of(&reply.unwrap_err());
+        assert!(
+            cause.ends_with("it went on after an error that ends the connection"),
+            "{cause}"
+        );
+    }
+}
+
+/// Though a reply has come as well.
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_request_could_not_be_written_is_refused() {
+    let (builder, mut port) = builder_with(LengthJson::default(), Pace::AtOnce, 64);
+    let client = builder
+        .login(|mut login| async {
+            let sent = login.exchange(&[b'7'; 1_000]).await;
+            assert!(
+                matches!(sent, Err(LoginError::Send(SendError::Io(_)))),
+                "{sent:?}"
+            );
+            assert_eq!(login.greeting().await?, "5");
+            Ok(login)
+        })
+        .pool(|pool| pool.outage_grace(Duration::ZERO))
+        .build()
+        .unwrap();
+    let (reply, _far) = tokio::join!(client.exchange(b"1"), async {
+        let mut far = port.accept().await;
+        far.reply(b"5").await;
+        far.0.stop_reading();
+        far
+    });
+    let cause = cause_of(&reply.unwrap_err());
+    assert!(
+        cause.ends_with("it went on after an error that ends the connection"),
         "{cause}"
     );
 }
