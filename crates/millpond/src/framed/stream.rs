@@ -77,6 +77,8 @@ pub struct FramedStream<F = LengthJson> {
     sends: Direction,
     outgoing: Outgoing,
     max_queued: usize,
+    /// What was queued last is a heartbeat.
+    ends_with_heartbeat: bool,
     /// Why no further frame can be found in what is received.
     lost: Option<FrameError>,
 }
@@ -141,6 +143,7 @@ impl<F: Framing> FramedStream<F> {
             sends,
             outgoing: Outgoing::keeping(KEPT),
             max_queued: MAX_QUEUED,
+            ends_with_heartbeat: false,
             lost: None,
         }
     }
@@ -161,7 +164,7 @@ impl<F: Framing> FramedStream<F> {
     pub fn queue(&mut self, body: &[u8]) -> Result<(), SendError> {
         let (framing, sends, max_queued) = (&self.framing, self.sends, self.max_queued);
         let queued = self.outgoing.remaining();
-        self.outgoing.append(|out| {
+        let appended = self.outgoing.append(|out| {
             let before = out.len();
             if let Err(error) = framing.encode(sends, body, out) {
                 // A framing should leave it as it was. A part of a frame must never be sent.
@@ -178,16 +181,28 @@ impl<F: Framing> FramedStream<F> {
                 });
             }
             Ok(())
-        })
+        });
+        self.ends_with_heartbeat &= appended.is_err();
+        appended
     }
 
-    /// Queues a heartbeat. Whether the protocol has one; if not, nothing is queued.
+    /// Queues a heartbeat, unless the last that is queued is one already. Whether one is queued
+    /// now: not if the protocol has none, or if [`max_queued`](FramedStream::max_queued) leaves no
+    /// room for it.
     pub fn queue_heartbeat(&mut self) -> bool {
-        let heartbeat = self.framing.heartbeat();
-        if let Some(heartbeat) = heartbeat {
-            self.outgoing.append(|out| out.extend_from_slice(heartbeat));
+        let Some(heartbeat) = self.framing.heartbeat() else {
+            return false;
+        };
+        let queued = self.outgoing.remaining();
+        if queued > 0 && self.ends_with_heartbeat {
+            return true;
         }
-        heartbeat.is_some()
+        if queued > 0 && queued.saturating_add(heartbeat.len()) > self.max_queued {
+            return false;
+        }
+        self.outgoing.append(|out| out.extend_from_slice(heartbeat));
+        self.ends_with_heartbeat = true;
+        true
     }
 
     /// Bytes that are queued and not yet written.

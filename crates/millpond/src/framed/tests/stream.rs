@@ -4,7 +4,10 @@ use std::{future::Future, io, pin::pin, time::Duration};
 
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-use super::{framings::Stubborn, *};
+use super::{
+    framings::{Lines, Stubborn},
+    *,
+};
 
 type Ours = FramedStream<LengthJson>;
 
@@ -100,6 +103,45 @@ async fn what_is_queued_is_bounded_and_a_long_frame_goes_alone() {
         panic!("{full:?}");
     };
     assert_eq!(stream.queued(), 220, "nothing was queued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_queued_once_and_only_where_there_is_room() {
+    let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 7);
+    let near = inlet.open().unwrap();
+    let mut far = accepted.try_recv().unwrap();
+    // Its frames end as its heartbeats do.
+    let mut stream = FramedStream::new(near, Lines::default()).max_queued(20);
+    for _ in 0..100 {
+        assert!(stream.queue_heartbeat());
+    }
+    assert_eq!(stream.queued(), 2);
+    stream.queue(b"0123456789").unwrap();
+    assert!(stream.queue_heartbeat(), "what is last is a frame");
+    assert_eq!(stream.queued(), 16);
+    stream.queue(b"").unwrap();
+    stream.queue(b"toolong").unwrap_err();
+    assert!(stream.queue_heartbeat(), "there is just room for it");
+    stream.queue(b"").unwrap_err();
+    assert_eq!(stream.queued(), 20);
+    assert!(stream.queue_heartbeat(), "it is the last already");
+    assert_eq!(stream.queued(), 20);
+
+    let mut arrived = [0; 20];
+    let (flushed, read) = tokio::join!(stream.flush(), far.read_exact(&mut arrived));
+    flushed.unwrap();
+    read.unwrap();
+    assert_eq!(&arrived, b"\r\n0123456789\r\n\r\n\r\n\r\n");
+    assert!(stream.queue_heartbeat(), "the last has been written");
+    assert_eq!(stream.queued(), 2);
+
+    let mut full = stream.max_queued(10);
+    full.queue(b"01234").unwrap();
+    assert!(!full.queue_heartbeat());
+    assert_eq!(full.queued(), 9);
+    let (inlet, _accepted, _) = Inlet::new(Pace::AtOnce, 7);
+    let mut none = FramedStream::new(inlet.open().unwrap(), Sloppy);
+    assert!(!none.queue_heartbeat(), "the protocol has none");
 }
 
 #[tokio::test(start_paused = true)]
