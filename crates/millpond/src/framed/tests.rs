@@ -5,6 +5,7 @@ mod budget;
 mod framings;
 mod splits;
 mod stream;
+mod tunnel;
 mod wrong;
 
 use std::{
