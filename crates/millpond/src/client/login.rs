@@ -74,10 +74,12 @@ impl<F: Framing> Login<F> {
     ///
     /// Dropped before its end, it leaves its reply owed, and the login fails whatever it returns.
     pub async fn exchange(&mut self, body: &[u8]) -> Result<Bytes, LoginError> {
+        // What can't be queued is not sent, and owes no reply.
+        self.stream.queue(body)?;
         self.owed += 1;
-        let sent = self.stream.send(body).await;
-        self.broken |= matches!(sent, Err(SendError::Io(_)));
-        sent?;
+        let flushed = self.stream.flush().await;
+        self.broken |= flushed.is_err();
+        flushed.map_err(SendError::Io)?;
         self.next().await
     }
 

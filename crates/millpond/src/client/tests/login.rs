@@ -279,3 +279,31 @@ async fn a_login_whose_request_could_not_be_written_is_refused() {
         "{cause}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_login_goes_on_after_a_request_that_could_not_be_framed() {
+    let (builder, mut port) = builder_with(LengthJson::with_max_body(10), Pace::AtOnce, CAPACITY);
+    let client = builder
+        .login(|mut login| async {
+            let unframeable = login.exchange(&[b'7'; 11]).await;
+            assert!(
+                matches!(
+                    unframeable,
+                    Err(LoginError::Send(SendError::Unframeable(_)))
+                ),
+                "{unframeable:?}"
+            );
+            login.exchange(b"0").await?;
+            Ok(login)
+        })
+        .build()
+        .unwrap();
+    let (reply, ()) = tokio::join!(client.exchange(b"1"), async {
+        let mut far = port.accept().await;
+        for body in [b"0", b"1"] {
+            assert_eq!(far.request().await, body);
+            far.reply(body).await;
+        }
+    });
+    assert_eq!(reply.unwrap(), "1");
+}
