@@ -1,8 +1,9 @@
 //! Frames over a stream, for everybody: [`FramedStream`].
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
+    pin::pin,
     task::{Context, Poll, ready},
 };
 
@@ -23,6 +24,9 @@ const MAX_QUEUED: usize = 1 << 20;
 
 /// How large a write buffer is kept between two frames.
 const KEPT: usize = 16 << 10;
+
+/// How many heartbeats one poll takes in.
+const BEATS_AT_ONCE: usize = 64;
 
 /// Sends and receives frames on one stream, of whichever protocol. It knows where a frame begins
 /// and ends, and nothing of whose reply is whose: that is what a [`Client`](crate::client::Client)
@@ -267,8 +271,8 @@ impl<F: Framing> FramedStream<F> {
     }
 
     /// As [`receive`](FramedStream::receive), for futures written by hand. Of a long frame one call
-    /// reads 256 KiB or some more; then it is `Pending`, and the task is woken when all others have
-    /// had a turn.
+    /// reads 256 KiB or some more, and it passes over 64 heartbeats at most; then it is `Pending`,
+    /// and the task is woken when all others have had a turn.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -280,7 +284,7 @@ impl<F: Framing> FramedStream<F> {
             Direction::Request => Direction::Reply,
             Direction::Reply => Direction::Request,
         };
-        loop {
+        for _ in 0..BEATS_AT_ONCE {
             return Poll::Ready(
                 match ready!(self.framed.poll_next(&self.framing, way, cx)) {
                     Ok(Item::Heartbeat) => continue,
@@ -295,6 +299,8 @@ impl<F: Framing> FramedStream<F> {
                 },
             );
         }
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
     }
 
     /// What has been received beyond the last frame, without waiting and without taking it: the

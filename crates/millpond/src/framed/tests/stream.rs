@@ -1,8 +1,16 @@
 //! The public framed stream: both ends, what is kept when a future is dropped, and what ends it.
 
-use std::{future::Future, io, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
 
 use super::{
     framings::{Lines, Stubborn},
@@ -197,6 +205,60 @@ async fn an_end_within_a_frame_is_told_apart() {
             }
         }
     }
+}
+
+/// Sends heartbeats as fast as they are read; after many of them it breaks.
+struct Endless {
+    reads: usize,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads += 1;
+        if self.reads == 1_000 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        while buffer.remaining() >= 9 {
+            buffer.put_slice(b"HeartBeat");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_heartbeats_lets_others_have_a_turn() {
+    let endless = Stream::foreign(Endless { reads: 0 });
+    let mut stream = FramedStream::new(endless, LengthJson::default());
+    let mut turns = 0;
+    let received = tokio::select! {
+        biased;
+        received = stream.receive() => Some(received),
+        () = async {
+            while turns < 3 {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        } => None,
+    };
+    assert!(received.is_none(), "{received:?}");
 }
 
 #[tokio::test(start_paused = true)]
