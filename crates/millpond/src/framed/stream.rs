@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    buffers::with_encoded,
     item::{Item, ReadError},
     outgoing::Outgoing,
     reading::Framed,
@@ -166,28 +167,27 @@ impl<F: Framing> FramedStream<F> {
     ///
     /// [`SendError::Unframeable`], [`SendError::Full`]. Nothing is queued then.
     pub fn queue(&mut self, body: &[u8]) -> Result<(), SendError> {
-        let (framing, sends, max_queued) = (&self.framing, self.sends, self.max_queued);
-        let queued = self.outgoing.remaining();
-        let appended = self.outgoing.append(|out| {
-            let before = out.len();
-            if let Err(error) = framing.encode(sends, body, out) {
-                // A framing should leave it as it was. A part of a frame must never be sent.
-                out.truncate(before);
-                return Err(SendError::Unframeable(error));
-            }
-            let frame = out.len() - before;
-            if queued > 0 && queued.saturating_add(frame) > max_queued {
-                out.truncate(before);
-                return Err(SendError::Full {
-                    queued,
-                    frame,
-                    max_queued,
-                });
-            }
-            Ok(())
-        });
-        self.ends_with_heartbeat &= appended.is_err();
-        appended
+        let (framing, sends) = (&self.framing, self.sends);
+        let (outgoing, max_queued) = (&mut self.outgoing, self.max_queued);
+        // Into a buffer of its own: a framing may write the head when it knows the rest.
+        let queued = with_encoded(
+            |out| framing.encode(sends, body, out),
+            |frame| {
+                let queued = outgoing.remaining();
+                if queued > 0 && queued.saturating_add(frame.len()) > max_queued {
+                    return Err(SendError::Full {
+                        queued,
+                        frame: frame.len(),
+                        max_queued,
+                    });
+                }
+                outgoing.append(|out| out.extend_from_slice(frame));
+                Ok(())
+            },
+        );
+        queued??;
+        self.ends_with_heartbeat = false;
+        Ok(())
     }
 
     /// Queues a heartbeat, unless the last that is queued is one already. Whether one is queued

@@ -337,6 +337,35 @@ async fn a_part_of_a_frame_is_never_sent() {
     assert_eq!(&arrived, b"goodbetter");
 }
 
+/// Writes the head last, where it takes its frame to begin.
+struct BackPatching;
+
+impl Framing for BackPatching {
+    fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+        Ok(Step::More { missing: 1 })
+    }
+
+    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        out.push(0);
+        out.extend_from_slice(body);
+        out[0] = b'0' + body.len() as u8;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_framing_can_write_into_the_frames_before_its_own() {
+    let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 1 << 20);
+    let mut stream = FramedStream::new(inlet.open().unwrap(), BackPatching);
+    let mut far = accepted.try_recv().unwrap();
+    stream.queue(b"a").unwrap();
+    stream.queue(b"bc").unwrap();
+    stream.send(b"def").await.unwrap();
+    let mut arrived = [0; 9];
+    far.read_exact(&mut arrived).await.unwrap();
+    assert_eq!(&arrived, b"1a2bc3def");
+}
+
 #[tokio::test]
 async fn a_stream_that_broke_says_so_in_both_directions() {
     let (near, far) = tokio::net::UnixStream::pair().unwrap();
