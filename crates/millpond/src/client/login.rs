@@ -1,6 +1,15 @@
 //! The login on a new connection, before it is first lent.
 
-use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,6 +22,9 @@ use crate::{
     pool::dial_phase,
 };
 
+/// How many logins have begun.
+static LOGINS: AtomicU64 = AtomicU64::new(0);
+
 /// A new connection that isn't logged in yet: what [`ClientBuilder::login`] is given.
 ///
 /// [`ClientBuilder::login`]: super::ClientBuilder::login
@@ -23,6 +35,8 @@ pub struct Login<F: Framing = LengthJson> {
     owed: usize,
     /// An error was met after which the stream can't be used.
     broken: bool,
+    /// Which connection's it is: no other's has this number.
+    number: u64,
 }
 
 /// Why an exchange of a login has failed. The login fails then, whatever its hook returns; but not
@@ -44,6 +58,7 @@ pub enum LoginError {
 /// Why a login that says of itself that it has succeeded is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotAtRest {
+    Another,
     Broken,
     Unanswered,
     Unsent,
@@ -53,6 +68,7 @@ enum NotAtRest {
 impl fmt::Display for NotAtRest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            NotAtRest::Another => "it returned the login of another connection",
             NotAtRest::Broken => "it went on after an error that ends the connection",
             NotAtRest::Unanswered => "it left a request of its own unanswered",
             NotAtRest::Unsent => "it left a part of a request of its own unsent",
@@ -137,12 +153,19 @@ impl<F: Framing> LoginHook<F> {
         dial_phase(DialPhase::Login.doing());
         let unprepared = Unprepared::new(streams.dialer(), &stream);
         let began = Instant::now();
+        let number = LOGINS.fetch_add(1, Ordering::Relaxed);
         let login = Login {
             stream: FramedStream::new(stream, framing),
             owed: 0,
             broken: false,
+            number,
         };
-        let ended = (self.0)(login).await.and_then(at_rest);
+        let ended = (self.0)(login)
+            .await
+            .and_then(|login| match login.number == number {
+                true => at_rest(login),
+                false => Err(NotAtRest::Another.into()),
+            });
         let failed = |error| {
             streams
                 .dialer()

@@ -307,3 +307,23 @@ async fn a_login_goes_on_after_a_request_that_could_not_be_framed() {
     });
     assert_eq!(reply.unwrap(), "1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_returns_another_connections_is_refused() {
+    let (builder, _port) = builder(Pace::AtOnce);
+    // Each returns the one before it.
+    let before = Arc::new(std::sync::Mutex::new(None));
+    let client = builder
+        .login(move |login| {
+            let before = before.lock().unwrap().replace(login);
+            async move { before.ok_or_else(|| "the first".into()) }
+        })
+        .pool(|pool| pool.outage_grace(SECOND))
+        .build()
+        .unwrap();
+    let cause = cause_of(&client.exchange(b"1").await.unwrap_err());
+    assert!(
+        cause.ends_with("it returned the login of another connection"),
+        "{cause}"
+    );
+}
