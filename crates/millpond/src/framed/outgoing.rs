@@ -50,12 +50,12 @@ pub(crate) struct Outgoing {
     /// Something was written since the last flush.
     unflushed: bool,
     /// How many bytes the buffer keeps when all is written.
-    kept: usize,
+    kept: u32,
 }
 
 impl Outgoing {
     /// Keeps a buffer of up to so many bytes when all is written, for what comes next.
-    pub(crate) fn keeping(kept: usize) -> Self {
+    pub(crate) fn keeping(kept: u32) -> Self {
         Outgoing {
             kept,
             ..Outgoing::default()
@@ -171,7 +171,7 @@ impl Outgoing {
             }
         }
         self.rest.clear();
-        self.rest.shrink_to(self.kept);
+        self.rest.shrink_to(self.kept as usize);
         self.written = 0;
         ready!(sink.poll_flush(cx))?;
         self.unflushed = false;

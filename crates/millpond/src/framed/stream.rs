@@ -24,7 +24,7 @@ use crate::{
 const MAX_QUEUED: usize = 1 << 20;
 
 /// How large a write buffer is kept between two frames.
-const KEPT: usize = 16 << 10;
+const KEPT: u32 = 16 << 10;
 
 /// How many heartbeats one poll takes in.
 const BEATS_AT_ONCE: usize = 64;

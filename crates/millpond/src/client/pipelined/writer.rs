@@ -36,7 +36,7 @@ pub(super) struct Writer<S> {
 pub(super) type SharedWriter<S> = Arc<Mutex<Writer<S>>>;
 
 /// How large a buffer is kept for what comes next.
-const KEPT: usize = 64 << 10;
+const KEPT: u32 = 64 << 10;
 
 impl<S: Socket> Writer<S> {
     pub(super) fn new(socket: S) -> Self {
