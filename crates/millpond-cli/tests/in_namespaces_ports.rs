@@ -1,6 +1,6 @@
-//! A machine that has only 200 local ports, and never takes one in TIME_WAIT again: `doctor` says
-//! beforehand what that means, short connections use them up, `doctor` explains it afterwards, and
-//! a pool does the same work over ten of them.
+//! A machine with only 200 local ports, which never takes one in TIME_WAIT again. `doctor` predicts
+//! what that means, short connections use the ports up, `doctor` explains it afterwards, and a pool
+//! does the same work over ten connections.
 //!
 //! In a network namespace of its own. Where these aren't allowed this test is skipped, loudly;
 //! `.ci/namespaces` insists on it.
@@ -15,7 +15,7 @@ use std::{
 use millpond_rig::{Result, Scene, Side, servers};
 use serde_json::Value;
 
-/// What sends back what it gets speaks every protocol, in a way.
+/// An echo server: its reply to a frame is a valid frame of every protocol.
 const HERE: &str = "10.77.0.2:7000";
 
 const PORTS: u64 = 200;

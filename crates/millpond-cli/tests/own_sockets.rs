@@ -23,7 +23,7 @@ fn a_process_that_leaves_close_wait_and_listens_is_found_out() {
     let address = listener.local_addr().expect("an address");
     let leaked = TcpStream::connect(address).expect("connects");
     drop(listener.accept().expect("accepts"));
-    // Its end is here, and read, and it isn't closed.
+    // The peer's end was read, and the socket isn't closed.
     assert_eq!((&leaked).read(&mut [0; 1]).expect("an end"), 0);
     let pid = process::id().to_string();
     let found = findings(&run(&["doctor", "--json", "--pid", &pid, "keepalive"], ""));

@@ -1,5 +1,6 @@
-//! A pool's connector for streams of every transport: opens them, judges them without a system call
-//! while nothing has arrived, follows their name. Knows nothing of what is exchanged on them.
+//! A pool's connector for streams of every transport. It opens streams, checks idle ones without a
+//! system call while nothing has arrived, and follows changes of their endpoint's name. It knows
+//! nothing of what is exchanged on them.
 
 use std::{
     error::Error,
@@ -27,8 +28,8 @@ use crate::{
     pool::{Address, Closing, Connector, Ends, Eviction, dial_phase},
 };
 
-/// A stream being prepared, by a hook.
-pub type Preparation<'s> =
+/// The future of a hook that prepares a stream: see [`StreamConnector::prepare`].
+pub type PrepareFuture<'s> =
     Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send + 's>>;
 
 /// Opens a stream without the dialler.
@@ -36,7 +37,7 @@ type Open = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Opened> + Send>> + Send 
 
 type Opened = Result<Stream, Box<dyn Error + Send + Sync>>;
 
-type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync>;
+type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> PrepareFuture<'s> + Send + Sync>;
 
 /// Pools raw streams to one endpoint: TCP, TLS or Unix.
 ///
@@ -59,15 +60,17 @@ type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync>
 ///
 /// # What it knows of a raw stream
 ///
-/// Not where an exchange ends: a stream that was accessed, be it through a shared reference
-/// (`tcp()` and its `try_write`), goes back only by [`release`](crate::pool::Connection::release)
-/// or from [`with`](crate::pool::Pool::with), and is closed when merely dropped. In between nothing
-/// must arrive on it: a stream on which something has, or that the peer has closed or reset, is
-/// evicted within a tick of its arrival, and never lent once the reactor has seen it. TLS session
-/// tickets and key updates are nothing in this sense.
+/// It doesn't know where an exchange ends. A stream that was accessed, even through a shared
+/// reference (`tcp()` and its `try_write`), goes back to the pool only by
+/// [`release`](crate::pool::Connection::release) or from [`with`](crate::pool::Pool::with); one
+/// that is merely dropped is closed.
 ///
-/// The endpoint's name is looked up again as [`Dialer::refresh`] says; streams to an address that
-/// the name has lost (by two answers in a row) are retired.
+/// On an idle stream nothing may arrive. One that has received bytes, or that the peer has closed
+/// or reset, is evicted within a tick, and isn't lent once the reactor has seen it. TLS session
+/// tickets and key updates don't count as bytes.
+///
+/// The endpoint's name is looked up again as [`Dialer::refresh`] says. Streams to an address that
+/// two answers in a row lack are retired.
 pub struct StreamConnector {
     dialer: Dialer,
     hook: Option<(Hook, Duration)>,
@@ -77,8 +80,8 @@ pub struct StreamConnector {
     open: Option<Open>,
 }
 
-/// What the last successful dial took. A client's [login](crate::client::ClientBuilder::login)
-/// comes after it and isn't counted.
+/// How long the phases of the last successful dial took. A client's
+/// [login](crate::client::ClientBuilder::login) comes after it and isn't counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PhaseTimings {
@@ -150,8 +153,8 @@ impl StreamConnector {
         })
     }
 
-    /// Prepares each new stream (logs in, selects) before it is first lent, within `limit`; the
-    /// pool's `connect_timeout` covers it as well.
+    /// Prepares each new stream before it is first lent: logs in, selects a database. The hook has
+    /// `limit`, and is a part of the dial, which the pool's `connect_timeout` bounds.
     ///
     /// ```
     /// # use millpond::connectors::StreamConnector;
@@ -169,7 +172,7 @@ impl StreamConnector {
     pub fn prepare(
         mut self,
         limit: Duration,
-        hook: impl for<'s> Fn(&'s mut Stream) -> Preparation<'s> + Send + Sync + 'static,
+        hook: impl for<'s> Fn(&'s mut Stream) -> PrepareFuture<'s> + Send + Sync + 'static,
     ) -> Self {
         self.hook = Some((Box::new(hook), limit));
         self
@@ -181,7 +184,7 @@ impl StreamConnector {
         &self.dialer
     }
 
-    /// What the last dial that succeeded took, a client's login not counted.
+    /// How long the phases of the last successful dial took, a client's login not counted.
     pub fn last_timings(&self) -> Option<PhaseTimings> {
         *self.last_timings.lock()
     }
@@ -302,15 +305,15 @@ impl Connector for StreamConnector {
         if pairs.is_empty() {
             return Vec::new();
         }
-        // Where the system doesn't say there is nothing to show.
+        // If the kernel can't be asked, there is nothing to show.
         let mut known = kernel::tcp_info(&pairs).unwrap_or_default().into_iter();
         let of = |pair: Option<_>| pair.and_then(|_| known.next().flatten()).map(shown);
         addresses.into_iter().map(of).collect()
     }
 }
 
-/// A stream that is being prepared. Dropped before that has succeeded, it leaves its address in
-/// doubt: another one of the name may do better.
+/// A stream that is being prepared. If it is dropped before that has succeeded, the dialler tries
+/// other addresses of the name first.
 pub(crate) struct Unprepared<'c> {
     dialer: &'c Dialer,
     address: Option<SocketAddr>,
@@ -355,7 +358,7 @@ fn shown(known: kernel::TcpInfo) -> Transmission {
     transmission
 }
 
-/// Why a stream that shows this can't stay.
+/// Why an idle stream in this state is evicted.
 fn reason(seen: IdleState) -> Option<Eviction> {
     match seen {
         IdleState::Quiet => None,

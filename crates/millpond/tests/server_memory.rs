@@ -1,5 +1,5 @@
-//! What a connection costs while nothing is under way on it, that an exchange leaves nothing
-//! behind, and that who announces much and sends little is given little.
+//! The memory of connections: what an idle one costs, that an exchange leaves nothing behind, and
+//! that a client which announces much and sends little is given little.
 
 #![cfg(unix)]
 

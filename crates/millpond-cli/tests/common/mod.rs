@@ -26,10 +26,10 @@ use nix::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use serde_json::Value;
 
-/// For what happens in another process, and nobody tells: it is asked for this long.
+/// How long a test waits for something that happens in another process.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program, with nothing of the environment that could change what it does.
+/// The program, without the environment variables that would change what it does.
 pub(crate) fn millpond(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
     command.args(arguments);
@@ -44,7 +44,7 @@ pub(crate) fn millpond(arguments: &[&str]) -> Command {
     command
 }
 
-/// A terminal of so many columns: the end that its window has, and the program's.
+/// A terminal of this width: the window's end, and the program's.
 pub(crate) fn terminal(columns: u16) -> (File, OwnedFd) {
     let size = Winsize {
         ws_row: 24,
@@ -53,21 +53,21 @@ pub(crate) fn terminal(columns: u16) -> (File, OwnedFd) {
         ws_ypixel: 0,
     };
     let ends = openpty(&size, None).expect("a terminal");
-    // Unlike these, their copies aren't inherited by what is started.
+    // The copies aren't inherited by child processes, unlike these.
     let copied = |end: &OwnedFd| end.try_clone().expect("a descriptor");
     (File::from(copied(&ends.master)), copied(&ends.slave))
 }
 
-/// What a command shows at a terminal of so many columns, stderr included, and how it ends.
+/// How a command ends, and what it shows at a terminal of this width, stderr included.
 pub(crate) fn at_terminal(mut command: Command, columns: u16) -> (ExitStatus, String) {
     let (mut window, end) = terminal(columns);
     let [input, output] = [&end, &end].map(|end| end.try_clone().expect("a descriptor"));
     command.stdin(input).stdout(output).stderr(end);
     let mut child = command.spawn().expect("the program");
-    // It holds its end of the terminal as well.
+    // The command holds the program's end of the terminal as well.
     drop(command);
     let mut shown = Vec::new();
-    // Its end is told by an error.
+    // A terminal's end is an error.
     let _ = window.read_to_end(&mut shown);
     let text = String::from_utf8(shown)
         .expect("UTF-8")
@@ -97,7 +97,7 @@ impl Authority {
         self.sign(folder, name, &params)
     }
 
-    /// As [`issue`](Authority::issue), but it has ended with 2019.
+    /// As [`issue`](Authority::issue), but it expired at the end of 2019.
     pub(crate) fn issue_expired(&self, folder: &Folder, name: &str) -> (String, String) {
         let mut params = CertificateParams::new([String::from(name)]).expect("a name");
         (params.not_before, params.not_after) =
@@ -115,7 +115,7 @@ impl Authority {
     }
 }
 
-/// What it says and how it ends, with this on stdin.
+/// Runs the program with this on stdin.
 pub(crate) fn run(arguments: &[&str], input: &str) -> Finished {
     let mut command = millpond(arguments);
     command
@@ -178,7 +178,7 @@ impl Served {
         Served::begin(command)
     }
 
-    /// Where no more than so many files may be open.
+    /// With a limit of open files.
     pub(crate) fn start_with_descriptors(limit: u32, arguments: &[&str]) -> Served {
         let program = millpond(&["serve", "--json", "--listen", "tcp://127.0.0.1:0"]);
         let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
@@ -309,7 +309,7 @@ pub(crate) enum Then {
     Close,
 }
 
-/// Asks until it is so.
+/// Waits until it is so.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {

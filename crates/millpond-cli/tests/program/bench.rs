@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::common::{Authority, Finished, Folder, Served, run};
 
-/// What a server speaks that answers `?` with `!`.
+/// The flags for a server that answers `?` with `!`.
 pub(crate) const RAW: [&str; 6] = ["--framing", "raw", "--body", "?", "--expect", "!"];
 
 /// `bench` with `--json`: how it ends, and its document.
@@ -148,7 +148,7 @@ fn the_figures_that_people_see_agree_and_what_was_written_is_named() {
         .zip(row(&text, "requests"))
     {
         let by_hand = requests / seconds;
-        // The time is told to the millisecond.
+        // The time is shown to the millisecond.
         let rounding = 1.0 + throughput * 0.0005 / seconds;
         assert!(
             (throughput - by_hand).abs() <= rounding,
@@ -161,7 +161,7 @@ fn the_figures_that_people_see_agree_and_what_was_written_is_named() {
         flat.contains("Any reply counts as right that is no error: --expect"),
         "{text}"
     );
-    // Each two modes, exclusive and short among them, whichever is the faster.
+    // Every two modes, exclusive and short among them, whichever is faster.
     let compared = text
         .lines()
         .filter(|line| line.contains("times the throughput of"));
@@ -265,8 +265,8 @@ fn the_warm_up_is_no_faster_than_what_follows() {
     );
 }
 
-/// Answers each byte with one, and after every `then` of them first stops everything for so long.
-/// Tells how many it has read.
+/// A server that answers each byte with one, and pauses everything for this long after every `then`
+/// of them. Also returns how many bytes it has read.
 pub(crate) fn stalling(then: u64, pause: Duration) -> (String, impl Fn() -> u64) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("tcp://{}", listener.local_addr().expect("an address"));

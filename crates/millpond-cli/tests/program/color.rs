@@ -2,7 +2,7 @@
 
 use crate::common::{Served, at_terminal, millpond, run};
 
-/// What is told in colour: an error of ours, one of the command line, and help.
+/// Commands with coloured output: an error of ours, one of the command line, and help.
 const TOLD: [&[&str]; 3] = [
     &["call", "--to", "unix:///nobody/here", "1"],
     &["call", "--nope"],

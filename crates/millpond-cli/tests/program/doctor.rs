@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::common::{Finished, at_terminal, millpond, run};
 
-/// Its JSON, which must agree with how it ended.
+/// Its JSON, which must agree with the exit code.
 fn document(finished: &Finished) -> Value {
     let document: Value = serde_json::from_str(&finished.out).expect("JSON");
     assert_eq!(document["version"], 1);
@@ -120,7 +120,7 @@ fn a_soft_limit_of_few_files_is_told() {
     }
 }
 
-/// In a network of its own, whose settings it may change.
+/// In a network namespace of its own, whose settings it may change.
 #[cfg(target_os = "linux")]
 #[test]
 fn in_a_network_of_few_ports_the_rate_that_they_last_for_is_told() {

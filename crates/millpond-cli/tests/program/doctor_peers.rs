@@ -1,6 +1,5 @@
-//! `millpond doctor` with something to look at: a destination (`--to`), an idle connection
-//! (`--idle-test`), a process (`--pid`). What each check judges is tested beside it; here is what
-//! comes out of the program.
+//! `millpond doctor` with a destination (`--to`), an idle connection (`--idle-test`) or a process
+//! (`--pid`). The judgements are tested beside each check; these tests run the program.
 
 use std::{net::TcpListener, process, thread, time::Duration};
 
@@ -164,10 +163,10 @@ fn the_idle_test_finds_when_the_peer_closes_whatever_else_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let to = listener.local_addr().expect("an address").to_string();
     let closing = thread::spawn(move || {
-        // That of the check before, and that of the idle test.
+        // The first connection is the connect check's, the second the idle test's.
         for stream in listener.incoming().take(2) {
             let stream = stream.expect("a connection");
-            // Not to hope: this is the time that it has to find.
+            // The idle time that the test has to find.
             thread::sleep(Duration::from_millis(1_300));
             drop(stream);
         }

@@ -22,7 +22,7 @@ fn error(served: &Served, request: &str) -> (i64, String) {
     (error["code"].as_i64().expect("a code"), message)
 }
 
-/// Whether a process of this number lives, or is a zombie that somebody should have waited for.
+/// The state of a process, zombies included; `None` if there is none.
 fn state(number: &str) -> Option<String> {
     let told = Command::new("ps")
         .args(["-o", "stat=", "-p", number])
@@ -54,7 +54,7 @@ fn the_request_is_the_input_and_the_output_the_reply() {
         "{}",
         called.err
     );
-    // One that reads no input.
+    // A program that doesn't read its input.
     let served = exec("echo '[7]'", &[]);
     assert_eq!(send(&served).out, "[7]\n");
 }
@@ -112,7 +112,7 @@ fn at_the_deadline_the_program_and_what_it_has_started_are_gone() {
     until("the program is gone, and waited for", || {
         state(program).is_none()
     });
-    // Whose child it has become by now, we can't say: it may be a zombie of theirs.
+    // Its new parent may not have reaped it yet, so it may be a zombie.
     until("its child is gone", || {
         state(child).is_none_or(|state| state.starts_with('Z'))
     });
@@ -128,7 +128,7 @@ fn a_program_that_has_left_something_behind_still_answers_at_once() {
     assert_eq!(served.call(&["1"]).out, "1\n");
 }
 
-/// A JSON string that no pipe holds.
+/// A JSON string longer than a pipe holds.
 fn long_request() -> String {
     format!("\"{}\"\n", "x".repeat(900_000))
 }
@@ -216,7 +216,7 @@ fn no_more_run_at_once_than_may_and_no_more_wait() {
             .count()
     };
     thread::scope(|scope| {
-        // Of four one too many came, whichever that was: it is told so at once, while the gate is
+        // One of the four is too many, whichever it is: it is refused at once, while the gate is
         // shut.
         let (tell, told) = std::sync::mpsc::channel();
         for _ in 0..4 {

@@ -13,8 +13,8 @@ use nix::{
 
 use crate::common::{self, Authority, Folder, Served, millpond, run};
 
-/// A TLS server whose clients need certificates; what it was given was issued by an authority of
-/// its own, and so are its clients'.
+/// A TLS server whose clients need certificates. One authority issued the server's certificate and
+/// its clients'.
 struct Pond {
     folder: Folder,
     served: Served,
@@ -46,7 +46,7 @@ impl Pond {
         [authority.write(folder, "ca.pem"), cert, key]
     }
 
-    /// What a client needs that came to know the server now.
+    /// The files that a new client needs.
     fn client(&self) -> Client {
         let folder = Folder::new();
         for name in ["ca.pem", "client.example.pem", "client.example.key"] {
@@ -201,7 +201,7 @@ fn a_server_whose_terminal_has_gone_drains() {
     drop(window);
     let mut status = None;
     common::until("it has ended", || {
-        // Again and again: what another test started just now may hold this end open.
+        // Repeatedly: a process that another test has just started may hold this end open.
         let _ = kill(number, Signal::SIGHUP);
         status = child.try_wait().expect("a child");
         status.is_some()

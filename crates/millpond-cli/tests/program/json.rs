@@ -1,4 +1,4 @@
-//! The names in the program's JSON: they are a promise, and docs/program.md tells them.
+//! The names in the program's JSON. They are stable, and docs/program.md documents them.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn document(arguments: &[&str]) -> Value {
         .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {finished:?}"))
 }
 
-/// That an object has these names and no others, and that the page tells of them.
+/// Asserts that an object has these names and no others.
 #[track_caller]
 fn has(object: &Value, names: &str) {
     let found: BTreeSet<&str> = object

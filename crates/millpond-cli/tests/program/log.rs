@@ -16,7 +16,7 @@ use nix::{
 
 use crate::common::{self, Folder, Served, ended, millpond, run, signal, until};
 
-/// A pipe that takes no byte more.
+/// A full pipe.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
     let blocking = |flag| fcntl(writer.as_fd(), FcntlArg::F_SETFL(flag)).expect("a flag");
@@ -110,7 +110,7 @@ fn what_was_asked_for_is_logged_and_no_payload_even_at_trace() {
         called.err.contains("millpond::pool") && !called.err.contains("SECRET"),
         "{called:?}"
     );
-    // What is no request is a stranger's payload.
+    // Bytes that are no request are a stranger's payload as well.
     let address = served.endpoint.strip_prefix("tcp://").expect("tcp");
     let mut stranger = TcpStream::connect(address).expect("a connection");
     stranger.write_all(b"\x1b[31mSECRET").expect("sent");

@@ -215,7 +215,7 @@ fn wrong_values_are_told_with_right_ones_and_with_their_flag() {
         for part in [format!("'{value}' for '{flag}"), hint.to_owned()] {
             assert!(refused.err.contains(&part), "{part}: {}", refused.err);
         }
-        // What a setting or a type is called inside says nothing to anybody.
+        // Names of internal settings and types mean nothing to users.
         for inside in [
             "_",
             "target type",
@@ -225,7 +225,7 @@ fn wrong_values_are_told_with_right_ones_and_with_their_flag() {
         ] {
             assert!(!refused.err.contains(inside), "{inside}: {}", refused.err);
         }
-        // With a space between them it is the same.
+        // The same with a space between flag and value.
         let apart = run(&[command, flag, value], "");
         assert_eq!(apart.err, refused.err, "{command} {flag} {value}");
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::{self, Folder, Served, ended, millpond, run, signal, until};
 
-/// What is printed in place of a reply that hadn't come when it was stopped.
+/// Printed in place of a reply that hadn't come before the stop.
 const STOPPED: &str = r#"{"error":{"code":-32000,"message":"stopped before the reply came; it may have been executed"}}"#;
 
 fn pipe(served: &Served, flags: &[&str], input: &str) -> common::Finished {

@@ -95,7 +95,7 @@ fn long_times_are_told_in_minutes() {
     assert_eq!(common::ended(&mut child).code(), Some(0));
 }
 
-/// What it tells first, and second if there is that, where it may open 200 files.
+/// Its first event, and its second if there is one, with a limit of 200 open files.
 fn told_with_few_descriptors(arguments: &[&str], events: usize) -> Vec<String> {
     let script = "ulimit -Sn 200 && exec \"$0\" serve --json --listen 127.0.0.1:0 \"$@\"";
     let mut child = Command::new("sh")
@@ -186,7 +186,7 @@ fn with_tls_clients_show_certificates_and_may_be_anywhere() {
     );
     assert!(called.err.contains("\ntls "), "{}", called.err);
     let stranger = served.call(&trusting);
-    // Whether the server's alert or the end of the connection is seen first decides what is said.
+    // The text depends on which is seen first: the server's alert or the end of the connection.
     assert!(
         matches!(stranger.code, Some(1 | 3)) && stranger.out.is_empty(),
         "{stranger:?}"
@@ -241,7 +241,7 @@ impl Gated {
         Gated { folder, served }
     }
 
-    /// The numbers of the programs that have begun.
+    /// The process ids of the programs that have started.
     fn begun(&self) -> Vec<String> {
         let files = fs::read_dir(self.folder.path()).expect("a folder");
         let names = files.map(|file| {
@@ -336,7 +336,7 @@ fn a_drain_that_left_requests_unanswered_says_how_many_and_fails() {
     for flags in [&["--json"][..], &[]] {
         let folder = Folder::new();
         let path = folder.file("pond.sock");
-        // No Unix socket takes as long a reply as a whole.
+        // The reply is longer than a Unix socket's buffer.
         let mut child =
             common::millpond(&["serve", "--listen", &format!("unix://{path}"), "--raw"])
                 .args([

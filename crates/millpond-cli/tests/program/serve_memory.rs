@@ -1,5 +1,5 @@
-//! `millpond serve`: what clients that send and never read can make it hold, and that it gives that
-//! back to the system.
+//! `millpond serve`: how much memory clients can make it hold that send and never read, and that it
+//! gives it back to the system.
 
 use std::{
     fs,
@@ -62,7 +62,7 @@ fn a_flood_of_requests_whose_replies_nobody_reads_is_bounded_and_given_back() {
         "a small request gets through"
     );
     let peak = memory(served.id(), "VmHWM");
-    // Nobody asks for anything from now on: what was freed is returned by itself.
+    // Without any further request, freed memory is returned to the system.
     drop(flood);
     let mut now = 0;
     until("memory is given back", || {

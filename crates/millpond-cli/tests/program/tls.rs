@@ -1,10 +1,10 @@
-//! TLS that doesn't come about: what people are told of it, and what to do.
+//! TLS connections that fail: the errors, and their advice.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
 use crate::common::{Authority, Folder, Served, run};
 
-/// As `openssl req -x509 -nodes` makes it: a CA, of itself.
+/// A self-signed CA certificate, as `openssl req -x509 -nodes` makes it.
 fn self_made(folder: &Folder) -> (String, String) {
     let mut params = CertificateParams::new([String::from("localhost"), String::from("127.0.0.1")])
         .expect("names");

@@ -154,8 +154,10 @@ impl<F: Framing> ClientBuilder<F> {
     /// [`last_timings`](StreamConnector::last_timings) come before it and don't. An error is that of a
     /// failed dial ([`ConnectFailure::Login`](crate::net::ConnectFailure::Login)), so the pool tries
     /// again as its [`backoff`](PoolBuilder::backoff) says. So is it if a request of the login is left
-    /// unanswered, or the server has sent more than was asked for: that would be taken for the reply
-    /// to somebody's request. Heartbeats that come meanwhile are passed over.
+    /// unanswered or partly unsent, or the server has sent more than was asked for: that would be
+    /// taken for the reply to somebody's request. It also fails if it goes on after the connection
+    /// has, or returns the login of another connection. Heartbeats that come meanwhile are passed
+    /// over.
     ///
     /// ```
     /// # use millpond::client::Client;

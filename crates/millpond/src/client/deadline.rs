@@ -15,7 +15,7 @@ pub(super) fn expressible(time: Duration) -> Duration {
 /// The times of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// When this attempt began.
+    /// When this attempt began: read from the clock then, for it is compared with the deadline.
     pub(super) began: Instant,
     /// Until when there must be a reply.
     pub(super) deadline: Instant,

@@ -69,7 +69,8 @@ pub struct Client<F: Framing = LengthJson> {
 }
 
 impl Client {
-    /// Sends a value as JSON, and reads the reply as one.
+    /// Sends a value as JSON, and reads the reply as one. For bodies that are bytes, see
+    /// [`exchange`](Client::exchange).
     ///
     /// # Errors
     ///
@@ -98,7 +99,8 @@ impl<F: Framing> Client<F> {
         Client { channel }
     }
 
-    /// Sends a body as it is, and returns the reply's.
+    /// Sends a body of bytes as it is, and returns the reply's. For values as JSON, see
+    /// [`request`](Client::request).
     ///
     /// Nothing is asked of the bodies, so a reply by which a draining server turns the request away
     /// is returned as well, and the request isn't sent again:

@@ -1,6 +1,15 @@
 //! The login on a new connection, before it is first lent.
 
-use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,6 +22,9 @@ use crate::{
     pool::dial_phase,
 };
 
+/// How many logins have begun.
+static LOGINS: AtomicU64 = AtomicU64::new(0);
+
 /// A new connection that isn't logged in yet: what [`ClientBuilder::login`] is given.
 ///
 /// [`ClientBuilder::login`]: super::ClientBuilder::login
@@ -21,9 +33,14 @@ pub struct Login<F: Framing = LengthJson> {
     stream: FramedStream<Arc<F>>,
     /// Requests that were sent and have no reply yet.
     owed: usize,
+    /// An error was met after which the stream can't be used.
+    broken: bool,
+    /// Which connection's it is: no other's has this number.
+    number: u64,
 }
 
-/// Why an exchange of a login has failed.
+/// Why an exchange of a login has failed. The login fails then, whatever its hook returns; but not
+/// by [`SendError::Unframeable`] or [`SendError::Full`], by which nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {
@@ -41,14 +58,20 @@ pub enum LoginError {
 /// Why a login that says of itself that it has succeeded is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotAtRest {
+    Another,
+    Broken,
     Unanswered,
+    Unsent,
     Unasked,
 }
 
 impl fmt::Display for NotAtRest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            NotAtRest::Another => "it returned the login of another connection",
+            NotAtRest::Broken => "it went on after an error that ends the connection",
             NotAtRest::Unanswered => "it left a request of its own unanswered",
+            NotAtRest::Unsent => "it left a part of a request of its own unsent",
             NotAtRest::Unasked => "the server sent more than was asked for",
         })
     }
@@ -67,8 +90,12 @@ impl<F: Framing> Login<F> {
     ///
     /// Dropped before its end, it leaves its reply owed, and the login fails whatever it returns.
     pub async fn exchange(&mut self, body: &[u8]) -> Result<Bytes, LoginError> {
+        // What can't be queued is not sent, and owes no reply.
+        self.stream.queue(body)?;
         self.owed += 1;
-        self.stream.send(body).await?;
+        let flushed = self.stream.flush().await;
+        self.broken |= flushed.is_err();
+        flushed.map_err(SendError::Io)?;
         self.next().await
     }
 
@@ -86,7 +113,9 @@ impl<F: Framing> Login<F> {
     }
 
     async fn next(&mut self) -> Result<Bytes, LoginError> {
-        let body = self.stream.receive().await?.ok_or(LoginError::Closed)?;
+        let received = self.stream.receive().await;
+        self.broken |= !matches!(received, Ok(Some(_)));
+        let body = received?.ok_or(LoginError::Closed)?;
         self.owed = self.owed.saturating_sub(1);
         Ok(body)
     }
@@ -124,11 +153,19 @@ impl<F: Framing> LoginHook<F> {
         dial_phase(DialPhase::Login.doing());
         let unprepared = Unprepared::new(streams.dialer(), &stream);
         let began = Instant::now();
+        let number = LOGINS.fetch_add(1, Ordering::Relaxed);
         let login = Login {
             stream: FramedStream::new(stream, framing),
             owed: 0,
+            broken: false,
+            number,
         };
-        let ended = (self.0)(login).await.and_then(at_rest);
+        let ended = (self.0)(login)
+            .await
+            .and_then(|login| match login.number == number {
+                true => at_rest(login),
+                false => Err(NotAtRest::Another.into()),
+            });
         let failed = |error| {
             streams
                 .dialer()
@@ -144,8 +181,13 @@ impl<F: Framing> LoginHook<F> {
 fn at_rest<F: Framing>(login: Login<F>) -> Result<FramedStream<Arc<F>>, BoxError> {
     let buffered = login.stream.buffered();
     let heartbeat = login.stream.framing().heartbeat().unwrap_or_default();
-    if login.owed > 0 {
+    if login.broken {
+        Err(NotAtRest::Broken.into())
+    } else if login.owed > 0 {
         Err(NotAtRest::Unanswered.into())
+    } else if !login.stream.is_flushed() {
+        // The server has answered before it has read the request.
+        Err(NotAtRest::Unsent.into())
     } else if !is_heartbeats(buffered, heartbeat) {
         Err(NotAtRest::Unasked.into())
     } else {

@@ -23,6 +23,10 @@
 //! # }
 //! ```
 //!
+//! Two words: a *request* ([`Client::request`]) is a value that is sent as JSON, and its reply is
+//! read as one. An *exchange* ([`Client::exchange`]) is a body of bytes, sent and returned as it
+//! is. All else is the same for both.
+//!
 //! Reading order: [`Client`]; [`Requests`], for a deadline of their own and requests that may be
 //! sent twice; [`RequestError`]; then [`Session`], which says when a connection is clean.
 //!

@@ -139,7 +139,8 @@ impl<'c, F: Framing> Requests<'c, F> {
             metrics.turned_away();
         }
         self.channel.pool.runtime().sleep_until(until).await;
-        times.begins(until);
+        // It may have been woken late, after the deadline.
+        times.begins(Instant::now());
         true
     }
 

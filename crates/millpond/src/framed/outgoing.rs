@@ -89,10 +89,21 @@ impl Outgoing {
     /// Adds bytes behind what is left, without writing them: `fill` is shown the buffer, and may
     /// only append to it.
     pub(crate) fn append<R>(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        self.drop_written();
         let before = self.rest.len();
         let filled = fill(&mut self.rest);
         self.unflushed |= self.rest.len() > before;
         filled
+    }
+
+    /// Makes room for more once half of the buffer has been written: it would grow without end
+    /// where more is always added before all is written. No byte is moved more than once for each
+    /// that was written.
+    fn drop_written(&mut self) {
+        if self.written > 0 && self.written >= self.rest.len() / 2 {
+            self.rest.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     /// Writes as much as the socket takes, and keeps the rest.

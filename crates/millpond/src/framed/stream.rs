@@ -1,14 +1,16 @@
 //! Frames over a stream, for everybody: [`FramedStream`].
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
+    pin::pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 
 use super::{
+    buffers::with_encoded,
     item::{Item, ReadError},
     outgoing::Outgoing,
     reading::Framed,
@@ -23,6 +25,9 @@ const MAX_QUEUED: usize = 1 << 20;
 
 /// How large a write buffer is kept between two frames.
 const KEPT: u32 = 16 << 10;
+
+/// How many heartbeats one poll takes in.
+const BEATS_AT_ONCE: usize = 64;
 
 /// Sends and receives frames on one stream, of whichever protocol. It knows where a frame begins
 /// and ends, and nothing of whose reply is whose: that is what a [`Client`](crate::client::Client)
@@ -77,6 +82,8 @@ pub struct FramedStream<F = LengthJson> {
     sends: Direction,
     outgoing: Outgoing,
     max_queued: usize,
+    /// What was queued last is a heartbeat.
+    ends_with_heartbeat: bool,
     /// Why no further frame can be found in what is received.
     lost: Option<FrameError>,
 }
@@ -142,6 +149,7 @@ impl<F: Framing> FramedStream<F> {
             sends,
             outgoing: Outgoing::keeping(KEPT),
             max_queued: MAX_QUEUED,
+            ends_with_heartbeat: false,
             lost: None,
         }
     }
@@ -160,40 +168,56 @@ impl<F: Framing> FramedStream<F> {
     ///
     /// [`SendError::Unframeable`], [`SendError::Full`]. Nothing is queued then.
     pub fn queue(&mut self, body: &[u8]) -> Result<(), SendError> {
-        let (framing, sends, max_queued) = (&self.framing, self.sends, self.max_queued);
-        let queued = self.outgoing.remaining();
-        self.outgoing.append(|out| {
-            let before = out.len();
-            if let Err(error) = framing.encode(sends, body, out) {
-                // A framing should leave it as it was. A part of a frame must never be sent.
-                out.truncate(before);
-                return Err(SendError::Unframeable(error));
-            }
-            let frame = out.len() - before;
-            if queued > 0 && queued.saturating_add(frame) > max_queued {
-                out.truncate(before);
-                return Err(SendError::Full {
-                    queued,
-                    frame,
-                    max_queued,
-                });
-            }
-            Ok(())
-        })
+        let (framing, sends) = (&self.framing, self.sends);
+        let (outgoing, max_queued) = (&mut self.outgoing, self.max_queued);
+        // Into a buffer of its own: a framing may write the head when it knows the rest.
+        let queued = with_encoded(
+            |out| framing.encode(sends, body, out),
+            |frame| {
+                let queued = outgoing.remaining();
+                if queued > 0 && queued.saturating_add(frame.len()) > max_queued {
+                    return Err(SendError::Full {
+                        queued,
+                        frame: frame.len(),
+                        max_queued,
+                    });
+                }
+                outgoing.append(|out| out.extend_from_slice(frame));
+                Ok(())
+            },
+        );
+        queued??;
+        self.ends_with_heartbeat = false;
+        Ok(())
     }
 
-    /// Queues a heartbeat. Whether the protocol has one; if not, nothing is queued.
+    /// Queues a heartbeat, unless the last that is queued is one already. Whether one is queued
+    /// now: not if the protocol has none, or if [`max_queued`](FramedStream::max_queued) leaves no
+    /// room for it.
     pub fn queue_heartbeat(&mut self) -> bool {
-        let heartbeat = self.framing.heartbeat();
-        if let Some(heartbeat) = heartbeat {
-            self.outgoing.append(|out| out.extend_from_slice(heartbeat));
+        let Some(heartbeat) = self.framing.heartbeat() else {
+            return false;
+        };
+        let queued = self.outgoing.remaining();
+        if queued > 0 && self.ends_with_heartbeat {
+            return true;
         }
-        heartbeat.is_some()
+        if queued > 0 && queued.saturating_add(heartbeat.len()) > self.max_queued {
+            return false;
+        }
+        self.outgoing.append(|out| out.extend_from_slice(heartbeat));
+        self.ends_with_heartbeat = true;
+        true
     }
 
     /// Bytes that are queued and not yet written.
     pub fn queued(&self) -> usize {
         self.outgoing.remaining()
+    }
+
+    /// Whether all that was queued has been written and flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outgoing.is_empty()
     }
 
     /// Writes all that is queued.
@@ -248,8 +272,8 @@ impl<F: Framing> FramedStream<F> {
     }
 
     /// As [`receive`](FramedStream::receive), for futures written by hand. Of a long frame one call
-    /// reads 256 KiB or some more; then it is `Pending`, and the task is woken when all others have
-    /// had a turn.
+    /// reads 256 KiB or some more, and it passes over 64 heartbeats at most; then it is `Pending`,
+    /// and the task is woken when all others have had a turn.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -261,7 +285,7 @@ impl<F: Framing> FramedStream<F> {
             Direction::Request => Direction::Reply,
             Direction::Reply => Direction::Request,
         };
-        loop {
+        for _ in 0..BEATS_AT_ONCE {
             return Poll::Ready(
                 match ready!(self.framed.poll_next(&self.framing, way, cx)) {
                     Ok(Item::Heartbeat) => continue,
@@ -276,6 +300,8 @@ impl<F: Framing> FramedStream<F> {
                 },
             );
         }
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
     }
 
     /// What has been received beyond the last frame, without waiting and without taking it: the

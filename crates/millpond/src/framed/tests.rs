@@ -5,6 +5,7 @@ mod budget;
 mod framings;
 mod splits;
 mod stream;
+mod tunnel;
 mod wrong;
 
 use std::{
@@ -149,6 +150,53 @@ async fn what_is_announced_takes_no_memory() {
         "{}",
         framed.decoder.received.capacity()
     );
+}
+
+/// A stream that takes so many bytes, and then waits.
+struct Narrow {
+    room: usize,
+    taken: Vec<u8>,
+}
+
+impl Sink for Narrow {
+    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let taken = self.room.min(bytes.len());
+        if taken == 0 {
+            return Poll::Pending;
+        }
+        self.room -= taken;
+        self.taken.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_queue_that_is_never_quite_empty_stays_small() {
+    let mut outgoing = Outgoing::default();
+    let mut sink = Narrow {
+        room: 0,
+        taken: Vec::new(),
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut wire = Vec::new();
+    for nth in 0..1_000_u32 {
+        let frame = nth.to_be_bytes().repeat(256);
+        outgoing.append(|out| out.extend_from_slice(&frame));
+        wire.extend_from_slice(&frame);
+        // One frame and a half stay behind.
+        sink.room = if nth == 0 { 0 } else { frame.len() };
+        sink.room -= if nth == 1 { frame.len() / 2 } else { 0 };
+        assert!(outgoing.poll_rest(&mut sink, &mut cx).is_pending());
+        assert!(outgoing.remaining() <= 1_536, "{}", outgoing.remaining());
+        assert!(outgoing.held() <= 8 << 10, "{}", outgoing.held());
+    }
+    sink.room = usize::MAX;
+    assert!(outgoing.poll_rest(&mut sink, &mut cx).is_ready());
+    assert_eq!(sink.taken, wire, "each byte once, in order");
 }
 
 /// TLS may have taken bytes and not have sent them: only a flush ends a write.

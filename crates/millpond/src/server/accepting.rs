@@ -156,6 +156,8 @@ fn admit<F: Framing, H: Handler>(
     let peer = accepted.peer_addr();
     match service.ledger.admit(peer) {
         Ok(permit) => {
+            // Boxed, because the task keeps what it is called with as long as it lives.
+            let accepted = Box::new(accepted);
             connections.spawn(serve(Arc::clone(service), accepted, peer, permit));
         }
         Err(limit) => {
@@ -197,12 +199,12 @@ async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
 /// One connection, from its acceptance to its end.
 async fn serve<F: Framing, H: Handler>(
     service: Arc<Service<F, H>>,
-    accepted: Accepted,
+    accepted: Box<Accepted>,
     peer: Option<SocketAddr>,
     mut permit: ConnectionPermit,
 ) {
     // Boxed, because it is large, and over before the connection can be idle.
-    match Box::pin(handshake(&service.ledger, accepted, peer)).await {
+    match Box::pin(handshake(&service.ledger, *accepted, peer)).await {
         Ok(stream) => connection::run(&service, stream, peer, &mut permit).await,
         Err(closed) => {
             tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), %closed, "connection ended");

@@ -1,4 +1,4 @@
-//! The settings as users set them, each with its default and the reason for it; and the start.
+//! The builder of a server: a setter for each setting, with its default and the reason for it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,10 +19,11 @@ use crate::{
 
 /// Puts a server together: [`Server::builder`](super::Server::builder).
 ///
-/// What clients can make the server hold is bounded: in bytes by [`max_bytes`](ServerBuilder::max_bytes)
+/// What clients can make the server hold is bounded: in bytes by
+/// [`max_bytes`](ServerBuilder::max_bytes)
 /// and [`max_bytes_per_connection`](ServerBuilder::max_bytes_per_connection), in number by
-/// [`max_in_flight`](ServerBuilder::max_in_flight) and [`max_handled`](ServerBuilder::max_handled). No
-/// connection buffers anything while nothing is under way.
+/// [`max_in_flight`](ServerBuilder::max_in_flight) and [`max_handled`](ServerBuilder::max_handled).
+/// No connection buffers anything while nothing is under way.
 pub struct ServerBuilder<H, F = LengthJson> {
     handler: H,
     framing: F,
@@ -59,17 +60,17 @@ impl<H: Handler, F: Framing> ServerBuilder<H, F> {
     /// How many connections at once. Default 10,000: some 10 MB while they are idle, and as many
     /// descriptors, which `ulimit -n` must allow.
     ///
-    /// Whoever comes beyond it is turned away at once by a reset, and counted: in the kernel's
-    /// backlog it would look like a server that has accepted and says nothing, and its client
-    /// would learn nothing before its own deadline.
+    /// Further connections are reset at once, and counted. Left in the kernel's backlog they would
+    /// look accepted, and their clients would learn nothing before their own deadlines.
     pub fn max_connections(mut self, max: usize) -> Self {
         self.settings.max_connections = max;
         self
     }
 
     /// How many connections at once from one IPv4 address or one /64 of IPv6; `None`: no such
-    /// limit. Default 1,000: a single client that has run wild leaves nine places of ten to the
-    /// others. Behind a load balancer that hides addresses, switch it off. Unix sockets know none.
+    /// limit. Default 1,000: a single client that has run wild leaves nine tenths to the others.
+    /// Behind a load balancer that hides addresses, switch it off. Over Unix sockets there is no
+    /// address, and no such limit.
     pub fn max_connections_per_address(mut self, max: Option<usize>) -> Self {
         self.settings.max_connections_per_address = max;
         self
@@ -118,11 +119,12 @@ impl<H: Handler, F: Framing> ServerBuilder<H, F> {
         self
     }
 
-    /// How many of them are held for one connection, beside its first request, which may be longer.
+    /// How many bytes of [`max_bytes`](ServerBuilder::max_bytes) are held for one connection,
+    /// beside its first request, which may be longer.
     /// Default 4 MiB: one of the longest requests arrives while one is handled and a reply is
     /// written, with one to spare; 64 clients that send and never read are needed to use
-    /// [`max_bytes`](ServerBuilder::max_bytes) up. A connection with replies owed never holds more than
-    /// an eighth of what is left of that.
+    /// [`max_bytes`](ServerBuilder::max_bytes) up. A connection with replies owed never holds more
+    /// than an eighth of what is left of that.
     pub fn max_bytes_per_connection(mut self, bytes: usize) -> Self {
         self.settings.max_bytes_per_connection = bytes;
         self
@@ -165,7 +167,7 @@ impl<H: Handler, F: Framing> ServerBuilder<H, F> {
         self
     }
 
-    /// The lowest rate in bytes per second that is borne in either direction. Default 16 KiB/s:
+    /// The lowest allowed rate in bytes per second, in either direction. Default 16 KiB/s:
     /// slower than any line in use, and the longest body (1 MiB) still ends after 74 s. A limit
     /// by time alone would either cut off honest large bodies or let a byte a minute pass.
     pub fn least_rate(mut self, bytes_per_second: u32) -> Self {
@@ -173,17 +175,17 @@ impl<H: Handler, F: Framing> ServerBuilder<H, F> {
         self
     }
 
-    /// How long a connection may be without a request; `None`: for ever. Heartbeats don't count,
-    /// for they cost a client nothing, and this takes places back from those who don't use
-    /// them. Default 1 h: twice as long as a pool of this library keeps a connection, so that it is
-    /// the client who closes first, which leaves no TIME_WAIT here and never crosses a request.
+    /// How long a connection may be without a request; `None`: for ever. Heartbeats don't count:
+    /// they cost a client nothing, and this limit is for connections that aren't used. Default 1 h:
+    /// twice as long as a pool of this library keeps a connection, so that it is the client who
+    /// closes first, which leaves no TIME_WAIT here and never crosses a request.
     pub fn idle_timeout(mut self, limit: Option<Duration>) -> Self {
         self.settings.idle_timeout = limit;
         self
     }
 
-    /// How long a request may be handled; then its handler is dropped, and its client told
-    /// (-32002). `None`: for ever. Default 30 s: few clients wait longer.
+    /// How long a request may be handled. Then its handler is dropped, and its client gets the
+    /// error -32002. `None`: for ever. Default 30 s: few clients wait longer.
     pub fn handler_deadline(mut self, limit: Option<Duration>) -> Self {
         self.settings.handler_deadline = limit;
         self

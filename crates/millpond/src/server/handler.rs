@@ -1,4 +1,4 @@
-//! Who answers requests: the trait, and what makes one of a closure. Knows nothing of connections
+//! What answers requests: the trait, and handlers made of closures. Knows nothing of connections
 //! and limits.
 
 use std::{any::Any, fmt, future::Future, marker::PhantomData, net::SocketAddr, time::Duration};
@@ -32,39 +32,39 @@ use crate::framing::{
 /// # Cancel safety
 ///
 /// A handler's future is dropped at its deadline, when its client has gone, and when the server
-/// closes. That a client has gone is noticed a quarter of a second later at most; one that has
-/// closed only its sending side still gets its replies. Over TCP a client that closes its socket
-/// looks like that until a reply reaches it; over a Unix socket it is known to have gone. A panic
+/// closes. A client's departure is noticed within a quarter of a second. A client that has closed
+/// only its sending side still gets its replies. Over TCP a client that closes its socket looks
+/// like that until a reply reaches it; over a Unix socket the departure is seen at once. A panic
 /// costs that request alone.
 ///
 /// # Who polls it
 ///
-/// The connection's task, with the other requests of that connection: a handler that computes for
-/// long, rather than wait, keeps them and its own heartbeats up, and had better spawn.
+/// The connection's task, with the other requests of that connection. A handler that computes for
+/// long without awaiting delays them and the connection's heartbeats: spawn such work.
 pub trait Handler: Send + Sync + 'static {
     /// The reply's body.
     ///
     /// # Errors
     ///
-    /// Whatever the client is to be told: an error reply where the protocol has one, else its
-    /// connection is closed.
+    /// What the client is told: by an error reply, or where the protocol has none, by closing its
+    /// connection.
     fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send;
 
-    /// What bodies must be to get here. Default: whatever they are, for most protocols carry
+    /// What bodies must be before they get here. Default: anything, because most protocols carry
     /// something else than JSON, and only the handler knows what it takes.
     fn bodies(&self) -> Bodies {
         Bodies::Opaque
     }
 }
 
-/// What is asked of a body before a handler sees it.
+/// What is checked of a body before a handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bodies {
     /// It has been checked to be one JSON text, nested at most [`MAX_DEPTH`](json::MAX_DEPTH) deep;
     /// any other is answered with the error -32700.
     Json,
-    /// Nothing: the handler looks for itself, or passes it on.
+    /// Nothing: the handler checks it itself, or passes it on.
     Opaque,
 }
 
@@ -87,18 +87,18 @@ impl Request {
         self.body
     }
 
-    /// Who has sent it, where that has an address: Unix sockets have none.
+    /// The client's address; `None` over Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// When the answer is given up, if it is ever.
+    /// When the handler is dropped; `None` without a `handler_deadline`.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// How much time is left until [`deadline`](Request::deadline), to be passed on to whoever is
-    /// asked for a part of the answer.
+    /// How much time is left until [`deadline`](Request::deadline): a limit for the requests that
+    /// the handler itself makes.
     pub fn remaining(&self) -> Option<Duration> {
         Some(self.deadline?.saturating_duration_since(Instant::now()))
     }
@@ -128,7 +128,7 @@ pub struct Raw<F> {
 }
 
 impl<F> Raw<F> {
-    /// Takes JSON texts only, as they came: for those who pass them on, or read them in their own
+    /// Takes JSON texts only, unparsed: for handlers that pass them on, or read them in their own
     /// way. Any other body is answered with the error -32700.
     pub fn only_json(mut self) -> Self {
         self.bodies = Bodies::Json;
@@ -161,8 +161,8 @@ where
 /// Order| -> Result<Receipt, Refused> { … })`.
 ///
 /// A body that isn't JSON is answered with the error -32700, one that isn't a `T` with -32600. An
-/// `Err` that is a [`Failure`] is told as it is, so it may have a code of the application's own; any
-/// other with -32603 and its text. As for captures see [`raw`].
+/// `Err` that is a [`Failure`] is told as it is, so it may have a code of the application's own;
+/// any other with -32603 and its text. As for captures see [`raw`].
 ///
 /// ```
 /// use millpond::{framing::{ApplicationCode, Failure}, server::json};
@@ -211,7 +211,7 @@ where
     Answer: Future<Output = Result<R, E>> + Send,
 {
     fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send {
-        // Reading it checks it. The value needn't be `Send`: it has gone into the answer's future
+        // To read it is to check it. The value needn't be `Send`: it moves into the answer's future
         // before anything is awaited.
         let answer = value_of::<T>(&request.body).map(&self.answer);
         async move {
@@ -231,13 +231,13 @@ fn told<E: fmt::Display + 'static>(error: E) -> Failure {
     }
 }
 
-/// The value in a body; or whether it is no JSON at all, or not what was asked for.
+/// The value in a body. The failure tells a body that is no JSON from one of another type.
 fn value_of<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let error = match json::read(body) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // What is of the wrong type may turn out to be no JSON further on.
+    // A value of the wrong type may be followed by what is no JSON.
     if matches!(&error, JsonError::Invalid(error) if error.is_data()) {
         check(body)?;
         return Err(Failure::refused(Chain(&error).to_string()));

@@ -1,5 +1,5 @@
-//! The arithmetic of limits: times that depend on lengths, who counts as one client. Pure: it is
-//! told the time.
+//! The arithmetic of limits: how long a transfer may take, and which addresses count as one client.
+//! Pure: it is told the time.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -9,25 +9,24 @@ use std::{
 pub(super) use crate::framed::Allowance;
 pub use crate::framed::HeartbeatLimit;
 
-/// No time is longer than this: sums of times and moments then never overflow.
+/// The longest time, so that adding times to moments never overflows.
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// How long a transfer may take: what every one may, and what its bytes take at the lowest rate
-/// that is borne.
+/// How long a transfer may take: `base`, and the time that its bytes take at the lowest rate.
 pub(super) fn transfer_time(base: Duration, bytes: usize, least_rate: u32) -> Duration {
     base.saturating_add(transfer_time_of(bytes, least_rate))
         .min(LONGEST)
 }
 
-/// What bytes take at a rate. A year at most: a framing may announce any length, and a moment so
-/// far away must still be one.
+/// How long so many bytes take at a rate in bytes per second; a year at most, because a framing may
+/// announce any length.
 pub(super) fn transfer_time_of(bytes: usize, rate: u32) -> Duration {
     let seconds = bytes as f64 / f64::from(rate);
     Duration::try_from_secs_f64(seconds).map_or(LONGEST, |time| time.min(LONGEST))
 }
 
-/// Who counts as one client: an IPv4 address; of IPv6 the 64 bits that a network is given, for
-/// whoever has one has all addresses in it.
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, because whoever has
+/// an address there has all of them.
 pub(super) fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -37,7 +36,7 @@ pub(super) fn origin(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Shortens a text for a client: what an error quotes of a request may be as long as that.
+/// Cuts a text for a client to 500 bytes: an error may quote the request.
 pub(super) fn shorten(mut text: String) -> String {
     const LONGEST: usize = 500;
     if text.len() > LONGEST {

@@ -1,21 +1,22 @@
-//! The bytes that a server holds for its clients, and each connection's share of them: what has
-//! arrived of a request, requests that are handled, replies that aren't written yet. Decides who
-//! may receive more; reads and writes nothing.
+//! The bytes that a server holds for its clients, and each connection's share of them: partial
+//! requests, requests that are handled, replies that aren't written yet. Decides which connection
+//! may receive more; reads and writes no stream.
 //!
-//! # Who may go on
+//! # Which connection may receive
 //!
-//! A connection's first [`FREE`] bytes are nobody's business, so small requests pass whatever
-//! others hold, and touch nothing that is shared. Beyond that a connection takes blocks of the
-//! server's bytes before it receives:
+//! A connection's first [`FREE`] bytes aren't counted, so small requests pass whatever others hold,
+//! and touch nothing that is shared. Beyond that a connection takes blocks of the server's bytes
+//! before it receives:
 //!
-//! - One that owes nothing takes what its next request needs as soon as there is room, in the order
-//!   in which they came. That is a whole request, as far as its length is known: what was let in
-//!   can be finished, so requests that have half arrived never block each other.
-//! - One that owes replies takes more only within `max_bytes_per_connection`, while nobody waits,
-//!   and at most an eighth of what is left. The more is held, the less a client that sends and
-//!   doesn't read can add, and some room is left for whoever comes.
+//! - A connection that owes nothing takes what its next request needs as soon as there is room.
+//!   Those that wait are served in order. If the request's length is known, it takes room for all
+//!   of it: a request that was let in can be finished, so half-arrived requests never block each
+//!   other.
+//! - A connection that owes replies takes more only within `max_bytes_per_connection`, while nobody
+//!   waits, and at most an eighth of what is left. So a client that sends and doesn't read can add
+//!   less the more is held, and some room is left for others.
 //!
-//! A reply that is larger than its request is counted without being asked for: it is there already.
+//! A reply that is larger than its request is counted without a check: it is there already.
 
 use std::{
     collections::VecDeque,
@@ -28,10 +29,11 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// What a connection holds without being counted, and the unit in which the rest is counted.
+/// How many bytes a connection holds without being counted, and the unit in which the rest is
+/// counted.
 pub(super) const FREE: usize = 16 << 10;
 
-/// Of what is left a connection that owes replies may hold one part in so many.
+/// A connection that owes replies may hold one part in so many of what is left.
 const PARTS: usize = 8;
 
 /// The bytes of a whole server.
@@ -40,7 +42,7 @@ pub(super) struct Memory {
     max: usize,
     pub(super) max_each: usize,
     held: AtomicUsize,
-    /// How many are in line: read without the lock.
+    /// How many connections wait in line; read without the lock.
     waiting: AtomicUsize,
     line: Mutex<Line>,
 }
@@ -79,12 +81,12 @@ impl Memory {
             let after = held.checked_add(more)?;
             (after <= self.max || alone == Some(held)).then_some(after)
         };
-        // The look is ordered as well, even one that finds no room: whoever gets in line and then
-        // looks sees what was given back, or is seen there.
+        // Sequentially consistent also where it finds no room. A connection that gets in line and
+        // then looks either sees what was given back, or is seen in line by who gave it back.
         self.held.fetch_update(SeqCst, SeqCst, within).is_ok()
     }
 
-    /// Calls whoever is the first in line.
+    /// Wakes the first in line.
     fn call(&self) {
         if self.waiting.load(SeqCst) == 0 {
             return;
@@ -101,15 +103,15 @@ impl Memory {
     }
 }
 
-/// Whether the end of a request is known. One that is larger than the limit is then received when
-/// nobody else holds anything; otherwise it might go on for ever.
+/// Whether the length of a request is known. If it is, a request larger than the limit is received
+/// when nobody else holds anything. If not, the request might never end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
     Known,
     Unknown,
 }
 
-/// What one connection holds; given back when it is dropped.
+/// The bytes that one connection holds; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Share<'m> {
     memory: &'m Memory,
@@ -139,9 +141,9 @@ impl<'m> Share<'m> {
         self.is_paused
     }
 
-    /// Takes room for `need` bytes in all, `owed` of them for what was received before. Without
-    /// room it answers no; then the task is woken in its turn if nothing is owed. Otherwise it
-    /// asks again when something it owes is done.
+    /// Takes room for `need` bytes in all, `owed` of them for what was received before. Returns
+    /// whether there was room. If not, and nothing is owed, the task is woken in its turn; if
+    /// something is owed, the connection asks again when a part of that is done.
     pub(super) fn cover(
         &mut self,
         need: usize,
@@ -152,8 +154,8 @@ impl<'m> Share<'m> {
         let more = blocks(need).saturating_sub(self.taken);
         let is_covered = match more {
             0 => true,
-            // Who is in line stays there, though a heartbeat may have got stuck since: else it
-            // would wait for itself, and all behind it.
+            // A connection in line stays there, even if it owes something since: a heartbeat that
+            // can't be written counts. Otherwise it would wait for itself, and all behind it.
             _ if owed == 0 || self.number != 0 => self.take_in_turn(more, ends, cx),
             _ => self.take_beside_what_is_owed(need, more),
         };
@@ -171,7 +173,7 @@ impl<'m> Share<'m> {
         if memory.waiting.load(SeqCst) == 0 && memory.try_take(alone, more) {
             return true;
         }
-        // It is in line before it looks: room that is made behind the look calls it.
+        // It gets in line before it looks again: room that is made after the look wakes it.
         let mut line = memory.line.lock();
         match line
             .waiters
@@ -202,8 +204,8 @@ impl<'m> Share<'m> {
             && memory.try_take(None, more)
     }
 
-    /// This is what it holds: what it has taken beyond that goes back, what it lacks is taken
-    /// whether there is room or not.
+    /// The connection holds so many bytes. What it has taken beyond that goes back; what it lacks
+    /// is taken, whether there is room or not.
     pub(super) fn settle(&mut self, held: usize) {
         let (taken, now) = (self.taken, blocks(held));
         self.taken = now;
@@ -242,7 +244,7 @@ impl Drop for Share<'_> {
     }
 }
 
-/// What is counted of so many bytes.
+/// How many of so many bytes are counted.
 fn blocks(bytes: usize) -> usize {
     bytes
         .saturating_sub(FREE)

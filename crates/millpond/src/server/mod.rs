@@ -1,6 +1,6 @@
-//! Serves requests on a listener: frames in, a [`Handler`]'s answers out, in the order of the
-//! requests. Bounded in everything that a client could make it hold or wait for, and drained
-//! without losing an exchange. Opens no connections.
+//! Serves requests on a listener. A [`Handler`] answers each request, and the replies leave in the
+//! order of the requests. Everything that a client can make the server hold or wait for has a
+//! limit, and a drain loses no exchange. The server opens no connections.
 //!
 //! ```
 //! use millpond::{server::{Server, json}, net::{ListenOptions, Listener}};
@@ -16,9 +16,9 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`ServerBuilder`], whose settings are the
-//! limits; [`Running`]; then, for how it works, `connection.rs` (one client), `exchanges.rs` (its
-//! requests), `accepting.rs` (all of them), `ledger.rs` (who gets in).
+//! Reading order: [`Handler`], with [`raw`] and [`json()`]; [`ServerBuilder`], whose settings are
+//! the limits; [`Running`]; then, for how it works, `connection.rs` (one client), `exchanges.rs`
+//! (its requests), `accepting.rs` (all of them), `ledger.rs` (who gets in).
 //!
 //! # What a client is told
 //!
@@ -30,15 +30,15 @@
 //! | the handler says so by a code of its own ([`Failure::application`](crate::framing::Failure::application)) | that code | stays |
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
-//! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed by the server once nothing is owed |
+//! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed, after the replies owed |
 //! | a frame is longer than the framing allows | -32600, which names the length, the limit and what sets it | is closed, after the replies owed |
-//! | what came is no frame | none: nobody knows where the next frame begins | is closed, after the replies owed |
+//! | what came is no frame | none: where the next frame begins is unknown | is closed, after the replies owed |
 //! | any failure, where the protocol has no error reply | none | is closed, after the replies owed; logged with the reason |
 //! | HTTP | an HTTP 400 that names the protocol | is closed |
 //!
-//! A client that closes its sending side gets the replies owed, and then the connection is closed.
-//! One that resets it: its handlers are dropped, at once or, where `max_in_flight` keeps the
-//! connection from being read, within a quarter of a second.
+//! When a client closes its sending side, it gets the replies owed, and then the connection is
+//! closed. When a client resets the connection, its handlers are dropped: at once or, if
+//! `max_in_flight` keeps the connection from being read, within a quarter of a second.
 
 mod accepting;
 mod builder;

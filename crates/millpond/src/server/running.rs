@@ -1,4 +1,4 @@
-//! A server that runs: who holds it can look at it, drain it and close it.
+//! The handle of a server that runs: shows it, drains it, closes it.
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -28,11 +28,10 @@ pub struct Running {
 pub struct Ended {
     /// How many connections had something under way at the deadline, and were closed by force.
     pub forced: usize,
-    /// How many requests had arrived and were given no answer: their handlers didn't end before
-    /// the deadline, or their clients didn't take the replies. A reply counts as given when
-    /// the kernel has taken the write that it was a part of. Requests of clients that went away
-    /// themselves don't count. Of what lay unread in the kernel at most 64 KiB a connection are
-    /// looked at.
+    /// How many requests had arrived and got no answer: their handlers didn't end before the
+    /// deadline, or their clients didn't take the replies. A reply counts as given when the kernel
+    /// has taken the write that it was a part of. Requests of clients that went away themselves
+    /// don't count. At most 64 KiB of unread bytes per connection are searched for requests.
     pub unanswered: u64,
     /// Why nothing could be accepted any more, if that ended it.
     pub failure: Option<Arc<io::Error>>,
@@ -51,7 +50,7 @@ impl Running {
         }
     }
 
-    /// Where it listens: with the port that the system chose, where 0 was asked for.
+    /// Where it listens. If port 0 was asked for, with the port that the system chose.
     pub fn endpoint(&self) -> &Endpoint {
         &self.ledger.endpoint
     }
@@ -61,7 +60,7 @@ impl Running {
         &self.ledger.settings
     }
 
-    /// How it is, and what has happened.
+    /// Its state, and its totals since it began.
     pub fn snapshot(&self) -> ServerSnapshot {
         let mut snapshot = self.ledger.snapshot();
         if self.accepting.is_finished() {
@@ -74,16 +73,16 @@ impl Running {
     ///
     /// 1. What is under way is finished, and so are the next
     ///    [`max_in_flight`](super::ServerBuilder::max_in_flight) requests of a connection.
-    /// 2. Requests beyond those are refused, in their order among the replies, with an error that
-    ///    says that they were not executed: -32003,
+    /// 2. Requests beyond those are refused, in order among the replies, with an error that says
+    ///    that they were not executed: -32003,
     ///    [`FailureKind::NotTaken`](crate::framing::FailureKind::NotTaken). After 4,096 refusals on
     ///    one connection no more is read.
     /// 3. When nothing is owed and nothing more has arrived, the connection's sending side is
     ///    closed. A request whose bytes have begun to arrive is waited for as long as more of them
     ///    come, with pauses of half a second at most; a client that was refused something must be
     ///    silent for 100 ms, which is waited for half a second at most.
-    /// 4. What still comes then is read and forgotten until the client has closed its side, so that
-    ///    no reset takes a reply from a client that hasn't read it yet. A request that crosses the
+    /// 4. What still comes then is read and dropped until the client has closed its side, so that
+    ///    no reset destroys a reply that the client hasn't read yet. A request that crosses the
     ///    close is never executed. A client that sends on and on is reset after 16 MiB.
     ///
     /// A TLS handshake that is under way isn't waited for: the connection is closed at once, so the
@@ -94,9 +93,9 @@ impl Running {
     /// which its client hadn't closed yet, doesn't count as forced. [`Ended::unanswered`] tells
     /// what was lost.
     ///
-    /// A framing without a reply for failures has no words for step 2: the first request that isn't
-    /// taken closes the sending side, after the replies before it; the rest is as step 4 says,
-    /// and those requests count as unanswered.
+    /// A framing that has no reply for failures can't refuse as step 2 says. There the first
+    /// request that isn't taken closes the sending side, after the replies before it. The rest
+    /// is as in step 4, and the requests that weren't taken count as unanswered.
     ///
     /// A second call may shorten the time, and never lengthens it.
     ///

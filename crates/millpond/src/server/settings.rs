@@ -1,4 +1,5 @@
-//! ServerSettings: their defaults, each with its reason, and the one place where they are validated.
+//! ServerSettings: their defaults, each with its reason, and the one place where they are
+//! validated.
 
 use std::time::Duration;
 
@@ -133,10 +134,10 @@ pub enum ServeError {
     /// A setting is out of its range.
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
-    /// There is no runtime here for its tasks.
+    /// `serve` was called outside a tokio runtime.
     #[error("a server needs a tokio runtime to run on: call serve() inside one")]
     NoRuntime,
-    /// The listener doesn't know where it listens.
+    /// The listener's own address can't be read.
     #[error("the listener can't tell where it listens")]
     Listener(#[source] std::io::Error),
 }

@@ -11,9 +11,9 @@ use crate::framing::FailureKind;
 
 /// A server at one instant.
 ///
-/// With the feature `serde` it serializes, and [`ServerSnapshot::VERSION`] tells readers of the JSON what
-/// to expect: fields are added without a new version, renamed or removed only with one. Times are
-/// in seconds.
+/// With the feature `serde` it serializes, and [`ServerSnapshot::VERSION`] tells readers of the
+/// JSON what to expect: fields are added without a new version, renamed or removed only with one.
+/// Times are in seconds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -54,17 +54,17 @@ impl ServerSnapshot {
     pub const VERSION: u32 = 1;
 }
 
-/// Whether a server takes connections.
+/// What a server does with new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum ServerStatus {
-    /// It does.
+    /// It takes them.
     Open,
-    /// It finishes what is under way, and takes no new ones.
+    /// It finishes what is under way, and takes none.
     Draining,
-    /// It doesn't.
+    /// It has ended.
     Ended,
 }
 
@@ -73,13 +73,13 @@ pub enum ServerStatus {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ServerTotals {
-    /// Connections that were given a place.
+    /// Connections that were admitted.
     pub accepted: u64,
-    /// Connections turned away since there were `max_connections`.
+    /// Connections turned away because there were `max_connections`.
     pub refused_max_connections: u64,
-    /// Connections turned away since there were `max_connections_per_address` from there.
+    /// Connections turned away because their address had `max_connections_per_address`.
     pub refused_per_address: u64,
-    /// How often a connection wasn't read since there was no room within `max_bytes` or
+    /// How often reading a connection paused because there was no room within `max_bytes` or
     /// `max_bytes_per_connection`.
     pub paused_for_bytes: u64,
     /// Whole frames received.
@@ -95,7 +95,7 @@ pub struct ServerTotals {
     pub heartbeats_received: u64,
     /// Heartbeats sent.
     pub heartbeats_sent: u64,
-    /// Connections that have ended, by the reason; only reasons that occurred.
+    /// Connections that have ended, by reason; only reasons that have occurred.
     pub closed: BTreeMap<Closed, u64>,
 }
 
@@ -215,7 +215,7 @@ impl fmt::Display for Closed {
     }
 }
 
-/// What is counted as it happens.
+/// The counters behind [`ServerTotals`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) accepted: AtomicU64,
@@ -238,7 +238,7 @@ pub(super) struct Counters {
     closed: [AtomicU64; Closed::ALL.len()],
 }
 
-/// Counts one more.
+/// Adds one.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }

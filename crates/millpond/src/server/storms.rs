@@ -1,12 +1,12 @@
-//! Log lines that strangers can cause: whoever causes thousands of the same kind gets a line and
-//! then sums. What is told when, each kind's [`Storm`](millpond_words::Storm) decides; here are the
-//! kinds, and the lines of their sums.
+//! Log lines that clients can cause. The first event of a kind is logged, and those that follow
+//! closely are summed up: when, [`Storm`](millpond_words::Storm) decides. Here are the kinds, and
+//! the lines of their sums.
 
 use millpond_words::{Span, Sum};
 
 use crate::net::Endpoint;
 
-/// What strangers can cause to be logged.
+/// What clients can cause to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     MaxConnections,
@@ -31,7 +31,7 @@ impl Event {
         Event::ToldFailure,
     ];
 
-    /// What has happened several times, at the level of the line that each would be.
+    /// Logs the sum of several events, at the level of a single one's line.
     pub(super) fn tell(self, endpoint: &Endpoint, sum: Sum) {
         let Sum { events, within } = sum;
         let within = Span(within);
@@ -76,7 +76,7 @@ impl Event {
     }
 }
 
-/// One storm for each of them.
+/// One storm for each kind.
 pub(super) type Storms = millpond_words::Storms<Event, { Event::ALL.len() }>;
 
 #[cfg(test)]

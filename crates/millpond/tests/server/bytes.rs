@@ -1,5 +1,5 @@
-//! How many bytes a server holds for its clients: what a crowd of them can't exceed, who gets
-//! through beside it, and that all of it is given back.
+//! How many bytes a server holds for its clients: the limit for all of them, which requests still
+//! get through when it is reached, and that everything is given back.
 
 use std::{future::pending, time::Duration};
 

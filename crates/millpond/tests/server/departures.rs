@@ -1,5 +1,5 @@
-//! Clients that go away while their requests are handled, and while nothing is read from them: real
-//! sockets, for only a kernel resets.
+//! Clients that go away while their requests are handled, and while nothing is read from them. Over
+//! real sockets, because only a kernel resets connections.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! Requests and replies as clients see them: however the bytes are cut, whatever is in them, and
+//! Requests and replies as clients see them, however the bytes are cut, whatever is in them, and
 //! whatever the handler does.
 
 use std::{

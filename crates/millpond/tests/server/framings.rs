@@ -1,6 +1,6 @@
 //! A server with framings that are not the crate's own: which deadline a frame falls under, what
-//! becomes of framings that are wrong, and that a connection's task without budget judges nobody by
-//! bytes that it was not allowed to look at.
+//! happens when a framing is wrong, and that a task whose budget is used up doesn't take unread
+//! bytes for silence.
 
 use std::{
     future::{Future, poll_fn},

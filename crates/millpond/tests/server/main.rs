@@ -12,6 +12,7 @@ mod bytes;
 mod departures;
 mod drain;
 mod drain_clients;
+mod drain_slow_clients;
 mod exchanges;
 mod framings;
 mod limits;

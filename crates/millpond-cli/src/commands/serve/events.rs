@@ -310,11 +310,15 @@ impl fmt::Display for Drained {
         let totals = &self.server.totals;
         write!(
             f,
-            "ended after {}: {}, {}, {} told",
+            "ended after {}: {}, {}, {}",
             long_span(self.server.up),
             counted(totals.requests, "request", "requests"),
             counted(totals.replies, "reply", "replies"),
-            counted(failures_told(&totals.failures), "failure", "failures"),
+            counted(
+                error_replies(&totals.failures),
+                "error reply",
+                "error replies"
+            ),
         )?;
         if (self.forced, self.unanswered) == (0, 0) {
             return f.write_str("; all was finished");
@@ -331,7 +335,7 @@ impl fmt::Display for Drained {
     }
 }
 
-fn failures_told(failures: &Failures) -> u64 {
+fn error_replies(failures: &Failures) -> u64 {
     let Failures {
         malformed,
         refused,

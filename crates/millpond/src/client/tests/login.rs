@@ -5,7 +5,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    client::{Login, RequestError, RequestErrorKind},
+    client::{Login, LoginError, RequestError, RequestErrorKind},
+    framed::SendError,
     pool::DialError,
 };
 
@@ -189,4 +190,140 @@ async fn a_greeting_and_heartbeats_belong_to_the_login() {
         far.reply(b"2").await;
     });
     assert_eq!(reply.unwrap(), "2");
+}
+
+/// A server may answer before it has read the request. The rest of that must not be missing before
+/// the next.
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_request_is_half_written_is_refused() {
+    let (builder, mut port) = builder_with(LengthJson::default(), Pace::AtOnce, 64);
+    let client = builder
+        .login(|mut login| async {
+            let cut = timeout(MS, login.exchange(&[b'7'; 1_000])).await;
+            assert!(cut.is_err(), "the server reads nothing");
+            assert_eq!(login.greeting().await?, "5");
+            Ok(login)
+        })
+        .pool(|pool| pool.outage_grace(Duration::ZERO))
+        .build()
+        .unwrap();
+    let (reply, _far) = tokio::join!(client.exchange(b"1"), async {
+        let mut far = port.accept().await;
+        tokio::time::sleep(10 * MS).await;
+        far.reply(b"5").await;
+        far
+    });
+    let cause = cause_of(&reply.unwrap_err());
+    assert!(
+        cause.ends_with("it left a part of a request of its own unsent"),
+        "{cause}"
+    );
+}
+
+/// What was read before an error is gone, and nobody knows what comes behind it.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_ignores_an_error_of_its_connection_is_refused() {
+    for (said, hangs_up) in [
+        (&b"220 welcome\r\n"[..], false),
+        (b"Heart", true),
+        (b"", true),
+    ] {
+        let (builder, mut port) = builder(Pace::AtOnce);
+        let client = builder
+            .login(|mut login| async {
+                login.greeting().await.expect_err("no greeting");
+                Ok(login)
+            })
+            .pool(|pool| pool.outage_grace(Duration::ZERO))
+            .build()
+            .unwrap();
+        let (reply, _far) = tokio::join!(client.exchange(b"1"), async {
+            let mut far = port.accept().await;
+            far.send(said).await;
+            (!hangs_up).then_some(far)
+        });
+        let cause = cause_of(&reply.unwrap_err());
+        assert!(
+            cause.ends_with("it went on after an error that ends the connection"),
+            "{cause}"
+        );
+    }
+}
+
+/// Though a reply has come as well.
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_request_could_not_be_written_is_refused() {
+    let (builder, mut port) = builder_with(LengthJson::default(), Pace::AtOnce, 64);
+    let client = builder
+        .login(|mut login| async {
+            let sent = login.exchange(&[b'7'; 1_000]).await;
+            assert!(
+                matches!(sent, Err(LoginError::Send(SendError::Io(_)))),
+                "{sent:?}"
+            );
+            assert_eq!(login.greeting().await?, "5");
+            Ok(login)
+        })
+        .pool(|pool| pool.outage_grace(Duration::ZERO))
+        .build()
+        .unwrap();
+    let (reply, _far) = tokio::join!(client.exchange(b"1"), async {
+        let mut far = port.accept().await;
+        far.reply(b"5").await;
+        far.0.stop_reading();
+        far
+    });
+    let cause = cause_of(&reply.unwrap_err());
+    assert!(
+        cause.ends_with("it went on after an error that ends the connection"),
+        "{cause}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_goes_on_after_a_request_that_could_not_be_framed() {
+    let (builder, mut port) = builder_with(LengthJson::with_max_body(10), Pace::AtOnce, CAPACITY);
+    let client = builder
+        .login(|mut login| async {
+            let unframeable = login.exchange(&[b'7'; 11]).await;
+            assert!(
+                matches!(
+                    unframeable,
+                    Err(LoginError::Send(SendError::Unframeable(_)))
+                ),
+                "{unframeable:?}"
+            );
+            login.exchange(b"0").await?;
+            Ok(login)
+        })
+        .build()
+        .unwrap();
+    let (reply, ()) = tokio::join!(client.exchange(b"1"), async {
+        let mut far = port.accept().await;
+        for body in [b"0", b"1"] {
+            assert_eq!(far.request().await, body);
+            far.reply(body).await;
+        }
+    });
+    assert_eq!(reply.unwrap(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_returns_another_connections_is_refused() {
+    let (builder, _port) = builder(Pace::AtOnce);
+    // Each returns the one before it.
+    let before = Arc::new(std::sync::Mutex::new(None));
+    let client = builder
+        .login(move |login| {
+            let before = before.lock().unwrap().replace(login);
+            async move { before.ok_or_else(|| "the first".into()) }
+        })
+        .pool(|pool| pool.outage_grace(SECOND))
+        .build()
+        .unwrap();
+    let cause = cause_of(&client.exchange(b"1").await.unwrap_err());
+    assert!(
+        cause.ends_with("it returned the login of another connection"),
+        "{cause}"
+    );
 }

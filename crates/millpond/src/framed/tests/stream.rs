@@ -1,10 +1,21 @@
 //! The public framed stream: both ends, what is kept when a future is dropped, and what ends it.
 
-use std::{future::Future, io, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
 
-use super::{framings::Stubborn, *};
+use super::{
+    framings::{Lines, Stubborn},
+    *,
+};
 
 type Ours = FramedStream<LengthJson>;
 
@@ -103,6 +114,45 @@ async fn what_is_queued_is_bounded_and_a_long_frame_goes_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeats_are_queued_once_and_only_where_there_is_room() {
+    let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 7);
+    let near = inlet.open().unwrap();
+    let mut far = accepted.try_recv().unwrap();
+    // Its frames end as its heartbeats do.
+    let mut stream = FramedStream::new(near, Lines::default()).max_queued(20);
+    for _ in 0..100 {
+        assert!(stream.queue_heartbeat());
+    }
+    assert_eq!(stream.queued(), 2);
+    stream.queue(b"0123456789").unwrap();
+    assert!(stream.queue_heartbeat(), "what is last is a frame");
+    assert_eq!(stream.queued(), 16);
+    stream.queue(b"").unwrap();
+    stream.queue(b"toolong").unwrap_err();
+    assert!(stream.queue_heartbeat(), "there is just room for it");
+    stream.queue(b"").unwrap_err();
+    assert_eq!(stream.queued(), 20);
+    assert!(stream.queue_heartbeat(), "it is the last already");
+    assert_eq!(stream.queued(), 20);
+
+    let mut arrived = [0; 20];
+    let (flushed, read) = tokio::join!(stream.flush(), far.read_exact(&mut arrived));
+    flushed.unwrap();
+    read.unwrap();
+    assert_eq!(&arrived, b"\r\n0123456789\r\n\r\n\r\n\r\n");
+    assert!(stream.queue_heartbeat(), "the last has been written");
+    assert_eq!(stream.queued(), 2);
+
+    let mut full = stream.max_queued(10);
+    full.queue(b"01234").unwrap();
+    assert!(!full.queue_heartbeat());
+    assert_eq!(full.queued(), 9);
+    let (inlet, _accepted, _) = Inlet::new(Pace::AtOnce, 7);
+    let mut none = FramedStream::new(inlet.open().unwrap(), Sloppy);
+    assert!(!none.queue_heartbeat(), "the protocol has none");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_long_is_refused_and_nothing_of_it_is_sent() {
     let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 1 << 20);
     let near = inlet.open().unwrap();
@@ -155,6 +205,60 @@ async fn an_end_within_a_frame_is_told_apart() {
             }
         }
     }
+}
+
+/// Sends heartbeats as fast as they are read; after many of them it breaks.
+struct Endless {
+    reads: usize,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads += 1;
+        if self.reads == 1_000 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        while buffer.remaining() >= 9 {
+            buffer.put_slice(b"HeartBeat");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_heartbeats_lets_others_have_a_turn() {
+    let endless = Stream::foreign(Endless { reads: 0 });
+    let mut stream = FramedStream::new(endless, LengthJson::default());
+    let mut turns = 0;
+    let received = tokio::select! {
+        biased;
+        received = stream.receive() => Some(received),
+        () = async {
+            while turns < 3 {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        } => None,
+    };
+    assert!(received.is_none(), "{received:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,6 +335,35 @@ async fn a_part_of_a_frame_is_never_sent() {
     let mut arrived = [0; 10];
     far.read_exact(&mut arrived).await.unwrap();
     assert_eq!(&arrived, b"goodbetter");
+}
+
+/// Writes the head last, where it takes its frame to begin.
+struct BackPatching;
+
+impl Framing for BackPatching {
+    fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+        Ok(Step::More { missing: 1 })
+    }
+
+    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        out.push(0);
+        out.extend_from_slice(body);
+        out[0] = b'0' + body.len() as u8;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_framing_can_write_into_the_frames_before_its_own() {
+    let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 1 << 20);
+    let mut stream = FramedStream::new(inlet.open().unwrap(), BackPatching);
+    let mut far = accepted.try_recv().unwrap();
+    stream.queue(b"a").unwrap();
+    stream.queue(b"bc").unwrap();
+    stream.send(b"def").await.unwrap();
+    let mut arrived = [0; 9];
+    far.read_exact(&mut arrived).await.unwrap();
+    assert_eq!(&arrived, b"1a2bc3def");
 }
 
 #[tokio::test]

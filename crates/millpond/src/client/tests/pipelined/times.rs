@@ -297,3 +297,34 @@ async fn a_head_that_came_from_the_line_ends_the_connection_at_its_deadline() {
     );
     assert_eq!(began.elapsed(), 77 * MS);
 }
+
+/// The runtime was busy, say.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_pause_ended_after_its_deadline_is_not_sent() {
+    const NOT_TAKEN: &[u8] = br#"{"error":{"code":-32003,"message":"this server drains"}}"#;
+    let (builder, mut port) = pipelined(2);
+    let client = builder.pool(|pool| pool.max_size(2)).build().unwrap();
+    let mut first = proven(&client, &mut port).await;
+    let held = all_asked(&client, 7, 2).await;
+    assert_eq!(first.arrived().await, numbers(7..9));
+    let late = {
+        let client = client.clone();
+        let late = async move { client.within(12 * MS).request::<_, u64>(&9).await };
+        tokio::spawn(late)
+    };
+    let mut second = port.accept().await;
+    assert_eq!(second.arrived().await, ["9"]);
+    // It is to be sent again after 10 ms, and would find a place on the first connection.
+    second.reply(NOT_TAKEN).await;
+    settle().await;
+    first.replies(&numbers(7..9)).await;
+    assert_all_answered(held, 7).await;
+    tokio::time::advance(50 * MS).await;
+    assert_eq!(first.arrived().await, [""; 0]);
+    let error = late.await.unwrap().unwrap_err();
+    assert_eq!(error.execution(), Execution::Impossible, "{error:?}");
+    let next = asked(&client, "10");
+    assert_eq!(first.arrived().await, ["10"]);
+    first.reply(b"10").await;
+    assert_eq!(reply_of(next).await, "10");
+}
