@@ -55,7 +55,8 @@ pub trait Framing: Send + Sync + 'static {
     fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan)
     -> Result<Step, FrameError>;
 
-    /// Puts a body into a frame, at the end of `out`.
+    /// Puts a body into a frame, at the end of `out`. What `out` holds already are other frames:
+    /// leave them as they are, and count from `out.len()` at the start.
     ///
     /// # Errors
     ///
