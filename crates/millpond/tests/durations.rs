@@ -81,6 +81,29 @@ where
 }
 
 impl Row {
+    /// What is wrong with what becomes of this value.
+    async fn attempt(&self, value: Duration) -> Option<String> {
+        let began = Instant::now();
+        let tasks = tokio::task::LocalSet::new();
+        let tried = (self.attempt)(value);
+        let tried = tasks.run_until(async { tokio::task::spawn_local(tried).await });
+        let ended = timeout(PATIENCE, tried).await;
+        let expected = match self.refused.covers(value) {
+            true => Err(self.setting),
+            false => Ok(()),
+        };
+        let seen = match ended {
+            Err(_) => format!("hangs for {:?}", began.elapsed()),
+            Ok(Err(_)) => String::from("panicked"),
+            Ok(Ok(seen)) if seen != expected => format!("{seen:?}"),
+            Ok(Ok(_)) => return None,
+        };
+        Some(format!(
+            "{} = {value:?}: expected {expected:?}, {seen}",
+            self.setting
+        ))
+    }
+
     /// Other values are refused than nothing and the longest.
     fn refused(self, refused: Refused) -> Row {
         Row { refused, ..self }
@@ -104,32 +127,19 @@ async fn hold(rows: Vec<Row>) {
     });
     let mut wrong = Vec::new();
     for row in rows {
-        for value in [NOTHING, NANOSECOND, LONGEST] {
-            let panics = PANICS.load(SeqCst);
-            let began = Instant::now();
-            let attempt = tokio::task::LocalSet::new();
-            let tried = (row.attempt)(value);
-            let tried = attempt.run_until(async { tokio::task::spawn_local(tried).await });
-            let ended = timeout(PATIENCE, tried).await;
-            let expected = match row.refused.covers(value) {
-                true => Err(row.setting),
-                false => Ok(()),
-            };
-            let seen = match ended {
-                Err(_) => format!("hangs for {:?}", began.elapsed()),
-                Ok(Err(_)) => String::from("panicked"),
-                Ok(Ok(seen)) if seen != expected => format!("{seen:?}"),
-                Ok(Ok(_)) => String::new(),
-            };
-            // What its tasks have left to do, they do.
-            sleep(Duration::from_millis(5)).await;
-            let panics = PANICS.load(SeqCst) - panics;
-            if !seen.is_empty() || panics > 0 {
-                wrong.push(format!(
-                    "{} = {value:?}: expected {expected:?}, {seen} ({panics} panics)",
-                    row.setting
-                ));
-            }
+        let panics = PANICS.load(SeqCst);
+        // Side by side, for they mostly wait.
+        let (nothing, nanosecond, longest) = tokio::join!(
+            row.attempt(NOTHING),
+            row.attempt(NANOSECOND),
+            row.attempt(LONGEST)
+        );
+        // What their tasks have left to do, they do.
+        sleep(Duration::from_millis(5)).await;
+        let panics = PANICS.load(SeqCst) - panics;
+        wrong.extend([nothing, nanosecond, longest].into_iter().flatten());
+        if panics > 0 {
+            wrong.push(format!("{}: {panics} panics", row.setting));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

@@ -66,10 +66,13 @@ fn exchange(
     })
 }
 
-/// Sends this again and again, a stream's capacity each 50 ms, until the client has closed the
-/// stream; or for `rounds`. Whether that was before the end.
-async fn flood(far: &mut Far, bytes: &[u8], rounds: usize) -> bool {
-    let chunk = bytes.repeat(LARGE / bytes.len());
+/// Heartbeats for one step: a thousand times as many as a task may read in one poll.
+const MANY_HEARTBEATS: usize = 1 << 20;
+
+/// Sends this again and again, `each` bytes each 50 ms, until the client has closed the stream; or
+/// for `rounds`. Whether that was before the end.
+async fn flood(far: &mut Far, bytes: &[u8], rounds: usize, each: usize) -> bool {
+    let chunk = bytes.repeat(each / bytes.len());
     for _ in 0..rounds {
         if far.0.write_all(&chunk).await.is_err() {
             return true;
@@ -97,7 +100,7 @@ async fn a_deadline_holds_while_heartbeats_never_stop() {
             ..
         } = Asked::by(large(pipelined), deadline).await;
         let feed = tokio::spawn(async move {
-            let closed = flood(&mut far, HEARTBEAT, 100).await;
+            let closed = flood(&mut far, HEARTBEAT, 100, MANY_HEARTBEATS).await;
             if !closed {
                 let _ = far.0.write_all(&frame(b"1")).await;
             }
@@ -127,7 +130,7 @@ async fn a_deadline_holds_while_a_reply_never_ends() {
             ..
         } = Asked::by(large(pipelined), deadline).await;
         far.send(b"length:0001000000000").await;
-        let feed = tokio::spawn(async move { flood(&mut far, b"7", 100).await });
+        let feed = tokio::spawn(async move { flood(&mut far, b"7", 100, LARGE).await });
         let error = reply
             .await
             .unwrap()
