@@ -7,6 +7,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    rc::Rc,
     sync::{
         Once,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -84,9 +85,7 @@ impl Row {
     /// What is wrong with what becomes of this value.
     async fn attempt(&self, value: Duration) -> Option<String> {
         let began = Instant::now();
-        let tasks = tokio::task::LocalSet::new();
-        let tried = (self.attempt)(value);
-        let tried = tasks.run_until(async { tokio::task::spawn_local(tried).await });
+        let tried = tokio::task::spawn_local((self.attempt)(value));
         let ended = timeout(PATIENCE, tried).await;
         let expected = match self.refused.covers(value) {
             true => Err(self.setting),
@@ -125,22 +124,26 @@ async fn hold(rows: Vec<Row>) {
             before(info);
         }));
     });
+    let panics = PANICS.load(SeqCst);
     let mut wrong = Vec::new();
-    for row in rows {
-        let panics = PANICS.load(SeqCst);
-        // Side by side, for they mostly wait.
-        let (nothing, nanosecond, longest) = tokio::join!(
-            row.attempt(NOTHING),
-            row.attempt(NANOSECOND),
-            row.attempt(LONGEST)
-        );
-        // What their tasks have left to do, they do.
-        sleep(Duration::from_millis(5)).await;
-        let panics = PANICS.load(SeqCst) - panics;
-        wrong.extend([nothing, nanosecond, longest].into_iter().flatten());
-        if panics > 0 {
-            wrong.push(format!("{}: {panics} panics", row.setting));
+    // Side by side, for they mostly wait.
+    let tasks = tokio::task::LocalSet::new();
+    let mut attempts = Vec::new();
+    for row in rows.into_iter().map(Rc::new) {
+        for value in [NOTHING, NANOSECOND, LONGEST] {
+            let row = Rc::clone(&row);
+            attempts.push(tasks.spawn_local(async move { row.attempt(value).await }));
         }
+    }
+    tasks.await;
+    for attempt in attempts {
+        wrong.extend(attempt.await.expect("what panics is a task of its own"));
+    }
+    // What their tasks have left to do, they do.
+    sleep(Duration::from_millis(5)).await;
+    let panics = PANICS.load(SeqCst) - panics;
+    if panics > 0 {
+        wrong.push(format!("{panics} panics, whose words are above"));
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
