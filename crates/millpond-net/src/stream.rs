@@ -89,6 +89,7 @@ impl Stream {
 
     /// The TCP socket, also of a TLS stream, to set options on. Reading or writing it directly
     /// breaks a TLS stream.
+    #[inline]
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
             Kind::Tcp(stream) => Some(stream),
@@ -154,6 +155,7 @@ impl Stream {
     /// already don't make it ready: read before waiting, as [`poll_idle`](Stream::poll_idle) does.
     ///
     /// Only the waker of the last call is called.
+    #[inline]
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
             Kind::Tcp(stream) => stream.poll_read_ready(cx),
@@ -166,6 +168,7 @@ impl Stream {
 
     /// Checks an idle stream, on which nothing should arrive. No system call unless the reactor has
     /// seen something arrive.
+    #[inline]
     pub fn check_idle(&mut self) -> IdleState {
         match self.try_read(&mut [0]) {
             Ok(0) => IdleState::Closed,
@@ -337,6 +340,7 @@ impl AsyncWrite for Stream {
         }
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -77,18 +77,21 @@ impl Runtime {
     }
 
     /// Tokio's `timeout_at`. Outside a runtime it uses the timers of the pool's own.
+    #[inline]
     pub fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Timeout<F> {
         let _entered = (!Runtime::is_here()).then(|| self.handle.enter());
         tokio::time::timeout_at(deadline, future)
     }
 
     /// The runtime that this is called in; the pool's own where there is none.
+    #[inline]
     pub fn here(&self) -> tokio::runtime::Handle {
         tokio::runtime::Handle::try_current().unwrap_or_else(|_| self.handle.clone())
     }
 
     /// A timer of the runtime that this is called in; of the pool's own where there is none, or it
     /// has no timers.
+    #[inline]
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         let here = Runtime::is_here().then(|| timer(deadline)).flatten();
         here.unwrap_or_else(|| {
