@@ -17,8 +17,6 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::streams::on_one_thread;
-
 /// The other side, in a process of its own; ended when dropped.
 pub(crate) struct Peer {
     process: Child,
@@ -72,6 +70,13 @@ pub(crate) fn serve() -> anyhow::Result<()> {
             tokio::spawn(echo(stream));
         }
     })
+}
+
+pub(crate) fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 thread_local! {

@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    peer::{self, Peer},
+    peer::{self, Peer, on_one_thread},
     verdict::Middle,
 };
 
@@ -278,13 +278,6 @@ pub(crate) fn play(role: &Role) -> anyhow::Result<()> {
             subject,
         } => on_one_thread(idle(peer, connections, subject)),
     }
-}
-
-pub(crate) fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
 }
 
 async fn cycle(peer: SocketAddr, cycles: u64, exchange_every: u64) -> anyhow::Result<()> {

@@ -22,10 +22,11 @@ use tokio::{
 };
 
 use super::{
-    contestants::{Who, exchange},
-    descriptors::{SPELL, Scarcity},
+    contestant::exchange,
+    contestants::Who,
     observe::{RUNS, WATCH, all, block_on, runtime},
     report::{Stage, Value},
+    scarcity::{SPELL, Scarcity},
 };
 
 const PART: &str = "a server accepts, and no descriptor is left; 4 clients dial it";

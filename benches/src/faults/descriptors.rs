@@ -3,15 +3,10 @@
 //!
 //! This is the side that dials; the one that accepts is next door, in `accepts`.
 
-use std::{
-    fs::File,
-    os::fd::AsRawFd,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
 use millpond_rig::Rig;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::sleep;
 
 use super::{
@@ -19,10 +14,8 @@ use super::{
     contestants::Who,
     observe::{Got, Habit, RUNS, WATCH, ask, block_on, come_again, crowd, hold, runtime},
     report::{Stage, Value},
+    scarcity::{SPELL, Scarcity},
 };
-
-/// How long it lasts.
-pub const SPELL: Duration = Duration::from_secs(2);
 
 pub fn play(rig: &Rig, stage: &Stage<'_>) -> millpond_rig::Result {
     let server = rig.start("replies", &["10.77.0.2:7000"])?;
@@ -85,28 +78,5 @@ fn habit(time: Duration, pause: Duration) -> Habit {
         exchange: Duration::from_secs(1),
         pause,
         until: Instant::now() + time,
-    }
-}
-
-/// While it lives, this process can open nothing.
-pub struct Scarcity {
-    soft: u64,
-    hard: u64,
-}
-
-impl Scarcity {
-    pub fn begin() -> millpond_rig::Result<Scarcity> {
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // A new descriptor is the lowest that is free, and must be below the limit.
-        let lowest = File::open("/dev/null")?.as_raw_fd();
-        setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(lowest)?, hard)?;
-        Ok(Scarcity { soft, hard })
-    }
-}
-
-impl Drop for Scarcity {
-    fn drop(&mut self) {
-        setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard)
-            .expect("what was the limit before is allowed");
     }
 }

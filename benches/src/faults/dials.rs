@@ -10,7 +10,8 @@ use std::{
 use millpond_rig::Rig;
 
 use super::{
-    contestants::{Contestant, Who},
+    contestant::Contestant,
+    contestants::Who,
     observe::{Got, Habit, WATCH, crowd},
     report::{Stage, Value},
 };

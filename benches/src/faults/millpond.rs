@@ -8,7 +8,7 @@ use millpond::{
     pool::{Connection, Pool},
 };
 
-use super::contestants::{Contestant, Lent, Task, exchange, in_full};
+use super::contestant::{Contestant, Lent, Task, exchange, in_full};
 
 pub const DESCRIPTION: &str = "its defaults: acquire_timeout 5 s, connect_timeout 3 s, outage_grace 1 s, max_connecting 4; over `StreamConnector`, \
      its name looked up again every 2 s instead of 30";

@@ -3,6 +3,7 @@
 //! scene as JSON, and are put into words by `report`.
 
 mod accepts;
+mod contestant;
 mod contestants;
 mod descriptors;
 mod dials;
@@ -13,6 +14,7 @@ mod observe;
 mod ports;
 mod report;
 mod reset_loop;
+mod scarcity;
 mod server;
 mod tls;
 mod tls_server;

@@ -11,7 +11,8 @@ use millpond_rig::{Rig, Server};
 use tokio::task::spawn;
 
 use super::{
-    contestants::{Contestant, Who},
+    contestant::Contestant,
+    contestants::Who,
     observe::{Habit, RUNS, WATCH, all, ask, block_on, come_again, runtime, warm},
     report::{Stage, Value},
 };

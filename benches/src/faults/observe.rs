@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::contestants::{Contestant, Lent};
+use super::contestant::{Contestant, Lent};
 
 /// How long an acquire is watched.
 pub const WATCH: Duration = Duration::from_secs(10);

@@ -13,7 +13,8 @@ use millpond_rig::{Rig, Side};
 use tokio::task::spawn;
 
 use super::{
-    contestants::{Contestant, Who},
+    contestant::Contestant,
+    contestants::Who,
     observe::{Asked, Habit, RUNS, WATCH, all, ask, block_on, come_again, hold, runtime},
     report::{Stage, Value},
 };

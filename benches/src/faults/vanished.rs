@@ -16,7 +16,8 @@ use tokio::{
 };
 
 use super::{
-    contestants::{Contestant, Who},
+    contestant::Contestant,
+    contestants::Who,
     observe::{Got, Habit, RUNS, WATCH, all, ask, block_on, come_again, runtime, warm},
     report::{Stage, Value},
 };

@@ -59,7 +59,7 @@ const FORBIDDEN: [&str; 2] = ["SystemTime", "chrono"];
 
 /// Crates that the rules on clocks and opening paragraphs aren't for: tests, and the program, which
 /// shows certificates' dates.
-const NOT_THE_LIBRARY: [&str; 2] = ["millpond_cli", "millpond_rig"];
+const NOT_THE_LIBRARY: [&str; 4] = ["benches", "fuzz", "millpond_cli", "millpond_rig"];
 
 /// One source file, as a module.
 struct Module {
@@ -202,6 +202,9 @@ impl<'ast> Visit<'ast> for Paths {
         (self.in_tests, self.in_re_export) = before;
     }
 
+    /// `pub(in …)` says who may look, and looks at nothing.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<_> = path
             .segments
@@ -329,7 +332,9 @@ fn defining_file(
         .find(|&length| files.contains(&path[..length]))?;
     let (file, rest) = path.split_at(at);
     // The module itself is named: `use crate::state;` leads to nothing that it defines.
-    let item = rest.first()?;
+    let Some(item) = rest.first() else {
+        return Some(file.to_vec());
+    };
     let re_exported =
         named.get(file).into_iter().flatten().find(|one| {
             one.in_re_export && one.path[0] == "crate" && one.path.last() == Some(item)
@@ -399,9 +404,12 @@ fn house() -> Vec<Module> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the folder of crates");
+    let beside = ["../benches", "../fuzz"].map(|folder| crates.join(folder));
+    let folders = fs::read_dir(crates)
+        .expect("the folder of crates")
+        .map(|entry| entry.expect("a folder's entry").path());
     let mut found = Vec::new();
-    for entry in fs::read_dir(crates).expect("the folder of crates") {
-        let folder = entry.expect("a folder's entry").path();
+    for folder in folders.chain(beside) {
         let name = folder
             .file_name()
             .and_then(|name| name.to_str())
@@ -603,6 +611,12 @@ fn a_circle_is_found_around_corners_and_a_straight_line_is_none() {
         ("k::c", "fn f() { crate::A::new() }"),
     ];
     assert_eq!(circles_of(&three), ["crate::a <-> crate::b <-> crate::c"]);
+
+    let by_module = [
+        ("k::a", "use super::b; fn f() { b::g() }"),
+        ("k::b", "use super::a::A; pub(crate) fn g() {}"),
+    ];
+    assert_eq!(circles_of(&by_module), ["crate::a <-> crate::b"]);
 
     let straight = [
         ("k", "mod a; mod b; pub use self::{a::A, b::B};"),

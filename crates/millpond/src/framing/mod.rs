@@ -9,12 +9,14 @@ mod failure;
 pub mod json;
 mod length_json;
 mod scan;
+mod step;
 
 use std::{fmt, sync::Arc};
 
 pub use failure::{ApplicationCode, Failure, FailureKind, ReservedCode};
 pub use length_json::LengthJson;
 pub use scan::Scan;
+pub use step::{Extent, Step};
 
 use millpond_words::Thousands;
 
@@ -140,53 +142,6 @@ pub enum Told {
     ByClosing,
 }
 
-/// What bytes at a boundary begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Not all of it has arrived: at least so many bytes are missing.
-    More {
-        /// At least 1; what the frame lacks, once its length is known.
-        missing: usize,
-    },
-    /// A frame.
-    Frame(Extent),
-    /// A heartbeat of so many bytes.
-    Heartbeat {
-        /// How many.
-        length: usize,
-    },
-}
-
-/// Where the parts of a frame lie: `head` bytes, then `body` bytes, then `tail` bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Bytes before the body.
-    pub head: usize,
-    /// Bytes of the body.
-    pub body: usize,
-    /// Bytes after the body.
-    pub tail: usize,
-}
-
-impl Extent {
-    /// All of the frame's bytes; [`usize::MAX`] if they are more than that.
-    #[inline]
-    pub fn length(self) -> usize {
-        self.head
-            .saturating_add(self.body)
-            .saturating_add(self.tail)
-    }
-
-    /// The frame, if so many bytes from the boundary on hold all of it; otherwise what is missing.
-    #[inline]
-    pub fn within(self, received: usize) -> Step {
-        match self.length().saturating_sub(received) {
-            0 => Step::Frame(self),
-            missing => Step::More { missing },
-        }
-    }
-}
-
 impl Step {
     /// The answer of a framing to so many bytes, unless it can't be true.
     ///
@@ -212,31 +167,6 @@ impl Step {
                 answer: self,
                 received,
             }),
-        }
-    }
-}
-
-/// In words that follow "it answered".
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::More { missing } => {
-                write!(
-                    f,
-                    "that at least {} more are missing",
-                    Thousands(*missing as u64)
-                )
-            }
-            Step::Frame(extent) => write!(
-                f,
-                "that they begin with a frame of {}",
-                Thousands(extent.length() as u64)
-            ),
-            Step::Heartbeat { length } => write!(
-                f,
-                "that they begin with a heartbeat of {}",
-                Thousands(*length as u64)
-            ),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of an item that hasn't arrived as a whole, kept from one look at it to the next.
 
-use super::Extent;
+use super::step::Extent;
 
 /// What a [`Framing`](super::Framing) has found out of an item that hasn't arrived as a whole.
 ///

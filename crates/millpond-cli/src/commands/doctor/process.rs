@@ -5,6 +5,7 @@ mod facts;
 mod judge;
 #[cfg(all(test, target_os = "linux"))]
 mod live;
+mod peer;
 mod quality;
 #[cfg(test)]
 mod tests;

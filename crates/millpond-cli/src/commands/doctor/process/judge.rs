@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 use millpond::kernel::{SocketQueue, TcpSocket, TcpState};
 
 use super::{
     facts::{Facts, Seen, Source, Unseen},
+    peer::Peer,
     quality,
 };
 use crate::{
@@ -27,7 +27,7 @@ const MANY_FILES: f64 = 0.8;
 const NEARLY_ALL_FILES: f64 = 0.95;
 
 /// The most peers that are named.
-pub(super) const NAMED: usize = 8;
+const NAMED: usize = 8;
 
 /// This many unclosed connections are a leak that will use up all files.
 const MANY_UNCLOSED: usize = 100;
@@ -398,32 +398,6 @@ fn is_at_own_listener(seen: &Seen, remnant: &TcpSocket) -> bool {
         .iter()
         .filter(|socket| socket.state == TcpState::Listen);
     listeners.any(|listener| listener.local.port() == remnant.local.port())
-}
-
-/// A peer. Clients that connected to the process have a new port each time, so only their address
-/// counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Peer {
-    To(SocketAddr),
-    From(IpAddr),
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Peer::To(address) => write!(f, "to {address}"),
-            Peer::From(address) => write!(f, "from {address}"),
-        }
-    }
-}
-
-impl Peer {
-    pub(super) fn of(seen: &Seen, socket: &TcpSocket) -> Peer {
-        match seen.is_accepted(socket) {
-            true => Peer::From(socket.peer.ip()),
-            false => Peer::To(socket.peer),
-        }
-    }
 }
 
 fn peers(seen: &Seen) -> Vec<(Peer, usize)> {

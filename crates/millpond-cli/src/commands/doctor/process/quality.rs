@@ -7,7 +7,7 @@ use millpond::kernel::{TcpInfo, TcpSocket, TcpState};
 
 use super::{
     facts::{Seen, Source},
-    judge::Peer,
+    peer::Peer,
 };
 use crate::{
     commands::doctor::finding::{Finding, Mark, NETLINK},
