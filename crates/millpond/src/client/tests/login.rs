@@ -1,6 +1,8 @@
 //! A login on each new connection, in both modes: what it exchanges, how it fails, and that nothing
 //! of it is taken for a reply.
 
+use std::fmt;
+
 use tokio::time::Instant;
 
 use super::*;
@@ -50,6 +52,12 @@ fn cause_of(error: &RequestError) -> String {
     };
     assert_eq!(error.kind(), RequestErrorKind::Unreachable);
     Chain(error).to_string()
+}
+
+/// There was no connection, and this is the end of what the caller was told.
+fn assert_no_connection<T: fmt::Debug>(reply: Result<T, RequestError>, why: &str) {
+    let cause = cause_of(&reply.unwrap_err());
+    assert!(cause.ends_with(why), "{cause}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,11 +129,7 @@ async fn a_server_that_hangs_up_during_the_login_is_told() {
     let (reply, ()) = tokio::join!(client.exchange(b"1"), async {
         port.accept().await.request().await;
     });
-    let cause = cause_of(&reply.unwrap_err());
-    assert!(
-        cause.ends_with("the login failed: the server closed the connection"),
-        "{cause}"
-    );
+    assert_no_connection(reply, "the login failed: the server closed the connection");
 }
 
 /// What is still to come for a login would be taken for the reply to a request.
@@ -142,8 +146,7 @@ async fn nothing_of_a_login_is_taken_for_a_reply() {
             far.send(&[&frame(b"\"welcome\""), left].concat()).await;
             far
         });
-        let cause = cause_of(&reply.unwrap_err());
-        assert!(cause.ends_with(told), "{cause}");
+        assert_no_connection(reply, told);
     }
     // A login that doesn't wait for its own reply.
     let (builder, mut port) = builder(Pace::AtOnce);
@@ -161,11 +164,7 @@ async fn nothing_of_a_login_is_taken_for_a_reply() {
         far.request().await;
         far
     });
-    let cause = cause_of(&reply.unwrap_err());
-    assert!(
-        cause.ends_with("it left a request of its own unanswered"),
-        "{cause}"
-    );
+    assert_no_connection(reply, "it left a request of its own unanswered");
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,11 +212,7 @@ async fn a_login_whose_request_is_half_written_is_refused() {
         far.reply(b"5").await;
         far
     });
-    let cause = cause_of(&reply.unwrap_err());
-    assert!(
-        cause.ends_with("it left a part of a request of its own unsent"),
-        "{cause}"
-    );
+    assert_no_connection(reply, "it left a part of a request of its own unsent");
 }
 
 /// What was read before an error is gone, and nobody knows what comes behind it.
@@ -242,11 +237,7 @@ async fn a_login_that_ignores_an_error_of_its_connection_is_refused() {
             far.send(said).await;
             (!hangs_up).then_some(far)
         });
-        let cause = cause_of(&reply.unwrap_err());
-        assert!(
-            cause.ends_with("it went on after an error that ends the connection"),
-            "{cause}"
-        );
+        assert_no_connection(reply, "it went on after an error that ends the connection");
     }
 }
 
@@ -273,11 +264,7 @@ async fn a_login_whose_request_could_not_be_written_is_refused() {
         far.0.stop_reading();
         far
     });
-    let cause = cause_of(&reply.unwrap_err());
-    assert!(
-        cause.ends_with("it went on after an error that ends the connection"),
-        "{cause}"
-    );
+    assert_no_connection(reply, "it went on after an error that ends the connection");
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,9 +308,8 @@ async fn a_login_that_returns_another_connections_is_refused() {
         .pool(|pool| pool.outage_grace(SECOND))
         .build()
         .unwrap();
-    let cause = cause_of(&client.exchange(b"1").await.unwrap_err());
-    assert!(
-        cause.ends_with("it returned the login of another connection"),
-        "{cause}"
+    assert_no_connection(
+        client.exchange(b"1").await,
+        "it returned the login of another connection",
     );
 }
