@@ -25,7 +25,7 @@ use super::{
 /// resumed included.
 #[derive(Clone)]
 pub struct ClientTls {
-    config: Source<ClientSettings>,
+    config: Source<ClientTlsSettings>,
 }
 
 impl ClientTls {
@@ -227,7 +227,7 @@ impl ClientTlsBuilder {
                 &looked_in(),
             )?),
         };
-        let settings = ClientSettings {
+        let settings = ClientTlsSettings {
             roots,
             identity: self.identity,
             server_name,
@@ -256,7 +256,7 @@ enum Roots {
     Own(Certificates),
 }
 
-struct ClientSettings {
+struct ClientTlsSettings {
     roots: Roots,
     identity: Option<Identity>,
     server_name: Option<ServerName<'static>>,
@@ -264,7 +264,7 @@ struct ClientSettings {
     min_version: TlsVersion,
 }
 
-impl Settings for ClientSettings {
+impl Settings for ClientTlsSettings {
     type Config = ClientConfig;
 
     fn files(&self) -> Vec<&Path> {
@@ -299,7 +299,7 @@ impl Settings for ClientSettings {
     }
 }
 
-impl fmt::Debug for ClientSettings {
+impl fmt::Debug for ClientTlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let roots = match &self.roots {
             Roots::System(_) => String::from("the system's"),

@@ -25,7 +25,7 @@ use super::{
 /// resumed included.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Source<ServerSettings>,
+    config: Source<ServerTlsSettings>,
 }
 
 impl ServerTls {
@@ -196,7 +196,7 @@ impl ServerTlsBuilder {
     /// [`TlsConfigError::NoIdentity`] if none was given.
     pub fn build(self) -> Result<ServerTls, TlsConfigError> {
         check_protocols(&self.alpn)?;
-        let settings = ServerSettings {
+        let settings = ServerTlsSettings {
             identity: self.identity.ok_or(TlsConfigError::NoIdentity)?,
             clients: self.clients,
             alpn: self.alpn,
@@ -221,14 +221,14 @@ impl fmt::Debug for ServerTlsBuilder {
     }
 }
 
-struct ServerSettings {
+struct ServerTlsSettings {
     identity: Identity,
     clients: Option<(Certificates, ClientCertificates)>,
     alpn: Vec<Vec<u8>>,
     min_version: TlsVersion,
 }
 
-impl Settings for ServerSettings {
+impl Settings for ServerTlsSettings {
     type Config = ServerConfig;
 
     fn files(&self) -> Vec<&Path> {
