@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use millpond::{
     client::Client,
-    framing::{Direction, Framing, LengthJson, Scan, Step},
+    framing::{self, Framing, LengthJson, Scan, Step},
     net::Endpoint,
 };
 use serde_json::json;
@@ -423,9 +423,9 @@ fn by_hand(body: &[u8], out: &mut Vec<u8>) -> usize {
 
 fn ours(protocol: &LengthJson, body: &[u8], out: &mut Vec<u8>) -> usize {
     protocol
-        .encode(Direction::Request, body, out)
+        .encode(framing::Context::REQUEST, body, out)
         .expect("short enough");
-    match protocol.next(Direction::Request, out, &mut Scan::default()) {
+    match protocol.next(framing::Context::REQUEST, out, &mut Scan::default()) {
         Ok(Step::Frame(extent)) => extent.body,
         other => panic!("{other:?}"),
     }

@@ -1,7 +1,7 @@
 //! The decoder and encoder of the `length:` protocol against the reference, however the bytes are
 //! cut, in both directions.
 
-use millpond::framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step};
+use millpond::framing::{Context, Direction, Extent, FrameError, Framing, LengthJson, Scan, Step};
 
 use crate::{
     pieces,
@@ -48,7 +48,7 @@ fn in_pieces(protocol: &LengthJson, way: Direction, pieces: &[&[u8]]) -> (Vec<It
     for piece in pieces {
         held.extend_from_slice(piece);
         loop {
-            let step = protocol.next(way, &held, &mut scan);
+            let step = protocol.next(context(way), &held, &mut scan);
             agree(&step, reference::first(way, protocol.max_body(), &held));
             let taken = match step {
                 Ok(Step::More { .. }) => break,
@@ -95,11 +95,11 @@ fn agree(step: &Result<Step, FrameError>, first: First<'_>) {
 /// The bytes as a body.
 fn encode(protocol: &LengthJson, way: Direction, body: &[u8]) {
     let mut out = b"before".to_vec();
-    let encoded = protocol.encode(way, body, &mut out);
+    let encoded = protocol.encode(context(way), body, &mut out);
     let behind = out.strip_prefix(b"before").expect("what was there stays");
     if body.len() > protocol.max_body() {
         let (length, limit) = (body.len() as u64, protocol.max_body() as u64);
-        let setting = Some("LengthJson::with_max_body");
+        let setting = Some("LengthJson::with_max_body".into());
         assert_eq!(
             encoded,
             Err(FrameError::TooLong {
@@ -121,7 +121,7 @@ fn encode_again(protocol: &LengthJson, way: Direction, items: &[Item], bytes: &[
     for item in items {
         match item {
             Item::Frame(body) => protocol
-                .encode(way, body, &mut again)
+                .encode(context(way), body, &mut again)
                 .expect("it was within the limit"),
             Item::Heartbeat => again.extend_from_slice(protocol.heartbeat().expect("it has one")),
         }
@@ -130,4 +130,11 @@ fn encode_again(protocol: &LengthJson, way: Direction, items: &[Item], bytes: &[
         bytes.starts_with(&again),
         "what was decoded is encoded differently"
     );
+}
+
+fn context(way: Direction) -> Context<'static> {
+    match way {
+        Direction::Request => Context::REQUEST,
+        Direction::Reply => Context::REPLY,
+    }
 }

@@ -17,11 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use millpond::{
     framing::Failure,
     net::{Endpoint, ListenOptions, Listener},
-    server::{Bodies, Handler, Request, Running, Server},
+    server::{Bodies, Handler, Reply, Request, Running, Server},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,8 +41,8 @@ static EXCHANGED: AtomicU64 = AtomicU64::new(0);
 struct Echo;
 
 impl Handler for Echo {
-    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
-        Ok(request.into_body())
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
+        Ok(request.into_body().into())
     }
 
     fn bodies(&self) -> Bodies {

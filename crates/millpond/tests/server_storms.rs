@@ -12,7 +12,7 @@ mod warnings;
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Extent, FrameError, Framing, Scan, Step},
+    framing::{Context, Extent, FrameError, Framing, Scan, Step},
     server::{Handler, HeartbeatLimit, Running, Server, json, raw},
 };
 use serving::{connect_tcp, serve_tcp, serve_with, until};
@@ -33,14 +33,14 @@ fn echo() -> impl Handler {
 struct Wrong;
 
 impl Framing for Wrong {
-    fn next(&self, _: Direction, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: Context<'_>, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         Ok(Step::Frame(Extent {
             head: bytes.len() + 1,
             ..Extent::default()
         }))
     }
 
-    fn encode(&self, _: Direction, _: &[u8], _: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, _: &[u8], _: &mut Vec<u8>) -> Result<(), FrameError> {
         Ok(())
     }
 }
@@ -49,7 +49,7 @@ impl Framing for Wrong {
 struct Lines;
 
 impl Framing for Lines {
-    fn next(&self, _: Direction, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: Context<'_>, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         Ok(end.map_or(Step::More { missing: 1 }, |body| {
             Step::Frame(Extent {
@@ -60,13 +60,13 @@ impl Framing for Lines {
         }))
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         out.push(b'\n');
         Ok(())
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "lines"
     }
 }

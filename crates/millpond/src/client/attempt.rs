@@ -2,7 +2,6 @@
 
 use std::{panic::Location, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
@@ -10,10 +9,12 @@ use super::{
     deadline::Times,
     error::RequestError,
     failure::ExchangeError,
+    payload::Payload,
     pipelined::{PipelineError, Pipelines},
     sessions::Sessions,
 };
 use crate::{
+    framed::Replied,
     framing::Framing,
     pool::{AcquireError, Connection, Eviction, Priority},
 };
@@ -35,21 +36,11 @@ pub(super) enum InAnOutage {
     Waits,
 }
 
-/// One request as it is attempted, and how its replies are read.
-#[derive(Clone, Copy)]
-pub(super) struct Payload<'b> {
-    /// Where the caller's code asks.
-    pub(super) place: &'static Location<'static>,
-    pub(super) body: &'b [u8],
-    /// Whether a reply says that the server didn't take the request, and so has not executed it.
-    pub(super) is_not_taken: fn(&[u8]) -> bool,
-}
-
 /// What the server sent back.
 pub(super) enum Response {
-    Reply(Bytes),
+    Reply(Replied),
     /// It says that it doesn't take the request, and its connection is retired.
-    NotTaken(Bytes),
+    NotTaken(Replied),
 }
 
 /// An attempt that brought no reply.
@@ -79,11 +70,17 @@ impl<F: Framing> Channel<F> {
         let had_served = session.has_served();
         let framing = pool.connector().framing();
         let exchanged = session
-            .exchange(framing, payload.body, times.deadline, pool.runtime())
+            .exchange(
+                framing,
+                payload.message,
+                payload.accepts,
+                times.deadline,
+                pool.runtime(),
+            )
             .await;
         let error = match exchanged {
             Ok(reply) => {
-                let is_not_taken = (payload.is_not_taken)(&reply);
+                let is_not_taken = (payload.is_not_taken)(reply.body());
                 if session.is_flooded() {
                     session.discard_because(Eviction::UnsolicitedBytes);
                 } else if is_not_taken {
@@ -114,7 +111,7 @@ impl<F: Framing> Channel<F> {
 
     /// Waits for as long as there is time for the reply, and no longer than the pool's
     /// `acquire_timeout`.
-    async fn acquire(
+    pub(super) async fn acquire(
         &self,
         place: &'static Location<'static>,
         manner: Manner,
@@ -143,13 +140,13 @@ impl<F: Framing> Channel<F> {
     ) -> Result<Response, Box<AttemptError>> {
         loop {
             let limit = self.waiting_limit(manner);
-            let exchanged = pipelines.exchange(payload.body, *times, limit, manner.priority);
+            let exchanged = pipelines.exchange(payload, *times, limit, manner.priority);
             let failed = match exchanged.await {
-                Ok(reply) if (payload.is_not_taken)(&reply.body) => {
+                Ok(reply) if (payload.is_not_taken)(reply.replied.body()) => {
                     pipelines.retire(&reply);
-                    return Ok(Response::NotTaken(reply.body));
+                    return Ok(Response::NotTaken(reply.replied));
                 }
-                Ok(reply) => return Ok(Response::Reply(reply.body)),
+                Ok(reply) => return Ok(Response::Reply(reply.replied)),
                 Err(failed) => *failed,
             };
             return Err(Box::new(match failed {
@@ -170,8 +167,13 @@ impl<F: Framing> Channel<F> {
                     cause,
                     progress,
                     had_served,
+                    idempotent,
                 } => {
-                    let error = ExchangeError { progress, cause };
+                    let error = ExchangeError {
+                        progress,
+                        cause,
+                        idempotent,
+                    };
                     AttemptError::Exchanged { error, had_served }
                 }
             }));

@@ -4,6 +4,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
+use super::demands::DemandError;
 use super::failure::{ExchangeError, ExchangeFailure, Progress};
 #[cfg(feature = "tls")]
 use crate::net::tls::{Side, TlsError};
@@ -48,6 +49,16 @@ pub enum RequestError {
     /// The request can't be sent by this protocol: it is too long.
     #[error("the request can't be sent")]
     Unframeable(#[source] FrameError),
+    /// The request asks for what its caller can't take: see [`DemandError`].
+    #[error(transparent)]
+    Demand(#[from] DemandError),
+    /// A reply came that answers another request, by its id or whatever else the protocol compares.
+    /// It was delivered to nobody, and the connection was closed.
+    #[error(
+        "the reply that came answers another request{}",
+        Executed(Execution::Possible)
+    )]
+    Mismatched,
     /// The deadline passed before the reply came.
     #[error("no reply within {}{}", Span(*.within), Executed(*.execution))]
     TimedOut {
@@ -107,6 +118,9 @@ pub enum Loss {
     /// What came is no frame, or no reply to anything; or more came for a reply than one frame, and
     /// which of them is the reply nobody knows.
     NoReply,
+    /// A reply came that answers another request than the one whose turn it was, and that is told so
+    /// by [`RequestError::Mismatched`]. Nobody knows whose the replies behind it are.
+    Mismatched,
     /// An exchange that had to be answered before had no reply within its deadline: see
     /// [pipelined](super::ClientBuilder::pipelined).
     HeadTimedOut,
@@ -127,6 +141,7 @@ impl fmt::Display for Loss {
             Loss::HeartbeatMissed => "the peer has stopped sending heartbeats",
             Loss::HeartbeatFlood => "it sends more heartbeats than heartbeat_limit allows",
             Loss::NoReply => "it sent what is no reply",
+            Loss::Mismatched => "it answered an exchange before it with another's reply",
             Loss::HeadTimedOut => {
                 "an exchange before it on the same connection had no reply within its deadline"
             }
@@ -197,6 +212,10 @@ impl RequestError {
         }
         match error.cause {
             ExchangeFailure::Unframeable(error) => RequestError::Unframeable(error),
+            ExchangeFailure::Demand(error) => RequestError::Demand(error),
+            ExchangeFailure::Mismatched if error.progress == Progress::Answered => {
+                RequestError::Mismatched
+            }
             ExchangeFailure::NoFrame(error) => RequestError::NoFrame(error),
             ExchangeFailure::TimedOut => RequestError::TimedOut { within, execution },
             ExchangeFailure::NotPipelining { answered, cause } => RequestError::NotPipelining {
@@ -222,8 +241,10 @@ impl Loss {
             ExchangeFailure::Abandoned => Loss::RuntimeEnded,
             ExchangeFailure::HeadTimedOut | ExchangeFailure::TimedOut => Loss::HeadTimedOut,
             ExchangeFailure::NotPipelining { cause, .. } => Loss::of(*cause),
+            ExchangeFailure::Mismatched => Loss::Mismatched,
             ExchangeFailure::Unasked
             | ExchangeFailure::NoFrame(_)
+            | ExchangeFailure::Demand(_)
             | ExchangeFailure::Unframeable(_) => Loss::NoReply,
         }
     }

@@ -12,12 +12,13 @@ use crate::{framing::json, pool::AcquireError};
 /// |---|---|---|---|
 /// | `Unreachable` | the endpoint can't be reached | no | `refused` |
 /// | `Rejected` | the client takes no request: closed, draining, or too many wait | no | `refused` |
-/// | `InvalidRequest` | the request can't be written as JSON, or is too long | no | `refused` |
+/// | `InvalidRequest` | the request can't be written, or asks for what its caller can't take | no | `refused` |
 /// | `TimedOut` | the deadline passed, or the time for waiting for a connection | it tells | `timed_out` |
 /// | `Lost` | the connection ended before the reply came | it tells | `lost` |
 /// | `TlsRefused` | the server refused this side in the TLS handshake | no | `lost` |
 /// | `NotPipelining` | the server seems to take one read for one request | it tells | `lost` |
 /// | `NotOfProtocol` | what came is no frame of this protocol, or too long | maybe | `lost` |
+/// | `Mismatched` | the reply that came answers another request | maybe | `lost` |
 /// | `UnexpectedReply` | the reply isn't of the type that was asked for | yes | `replied` |
 /// | `ErrorReply` | the server answered with an error | maybe | `failure_reply` |
 /// | `NotTaken` | it answered that it has not taken the request | no | `failure_reply` |
@@ -32,7 +33,7 @@ pub enum RequestErrorKind {
     /// or as many requests or bytes wait as may.
     Rejected,
     /// The request can't be sent, whoever is asked: [`RequestError::Unserializable`],
-    /// [`RequestError::Unframeable`].
+    /// [`RequestError::Unframeable`], [`RequestError::Demand`].
     InvalidRequest,
     /// The time was up, while waiting for a connection ([`AcquireError::TimedOut`]) or for the reply
     /// ([`RequestError::TimedOut`]).
@@ -45,6 +46,8 @@ pub enum RequestErrorKind {
     NotPipelining,
     /// What came isn't of this protocol: [`RequestError::NoFrame`].
     NotOfProtocol,
+    /// A reply came that answers another request: [`RequestError::Mismatched`].
+    Mismatched,
     /// A reply came that isn't what was asked for: [`RequestError::Reply`].
     UnexpectedReply,
     /// The server answered with an error: [`RequestError::Refused`].
@@ -67,9 +70,10 @@ impl RequestError {
             RequestError::Acquire(_) | RequestError::FullOfBytes { .. } => {
                 RequestErrorKind::Rejected
             }
-            RequestError::Unserializable(_) | RequestError::Unframeable(_) => {
-                RequestErrorKind::InvalidRequest
-            }
+            RequestError::Unserializable(_)
+            | RequestError::Unframeable(_)
+            | RequestError::Demand(_) => RequestErrorKind::InvalidRequest,
+            RequestError::Mismatched => RequestErrorKind::Mismatched,
             #[cfg(feature = "tls")]
             RequestError::Lost {
                 cause: Loss::Refused(_),
@@ -111,6 +115,7 @@ impl RequestError {
             | RequestErrorKind::TlsRefused
             | RequestErrorKind::NotPipelining
             | RequestErrorKind::NotOfProtocol
+            | RequestErrorKind::Mismatched
             | RequestErrorKind::UnexpectedReply
             | RequestErrorKind::ErrorReply => Execution::Possible,
         }

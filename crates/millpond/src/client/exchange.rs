@@ -12,66 +12,72 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
+    demands::{Accepts, DemandError},
     failure::{ExchangeError, ExchangeFailure, Progress},
     session::{Behind, Session, after_the_reactor},
 };
 use crate::{
-    framed::{Frame, Item, Outgoing, ReadError},
-    framing::{Direction, FrameError, Framing},
+    framed::{Asked, Item, Message, Outgoing, Outstanding, ReadError, Replied, with_request},
+    framing::{Frame, Framing, Note},
     pool::unstable::Runtime,
 };
 
-/// How many heartbeats one poll of an exchange takes in.
-const BEATS_AT_ONCE: usize = 64;
+/// How many items one poll of an exchange takes in: heartbeats, and frames that aren't the last.
+const ITEMS_AT_ONCE: usize = 64;
 
 impl Session {
-    /// Sends a request and reads its reply, until the deadline. `runtime` is the pool's.
+    /// Sends a request and reads what answers it, until the deadline. `runtime` is the pool's.
     ///
     /// Cancelled, it leaves the session dirty.
     pub(super) async fn exchange(
         &mut self,
         framing: &impl Framing,
-        body: &[u8],
+        message: Message<'_>,
+        accepts: Accepts,
         deadline: Instant,
         runtime: &Runtime,
-    ) -> Result<Bytes, Box<ExchangeError>> {
+    ) -> Result<Replied, Box<ExchangeError>> {
         let began = Instant::now();
         if deadline <= began {
             return Err(Box::new(ExchangeError {
                 progress: Progress::Unsent,
                 cause: ExchangeFailure::TimedOut,
+                idempotent: false,
             }));
         }
         self.dirty = true;
         let mut exchange = Exchange {
             session: self,
+            accepts,
             deadline,
             runtime,
             outgoing: Outgoing::default(),
             began,
             begun: false,
             answered: false,
+            is_silent: false,
+            idempotent: false,
             write_error: None,
             looked_again: false,
             last_words: false,
             is_cut: false,
             was_cut: false,
         };
-        let ended = std::future::poll_fn(|cx| exchange.poll(framing, body, cx)).await;
-        let reply = match ended {
-            Ok(reply) => reply,
+        let ended = std::future::poll_fn(|cx| exchange.poll(framing, message, cx)).await;
+        let replied = match ended {
+            Ok(replied) => replied,
             Err(error) => {
-                if let ExchangeFailure::Unframeable(_) = error.cause {
+                if let ExchangeFailure::Unframeable(_) | ExchangeFailure::Demand(_) = error.cause {
                     exchange.session.dirty = false;
                 }
                 return Err(error);
             }
         };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
+        let idempotent = exchange.idempotent;
         self.pulse.heard(Instant::now());
         self.partial_since = None;
         match self.behind(framing) {
@@ -79,19 +85,21 @@ impl Session {
                 return Err(Box::new(ExchangeError {
                     progress: Progress::Answered,
                     cause: ExchangeFailure::Unasked,
+                    idempotent,
                 }));
             }
             Behind::TooManyHeartbeats => {}
             Behind::Nothing => self.dirty = !is_written,
         }
         self.served = true;
-        Ok(reply.into_body())
+        Ok(replied)
     }
 }
 
 /// An exchange under way.
 struct Exchange<'s> {
     session: &'s mut Session,
+    accepts: Accepts,
     deadline: Instant,
     /// The pool's.
     runtime: &'s Runtime,
@@ -100,6 +108,10 @@ struct Exchange<'s> {
     begun: bool,
     /// Something came back that is no frame. What came of one is left over.
     answered: bool,
+    /// No reply comes.
+    is_silent: bool,
+    /// By what the protocol says.
+    idempotent: bool,
     write_error: Option<io::Error>,
     /// The peer seemed dead after all that there was had been read, and the reactor has had a turn
     /// since.
@@ -118,11 +130,14 @@ impl Exchange<'_> {
     fn poll(
         &mut self,
         framing: &impl Framing,
-        body: &[u8],
+        message: Message<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Frame, Box<ExchangeError>>> {
-        if let Err(error) = self.write(framing, body, cx) {
-            return Poll::Ready(Err(self.failed(ExchangeFailure::Unframeable(error))));
+    ) -> Poll<Result<Replied, Box<ExchangeError>>> {
+        if let Err(cause) = self.write(framing, message, cx) {
+            return Poll::Ready(Err(self.failed(cause)));
+        }
+        if self.is_silent && self.outgoing.is_empty() && self.write_error.is_none() {
+            return Poll::Ready(Ok(Replied::default()));
         }
         loop {
             if let Poll::Ready(ended) = self.read(framing, cx) {
@@ -169,16 +184,13 @@ impl Exchange<'_> {
     fn write(
         &mut self,
         framing: &impl Framing,
-        body: &[u8],
+        message: Message<'_>,
         cx: &mut Context<'_>,
-    ) -> Result<(), FrameError> {
+    ) -> Result<(), ExchangeFailure> {
         let stream = self.session.framed.stream_mut();
         let written = if !self.begun {
             self.begun = true;
-            let encode = |out: &mut Vec<u8>| framing.encode(Direction::Request, body, out);
-            let written = self.outgoing.begin(stream, cx, encode)?;
-            self.session.pulse.sent(self.began);
-            written
+            self.begin(framing, message, cx)?
         } else if self.outgoing.is_empty() || self.write_error.is_some() {
             Ok(())
         } else {
@@ -193,31 +205,92 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Puts the request together, and writes as much of it as the socket takes.
+    #[inline]
+    fn begin(
+        &mut self,
+        framing: &impl Framing,
+        message: Message<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<io::Result<()>, ExchangeFailure> {
+        let (outgoing, accepts) = (&mut self.outgoing, self.accepts);
+        let stream = self.session.framed.stream_mut();
+        let (state, number) = match &mut self.session.outstanding {
+            Some(outstanding) => (outstanding.state().clone(), outstanding.next_number()),
+            None => (Note::default(), 0),
+        };
+        let begun = with_request(
+            framing,
+            message,
+            &state,
+            || number,
+            |frame, asked: Option<Asked>| {
+                if let Some(asked) = &asked {
+                    accepts.check(&asked.demand)?;
+                }
+                Ok::<_, DemandError>((outgoing.begin_with(stream, cx, frame), asked))
+            },
+        );
+        let (written, asked) = begun?.map_err(ExchangeFailure::Demand)?;
+        if let (Some(asked), Some(outstanding)) = (asked, &mut self.session.outstanding) {
+            self.is_silent = asked.is_silent();
+            self.idempotent = asked.demand.idempotent;
+            outstanding.push(asked);
+        }
+        self.session.pulse.sent(self.began);
+        Ok(written)
+    }
+
+    /// Takes a frame. All that answers the request, if this is the last of it.
+    #[inline]
+    fn take(
+        &mut self,
+        framing: &impl Framing,
+        frame: Frame,
+    ) -> Result<Option<Replied>, ExchangeFailure> {
+        let Some(outstanding) = &mut self.session.outstanding else {
+            return Ok(Some(frame.into()));
+        };
+        let taken = outstanding.collect(framing, frame, self.accepts.pins);
+        self.answered |= taken.is_err();
+        Ok(taken?)
+    }
+
     fn read(
         &mut self,
         framing: &impl Framing,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Frame, ExchangeFailure>> {
-        let mut beats = 0;
+    ) -> Poll<Result<Replied, ExchangeFailure>> {
+        let mut items = 0;
         let mut last_beat = None;
         self.is_cut = false;
         loop {
-            if beats == BEATS_AT_ONCE {
+            if items == ITEMS_AT_ONCE {
                 self.cut();
                 return after_the_reactor(cx);
             }
             let before = self.session.framed.left_over().len();
-            let next = self.session.framed.poll_next(framing, Direction::Reply, cx);
+            let context = Outstanding::reply_context(self.session.outstanding.as_deref());
+            let next = self.session.framed.poll_next(framing, context, cx);
             let failure = match next {
                 Poll::Ready(Ok(Item::Frame(_))) if self.is_late() => {
                     self.answered = true;
                     ExchangeFailure::TimedOut
                 }
-                Poll::Ready(Ok(Item::Frame(frame))) => return Poll::Ready(Ok(frame)),
+                Poll::Ready(Ok(Item::Frame(frame))) => match self.take(framing, frame) {
+                    Ok(Some(replied)) => return Poll::Ready(Ok(replied)),
+                    Ok(None) => {
+                        self.session.pulse.heard(Instant::now());
+                        self.looked_again = false;
+                        items += 1;
+                        continue;
+                    }
+                    Err(failure) => failure,
+                },
                 Poll::Ready(Ok(Item::Heartbeat)) => {
                     let now = Instant::now();
                     if self.session.heard_beat(now) {
-                        beats += 1;
+                        items += 1;
                         last_beat = Some(now);
                         self.looked_again = false;
                         continue;
@@ -293,13 +366,17 @@ impl Exchange<'_> {
 
     #[cold]
     fn failed(&self, cause: ExchangeFailure) -> Box<ExchangeError> {
-        let progress = if self.answered || !self.session.framed.left_over().is_empty() {
+        let progress = if self.answered || self.session.has_begun_a_reply() {
             Progress::Answered
         } else if self.outgoing.taken() > 0 {
             Progress::Unanswered
         } else {
             Progress::Unsent
         };
-        Box::new(ExchangeError { progress, cause })
+        Box::new(ExchangeError {
+            progress,
+            cause,
+            idempotent: self.idempotent,
+        })
     }
 }

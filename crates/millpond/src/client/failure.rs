@@ -5,7 +5,12 @@ use std::io;
 
 use millpond_words::Chain;
 
-use crate::{framing::FrameError, pool::Eviction};
+use super::demands::DemandError;
+use crate::{
+    framed::{Doubt, Unsendable},
+    framing::FrameError,
+    pool::Eviction,
+};
 
 /// How far an exchange had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +29,18 @@ pub(super) enum Progress {
 pub(super) struct ExchangeError {
     pub(super) progress: Progress,
     pub(super) cause: ExchangeFailure,
+    /// The protocol says that the request may be executed twice without harm.
+    pub(super) idempotent: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum ExchangeFailure {
     /// The request can't be framed.
     Unframeable(FrameError),
+    /// The request asks for what its caller can't take.
+    Demand(DemandError),
+    /// A reply came that answers another request.
+    Mismatched,
     /// What came is no frame.
     NoFrame(FrameError),
     /// The peer closed the connection.
@@ -70,6 +81,7 @@ impl ExchangeFailure {
             self,
             ExchangeFailure::Unasked
                 | ExchangeFailure::NoFrame(_)
+                | ExchangeFailure::Mismatched
                 | ExchangeFailure::HeartbeatMissed
                 | ExchangeFailure::HeartbeatFlood
         );
@@ -80,6 +92,8 @@ impl ExchangeFailure {
     pub(super) fn of_another(&self) -> ExchangeFailure {
         match self {
             ExchangeFailure::Unframeable(error) => ExchangeFailure::Unframeable(error.clone()),
+            ExchangeFailure::Demand(error) => ExchangeFailure::Demand(error.clone()),
+            ExchangeFailure::Mismatched => ExchangeFailure::Mismatched,
             ExchangeFailure::NoFrame(error) => ExchangeFailure::NoFrame(error.clone()),
             ExchangeFailure::Closed => ExchangeFailure::Closed,
             ExchangeFailure::Io(error) => ExchangeFailure::Io(repeated(error)),
@@ -103,14 +117,34 @@ impl ExchangeFailure {
             ExchangeFailure::Io(_) => Eviction::PeerReset,
             ExchangeFailure::NoFrame(_) => Eviction::UnsolicitedBytes,
             ExchangeFailure::HeartbeatMissed => Eviction::HeartbeatMissed,
-            ExchangeFailure::Unasked | ExchangeFailure::HeartbeatFlood => {
-                Eviction::UnsolicitedBytes
-            }
+            ExchangeFailure::Unasked
+            | ExchangeFailure::Mismatched
+            | ExchangeFailure::HeartbeatFlood => Eviction::UnsolicitedBytes,
             ExchangeFailure::Unframeable(_)
+            | ExchangeFailure::Demand(_)
             | ExchangeFailure::TimedOut
             | ExchangeFailure::HeadTimedOut
             | ExchangeFailure::Abandoned
             | ExchangeFailure::NotPipelining { .. } => Eviction::UnfinishedExchange,
+        }
+    }
+}
+
+impl From<Doubt> for ExchangeFailure {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Unasked => ExchangeFailure::Unasked,
+            Doubt::Mismatch => ExchangeFailure::Mismatched,
+            Doubt::TooLong(error) => ExchangeFailure::NoFrame(error),
+        }
+    }
+}
+
+impl From<Unsendable> for ExchangeFailure {
+    fn from(unsendable: Unsendable) -> Self {
+        match unsendable {
+            Unsendable::Frame(error) => ExchangeFailure::Unframeable(error),
+            Unsendable::Refused(failure) => ExchangeFailure::Demand(DemandError::Refused(failure)),
         }
     }
 }

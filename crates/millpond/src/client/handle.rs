@@ -8,13 +8,13 @@ use serde::{Serialize, de::DeserializeOwned};
 #[cfg(doc)]
 use super::settings::ErrorReplies;
 use super::{
-    channel::Channel, error::RequestError, requests::Requests, retry::RetryTotals,
+    channel::Channel, error::RequestError, pinned::Pinned, requests::Requests, retry::RetryTotals,
     sessions::Sessions,
 };
 #[cfg(doc)]
 use crate::pool::PoolBuilder;
 use crate::{
-    framing::{Framing, LengthJson},
+    framing::{Frame, Framing, LengthJson},
     pool::{Pool, PoolSnapshot, Priority},
 };
 
@@ -119,6 +119,64 @@ impl<F: Framing> Client<F> {
         body: &[u8],
     ) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
         self.requests().exchange(body)
+    }
+
+    /// Sends a body of bytes as it is, and returns all frames that answer it: one, several, or none
+    /// where the protocol has requests that get no reply.
+    ///
+    /// What a request asks for is the [framing's](crate::framing::Framing::demand) to say. Without
+    /// a reply this returns when the request has been written. All frames together may be no longer
+    /// than [one](crate::framing::Framing::max_frame).
+    ///
+    /// # Errors
+    ///
+    /// As [`exchange`](Client::exchange).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`request`](Client::request).
+    #[track_caller]
+    pub fn exchange_all(
+        &self,
+        body: &[u8],
+    ) -> impl Future<Output = Result<Vec<Frame>, RequestError>> + Send {
+        self.requests().exchange_all(body)
+    }
+
+    /// Sends a whole frame as it is, and returns all frames that answer it, as they came: for
+    /// proxies. Nothing is decoded or encoded. Where frames have an [id](crate::framing::Framing::id)
+    /// it is changed on the way, and those that are returned have the request's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`exchange`](Client::exchange); also [`RequestError::Unframeable`] if it isn't exactly one
+    /// frame.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`request`](Client::request).
+    #[track_caller]
+    pub fn forward(
+        &self,
+        frame: &[u8],
+    ) -> impl Future<Output = Result<Vec<Frame>, RequestError>> + Send {
+        self.requests().forward(frame)
+    }
+
+    /// A connection of one's own, until it is dropped: for requests that change the connection's
+    /// state, which others must not meet. With [`pipelined`](super::ClientBuilder::pipelined) as
+    /// well, one is taken from the pool that carries no others.
+    ///
+    /// # Errors
+    ///
+    /// No connection in time: see [`RequestError::Acquire`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, it gives its place in the line back.
+    #[track_caller]
+    pub fn pin(&self) -> impl Future<Output = Result<Pinned<F>, RequestError>> + Send {
+        self.requests().pin()
     }
 
     /// Requests that may be executed twice without harm: they are sent again when an old connection

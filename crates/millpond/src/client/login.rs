@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc,
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     connectors::{StreamConnector, Unprepared},
-    framed::{FramedStream, ReceiveError, SendError},
+    framed::{FramedStream, Message, ReceiveError, SendError, Verdict},
     framing::{Framing, LengthJson},
     net::{ConnectError, ConnectFailure, DialPhase, Stream},
     pool::dial_phase,
@@ -80,7 +80,8 @@ impl fmt::Display for NotAtRest {
 impl Error for NotAtRest {}
 
 impl<F: Framing> Login<F> {
-    /// Sends a request, and returns its reply's body.
+    /// Sends a request, and returns its reply's body: of several that of the last, and nothing if no
+    /// reply comes to it.
     ///
     /// # Errors
     ///
@@ -91,12 +92,15 @@ impl<F: Framing> Login<F> {
     /// Dropped before its end, it leaves its reply owed, and the login fails whatever it returns.
     pub async fn exchange(&mut self, body: &[u8]) -> Result<Bytes, LoginError> {
         // What can't be queued is not sent, and owes no reply.
-        self.stream.queue(body)?;
-        self.owed += 1;
+        let gets_reply = self.stream.queue_asking(Message::Body(body))?;
+        self.owed += usize::from(gets_reply);
         let flushed = self.stream.flush().await;
         self.broken |= flushed.is_err();
         flushed.map_err(SendError::Io)?;
-        self.next().await
+        match gets_reply {
+            true => self.next().await,
+            false => Ok(Bytes::new()),
+        }
     }
 
     /// What the server sends without being asked, as some do when a connection is opened.
@@ -113,11 +117,18 @@ impl<F: Framing> Login<F> {
     }
 
     async fn next(&mut self) -> Result<Bytes, LoginError> {
-        let received = self.stream.receive().await;
-        self.broken |= !matches!(received, Ok(Some(_)));
-        let body = received?.ok_or(LoginError::Closed)?;
-        self.owed = self.owed.saturating_sub(1);
-        Ok(body)
+        loop {
+            let received = poll_fn(|cx| self.stream.poll_verdict(cx)).await;
+            self.broken |= !matches!(received, Ok(Some(_)));
+            match received?.ok_or(LoginError::Closed)? {
+                Verdict::Last(frame) | Verdict::Unasked(frame) => {
+                    self.owed = self.owed.saturating_sub(1);
+                    return Ok(frame.into_body());
+                }
+                Verdict::More(_) | Verdict::Push(_) => {}
+                Verdict::Mismatch => unreachable!("it is an error"),
+            }
+        }
     }
 
     /// The stream below, for its addresses.

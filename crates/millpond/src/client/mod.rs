@@ -65,6 +65,7 @@ mod attempt;
 mod builder;
 mod channel;
 mod deadline;
+mod demands;
 mod error;
 mod error_kind;
 mod exchange;
@@ -76,6 +77,8 @@ mod login;
 mod metrics;
 mod ongoing;
 mod outcome;
+mod payload;
+mod pinned;
 mod pipelined;
 mod records;
 mod reports;
@@ -94,10 +97,12 @@ pub use self::service::{Call, JsonService};
 pub use self::{
     any_client::{AnyClient, ExchangeFuture},
     builder::ClientBuilder,
+    demands::DemandError,
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,
     handle::Client,
     login::{Login, LoginError},
+    pinned::Pinned,
     pipelined::Pipelining,
     requests::Requests,
     retry::RetryTotals,

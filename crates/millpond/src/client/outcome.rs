@@ -47,7 +47,8 @@ impl Outcome {
             RequestErrorKind::Lost
             | RequestErrorKind::TlsRefused
             | RequestErrorKind::NotPipelining
-            | RequestErrorKind::NotOfProtocol => Outcome::Lost,
+            | RequestErrorKind::NotOfProtocol
+            | RequestErrorKind::Mismatched => Outcome::Lost,
             RequestErrorKind::Unreachable
             | RequestErrorKind::Rejected
             | RequestErrorKind::InvalidRequest => Outcome::Refused,

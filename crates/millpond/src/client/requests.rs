@@ -8,17 +8,21 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{
-    attempt::{AttemptError, InAnOutage, Manner, Payload, Response},
+    attempt::{AttemptError, InAnOutage, Manner, Response},
     channel::Channel,
     deadline::Times,
+    demands::Accepts,
     error::RequestError,
     failure::{ExchangeError, Progress},
     ongoing::Ongoing,
+    payload::Payload,
+    pinned::Pinned,
     retry::Withdrawal,
     turned_away::TurnedAway,
 };
 use crate::{
-    framing::{Framing, LengthJson, json},
+    framed::{Message, Replied},
+    framing::{Frame, Framing, LengthJson, json},
     pool::{AcquireError, DialError, Eviction, Priority},
 };
 
@@ -89,16 +93,80 @@ impl<'c, F: Framing> Requests<'c, F> {
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
         let payload = Payload {
             place: Location::caller(),
-            body,
+            message: Message::Body(body),
+            accepts: Accepts::ONE_REPLY,
             is_not_taken: |_| false,
         };
         async move {
             let ongoing = Ongoing::begin(self.channel.metrics());
-            ongoing.ended(self.ask(payload).await)
+            ongoing.ended(self.ask(payload).await.map(Replied::into_body))
         }
     }
 
-    async fn ask(self, payload: Payload<'_>) -> Result<Bytes, RequestError> {
+    /// As [`Client::exchange_all`](super::Client::exchange_all).
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::exchange_all`](super::Client::exchange_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::request`](super::Client::request).
+    #[track_caller]
+    pub fn exchange_all(
+        self,
+        body: &[u8],
+    ) -> impl Future<Output = Result<Vec<Frame>, RequestError>> + Send {
+        self.frames(Location::caller(), Message::Body(body))
+    }
+
+    /// As [`Client::forward`](super::Client::forward).
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::forward`](super::Client::forward).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Client::request`](super::Client::request).
+    #[track_caller]
+    pub fn forward(
+        self,
+        frame: &[u8],
+    ) -> impl Future<Output = Result<Vec<Frame>, RequestError>> + Send {
+        self.frames(Location::caller(), Message::Frame(frame))
+    }
+
+    /// As [`Client::pin`](super::Client::pin).
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::pin`](super::Client::pin).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, it gives its place in the line back.
+    #[track_caller]
+    pub fn pin(self) -> impl Future<Output = Result<Pinned<F>, RequestError>> + Send {
+        Pinned::lent(self.channel, Location::caller(), self.manner, self.deadline)
+    }
+
+    async fn frames(
+        self,
+        place: &'static Location<'static>,
+        message: Message<'_>,
+    ) -> Result<Vec<Frame>, RequestError> {
+        let payload = Payload {
+            place,
+            message,
+            accepts: Accepts::ANY_NUMBER,
+            is_not_taken: |_| false,
+        };
+        let ongoing = Ongoing::begin(self.channel.metrics());
+        ongoing.ended(self.ask(payload).await.map(Replied::into_frames))
+    }
+
+    async fn ask(self, payload: Payload<'_>) -> Result<Replied, RequestError> {
         let channel = self.channel;
         channel.retries.pay_in();
         let mut times = Times::within(self.deadline);
@@ -148,9 +216,9 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// executed.
     fn remains_turned_away(
         &self,
-        reply: Bytes,
+        reply: Replied,
         first: Option<ExchangeError>,
-    ) -> Result<Bytes, RequestError> {
+    ) -> Result<Replied, RequestError> {
         match first {
             Some(first) if first.progress > Progress::Unsent => {
                 Err(RequestError::of(first, self.deadline))
@@ -182,7 +250,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         };
         let harmless = match error.progress {
             Progress::Unsent => true,
-            Progress::Unanswered => self.repetition == Repetition::Harmless,
+            Progress::Unanswered => self.repetition == Repetition::Harmless || error.idempotent,
             Progress::Answered => false,
         };
         let is_old_news = had_served
@@ -271,10 +339,11 @@ impl<'c> Requests<'c, LengthJson> {
         };
         let payload = Payload {
             place,
-            body,
+            message: Message::Body(body),
+            accepts: Accepts::ONE_REPLY,
             is_not_taken,
         };
-        let reply = self.ask(payload).await?;
+        let reply = self.ask(payload).await?.into_body();
         if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {

@@ -20,8 +20,8 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{failure::ExchangeFailure, heartbeats::Alarm, records::SessionRecords, timer::Timer};
 use crate::{
-    framed::{Allowance, Framed, Item, Pulse},
-    framing::{Direction, FrameError, Framing},
+    framed::{Allowance, Framed, Item, Outstanding, Pulse},
+    framing::{FrameError, Framing},
     net::Stream,
     pool::Eviction,
 };
@@ -39,6 +39,8 @@ pub struct Session {
     pub(super) framed: Framed,
     pub(super) pulse: Pulse,
     pub(super) dirty: bool,
+    /// The requests on it that aren't answered, and its state, if the framing looks at requests.
+    pub(super) outstanding: Option<Box<Outstanding>>,
     /// Exchanges completed: on a session that has served, a failure may be the end of something
     /// old.
     pub(super) served: bool,
@@ -57,6 +59,7 @@ pub struct Session {
 impl Session {
     pub(super) fn new(
         framed: Framed,
+        outstanding: Option<Box<Outstanding>>,
         heartbeat_interval: Duration,
         records: Arc<SessionRecords>,
     ) -> Self {
@@ -67,6 +70,7 @@ impl Session {
             allowance: Allowance::full(now),
             flooded: false,
             dirty: false,
+            outstanding,
             served: false,
             partial_since: None,
             timer: Timer::default(),
@@ -78,6 +82,12 @@ impl Session {
     /// An exchange on it is unfinished.
     pub(super) fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// It can be anybody's: no exchange on it is unfinished, and its state is as it was.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let outstanding = self.outstanding.as_deref();
+        !self.dirty && outstanding.is_none_or(Outstanding::is_at_rest)
     }
 
     /// Its peer has sent more heartbeats than it may.
@@ -98,11 +108,19 @@ impl Session {
         self.framed.into_stream()
     }
 
+    /// A part of a reply has come.
+    pub(super) fn has_begun_a_reply(&self) -> bool {
+        let outstanding = self.outstanding.as_deref();
+        !self.framed.left_over().is_empty()
+            || outstanding.is_some_and(Outstanding::has_begun_a_reply)
+    }
+
     /// Consumes the heartbeats that have been received, and tells what else has.
     #[inline]
     pub(super) fn behind(&mut self, framing: &impl Framing) -> Behind {
         loop {
-            match self.framed.take(framing, Direction::Reply) {
+            let context = Outstanding::reply_context(self.outstanding.as_deref());
+            match self.framed.take(framing, context) {
                 Ok(Some(Item::Heartbeat)) => {
                     self.partial_since = None;
                     if !self.heard_beat(Instant::now()) {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     connectors::StreamConnector,
-    framed::{Framed, HeartbeatLimit},
+    framed::{Framed, HeartbeatLimit, Outstanding},
     framing::{FrameError, Framing, LengthJson},
     net::ConnectError,
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
@@ -116,16 +116,22 @@ impl<F: Framing> Connector for Sessions<F> {
 
     async fn connect(&self) -> Result<Session, ConnectError> {
         let stream = self.streams.connect().await?;
-        let framed = match &self.login {
-            None => Framed::new(stream),
+        let (framed, outstanding) = match &self.login {
+            None => (Framed::new(stream), Outstanding::for_framing(&self.framing)),
             Some(login) => {
                 let framing = Arc::clone(&self.framing);
                 let logged_in = login.log_in(stream, framing, &self.streams).await?;
-                logged_in.into_framed()
+                let (framed, mut outstanding) = logged_in.into_parts();
+                // What the login has made of its state is what it is lent with.
+                if let Some(outstanding) = &mut outstanding {
+                    outstanding.settle();
+                }
+                (framed, outstanding)
             }
         };
         Ok(Session::new(
             framed,
+            outstanding,
             self.heartbeat_interval,
             Arc::clone(&self.records),
         ))
@@ -143,7 +149,7 @@ impl<F: Framing> Connector for Sessions<F> {
 
     /// The guard needn't be believed: the session knows.
     fn is_clean(&self, session: &Session, _: LastExchange) -> bool {
-        !session.is_dirty()
+        session.is_at_rest()
     }
 
     fn poll_idle(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Eviction> {

@@ -3,11 +3,8 @@
 
 use bytes::Bytes;
 
-use super::{
-    item::{Frame, Item},
-    received::Received,
-};
-use crate::framing::{Direction, Extent, FrameError, Framing, Scan, Step};
+use super::{item::Item, received::Received};
+use crate::framing::{Context, Extent, Frame, FrameError, Framing, Scan, Step};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -28,11 +25,11 @@ impl Decoder {
     pub(super) fn next(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
+        context: Context<'_>,
         arrived: &mut &[u8],
     ) -> Result<Option<Item>, FrameError> {
         while !self.received.is_empty() {
-            if let Some(item) = self.take(framing, way)? {
+            if let Some(item) = self.take(framing, context)? {
                 return Ok(Some(item));
             }
             if arrived.is_empty() {
@@ -51,7 +48,7 @@ impl Decoder {
         if arrived.is_empty() {
             return Ok(None);
         }
-        let (item, length) = match step(framing, way, arrived, &mut self.scan)? {
+        let (item, length) = match step(framing, context, arrived, &mut self.scan)? {
             Step::More { .. } => {
                 self.received.append(arrived);
                 *arrived = &[];
@@ -60,7 +57,7 @@ impl Decoder {
             Step::Heartbeat { length } => (Item::Heartbeat, length),
             Step::Frame(extent) => {
                 let whole = Bytes::copy_from_slice(&arrived[..extent.length()]);
-                (Item::Frame(Frame { whole, extent }), extent.length())
+                (Item::Frame(Frame::new(whole, extent)), extent.length())
             }
         };
         self.scan.reset();
@@ -73,12 +70,12 @@ impl Decoder {
     pub(super) fn take(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
+        context: Context<'_>,
     ) -> Result<Option<Item>, FrameError> {
         if self.received.is_empty() {
             return Ok(None);
         }
-        let item = match step(framing, way, self.received.as_slice(), &mut self.scan)? {
+        let item = match step(framing, context, self.received.as_slice(), &mut self.scan)? {
             Step::More { .. } => return Ok(None),
             Step::Heartbeat { length } => {
                 self.received.forget(length);
@@ -86,7 +83,7 @@ impl Decoder {
             }
             Step::Frame(extent) => {
                 let whole = self.received.take(extent.length());
-                Item::Frame(Frame { whole, extent })
+                Item::Frame(Frame::new(whole, extent))
             }
         };
         self.scan.reset();
@@ -98,9 +95,10 @@ impl Decoder {
 #[inline]
 fn step(
     framing: &impl Framing,
-    way: Direction,
+    context: Context<'_>,
     bytes: &[u8],
     scan: &mut Scan,
 ) -> Result<Step, FrameError> {
-    framing.next(way, bytes, scan)?.checked(bytes.len(), scan)
+    let step = framing.next(context, bytes, scan)?;
+    step.checked(bytes.len(), scan, framing.max_frame())
 }

@@ -1,10 +1,8 @@
 //! What is read from a framed stream: an item, or the reason why there will be no more.
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
-use bytes::{Buf, Bytes};
-
-use crate::framing::{Extent, FrameError};
+use crate::framing::{Context, Frame, FrameError};
 
 /// What arrives on a framed stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,29 +11,13 @@ pub(crate) enum Item {
     Heartbeat,
 }
 
-/// A frame as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(super) whole: Bytes,
-    pub(super) extent: Extent,
-}
+/// What takes the items of a batch.
+pub(crate) trait Items {
+    /// What is known of the next item before it is looked at.
+    fn context(&self) -> Context<'_>;
 
-impl Frame {
-    /// All of its bytes.
-    #[inline]
-    pub(crate) fn length(&self) -> usize {
-        self.whole.len()
-    }
-
-    /// Its body. The bytes keep one owner: a second would cost an allocation.
-    #[inline]
-    pub(crate) fn into_body(mut self) -> Bytes {
-        self.whole.advance(self.extent.head);
-        if self.extent.tail > 0 {
-            self.whole.truncate(self.extent.body);
-        }
-        self.whole
-    }
+    /// Takes an item. On a break no further item is looked at, and what came behind it is kept.
+    fn item(&mut self, item: Item) -> ControlFlow<()>;
 }
 
 /// Why nothing more can be read.

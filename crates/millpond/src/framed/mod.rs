@@ -21,9 +21,11 @@ mod buffers;
 mod decoder;
 mod item;
 mod outgoing;
+mod outstanding;
 mod pulse;
 mod reading;
 mod received;
+mod replied;
 mod stream;
 
 pub use self::{
@@ -32,11 +34,14 @@ pub use self::{
 };
 pub(crate) use self::{
     allowance::{Allowance, validate_heartbeats},
-    buffers::with_encoded,
-    item::{Frame, Item, ReadError},
+    item::{Item, Items, ReadError},
     outgoing::{Outgoing, Sink},
+    outstanding::{
+        Asked, Doubt, Message, Outstanding, Unsendable, Verdict, extent_of, with_request,
+    },
     pulse::Pulse,
     reading::{Framed, READ_AT_ONCE},
+    replied::Replied,
 };
 
 #[cfg(test)]

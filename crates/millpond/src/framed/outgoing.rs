@@ -74,16 +74,29 @@ impl Outgoing {
         cx: &mut Context<'_>,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Result<(), io::Error>, E> {
+        with_encoded(encode, |bytes| self.begin_with(sink, cx, bytes))
+    }
+
+    /// Begins to write these bytes. One system call, if the socket takes them; then they aren't
+    /// copied.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says, which may have taken a part.
+    #[inline]
+    pub(crate) fn begin_with(
+        &mut self,
+        sink: &mut impl Sink,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         debug_assert!(self.is_empty(), "what came before must go before");
-        let written = with_encoded(encode, |bytes| self.write_now(sink, cx, bytes))?;
-        if written.is_err() {
-            return Ok(written);
-        }
+        self.write_now(sink, cx, bytes)?;
         self.unflushed = true;
-        Ok(match self.poll_rest(sink, cx) {
+        match self.poll_rest(sink, cx) {
             Poll::Ready(flushed) => flushed,
             Poll::Pending => Ok(()),
-        })
+        }
     }
 
     /// Adds bytes behind what is left, without writing them: `fill` is shown the buffer, and may

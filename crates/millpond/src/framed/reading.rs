@@ -15,10 +15,10 @@ use tokio::{
 use super::{
     buffers::{THREAD_BUFFER, with_read_buffer},
     decoder::Decoder,
-    item::{Item, ReadError},
+    item::{Item, Items, ReadError},
 };
 use crate::{
-    framing::{Direction, FrameError, Framing},
+    framing::{self, FrameError, Framing},
     net::Stream,
 };
 
@@ -89,9 +89,9 @@ impl Framed {
     pub(crate) fn take(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
+        context: framing::Context<'_>,
     ) -> Result<Option<Item>, FrameError> {
-        self.decoder.take(framing, way)
+        self.decoder.take(framing, context)
     }
 
     /// Reads what has arrived already, without waiting, and adds it to what was received; no system
@@ -112,10 +112,10 @@ impl Framed {
     pub(crate) fn poll_next(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
+        context: framing::Context<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Item, ReadError>> {
-        let next = ready!(self.poll_next_within(framing, way, usize::MAX, cx))?;
+        let next = ready!(self.poll_next_within(framing, context, usize::MAX, cx))?;
         Poll::Ready(Ok(next.expect("no buffer is so long")))
     }
 
@@ -125,13 +125,13 @@ impl Framed {
     pub(crate) fn poll_next_within(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
+        context: framing::Context<'_>,
         most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Item>, ReadError>> {
         let before = self.decoder.received.len();
         loop {
-            if let Some(item) = self.take(framing, way).map_err(ReadError::Frame)? {
+            if let Some(item) = self.take(framing, context).map_err(ReadError::Frame)? {
                 return Poll::Ready(Ok(Some(item)));
             }
             if self.decoder.received.len() >= most {
@@ -142,7 +142,7 @@ impl Framed {
                 return Poll::Pending;
             }
             let arrived = match self.decoder.received.is_empty() {
-                true => ready!(self.poll_first(framing, way, cx))?,
+                true => ready!(self.poll_first(framing, context, cx))?,
                 false => ready!(self.poll_more(most, cx))?,
             };
             match arrived {
@@ -156,24 +156,23 @@ impl Framed {
         }
     }
 
-    /// Reads once, and shows every item that is there as a whole, in order. It is ready when
+    /// Reads once, and hands over every item that is there as a whole, in order. It is ready when
     /// something has arrived, though that may be a part of an item alone; what comes before an
-    /// error is shown first. `each` must not read.
+    /// error is handed over first. `items` must not read.
     ///
-    /// Cancel safe: what was read and not shown is kept.
+    /// Cancel safe: what was read and not handed over is kept.
     pub(crate) fn poll_batch(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
         cx: &mut Context<'_>,
-        mut each: impl FnMut(Item),
+        items: &mut impl Items,
     ) -> Poll<Result<(), ReadError>> {
         if let Some(lacking) = self.lacks_much() {
             // A long frame: straight to where it is put together.
             return Poll::Ready(
                 match ready!(self.poll_fill(cx, lacking)).map_err(ReadError::Io)? {
                     0 => Err(ReadError::Truncated),
-                    _ => self.sort(framing, way, &[], &mut each),
+                    _ => self.sort(framing, &[], items),
                 },
             );
         }
@@ -182,25 +181,27 @@ impl Framed {
             Poll::Ready(match arrived {
                 [] if self.decoder.received.is_empty() => Err(ReadError::Closed),
                 [] => Err(ReadError::Truncated),
-                arrived => self.sort(framing, way, arrived, &mut each),
+                arrived => self.sort(framing, arrived, items),
             })
         })
     }
 
-    /// Shows all whole items of what was left over and what has arrived behind it, and keeps the
-    /// rest.
+    /// Hands over all whole items of what was left over and what has arrived behind it, and keeps
+    /// the rest.
     fn sort(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
         mut arrived: &[u8],
-        each: &mut impl FnMut(Item),
+        items: &mut impl Items,
     ) -> Result<(), ReadError> {
         while let Some(item) = (self.decoder)
-            .next(framing, way, &mut arrived)
+            .next(framing, items.context(), &mut arrived)
             .map_err(ReadError::Frame)?
         {
-            each(item);
+            if items.item(item).is_break() {
+                self.decoder.received.append(arrived);
+                break;
+            }
         }
         Ok(())
     }
@@ -223,7 +224,7 @@ impl Framed {
     fn poll_first(
         &mut self,
         framing: &impl Framing,
-        way: Direction,
+        context: framing::Context<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Arrived, ReadError>> {
         with_read_buffer(|buffer| {
@@ -232,7 +233,7 @@ impl Framed {
                 return Poll::Ready(Ok(Arrived::End));
             }
             let mut rest = arrived;
-            let first = self.decoder.next(framing, way, &mut rest);
+            let first = self.decoder.next(framing, context, &mut rest);
             let Some(item) = first.map_err(ReadError::Frame)? else {
                 return Poll::Ready(Ok(Arrived::Bytes));
             };

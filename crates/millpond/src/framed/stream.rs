@@ -13,10 +13,11 @@ use super::{
     buffers::with_encoded,
     item::{Item, ReadError},
     outgoing::Outgoing,
+    outstanding::{Asked, Message, Outstanding, Unsendable, Verdict, extent_of, with_request},
     reading::Framed,
 };
 use crate::{
-    framing::{Direction, FrameError, Framing, LengthJson},
+    framing::{self, Demand, Direction, Failure, Frame, FrameError, Framing, LengthJson, Note},
     net::Stream,
 };
 
@@ -29,9 +30,10 @@ const KEPT: u32 = 16 << 10;
 /// How many heartbeats one poll takes in.
 const BEATS_AT_ONCE: usize = 64;
 
-/// Sends and receives frames on one stream, of whichever protocol. It knows where a frame begins
-/// and ends, and nothing of whose reply is whose: that is what a [`Client`](crate::client::Client)
-/// adds. For protocols that aren't one reply to each request, for tests, and for tools.
+/// Sends and receives frames on one stream, of whichever protocol. It has no pool, no deadlines and
+/// no heartbeats of its own: those a [`Client`](crate::client::Client) and a
+/// [`Server`](crate::server::Server) add. For protocols that aren't request and reply, for tests,
+/// and for tools.
 ///
 /// ```
 /// use millpond::{framed::FramedStream, framing::LengthJson, net::Dialer};
@@ -70,11 +72,12 @@ const BEATS_AT_ONCE: usize = 64;
 /// queued and not yet written is bounded by [`max_queued`](FramedStream::max_queued). There are no
 /// timeouts: put [`tokio::time::timeout`] around whatever must end.
 ///
-/// # What can't be told
+/// # Whose reply it is
 ///
-/// A frame that was received before a request was sent isn't its reply. Look at
-/// [`buffered`](FramedStream::buffered) before a request is sent, and close the stream if anything
-/// is there.
+/// Replies are taken to come in the order of the requests, and are checked where the
+/// [framing](Framing::answers) has something to check. A frame that was received before a request
+/// was sent isn't its reply: look at [`buffered`](FramedStream::buffered) before, and close the
+/// stream if anything is there.
 #[derive(Debug)]
 pub struct FramedStream<F = LengthJson> {
     framed: Framed,
@@ -84,8 +87,17 @@ pub struct FramedStream<F = LengthJson> {
     max_queued: usize,
     /// What was queued last is a heartbeat.
     ends_with_heartbeat: bool,
-    /// Why no further frame can be found in what is received.
-    lost: Option<FrameError>,
+    /// The requests that aren't answered, if the framing looks at requests.
+    outstanding: Option<Box<Outstanding>>,
+    /// Why nothing more can be received.
+    lost: Option<Lost>,
+}
+
+/// Why nothing more can be received on a stream that goes on.
+#[derive(Clone, Debug)]
+enum Lost {
+    Frame(FrameError),
+    Mismatched,
 }
 
 /// Why a frame can't be sent.
@@ -95,6 +107,9 @@ pub enum SendError {
     /// The framing can't carry this body. Nothing was queued, and the stream can be used further.
     #[error("the frame can't be sent")]
     Unframeable(#[from] FrameError),
+    /// The framing refuses this request. Nothing was queued, and the stream can be used further.
+    #[error("the protocol refuses this request: {0}")]
+    Refused(Failure),
     /// So much is queued that this frame would exceed [`max_queued`](FramedStream::max_queued).
     /// Nothing was queued: [flush](FramedStream::flush) first.
     #[error(
@@ -125,6 +140,10 @@ pub enum ReceiveError {
     /// next frame begins, so each further call answers the same.
     #[error("what came is no frame")]
     Frame(#[from] FrameError),
+    /// A reply came that isn't the oldest request's. Nobody knows whose the others are, so each
+    /// further call answers the same.
+    #[error("a reply came that answers another request")]
+    Mismatched,
     /// The stream broke.
     #[error("the connection broke")]
     Io(#[from] io::Error),
@@ -145,6 +164,7 @@ impl<F: Framing> FramedStream<F> {
     fn that_sends(sends: Direction, stream: Stream, framing: F) -> Self {
         FramedStream {
             framed: Framed::new(stream),
+            outstanding: Outstanding::for_framing(&framing),
             framing,
             sends,
             outgoing: Outgoing::keeping(KEPT),
@@ -166,29 +186,96 @@ impl<F: Framing> FramedStream<F> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Unframeable`], [`SendError::Full`]. Nothing is queued then.
+    /// [`SendError::Unframeable`], [`SendError::Refused`], [`SendError::Full`]. Nothing is queued
+    /// then.
     pub fn queue(&mut self, body: &[u8]) -> Result<(), SendError> {
-        let (framing, sends) = (&self.framing, self.sends);
+        self.queue_asking(Message::Body(body)).map(drop)
+    }
+
+    /// Queues a whole frame as it is, as [`queue`](FramedStream::queue) does a body. Only its id is
+    /// changed, on the client's end, if the framing [has one](Framing::id).
+    ///
+    /// # Errors
+    ///
+    /// As [`queue`](FramedStream::queue): [`FrameError::NotOneFrame`] if it isn't exactly one frame.
+    pub fn queue_frame(&mut self, frame: &[u8]) -> Result<(), SendError> {
+        self.queue_asking(Message::Frame(frame)).map(drop)
+    }
+
+    /// Queues a message. Whether it is a request that gets a reply.
+    pub(crate) fn queue_asking(&mut self, message: Message<'_>) -> Result<bool, SendError> {
+        let gets_reply = match self.sends {
+            Direction::Request => self.queue_request(message)?,
+            Direction::Reply => {
+                self.queue_reply(message)?;
+                false
+            }
+        };
+        self.ends_with_heartbeat = false;
+        Ok(gets_reply)
+    }
+
+    fn queue_request(&mut self, message: Message<'_>) -> Result<bool, SendError> {
+        let (framing, outstanding) = (&self.framing, &mut self.outstanding);
         let (outgoing, max_queued) = (&mut self.outgoing, self.max_queued);
-        // Into a buffer of its own: a framing may write the head when it knows the rest.
-        let queued = with_encoded(
-            |out| framing.encode(sends, body, out),
-            |frame| {
-                let queued = outgoing.remaining();
-                if queued > 0 && queued.saturating_add(frame.len()) > max_queued {
-                    return Err(SendError::Full {
-                        queued,
-                        frame: frame.len(),
-                        max_queued,
-                    });
+        let (state, number) = match outstanding {
+            Some(outstanding) => (outstanding.state().clone(), outstanding.next_number()),
+            None => (Note::default(), 0),
+        };
+        let queued = with_request(
+            framing,
+            message,
+            &state,
+            || number,
+            |frame, asked| {
+                append(outgoing, max_queued, frame)?;
+                let gets_reply = asked.as_ref().is_none_or(|asked| !asked.is_silent());
+                if let (Some(outstanding), Some(asked)) = (outstanding, asked) {
+                    outstanding.push(asked);
                 }
-                outgoing.append(|out| out.extend_from_slice(frame));
-                Ok(())
+                Ok(gets_reply)
             },
         );
-        queued??;
-        self.ends_with_heartbeat = false;
-        Ok(())
+        queued.map_err(|unsendable| match unsendable {
+            Unsendable::Frame(error) => SendError::Unframeable(error),
+            Unsendable::Refused(failure) => SendError::Refused(failure),
+        })?
+    }
+
+    fn queue_reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        let framing = &self.framing;
+        let oldest = self.outstanding.as_deref().map(Outstanding::oldest);
+        let context = match &oldest {
+            Some(oldest) => framing::Context::reply(&oldest.note, &oldest.state),
+            None => framing::Context::REPLY,
+        };
+        let (outgoing, outstanding) = (&mut self.outgoing, &mut self.outstanding);
+        let max_queued = self.max_queued;
+        // Into a buffer of its own: a framing may write the head when it knows the rest.
+        with_encoded(
+            |out| {
+                match message {
+                    Message::Body(body) => framing.encode(context, body, out)?,
+                    Message::Frame(frame) => {
+                        extent_of(framing, context, frame)?;
+                        out.extend_from_slice(frame);
+                    }
+                }
+                if let (Some(field), Some(id)) =
+                    (framing.id(), oldest.as_ref().and_then(|oldest| oldest.id))
+                {
+                    field.write(out, id);
+                }
+                Ok::<_, FrameError>(())
+            },
+            |frame| {
+                append(outgoing, max_queued, frame)?;
+                if let Some(outstanding) = outstanding {
+                    outstanding.replied(framing, frame);
+                }
+                Ok(())
+            },
+        )?
     }
 
     /// Queues a heartbeat, unless the last that is queued is one already. Whether one is queued
@@ -257,6 +344,21 @@ impl<F: Framing> FramedStream<F> {
         Ok(self.flush().await?)
     }
 
+    /// Sends a whole frame as it is, with all that is queued before it: see
+    /// [`queue_frame`](FramedStream::queue_frame).
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](FramedStream::send).
+    pub async fn send_frame(&mut self, frame: &[u8]) -> Result<(), SendError> {
+        self.queue_frame(frame)?;
+        Ok(self.flush().await?)
+    }
+
     /// The body of the next frame. Heartbeats before it are passed over. Nothing, if the peer has
     /// closed its side between two frames.
     ///
@@ -271,6 +373,20 @@ impl<F: Framing> FramedStream<F> {
         poll_fn(|cx| self.poll_receive(cx)).await
     }
 
+    /// The next frame, as it came; otherwise as [`receive`](FramedStream::receive). On the client's
+    /// end its id is the one that its request had.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](FramedStream::receive).
+    pub async fn receive_frame(&mut self) -> Result<Option<Frame>, ReceiveError> {
+        poll_fn(|cx| self.poll_receive_frame(cx)).await
+    }
+
     /// As [`receive`](FramedStream::receive), for futures written by hand. Of a long frame one call
     /// reads 256 KiB or some more, and it passes over 64 heartbeats at most; then it is `Pending`,
     /// and the task is woken when all others have had a turn.
@@ -278,30 +394,74 @@ impl<F: Framing> FramedStream<F> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, ReceiveError>> {
-        if let Some(error) = &self.lost {
-            return Poll::Ready(Err(ReceiveError::Frame(error.clone())));
+        self.poll_receive_frame(cx)
+            .map_ok(|frame| frame.map(Frame::into_body))
+    }
+
+    /// As [`receive_frame`](FramedStream::receive_frame), for futures written by hand: see
+    /// [`poll_receive`](FramedStream::poll_receive).
+    pub fn poll_receive_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame>, ReceiveError>> {
+        let verdict = ready!(self.poll_verdict(cx))?;
+        Poll::Ready(Ok(verdict.map(|verdict| match verdict {
+            Verdict::Last(frame)
+            | Verdict::More(frame)
+            | Verdict::Push(frame)
+            | Verdict::Unasked(frame) => frame,
+            Verdict::Mismatch => unreachable!("it is an error"),
+        })))
+    }
+
+    /// The next frame, and what it is. A mismatch is an error. On the server's end, and for
+    /// framings that don't look at requests, nobody asks what it is.
+    pub(crate) fn poll_verdict(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Verdict>, ReceiveError>> {
+        if let Some(lost) = &self.lost {
+            return Poll::Ready(Err(lost.clone().into()));
         }
-        let way = match self.sends {
-            Direction::Request => Direction::Reply,
-            Direction::Reply => Direction::Request,
-        };
         for _ in 0..BEATS_AT_ONCE {
-            return Poll::Ready(
-                match ready!(self.framed.poll_next(&self.framing, way, cx)) {
-                    Ok(Item::Heartbeat) => continue,
-                    Ok(Item::Frame(frame)) => Ok(Some(frame.into_body())),
-                    Err(ReadError::Closed) => Ok(None),
-                    Err(ReadError::Truncated) => Err(ReceiveError::Truncated),
-                    Err(ReadError::Io(error)) => Err(ReceiveError::Io(error)),
-                    Err(ReadError::Frame(error)) => {
-                        self.lost = Some(error.clone());
-                        Err(ReceiveError::Frame(error))
-                    }
+            let outstanding = self.outstanding.as_deref();
+            let context = match self.sends {
+                Direction::Request => Outstanding::reply_context(outstanding),
+                Direction::Reply => Outstanding::request_context(outstanding),
+            };
+            let next = ready!(self.framed.poll_next(&self.framing, context, cx));
+            return Poll::Ready(match next {
+                Ok(Item::Heartbeat) => continue,
+                Ok(Item::Frame(frame)) => match self.judge(frame) {
+                    Verdict::Mismatch => Err(self.lose(Lost::Mismatched)),
+                    verdict => Ok(Some(verdict)),
                 },
-            );
+                Err(ReadError::Closed) => Ok(None),
+                Err(ReadError::Truncated) => Err(ReceiveError::Truncated),
+                Err(ReadError::Io(error)) => Err(ReceiveError::Io(error)),
+                Err(ReadError::Frame(error)) => Err(self.lose(Lost::Frame(error))),
+            });
         }
         let _ = pin!(tokio::task::yield_now()).poll(cx);
         Poll::Pending
+    }
+
+    fn judge(&mut self, frame: Frame) -> Verdict {
+        match (&mut self.outstanding, self.sends) {
+            (None, _) => Verdict::Last(frame),
+            (Some(outstanding), Direction::Request) => outstanding.judge(&self.framing, frame),
+            (Some(outstanding), Direction::Reply) => {
+                let demand = self.framing.demand(frame.as_bytes(), outstanding.state());
+                // Whoever receives a request that must not be sent says so in a reply.
+                let demand = demand.unwrap_or_else(|_| Demand::default());
+                outstanding.push(Asked::received(&self.framing, demand, &frame));
+                Verdict::Last(frame)
+            }
+        }
+    }
+
+    fn lose(&mut self, lost: Lost) -> ReceiveError {
+        self.lost.insert(lost).clone().into()
     }
 
     /// What has been received beyond the last frame, without waiting and without taking it: the
@@ -337,13 +497,37 @@ impl<F: Framing> FramedStream<F> {
         self.framed.stream()
     }
 
-    /// The stream, with what was received beyond the last frame.
-    pub(crate) fn into_framed(self) -> Framed {
-        self.framed
+    /// The stream, with what was received beyond the last frame, and the requests that aren't
+    /// answered.
+    pub(crate) fn into_parts(self) -> (Framed, Option<Box<Outstanding>>) {
+        (self.framed, self.outstanding)
     }
 
     /// The stream alone. What was received beyond the last frame, and what is queued, is dropped.
     pub fn into_stream(self) -> Stream {
         self.framed.into_stream()
+    }
+}
+
+/// Queues a frame, if there is room for it.
+fn append(outgoing: &mut Outgoing, max_queued: usize, frame: &[u8]) -> Result<(), SendError> {
+    let queued = outgoing.remaining();
+    if queued > 0 && queued.saturating_add(frame.len()) > max_queued {
+        return Err(SendError::Full {
+            queued,
+            frame: frame.len(),
+            max_queued,
+        });
+    }
+    outgoing.append(|out| out.extend_from_slice(frame));
+    Ok(())
+}
+
+impl From<Lost> for ReceiveError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Frame(error) => ReceiveError::Frame(error),
+            Lost::Mismatched => ReceiveError::Mismatched,
+        }
     }
 }

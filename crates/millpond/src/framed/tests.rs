@@ -10,6 +10,7 @@ mod wrong;
 
 use std::{
     future::{Future, poll_fn},
+    ops::ControlFlow,
     task::{Context, Poll, Waker},
 };
 
@@ -17,10 +18,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{buffers::THREAD_BUFFER, received::SMALL_FRAME, *};
 use crate::{
-    framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step},
+    framing::{self, Extent, FrameError, Framing, LengthJson, Scan, Step},
     memory::{Inlet, MemoryStream, Pace},
     net::Stream,
 };
+
+/// Calls this with each item of a batch of replies.
+struct Each<F>(F);
+
+impl<F: FnMut(Item)> Items for Each<F> {
+    fn context(&self) -> framing::Context<'_> {
+        framing::Context::REPLY
+    }
+
+    fn item(&mut self, item: Item) -> ControlFlow<()> {
+        (self.0)(item);
+        ControlFlow::Continue(())
+    }
+}
 
 fn pair(pace: Pace, capacity: usize) -> (Framed, MemoryStream) {
     let (inlet, mut accepted, _) = Inlet::new(pace, capacity);
@@ -32,14 +47,14 @@ fn frame(length: usize) -> Vec<u8> {
     let mut frame = Vec::new();
     let framing = LengthJson::default();
     framing
-        .encode(Direction::Reply, &vec![b'7'; length], &mut frame)
+        .encode(framing::Context::REPLY, &vec![b'7'; length], &mut frame)
         .expect("short enough");
     frame
 }
 
 async fn next(framed: &mut Framed) -> Item {
     let framing = LengthJson::default();
-    poll_fn(|cx| framed.poll_next(&framing, Direction::Reply, cx))
+    poll_fn(|cx| framed.poll_next(&framing, framing::Context::REPLY, cx))
         .await
         .expect("an item")
 }
@@ -77,7 +92,7 @@ async fn what_is_behind_a_large_frame_does_not_pin_its_buffer() {
         far.write_all(&wire[..cut]).await.unwrap();
         let framing = LengthJson::default();
         let mut cx = Context::from_waker(Waker::noop());
-        let first = framed.poll_next(&framing, Direction::Reply, &mut cx);
+        let first = framed.poll_next(&framing, framing::Context::REPLY, &mut cx);
         far.write_all(&wire[cut..]).await.unwrap();
         let item = match first {
             Poll::Ready(item) => item.expect("an item"),
@@ -117,7 +132,7 @@ async fn frames_and_heartbeats_come_out_in_their_order() {
         assert_eq!(seen, [Some(3), None, Some(5_000), Some(0), None]);
         drop(far);
         let framing = LengthJson::default();
-        let end = poll_fn(|cx| framed.poll_next(&framing, Direction::Reply, cx)).await;
+        let end = poll_fn(|cx| framed.poll_next(&framing, framing::Context::REPLY, cx)).await;
         assert!(matches!(end, Err(ReadError::Truncated)), "{end:?}");
     }
 }
@@ -129,7 +144,7 @@ async fn a_close_between_frames_is_one() {
     drop(far);
     next(&mut framed).await;
     let framing = LengthJson::default();
-    let end = poll_fn(|cx| framed.poll_next(&framing, Direction::Reply, cx)).await;
+    let end = poll_fn(|cx| framed.poll_next(&framing, framing::Context::REPLY, cx)).await;
     assert!(matches!(end, Err(ReadError::Closed)), "{end:?}");
 }
 
@@ -142,7 +157,7 @@ async fn what_is_announced_takes_no_memory() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(
         framed
-            .poll_next(&framing, Direction::Reply, &mut cx)
+            .poll_next(&framing, framing::Context::REPLY, &mut cx)
             .is_pending()
     );
     assert!(

@@ -13,7 +13,7 @@
 
 mod digits;
 
-use super::{Direction, Extent, Failure, FrameError, Framing, Scan, Step, Told, json};
+use super::{Context, Direction, Extent, Failure, FrameError, Framing, Scan, Step, Told, json};
 
 /// What every header begins with.
 const LABEL: &[u8; 7] = b"length:";
@@ -55,14 +55,14 @@ const SERVERS: [(&[u8], FrameError); 3] = [
 /// The `length:` protocol with JSON bodies.
 ///
 /// ```
-/// use millpond::framing::{Direction, Extent, Framing, LengthJson, Scan, Step};
+/// use millpond::framing::{Context, Extent, Framing, LengthJson, Scan, Step};
 ///
 /// let protocol = LengthJson::default();
 /// let mut wire = Vec::new();
-/// protocol.encode(Direction::Request, br#"{"a":"a"}"#, &mut wire)?;
+/// protocol.encode(Context::REQUEST, br#"{"a":"a"}"#, &mut wire)?;
 /// assert_eq!(wire, br#"length:0000000000009{"a":"a"}"#);
 ///
-/// let step = protocol.next(Direction::Request, &wire, &mut Scan::default())?;
+/// let step = protocol.next(Context::REQUEST, &wire, &mut Scan::default())?;
 /// assert_eq!(step, Step::Frame(Extent { head: 20, body: 9, tail: 0 }));
 /// # Ok::<_, millpond::framing::FrameError>(())
 /// ```
@@ -126,7 +126,7 @@ impl LengthJson {
         FrameError::TooLong {
             length,
             limit: self.max_body as u64,
-            setting: Some(self.limit_named),
+            setting: Some(self.limit_named.into()),
         }
     }
 }
@@ -139,20 +139,25 @@ impl Default for LengthJson {
 
 impl Framing for LengthJson {
     #[inline]
-    fn next(&self, way: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(
+        &self,
+        context: Context<'_>,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
         if let Some(extent) = scan.announced() {
             return Ok(extent.within(bytes.len()));
         }
         match bytes.first() {
             None => Ok(Step::More { missing: 1 }),
             Some(b'l') => self.header(bytes, scan),
-            Some(b'H') => heartbeat(way, bytes),
-            Some(_) => stranger(way, bytes, 0, "length: or HeartBeat"),
+            Some(b'H') => heartbeat(context.direction(), bytes),
+            Some(_) => stranger(context.direction(), bytes, 0, "length: or HeartBeat"),
         }
     }
 
     #[inline]
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         if body.len() > self.max_body {
             return Err(self.too_long(body.len() as u64));
         }
@@ -162,12 +167,22 @@ impl Framing for LengthJson {
         Ok(())
     }
 
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    #[inline]
+    fn max_frame(&self) -> usize {
+        self.max_body.saturating_add(HEADER)
+    }
+
+    fn heartbeat(&self) -> Option<&[u8]> {
         Some(HEARTBEAT)
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "the length: protocol with JSON bodies"
+    }
+
+    #[inline]
+    fn looks_at_requests(&self) -> bool {
+        false
     }
 
     fn failure_needs_request(&self) -> bool {
@@ -176,7 +191,7 @@ impl Framing for LengthJson {
 
     fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         let body = json::error_reply(failure);
-        match self.encode(Direction::Reply, &body, out) {
+        match self.encode(Context::REPLY, &body, out) {
             Ok(()) => Told::ByReply,
             // A limit below the length of an error reply.
             Err(_) => Told::ByClosing,
@@ -219,7 +234,7 @@ fn unfinished(bytes: &[u8]) -> Result<Step, FrameError> {
         return Err(FrameError::Unexpected {
             position,
             found,
-            expected,
+            expected: expected.into(),
         });
     }
     let missing = HEADER - header.len();
@@ -287,7 +302,7 @@ fn stranger(
     Err(FrameError::Unexpected {
         position,
         found: bytes[position],
-        expected,
+        expected: expected.into(),
     })
 }
 

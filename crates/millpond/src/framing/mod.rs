@@ -1,35 +1,46 @@
-//! Bytes to frames and back: where a message ends, which is all that a pool or a proxy has to know
-//! of a protocol. Pure: it reads no socket, asks no clock, and holds no buffer; whoever has
-//! received bytes shows them to a [`Framing`], and is told what they begin with.
+//! Bytes to frames and back: where a message ends, and what it asks of its connection, which is all
+//! that a pool or a proxy has to know of a protocol. Pure: it reads no socket, asks no clock, and
+//! holds no buffer; whoever has received bytes shows them to a [`Framing`], and is told what they
+//! begin with.
 //!
-//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`], [`Failure`]; then [`LengthJson`], the
-//! protocol that this project was founded on, and [`json`], which says what its bodies must be.
+//! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`], [`Failure`]; then [`Context`],
+//! [`Demand`] and [`Answer`], for protocols in which requests differ in what they ask for; then
+//! [`LengthJson`], the protocol that this project was founded on, and [`json`], which says what its
+//! bodies must be.
 
+mod context;
+mod demand;
+mod error;
 mod failure;
+mod frame;
+mod id_field;
 pub mod json;
 mod length_json;
 mod scan;
 mod step;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-pub use failure::{ApplicationCode, Failure, FailureKind, ReservedCode};
-pub use length_json::LengthJson;
-pub use scan::Scan;
-pub use step::{Extent, Step};
+pub use self::{
+    context::{Context, Direction, Note},
+    demand::{Answer, Demand, Replies},
+    error::FrameError,
+    failure::{ApplicationCode, Failure, FailureKind, ReservedCode},
+    frame::Frame,
+    id_field::{ByteOrder, IdField},
+    length_json::LengthJson,
+    scan::Scan,
+    step::{Extent, Step},
+};
 
-use millpond_words::Thousands;
-
-/// Which way bytes go: some protocols frame requests and replies differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client to the server.
-    Request,
-    /// From the server to the client.
-    Reply,
-}
-
-/// How a protocol marks its messages off.
+/// How a protocol marks its messages off, and what they ask of a connection.
+///
+/// Two methods make a framing: [`next`](Framing::next) and [`encode`](Framing::encode). With these
+/// alone each request is answered by one frame, in the order of the requests. The others are for
+/// protocols that say more, and each has a default that says no more than that.
+///
+/// A framing is a value that many connections share, and can be a trait object: `Arc<dyn Framing>`
+/// is a framing.
 ///
 /// # Contract
 ///
@@ -40,13 +51,26 @@ pub enum Direction {
 /// - A frame and a heartbeat have at least one byte, and all of them are among those shown.
 /// - A frame's length is refused as soon as it is known, before its bytes have arrived. Where no
 ///   length is announced, a frame is refused as soon as more bytes are there than its limit allows.
-/// - It never panics, whatever the bytes.
+/// - No method panics, whatever the bytes.
 ///
 /// [`Scan`] keeps what has been found out of an unfinished item, so that the work is proportional
 /// to the bytes, not to their square. It is reset at each boundary.
 ///
 /// Client and server check each answer. One that can't be true of the bytes shown ends the
-/// connection with [`FrameError::WrongAnswer`].
+/// connection with [`FrameError::WrongAnswer`], and one that exceeds
+/// [`max_frame`](Framing::max_frame) with [`FrameError::TooLong`].
+///
+/// # What requests ask for
+///
+/// The client asks [`demand`](Framing::demand) of each request before it is sent, and
+/// [`answers`](Framing::answers) of each frame that comes back. What `demand` notes of a request is
+/// shown to `next`, `encode` and `answers` with its replies, so that a reply's end, its form and
+/// its belonging may depend on its request. The connection's *state*, another [`Note`], is for what
+/// outlasts an exchange: `answers` may change it. A connection is shared by those for whom its
+/// state is what it was when it was opened.
+///
+/// The server asks the same of what it receives: `demand` of each request, `answers` of each reply
+/// that it has written.
 pub trait Framing: Send + Sync + 'static {
     /// What the bytes at a boundary begin with.
     ///
@@ -54,7 +78,7 @@ pub trait Framing: Send + Sync + 'static {
     ///
     /// They are none of this protocol's: the connection can't be used any further, for nobody knows
     /// where the next frame begins.
-    fn next(&self, direction: Direction, bytes: &[u8], scan: &mut Scan)
+    fn next(&self, context: Context<'_>, bytes: &[u8], scan: &mut Scan)
     -> Result<Step, FrameError>;
 
     /// Puts a body into a frame, at the end of `out`. What `out` holds already are other frames:
@@ -66,20 +90,59 @@ pub trait Framing: Send + Sync + 'static {
     /// was.
     fn encode(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError>;
 
+    /// The longest frame in bytes, with its head and its tail. Nothing longer is received, whatever
+    /// `next` says of it. Default: 1 MiB and 1 KiB, for a body of 1 MiB, far more than a message
+    /// and far less than a machine's memory.
+    fn max_frame(&self) -> usize {
+        (1 << 20) + (1 << 10)
+    }
+
     /// The heartbeat, for protocols that have one. It may be sent at any boundary, in either
-    /// direction, and nobody answers it.
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    /// direction, and nobody answers it. Default: none.
+    fn heartbeat(&self) -> Option<&[u8]> {
         None
     }
 
     /// The protocol's name, for strangers and logs: it completes "this port speaks …".
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "a protocol of its own"
+    }
+
+    /// Whether requests are looked at. If not, each demands one reply, whose end doesn't depend on
+    /// it; then nothing is kept of requests, and `demand`, `answers` and `id` are never asked.
+    /// Default: they are.
+    fn looks_at_requests(&self) -> bool {
+        true
+    }
+
+    /// What a request asks of its connection. `request` is the whole frame. `state` is the
+    /// connection's; where requests share connections, it is that of a new one. Default: one reply.
+    ///
+    /// # Errors
+    ///
+    /// The request must not be sent, and why, in words that its sender is told.
+    fn demand(&self, request: &[u8], state: &Note) -> Result<Demand, Failure> {
+        let _ = (request, state);
+        Ok(Demand::default())
+    }
+
+    /// What a frame from the server is to the request that is next to be answered. `asked` is what
+    /// `demand` has noted of it, `reply` the whole frame, and `state` the connection's, which it
+    /// may change. Default: it is the reply.
+    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+        let _ = (asked, reply, state);
+        Answer::Last
+    }
+
+    /// The field of each frame that holds an id, if a client is to number its requests by it. It
+    /// lies at the same place in requests and replies. Default: none.
+    fn id(&self) -> Option<IdField> {
+        None
     }
 
     /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be
@@ -89,7 +152,7 @@ pub trait Framing: Send + Sync + 'static {
     }
 
     /// Puts the frame that tells a client that its request has failed at the end of `out`, for
-    /// protocols that have such a reply.
+    /// protocols that have such a reply. `request` is the whole frame. Default: there is none.
     fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
         let _ = (request, failure, out);
         Told::ByClosing
@@ -98,30 +161,52 @@ pub trait Framing: Send + Sync + 'static {
 
 /// A framing that is shared.
 impl<F: Framing + ?Sized> Framing for Arc<F> {
+    #[inline]
     fn next(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         bytes: &[u8],
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
-        (**self).next(direction, bytes, scan)
+        (**self).next(context, bytes, scan)
     }
 
+    #[inline]
     fn encode(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
-        (**self).encode(direction, body, out)
+        (**self).encode(context, body, out)
     }
 
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    fn max_frame(&self) -> usize {
+        (**self).max_frame()
+    }
+
+    fn heartbeat(&self) -> Option<&[u8]> {
         (**self).heartbeat()
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         (**self).name()
+    }
+
+    fn looks_at_requests(&self) -> bool {
+        (**self).looks_at_requests()
+    }
+
+    fn demand(&self, request: &[u8], state: &Note) -> Result<Demand, Failure> {
+        (**self).demand(request, state)
+    }
+
+    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+        (**self).answers(asked, reply, state)
+    }
+
+    fn id(&self) -> Option<IdField> {
+        (**self).id()
     }
 
     fn failure_needs_request(&self) -> bool {
@@ -143,14 +228,29 @@ pub enum Told {
 }
 
 impl Step {
-    /// The answer of a framing to so many bytes, unless it can't be true.
+    /// The answer of a framing to so many bytes, unless it can't be true or allows too much.
     ///
     /// # Errors
     ///
     /// [`FrameError::WrongAnswer`]: a caller that believed it would read beyond the bytes, or look
-    /// at the same bytes for ever.
+    /// at the same bytes for ever. [`FrameError::TooLong`]: a frame that is longer than
+    /// [`Framing::max_frame`], or one that doesn't end within it.
     #[inline]
-    pub(crate) fn checked(self, received: usize, scan: &Scan) -> Result<Step, FrameError> {
+    pub(crate) fn checked(
+        self,
+        received: usize,
+        scan: &Scan,
+        max_frame: usize,
+    ) -> Result<Step, FrameError> {
+        let length = match (self, scan.announced()) {
+            (Step::Frame(extent), _) => extent.length(),
+            (Step::More { .. }, Some(extent)) => extent.length(),
+            (Step::More { .. }, None) => received.saturating_add(1),
+            (Step::Heartbeat { .. }, _) => 0,
+        };
+        if length > max_frame {
+            return Err(beyond(length, max_frame));
+        }
         let possible = match self {
             Step::More { missing } => {
                 missing > 0
@@ -171,80 +271,12 @@ impl Step {
     }
 }
 
-/// Bytes that are no frame.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// A byte that can't stand there.
-    #[error("byte {} of a frame is {}, and {expected} was expected", Thousands(*.position as u64), Shown(*.found))]
-    Unexpected {
-        /// Where, counted from 0 at the frame's beginning.
-        position: usize,
-        /// What stands there.
-        found: u8,
-        /// What should.
-        expected: &'static str,
-    },
-    /// The body of a frame that was announced, or is to be sent, is longer than allowed.
-    #[error(
-        "a body of {} bytes is longer than the limit of {}{}",
-        Thousands(*.length),
-        Thousands(*.limit),
-        .setting.map(|setting| format!("; {setting} raises it")).unwrap_or_default()
-    )]
-    TooLong {
-        /// How long it is, in bytes: what its head says. Of a frame without a head, how much of it
-        /// has come.
-        length: u64,
-        /// What is allowed, in bytes.
-        limit: u64,
-        /// The setting that allows more, if there is one: [`LengthJson::with_max_body`], or what
-        /// [`LengthJson::limit_named`] says.
-        setting: Option<&'static str>,
-    },
-    /// The bytes are an HTTP request.
-    #[error("this is an HTTP request, and this port doesn't speak HTTP")]
-    Http,
-    /// The bytes are the beginning of a TLS handshake.
-    #[error("this is a TLS handshake, and this port speaks no TLS")]
-    Tls,
-    /// An HTTP server has answered.
-    #[error("this is an HTTP server, and no HTTP is spoken here: look at the host and the port")]
-    HttpServer,
-    /// A TLS server has answered, to whom no TLS was spoken.
-    #[error("this is a TLS server: connect to it with tls://")]
-    TlsServer,
-    /// An SSH server has answered.
-    #[error("this is an SSH server: look at the host and the port")]
-    SshServer,
-    /// The framing has answered what can't be true of the bytes it was shown. This is a bug in the
-    /// framing, not the peer's fault.
-    #[error("the framing is wrong: shown {} bytes, it answered {answer}", Thousands(*.received as u64))]
-    WrongAnswer {
-        /// Its answer.
-        answer: Step,
-        /// How many bytes it was shown.
-        received: usize,
-    },
-}
-
-impl FrameError {
-    /// Whether the peer has shown which other protocol it speaks.
-    pub(crate) fn is_stranger(&self) -> bool {
-        use FrameError::{Http, HttpServer, SshServer, Tls, TlsServer};
-        matches!(self, Http | Tls | HttpServer | TlsServer | SshServer)
-    }
-}
-
-/// A byte as people read it.
-struct Shown(u8);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            byte if byte.is_ascii_graphic() || byte == b' ' => write!(f, "'{}'", char::from(byte)),
-            byte => write!(f, "0x{byte:02X}"),
-        }
+#[cold]
+fn beyond(length: usize, max_frame: usize) -> FrameError {
+    FrameError::TooLong {
+        length: length as u64,
+        limit: max_frame as u64,
+        setting: Some("Framing::max_frame".into()),
     }
 }
 
@@ -256,11 +288,11 @@ mod tests {
     struct Plain;
 
     impl Framing for Plain {
-        fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+        fn next(&self, _: Context<'_>, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
             Ok(Step::More { missing: 1 })
         }
 
-        fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
             out.extend_from_slice(body);
             Ok(())
         }
@@ -331,17 +363,17 @@ mod tests {
             (Step::More { missing: 1 }, fresh, true),
             (Step::More { missing: 1 }, announced, false),
         ] {
-            let checked = answer.checked(4, &scan);
+            let checked = answer.checked(4, &scan, 5);
             assert_eq!(checked.is_ok(), possible, "{answer:?}");
             assert!(checked.is_err() || checked == Ok(answer));
         }
         assert_eq!(
-            Step::More { missing: 1 }.checked(3, &announced),
+            Step::More { missing: 1 }.checked(3, &announced, 4),
             Ok(Step::More { missing: 1 })
         );
         assert_eq!(
             frame(5)
-                .checked(4, &fresh)
+                .checked(4, &fresh, 5)
                 .map_err(|error| error.to_string()),
             Err(String::from(
                 "the framing is wrong: shown 4 bytes, it answered that they begin with a frame of 5"
@@ -350,11 +382,27 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_is_shown_as_a_character_where_it_is_one() {
-        let shown = |byte| Shown(byte).to_string();
-        assert_eq!(
-            [b'a', b' ', b'\n', 0x7f, 0xe4].map(shown),
-            ["'a'", "' '", "0x0A", "0x7F", "0xE4"]
-        );
+    fn a_frame_that_is_longer_than_allowed_is_refused_as_soon_as_it_is_known() {
+        let extent = |body| Extent {
+            head: 1,
+            body,
+            tail: 0,
+        };
+        let mut announced = Scan::default();
+        announced.announce(extent(9));
+        let fresh = Scan::default();
+        let more = Step::More { missing: 1 };
+        for (answer, received, scan, length) in [
+            (Step::Frame(extent(9)), 10, fresh, Some(10)),
+            (Step::Frame(extent(8)), 9, fresh, None),
+            (more, 3, announced, Some(10)),
+            (more, 8, fresh, None),
+            // It lacks a byte at least.
+            (more, 9, fresh, Some(10)),
+        ] {
+            let refused = length.map(|length| beyond(length, 9));
+            let checked = answer.checked(received, &scan, 9);
+            assert_eq!(checked.err(), refused, "{answer:?} {received}");
+        }
     }
 }

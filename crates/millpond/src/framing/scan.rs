@@ -20,14 +20,14 @@ use super::step::Extent;
 /// Lines, of which no byte is looked at twice:
 ///
 /// ```
-/// use millpond::framing::{Direction, Extent, FrameError, Framing, Scan, Step};
+/// use millpond::framing::{Context, Extent, FrameError, Framing, Scan, Step};
 ///
 /// struct Lines {
 ///     longest: usize,
 /// }
 ///
 /// impl Framing for Lines {
-///     fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+///     fn next(&self, _: Context<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
 ///         let searched = scan.searched();
 ///         let end = bytes[searched..].iter().position(|&byte| byte == b'\n');
 ///         if let Some(at) = end {
@@ -41,7 +41,7 @@ use super::step::Extent;
 ///         scan.set_searched(bytes.len());
 ///         Ok(Step::More { missing: 1 })
 ///     }
-/// #   fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+/// #   fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
 /// #       out.extend_from_slice(body);
 /// #       out.push(b'\n');
 /// #       Ok(())
@@ -49,9 +49,9 @@ use super::step::Extent;
 /// }
 ///
 /// let (lines, mut scan) = (Lines { longest: 80 }, Scan::default());
-/// assert_eq!(lines.next(Direction::Request, b"PI", &mut scan)?, Step::More { missing: 1 });
+/// assert_eq!(lines.next(Context::REQUEST, b"PI", &mut scan)?, Step::More { missing: 1 });
 /// assert_eq!(scan.searched(), 2);
-/// let step = lines.next(Direction::Request, b"PING\nPO", &mut scan)?;
+/// let step = lines.next(Context::REQUEST, b"PING\nPO", &mut scan)?;
 /// assert_eq!(step, Step::Frame(Extent { head: 0, body: 4, tail: 1 }));
 /// scan.reset();
 /// # Ok::<_, FrameError>(())

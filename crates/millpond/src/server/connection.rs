@@ -33,7 +33,6 @@ mod writing;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::{draining::Draining, excess::Excess, frame_due::FrameDue};
@@ -42,12 +41,13 @@ use super::{
     handler::Handler,
     ledger::{Ledger, Service},
     limits::Allowance,
+    reply::Reply,
     settings::ServerSettings,
     snapshot::Closed,
 };
 use crate::{
     framed::{Framed, Outgoing, Pulse},
-    framing::{Failure, Framing},
+    framing::{Failure, Framing, Note},
     net::Stream,
 };
 
@@ -76,6 +76,8 @@ struct Connection<'s, F, H, A> {
     peer: Option<SocketAddr>,
     framed: Framed,
     exchanges: Exchanges<A>,
+    /// Its state, which the framing keeps.
+    state: Note,
     outgoing: Outgoing,
     excess: Excess<'s>,
     /// The largest request, in bytes, that memory is reserved for; [`FIRST_ROOM`] needs none.
@@ -109,7 +111,7 @@ struct Unfinished {
     due: FrameDue,
 }
 
-impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>>
+impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>>
     Connection<'s, F, H, A>
 {
     fn new(service: &'s Arc<Service<F, H>>, stream: Stream, peer: Option<SocketAddr>) -> Self {
@@ -123,6 +125,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>>
             peer,
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
+            state: Note::default(),
             outgoing: Outgoing::default(),
             excess: Excess::default(),
             room: FIRST_ROOM,
@@ -147,9 +150,10 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>>
         &self.ledger().settings
     }
 
-    /// Whether `max_in_flight` allows another request.
+    /// Whether another request may be read: `max_in_flight` allows it, and its form doesn't depend on
+    /// one that isn't answered.
     fn may_take_another(&self) -> bool {
-        self.exchanges.len() < self.settings().max_in_flight
+        self.exchanges.len() < self.settings().max_in_flight && !self.exchanges.may_change_state()
     }
 
     fn owes_nothing(&self) -> bool {

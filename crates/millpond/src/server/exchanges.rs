@@ -22,7 +22,8 @@ use tokio::time::Instant;
 
 use millpond_words::Span;
 
-use crate::framing::Failure;
+use super::reply::Reply;
+use crate::framing::{Demand, Failure};
 
 /// See the module. `A` is the future of an answer.
 pub(super) struct Exchanges<A> {
@@ -34,9 +35,19 @@ pub(super) struct Exchanges<A> {
 
 /// A request and, at some time, its answer.
 pub(super) struct Exchange<A> {
-    /// The request's body, kept if the protocol needs it to tell of a failure.
+    /// The request's frame, kept if the protocol needs it to tell of a failure.
     pub(super) request: Option<Bytes>,
+    /// What it asks for, if the framing looks at requests.
+    pub(super) asked: Option<Box<Asked>>,
     pub(super) state: ExchangeState<A>,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) demand: Demand,
+    /// Its id, if the framing has a field for it.
+    pub(super) id: Option<u64>,
 }
 
 /// How far an exchange is.
@@ -44,16 +55,17 @@ pub(super) enum ExchangeState<A> {
     Running {
         answer: Pin<Box<A>>,
         deadline: Option<Instant>,
-        /// The length in bytes of the request's body, which the handler holds.
-        body: usize,
+        /// The length in bytes of the request's frame, which the handler holds.
+        held: usize,
     },
-    Answered(Result<Bytes, Failure>),
+    Answered(Result<Reply, Failure>),
 }
 
 /// What the client is to be told, and the request if it was kept.
 pub(super) struct Answered {
     pub(super) request: Option<Bytes>,
-    pub(super) answer: Result<Bytes, Failure>,
+    pub(super) asked: Option<Box<Asked>>,
+    pub(super) answer: Result<Reply, Failure>,
 }
 
 impl<A> Exchange<A> {
@@ -62,14 +74,14 @@ impl<A> Exchange<A> {
     fn bytes(&self) -> usize {
         let kept = self.request.as_ref().map_or(0, Bytes::len);
         match &self.state {
-            ExchangeState::Running { body, .. } => *body,
+            ExchangeState::Running { held, .. } => *held,
             ExchangeState::Answered(Ok(reply)) => kept + reply.len(),
             ExchangeState::Answered(Err(failure)) => kept + failure.message().len(),
         }
     }
 }
 
-impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
+impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
     pub(super) fn new() -> Self {
         Exchanges {
             queue: VecDeque::new(),
@@ -107,12 +119,12 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
             let ExchangeState::Running {
                 answer,
                 deadline,
-                body,
+                held,
             } = &mut exchange.state
             else {
                 continue;
             };
-            let body = *body;
+            let held = *held;
             // A handler that panics must keep what it shares with others consistent itself. Its
             // future isn't polled again.
             let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
@@ -126,8 +138,15 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
             };
             exchange.state = ExchangeState::Answered(answer);
             self.running -= 1;
-            self.bytes = self.bytes - body + exchange.bytes();
+            self.bytes = self.bytes - held + exchange.bytes();
         }
+    }
+
+    /// Whether the last in line may change the state of the connection, on which the form of the
+    /// next request may depend.
+    pub(super) fn may_change_state(&self) -> bool {
+        let last = self.queue.back().and_then(|last| last.asked.as_ref());
+        last.is_some_and(|asked| asked.demand.pins)
     }
 
     /// Whether the first in line has its answer.
@@ -161,9 +180,17 @@ impl<A: Future<Output = Result<Bytes, Failure>>> Exchanges<A> {
         }
         let exchange = self.queue.pop_front()?;
         self.bytes -= exchange.bytes();
-        let Exchange { request, state } = exchange;
+        let Exchange {
+            request,
+            asked,
+            state,
+        } = exchange;
         match state {
-            ExchangeState::Answered(answer) => Some(Answered { request, answer }),
+            ExchangeState::Answered(answer) => Some(Answered {
+                request,
+                asked,
+                answer,
+            }),
             ExchangeState::Running { .. } => None,
         }
     }
@@ -201,25 +228,26 @@ mod tests {
     use super::*;
     use crate::framing::FailureKind;
 
-    type Answer = Pin<Box<dyn Future<Output = Result<Bytes, Failure>>>>;
+    type Answer = Pin<Box<dyn Future<Output = Result<Reply, Failure>>>>;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn running(
-        answer: impl Future<Output = Result<Bytes, Failure>> + 'static,
+        answer: impl Future<Output = Result<Reply, Failure>> + 'static,
         now: Instant,
     ) -> Exchange<Answer> {
         Exchange {
             request: None,
+            asked: None,
             state: ExchangeState::Running {
                 answer: Box::pin(Box::pin(answer)),
-                body: 0,
+                held: 0,
                 deadline: Some(now + LIMIT),
             },
         }
     }
 
-    fn take(exchanges: &mut Exchanges<Answer>) -> Vec<Result<Bytes, FailureKind>> {
+    fn take(exchanges: &mut Exchanges<Answer>) -> Vec<Result<Reply, FailureKind>> {
         std::iter::from_fn(|| exchanges.take_answer())
             .map(|answered| answered.answer.map_err(|failure| failure.kind()))
             .collect()
@@ -234,12 +262,12 @@ mod tests {
         let mut exchanges = Exchanges::<Answer>::new();
         exchanges.push(running(
             std::future::poll_fn(move |_| match gate.get() {
-                true => Poll::Ready(Ok(Bytes::from("first"))),
+                true => Poll::Ready(Ok(Reply::from("first"))),
                 false => Poll::Pending,
             }),
             now,
         ));
-        exchanges.push(running(ready(Ok(Bytes::from("second"))), now));
+        exchanges.push(running(ready(Ok(Reply::from("second"))), now));
         exchanges.poll(cx, now, LIMIT);
         assert_eq!(take(&mut exchanges), [], "the second waits for the first");
         open.set(true);
@@ -257,7 +285,7 @@ mod tests {
         let mut exchanges = Exchanges::<Answer>::new();
         exchanges.push(running(async { panic!("secret") }, now));
         exchanges.push(running(pending(), now));
-        exchanges.push(running(ready(Ok(Bytes::new())), now));
+        exchanges.push(running(ready(Ok(Reply::from(""))), now));
         assert_eq!(exchanges.next_deadline(), Some(now + LIMIT));
         exchanges.poll(cx, now + LIMIT - Duration::from_nanos(1), LIMIT);
         let told = exchanges
@@ -270,7 +298,7 @@ mod tests {
         exchanges.poll(cx, now + LIMIT, LIMIT);
         assert_eq!(
             take(&mut exchanges),
-            [Err(FailureKind::TimedOut), Ok(Bytes::new())]
+            [Err(FailureKind::TimedOut), Ok(Reply::from(""))]
         );
         assert_eq!((exchanges.next_deadline(), exchanges.len()), (None, 0));
         assert!(exchanges.keeps_room());

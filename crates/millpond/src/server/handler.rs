@@ -9,22 +9,22 @@ use tokio::time::Instant;
 
 use millpond_words::Chain;
 
+use super::reply::Reply;
 use crate::framing::{
-    Failure,
+    Failure, Frame,
     json::{self, JsonError},
 };
 
 /// Answers requests.
 ///
 /// ```
-/// use bytes::Bytes;
-/// use millpond::{framing::Failure, server::{Handler, Request}};
+/// use millpond::{framing::Failure, server::{Handler, Reply, Request}};
 ///
 /// struct Echo;
 ///
 /// impl Handler for Echo {
-///     async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
-///         Ok(request.into_body())
+///     async fn handle(&self, request: Request) -> Result<Reply, Failure> {
+///         Ok(request.into_body().into())
 ///     }
 /// }
 /// ```
@@ -42,13 +42,13 @@ use crate::framing::{
 /// The connection's task, with the other requests of that connection. A handler that computes for
 /// long without awaiting delays them and the connection's heartbeats: spawn such work.
 pub trait Handler: Send + Sync + 'static {
-    /// The reply's body.
+    /// The reply.
     ///
     /// # Errors
     ///
     /// What the client is told: by an error reply, or where the protocol has none, by closing its
     /// connection.
-    fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send;
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
     /// What bodies must be before they get here. Default: anything, because most protocols carry
     /// something else than JSON, and only the handler knows what it takes.
@@ -71,20 +71,25 @@ pub enum Bodies {
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    pub(super) body: Bytes,
+    pub(super) frame: Frame,
     pub(super) peer: Option<SocketAddr>,
     pub(super) deadline: Option<Instant>,
 }
 
 impl Request {
     /// What the client has sent.
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn body(&self) -> &[u8] {
+        self.frame.body()
     }
 
-    /// What the client has sent.
+    /// What the client has sent. Nothing is copied.
     pub fn into_body(self) -> Bytes {
-        self.body
+        self.frame.into_body()
+    }
+
+    /// The whole frame, as it came.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     /// The client's address; `None` over Unix sockets.
@@ -109,11 +114,11 @@ impl Request {
 ///
 /// A closure that needs what it captures clones it for each request: `move |body| { let stock =
 /// stock.clone(); async move { … } }`.
-pub fn raw<F, Answer, Reply>(answer: F) -> Raw<F>
+pub fn raw<F, Answer, R>(answer: F) -> Raw<F>
 where
     F: Fn(Bytes) -> Answer + Send + Sync + 'static,
-    Answer: Future<Output = Result<Reply, Failure>> + Send,
-    Reply: Into<Bytes>,
+    Answer: Future<Output = Result<R, Failure>> + Send,
+    R: Into<Reply>,
 {
     Raw {
         answer,
@@ -142,14 +147,14 @@ impl<F> fmt::Debug for Raw<F> {
     }
 }
 
-impl<F, Answer, Reply> Handler for Raw<F>
+impl<F, Answer, R> Handler for Raw<F>
 where
     F: Fn(Bytes) -> Answer + Send + Sync + 'static,
-    Answer: Future<Output = Result<Reply, Failure>> + Send,
-    Reply: Into<Bytes>,
+    Answer: Future<Output = Result<R, Failure>> + Send,
+    R: Into<Reply>,
 {
-    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
-        (self.answer)(request.body).await.map(Into::into)
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
+        (self.answer)(request.into_body()).await.map(Into::into)
     }
 
     fn bodies(&self) -> Bodies {
@@ -210,10 +215,10 @@ where
     F: Fn(T) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = Result<R, E>> + Send,
 {
-    fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send {
         // To read it is to check it. The value needn't be `Send`: it moves into the answer's future
         // before anything is awaited.
-        let answer = value_of::<T>(&request.body).map(&self.answer);
+        let answer = value_of::<T>(request.body()).map(&self.answer);
         async move {
             let reply = answer?.await.map_err(told)?;
             Ok(json::write(&reply)

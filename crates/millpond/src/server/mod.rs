@@ -49,6 +49,7 @@ mod handler;
 mod ledger;
 mod limits;
 mod memory;
+mod reply;
 mod running;
 #[cfg(feature = "tower")]
 mod service;
@@ -62,6 +63,7 @@ pub use self::{
     builder::ServerBuilder,
     handler::{Bodies, Handler, Json, Raw, Request, json, raw},
     limits::HeartbeatLimit,
+    reply::Reply,
     running::{Ended, Running},
     settings::{InvalidSetting, ServeError, ServerSettings},
     snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},

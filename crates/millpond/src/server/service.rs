@@ -7,11 +7,13 @@ use std::{
     future::{Future, poll_fn},
 };
 
-use bytes::Bytes;
 use millpond_words::Chain;
 use tower_service::Service;
 
-use super::handler::{Handler, Request};
+use super::{
+    handler::{Handler, Request},
+    reply::Reply,
+};
 use crate::framing::Failure;
 
 /// A handler that answers with a tower service.
@@ -37,7 +39,7 @@ use crate::framing::Failure;
 /// timeout from a failure. Bodies aren't looked at before the service is called.
 pub fn service<S>(service: S) -> ServiceHandler<S>
 where
-    S: Service<Request, Response: Into<Bytes>, Error: Into<Box<dyn Error + Send + Sync>>>,
+    S: Service<Request, Response: Into<Reply>, Error: Into<Box<dyn Error + Send + Sync>>>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
 {
@@ -55,11 +57,11 @@ impl<S> fmt::Debug for ServiceHandler<S> {
 
 impl<S> Handler for ServiceHandler<S>
 where
-    S: Service<Request, Response: Into<Bytes>, Error: Into<Box<dyn Error + Send + Sync>>>,
+    S: Service<Request, Response: Into<Reply>, Error: Into<Box<dyn Error + Send + Sync>>>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    fn handle(&self, request: Request) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+    fn handle(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send {
         let mut service = self.0.clone();
         async move {
             poll_fn(|cx| service.poll_ready(cx))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millpond::{
     client::{AnyClient, Client, RequestError},
-    framing::{Direction, Extent, FrameError, Framing, Scan, Step},
+    framing::{Context, Extent, FrameError, Framing, Scan, Step},
     net::{ListenOptions, Listener},
     pool::AcquireError,
     server::{Running, Server, raw},
@@ -18,7 +18,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Lines;
 
 impl Framing for Lines {
-    fn next(&self, _: Direction, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: Context<'_>, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         Ok(match bytes.iter().position(|&byte| byte == b'\n') {
             Some(body) => Step::Frame(Extent {
                 head: 0,
@@ -29,7 +29,7 @@ impl Framing for Lines {
         })
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         out.push(b'\n');
         Ok(())

@@ -6,7 +6,7 @@ use std::{future::pending, time::Duration};
 use crate::serving::{Site, frame, serve_with, until};
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Extent, FrameError, Framing, LengthJson, Scan, Step},
+    framing::{Context, Extent, FrameError, Framing, LengthJson, Scan, Step},
     server::{Closed, Handler, Server, ServerBuilder, raw},
 };
 use tokio::{
@@ -233,7 +233,11 @@ async fn however_a_connection_ends_its_bytes_are_given_back() {
 struct Zeros;
 
 impl Framing for Zeros {
-    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn max_frame(&self) -> usize {
+        usize::MAX
+    }
+
+    fn next(&self, _: Context<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         let searched = scan.searched();
         scan.set_searched(bytes.len());
         Ok(match bytes[searched..].iter().position(|&byte| byte == 0) {
@@ -246,7 +250,7 @@ impl Framing for Zeros {
         })
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         out.push(0);
         Ok(())

@@ -14,7 +14,7 @@ use crate::serving::{connect_tcp, frame, serve_tcp, serve_with, until};
 use bytes::Bytes;
 use millpond::{
     client::{Client, Execution, Pipelining, RequestError},
-    framing::{Direction, FrameError, Framing, LengthJson, Scan, Step},
+    framing::{Context, FrameError, Framing, LengthJson, Scan, Step},
     net::{Endpoint, ListenOptions, Listener},
     server::{Closed, Handler, Running, Server, ServerStatus, raw},
 };
@@ -289,7 +289,7 @@ async fn who_has_just_connected_or_had_a_reply_may_ask_once_more() {
 fn replies(bytes: &[u8]) -> Vec<Bytes> {
     let (framing, mut rest, mut bodies) = (LengthJson::default(), bytes, Vec::new());
     while !rest.is_empty() {
-        let step = framing.next(Direction::Reply, rest, &mut Scan::default());
+        let step = framing.next(Context::REPLY, rest, &mut Scan::default());
         let length = match step.expect("frames") {
             Step::Frame(extent) => {
                 bodies.push(Bytes::copy_from_slice(
@@ -508,7 +508,7 @@ struct Mute(LengthJson);
 impl Framing for Mute {
     fn next(
         &self,
-        direction: Direction,
+        direction: Context<'_>,
         bytes: &[u8],
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
@@ -517,7 +517,7 @@ impl Framing for Mute {
 
     fn encode(
         &self,
-        direction: Direction,
+        direction: Context<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use millpond::{
     client::{Client, Execution, RequestError},
     framing::{ApplicationCode, Failure, LengthJson},
-    server::{Closed, Handler, Request, Server, json, raw},
+    server::{Closed, Handler, Reply, Request, Server, json, raw},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -191,7 +191,7 @@ async fn a_handler_that_panics_or_takes_too_long_costs_its_request_alone() {
 async fn a_request_knows_its_deadline() {
     struct Tells;
     impl Handler for Tells {
-        async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+        async fn handle(&self, request: Request) -> Result<Reply, Failure> {
             sleep(Duration::from_secs(1)).await;
             let left = request
                 .remaining()
@@ -199,7 +199,7 @@ async fn a_request_knows_its_deadline() {
                 .as_secs()
                 .to_string();
             assert_eq!(
-                (request.peer_addr(), &request.body()[..]),
+                (request.peer_addr(), request.body()),
                 (None, &b"0"[..])
             );
             Ok(left.into())

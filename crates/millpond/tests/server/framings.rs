@@ -12,7 +12,7 @@ use std::{
 use crate::serving::{Client, Site, frame, serve_with, until};
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Extent, FrameError, Framing, Scan, Step},
+    framing::{Context, Extent, FrameError, Framing, Scan, Step},
     server::{Closed, Handler, Server, raw},
 };
 use tokio::{
@@ -28,7 +28,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Lines;
 
 impl Framing for Lines {
-    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: Context<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         let searched = scan.searched();
         let end = bytes[searched..].iter().position(|&byte| byte == b'\n');
         scan.set_searched(bytes.len());
@@ -41,7 +41,7 @@ impl Framing for Lines {
         }))
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         out.push(b'\n');
         Ok(())
@@ -52,7 +52,11 @@ impl Framing for Lines {
 struct Prefixed;
 
 impl Framing for Prefixed {
-    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn max_frame(&self) -> usize {
+        usize::MAX
+    }
+
+    fn next(&self, _: Context<'_>, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         let Some(head) = bytes.first_chunk::<8>() else {
             return Ok(Step::More {
                 missing: 8 - bytes.len(),
@@ -67,7 +71,7 @@ impl Framing for Prefixed {
         Ok(extent.within(bytes.len()))
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         out.extend_from_slice(&(body.len() as u64).to_be_bytes());
         out.extend_from_slice(body);
         Ok(())
@@ -78,11 +82,11 @@ impl Framing for Prefixed {
 struct Stubborn(Step);
 
 impl Framing for Stubborn {
-    fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: Context<'_>, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         Ok(self.0)
     }
 
-    fn encode(&self, _: Direction, _: &[u8], _: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, _: &[u8], _: &mut Vec<u8>) -> Result<(), FrameError> {
         Ok(())
     }
 }
@@ -103,7 +107,7 @@ fn encoded(framing: &impl Framing, length: usize) -> Vec<u8> {
     let mut wire = Vec::new();
     let body = vec![b'x'; length];
     framing
-        .encode(Direction::Request, &body, &mut wire)
+        .encode(Context::REQUEST, &body, &mut wire)
         .expect("no limit");
     wire
 }

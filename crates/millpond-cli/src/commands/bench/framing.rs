@@ -3,7 +3,7 @@
 
 use memchr::memmem::Finder;
 use millpond::framing::{
-    Direction, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told,
+    Context, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told,
 };
 
 /// The longest raw reply whose end is searched for: 1 MiB, the default limit of the `length:`
@@ -63,7 +63,7 @@ fn exactly(reply: &[u8], bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameErr
         return Err(FrameError::Unexpected {
             position: searched + at,
             found: bytes[searched + at],
-            expected: "what --expect says",
+            expected: "what --expect says".into(),
         });
     }
     scan.set_searched(bytes.len().min(reply.len()));
@@ -104,13 +104,13 @@ fn unnamed(error: FrameError) -> FrameError {
 impl Framing for ChosenFraming {
     fn next(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         bytes: &[u8],
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
         match self {
             ChosenFraming::LengthJson(framing) => {
-                framing.next(direction, bytes, scan).map_err(unnamed)
+                framing.next(context, bytes, scan).map_err(unnamed)
             }
             // A boundary: no byte of a frame has come.
             ChosenFraming::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
@@ -120,12 +120,12 @@ impl Framing for ChosenFraming {
 
     fn encode(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
         match self {
-            ChosenFraming::LengthJson(framing) => framing.encode(direction, body, out),
+            ChosenFraming::LengthJson(framing) => framing.encode(context, body, out),
             ChosenFraming::Raw(_) => {
                 out.extend_from_slice(body);
                 Ok(())
@@ -133,14 +133,26 @@ impl Framing for ChosenFraming {
         }
     }
 
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    fn max_frame(&self) -> usize {
+        match self {
+            ChosenFraming::LengthJson(framing) => framing.max_frame(),
+            // Where a reply ends with bytes, it is bounded as they are searched for.
+            ChosenFraming::Raw(_) => usize::MAX,
+        }
+    }
+
+    fn looks_at_requests(&self) -> bool {
+        false
+    }
+
+    fn heartbeat(&self) -> Option<&[u8]> {
         match self {
             ChosenFraming::LengthJson(framing) => framing.heartbeat(),
             ChosenFraming::Raw(_) => None,
         }
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             ChosenFraming::LengthJson(framing) => framing.name(),
             ChosenFraming::Raw(_) => "raw bytes",
@@ -173,8 +185,8 @@ mod tests {
         let mut scan = Scan::default();
         (0..=reply.len())
             .map(|length| {
-                let step = framing.next(Direction::Reply, &reply[..length], &mut scan);
-                let afresh = framing.next(Direction::Reply, &reply[..length], &mut Scan::default());
+                let step = framing.next(Context::REPLY, &reply[..length], &mut scan);
+                let afresh = framing.next(Context::REPLY, &reply[..length], &mut Scan::default());
                 assert_eq!(step, afresh);
                 if matches!(step, Ok(Step::Frame(_))) {
                     scan.reset();

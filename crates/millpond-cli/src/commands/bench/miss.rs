@@ -108,7 +108,7 @@ fn in_bench(error: &FrameError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use millpond::framing::{Direction, Framing, LengthJson, Scan};
+    use millpond::framing::{Context, Framing, LengthJson, Scan};
 
     use super::{super::framing::ChosenFraming, *};
 
@@ -118,7 +118,7 @@ mod tests {
             LengthJson::default().limit_named("a setting of whatever name"),
         );
         let step = framing.next(
-            Direction::Reply,
+            Context::REPLY,
             b"length:0000002000000",
             &mut Scan::default(),
         );

@@ -4,11 +4,10 @@
 
 use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
-use bytes::Bytes;
 use millpond::{
     client::{Client, HeartbeatTotals, RequestError},
     framing::Failure,
-    server::{Handler, Request, Server},
+    server::{Handler, Reply, Request, Server},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -56,14 +55,14 @@ struct SceneReply {
 struct Article;
 
 impl Handler for Article {
-    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
         sleep(REPLY_AFTER).await;
         let text: String = serde_json::from_slice(request.body()).map_err(failure)?;
         let reply = SceneReply {
             text: text.replace("request", "reply"),
             port: request.peer_addr().map_or(0, |peer| peer.port()),
         };
-        serde_json::to_vec(&reply).map(Bytes::from).map_err(failure)
+        serde_json::to_vec(&reply).map(Reply::from).map_err(failure)
     }
 }
 

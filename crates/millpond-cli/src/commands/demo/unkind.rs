@@ -5,8 +5,8 @@ use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use millpond::{
-    framing::{Direction, Failure, FrameError, Framing, LengthJson, Scan, Step, Told},
-    server::{Handler, Request},
+    framing::{Context, Failure, FrameError, Framing, LengthJson, Scan, Step, Told},
+    server::{Handler, Reply, Request},
 };
 use tokio::time::sleep;
 
@@ -25,8 +25,8 @@ const CLOSED: u32 = 500;
 pub(super) struct KindHandler;
 
 impl Handler for KindHandler {
-    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
-        reply(request.body())
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
+        reply(request.body()).map(Reply::from)
     }
 }
 
@@ -77,14 +77,14 @@ impl UnkindHandler {
 }
 
 impl Handler for UnkindHandler {
-    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
         let (delay, cut) = self.draw();
         if let Some(delay) = delay {
             sleep(delay).await;
         }
         match cut {
             Some(cut) => Err(Failure::unavailable(cut.name())),
-            None => reply(request.body()),
+            None => reply(request.body()).map(Reply::from),
         }
     }
 }
@@ -102,27 +102,35 @@ pub(super) struct Cutting(pub(super) LengthJson);
 impl Framing for Cutting {
     fn next(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         bytes: &[u8],
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
-        self.0.next(direction, bytes, scan)
+        self.0.next(context, bytes, scan)
     }
 
     fn encode(
         &self,
-        direction: Direction,
+        context: Context<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
-        self.0.encode(direction, body, out)
+        self.0.encode(context, body, out)
     }
 
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    fn max_frame(&self) -> usize {
+        self.0.max_frame()
+    }
+
+    fn heartbeat(&self) -> Option<&[u8]> {
         self.0.heartbeat()
     }
 
-    fn name(&self) -> &'static str {
+    fn looks_at_requests(&self) -> bool {
+        self.0.looks_at_requests()
+    }
+
+    fn name(&self) -> &str {
         self.0.name()
     }
 
@@ -132,8 +140,10 @@ impl Framing for Cutting {
         };
         let begin = out.len();
         if cut != Cut::Before
-            && let Ok(reply) = reply(request)
-            && self.encode(Direction::Reply, &reply, out).is_ok()
+            && let Ok(Step::Frame(extent)) =
+                self.next(Context::REQUEST, request, &mut Scan::default())
+            && let Ok(reply) = reply(&request[extent.head..])
+            && self.encode(Context::REPLY, &reply, out).is_ok()
             && cut == Cut::Within
         {
             // Within the header at times, within the body at others.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use millpond::{
     framing::Failure,
-    server::{Bodies, Handler, Request},
+    server::{Bodies, Handler, Reply, Request},
 };
 
 use super::exec::Exec;
@@ -33,12 +33,12 @@ impl ChosenHandler {
 }
 
 impl Handler for ChosenHandler {
-    async fn handle(&self, request: Request) -> Result<Bytes, Failure> {
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
         let body = request.into_body();
         match self {
-            ChosenHandler::Echo(_) => Ok(body),
-            ChosenHandler::Reference => Ok(reference(&body)),
-            ChosenHandler::Exec(exec) => exec.answer(&body).await,
+            ChosenHandler::Echo(_) => Ok(body.into()),
+            ChosenHandler::Reference => Ok(reference(&body).into()),
+            ChosenHandler::Exec(exec) => exec.answer(&body).await.map(Reply::from),
         }
     }
 

@@ -26,10 +26,10 @@ use super::{
 use crate::{
     client::{
         failure::{ExchangeFailure, Progress},
-        session::after_the_reactor,
+        session::{Session, after_the_reactor},
         sessions::Sessions,
     },
-    framed::Sink,
+    framed::{Asked, Sink},
     framing::Framing,
     pool::{AcquireError, Connection, Eviction, unstable::Mutex},
 };
@@ -42,9 +42,18 @@ const TICK: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<F: Framing> Socket for Connection<Sessions<F>> {
+    type Asked = Asked;
+
     fn look(&mut self) -> Result<(), ExchangeFailure> {
         let (session, connector) = self.with_connector();
         session.look(connector.framing())
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        let session: &mut Session = self;
+        if let Some(outstanding) = &mut session.outstanding {
+            outstanding.push(asked);
+        }
     }
 }
 
@@ -157,7 +166,9 @@ impl<F: Framing> Driver<F> {
         }
         let mut duties = self.duties(id);
         loop {
-            if let Poll::Ready(Err(cause)) = self.write(id, duties.write, cx) {
+            let written = self.write(id, duties.write, cx);
+            self.answer_silent(id);
+            if let Poll::Ready(Err(cause)) = written {
                 return self.end(id, cause);
             }
             let fired = self.timer.as_mut().poll(cx).is_ready() || self.is_late();
@@ -179,6 +190,7 @@ impl<F: Framing> Driver<F> {
 
     /// Looks at the clock, and tells what the poll comes to if it ends by that.
     fn looks(&mut self, id: Id, cx: &mut Context<'_>) -> ControlFlow<Poll<()>> {
+        self.answer_silent(id);
         match self.look(id) {
             Look::Again => ControlFlow::Continue(()),
             Look::AfterTheReactor => ControlFlow::Break(after_the_reactor(cx)),
@@ -233,7 +245,7 @@ impl<F: Framing> Driver<F> {
         let came_on = self.id.expect("it has been read on");
         for told in self.tell.drain(..) {
             let reply = Reply {
-                body: told.body,
+                replied: told.body,
                 came_on,
             };
             if told.reply.send(Ok(reply)).is_err() {
@@ -287,6 +299,21 @@ impl<F: Framing> Driver<F> {
             }
         }
         Poll::Pending
+    }
+
+    /// Tells those whose requests have been written and get no reply.
+    fn answer_silent(&mut self, id: Id) {
+        let mut wire = self.wire.lock();
+        if !wire.has_silent {
+            return;
+        }
+        let unwritten = wire.unwritten();
+        wire.has_silent = unwritten > 0;
+        let mut state = self.shared.state.lock();
+        state.settle_silent(id, unwritten, &mut self.tell);
+        drop(state);
+        drop(wire);
+        self.deliver();
     }
 
     /// What only time brings.

@@ -37,7 +37,12 @@ struct Labels;
 impl Carried for Labels {
     type Reply = u8;
     type Body = u8;
+    type Asked = ();
     type Writer = SharedWriter<Tape>;
+
+    fn is_silent((): &()) -> bool {
+        false
+    }
 }
 
 /// What a socket does with bytes.
@@ -59,6 +64,10 @@ struct Tape {
 }
 
 impl Socket for Tape {
+    type Asked = ();
+
+    fn asked(&mut self, (): ()) {}
+
     fn look(&mut self) -> Result<(), ExchangeFailure> {
         Ok(())
     }
@@ -153,7 +162,7 @@ impl World {
             answered: None,
         })));
         for &label in requests {
-            let entry = state.begin(&[label; 2], soon(now), Priority::NORMAL, true, label);
+            let entry = state.begin(&[label; 2], soon(now), Priority::NORMAL, true, label, None);
             assert!(
                 matches!(entry, Entry::Waits { .. }),
                 "there is no pipeline yet"
@@ -163,7 +172,7 @@ impl World {
         let waker = Waker::from(Arc::clone(&bell));
         let id = state.started(slot, Arc::clone(&wire), waker, now);
         state.serve(id, now, &mut Vec::new());
-        state.take(id, &mut Vec::new());
+        state.take(id, &mut Vec::new(), &mut Vec::new());
         let mut told = Vec::new();
         for &label in requests {
             assert_eq!(state.came(id, label, 0, &mut told), Came::Expected);
@@ -185,10 +194,14 @@ impl World {
 
     /// What a caller does. Whether its request has begun; else it waits.
     fn calls(&self, label: u8, alone: bool) -> bool {
-        let entry =
-            self.state
-                .lock()
-                .begin(&[label; 2], soon(self.now), Priority::NORMAL, alone, label);
+        let entry = self.state.lock().begin(
+            &[label; 2],
+            soon(self.now),
+            Priority::NORMAL,
+            alone,
+            label,
+            None,
+        );
         let Entry::Begun { write, wake } = entry else {
             return false;
         };

@@ -100,6 +100,7 @@ impl<K: Carried> Machine<K> {
         priority: Priority,
         alone: bool,
         reply: K::Reply,
+        asked: Option<K::Asked>,
     ) -> Entry<K> {
         if let Some(refusal) = self.refusal {
             return Entry::Refused(refusal);
@@ -107,7 +108,7 @@ impl<K: Carried> Machine<K> {
         if self.waiting.is_empty()
             && let Some(at) = self.with_room(frame.len())
         {
-            return self.append_for_caller(at, frame, deadline, alone, reply);
+            return self.append_for_caller(at, frame, deadline, alone, (reply, asked));
         }
         // Requests that the leases under way will serve don't count. Nor do the two by which it is
         // found out whether the peer reads frames.
@@ -131,6 +132,7 @@ impl<K: Carried> Machine<K> {
             frame: frame.to_vec(),
             deadline,
             reply,
+            asked,
         };
         let rank = self.waiting.push(priority, request);
         let leases = self.lease_more();
@@ -143,10 +145,10 @@ impl<K: Carried> Machine<K> {
         frame: &[u8],
         deadline: Instant,
         alone: bool,
-        reply: K::Reply,
+        (reply, asked): (K::Reply, Option<K::Asked>),
     ) -> Entry<K> {
         let pipeline = self.pipelines[at].as_mut().expect("it has room");
-        pipeline.append(frame, deadline, reply);
+        pipeline.append(frame, deadline, reply, asked);
         let hurry = !pipeline.looks_by(deadline) && !pipeline.hurry;
         pipeline.hurry |= hurry;
         let mut wake = hurry;
@@ -199,6 +201,7 @@ impl<K: Carried> Machine<K> {
             expected: VecDeque::new(),
             bytes: 0,
             outgoing: Vec::new(),
+            asked: Vec::new(),
             appended: 0,
             handed: 0,
             attended: AttendedBy::Nobody,
@@ -238,15 +241,26 @@ impl<K: Carried> Machine<K> {
                 late.extend(self.waiting.pop());
                 continue;
             }
-            // The peer is tried with two that are written together.
-            let may_follow = proven || (was_empty && pipeline.expected.len() < 2);
+            // The peer is tried with two that are written together, and that get replies.
+            let both_get_replies = match pipeline.expected.front() {
+                Some(one) => !one.silent && !first.is_silent(),
+                None => true,
+            };
+            let may_be_tried = was_empty && pipeline.expected.len() < 2 && both_get_replies;
+            let may_follow = proven || may_be_tried;
             let fits = may_follow && pipeline.has_room(first.frame.len(), &limits);
             if !fits || pipeline.recall == Recall::Now {
                 break;
             }
             let request = self.waiting.pop().expect("it is first");
             pipeline.hurry |= !pipeline.looks_by(request.deadline);
-            pipeline.append(&request.frame, request.deadline, request.reply);
+            let Request {
+                frame,
+                deadline,
+                reply,
+                asked,
+            } = request;
+            pipeline.append(&frame, deadline, reply, asked);
             pipeline.attended = AttendedBy::Driver;
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {

@@ -24,10 +24,11 @@ use crate::{
         deadline::{Times, expressible},
         error::RequestError,
         failure::{ExchangeFailure, Progress},
+        payload::Payload,
         sessions::Sessions,
     },
-    framed::with_encoded,
-    framing::{Direction, FrameError, Framing},
+    framed::with_request,
+    framing::{Context, Framing},
     pool::{Pool, Priority, unstable::Mutex},
 };
 
@@ -68,6 +69,7 @@ impl<F: Framing> Pipelines<F> {
                 unread: AtomicUsize::new(0),
                 verbs: AtomicU64::new(pool.leases().verbs()),
                 patience: expressible(patience),
+                number: AtomicU64::new(fastrand::u64(..)),
                 tasks: parking_lot::Mutex::default(),
             }),
         }
@@ -77,10 +79,29 @@ impl<F: Framing> Pipelines<F> {
     /// anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(in crate::client) async fn exchange(
         &self,
-        body: &[u8],
+        payload: Payload<'_>,
         times: Times,
         limit: Option<Duration>,
         priority: Priority,
+    ) -> PipelineResult {
+        let mut is_idempotent = false;
+        let exchanged = self.begin(payload, times, limit, priority, &mut is_idempotent);
+        let mut exchanged = exchanged.await;
+        if let Err(error) = &mut exchanged
+            && let PipelineError::Exchange { idempotent, .. } = &mut **error
+        {
+            *idempotent = is_idempotent;
+        }
+        exchanged
+    }
+
+    async fn begin(
+        &self,
+        payload: Payload<'_>,
+        times: Times,
+        limit: Option<Duration>,
+        priority: Priority,
+        idempotent: &mut bool,
     ) -> PipelineResult {
         let shared = &self.shared;
         if shared.leases.verbs() != shared.verbs.load(Ordering::Relaxed) {
@@ -99,16 +120,24 @@ impl<F: Framing> Pipelines<F> {
         let (reply, answer) = oneshot::channel();
         let framing = shared.leases.connector().framing();
         let alone = shared.unread.load(Ordering::Relaxed) == 0;
-        let entry = with_encoded(
-            |out| framing.encode(Direction::Request, body, out),
-            |frame| {
+        let unsent = |cause| PipelineError::new(cause, Progress::Unsent, false);
+        let entry = with_request(
+            framing,
+            payload.message,
+            Context::REQUEST.state(),
+            || shared.number.fetch_add(1, Ordering::Relaxed),
+            |frame, asked| {
+                if let Some(asked) = &asked {
+                    payload.accepts.check(&asked.demand)?;
+                    *idempotent = asked.demand.idempotent;
+                }
                 let mut state = shared.state.lock();
-                state.begin(frame, deadline, priority, alone, reply)
+                Ok(state.begin(frame, deadline, priority, alone, reply, asked))
             },
         );
-        let entry = entry.map_err(|error: FrameError| {
-            PipelineError::new(ExchangeFailure::Unframeable(error), Progress::Unsent, false)
-        })?;
+        let entry = entry
+            .map_err(|unsendable| unsent(unsendable.into()))?
+            .map_err(|error| unsent(ExchangeFailure::Demand(error)))?;
         let mut awaited = Awaited {
             shared,
             rank: None,

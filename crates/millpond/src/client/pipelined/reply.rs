@@ -1,6 +1,5 @@
 //! What a caller of a pipeline is told.
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::machine::Id;
@@ -9,13 +8,14 @@ use crate::{
         error::RequestError,
         failure::{ExchangeFailure, Progress},
     },
+    framed::Replied,
     pool::AcquireError,
 };
 
 /// A reply, and on which pipeline it came.
 #[derive(Debug)]
 pub(in crate::client) struct Reply {
-    pub(in crate::client) body: Bytes,
+    pub(in crate::client) replied: Replied,
     pub(super) came_on: Id,
 }
 
@@ -36,6 +36,8 @@ pub(in crate::client) enum PipelineError {
         progress: Progress,
         /// The connection had served before, or had begun to.
         had_served: bool,
+        /// The protocol says that the request may be executed twice without harm.
+        idempotent: bool,
     },
 }
 
@@ -45,6 +47,7 @@ impl PipelineError {
             cause,
             progress,
             had_served,
+            idempotent: false,
         })
     }
 }

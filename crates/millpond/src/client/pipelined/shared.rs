@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::task::AbortHandle;
 
 use super::{
@@ -21,6 +20,7 @@ use super::{
 };
 use crate::{
     client::{failure::ExchangeFailure, sessions::Sessions},
+    framed::{Asked, Replied},
     framing::Framing,
     pool::{
         AcquireError, Connection,
@@ -33,8 +33,13 @@ pub(super) struct Pipelined<F>(std::marker::PhantomData<fn() -> F>);
 
 impl<F: Framing> Carried for Pipelined<F> {
     type Reply = Sender;
-    type Body = Bytes;
+    type Body = Replied;
+    type Asked = Asked;
     type Writer = SharedWriter<Connection<Sessions<F>>>;
+
+    fn is_silent(asked: &Asked) -> bool {
+        asked.is_silent()
+    }
 }
 
 /// See [`Shared::drive`].
@@ -54,6 +59,8 @@ pub(super) struct Shared<F: Framing> {
     pub(super) verbs: AtomicU64,
     /// How long a reply is waited for whose caller has gone.
     pub(super) patience: Duration,
+    /// The number of the next request, for framings with ids.
+    pub(super) number: AtomicU64,
     pub(super) tasks: parking_lot::Mutex<Tasks>,
 }
 
@@ -192,11 +199,12 @@ impl<F: Framing> Shared<F> {
     ) {
         let mut wire = wire.lock();
         let unwritten = wire.unwritten();
+        let is_mismatch = matches!(cause, ExchangeFailure::Mismatched);
         let connection = wire.socket.take();
         let ended = {
             let partial = connection
                 .as_ref()
-                .is_some_and(|one| !one.framed.left_over().is_empty());
+                .is_some_and(|one| one.has_begun_a_reply() || is_mismatch);
             self.state.lock().end(id, unwritten, partial)
         };
         drop(wire);
@@ -229,6 +237,7 @@ impl<F: Framing> Shared<F> {
                 cause,
                 progress: one.progress,
                 had_served,
+                idempotent: false,
             };
             drop(one.reply.send(Err(Box::new(failed))));
         }

@@ -16,16 +16,26 @@ use crate::{
 
 /// What a pipeline is written to.
 pub(super) trait Socket: Sink {
+    /// What is kept of a request until its reply comes, for framings that look at requests.
+    type Asked;
+
     /// Judges it while no reply is owed on it, from what the reactor has seen arrive.
     fn look(&mut self) -> Result<(), ExchangeFailure>;
+
+    /// A request is about to be written.
+    fn asked(&mut self, asked: Self::Asked);
 }
 
 /// See the module.
-pub(super) struct Writer<S> {
+pub(super) struct Writer<S: Socket> {
     /// Gone when the pipeline has ended.
     pub(super) socket: Option<S>,
     /// What was taken to be written.
     outgoing: Outgoing,
+    /// Empty, but for a moment.
+    asked: Vec<S::Asked>,
+    /// A request that gets no reply was taken: the driver answers it when it has been written.
+    pub(super) has_silent: bool,
     /// Why nothing more can be written.
     pub(super) error: Option<io::Error>,
     /// What a look before writing has found: the pipeline has to end, and nothing more is written.
@@ -43,6 +53,8 @@ impl<S: Socket> Writer<S> {
         Writer {
             socket: Some(socket),
             outgoing: Outgoing::keeping(KEPT),
+            asked: Vec::new(),
+            has_silent: false,
             error: None,
             found: None,
         }
@@ -80,7 +92,7 @@ impl<S: Socket> Writer<S> {
     /// While no reply is owed, nothing but heartbeats may have arrived: what is there before a
     /// request is written can't be its reply. So this looks first. It costs no system call
     /// while the reactor has seen nothing arrive.
-    pub(super) fn poll_outgoing<K: Carried>(
+    pub(super) fn poll_outgoing<K: Carried<Asked = S::Asked>>(
         &mut self,
         state: &Mutex<Machine<K>>,
         id: Id,
@@ -89,13 +101,20 @@ impl<S: Socket> Writer<S> {
         let is_owed = {
             let mut state = state.lock();
             let is_owed = state.owes(id, 0);
-            if !self.outgoing.append(|rest| state.take(id, rest)) {
+            let asked = &mut self.asked;
+            if !self.outgoing.append(|rest| state.take(id, rest, asked)) {
                 return Poll::Ready(false);
             }
             is_owed
         };
         if !is_owed && let Some(socket) = self.socket.as_mut() {
             self.found = socket.look().err();
+        }
+        for asked in self.asked.drain(..) {
+            self.has_silent |= K::is_silent(&asked);
+            if let Some(socket) = self.socket.as_mut() {
+                socket.asked(asked);
+            }
         }
         self.poll_rest(cx).map(|()| true)
     }
@@ -110,7 +129,7 @@ pub(super) fn write_as_caller<K, S>(
 ) -> Option<Waker>
 where
     K: Carried,
-    S: Socket,
+    S: Socket<Asked = K::Asked>,
 {
     let free = wire.try_lock().filter(|wire| wire.is_done());
     let Some(mut wire) = free else {
@@ -119,7 +138,7 @@ where
     // This caller isn't woken when the socket takes more: the driver asks for itself.
     let mut cx = Context::from_waker(Waker::noop());
     let written = wire.poll_outgoing(state, id, &mut cx);
-    let left = written.is_pending() || wire.has_failed();
+    let left = written.is_pending() || wire.has_failed() || wire.has_silent;
     drop(wire);
     left.then(|| state.lock().leave_to_driver(id)).flatten()
 }

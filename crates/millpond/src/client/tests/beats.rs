@@ -349,7 +349,7 @@ async fn a_session_that_leaves_its_pool_is_woken_by_nobody() {
 struct Lines;
 
 impl Framing for Lines {
-    fn next(&self, _: Direction, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: Context<'_>, bytes: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         Ok(end.map_or(Step::More { missing: 1 }, |body| {
             Step::Frame(Extent {
@@ -360,7 +360,7 @@ impl Framing for Lines {
         }))
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         out.push(b'\n');
         Ok(())

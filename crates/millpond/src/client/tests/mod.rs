@@ -35,7 +35,7 @@ use super::{Client, ClientBuilder, HeartbeatLimit, Pipelining};
 use crate::{
     Chain,
     connectors::StreamConnector,
-    framing::{Direction, Framing, LengthJson},
+    framing::{Context, Framing, LengthJson},
     memory::{Inlet, MemoryStream, Pace, Tally},
     pool::{AcquireError, Eviction, PoolSnapshot, Priority},
 };
@@ -178,7 +178,7 @@ impl Far {
 fn frame(body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     LengthJson::with_max_body(usize::MAX)
-        .encode(Direction::Reply, body, &mut frame)
+        .encode(Context::REPLY, body, &mut frame)
         .expect("a length that can be written");
     frame
 }

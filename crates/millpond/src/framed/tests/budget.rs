@@ -26,9 +26,9 @@ async fn only_a_read_that_looked_says_that_nothing_more_has_arrived() {
         for batches in [false, true] {
             let poll = |framed: &mut Framed, cx: &mut Context<'_>| match batches {
                 false => framed
-                    .poll_next(&framing, Direction::Reply, cx)
+                    .poll_next(&framing, framing::Context::REPLY, cx)
                     .map_ok(drop),
-                true => framed.poll_batch(&framing, Direction::Reply, cx, drop),
+                true => framed.poll_batch(&framing, cx, &mut Each(drop)),
             };
             far.write_all(&wire[..wire.len() - 1]).await.unwrap();
             poll_fn(|cx| {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::framing::{Direction, Extent, FrameError, Framing, Scan, Step};
+use crate::framing::{self, Extent, FrameError, Framing, Scan, Step};
 
 /// Lines that end with two bytes, and may be told apart from heartbeats by their first.
 #[derive(Debug, Default)]
@@ -12,7 +12,12 @@ pub(super) struct Lines {
 }
 
 impl Framing for Lines {
-    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(
+        &self,
+        _: framing::Context<'_>,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
         self.asked.fetch_add(1, Relaxed);
         let from = scan.searched();
         let end = bytes[from..].windows(2).position(|pair| pair == b"\r\n");
@@ -33,13 +38,18 @@ impl Framing for Lines {
         })
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        _: framing::Context<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         out.extend_from_slice(b"\r\n");
         Ok(())
     }
 
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    fn heartbeat(&self) -> Option<&[u8]> {
         Some(b"\r\n")
     }
 }
@@ -52,7 +62,12 @@ pub(super) struct Prefixed {
 }
 
 impl Framing for Prefixed {
-    fn next(&self, _: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn next(
+        &self,
+        _: framing::Context<'_>,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
         self.asked.fetch_add(1, Relaxed);
         if let Some(extent) = scan.announced() {
             return Ok(extent.within(bytes.len()));
@@ -76,13 +91,18 @@ impl Framing for Prefixed {
         Ok(extent.within(bytes.len()))
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        _: framing::Context<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         out.extend_from_slice(&(body.len() as u32).to_be_bytes());
         out.extend_from_slice(body);
         Ok(())
     }
 
-    fn heartbeat(&self) -> Option<&'static [u8]> {
+    fn heartbeat(&self) -> Option<&[u8]> {
         Some(&[0; 4])
     }
 }
@@ -95,14 +115,23 @@ pub(super) struct Stubborn {
 }
 
 impl Framing for Stubborn {
-    fn next(&self, _: Direction, _: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+    fn max_frame(&self) -> usize {
+        usize::MAX
+    }
+
+    fn next(&self, _: framing::Context<'_>, _: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         if let Some(extent) = self.announces {
             scan.announce(extent);
         }
         Ok(self.answer)
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        _: framing::Context<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         Ok(())
     }

@@ -46,11 +46,10 @@ fn read_in_pieces(
                     let before = items.len();
                     let read = match reading {
                         Reading::OneByOne => framed
-                            .poll_next(framing, Direction::Reply, cx)
+                            .poll_next(framing, framing::Context::REPLY, cx)
                             .map_ok(|item| items.push(item)),
                         Reading::Batches => {
-                            framed
-                                .poll_batch(framing, Direction::Reply, cx, |item| items.push(item))
+                            framed.poll_batch(framing, cx, &mut Each(|item| items.push(item)))
                         }
                     };
                     match read {
@@ -90,7 +89,9 @@ fn reference(framing: &impl Framing, bodies: &[Vec<u8>]) -> (Vec<u8>, Vec<Vec<u8
     for body in bodies {
         match body.is_empty() {
             true => wire.extend_from_slice(framing.heartbeat().unwrap()),
-            false => framing.encode(Direction::Reply, body, &mut wire).unwrap(),
+            false => framing
+                .encode(framing::Context::REPLY, body, &mut wire)
+                .unwrap(),
         }
     }
     (wire, bodies.to_vec())
@@ -181,7 +182,7 @@ async fn no_room_is_cleared_for_a_read_of_a_long_frame() {
     let (json, mut end) = (LengthJson::default(), Poll::Pending);
     for piece in wire.chunks(50_000) {
         far.write_all(piece).await.unwrap();
-        end = framed.poll_next(&json, Direction::Reply, &mut cx);
+        end = framed.poll_next(&json, framing::Context::REPLY, &mut cx);
     }
     assert!(matches!(end, Poll::Ready(Ok(Item::Frame(_)))));
     assert!(tally.cleared.load(Relaxed) <= THREAD_BUFFER);

@@ -85,7 +85,7 @@ async fn a_send_that_is_dropped_goes_on_with_the_next_and_no_frame_is_cut() {
     let mut wire = Vec::new();
     for of in 0..4 {
         LengthJson::default()
-            .encode(Direction::Request, &body(of), &mut wire)
+            .encode(framing::Context::REQUEST, &body(of), &mut wire)
             .unwrap();
     }
     let mut arrived = vec![0; wire.len()];
@@ -310,11 +310,16 @@ async fn an_answer_of_a_framing_that_cannot_be_true_ends_it() {
 struct Sloppy;
 
 impl Framing for Sloppy {
-    fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: framing::Context<'_>, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         Ok(Step::More { missing: 1 })
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        _: framing::Context<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         out.extend_from_slice(body);
         match body {
             b"bad" => Err(FrameError::Http),
@@ -341,11 +346,16 @@ async fn a_part_of_a_frame_is_never_sent() {
 struct BackPatching;
 
 impl Framing for BackPatching {
-    fn next(&self, _: Direction, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
+    fn next(&self, _: framing::Context<'_>, _: &[u8], _: &mut Scan) -> Result<Step, FrameError> {
         Ok(Step::More { missing: 1 })
     }
 
-    fn encode(&self, _: Direction, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+    fn encode(
+        &self,
+        _: framing::Context<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
         out.push(0);
         out.extend_from_slice(body);
         out[0] = b'0' + body.len() as u8;

@@ -74,7 +74,7 @@ async fn frames_travel_in_frames() {
     let mut outgoing = Outgoing::default();
     let begun = poll_fn(|cx| {
         Poll::Ready(outgoing.begin(client.stream_mut(), cx, |out| {
-            LengthJson::default().encode(Direction::Request, b"[1]", out)
+            LengthJson::default().encode(framing::Context::REQUEST, b"[1]", out)
         }))
     });
     begun.await.unwrap().unwrap();

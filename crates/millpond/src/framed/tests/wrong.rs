@@ -39,7 +39,7 @@ async fn an_answer_that_cannot_be_true_is_an_error_in_every_way_of_reading() {
 
         let (mut framed, mut far) = pair(Pace::AtOnce, 100);
         far.write_all(b"abc").await.unwrap();
-        let next = framed.poll_next(&framing, Direction::Reply, &mut cx);
+        let next = framed.poll_next(&framing, framing::Context::REPLY, &mut cx);
         assert!(
             matches!(&next, Poll::Ready(Err(ReadError::Frame(error))) if *error == wrong),
             "{next:?}"
@@ -47,9 +47,7 @@ async fn an_answer_that_cannot_be_true_is_an_error_in_every_way_of_reading() {
 
         let (mut framed, mut far) = pair(Pace::AtOnce, 100);
         far.write_all(b"abc").await.unwrap();
-        let batch = framed.poll_batch(&framing, Direction::Reply, &mut cx, |item| {
-            panic!("{item:?}")
-        });
+        let batch = framed.poll_batch(&framing, &mut cx, &mut Each(|item| panic!("{item:?}")));
         assert!(
             matches!(&batch, Poll::Ready(Err(ReadError::Frame(error))) if *error == wrong),
             "{batch:?}"
@@ -58,7 +56,7 @@ async fn an_answer_that_cannot_be_true_is_an_error_in_every_way_of_reading() {
         let (mut framed, mut far) = pair(Pace::AtOnce, 100);
         far.write_all(b"abc").await.unwrap();
         assert_eq!(framed.receive_now().unwrap(), 3);
-        assert_eq!(framed.take(&framing, Direction::Reply), Err(wrong));
+        assert_eq!(framed.take(&framing, framing::Context::REPLY), Err(wrong));
     }
 }
 
@@ -77,7 +75,7 @@ async fn a_framing_that_misses_more_than_memory_holds_is_given_what_arrives() {
         far.write_all(&[b'a'; 50_000]).await.unwrap();
         assert!(
             framed
-                .poll_next(&framing, Direction::Reply, &mut cx)
+                .poll_next(&framing, framing::Context::REPLY, &mut cx)
                 .is_pending()
         );
     }

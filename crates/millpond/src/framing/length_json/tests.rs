@@ -70,7 +70,7 @@ fn in_pieces<'b>(
     for piece in pieces {
         held.extend_from_slice(piece);
         loop {
-            let taken = match protocol.next(Direction::Request, &held, &mut scan) {
+            let taken = match protocol.next(Context::REQUEST, &held, &mut scan) {
                 Ok(Step::More { missing }) => {
                     assert!(missing > 0, "nothing is missing");
                     break;
@@ -104,7 +104,7 @@ fn wire() -> impl Strategy<Value = Vec<u8>> {
     let item = prop_oneof![
         6 => body.prop_map(|body| {
             let mut out = Vec::new();
-            LengthJson::default().encode(Direction::Reply, &body, &mut out).unwrap();
+            LengthJson::default().encode(Context::REPLY, &body, &mut out).unwrap();
             out
         }),
         3 => Just(HEARTBEAT.to_vec()),
@@ -153,15 +153,15 @@ proptest! {
     #[test]
     fn what_is_encoded_is_what_is_decoded(body in prop::collection::vec(any::<u8>(), 0..300)) {
         let (protocol, mut wire) = (LengthJson::default(), Vec::new());
-        protocol.encode(Direction::Request, &body, &mut wire).unwrap();
-        let step = protocol.next(Direction::Request, &wire, &mut Scan::default()).unwrap();
+        protocol.encode(Context::REQUEST, &body, &mut wire).unwrap();
+        let step = protocol.next(Context::REQUEST, &wire, &mut Scan::default()).unwrap();
         prop_assert_eq!(step, Step::Frame(Extent { head: 20, body: body.len(), tail: 0 }));
         prop_assert_eq!(&wire[20..], &body[..]);
     }
 }
 
 fn next(bytes: &[u8]) -> Result<Step, FrameError> {
-    LengthJson::default().next(Direction::Request, bytes, &mut Scan::default())
+    LengthJson::default().next(Context::REQUEST, bytes, &mut Scan::default())
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn the_reference_exchange_is_framed_as_published() {
     ] {
         let mut wire = Vec::new();
         LengthJson::default()
-            .encode(Direction::Request, body.as_bytes(), &mut wire)
+            .encode(Context::REQUEST, body.as_bytes(), &mut wire)
             .unwrap();
         assert_eq!(String::from_utf8(wire).unwrap(), format!("{header}{body}"));
     }
@@ -250,7 +250,7 @@ fn a_length_beyond_the_limit_is_refused_when_it_is_announced() {
         })
     );
     let mut out = b"before".to_vec();
-    let error = LengthJson::with_max_body(3).encode(Direction::Request, b"four", &mut out);
+    let error = LengthJson::with_max_body(3).encode(Context::REQUEST, b"four", &mut out);
     assert_eq!(error, Err(too_long(4, 3)));
     assert_eq!(out, b"before");
     assert_eq!(
@@ -277,7 +277,7 @@ fn too_long(length: u64, limit: u64) -> FrameError {
     FrameError::TooLong {
         length,
         limit,
-        setting: Some("LengthJson::with_max_body"),
+        setting: Some("LengthJson::with_max_body".into()),
     }
 }
 
@@ -302,7 +302,7 @@ fn what_is_too_long_is_told_with_its_length_the_limit_and_the_setting() {
 #[test]
 fn servers_of_other_protocols_are_recognised_by_how_they_answer() {
     let reply =
-        |bytes: &[u8]| LengthJson::default().next(Direction::Reply, bytes, &mut Scan::default());
+        |bytes: &[u8]| LengthJson::default().next(Context::REPLY, bytes, &mut Scan::default());
     for (words, error, told) in [
         (&b"HTTP/1.1 400 Bad Request"[..], FrameError::HttpServer, 5),
         (b"SSH-2.0-OpenSSH_9.6", FrameError::SshServer, 4),
@@ -361,12 +361,10 @@ fn visitors_of_other_protocols_are_recognised_by_their_fourth_byte() {
 fn a_body_of_the_limit_can_be_sent_and_one_byte_more_cannot() {
     let protocol = LengthJson::with_max_body(3);
     let mut out = Vec::new();
-    protocol
-        .encode(Direction::Request, b"123", &mut out)
-        .unwrap();
+    protocol.encode(Context::REQUEST, b"123", &mut out).unwrap();
     assert_eq!(out, b"length:0000000000003123");
     let error = protocol
-        .encode(Direction::Request, b"1234", &mut out)
+        .encode(Context::REQUEST, b"1234", &mut out)
         .unwrap_err();
     assert_eq!(error, too_long(4, 3));
     assert_eq!(out.len(), 23, "as it was");

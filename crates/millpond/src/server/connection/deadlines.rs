@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, future::Future, task::Context};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{BETWEEN_LOOKS, Connection, REST, frame_due::FrameDue};
@@ -10,11 +9,12 @@ use crate::{
     framing::{Failure, Framing},
     server::{
         handler::Handler,
+        reply::Reply,
         snapshot::{Closed, count},
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// Does what is due: sends a heartbeat, or ends the connection. Everything that has arrived was
     /// read before.
     pub(super) fn overdue(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {

@@ -3,20 +3,19 @@
 
 use std::{future::Future, sync::atomic::Ordering::Relaxed};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Connection;
 use crate::{
-    framing::{Direction, Failure, Framing, Scan, Step},
+    framing::{Context, Failure, Framing, Scan, Step},
     net::Stream,
-    server::{handler::Handler, snapshot::Closed},
+    server::{handler::Handler, reply::Reply, snapshot::Closed},
 };
 
 /// How many unread bytes are searched for requests to count.
 const LOOKED_AT: usize = 64 << 10;
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// Whether the server drains, nothing is owed and nothing more is expected: the sending side
     /// can be closed.
     pub(super) fn is_drained(&mut self, now: Instant) -> bool {
@@ -97,7 +96,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             bytes.extend_from_slice(&room[..more]);
         }
         let (mut rest, mut scan, mut requests) = (&bytes[..], Scan::default(), 0);
-        while let Ok(step) = framing.next(Direction::Request, rest, &mut scan) {
+        while let Ok(step) = framing.next(Context::request(&self.state), rest, &mut scan) {
             let length = match step {
                 Step::More { .. } => break,
                 Step::Frame(extent) => {
@@ -122,13 +121,13 @@ pub(super) struct EndGuard<'s, F, H, A>(Option<Connection<'s, F, H, A>>)
 where
     F: Framing,
     H: Handler,
-    A: Future<Output = Result<Bytes, Failure>>;
+    A: Future<Output = Result<Reply, Failure>>;
 
 impl<'s, F, H, A> EndGuard<'s, F, H, A>
 where
     F: Framing,
     H: Handler,
-    A: Future<Output = Result<Bytes, Failure>>,
+    A: Future<Output = Result<Reply, Failure>>,
 {
     pub(super) fn new(connection: Connection<'s, F, H, A>) -> Self {
         EndGuard(Some(connection))
@@ -151,7 +150,7 @@ impl<F, H, A> Drop for EndGuard<'_, F, H, A>
 where
     F: Framing,
     H: Handler,
-    A: Future<Output = Result<Bytes, Failure>>,
+    A: Future<Output = Result<Reply, Failure>>,
 {
     fn drop(&mut self) {
         if let Some(connection) = &mut self.0 {

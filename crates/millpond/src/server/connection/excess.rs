@@ -7,7 +7,7 @@ use tokio::task::yield_now;
 
 use super::long_turn::LongTurn;
 use crate::{
-    framed::Frame,
+    framing::Frame,
     server::{ledger::Ledger, memory::Share},
 };
 

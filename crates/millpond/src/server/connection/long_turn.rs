@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
-use crate::framed::Frame;
+use crate::framing::Frame;
 
 /// Requests and replies of more bytes than this need a long turn. To check so much takes a tenth of
 /// a millisecond.

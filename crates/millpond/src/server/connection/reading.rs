@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
@@ -16,10 +15,11 @@ use super::{
 };
 use crate::{
     framed::{Item, ReadError},
-    framing::{Direction, Failure, Framing},
+    framing::{Context as FrameContext, Failure, Framing},
     server::{
         handler::{Handler, Request},
         ledger::RequestPermit,
+        reply::Reply,
         snapshot::{Closed, count},
         storms::Event,
     },
@@ -41,7 +41,7 @@ pub(super) enum Stop {
     Ending,
 }
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// Takes requests as long as there are any and room for them. `taken` counts what this turn has
     /// taken.
     pub(super) fn read(
@@ -69,9 +69,10 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
                 return Ok(self.no_room(now));
             }
             let framing = &self.service.framing;
+            let context = FrameContext::request(&self.state);
             match self
                 .framed
-                .poll_next_within(framing, Direction::Request, self.room, cx)
+                .poll_next_within(framing, context, self.room, cx)
             {
                 Poll::Pending => {
                     self.wait_for_more(now);

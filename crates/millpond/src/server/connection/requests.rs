@@ -4,23 +4,22 @@
 
 use std::future::Future;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Connection;
 use crate::{
-    framed::Frame,
-    framing::{Failure, FrameError, Framing},
+    framing::{Failure, Frame, FrameError, Framing},
     server::{
-        exchanges::{Exchange, ExchangeState},
+        exchanges::{Asked, Exchange, ExchangeState},
         handler::{self, Bodies, Handler, Request},
         ledger::RequestPermit,
+        reply::Reply,
         snapshot::{Closed, count},
         storms::Event,
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// Takes a whole request: begins to answer it or, as the server drains, may turn it away.
     pub(super) fn accept(
         &mut self,
@@ -32,40 +31,64 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         self.pulse.heard(now);
         self.used = now;
         let draining = self.draining.as_mut();
-        match draining.is_none_or(|draining| draining.takes(now)) {
-            true => self.begin(frame.into_body(), now, answer),
-            false => self.turn_away(frame.into_body()),
+        let takes = draining.is_none_or(|draining| draining.takes(now));
+        let framing = &self.service.framing;
+        let request = framing
+            .failure_needs_request()
+            .then(|| frame.clone().into_bytes());
+        let (asked, refused) = match self.asked(&frame) {
+            Ok(asked) => (asked, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let state = match (takes, refused) {
+            (true, None) => self.begin(frame, now, answer),
+            (true, Some(failure)) => ExchangeState::Answered(Err(failure)),
+            (false, _) => ExchangeState::Answered(Err(Failure::not_taken(
+                "the server is draining, and has not executed the request",
+            ))),
+        };
+        self.exchanges.push(Exchange {
+            request,
+            asked,
+            state,
+        });
+    }
+
+    /// What a request asks for, if the framing looks at requests; or why it is refused.
+    fn asked(&self, frame: &Frame) -> Result<Option<Box<Asked>>, Failure> {
+        let framing = &self.service.framing;
+        if !framing.looks_at_requests() {
+            return Ok(None);
         }
+        let demand = framing.demand(frame.as_bytes(), &self.state)?;
+        let id = framing.id().and_then(|field| field.read(frame.as_bytes()));
+        Ok(Some(Box::new(Asked { demand, id })))
     }
 
     /// Begins to answer a request, unless its body is refused or `max_handled` is reached.
     fn begin(
         &mut self,
-        body: Bytes,
+        frame: Frame,
         now: Instant,
         answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
-    ) {
-        let (service, length) = (self.service, body.len());
-        let request = service
-            .framing
-            .failure_needs_request()
-            .then(|| body.clone());
+    ) -> ExchangeState<A> {
+        let (service, length) = (self.service, frame.length());
         let checked = match service.handler.bodies() {
-            Bodies::Json => handler::check(&body),
+            Bodies::Json => handler::check(frame.body()),
             Bodies::Opaque => Ok(()),
         };
-        let state = match checked.map(|()| RequestPermit::new(service)) {
+        match checked.map(|()| RequestPermit::new(service)) {
             Ok(Some(permit)) => {
                 let deadline = self.settings().handler_deadline.map(|limit| now + limit);
                 let request = Request {
-                    body,
+                    frame,
                     peer: self.peer,
                     deadline,
                 };
                 ExchangeState::Running {
                     answer: Box::pin(answer(permit, request)),
                     deadline,
-                    body: length,
+                    held: length,
                 }
             }
             Ok(None) => ExchangeState::Answered(Err(Failure::overloaded(format!(
@@ -73,19 +96,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
                 self.settings().max_handled
             )))),
             Err(failure) => ExchangeState::Answered(Err(failure)),
-        };
-        self.exchanges.push(Exchange { request, state });
-    }
-
-    /// Refuses a request because the server drains.
-    fn turn_away(&mut self, body: Bytes) {
-        let request = self.service.framing.failure_needs_request().then_some(body);
-        self.exchanges.push(Exchange {
-            request,
-            state: ExchangeState::Answered(Err(Failure::not_taken(
-                "the server is draining, and has not executed the request",
-            ))),
-        });
+        }
     }
 
     /// What came is no frame. Answers why the connection ends.
@@ -94,9 +105,10 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
             length,
             limit,
             setting,
-        } = *error
+        } = error
         {
-            self.refuse_too_long(length, limit, setting.unwrap_or("the framing"));
+            let setting = setting.as_deref().unwrap_or("the framing");
+            self.refuse_too_long(*length, *limit, setting);
             return Closed::FrameTooLong;
         }
         let storms = &self.ledger().storms;
@@ -135,6 +147,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
         };
         self.exchanges.push(Exchange {
             request: None,
+            asked: None,
             state: ExchangeState::Answered(Err(Failure::refused(format!(
                 "{error}; the limit is set by {setting} on the server"
             )))),

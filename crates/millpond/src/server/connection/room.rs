@@ -3,19 +3,18 @@
 
 use std::{future::Future, task::Context};
 
-use bytes::Bytes;
-
 use super::{Connection, FIRST_ROOM};
 use crate::{
     framing::{Failure, Framing},
     server::{
         handler::Handler,
         memory::{Ends, FREE},
+        reply::Reply,
         snapshot::count,
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// How many bytes of requests and replies are held, without the request that is arriving.
     pub(super) fn owed(&self) -> usize {
         self.exchanges.bytes() + self.outgoing.held() + self.excess.waiting_bytes()

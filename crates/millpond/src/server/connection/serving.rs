@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{
     task::yield_now,
     time::{Instant, Sleep, sleep_until},
@@ -24,6 +23,7 @@ use crate::{
         farewell::{self, Patience},
         handler::{Handler, Request},
         ledger::{ConnectionPermit, RequestPermit, Service},
+        reply::Reply,
         snapshot::Closed,
     },
 };
@@ -77,11 +77,11 @@ pub(in crate::server) async fn run<F: Framing, H: Handler>(
 async fn answer<F: Framing, H: Handler>(
     permit: RequestPermit<F, H>,
     request: Request,
-) -> Result<Bytes, Failure> {
+) -> Result<Reply, Failure> {
     permit.handler().handle(request).await
 }
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// Serves until the connection ends, and answers why it did.
     fn poll(
         &mut self,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::server::{ledger::ConnectionPermit, raw};
+use bytes::Bytes;
 
 #[test]
 fn an_idle_connection_costs_little() {

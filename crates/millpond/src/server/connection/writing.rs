@@ -8,23 +8,26 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use tokio::{task::yield_now, time::Instant};
 
 use super::{Connection, TURN_BYTES, long_turn::LONG};
 use crate::{
-    framing::{Direction, Failure, FailureKind, Framing, Told},
+    framed::extent_of,
+    framing::{
+        Context as FrameContext, Failure, FailureKind, FrameError, Framing, Note, Replies, Told,
+    },
     server::{
-        exchanges::Answered,
+        exchanges::{Answered, Asked},
         handler::Handler,
         ledger::Service,
         limits::{shorten, transfer_time},
+        reply::{Parts, Reply},
         snapshot::{Closed, count},
         storms::Event,
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
     /// Writes the rest of the last batch, and then the replies that are ready, as far as the client
     /// takes them.
     pub(super) fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {
@@ -66,6 +69,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
     ) -> Result<Result<(), FailureKind>, Closed> {
         let may_be_long = self.excess.is_long_turn();
         let (service, exchanges) = (self.service, &mut self.exchanges);
+        let state = &mut self.state;
         let (mut told, mut leaving) = (Ok(()), 0);
         let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
             while batch.len() < service.ledger.settings.max_batch
@@ -73,7 +77,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
                 && (may_be_long || exchanges.next_length() <= LONG)
                 && let Some(answered) = exchanges.take_answer()
             {
-                told = reply(service, answered, batch);
+                told = reply(service, state, answered, batch);
                 leaving += 1;
             }
             Ok::<_, Infallible>(())
@@ -150,29 +154,79 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Bytes, Failure>>> Connect
 /// protocol has no reply.
 fn reply<F: Framing, H>(
     service: &Service<F, H>,
+    state: &mut Note,
     answered: Answered,
     batch: &mut Vec<u8>,
 ) -> Result<(), FailureKind> {
     let counters = &service.ledger.counters;
-    let encoded =
-        |body: &Bytes, batch: &mut Vec<u8>| service.framing.encode(Direction::Reply, body, batch);
-    let failure = match answered.answer {
-        Ok(body) => match encoded(&body, batch) {
-            Ok(()) => {
-                count(&counters.replies);
-                return Ok(());
-            }
-            Err(error) => Failure::handler_failed(format!("the reply can't be sent: {error}")),
-        },
+    let asked = answered.asked.as_deref();
+    let is_silent = asked.is_some_and(|asked| asked.demand.replies == Replies::None);
+    let begins = batch.len();
+    let encoded = answered.answer.and_then(|reply| match is_silent {
+        true => Ok(()),
+        false => encode(&service.framing, reply, state, asked, batch).map_err(|error| {
+            batch.truncate(begins);
+            Failure::handler_failed(format!("the reply can't be sent: {error}"))
+        }),
+    });
+    let failure = match encoded {
+        Ok(()) => {
+            count(&counters.replies);
+            return Ok(());
+        }
         Err(failure) => failure,
     };
     counters.failure(failure.kind());
+    if is_silent {
+        return Ok(());
+    }
     let failure = failure.map_message(shorten);
     let request = answered.request.as_deref().unwrap_or_default();
-    match service.framing.encode_failure(request, &failure, batch) {
+    let told = service.framing.encode_failure(request, &failure, batch);
+    replied(&service.framing, state, asked, &mut batch[begins..]);
+    match told {
         Told::ByReply => Ok(()),
         Told::ByClosing => Err(failure.kind()),
     }
+}
+
+/// Adds the frames of a reply to a batch. After an error a part of them may be there.
+fn encode(
+    framing: &impl Framing,
+    reply: Reply,
+    state: &mut Note,
+    asked: Option<&Asked>,
+    batch: &mut Vec<u8>,
+) -> Result<(), FrameError> {
+    let note = asked.map_or(FrameContext::REPLY.asked(), |asked| &asked.demand.note);
+    let mut add = |state: &mut Note, body: &[u8]| {
+        let begins = batch.len();
+        framing.encode(FrameContext::reply(note, state), body, batch)?;
+        replied(framing, state, asked, &mut batch[begins..]);
+        Ok(())
+    };
+    match reply.0 {
+        Parts::Body(body) => add(state, &body),
+        Parts::Bodies(bodies) => bodies.iter().try_for_each(|body| add(state, body)),
+        Parts::Frames(frames) => frames.iter().try_for_each(|frame| {
+            extent_of(framing, FrameContext::reply(note, state), frame.as_bytes())?;
+            let begins = batch.len();
+            batch.extend_from_slice(frame.as_bytes());
+            replied(framing, state, asked, &mut batch[begins..]);
+            Ok(())
+        }),
+    }
+}
+
+/// A frame answers a request: it gets the request's id, and may change the connection's state.
+fn replied(framing: &impl Framing, state: &mut Note, asked: Option<&Asked>, frame: &mut [u8]) {
+    let Some(asked) = asked.filter(|_| !frame.is_empty()) else {
+        return;
+    };
+    if let (Some(field), Some(id)) = (framing.id(), asked.id) {
+        field.write(frame, id);
+    }
+    framing.answers(&asked.demand.note, frame, state);
 }
 
 /// A failure for the log.

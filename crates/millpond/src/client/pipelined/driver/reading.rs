@@ -1,8 +1,10 @@
 //! What a driver reads: replies, heartbeats, and unasked bytes.
 
-use std::task::{Context, Poll};
+use std::{
+    ops::ControlFlow,
+    task::{Context, Poll},
+};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Driver;
@@ -16,14 +18,54 @@ use crate::{
         session::after_the_reactor,
         sessions::Sessions,
     },
-    framed::{Item, READ_AT_ONCE, ReadError},
-    framing::{Direction, Framing},
+    framed::{Doubt, Item, Items, Outstanding, READ_AT_ONCE, ReadError, Replied},
+    framing::{self, Framing},
     pool::unstable::Served,
 };
 
 /// How often one poll of a driver reads, 16 KiB each, unless there was [`READ_AT_ONCE`] of a long
 /// reply before. Then it looks at the clock, and everybody else has a turn.
 const READS_AT_ONCE: usize = 16;
+
+/// What one read has brought.
+struct Batch<'r, F> {
+    framing: &'r F,
+    outstanding: Option<&'r mut Outstanding>,
+    replies: Vec<Replied>,
+    beats: usize,
+    /// Why nothing behind the replies was looked at.
+    doubt: Option<Doubt>,
+}
+
+impl<F: Framing> Items for Batch<'_, F> {
+    #[inline]
+    fn context(&self) -> framing::Context<'_> {
+        Outstanding::reply_context(self.outstanding.as_deref())
+    }
+
+    #[inline]
+    fn item(&mut self, item: Item) -> ControlFlow<()> {
+        let frame = match item {
+            Item::Frame(frame) => frame,
+            Item::Heartbeat => {
+                self.beats += 1;
+                return ControlFlow::Continue(());
+            }
+        };
+        let Some(outstanding) = self.outstanding.as_deref_mut() else {
+            self.replies.push(frame.into());
+            return ControlFlow::Continue(());
+        };
+        match outstanding.collect(self.framing, frame, false) {
+            Ok(replied) => self.replies.extend(replied),
+            Err(doubt) => {
+                self.doubt = Some(doubt);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
 
 impl<F: Framing> Driver<F> {
     /// Reads what has arrived, up to the limit of one poll.
@@ -55,36 +97,46 @@ impl<F: Framing> Driver<F> {
             let Some(connection) = wire.socket.as_mut() else {
                 return Ok(());
             };
-            let mut bodies = Vec::new();
             let session = &mut **connection;
             let framing = shared.leases.connector().framing();
             let before = session.framed.left_over().len();
-            let mut beats = 0;
-            let read =
-                session
-                    .framed
-                    .poll_batch(framing, Direction::Reply, cx, |item| match item {
-                        Item::Frame(frame) => bodies.push(frame.into_body()),
-                        Item::Heartbeat => beats += 1,
-                    });
+            let mut batch = Batch {
+                framing,
+                outstanding: session.outstanding.as_deref_mut(),
+                replies: Vec::new(),
+                beats: 0,
+                doubt: None,
+            };
+            let read = session.framed.poll_batch(framing, cx, &mut batch);
+            let Batch {
+                replies,
+                beats,
+                doubt,
+                ..
+            } = batch;
             // Replies that came with too many heartbeats are delivered all the same.
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
-            let breaks_off = session.begins_a_frame(framing)
-                || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
-            if !bodies.is_empty() && !std::mem::replace(&mut session.served, true) {
+            let breaks_off = match &doubt {
+                None => {
+                    session.begins_a_frame(framing)
+                        || matches!(read, Poll::Ready(Err(ReadError::Frame(_))))
+                }
+                Some(doubt) => matches!(doubt, Doubt::Unasked),
+            };
+            if !replies.is_empty() && !std::mem::replace(&mut session.served, true) {
                 *served = Some(connection.note_served());
             }
             // Which other protocol this is says more than that it was unasked.
             if let Poll::Ready(Err(ReadError::Frame(error))) = &read
-                && bodies.is_empty()
+                && replies.is_empty()
                 && error.is_stranger()
             {
                 return Err(ExchangeFailure::NoFrame(error.clone()));
             }
-            if !bodies.is_empty() || breaks_off {
-                match shared.came(id, bodies, breaks_off, unwritten, &mut self.tell) {
+            if !replies.is_empty() || breaks_off {
+                match shared.came(id, replies, breaks_off, unwritten, &mut self.tell) {
                     Came::Expected => {}
                     Came::Early => return Err(ExchangeFailure::Unasked),
                     Came::Unasked => {
@@ -93,6 +145,9 @@ impl<F: Framing> Driver<F> {
                         return Err(ExchangeFailure::Unasked);
                     }
                 }
+            }
+            if let Some(doubt) = doubt {
+                return Err(doubt.into());
             }
             if flooded {
                 return Err(ExchangeFailure::HeartbeatFlood);
@@ -129,18 +184,18 @@ impl<F: Framing> Shared<F> {
     fn came(
         &self,
         id: Id,
-        bodies: Vec<Bytes>,
+        replies: Vec<Replied>,
         breaks_off: bool,
         unwritten: usize,
         tell: &mut Vec<Answered<Pipelined<F>>>,
     ) -> Came {
         let mut state = self.state.lock();
-        let mut bodies = bodies.into_iter();
-        while let Some(body) = bodies.next() {
-            match state.came(id, body, unwritten, tell) {
+        let mut replies = replies.into_iter();
+        while let Some(reply) = replies.next() {
+            match state.came(id, reply, unwritten, tell) {
                 Came::Expected => {}
                 // What is behind it can't be the reply to any request.
-                Came::Early if breaks_off || bodies.len() > 0 => return Came::Unasked,
+                Came::Early if breaks_off || replies.len() > 0 => return Came::Unasked,
                 came => return came,
             }
         }

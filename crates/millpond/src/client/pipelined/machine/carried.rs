@@ -4,10 +4,15 @@
 pub(in crate::client::pipelined) trait Carried {
     /// By which a caller is told.
     type Reply;
-    /// What the caller is told.
-    type Body;
+    /// What the caller is told; by default, that no reply was asked for.
+    type Body: Default;
+    /// What is kept of a request until its reply comes, for framings that look at requests.
+    type Asked;
     /// What a pipeline is written to.
     type Writer: Clone;
+
+    /// Whether no reply comes to such a request.
+    fn is_silent(asked: &Self::Asked) -> bool;
 }
 
 /// The settings.

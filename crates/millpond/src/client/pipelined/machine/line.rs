@@ -19,6 +19,13 @@ pub(in crate::client::pipelined) struct Request<K: Carried> {
     pub(super) frame: Vec<u8>,
     pub(super) deadline: Instant,
     pub(super) reply: K::Reply,
+    pub(super) asked: Option<K::Asked>,
+}
+
+impl<K: Carried> Request<K> {
+    pub(super) fn is_silent(&self) -> bool {
+        self.asked.as_ref().is_some_and(K::is_silent)
+    }
 }
 
 /// See the module.

@@ -28,6 +28,8 @@ pub(super) struct Pipeline<K: Carried> {
     pub(super) bytes: usize,
     /// Appended, and not yet taken to be written.
     pub(super) outgoing: Vec<u8>,
+    /// What is to be kept of the requests in it.
+    pub(super) asked: Vec<K::Asked>,
     /// How long the stream of all that was appended is.
     pub(super) appended: u64,
     /// How much of it has been taken to be written.
@@ -57,6 +59,8 @@ pub(super) struct Expected<K: Carried> {
     pub(super) deadline: Option<Instant>,
     pub(super) begins: u64,
     pub(super) length: usize,
+    /// No reply comes to it: it is answered when it has been written.
+    pub(super) silent: bool,
 }
 
 /// Two requests that were written together. The first one's reply is held back until the second's
@@ -77,8 +81,15 @@ impl<K: Carried> Pipeline<K> {
 
     /// Whether a reply may come: something was written of a request that isn't answered.
     pub(super) fn owes(&self, unwritten: usize) -> bool {
-        let next = self.expected.front();
+        let next = self.expected.iter().find(|next| !next.silent);
         next.is_some_and(|next| next.begins < self.written(unwritten))
+    }
+
+    /// Whether the first has been written and gets no reply.
+    pub(super) fn is_silently_answered(&self, unwritten: usize) -> bool {
+        self.expected.front().is_some_and(|first| {
+            first.silent && first.begins + first.length as u64 <= self.written(unwritten)
+        })
     }
 
     pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
@@ -91,13 +102,22 @@ impl<K: Carried> Pipeline<K> {
         self.looks_at.is_some_and(|at| at <= deadline)
     }
 
-    pub(super) fn append(&mut self, frame: &[u8], deadline: Instant, reply: K::Reply) {
+    pub(super) fn append(
+        &mut self,
+        frame: &[u8],
+        deadline: Instant,
+        reply: K::Reply,
+        asked: Option<K::Asked>,
+    ) {
         self.outgoing.extend_from_slice(frame);
+        let silent = asked.as_ref().is_some_and(K::is_silent);
+        self.asked.extend(asked);
         self.expected.push_back(Expected {
             reply: Some(reply),
             deadline: Some(deadline),
             begins: self.appended,
             length: frame.len(),
+            silent,
         });
         self.appended += frame.len() as u64;
         self.bytes += frame.len();

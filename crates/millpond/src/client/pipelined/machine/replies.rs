@@ -19,6 +19,7 @@ impl<K: Carried> Machine<K> {
         unwritten: usize,
         tell: &mut Vec<Answered<K>>,
     ) -> Came {
+        self.settle_silent(id, unwritten, tell);
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return Came::Unasked;
         };
@@ -49,6 +50,29 @@ impl<K: Carried> Machine<K> {
         match ends <= written {
             true => Came::Expected,
             false => Came::Early,
+        }
+    }
+
+    /// Requests that get no reply are answered when they have been written, in their turn. `tell`
+    /// is given them.
+    pub(in crate::client::pipelined) fn settle_silent(
+        &mut self,
+        id: Id,
+        unwritten: usize,
+        tell: &mut Vec<Answered<K>>,
+    ) {
+        let Some(pipeline) = of(&mut self.pipelines, id) else {
+            return;
+        };
+        while pipeline.is_silently_answered(unwritten)
+            && let Some(first) = pipeline.expected.pop_front()
+        {
+            pipeline.bytes -= first.length;
+            pipeline.used = true;
+            tell.extend(first.reply.map(|reply| Answered {
+                reply,
+                body: K::Body::default(),
+            }));
         }
     }
 

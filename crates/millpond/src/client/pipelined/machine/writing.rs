@@ -13,14 +13,22 @@ use super::{
 use crate::pool::unstable::Recall;
 
 impl<K: Carried> Machine<K> {
-    /// Swaps what is outgoing for the empty buffer `rest`. Whether there was anything.
-    pub(in crate::client::pipelined) fn take(&mut self, id: Id, rest: &mut Vec<u8>) -> bool {
+    /// Swaps what is outgoing for the empty buffer `rest`, and what is to be kept of the requests in
+    /// it for the empty `asked`. Whether there was anything.
+    pub(in crate::client::pipelined) fn take(
+        &mut self,
+        id: Id,
+        rest: &mut Vec<u8>,
+        asked: &mut Vec<K::Asked>,
+    ) -> bool {
         debug_assert!(rest.is_empty(), "what came before must go before");
+        debug_assert!(asked.is_empty(), "what came before must go before");
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return false;
         };
         pipeline.attended = AttendedBy::Nobody;
         std::mem::swap(&mut pipeline.outgoing, rest);
+        std::mem::swap(&mut pipeline.asked, asked);
         pipeline.handed = pipeline.appended;
         !rest.is_empty()
     }

@@ -35,6 +35,7 @@ pub(super) enum Edge {
     Held,
     Proven,
     RepliesToNobody,
+    SilentlyAnswered,
     Expired,
     HeadExpired,
     HeldExpired,

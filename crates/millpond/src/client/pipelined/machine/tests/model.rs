@@ -24,6 +24,8 @@ pub(super) struct Exchange {
     pub(super) caller: Caller,
     level: u8,
     pub(super) length: usize,
+    /// It gets no reply.
+    pub(super) silent: bool,
     /// In milliseconds. Nothing: told, and its reply isn't next yet.
     pub(super) deadline: Option<u64>,
     pub(super) at: At,
@@ -122,6 +124,11 @@ impl Model {
         exchanges.find(|one| one.caller == caller).expect("it came")
     }
 
+    fn is_silent(&self, caller: Caller) -> bool {
+        let mut exchanges = self.exchanges.iter();
+        exchanges.any(|one| one.caller == caller && one.silent)
+    }
+
     fn live(&self) -> usize {
         self.pipes.iter().flatten().count()
     }
@@ -196,7 +203,7 @@ impl Model {
     pub(super) fn begin(
         &mut self,
         caller: Caller,
-        length: usize,
+        (length, silent): (usize, bool),
         level: u8,
         deadline: u64,
         alone: bool,
@@ -226,6 +233,7 @@ impl Model {
             caller,
             level,
             length,
+            silent,
             deadline: Some(deadline),
             at: At::Waiting,
             told: false,
@@ -318,7 +326,7 @@ impl Model {
         let mut late = Vec::new();
         let was_empty = self.in_flight(serial).is_empty();
         while let Some(first) = self.first_in_line() {
-            let (caller, length) = (first.caller, first.length);
+            let (caller, length, silent) = (first.caller, first.length, first.silent);
             if first.deadline.is_some_and(|deadline| deadline <= now) {
                 self.exchange(caller).at = At::Over;
                 late.push(caller);
@@ -329,7 +337,9 @@ impl Model {
                 .iter()
                 .map(|one| one.caller)
                 .collect();
-            let tried = self.proven || was_empty && before.len() < 2;
+            // Two that are tried together both get replies.
+            let tells = before.is_empty() || !(silent || self.exchange(before[0]).silent);
+            let tried = self.proven || was_empty && before.len() < 2 && tells;
             if !tried || !self.fits(serial, length) || self.pipe(serial).recall == Recall::Now {
                 break;
             }
@@ -349,8 +359,38 @@ impl Model {
         late
     }
 
+    /// Those at the beginning that get no reply and have been written.
+    pub(super) fn settle_silent(&mut self, serial: Serial, unwritten: usize) -> Vec<(Caller, u32)> {
+        let mut told = Vec::new();
+        while let Some(first) = self.in_flight(serial).first()
+            && first.silent
+        {
+            let (caller, length) = (first.caller, first.length);
+            if self.written(serial, unwritten, caller) < length {
+                break;
+            }
+            self.exchange(caller).at = At::Over;
+            self.pipe_mut(serial).used = true;
+            told.push((caller, 0));
+        }
+        told.retain(|(caller, _)| !self.exchange(*caller).told);
+        told
+    }
+
     /// What the reply was, and who is told what.
     pub(super) fn came(
+        &mut self,
+        serial: Serial,
+        body: u32,
+        unwritten: usize,
+    ) -> (Came, Vec<(Caller, u32)>) {
+        let mut settled = self.settle_silent(serial, unwritten);
+        let (came, told) = self.answered(serial, body, unwritten);
+        settled.extend(told);
+        (came, settled)
+    }
+
+    fn answered(
         &mut self,
         serial: Serial,
         body: u32,
@@ -361,7 +401,9 @@ impl Model {
             .first()
             .map(|one| (one.caller, one.length, one.deadline));
         let written = next.map_or(0, |(caller, ..)| self.written(serial, unwritten, caller));
-        let Some((caller, length, deadline)) = next.filter(|_| written > 0) else {
+        let gets_reply = |&(caller, ..): &(Caller, usize, Option<u64>)| !self.is_silent(caller);
+        let Some((caller, length, deadline)) = next.filter(|_| written > 0).filter(gets_reply)
+        else {
             return (Came::Unasked, Vec::new());
         };
         self.exchange(caller).at = At::Over;

@@ -35,7 +35,13 @@ pub(super) struct Named;
 impl Carried for Named {
     type Reply = Reply;
     type Body = u32;
+    /// Whose request it is, and whether it gets no reply.
+    type Asked = (Caller, bool);
     type Writer = Serial;
+
+    fn is_silent(&(_, silent): &(Caller, bool)) -> bool {
+        silent
+    }
 }
 
 /// A waker that is known by its address.
@@ -66,6 +72,8 @@ pub(super) struct Play<'t> {
     patience: u64,
     /// How many of a hundred who could come do.
     crowd: u32,
+    /// The framing looks at requests.
+    is_looked_at: bool,
     drivers: Vec<Driver>,
     /// Those that have ended.
     gone: Vec<Id>,
@@ -91,6 +99,7 @@ impl<'t> Play<'t> {
         let max_pipelines = rng.usize(1..=4);
         let patience = [30, 100, 1_000][rng.usize(..3)];
         let crowd = [30, 45, 60, 100][rng.usize(..4)];
+        let is_looked_at = rng.u8(..3) == 0;
         Play {
             state: Machine::new(limits, max_pipelines),
             model: Model::new(limits, max_pipelines),
@@ -99,6 +108,7 @@ impl<'t> Play<'t> {
             now: 0,
             patience,
             crowd,
+            is_looked_at,
             drivers: Vec::new(),
             gone: Vec::new(),
             writers: Vec::new(),
@@ -119,7 +129,7 @@ impl<'t> Play<'t> {
     }
 
     fn step(&mut self) {
-        match self.rng.u32(0..135) {
+        match self.rng.u32(0..138) {
             0..32 if self.rng.u32(..100) < self.crowd => self.begin(),
             0..32 => self.came(),
             32..35 => self.give_up(),
@@ -137,6 +147,7 @@ impl<'t> Play<'t> {
             121..123 => self.reconsider(),
             123..124 => self.retire(),
             124..132 => self.caller_comes_after_the_driver(),
+            132..135 => self.settle_silent(),
             _ => self.asks_the_gone(),
         }
     }
@@ -189,12 +200,20 @@ impl<'t> Play<'t> {
         let level = self.rng.u8(3..=5);
         let deadline = self.now + self.rng.u64(0..self.patience);
         let alone = self.rng.bool();
-        let fate = self.model.begin(caller, length, level, deadline, alone);
+        // A framing that looks at requests keeps something of each.
+        let silent = self.is_looked_at && self.rng.u8(..5) == 0;
+        let asked = self.is_looked_at.then_some((caller, silent));
+        let fate = (self.model).begin(caller, (length, silent), level, deadline, alone);
         let priority = Priority::new(level).expect("a level");
         let frame = vec![caller as u8; length];
-        let entry = self
-            .state
-            .begin(&frame, self.at(deadline), priority, alone, Reply(caller));
+        let entry = self.state.begin(
+            &frame,
+            self.at(deadline),
+            priority,
+            alone,
+            Reply(caller),
+            asked,
+        );
         match (entry, fate) {
             (
                 Entry::Begun { write, wake },
@@ -350,9 +369,20 @@ impl<'t> Play<'t> {
 
     /// How many bytes were taken.
     fn take(&mut self, id: Id, serial: Serial) -> usize {
-        let mut rest = Vec::new();
-        let any = self.state.take(id, &mut rest);
+        let (mut rest, mut asked) = (Vec::new(), Vec::new());
+        let any = self.state.take(id, &mut rest, &mut asked);
         let expected = self.model.take(serial);
+        let mut callers: Vec<_> = expected.iter().flatten().copied().collect();
+        callers.dedup();
+        let asked: Vec<_> = asked.iter().map(|(caller, _)| *caller).collect();
+        assert_eq!(
+            asked,
+            if self.is_looked_at {
+                callers
+            } else {
+                Vec::new()
+            }
+        );
         let expected: Vec<u8> = expected
             .into_iter()
             .map(|caller| caller.map_or(HEARTBEAT[0], |caller| caller as u8))

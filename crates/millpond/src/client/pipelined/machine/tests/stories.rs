@@ -9,7 +9,12 @@ struct Plain;
 impl Carried for Plain {
     type Reply = u8;
     type Body = ();
+    type Asked = ();
     type Writer = ();
+
+    fn is_silent((): &()) -> bool {
+        true
+    }
 }
 
 fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> Machine<Plain> {
@@ -23,14 +28,14 @@ fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> Machine<Pl
 }
 
 fn comes(state: &mut Machine<Plain>, name: u8, deadline: Instant) -> Entry<Plain> {
-    state.begin(&[name], deadline, Priority::NORMAL, false, name)
+    state.begin(&[name], deadline, Priority::NORMAL, false, name, None)
 }
 
 fn starts(state: &mut Machine<Plain>, now: Instant) -> Id {
     let slot = SlotId { at: 0, number: 1 };
     let id = state.started(slot, (), Waker::noop().clone(), now);
     state.serve(id, now, &mut Vec::new());
-    state.take(id, &mut Vec::new());
+    state.take(id, &mut Vec::new(), &mut Vec::new());
     id
 }
 
@@ -76,7 +81,7 @@ fn any_depth_will_do() {
     let long = [0; 200];
     let later = now + Duration::from_secs(9);
     for name in [3, 4, 5] {
-        let entry = state.begin(&long, later, Priority::NORMAL, false, name);
+        let entry = state.begin(&long, later, Priority::NORMAL, false, name, None);
         assert!(
             !matches!(entry, Entry::Refused(_)),
             "a second lease may come"
@@ -107,4 +112,29 @@ fn without_a_queue_a_peer_is_tried_all_the_same() {
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
     state.serve(id, now, &mut Vec::new());
     assert!(state.waiting() == 0, "both are under way");
+}
+
+/// The bytes that the peer sees don't tell which of the two it has read as one.
+#[test]
+fn a_request_without_a_reply_proves_nothing_of_the_peer() {
+    let now = Instant::now();
+    let later = now + Duration::from_secs(9);
+    let mut state = machine(4, 4, 1);
+    let silent = |state: &mut Machine<Plain>, name| {
+        state.begin(&[name], later, Priority::NORMAL, false, name, Some(()))
+    };
+    assert!(matches!(silent(&mut state, 1), Entry::Waits { .. }));
+    assert!(matches!(comes(&mut state, 2, later), Entry::Waits { .. }));
+    let id = starts(&mut state, now);
+    assert_eq!(state.waiting(), 1, "the second doesn't follow the first");
+    let mut told = Vec::new();
+    state.settle_silent(id, 0, &mut told);
+    assert_eq!(told.len(), 1, "it is answered as soon as it is written");
+    state.serve(id, now, &mut Vec::new());
+    state.take(id, &mut Vec::new(), &mut Vec::new());
+    assert!(matches!(silent(&mut state, 3), Entry::Waits { .. }));
+    assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
+    assert!(matches!(comes(&mut state, 4, later), Entry::Waits { .. }));
+    state.serve(id, now, &mut Vec::new());
+    assert_eq!(state.waiting(), 1, "nor does another follow a silent one");
 }

@@ -114,8 +114,9 @@ impl Play<'_> {
         let sent = &pipe.stream[..pipe.taken - unwritten];
         let in_flight = self.model.in_flight(serial);
         let length = |caller| sent.iter().filter(|byte| **byte == Some(caller)).count();
-        in_flight
-            .first()
+        let mut gets_reply = in_flight.iter().skip_while(|one| one.silent);
+        gets_reply
+            .next()
             .is_some_and(|next| length(next.caller) == next.length)
     }
 
@@ -154,6 +155,31 @@ impl Play<'_> {
         let nobody = came == Came::Expected && !held && told.is_empty();
         self.tally.count_if(nobody, Edge::RepliesToNobody);
         came
+    }
+
+    /// Those are told that get no reply and have been written.
+    pub(super) fn settle_silent(&mut self) {
+        if let Some(serial) = self.any_driver() {
+            self.settle_silent_of(serial);
+        }
+    }
+
+    pub(super) fn settle_silent_of(&mut self, serial: Serial) {
+        let driver = self.driver(serial);
+        let (id, unwritten) = (driver.id, driver.unwritten);
+        let expected = self.model.settle_silent(serial, unwritten);
+        let mut told = Vec::new();
+        self.state.settle_silent(id, unwritten, &mut told);
+        let told: Vec<_> = told
+            .into_iter()
+            .map(|told| {
+                self.leaves(&told.reply);
+                (told.reply.0, told.body)
+            })
+            .collect();
+        assert_eq!(told, expected);
+        self.tally
+            .count_if(!told.is_empty(), Edge::SilentlyAnswered);
     }
 
     /// A reply that nobody expects yet; then the driver ends.
@@ -399,6 +425,7 @@ impl Play<'_> {
         let mut late = Vec::new();
         self.state.serve(id, now, &mut late);
         assert!(late.is_empty());
+        self.state.settle_silent(id, 0, &mut told);
         assert_eq!(self.state.came(id, 0, 0, &mut told), Came::Unasked);
         assert!(
             self.state
@@ -410,7 +437,10 @@ impl Play<'_> {
         self.state.will_look(id, now);
         assert!(self.state.retire(id).is_none() && !self.state.is_retired(id));
         assert!(!self.state.end_if_quiet(id) && !self.state.beat(id, &HEARTBEAT));
-        assert!(!self.state.take(id, &mut Vec::new()) && self.state.leave_to_driver(id).is_none());
+        assert!(
+            !self.state.take(id, &mut Vec::new(), &mut Vec::new())
+                && self.state.leave_to_driver(id).is_none()
+        );
         let told = self.state.duties(id);
         assert!(!told.write && !told.look);
         let ended = self.state.end(id, 0, true);

@@ -38,9 +38,11 @@ impl Play<'_> {
             if !self.is_written(serial) {
                 self.take(id, serial);
             }
+            self.settle_silent_of(serial);
             while self.next_is_written(serial) {
                 self.answers(serial);
             }
+            self.settle_silent_of(serial);
             self.compare();
         }
         self.tick();

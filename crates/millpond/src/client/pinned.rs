@@ -1,0 +1,199 @@
+//! A connection of one's own, for requests that change its state.
+
+use std::{fmt, panic::Location, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    attempt::{AttemptError, Manner},
+    channel::Channel,
+    deadline::Times,
+    demands::Accepts,
+    error::RequestError,
+    failure::{ExchangeError, ExchangeFailure, Progress},
+    ongoing::Ongoing,
+    sessions::Sessions,
+};
+use crate::{
+    framed::{Message, Outstanding, Replied},
+    framing::{Frame, Framing, LengthJson, Note},
+    pool::Connection,
+};
+
+/// A connection of one's own: [`Client::pin`](super::Client::pin). For requests that
+/// [pin](crate::framing::Demand::pins) their connection, such as those of a transaction, and for
+/// all others that must be sent on the same one.
+///
+/// Dropped, the connection goes back to the pool if its [state](crate::framing::Context::state) is
+/// again what it was before. Otherwise it is closed, and nobody meets what is left on it. After an
+/// error that ends the connection each further request fails.
+pub struct Pinned<F: Framing = LengthJson> {
+    channel: Channel<F>,
+    session: Connection<Sessions<F>>,
+    deadline: Duration,
+    /// Why the connection can't be used any more.
+    ended: Option<ExchangeFailure>,
+}
+
+impl<F: Framing> Pinned<F> {
+    /// Takes a connection from the pool.
+    pub(super) async fn lent(
+        channel: &Channel<F>,
+        place: &'static Location<'static>,
+        manner: Manner,
+        deadline: Duration,
+    ) -> Result<Self, RequestError> {
+        let times = Times::within(deadline);
+        let session = match channel.acquire(place, manner, times).await {
+            Ok(session) => session,
+            Err(error) => {
+                return Err(match *error {
+                    AttemptError::Unconnected(error) => RequestError::Acquire(error),
+                    AttemptError::Refused(error) => error,
+                    AttemptError::Exchanged { error, .. } => RequestError::of(error, deadline),
+                });
+            }
+        };
+        Ok(Pinned {
+            channel: channel.clone(),
+            session,
+            deadline,
+            ended: None,
+        })
+    }
+
+    /// The deadline of each request, counted from when it is begun. Default: the client's.
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sends a body, and returns that of its reply: of several that of the last, and an empty one if
+    /// no reply comes to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::exchange`](super::Client::exchange).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, it leaves the connection unusable: nobody gets its reply.
+    pub async fn exchange(&mut self, body: &[u8]) -> Result<Bytes, RequestError> {
+        let replied = self.send(Message::Body(body)).await;
+        replied.map(Replied::into_body)
+    }
+
+    /// Sends a body, and returns all frames that answer it:
+    /// [`Client::exchange_all`](super::Client::exchange_all).
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::exchange`](super::Client::exchange).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Pinned::exchange).
+    pub async fn exchange_all(&mut self, body: &[u8]) -> Result<Vec<Frame>, RequestError> {
+        let replied = self.send(Message::Body(body)).await;
+        replied.map(Replied::into_frames)
+    }
+
+    /// Sends a whole frame as it is, and returns all frames that answer it:
+    /// [`Client::forward`](super::Client::forward).
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::forward`](super::Client::forward).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`exchange`](Pinned::exchange).
+    pub async fn forward(&mut self, frame: &[u8]) -> Result<Vec<Frame>, RequestError> {
+        let replied = self.send(Message::Frame(frame)).await;
+        replied.map(Replied::into_frames)
+    }
+
+    /// A frame that the server has sent on its own while a reply was waited for, the first of them.
+    /// What comes while no request is under way ends the connection.
+    pub fn take_push(&mut self) -> Option<Frame> {
+        self.session.outstanding.as_mut()?.take_push()
+    }
+
+    /// The connection's state, as the framing notes it.
+    pub fn state(&self) -> &Note {
+        let outstanding = self.session.outstanding.as_deref();
+        Outstanding::reply_context(outstanding).state()
+    }
+
+    /// Whether the connection could go back to the pool now.
+    pub fn is_at_rest(&self) -> bool {
+        self.session.is_at_rest()
+    }
+
+    async fn send(&mut self, message: Message<'_>) -> Result<Replied, RequestError> {
+        let channel = self.channel.clone();
+        let ongoing = Ongoing::begin(channel.metrics());
+        let sent = self.exchange_on_it(message).await;
+        let replied = sent.map_err(|error| {
+            let of_request = RequestError::of(
+                ExchangeError {
+                    cause: error.cause.of_another(),
+                    ..*error
+                },
+                self.deadline,
+            );
+            if self.session.is_dirty() {
+                channel.pool.connector().reports().ended(&error.cause);
+                self.ended = Some(error.cause);
+            }
+            of_request
+        });
+        ongoing.ended(replied)
+    }
+
+    async fn exchange_on_it(
+        &mut self,
+        message: Message<'_>,
+    ) -> Result<Replied, Box<ExchangeError>> {
+        let pool = &self.channel.pool;
+        let framing = pool.connector().framing();
+        let session = &mut *self.session;
+        if session.is_dirty() {
+            let cause = self.ended.as_ref().map(ExchangeFailure::of_another);
+            // Without a cause its exchange was cancelled.
+            return Err(unsent(cause.unwrap_or(ExchangeFailure::HeadTimedOut)));
+        }
+        // What has come before the request is sent isn't its reply.
+        session.look(framing).map_err(|cause| {
+            session.dirty = true;
+            unsent(cause)
+        })?;
+        let deadline = Times::within(self.deadline).deadline;
+        let accepts = Accepts::ANYTHING;
+        session
+            .exchange(framing, message, accepts, deadline, pool.runtime())
+            .await
+    }
+}
+
+/// The connection has ended before a request was sent.
+fn unsent(cause: ExchangeFailure) -> Box<ExchangeError> {
+    let cause = match cause {
+        ExchangeFailure::TimedOut => ExchangeFailure::HeadTimedOut,
+        cause => cause,
+    };
+    Box::new(ExchangeError {
+        progress: Progress::Unsent,
+        cause,
+        idempotent: false,
+    })
+}
+
+impl<F: Framing> fmt::Debug for Pinned<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned")
+            .field("state", self.state())
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

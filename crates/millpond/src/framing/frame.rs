@@ -1,0 +1,98 @@
+//! A whole frame.
+
+use bytes::{Buf, Bytes};
+
+use super::step::Extent;
+
+/// A frame as it came, and where its parts lie.
+///
+/// A clone shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    whole: Bytes,
+    extent: Extent,
+}
+
+impl Frame {
+    /// A frame that has just been found; `extent` is all of `whole`.
+    #[inline]
+    pub(crate) fn new(whole: Bytes, extent: Extent) -> Self {
+        debug_assert_eq!(whole.len(), extent.length());
+        Frame { whole, extent }
+    }
+
+    /// All of its bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.whole
+    }
+
+    /// Its body.
+    #[inline]
+    pub fn body(&self) -> &[u8] {
+        &self.whole[self.extent.head..self.extent.head + self.extent.body]
+    }
+
+    /// Where its parts lie.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// How many bytes it has.
+    #[inline]
+    pub(crate) fn length(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// All of its bytes. Nothing is copied.
+    #[inline]
+    pub fn into_bytes(self) -> Bytes {
+        self.whole
+    }
+
+    /// Its body. Nothing is copied.
+    #[inline]
+    pub fn into_body(mut self) -> Bytes {
+        // The bytes keep one owner: a second would cost an allocation.
+        self.whole.advance(self.extent.head);
+        if self.extent.tail > 0 {
+            self.whole.truncate(self.extent.body);
+        }
+        self.whole
+    }
+
+    /// The same frame, with bytes of the same length: `change` may overwrite them. They are copied
+    /// only if somebody else holds them as well.
+    pub(crate) fn map_bytes(self, change: impl FnOnce(&mut [u8])) -> Self {
+        let mut whole = bytes::BytesMut::from(self.whole);
+        change(&mut whole);
+        Frame {
+            whole: whole.freeze(),
+            extent: self.extent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_has_three_parts() {
+        let extent = Extent {
+            head: 2,
+            body: 3,
+            tail: 1,
+        };
+        let frame = Frame::new(Bytes::from_static(b"> abc<"), extent);
+        assert_eq!((frame.body(), frame.extent()), (&b"abc"[..], extent));
+        assert_eq!(frame.as_bytes(), b"> abc<");
+        assert_eq!(frame.clone().into_body(), "abc");
+        let kept = frame.clone();
+        let changed = frame.map_bytes(|bytes| bytes[2] = b'A');
+        assert_eq!(
+            (changed.into_bytes(), kept.into_bytes()),
+            ("> Abc<".into(), "> abc<".into())
+        );
+    }
+}

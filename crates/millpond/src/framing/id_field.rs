@@ -1,0 +1,107 @@
+//! A field of fixed width that holds the id of an exchange.
+
+/// A field of each frame that holds a request's id, and that its reply repeats. Numbers are of the
+/// connection's own there: a client that shares connections [writes](IdField::write) one of its own
+/// into the request, compares the reply's with it, and puts the request's own back into the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdField {
+    offset: usize,
+    width: usize,
+    order: ByteOrder,
+}
+
+/// In which order the bytes of a number come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum ByteOrder {
+    /// The most significant byte first: the network's order.
+    #[default]
+    Big,
+    /// The least significant byte first.
+    Little,
+}
+
+impl IdField {
+    /// A number of so many bytes, `offset` bytes behind the frame's first.
+    ///
+    /// # Panics
+    ///
+    /// If `width` isn't 1 to 8.
+    pub fn new(offset: usize, width: usize, order: ByteOrder) -> Self {
+        assert!((1..=8).contains(&width), "an id of {width} bytes");
+        IdField {
+            offset,
+            width,
+            order,
+        }
+    }
+
+    /// The frame's id; `None` if the frame is too short to have one.
+    pub fn read(&self, frame: &[u8]) -> Option<u64> {
+        let field = frame.get(self.offset..self.offset.checked_add(self.width)?)?;
+        let join = |id: u64, byte: &u8| id << 8 | u64::from(*byte);
+        Some(match self.order {
+            ByteOrder::Big => field.iter().fold(0, join),
+            ByteOrder::Little => field.iter().rev().fold(0, join),
+        })
+    }
+
+    /// Writes an id, or as much of it as the field holds: the lowest bytes. Whether the frame is
+    /// long enough to have one.
+    pub fn write(&self, frame: &mut [u8], id: u64) -> bool {
+        let Some(end) = self.offset.checked_add(self.width) else {
+            return false;
+        };
+        let Some(field) = frame.get_mut(self.offset..end) else {
+            return false;
+        };
+        match self.order {
+            ByteOrder::Big => field.copy_from_slice(&id.to_be_bytes()[8 - self.width..]),
+            ByteOrder::Little => field.copy_from_slice(&id.to_le_bytes()[..self.width]),
+        }
+        true
+    }
+
+    /// The part of a number that the field holds.
+    pub fn held(&self, number: u64) -> u64 {
+        number & (u64::MAX >> (64 - 8 * self.width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_was_written_and_touches_nothing_else() {
+        for width in 1..=8 {
+            for order in [ByteOrder::Big, ByteOrder::Little] {
+                let field = IdField::new(2, width, order);
+                let id = 0x0102_0304_0506_0708;
+                let mut frame = [0xff; 12];
+                assert!(field.write(&mut frame, id));
+                assert_eq!(
+                    field.read(&frame),
+                    Some(field.held(id)),
+                    "{width} {order:?}"
+                );
+                assert!(
+                    frame[..2]
+                        .iter()
+                        .chain(&frame[2 + width..])
+                        .all(|&byte| byte == 0xff)
+                );
+                assert_eq!(field.read(&frame[..1 + width]), None);
+                assert!(!field.write(&mut frame[..1 + width], id));
+            }
+        }
+        let field = IdField::new(0, 2, ByteOrder::Big);
+        assert_eq!(field.read(&[1, 2]), Some(0x102));
+        let field = IdField::new(0, 2, ByteOrder::Little);
+        assert_eq!(field.read(&[1, 2]), Some(0x201));
+        let beyond = IdField::new(usize::MAX, 2, ByteOrder::Big);
+        assert_eq!(beyond.read(&[0; 4]), None);
+        assert!(!beyond.write(&mut [0; 4], 1));
+    }
+}

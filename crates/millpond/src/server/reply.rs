@@ -1,0 +1,81 @@
+//! What a handler answers with.
+
+use bytes::Bytes;
+
+use crate::framing::Frame;
+
+/// What a handler answers with: nearly always one body, which a [`Vec`], a string or [`Bytes`] turn
+/// into.
+///
+/// It must be what the request [demands](crate::framing::Framing::demand): to a request that gets
+/// no reply, nothing of it is sent.
+///
+/// ```
+/// use millpond::server::Reply;
+///
+/// let one: Reply = "pong".into();
+/// let several = Reply::bodies(["first", "second"]);
+/// # let _ = (one, several);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply(pub(super) Parts);
+
+/// What a reply is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    Body(Bytes),
+    Bodies(Vec<Bytes>),
+    Frames(Vec<Frame>),
+}
+
+impl Reply {
+    /// Several bodies, each of which gets a frame of its own.
+    pub fn bodies<B: Into<Bytes>>(bodies: impl IntoIterator<Item = B>) -> Self {
+        Reply(Parts::Bodies(bodies.into_iter().map(Into::into).collect()))
+    }
+
+    /// Whole frames, which are sent as they are: for proxies. Only their id is that of the request,
+    /// if the framing [has one](crate::framing::Framing::id).
+    pub fn frames(frames: Vec<Frame>) -> Self {
+        Reply(Parts::Frames(frames))
+    }
+
+    /// How many bytes it holds.
+    pub(super) fn len(&self) -> usize {
+        match &self.0 {
+            Parts::Body(body) => body.len(),
+            Parts::Bodies(bodies) => bodies.iter().map(Bytes::len).sum(),
+            Parts::Frames(frames) => frames.iter().map(|frame| frame.as_bytes().len()).sum(),
+        }
+    }
+}
+
+impl From<Bytes> for Reply {
+    fn from(body: Bytes) -> Self {
+        Reply(Parts::Body(body))
+    }
+}
+
+impl From<Vec<u8>> for Reply {
+    fn from(body: Vec<u8>) -> Self {
+        Bytes::from(body).into()
+    }
+}
+
+impl From<String> for Reply {
+    fn from(body: String) -> Self {
+        Bytes::from(body).into()
+    }
+}
+
+impl From<&'static str> for Reply {
+    fn from(body: &'static str) -> Self {
+        Bytes::from(body).into()
+    }
+}
+
+impl From<&'static [u8]> for Reply {
+    fn from(body: &'static [u8]) -> Self {
+        Bytes::from(body).into()
+    }
+}
