@@ -1,5 +1,5 @@
-//! Which addresses a name stands for, as its lookups have said one after the other, and which of
-//! them failed lately. Pure: it looks nothing up and asks no clock.
+//! The addresses of a name, from its successive lookups, and which of them failed lately. Pure: it
+//! looks nothing up and reads no clock.
 
 use std::{
     io,
@@ -9,13 +9,13 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How many lookups in a row must lack an address before it counts as gone, so that a name server
-/// that leaves one out now and then ends nothing. One whose answers are ever changing parts of a
-/// large set still does; then nothing helps but a longer refresh.
+/// How many lookups in a row must lack an address before it counts as gone. More than one, so that
+/// a name server that leaves an address out now and then ends no connections. A name server that
+/// answers with changing parts of a large set still ends some; only a longer refresh helps then.
 const LOOKUPS_TO_BE_GONE: u8 = 2;
 
-/// How old an answer must be at least before it is doubted: dials that fail quickly must not become
-/// a load for the name servers.
+/// The least time between an answer and the lookup that a failed dial asks for. Dials that fail
+/// quickly must not flood the name servers.
 const WORTH_ASKING_AGAIN: Duration = Duration::from_secs(1);
 
 /// For how long an address that failed is tried after the others.
@@ -24,7 +24,7 @@ const DOUBT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 struct Known {
     address: SocketAddr,
-    /// Lookups in a row that lacked it: 0 for those of the last answer.
+    /// Lookups in a row that lacked it: 0 if the last answer has it.
     missed: u8,
     failed_at: Option<Instant>,
 }
@@ -34,21 +34,22 @@ struct Known {
 pub(super) struct Names {
     /// How old an answer may become.
     refresh: Duration,
-    /// Those of the last answer in its order, then those that it lacked.
+    /// The addresses of the last answer, in its order, then those that it lacked.
     known: Vec<Known>,
-    /// When a lookup last ended, however it did.
+    /// When the last lookup ended, whether it was answered or failed.
     looked_up_at: Option<Instant>,
-    /// When one last counted against the addresses that it lacked.
+    /// When a lookup last counted against the addresses that it lacked.
     counted_at: Option<Instant>,
-    /// How many have ended.
+    /// How many lookups have ended.
     lookups: u64,
-    /// Why the last one failed, if it did.
+    /// Why the last lookup failed, if it did.
     trouble: Option<Trouble>,
     /// A dial has failed since the last lookup.
     doubtful: bool,
 }
 
-/// Why a lookup failed, to be told to more than one.
+/// Why a lookup failed. It can be cloned, unlike an `io::Error`: all dials that waited for the
+/// lookup get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
     kind: io::ErrorKind,
@@ -70,11 +71,11 @@ impl From<Trouble> for io::Error {
     }
 }
 
-/// What a lookup brought.
+/// What an answer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Nothing,
-    /// An address has gone: connections to it aren't current any more.
+    /// At least one address has gone: connections to it aren't current any more.
     SomeWent,
 }
 
@@ -91,8 +92,8 @@ impl Names {
         }
     }
 
-    /// Whether to look up before the next dial: when the last answer is old, or a second old and a
-    /// dial has failed or nothing is known.
+    /// Whether to look the name up before the next dial: if the last lookup is older than
+    /// `refresh`. A second is enough if a dial has failed since, or if no address is known.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let good_for = match self.doubtful || self.known.is_empty() {
             true => self.refresh.min(WORTH_ASKING_AGAIN),
@@ -104,12 +105,13 @@ impl Names {
         age.is_none_or(|age| age >= good_for)
     }
 
-    /// When the next lookup is due for the answer's age; `None` before the first.
+    /// When the last lookup will be older than `refresh`; `None` before the first lookup.
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.looked_up_at.map(|at| at + self.refresh)
     }
 
-    /// How many lookups have ended: who sees another number than before needn't ask himself.
+    /// How many lookups have ended. A dial reads it before it waits for its turn to look up, and
+    /// again after. If it has changed, another dial's answer has come, and serves this dial too.
     pub(super) fn lookups(&self) -> u64 {
         self.lookups
     }
@@ -119,14 +121,14 @@ impl Names {
         self.trouble.clone()
     }
 
-    /// A lookup has been answered. One without any address changes nothing: a name service in
-    /// trouble must not end connections that work.
+    /// A lookup has been answered. An answer without any address changes nothing: a name service
+    /// in trouble must not end connections that work.
     pub(super) fn answered(&mut self, addresses: &[SocketAddr], now: Instant) -> Change {
         self.ended(None, now);
         if addresses.is_empty() {
             return Change::Nothing;
         }
-        // Two lookups of one moment may be the same answer, kept by some name server.
+        // Two lookups shortly after each other may get the same answer, from a name server's cache.
         let since_counted = self.counted_at.map(|at| now.saturating_duration_since(at));
         let counts = since_counted.is_none_or(|since| since >= self.refresh / 2);
         if counts {
@@ -162,7 +164,7 @@ impl Names {
         change
     }
 
-    /// A lookup failed: the next one has to wait as after an answer.
+    /// A lookup failed. The next one has to wait as it does after an answer.
     pub(super) fn unanswered(&mut self, trouble: Trouble, now: Instant) {
         self.ended(Some(trouble), now);
     }
@@ -180,8 +182,8 @@ impl Names {
         last_answer.map(|known| known.address).collect()
     }
 
-    /// Whether a connection to this address is one that could still be dialled. Before the first
-    /// answer all are.
+    /// Whether the name still has this address. Before the first answer every address counts as
+    /// current.
     pub(super) fn is_current(&self, address: &SocketAddr) -> bool {
         self.known.is_empty()
             || self
@@ -197,7 +199,7 @@ impl Names {
         failed_at.is_some_and(|at| now.saturating_duration_since(at) < DOUBT)
     }
 
-    /// These addresses were tried in vain.
+    /// Attempts to connect to these addresses failed.
     pub(super) fn failed(&mut self, addresses: impl IntoIterator<Item = SocketAddr>, now: Instant) {
         for address in addresses {
             if let Some(known) = self.known.iter_mut().find(|known| known.address == address) {
@@ -206,7 +208,7 @@ impl Names {
         }
     }
 
-    /// A dial has failed altogether: the name may have moved.
+    /// A dial has failed on all addresses: the name may have moved.
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
     }
@@ -219,8 +221,8 @@ impl Names {
     }
 }
 
-/// What a socket that connects to `address` says that it is connected to: to no address in
-/// particular means to this machine.
+/// The peer address that a socket reports after it has connected to `address`. The unspecified
+/// address (`0.0.0.0`, `::`) means this machine, so the socket reports the loopback address.
 fn as_connected(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => {
@@ -233,7 +235,8 @@ fn as_connected(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The scope and the flow label of an IPv6 address are the kernel's to change.
+/// Compares IP and port only: the kernel may change the scope and the flow label of an IPv6
+/// address.
 fn is_same_place(one: &SocketAddr, other: &SocketAddr) -> bool {
     (one.ip(), one.port()) == (other.ip(), other.port())
 }
@@ -355,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_current_as_the_socket_tells_it() {
+    fn an_address_is_current_in_the_form_that_the_socket_reports() {
         for (resolved, connected) in [
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:80", "[::1]:80"),

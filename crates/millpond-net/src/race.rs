@@ -1,5 +1,6 @@
-//! Which of a name's addresses is connected to when: Happy Eyeballs (RFC 8305, sections 4 and 5)
-//! with at most two attempts at a time. Knows nothing of sockets: an attempt is any future.
+//! The order and the times at which a name's addresses are tried: Happy Eyeballs (RFC 8305,
+//! sections 4 and 5) with at most two attempts at a time. Knows nothing of sockets: an attempt is
+//! any future.
 
 use std::{
     future::Future,
@@ -11,25 +12,25 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
-/// How long an attempt has the field to itself before the next address is tried beside it (RFC
-/// 8305's recommendation).
+/// How long an attempt runs alone before the next address is tried beside it (RFC 8305's
+/// recommendation).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// How long an attempt may hold one of the two places while further addresses are left: the first
-/// SYN sent again leaves after a second, and gets a quarter of one to be answered.
+/// How long an attempt may hold one of the two places while further addresses are left. The kernel
+/// sends the SYN again after a second; this leaves a quarter of a second for the reply to it.
 const TURN: Duration = Duration::from_millis(1_250);
 
 /// Attempts at a time.
 const AT_ONCE: usize = 2;
 
-/// What a race has tried in vain.
+/// The attempts of a race that failed, and why.
 pub(super) type Failures<E> = Vec<(SocketAddr, E)>;
 
-/// How a race was won.
+/// The result of a race that one attempt has won.
 pub(super) struct Won<T, E> {
     pub(super) address: SocketAddr,
     pub(super) won: T,
-    /// Before that, or beside it.
+    /// Those that failed first, and those that were given up because this one won.
     pub(super) failures: Failures<E>,
 }
 
@@ -40,8 +41,8 @@ struct Runner<F> {
     attempt: Pin<Box<F>>,
 }
 
-/// Sorts addresses into the order in which they are tried: the families take turns, beginning with
-/// that of the first address (RFC 8305, section 4), and those that failed lately come last. The
+/// Sorts addresses into the order in which they are tried. The families take turns, beginning with
+/// that of the first address (RFC 8305, section 4). Addresses that failed lately come last. The
 /// sorting is stable.
 pub(super) fn in_turn(
     addresses: &[SocketAddr],
@@ -68,10 +69,11 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     .collect()
 }
 
-/// Attempts each address, until one succeeds or `limit` has passed; the others are dropped then.
-/// `Err`: all have failed that were tried.
+/// Tries the addresses until an attempt succeeds or `limit` has passed, and drops the attempts that
+/// still run. `Err`: every attempt failed or was given up.
 ///
-/// With the winner come those that failed before it, or had begun earlier and hadn't been heard of.
+/// The failures that come with the winner are the attempts that failed before it, and those that
+/// still ran after their [`HEAD_START`].
 ///
 /// # Cancel safety
 ///
@@ -145,7 +147,7 @@ pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
     }
 }
 
-/// When the next address is tried if none of these ends before.
+/// When the next address is tried, unless one of these attempts ends before.
 fn starts_at<F>(running: &[Runner<F>]) -> Instant {
     match running {
         [alone] => alone.since + HEAD_START,
@@ -154,7 +156,7 @@ fn starts_at<F>(running: &[Runner<F>]) -> Instant {
     }
 }
 
-/// The first attempt that ends leaves the field.
+/// Waits for the first attempt that ends, and removes it from `running`.
 async fn first_to_end<F: Future>(running: &mut Vec<Runner<F>>) -> (SocketAddr, F::Output) {
     std::future::poll_fn(|cx: &mut Context<'_>| {
         for index in 0..running.len() {

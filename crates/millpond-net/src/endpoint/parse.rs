@@ -1,5 +1,5 @@
-//! The grammar of endpoints. Every refusal says what was found, where, and what to write instead;
-//! none repeats the text, which its error shows anyway.
+//! The grammar of endpoints. Every fault says what was found, where, and what to write instead. It
+//! doesn't repeat the text, because [`EndpointError`] shows it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -103,7 +103,7 @@ fn with_scheme(scheme: &str, rest: &str, begin: usize) -> Result<Endpoint, Fault
         "http" | "https" => {
             "this speaks plain sockets, not HTTP; write tcp://host:port, or tls://host:port for TLS"
         }
-        // One edit from tcp://, but who writes it wants TLS.
+        // `tcps` is one letter from `tcp`, but it means TLS.
         "tcps" | "ssl" => "did you mean tls://?",
         _ => match SCHEMES.iter().find(|known| is_slip(scheme, known)) {
             Some(&"tcp") => "did you mean tcp://?",
@@ -239,7 +239,8 @@ fn refuse_what_urls_have(text: &str) -> Result<(), Fault> {
     Err(Fault::new(at, problem, "an endpoint ends with its port"))
 }
 
-/// Whether this is an IPv6 address, or one and a port; which of them can't be told.
+/// Whether this is an IPv6 address without brackets, perhaps with a port. Without brackets the two
+/// look alike: `::1:80` is either.
 fn is_ipv6(text: &str) -> bool {
     let without_zone = text.split('%').next().unwrap_or(text);
     let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
@@ -297,7 +298,7 @@ fn number(text: &str) -> Result<u16, Fault> {
         .map_err(|_| Fault::new(0, "a port beyond 65535", advice))
 }
 
-/// A name, which is known not to be an IPv4 address.
+/// Parses a host's name. Callers have checked that the text isn't an IPv4 address.
 fn host_name(text: &str) -> Result<HostName, Fault> {
     if is_read_as_number(text) {
         return Err(Fault::new(
@@ -322,8 +323,8 @@ fn host_name(text: &str) -> Result<HostName, Fault> {
     Ok(HostName(text.to_ascii_lowercase().into()))
 }
 
-/// Whether `inet_aton`, which resolvers ask first, may take it for an address: numbers, also octal
-/// and hexadecimal, between dots.
+/// Whether `inet_aton`, which resolvers call first, may read this as an address: decimal, octal or
+/// hexadecimal numbers between dots.
 fn is_read_as_number(text: &str) -> bool {
     let is_number = |label: &str| match label
         .strip_prefix("0x")

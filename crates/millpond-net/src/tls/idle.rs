@@ -1,5 +1,4 @@
-//! What an idle TLS stream shows without waiting. It reads; what follows from that is decided by
-//! those who look.
+//! Reads what has arrived on an idle TLS stream, without waiting. Callers decide what it means.
 
 use std::io::{self, Read};
 
@@ -7,31 +6,33 @@ use rustls::{ConnectionCommon, SideData};
 use tokio::net::TcpStream;
 
 /// How often one look reads from the socket, 4 KiB at a time, without finding anything for the
-/// application. A full record takes five reads, and the session tickets of a handshake fewer: a
-/// peer that keeps us busy for longer isn't idle.
+/// application. A full record takes five reads, the session tickets of a handshake fewer. A peer
+/// that sends more than that isn't idle.
 const MAX_READS: usize = 8;
 
 /// Reads what has arrived on a stream from which nothing is expected, without waiting. `buf` must
 /// not be empty.
 ///
-/// `Ok(n)`: that much application data; `Ok(0)`: the peer said goodbye (close_notify).
-/// [`io::ErrorKind::WouldBlock`]: nothing for the application has arrived, though session tickets
-/// or key updates may have been consumed; with nothing at all on the socket since the last
-/// look this makes no system call. Any other error means that the stream is dead: closed without a
-/// goodbye ([`io::ErrorKind::UnexpectedEof`]), reset, or by an error of rustls, which
-/// [`TlsError::of_stream`](super::TlsError::of_stream) explains.
+/// - `Ok(n)`: `n` bytes of application data have arrived.
+/// - `Ok(0)`: the peer said goodbye (close_notify).
+/// - [`io::ErrorKind::WouldBlock`]: nothing for the application has arrived. Session tickets or key
+///   updates may have been consumed. Part of a record counts as nothing. If nothing at all has
+///   arrived since the last look, this makes no system call.
+/// - Any other error: the stream is dead. It was closed without a goodbye
+///   ([`io::ErrorKind::UnexpectedEof`]) or reset, or rustls reports an error, which
+///   [`TlsError::of_stream`](super::TlsError::of_stream) explains.
 ///
-/// Half a record counts as nothing yet. No waker is registered, none is lost, and no budget of the
-/// task is spent.
+/// This registers no waker, replaces none, and spends nothing of the task's budget.
 ///
-/// A key update that asks for ours in return: rustls has changed its key for sending by then, and
-/// keeps the announcement, encrypted under the old key, until something is written. It goes out
-/// ahead of that, with the next request; so nothing is written here, and nothing is lost.
+/// The peer's key update may ask for ours in return. rustls then changes its key for sending, and
+/// keeps our key update, encrypted under the old key, until something is written. It is sent ahead
+/// of the next request, so nothing has to be written here.
 ///
-/// It goes to rustls and to the socket directly: a poll with a waker that does nothing would
-/// replace the one that somebody waits by, and might be refused by tokio's budget and look like
-/// silence. tokio-rustls keeps nothing of its own between reads but an error that came right behind
-/// application data; rustls repeats such an error, and a closed socket stays readable.
+/// This uses rustls and the socket directly. A poll with a waker that does nothing would replace
+/// the waker of a task that waits for the stream. tokio's budget could also make such a poll return
+/// `Pending`, which would look as if nothing had arrived. tokio-rustls itself keeps only one thing
+/// between reads: an error that came right behind application data. rustls repeats such an error,
+/// and a closed socket stays readable, so nothing is missed.
 pub(crate) fn try_read<S: SideData>(
     socket: &TcpStream,
     session: &mut ConnectionCommon<S>,
@@ -39,7 +40,7 @@ pub(crate) fn try_read<S: SideData>(
 ) -> io::Result<usize> {
     debug_assert!(!buf.is_empty(), "an empty buffer can't show anything");
     for _ in 0..MAX_READS {
-        // First of all: what an earlier read left behind shows on no socket.
+        // First, because the socket doesn't show what an earlier read has left in the session.
         session
             .process_new_packets()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -47,8 +48,8 @@ pub(crate) fn try_read<S: SideData>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             shown => return shown,
         }
-        // The end of the stream is `Ok(0)` here, which rustls remembers and the reader tells in the
-        // next round.
+        // At the end of the stream this is `Ok(0)`. rustls remembers that, and the next round's
+        // read returns it.
         session.read_tls(&mut WithoutWaiting(socket))?;
     }
     Err(io::Error::new(
@@ -57,7 +58,7 @@ pub(crate) fn try_read<S: SideData>(
     ))
 }
 
-/// A socket as a reader that never waits, and asks the kernel only if the reactor has seen
+/// A socket as a reader that never waits. It calls the kernel only if tokio's reactor has seen
 /// something arrive.
 struct WithoutWaiting<'a>(&'a TcpStream);
 
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn data_that_nobody_asked_for_is_shown() {
+    async fn unexpected_data_is_shown() {
         let (mut client, mut server) = pair(0).await;
         server.write_all(b"unasked").await.expect("a write");
         assert_eq!(arrived(&mut client).await.expect("data"), 7);
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_goodbye_is_told_from_an_end_without_one() {
+    async fn a_goodbye_differs_from_an_end_without_one() {
         let (mut client, mut server) = pair(0).await;
         server.shutdown().await.expect("a goodbye");
         assert_eq!(arrived(&mut client).await.expect("a goodbye"), 0);
@@ -223,7 +224,7 @@ mod tests {
         ));
     }
 
-    /// tokio-rustls keeps the error for its next read, where nobody else can see it.
+    /// tokio-rustls keeps the error to itself until its next read.
     #[tokio::test]
     async fn an_error_that_came_right_behind_a_reply_is_shown() {
         let (mut client, mut server) = pair(0).await;
@@ -257,12 +258,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_leaves_the_waker_of_whoever_waits() {
+    async fn a_look_leaves_the_waker_of_a_task_that_waits() {
         let (mut client, mut server) = pair(0).await;
         let looked = Arc::new(Notify::new());
         let tell = looked.clone();
         let mut first = true;
-        // A task of its own: nothing else must poll it, or a lost waker wouldn't be missed.
+        // In a task of its own: if anything else polled it, a lost waker wouldn't show.
         let wait = tokio::spawn(poll_fn(move |cx| {
             let ready = client.get_ref().0.poll_read_ready(cx);
             if first {

@@ -1,9 +1,9 @@
-//! A configuration that follows the files it was made from: when they are looked at, what is kept
-//! if the new ones are unfit. What the configuration is, [`Settings`] say.
+//! A configuration that follows the files it was made from: when it looks at the files, and what it
+//! keeps if the new ones can't be used. [`Settings`] define what the configuration is.
 //!
-//! Files may be on a disk that doesn't answer. So they are looked at on a thread for blocking work,
-//! once a second at most and one look at a time; the handshake that is due for a look waits for it
-//! for a moment, and all others go on with what there is.
+//! A disk may not answer. So a thread for blocking work looks at the files, at most once a second
+//! and one look at a time. The handshake that starts a look waits up to 100 ms for it. All other
+//! handshakes use the present configuration at once.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use tracing::dispatcher;
 use super::{TlsConfigError, files::Stamp};
 use millpond_words::Chain;
 
-/// Files aren't looked at more often than this: a burst of handshakes costs one look.
+/// The least time between two looks at the files: a burst of handshakes costs one look.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// How long a handshake waits for a look at the files. A disk that is well takes a millisecond.
+/// How long a handshake waits for a look at the files. A healthy disk needs about a millisecond.
 const WORTH_WAITING: Duration = Duration::from_millis(100);
 
 /// What a configuration is made from.
@@ -28,7 +28,7 @@ pub(super) trait Settings: Send + Sync + 'static {
     /// What handshakes need.
     type Config: Send + Sync + 'static;
 
-    /// The files that [`load`](Settings::load) reads, in an order that stays.
+    /// The files that [`load`](Settings::load) reads, always in the same order.
     fn files(&self) -> Vec<&Path>;
 
     /// Reads the files, and puts everything together.
@@ -40,16 +40,16 @@ pub(super) struct Reloading<S: Settings> {
     settings: S,
     /// Held only to copy or to replace the reference.
     current: Mutex<Arc<S::Config>>,
-    /// Held while the files are looked at and read, by threads for blocking work only. Handshakes
-    /// try it, and never wait for it. Taken before `current`.
+    /// Held while the files are looked at and read. Handshakes only try to lock it, and never wait
+    /// for it. Taken before `current`.
     watch: Mutex<Watch>,
 }
 
 /// Where the configuration of handshakes comes from.
 pub(super) enum Source<S: Settings> {
-    /// It is made from settings, and follows their files.
+    /// Made from settings; it follows their files.
     Made(Arc<Reloading<S>>),
-    /// It was given as it is.
+    /// Given as it is; it never changes.
     Given(Arc<S::Config>),
 }
 
@@ -62,7 +62,7 @@ impl<S: Settings> Source<S> {
         }
     }
 
-    /// Reads the files now. There are none behind a configuration that was given.
+    /// Reads the files now. A configuration that was given has no files, so this does nothing.
     pub(super) fn reload(&self) -> Result<(), TlsConfigError> {
         match self {
             Source::Made(reloading) => reloading.reload(),
@@ -88,11 +88,11 @@ impl<S: Settings> Clone for Source<S> {
 }
 
 struct Watch {
-    /// Of the files that `current` was made from, taken before they were read: what is written
-    /// meanwhile is noticed at the next look.
+    /// The stamps of the files that `current` was made from. They are taken before the files are
+    /// read, so that the next look notices what is written meanwhile.
     stamps: Vec<Option<Stamp>>,
     looked: Instant,
-    /// The last look found files that can't be used, and said so.
+    /// The log already has a warning that the files can't be used.
     warned: bool,
 }
 
@@ -116,21 +116,21 @@ impl<S: Settings> Reloading<S> {
         &self.settings
     }
 
-    /// The configuration for a handshake that begins now. Of new files, if a look is due and
-    /// doesn't take long.
+    /// The configuration for a handshake that begins now. If a look is due, this waits up to 100 ms
+    /// for it, so that the configuration is that of the new files.
     ///
-    /// Outside of a tokio runtime the files are looked at by this thread.
+    /// Outside of a tokio runtime this thread looks at the files itself.
     pub(super) async fn current(self: &Arc<Self>) -> Arc<S::Config> {
         let now = Instant::now();
         if self.claim_look(now) {
             match runtime::Handle::try_current() {
                 Ok(runtime) => {
                     let reloading = Arc::clone(self);
-                    // Whoever listens to this thread's events hears of unfit files.
+                    // The thread for blocking work logs to this thread's subscriber.
                     let listener = dispatcher::get_default(Clone::clone);
                     let look = move || dispatcher::with_default(&listener, || reloading.look());
                     let looking = runtime.spawn_blocking(look);
-                    // What takes longer serves later handshakes.
+                    // A look that takes longer goes on, and serves later handshakes.
                     let _ = timeout(WORTH_WAITING, looking).await;
                 }
                 Err(_) => self.look(),
@@ -139,7 +139,7 @@ impl<S: Settings> Reloading<S> {
         self.current.lock().clone()
     }
 
-    /// Whether a look is due and nobody is at it: then it is this caller's to do.
+    /// Whether this caller must look: a look is due, and no other one runs.
     fn claim_look(&self, now: Instant) -> bool {
         let Some(mut watch) = self.watch.try_lock() else {
             return false;
@@ -160,16 +160,16 @@ impl<S: Settings> Reloading<S> {
     }
 
     fn look(&self) {
-        // Nobody claims a look while this is held: so there are two threads at most here, however
-        // long a disk takes.
+        // No look is claimed while this lock is held. So at most two threads are here, however long
+        // a disk takes.
         let watch = &mut *self.watch.lock();
         let stamps = stamps(&self.settings);
         if stamps == watch.stamps {
             watch.warned = false;
             return;
         }
-        // If this fails the old stamps stay, so that the next look tries again even if nothing has
-        // changed by then: what was missing may have been a permission.
+        // If this fails, the old stamps stay, so that the next look tries again even if the files
+        // haven't changed: a permission may have been missing, which isn't part of a stamp.
         if let Err(error) = self.replace(watch, stamps)
             && !watch.warned
         {
@@ -185,7 +185,7 @@ impl<S: Settings> Reloading<S> {
     fn replace(&self, watch: &mut Watch, stamps: Vec<Option<Stamp>>) -> Result<(), TlsConfigError> {
         let config = Arc::new(self.settings.load()?);
         let old = std::mem::replace(&mut *self.current.lock(), config);
-        // Outside the lock: it may be the last reference to many certificates.
+        // Outside the lock, because this may free many certificates.
         drop(old);
         watch.stamps = stamps;
         watch.warned = false;
@@ -214,13 +214,13 @@ mod tests {
 
     type Signal = Mutex<mpsc::Sender<()>>;
 
-    /// Settings that count how often they are loaded, fail when told to, and can be held up while
+    /// Settings that count how often they are loaded, can be made to fail, and can be held up while
     /// they load.
     struct Script {
         file: PathBuf,
         fails: AtomicBool,
         loads: AtomicU32,
-        /// Told when a load after the first has begun, and when it may go on.
+        /// The first says that a load after the first one has begun, the second lets it go on.
         held_up: Option<(Signal, Mutex<mpsc::Receiver<()>>)>,
     }
 
@@ -251,8 +251,8 @@ mod tests {
         fn load(&self) -> Result<u32, TlsConfigError> {
             let number = self.loads.fetch_add(1, SeqCst) + 1;
             if let (Some((begun, go_on)), 2..) = (&self.held_up, number) {
-                begun.lock().send(()).expect("somebody holds it up");
-                go_on.lock().recv().expect("somebody lets it go on");
+                begun.lock().send(()).expect("the test holds it up");
+                go_on.lock().recv().expect("the test lets it go on");
             }
             match self.fails.load(SeqCst) {
                 true => Err(TlsConfigError::NoIdentity),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_is_held_up_holds_up_no_handshake_and_nobody_else_looks() {
+    async fn a_look_that_is_held_up_holds_up_no_handshake_and_no_second_look_begins() {
         let (begin, begun) = mpsc::channel();
         let (go_on, wait) = mpsc::channel();
         let mut script = Script::new("held-up");
