@@ -1,9 +1,9 @@
-//! Whether the rig can be made here, and if not, what exactly is missing. Decides it by making one
-//! and throwing it away.
+//! Whether a rig can be made here, and if not, what is missing. To find out, it makes what a rig
+//! needs and throws it away.
 
 use std::{fmt, path::Path, process::Command, sync::OnceLock};
 
-/// The tools, and the Debian package that each is in.
+/// The tools that the rig runs, each with its Debian package.
 const TOOLS: [(&str, &str); 4] = [
     ("unshare", "util-linux"),
     ("ip", "iproute2"),
@@ -11,7 +11,7 @@ const TOOLS: [(&str, &str); 4] = [
     ("nft", "nftables"),
 ];
 
-/// What the rig will do, tried out: the exit code says how far it came.
+/// Tries each thing that a rig does. The exit code says which step failed, see [`STEPS`].
 const TRIAL: &str = r#"
 mount -t tmpfs tmpfs /run || exit 41
 ip netns add trial || exit 42
@@ -21,6 +21,7 @@ echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse || exit 45
 : > /run/hosts && mount --bind /run/hosts /etc/hosts || exit 46
 "#;
 
+/// The exit codes of [`TRIAL`], and the step that each stands for.
 const STEPS: [(i32, &str); 6] = [
     (41, "mount a private /run"),
     (42, "make a named network namespace"),
@@ -30,14 +31,14 @@ const STEPS: [(i32, &str); 6] = [
     (46, "mount something over /etc/hosts"),
 ];
 
-/// What keeps the rig from being made here.
+/// Why a rig can't be made here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
     /// Tools are missing.
     #[error("missing: {}", Missing(.0))]
     Tools(Vec<Tool>),
-    /// New namespaces aren't allowed, neither by root's right nor in a user namespace of our own.
+    /// This process may make no namespaces, neither as root nor in a user namespace.
     #[error(
         "namespaces can't be made: {said}; run as root, or allow user namespaces (sysctls user.max_user_namespaces, \
          kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
@@ -46,10 +47,10 @@ pub enum Unavailable {
         /// What `unshare` said.
         said: String,
     },
-    /// Namespaces can be made, but one can't do everything in them.
-    #[error("in a new namespace one can't {step}: {said}")]
+    /// Namespaces can be made, but a step that the rig needs fails in them.
+    #[error("can't {step} in a new namespace: {said}")]
     Step {
-        /// What can't be done.
+        /// The step that failed.
         step: &'static str,
         /// What the tool said.
         said: String,
@@ -80,14 +81,14 @@ impl fmt::Display for Missing<'_> {
 /// How namespaces are made here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Right {
-    /// By root's.
+    /// As root.
     Root,
-    /// In a user namespace, where whoever makes it is root.
+    /// In a user namespace, in which this process is root.
     UserNamespace,
 }
 
 impl Right {
-    /// `unshare` with the options that this right asks for; what is to be run is still to be added.
+    /// `unshare` with the options that this right needs. The caller adds the program to be run.
     pub(crate) fn unshare(self) -> Command {
         let mut command = tool("unshare");
         command.args(["--net", "--mount"]);
@@ -99,16 +100,17 @@ impl Right {
     }
 }
 
-/// Whether the rig can be made here. Tried once; later calls give the same answer.
+/// Checks whether a rig can be made here. The first call tries it; later calls return the same
+/// answer.
 ///
 /// # Errors
 ///
-/// What is missing: a tool, or a permission.
+/// If a tool or a permission is missing. The error says which.
 pub fn available() -> Result<(), Unavailable> {
     right().map(|_| ())
 }
 
-/// By what right namespaces can be made here.
+/// How namespaces can be made here.
 pub(crate) fn right() -> Result<Right, Unavailable> {
     static ANSWER: OnceLock<Result<Right, Unavailable>> = OnceLock::new();
     ANSWER.get_or_init(find_right).clone()
@@ -129,8 +131,8 @@ fn find_right() -> Result<Right, Unavailable> {
     }
     let as_user = || try_out(Right::UserNamespace).map(|()| Right::UserNamespace);
     if nix::unistd::geteuid().is_root() {
-        // A container's root may lack root's rights, and yet be allowed a user namespace. If not,
-        // what root lacks is the news.
+        // A container's root may lack some of root's rights and still be allowed to make a user
+        // namespace. If neither works, report what root lacks.
         try_out(Right::Root)
             .map(|()| Right::Root)
             .or_else(|why| as_user().map_err(|_| why))
@@ -155,13 +157,13 @@ fn try_out(right: Right) -> Result<(), Unavailable> {
     }
 }
 
-/// Where tools are looked for: a user's `PATH` often lacks the folders where these are.
+/// The `PATH` in which tools are looked for. A user's own often lacks the folders they are in.
 fn path() -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
 }
 
-/// A tool to be run, found in those folders, and speaking English.
+/// A tool to be run, from the folders of [`path`] and with messages in English.
 pub(crate) fn tool(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env("PATH", path()).env("LC_ALL", "C");

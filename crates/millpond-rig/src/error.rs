@@ -1,4 +1,4 @@
-//! What can go wrong while the rig is used: which tool was asked for what, and what it said.
+//! What can go wrong while a rig is used: which tool was run, and what it said.
 
 use std::{io, process::ExitStatus};
 
@@ -24,15 +24,15 @@ pub enum Error {
         /// What it wrote to its standard error.
         said: String,
     },
-    /// The rig was about to be made in a network that is in use.
+    /// The rig would have been made in a network namespace that is in use.
     #[error(
         "this network namespace isn't new, it has addresses: {addresses:?}; nothing was changed"
     )]
     NotNew {
-        /// What has addresses.
+        /// The addresses that `ip` shows.
         addresses: String,
     },
-    /// Something that needs no tool failed.
+    /// A system call failed.
     #[error("can't {attempt}: {source}")]
     Io {
         /// What was attempted.
@@ -40,12 +40,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A server didn't do as it was told.
+    /// A server didn't do what the scene asked of it.
     #[error("the server {name}: {problem}")]
     Server {
         /// Its name.
         name: String,
-        /// What it did, or didn't.
+        /// What it did, or didn't do.
         problem: String,
     },
     /// A tool's answer couldn't be understood.

@@ -1,6 +1,6 @@
-//! What can go wrong on the wire: packets that vanish, ports that refuse, the wire itself cut,
-//! connections destroyed. And what can be seen of it: which connections are there, how many dials
-//! came.
+//! The faults of a rig's wire: packets that vanish, ports that refuse, the wire cut, connections
+//! destroyed. Also what a test can observe: which connections there are, and how many dials have
+//! arrived.
 
 use std::{
     fmt::Write as _,
@@ -9,10 +9,10 @@ use std::{
 
 use crate::{Error, Flow, Rig, Side};
 
-/// Only the first packet of a dial.
+/// Matches only the first packet of a dial.
 const SYN: &str = "tcp flags & (fin|syn|rst|ack) == syn";
 
-/// Counts the dials that arrive at an address of the server side, also those whose SYN is then
+/// Counts the dials that arrive at an address of the server side, including those whose SYN is then
 /// dropped or refused.
 #[derive(Debug)]
 pub struct SynCounter {
@@ -24,14 +24,13 @@ pub struct SynCounter {
 pub struct Syns {
     /// How many SYNs, retransmitted ones included.
     pub packets: u64,
-    /// From how many different ports of the client: the number of dials, as long as none uses
-    /// another's port again.
+    /// From how many ports of the client they came. This is the number of dials, unless two dials
+    /// used the same port.
     pub ports: u64,
 }
 
 impl Rig {
-    /// From now on SYNs to this address of the server side vanish. Connections that exist are left
-    /// alone.
+    /// From now on SYNs to this address of the server side vanish. Existing connections still work.
     ///
     /// # Errors
     ///
@@ -53,8 +52,8 @@ impl Rig {
         Side::Client.nft(&format!("add rule inet rig input {} drop", from(of)))
     }
 
-    /// From now on the packets of these connections vanish, both ways, as when a middlebox has
-    /// forgotten them; new connections work.
+    /// From now on the packets of these connections vanish in both directions, as when a middlebox
+    /// has forgotten them. New connections work.
     ///
     /// # Errors
     ///
@@ -78,7 +77,7 @@ impl Rig {
         Side::Client.nft(&back)
     }
 
-    /// From now on this address of the server side answers every packet by a reset.
+    /// From now on this address of the server side answers every packet with a reset.
     ///
     /// # Errors
     ///
@@ -90,8 +89,8 @@ impl Rig {
         ))
     }
 
-    /// Ends all of these faults, and whatever else was added to the chains `input` and `output` of
-    /// either side.
+    /// Ends these faults: removes all rules from the chains `input` and `output` of both sides.
+    /// [`cut_wire`](Rig::cut_wire) is undone by [`mend_wire`](Rig::mend_wire) only.
     ///
     /// # Errors
     ///
@@ -161,9 +160,9 @@ impl Rig {
             .collect()
     }
 
-    /// Destroys the connections to this address on one side, as `ss -K` does: their owner there is
-    /// told that they were aborted, and the peer gets a reset. The kernel must have been built
-    /// with `CONFIG_INET_DIAG_DESTROY`.
+    /// Destroys the connections to this address on one side, as `ss -K` does. The process that
+    /// owns such a connection gets the error `ECONNABORTED`, and the peer gets a reset. The kernel
+    /// must have been built with `CONFIG_INET_DIAG_DESTROY`.
     ///
     /// # Errors
     ///
@@ -190,7 +189,7 @@ impl Rig {
         side.run("ss", &arguments).map(drop)
     }
 
-    /// Counts the dials that arrive at an address of the server side, from now on.
+    /// Starts to count the dials that arrive at an address of the server side.
     ///
     /// # Errors
     ///
@@ -236,7 +235,7 @@ impl SynCounter {
     }
 }
 
-/// Packets on their way to an address.
+/// An nft expression that matches packets to this address.
 fn toward(address: SocketAddr) -> String {
     format!(
         "{} daddr {} tcp dport {}",
@@ -246,7 +245,7 @@ fn toward(address: SocketAddr) -> String {
     )
 }
 
-/// Packets that come from it.
+/// An nft expression that matches packets from this address.
 fn from(address: SocketAddr) -> String {
     format!(
         "{} saddr {} tcp sport {}",

@@ -1,10 +1,9 @@
 //! Network namespaces for tests: a client side and a server side with a wire between them, and
 //! faults on that wire.
 //!
-//! A [`Scene`] runs in namespaces that it makes for itself and that end with it; the machine's own
-//! network, its mounts and its `/etc/hosts` are never touched. Where that isn't allowed, or a tool
-//! is missing, [`available`] says what exactly. This crate owns the stage, not the play: it knows
-//! nothing of pools.
+//! A [`Scene`] runs in namespaces that it makes for itself and that end with it. It never touches
+//! the machine's own network, mounts or `/etc/hosts`. If namespaces aren't allowed or a tool is
+//! missing, [`available`] says what. This crate knows nothing of pools.
 //!
 //! ```no_run
 //! use std::{io::Read, net::TcpStream};
@@ -23,14 +22,14 @@
 //! }
 //! ```
 //!
-//! How it works: the program runs itself again under `unshare`, and an environment variable tells
-//! the second one that it is the scene. That one is in the *client side*. It makes the *server
-//! side* (a named namespace, in a private `/run`) and a veth pair between the two. Each server is
-//! the same program a third time, which enters the server side before it does anything else.
-//! A server ends with its scene, and the scene with the program that started it, however they end.
+//! How it works: the program runs itself again under `unshare`. An environment variable makes the
+//! second process the scene. The scene is in the *client side*. It makes the *server side* (a named
+//! namespace, in a private `/run`) and a veth pair between the two. Each server is one more process
+//! of the same program, which first enters the server side. When a scene ends for any reason, so do
+//! its servers; when the program that started the scene ends, so does the scene.
 //!
-//! With the environment variable `MILLPOND_RIG=require` a missing rig fails the test instead of
-//! skipping it.
+//! A test is skipped where no rig can be made. With the environment variable `MILLPOND_RIG=require`
+//! it fails instead.
 
 #![cfg(target_os = "linux")]
 

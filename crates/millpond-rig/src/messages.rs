@@ -1,5 +1,5 @@
-//! The messages that a scene and its servers send to the process that started them: lines of their
-//! standard output, marked so that they can be told from whatever else is printed there.
+//! The messages that a scene and its servers send to the process that started them. They are lines
+//! of standard output; a mark distinguishes them from everything else that is printed there.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ pub(crate) fn message(line: &str) -> Option<&str> {
 /// Sends a message, past a test harness that captures what is printed.
 pub(crate) fn send(message: &str) {
     let mut out = io::stdout().lock();
-    // The process that listened may have ended; then nobody needs the message.
+    // This fails if the process that listens has ended. Then the message isn't needed.
     let _ = writeln!(out, "{MARK}{message}");
     let _ = out.flush();
 }

@@ -1,5 +1,5 @@
-//! The rig: makes the server side, the wire and the private `/etc/hosts`, and starts servers. What
-//! can go wrong on the wire is next door, in `faults`.
+//! The rig: makes the server side, the wire and the private `/etc/hosts`, and starts servers. Its
+//! faults are in `faults`.
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use crate::{Error, Server, Side, messages};
 
 /// The client side's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// The server side's address; [`Rig::add_server_address`] gives it more, for instance 10.77.0.3.
+/// The server side's address. [`Rig::add_server_address`] adds more, for instance 10.77.0.3.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The client side's IPv6 address, if the scene has asked for one.
 pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
@@ -30,8 +30,8 @@ pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 const HOSTS: &str = "/run/rig-hosts";
 const NSSWITCH: &str = "/run/rig-nsswitch.conf";
 
-/// What is there before a scene begins. The chain `counting` comes before those in which packets
-/// are dropped.
+/// The nft table that both sides have when a scene begins. The chain `counting` sees packets before
+/// the chain `input`, which may drop them.
 const TABLE: &str = "
 table inet rig {
     chain counting { type filter hook input priority -10; }
@@ -40,20 +40,20 @@ table inet rig {
 }
 ";
 
-/// The stage of a scene, which plays on its client side.
+/// Two namespaces and the wire between them. The scene runs in the client side.
 ///
-/// It stays on its thread: its servers end when the thread that started them does.
+/// A rig isn't `Send`: its servers end when the thread that started them does.
 #[derive(Debug)]
 pub struct Rig {
     servers: Vec<&'static str>,
-    /// What this program must be started with to come to this scene.
+    /// The arguments with which this program comes to this scene.
     own_arguments: Vec<String>,
     pub(crate) counters: Cell<u32>,
     stays_here: PhantomData<*const ()>,
 }
 
 impl Rig {
-    /// Makes it, in namespaces that are new.
+    /// Makes a rig. This process must be in new namespaces.
     pub(crate) fn make(
         servers: Vec<&'static str>,
         own_arguments: Vec<String>,
@@ -74,8 +74,8 @@ impl Rig {
         for (side, prefix, link, v4, v6) in sides {
             ip(&format!("{prefix}address add {v4}/24 dev {link}"))?;
             if ipv6 {
-                // It must outlive a cut of the wire, as the other one does; and nobody else could
-                // have the link's own address.
+                // The address must outlive a cut of the wire, as the IPv4 address does. No other
+                // host is on the wire, so no address needs to be checked for duplicates.
                 side.sysctl(&format!("net.ipv6.conf.{link}.keep_addr_on_down"), "1")?;
                 side.sysctl(&format!("net.ipv6.conf.{link}.accept_dad"), "0")?;
                 ip(&format!("{prefix}address add {v6}/64 dev {link} nodad"))?;
@@ -98,8 +98,8 @@ impl Rig {
         Ok(rig)
     }
 
-    /// Starts a server that the scene knows, in the server side, and waits until it is ready. Most
-    /// servers' first argument is their address.
+    /// Starts one of the scene's servers in the server side, and waits until it is ready. The first
+    /// argument of most servers is their address.
     ///
     /// # Errors
     ///
@@ -134,8 +134,8 @@ impl Rig {
             .map(drop)
     }
 
-    /// What names resolve to from now on, beside `localhost`: nothing else is asked, no DNS. A name
-    /// may occur several times.
+    /// Sets what names resolve to from now on, besides `localhost`. No DNS server is asked. A name
+    /// may occur several times, once for each of its addresses.
     ///
     /// # Errors
     ///
@@ -145,22 +145,23 @@ impl Rig {
         for (name, address) in names {
             let _ = writeln!(text, "{address} {name}");
         }
-        // In place: a new file wouldn't be the one that is mounted.
+        // Written in place: a new file wouldn't be the one that is mounted.
         fs::write(HOSTS, text).map_err(|error| Error::io(format!("write {HOSTS}"), error))
     }
 
-    /// Hands a line out of the scene, to whoever plays it.
+    /// Hands a line to the process that plays the scene, which returns it in
+    /// [`Outcome::Played`](crate::Outcome::Played).
     pub fn report(&self, line: &str) {
         messages::report(line);
     }
 
-    /// Puts names into this scene's hands: its own `/etc/hosts`, and no other source.
+    /// Makes names resolve by this scene's own `/etc/hosts` and by nothing else.
     fn own_names(&self) -> Result<(), Error> {
         self.names(&[])?;
         fs::write(NSSWITCH, "hosts: files\n")
             .map_err(|error| Error::io(format!("write {NSSWITCH}"), error))?;
         for (own, theirs) in [(HOSTS, "/etc/hosts"), (NSSWITCH, "/etc/nsswitch.conf")] {
-            // There may be none; then libc's default asks DNS, which nobody answers here.
+            // If the machine has no nsswitch.conf, libc also asks DNS, which doesn't answer here.
             if Path::new(theirs).exists() {
                 mount_over(own, theirs, None)?;
             }
@@ -169,8 +170,9 @@ impl Rig {
     }
 }
 
-/// A new namespace has no addresses, not even the loopback's; a machine's network has. This is the
-/// second lock on that door: the first compares the namespaces' names before a scene begins.
+/// Fails if this network namespace has addresses. A new one has none, not even that of the
+/// loopback. This is the second check that a rig isn't made in the machine's own network;
+/// [`Role::of_this_process`](crate::role::Role::of_this_process) has made the first.
 fn refuse_a_network_in_use() -> Result<(), Error> {
     let addresses = Side::Client.run("ip", &["-brief", "address", "show"])?;
     match addresses.contains('/') {
@@ -179,10 +181,10 @@ fn refuse_a_network_in_use() -> Result<(), Error> {
     }
 }
 
-/// Waits until a dial is answered, be it by a refusal: the kernel takes up to a second to notice
-/// that a new wire carries.
+/// Waits until a dial is accepted or refused. The kernel takes up to a second to notice that a new
+/// wire is up.
 fn await_the_wire(to: IpAddr) -> Result<(), Error> {
-    const DISCARD: u16 = 9; // the port of a service that nobody runs any more
+    const DISCARD: u16 = 9; // the port of the service `discard`, which isn't run any more
     let start = Instant::now();
     loop {
         match TcpStream::connect_timeout(&(to, DISCARD).into(), Duration::from_millis(50)) {
@@ -190,7 +192,7 @@ fn await_the_wire(to: IpAddr) -> Result<(), Error> {
             Err(error) if start.elapsed() > Duration::from_secs(5) => {
                 return Err(Error::io(format!("reach {to} over the new wire"), error));
             }
-            // The network may also be unreachable, which is said at once.
+            // Sleep, because this error may come at once: the network may be unreachable.
             Err(_) => thread::sleep(Duration::from_millis(5)),
             Ok(_) => return Ok(()),
         }

@@ -1,12 +1,12 @@
-//! Which of its parts this process plays: the program that somebody started, the scene, or one of
-//! the scene's servers. The environment says so, and is believed only if the namespaces agree: the
-//! machine's own network must never be mistaken for the rig's.
+//! The role of this process: the program that the user started, the scene, or one of the scene's
+//! servers. Environment variables give it. A check of the namespaces confirms it, so that a rig is
+//! never made in the machine's own network.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
 use crate::Error;
 
-/// Set to `require`, a rig that can't be made is a failure.
+/// If this is set to `require`, a scene fails where no rig can be made.
 pub(crate) const POLICY: &str = "MILLPOND_RIG";
 const ROLE: &str = "MILLPOND_RIG_ROLE";
 const SCENE: &str = "MILLPOND_RIG_SCENE";
@@ -17,7 +17,7 @@ const SEPARATOR: &str = "\u{1f}";
 /// What this process is, as seen from one scene.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// What somebody started.
+    /// The program that the user started.
     Outside,
     /// The scene itself, in the client side.
     Scene,
@@ -29,12 +29,12 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// What this process is to the scene of this name.
+    /// The role of this process in the scene of this name.
     ///
     /// # Panics
     ///
-    /// If the environment says that this is the inside of a rig, and it isn't, or that of another
-    /// scene.
+    /// If the environment says that this process is in a rig, and it isn't, or if the rig is that
+    /// of another scene.
     pub(crate) fn of_this_process(scene: &str) -> Role {
         let Ok(role) = env::var(ROLE) else {
             return Role::Outside;
@@ -67,7 +67,7 @@ impl Role {
         }
     }
 
-    /// Tells a process that is about to be started in new namespaces that it is this scene.
+    /// Sets the environment of a process that will be this scene, in new namespaces.
     pub(crate) fn scene(command: &mut Command, scene: &str) -> Result<(), Error> {
         command
             .env(ROLE, "scene")
@@ -76,7 +76,7 @@ impl Role {
         Ok(())
     }
 
-    /// Tells a process that the scene is about to start that it is one of its servers.
+    /// Sets the environment of a process that will be one of this scene's servers.
     pub(crate) fn server(command: &mut Command, name: &str, arguments: &[&str]) {
         command
             .env(ROLE, format!("server:{name}"))

@@ -1,6 +1,6 @@
-//! A scene: a function that runs in the namespaces made for it. Owns how a program becomes its own
-//! scene and its own servers, and what is heard of them outside; refuses to run anything of a scene
-//! on the machine's own network.
+//! A scene: a function that runs in namespaces made for it. Owns how the program starts itself
+//! again as the scene and as its servers, and how their output reaches the first process. Never
+//! runs a part of a scene in the machine's own network.
 
 use std::{
     env, fmt,
@@ -22,14 +22,14 @@ use crate::{
 
 const PLAYED: &str = "played";
 
-/// What a server of a scene does. It ends when its console does.
+/// The function of a scene's server. It returns when its console is closed.
 pub(crate) type Serve = fn(Console) -> Result;
 
-/// Something that runs in namespaces of its own.
+/// A function that runs in namespaces of its own.
 ///
-/// The process that reaches [`play`](Scene::play) or [`check`](Scene::check) first runs itself
-/// again, with other namespaces; so whatever precedes it in the program runs twice, and once more
-/// per server. Keep that little.
+/// The process that reaches [`play`](Scene::play) or [`check`](Scene::check) first starts its own
+/// program again, in new namespaces. So the code before that call runs twice, and once more for
+/// each server. Keep it short.
 #[derive(Debug)]
 #[must_use]
 pub struct Scene {
@@ -45,9 +45,9 @@ pub struct Scene {
 #[must_use]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It ran to its end, and reported this.
+    /// It ran to its end. These are the lines that it [reported](Rig::report).
     Played(Vec<String>),
-    /// It couldn't run here.
+    /// It couldn't run here, for this reason.
     Skipped(Unavailable),
 }
 
@@ -66,7 +66,7 @@ pub enum Failure {
         /// Why.
         source: Error,
     },
-    /// It ended with an error, or panicked. What it wrote has been passed on.
+    /// It ended with an error, or panicked. Its output has been passed on.
     #[error("the scene {scene} failed ({status}); see its output")]
     Failed {
         /// Its name.
@@ -74,18 +74,18 @@ pub enum Failure {
         /// How its process ended.
         status: ExitStatus,
     },
-    /// Its process ended well, but the scene was never reached in it.
+    /// Its process ended with success, but never reached the scene.
     #[error("the scene {scene} was never reached; is that the test's whole path?")]
     NotReached {
         /// Its name.
         scene: String,
     },
-    /// It was ended by force.
+    /// It took longer than its limit, and was killed.
     #[error("the scene {scene} took longer than {limit:?} and was ended")]
     TookTooLong {
         /// Its name.
         scene: String,
-        /// How long it might have taken.
+        /// The limit.
         limit: Duration,
     },
 }
@@ -104,8 +104,8 @@ impl Scene {
         Scene::of_program(path, &arguments)
     }
 
-    /// The scene of a program that comes to this same scene when it is started with these
-    /// arguments.
+    /// The scene of a program. Started with these arguments, the program must come to this same
+    /// call.
     pub fn of_program(name: &str, arguments: &[&str]) -> Scene {
         Scene {
             name: name.to_owned(),
@@ -119,27 +119,27 @@ impl Scene {
         }
     }
 
-    /// A server that [`Rig::start`] can start by this name.
+    /// Adds a server, which [`Rig::start`] starts by this name.
     pub fn server(mut self, name: &'static str, serve: fn(Console) -> Result) -> Self {
         self.servers.push((name, serve));
         self
     }
 
-    /// How long it may take until it is ended by force. Default: 2 min.
+    /// Sets how long the scene may take before it is killed. Default: 2 min.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Both sides also have an IPv6 address: [`CLIENT_V6`](crate::CLIENT_V6) and
+    /// Also gives both sides an IPv6 address: [`CLIENT_V6`](crate::CLIENT_V6) and
     /// [`SERVER_V6`](crate::SERVER_V6). Default: no.
     pub fn ipv6(mut self) -> Self {
         self.ipv6 = true;
         self
     }
 
-    /// Plays it, as a test: one that can't be played here is skipped, loudly, or fails if
-    /// `MILLPOND_RIG=require` is set.
+    /// Plays the scene as a test. If it can't be played here, it says so on standard error and
+    /// returns; with `MILLPOND_RIG=require` it fails.
     ///
     /// # Panics
     ///
@@ -148,7 +148,7 @@ impl Scene {
         let name = self.name.clone();
         match self.play(play) {
             Ok(Outcome::Played(_)) => {}
-            // Not by `eprintln`: the test harness would keep that to itself.
+            // Not with `eprintln`, whose output the test harness hides.
             Ok(Outcome::Skipped(why)) => {
                 let _ = writeln!(
                     io::stderr(),
@@ -159,11 +159,11 @@ impl Scene {
         }
     }
 
-    /// Plays it. In the process that is the scene, or one of its servers, this doesn't return.
+    /// Plays the scene. In the process that is the scene or one of its servers this doesn't return.
     ///
     /// # Errors
     ///
-    /// If the scene failed or couldn't be started; if it isn't available, only with
+    /// If the scene failed or couldn't be started. If no rig can be made here, only with
     /// `MILLPOND_RIG=require`.
     pub fn play(self, play: impl FnOnce(&Rig) -> Result) -> std::result::Result<Outcome, Failure> {
         match Role::of_this_process(&self.name) {
@@ -195,7 +195,7 @@ impl Scene {
         self.listen(child, &lines)
     }
 
-    /// Passes on what the scene says, until it ends or has to be ended.
+    /// Passes on the scene's output until the scene ends, and kills it at its limit.
     fn listen(
         &self,
         mut child: Child,
@@ -246,7 +246,7 @@ impl Scene {
     }
 
     fn serve(&self, name: String, arguments: Vec<String>) -> Result {
-        // Even a server that is stopped, and so can't see its console close, ends with its scene.
+        // A suspended server can't see its console close. It must end with its scene nevertheless.
         set_pdeathsig(Signal::SIGKILL)?;
         crate::side::enter_server_side()?;
         let serve = self.servers.iter().find(|(each, _)| *each == name);
@@ -255,7 +255,7 @@ impl Scene {
     }
 }
 
-/// Ends this process: what follows in the program isn't for it.
+/// Ends this process. The rest of the program is only for the process that the user started.
 fn end(result: Result) -> ! {
     match result {
         Ok(()) => std::process::exit(0),
@@ -279,7 +279,7 @@ enum Line {
     Err(String),
 }
 
-/// Starts a scene's process, and a thread for each of its two outputs.
+/// Starts a scene's process, and a thread each for its standard output and its standard error.
 fn start(mut command: Command) -> std::result::Result<(Child, Receiver<Line>), Error> {
     command
         .stdin(Stdio::null())

@@ -1,6 +1,6 @@
-//! A server of a scene, from both ends: [`Server`], by which the scene commands it, and
-//! [`Console`], by which it hears the commands. Between them are its standard input and output, a
-//! line each way.
+//! The two ends of a scene's server: with [`Server`] the scene gives it commands, with [`Console`]
+//! the server reads and answers them. They use the server's standard input and output: a command
+//! is a line, and so is its answer.
 
 use std::{
     cell::RefCell,
@@ -30,8 +30,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 const READY: &str = "ready ";
 
-/// A server that runs in the server side, in a process of its own. Dropping it ends that process,
-/// by force.
+/// A server that runs in the server side, in a process of its own. Dropping it kills that process.
 #[derive(Debug)]
 pub struct Server {
     name: String,
@@ -42,14 +41,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it, and waits until it is ready.
+    /// Starts the server, and waits until it is ready.
     pub(crate) fn start(
         name: &str,
         own_arguments: &[String],
         arguments: &[&str],
     ) -> Result<Server, Error> {
-        // Not the path that this program was started by: the rig may have mounted something over
-        // it.
+        // Not the path of this program: the rig may have mounted something over it.
         let mut command = Command::new("/proc/self/exe");
         command
             .args(own_arguments)
@@ -88,17 +86,17 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it says that it listens.
+    /// The address on which it says that it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// The id of its process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Gives it a command, and waits for its answer, for at most 10 s.
+    /// Gives it a command, and waits at most 10 s for the answer.
     ///
     /// # Errors
     ///
@@ -107,36 +105,36 @@ impl Server {
         let mut commands = self.commands.borrow_mut();
         writeln!(commands, "{command}")
             .and_then(|()| commands.flush())
-            .map_err(|error| self.problem(format!("couldn't be told {command:?}: {error}")))?;
+            .map_err(|error| self.problem(format!("can't be sent {command:?}: {error}")))?;
         drop(commands);
         self.answer()
     }
 
-    /// Asks it for a number.
+    /// Gives it a command whose answer is a number.
     ///
     /// # Errors
     ///
-    /// If it has ended, doesn't answer, or answers something else.
+    /// If it has ended, doesn't answer, or answers with something else.
     pub fn ask_for_number(&self, command: &str) -> Result<u64, Error> {
         let answer = self.ask(command)?;
         let number = answer.parse();
-        number.map_err(|_| self.problem(format!("asked for {command:?} it said {answer:?}")))
+        number.map_err(|_| self.problem(format!("answered {command:?} with {answer:?}, no number")))
     }
 
-    /// Stops it, as `kill -STOP` does: its sockets stay, and the kernel goes on acknowledging what
-    /// comes for them. When this returns, none of its threads runs any more.
+    /// Stops it, as `kill -STOP` does. Its sockets stay, and the kernel still acknowledges what
+    /// arrives for them. When this returns, none of its threads runs any more.
     ///
     /// # Errors
     ///
     /// If it has ended.
     pub fn suspend(&self) -> Result<(), Error> {
         self.signal(Signal::SIGSTOP)?;
-        // The signal is only the beginning: a thread on another core goes on until it sees it.
-        // Nothing is taken from `Child` by this look.
+        // Wait until the kernel says that it has stopped: a thread on another core runs on until it
+        // sees the signal. `WNOWAIT` leaves the status for `Child::wait`.
         let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         match waitid(Id::Pid(self.pid()), flags) {
             Ok(WaitStatus::Stopped(..)) => Ok(()),
-            other => Err(self.problem(format!("told to stop, it did otherwise: {other:?}"))),
+            other => Err(self.problem(format!("didn't stop: {other:?}"))),
         }
     }
 
@@ -154,7 +152,7 @@ impl Server {
             .map_err(|error| self.problem(format!("can't be sent {signal}: {error}")))
     }
 
-    /// Our own child, which nobody has waited for yet: its number can't be somebody else's.
+    /// The id of our child. No other process can have it, because we haven't waited for the child.
     fn pid(&self) -> Pid {
         Pid::from_raw(self.process.id() as i32)
     }
@@ -174,13 +172,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // These fail only if it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A server's end of the line to its scene.
+/// The server's end: where it reads the scene's commands and answers them.
 #[derive(Debug)]
 pub struct Console {
     name: String,
@@ -192,12 +190,12 @@ impl Console {
         Console { name, arguments }
     }
 
-    /// What the scene gave it when it was started.
+    /// The arguments with which the scene started the server.
     pub fn arguments(&self) -> &[String] {
         &self.arguments
     }
 
-    /// One of those, parsed.
+    /// The argument at this index, parsed.
     ///
     /// # Errors
     ///
@@ -207,16 +205,16 @@ impl Console {
         let parsed = argument.and_then(|argument| argument.parse().ok());
         parsed.ok_or_else(|| Error::Server {
             name: self.name.clone(),
-            problem: format!("its argument {index} must be another: {argument:?}"),
+            problem: format!("its argument {index} is missing or malformed: {argument:?}"),
         })
     }
 
-    /// Says that it listens, and where.
+    /// Tells the scene that the server listens on this address.
     pub fn ready(&self, address: SocketAddr) {
         send(&format!("{READY}{address}"));
     }
 
-    /// Answers each command by `answer`, until the scene closes the console.
+    /// Answers each command with what `answer` returns, until the scene closes the console.
     pub fn answer_until_closed(self, mut answer: impl FnMut(&str) -> String) {
         for command in io::stdin().lines().map_while(Result::ok) {
             send(&answer(&command));

@@ -1,6 +1,6 @@
-//! Servers for many scenes: one that answers, one that hangs up, one that never accepts. Each takes
-//! its address as its first argument and answers the command `accepted` by how many connections it
-//! has accepted.
+//! Servers for many scenes: one that echoes, one that hangs up, one that never accepts. The first
+//! argument of each is its address. Each answers the command `accepted` with the number of
+//! connections that it has accepted.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{Console, Result};
 
-/// Sends back what it is sent. Argument: its address.
+/// Sends back what it receives. Argument: its address.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn echo(console: Console) -> Result {
     })
 }
 
-/// Accepts, and closes at once. Argument: its address.
+/// Accepts connections, and closes them at once. Argument: its address.
 ///
 /// # Errors
 ///
@@ -43,8 +43,8 @@ pub fn hang_up(console: Console) -> Result {
     accepting(console, drop)
 }
 
-/// Accepts connections, counts them and hands them to `handle`, on one thread; a server made of it
-/// only has to say what it does with one.
+/// Accepts connections, counts them and passes each to `handle`, all on one thread. Other servers
+/// are made of this.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub fn accepting(console: Console, mut handle: impl FnMut(TcpStream) + Send + 's
     let accepted = Arc::new(AtomicU64::new(0));
     let count = accepted.clone();
     thread::spawn(move || {
-        // A connection that died in the queue isn't the listener's end.
+        // Skip errors: `accept` fails if a connection was aborted in the queue.
         for stream in listener.incoming().flatten() {
             count.fetch_add(1, Relaxed);
             handle(stream);
@@ -69,7 +69,7 @@ pub fn accepting(console: Console, mut handle: impl FnMut(TcpStream) + Send + 's
 }
 
 /// Listens and never accepts. Arguments: its address; its backlog. The kernel completes one
-/// connection more than that, and then drops SYNs.
+/// connection more than the backlog, and then drops SYNs.
 ///
 /// # Errors
 ///

@@ -1,5 +1,4 @@
-//! One side of the wire: what is done in one namespace. Tools, sysctls, and whatever a test wants
-//! to run there itself.
+//! One side of the wire: runs tools and a test's own code in its namespace, and sets its sysctls.
 
 use std::{
     fs::{self, File},
@@ -37,8 +36,8 @@ pub struct Flow {
 }
 
 impl Side {
-    /// Runs `act` in this side, on a thread of its own. Sockets made there stay in this side, and
-    /// can be used from any thread.
+    /// Runs `act` in this side; in the server side on a thread of its own. Sockets made there stay
+    /// in this side, and can be used from any thread.
     ///
     /// # Errors
     ///
@@ -46,7 +45,7 @@ impl Side {
     ///
     /// # Panics
     ///
-    /// If `act` does.
+    /// If `act` panics.
     pub fn enter<T: Send>(self, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
         if self == Side::Client {
             return Ok(act());
@@ -57,7 +56,7 @@ impl Side {
         })
     }
 
-    /// Runs a tool in this side, and returns what it wrote.
+    /// Runs a tool in this side, and returns its standard output.
     ///
     /// # Errors
     ///
@@ -67,7 +66,7 @@ impl Side {
     }
 
     /// Runs `nft -f` with this script in this side. The table `inet rig` with its chains `input`
-    /// and `output` is there already.
+    /// and `output` already exists.
     ///
     /// # Errors
     ///
@@ -87,7 +86,7 @@ impl Side {
             .map_err(|error| Error::io(format!("set {name} to {value:?}"), error))
     }
 
-    /// What a sysctl of this side is set to, blanks made single.
+    /// The value of a sysctl of this side, with single spaces between its parts.
     ///
     /// # Errors
     ///
@@ -110,7 +109,8 @@ impl Side {
                 .stderr(Stdio::piped())
                 .spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
-                // One that doesn't read it says itself what it misses.
+                // This fails if the tool ends before it has read everything. Its exit status and
+                // its standard error then say why.
                 let _ = stdin.write_all(input.as_bytes());
             }
             child.wait_with_output()
@@ -137,11 +137,11 @@ impl Side {
 }
 
 fn sysctl_path(name: &str) -> PathBuf {
-    // What is called `net.ipv4.conf.eth0/1.forwarding` doesn't occur: our interfaces have no dots.
+    // An interface whose name has a dot would need more care, but ours have none.
     PathBuf::from("/proc/sys").join(name.replace('.', "/"))
 }
 
-/// Moves this thread, and those it will start, to the server side.
+/// Moves this thread, and the threads that it starts from now on, to the server side.
 pub(crate) fn enter_server_side() -> Result<(), Error> {
     let file =
         File::open(SERVER_SIDE).map_err(|error| Error::io(format!("open {SERVER_SIDE}"), error))?;
