@@ -158,7 +158,7 @@ fn the_figures_that_people_see_agree_and_what_was_written_is_named() {
     assert_eq!(row(&text, "measured for").len(), 3, "{text}");
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        flat.contains("Any reply counts as right that is no error: --expect"),
+        flat.contains("Any reply that isn't an error counts as right: --expect"),
         "{text}"
     );
     // Every two modes, exclusive and short among them, whichever is faster.

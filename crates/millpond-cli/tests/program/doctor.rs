@@ -107,7 +107,7 @@ fn a_narrow_terminal_gets_narrow_lines_and_colour() {
 }
 
 #[test]
-fn a_soft_limit_of_few_files_is_told() {
+fn a_soft_limit_of_few_files_is_reported() {
     for (limit, mark, code) in [("512", "warning", 0), ("100", "bad", 1)] {
         let mut shell = std::process::Command::new("sh");
         let script = "ulimit -Sn \"$1\" && exec \"$2\" doctor --json file-descriptors";
@@ -123,10 +123,10 @@ fn a_soft_limit_of_few_files_is_told() {
 /// In a network namespace of its own, whose settings it may change.
 #[cfg(target_os = "linux")]
 #[test]
-fn in_a_network_of_few_ports_the_rate_that_they_last_for_is_told() {
+fn in_a_network_of_few_ports_the_rate_that_they_last_for_is_shown() {
     use millpond_rig::{Scene, Side};
 
-    Scene::of_test("doctor::in_a_network_of_few_ports_the_rate_that_they_last_for_is_told").check(|_| {
+    Scene::of_test("doctor::in_a_network_of_few_ports_the_rate_that_they_last_for_is_shown").check(|_| {
         Side::Client.sysctl("net.ipv4.ip_local_port_range", "40000 40199")?;
         Side::Client.sysctl("net.ipv4.tcp_tw_reuse", "0")?;
         let finished = run(&["doctor", "--json", "ephemeral-ports", "time-wait-reuse"], "");

@@ -78,7 +78,7 @@ fn a_socket_file_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_folder_or_a_file_in_the_place_of_a_socket_is_told_as_what_it_is() {
+fn a_folder_or_a_file_in_the_place_of_a_socket_is_named_as_what_it_is() {
     let folder = Folder::new();
     let file = folder.write("file", "no socket");
     for (path, said) in [
@@ -89,7 +89,7 @@ fn a_folder_or_a_file_in_the_place_of_a_socket_is_told_as_what_it_is() {
         let connect = marked(&found, "connect", "bad");
         says(connect, "found", said);
         says(connect, "why", "A Unix socket is a file");
-        says(connect, "advice", "not of its folder");
+        says(connect, "advice", "not its folder's");
     }
 }
 

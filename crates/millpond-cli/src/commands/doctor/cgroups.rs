@@ -1,5 +1,5 @@
-//! The limits of this process's control groups, version 1 or 2: of its own group and of all groups
-//! above, as far as they are visible here. Finds where they are mounted; judges nothing.
+//! The limits of this process's control groups, version 1 or 2: those of its own group and of all
+//! groups above it that are visible here. Finds where the groups are mounted; judges nothing.
 
 use super::files::{Files, Reading, number, read};
 

@@ -21,7 +21,7 @@ impl Counters {
             return None;
         }
         let pairs = names.into_iter().zip(counts);
-        // One of them may be -1 for "no limit", which isn't a count.
+        // One of the values may be -1 for "no limit", which isn't a count.
         Some(Counters(
             pairs
                 .filter_map(|(name, count)| Some((String::from(name), count.parse().ok()?)))

@@ -72,7 +72,7 @@ impl DestinationFlags {
     }
 }
 
-/// Runs the checks. Takes up to about 15 s if the destination doesn't answer. A check that was
+/// Runs the checks. This takes about 15 s if the destination doesn't answer. A check that was
 /// named and can't be run says so.
 pub(super) async fn check(destination: &Destination, selection: Selection<'_>) -> Vec<Finding> {
     let mut findings = judge::all(&Facts::gather(destination).await);
@@ -87,8 +87,8 @@ pub(super) async fn check(destination: &Destination, selection: Selection<'_>) -
     findings
 }
 
-/// Whether the finding says that the destination can't be reached. It is shown whatever was
-/// selected, since nothing else can be found out then.
+/// Whether the finding says that the destination can't be reached. Such a finding is always shown,
+/// because the other checks can't be made then.
 pub(super) fn is_unreached(finding: &Finding) -> bool {
     finding.mark == Mark::Bad && ["resolve", "connect"].contains(&finding.check)
 }

@@ -30,7 +30,7 @@ impl Diagnosis {
     pub(super) fn of(findings: Vec<Finding>) -> Diagnosis {
         let marks = findings.iter().map(|finding| finding.mark);
         let worst = marks.filter(|&mark| mark != Mark::Unknown).max();
-        // If nothing is known, that isn't good.
+        // If nothing is known, the verdict isn't good.
         let nothing = if findings.is_empty() {
             Mark::Good
         } else {

@@ -1,5 +1,5 @@
-//! The facts that the checks judge: everything that is read of the machine, gathered once, or the
-//! reason why it isn't known. Only gathering touches the machine; tests gather from texts instead.
+//! The facts that the checks judge: everything that is read of the machine, read once, or the
+//! reason why it isn't known. Only gathering reads the machine; tests gather from texts instead.
 
 use millpond::kernel::{DescriptorLimits, SystemFiles};
 
@@ -55,7 +55,7 @@ pub(super) struct Facts {
     pub(super) accept_backlog: Reading<u64>,
     /// Since the network namespace began.
     pub(super) events: Reading<Counters>,
-    /// The same a moment later, if that was of interest.
+    /// The same a moment later, if a check watches one of them.
     pub(super) events_later: Option<Counters>,
     /// Connections accepted since the network namespace began.
     pub(super) accepted: Reading<Counters>,
@@ -98,7 +98,7 @@ impl Facts {
                     .is_ok_and(|ports| ports.contains(port))
         };
         let sockets = match files.sockets() {
-            Ok(told) => Ok(Sockets::count(&told, is_given_away)),
+            Ok(listed) => Ok(Sockets::count(&listed, is_given_away)),
             Err(error) => Err(Unread::of("the table of TCP sockets", &error)),
         };
         let look = || {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_where_nothing_that_is_watched_was_ever_counted() {
+    fn the_second_look_is_left_out_if_no_watched_event_was_ever_counted() {
         let quiet = Fixture::machine();
         assert!(!gathered(&quiet).1);
         let netstat = "TcpExt: ListenOverflows\nTcpExt: 3\n";

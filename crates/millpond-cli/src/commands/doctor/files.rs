@@ -1,5 +1,5 @@
-//! Reads the small files in which Linux shows its settings and counts. What can go wrong is a value
-//! that findings can quote. Doesn't interpret them, and writes nothing.
+//! Reads the small files in which Linux shows its settings and counts. A failure is a value that
+//! findings can quote. Doesn't judge what it reads, and writes nothing.
 
 use std::{
     fs::File,
@@ -13,14 +13,14 @@ use millpond::{
 
 use crate::text::escaped;
 
-/// A bound on files that are read as a whole. The longest, a machine's mounts, has some hundred
-/// bytes for each.
+/// The most bytes that are read of a file. The longest file, the list of mounts, has some hundred
+/// bytes for each mount.
 const LONGEST_BYTES: u64 = 4 << 20;
 
-/// The most that is shown of a text that makes no sense.
+/// How many characters are shown of a text that can't be parsed.
 const SHOWN: usize = 60;
 
-/// The source of files, and of the TCP sockets, which the kernel is asked for.
+/// The source of files and of the kernel's list of TCP sockets.
 pub(super) trait Files {
     fn open(&self, path: &str) -> io::Result<Box<dyn BufRead + '_>>;
 
@@ -75,7 +75,7 @@ impl Unread {
         }
     }
 
-    /// The file doesn't exist, which may be an answer.
+    /// The file doesn't exist. For some settings that says that the kernel lacks them.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Unread::Missing { .. })
     }
@@ -84,7 +84,7 @@ impl Unread {
 /// Something that was read, or why it wasn't.
 pub(super) type Reading<T> = Result<T, Unread>;
 
-/// A file's text, understood by `parse`.
+/// A file's text, as `parse` reads it.
 pub(super) fn read<T>(
     files: &dyn Files,
     path: &str,

@@ -116,7 +116,7 @@ impl Fixture {
         let states = counts
             .iter()
             .flat_map(|&(state, count)| iter::repeat_n(state, count.into()));
-        let told = (first..).zip(states).map(|(port, state)| {
+        let added = (first..).zip(states).map(|(port, state)| {
             TcpSocket::new(
                 state,
                 SocketAddr::from((local, port)),
@@ -124,7 +124,7 @@ impl Fixture {
             )
         });
         let before = self.sockets.unwrap_or_default();
-        self.sockets = Ok(before.into_iter().chain(told).collect());
+        self.sockets = Ok(before.into_iter().chain(added).collect());
         self
     }
 

@@ -1,5 +1,5 @@
-//! The idle test: how long a destination keeps a connection on which nothing is sent. Nothing is
-//! sent during the test, so it sees only an end that the peer or the kernel reports.
+//! The idle test: how long a destination keeps a connection on which nothing is sent. The test
+//! sends nothing itself, so it sees only an end that the peer or the kernel reports.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -26,7 +26,7 @@ use crate::{
     text::{escaped, long_span},
 };
 
-/// A connection that ends sooner was refused rather than idle.
+/// A connection that ends sooner was refused; it wasn't closed for being idle.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The pool's default idle timeout, which should be shorter than the destination's.
@@ -41,7 +41,7 @@ struct Waited {
     limit: Duration,
     took: Duration,
     end: End,
-    /// Bytes that came unasked.
+    /// Bytes that the peer sent.
     heard: u64,
     medium: Medium,
 }
@@ -160,7 +160,7 @@ fn ended(error: &io::Error) -> End {
 /// A line that the next one replaces; an empty one clears it.
 fn progress(line: &str) {
     if io::stderr().is_terminal() {
-        // It is no failure if nobody reads it.
+        // Progress that can't be shown is no failure.
         let _ = write!(io::stderr(), "\r\x1b[K{line}");
     }
 }
@@ -173,7 +173,7 @@ fn judge(waited: &Waited) -> Finding {
     let heard = match waited.heard {
         0 => String::new(),
         bytes => format!(
-            ", and sent {} bytes unasked meanwhile (a greeting, heartbeats)",
+            ", and sent {} bytes by itself meanwhile (a greeting, heartbeats)",
             thousands(bytes)
         ),
     };
@@ -195,7 +195,7 @@ fn judge(waited: &Waited) -> Finding {
         End::Lost(error) => (
             Mark::Bad,
             format!(
-                "The connection was lost after {took}: {}. Nobody closed it, so something on the way dropped it silently.",
+                "The connection was lost after {took}: {}. It wasn't closed, so something on the way dropped it silently.",
                 escaped(error)
             ),
         ),
@@ -268,8 +268,8 @@ fn advised(finding: Finding, waited: &Waited) -> Finding {
         End::Closed | End::Reset => {
             let idle = below(waited.took);
             finding.figure("advised_idle_timeout_seconds", idle.as_secs_f64()).advice(format!(
-                "Set the pool's idle_timeout to {} at most, or send heartbeats at least every {}. TCP keepalive doesn't help here, for \
-                 the destination counts requests.",
+                "Set the pool's idle_timeout to {} at most, or send heartbeats at least every {}. TCP keepalive doesn't help here: the \
+                 destination counts the time since the last request.",
                 long_span(idle),
                 long_span(third(waited.took))
             ))
@@ -375,7 +375,7 @@ mod tests {
         });
         assert_eq!(
             unix.found,
-            "Still open when the test was stopped, after 5 s, and sent 3 bytes unasked meanwhile (a greeting, heartbeats)."
+            "Still open when the test was stopped, after 5 s, and sent 3 bytes by itself meanwhile (a greeting, heartbeats)."
         );
     }
 
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_peer_that_greets_and_closes_is_told_from_one_that_stays() {
+    async fn a_peer_that_greets_and_closes_differs_from_one_that_stays() {
         let stop = Stop::new();
         let closes = |mut stream: std::net::TcpStream| stream.write_all(b"hello").expect("sends");
         let closed = against("30s", closes, &stop).await;

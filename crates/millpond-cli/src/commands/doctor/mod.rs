@@ -1,7 +1,7 @@
-//! `millpond doctor`: what limits connections, found by reading alone. `facts` reads the machine
+//! `millpond doctor`: finds what limits connections, and changes nothing. `facts` reads the machine
 //! first; then each check in `checks` makes one finding. A destination (`destination`, `idle`) and
-//! a process (`process`) are examined if they are named. All findings become one diagnosis, from
-//! which text and JSON are made.
+//! a process (`process`) are examined if the command line names them. All findings become one
+//! diagnosis, from which text and JSON are made.
 
 mod cgroups;
 mod checks;
@@ -48,8 +48,8 @@ use crate::{
     text::escaped_json,
 };
 
-/// The time between two readings of the kernel's counters: long enough to see what goes wrong all
-/// the time, short enough not to be noticed.
+/// The time between two readings of the kernel's counters: long enough to see events that happen
+/// all the time, short enough not to annoy.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// See the command's help.

@@ -98,7 +98,7 @@ pub(super) fn rate(limit: Option<f64>) -> String {
 /// `25,512, 25,100 of them in TIME_WAIT`. `held` is the number that can't be taken again at once.
 pub(super) fn in_use(uses: Uses, held: u32) -> String {
     let again = match held < uses.ports {
-        true => " (to be given away again)",
+        true => " (free to be used again)",
         false => "",
     };
     format!(
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_use_is_told_in_one_way() {
+    fn what_is_in_use_is_described_in_one_way() {
         let range = PortRange {
             first: 40_000,
             last: 40_199,
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(in_use(uses(1, 1), 1), "1, and that in TIME_WAIT");
         assert_eq!(
             in_use(uses(9, 9), 0),
-            "9, all of them in TIME_WAIT (to be given away again)"
+            "9, all of them in TIME_WAIT (free to be used again)"
         );
         assert_eq!(
             [None, Some(3.333), Some(470.9)].map(rate),

@@ -23,8 +23,8 @@ pub(super) struct ProcessFlags {
     /// Examine the sockets of a running process as well: states, peers, round-trip times, and what
     /// looks wrong
     ///
-    /// This takes half a second, since the sockets are looked at several times to tell lasting
-    /// states from passing ones. Only root and the process's own user may do this.
+    /// This takes half a second: it looks at the sockets several times, to see which states last.
+    /// Only root and the process's own user may do this.
     #[arg(long, value_name = "PID", value_parser = count::<u32>(1..=0x7fff_ffff))]
     pid: Option<u32>,
 }
@@ -54,7 +54,7 @@ pub(super) fn check(
     };
     if !cfg!(target_os = "linux") {
         const WHY: &str =
-            "Here only the process itself, or tools of this system, can tell of its sockets.";
+            "Here only the process itself, or tools of this system, can show its sockets.";
         return Ok(vec![Finding::new(
             "process-sockets",
             Mark::Unknown,

@@ -17,7 +17,7 @@ use crate::{
 /// The column at which the words beside a check's name begin.
 const NAME: usize = 23;
 
-/// How much is shown of what is fine.
+/// How much is shown of good findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     /// What was found.

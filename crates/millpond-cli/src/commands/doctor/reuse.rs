@@ -1,5 +1,5 @@
-//! The kernel's rules for taking a port in TIME_WAIT again, and how many new connections its ports
-//! last for by them.
+//! The kernel's rules for using a port in TIME_WAIT again, and how many new connections a second
+//! the ports last for under these rules.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -61,8 +61,8 @@ impl Reuse {
         }
     }
 
-    /// Without timestamps an old packet couldn't be told from a new one, so the kernel keeps the
-    /// port.
+    /// Without timestamps the kernel can't distinguish an old connection's packets from those of a
+    /// new one, so it keeps the port.
     pub(super) fn has_timestamps(&self) -> bool {
         self.timestamps != Ok(0)
     }
@@ -72,8 +72,8 @@ impl Reuse {
         Duration::from_millis(*self.delay_ms.as_ref().unwrap_or(&DELAY_MS))
     }
 
-    /// How long a closed connection keeps its port from the next one to the same destination. If
-    /// the settings can't be read, the worst is assumed.
+    /// How long a closed connection blocks its port for the next one to the same destination. If
+    /// the settings can't be read, this is the longest possible time.
     pub(super) fn kept_for(&self, route: Route) -> Duration {
         let may_reuse = match self.allowed {
             Ok(Allowed::Always) => self.has_timestamps(),

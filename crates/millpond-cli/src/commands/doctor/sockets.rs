@@ -96,7 +96,7 @@ mod tests {
             (TcpState::Established, "10.0.0.2:40001", "10.0.0.1:80"),
             (TcpState::TimeWait, "10.0.0.2:40002", "10.0.0.1:80"),
             (TcpState::CloseWait, "[::1]:40003", "[::1]:81"),
-            // Accepted: somebody listens there, or the kernel doesn't give that port away.
+            // Accepted: a socket listens on that port, or it isn't a port for outgoing connections.
             (TcpState::TimeWait, "10.0.0.2:8080", "10.0.0.3:49152"),
             (TcpState::TimeWait, "10.0.0.2:443", "10.0.0.3:49153"),
             (TcpState::Established, "10.0.0.2:443", "10.0.0.3:49154"),

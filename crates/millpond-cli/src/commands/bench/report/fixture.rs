@@ -12,16 +12,16 @@ const ROUND: f64 = 2.0;
 
 const ROUNDS: usize = 5;
 
-/// Looks at a moment, in a round.
+/// Samples in a round.
 const LOOKS: usize = 20;
 
-/// What a mode of the fixture is like.
+/// The figures from which a mode of the fixture is made.
 struct Like {
     mode: Mode,
     throughput: f64,
-    /// Of its replies, µs.
+    /// The median latency in µs.
     median: f64,
-    /// How much slower each further nine is.
+    /// By how much the latency grows with each further nine.
     tail: f64,
     connections: u64,
     opened: u64,
@@ -216,7 +216,7 @@ pub(super) fn edges() -> Vec<(&'static str, Results)> {
     ]
 }
 
-/// Text from elsewhere that means harm.
+/// Hostile text wherever text comes from elsewhere.
 pub(super) fn hostile() -> Results {
     const TEXT: &str = "<script>alert(1)</script> & \"'`|\x1b[31m\u{202e}]]> \0 \u{fffe}";
     let mut results = closed();
@@ -289,7 +289,7 @@ fn largest() -> Results {
     results
 }
 
-/// What divisions by nothing leave.
+/// What divisions by zero give.
 fn not_finite() -> Results {
     let mut results = open();
     results.rate = Some(0.0);

@@ -1,5 +1,5 @@
-//! A histogram in few rows: several modes over the same times, as bars of block characters. Where
-//! they are placed, others decide.
+//! A histogram in few rows: several modes over the same times, as bars of block characters. Callers
+//! place them.
 
 use super::super::results::Bar;
 use crate::numbers::span;
@@ -117,7 +117,7 @@ fn edges(histograms: &[&[Bar]]) -> Vec<u64> {
     edges
 }
 
-/// The time from which on there are only the slowest.
+/// The time above which all replies share the last row.
 fn slowest(bars: &[Bar]) -> u64 {
     let most = total(bars) * SLOWEST;
     let mut slower = 0.0;
@@ -130,7 +130,8 @@ fn slowest(bars: &[Bar]) -> u64 {
     0
 }
 
-/// The share of the replies between two times; a bar that lies across an edge is divided by length.
+/// The share of the replies between two times. If a bar crosses an edge, the part that lies between
+/// them counts.
 fn share(bars: &[Bar], from_us: u64, to_us: u64) -> f64 {
     let within = |bar: &Bar| {
         let begin = bar.from_us.max(from_us);

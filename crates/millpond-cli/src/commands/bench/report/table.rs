@@ -10,7 +10,7 @@ use crate::numbers::{rate, span, thousands};
 /// No value.
 const NOTHING: &str = "–";
 
-/// A value that the system doesn't tell.
+/// A value that can't be measured on this system.
 const UNKNOWN: &str = "unknown";
 
 /// A name, and a cell for each mode.
@@ -24,7 +24,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// Whether it should not be so.
+    /// Whether the value is a bad sign.
     pub(super) is_bad: bool,
 }
 
@@ -144,7 +144,7 @@ fn percent(share: f64) -> String {
 
 fn seconds(seconds: f64) -> String {
     match seconds.is_finite() {
-        // So precise that the requests by the time are the throughput shown.
+        // Precise enough that the requests divided by it give the throughput shown.
         true if seconds < 100.0 => format!("{seconds:.3} s"),
         true => format!("{seconds:.1} s"),
         false => String::from(NOTHING),

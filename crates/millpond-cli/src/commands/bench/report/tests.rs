@@ -1,4 +1,4 @@
-//! All forms of the same results: how they look, and what must hold of each whatever was found.
+//! All forms of the same results: how they look, and what must hold of each for any results.
 
 use super::{
     super::results::Results, csv::csv, fixture, html::html, markdown::markdown, plots::svg,
@@ -205,7 +205,7 @@ fn every_row_of_the_csv_has_all_columns() {
 }
 
 #[test]
-fn what_the_system_does_not_tell_is_unknown_and_not_plotted() {
+fn what_the_system_does_not_show_is_unknown_and_not_plotted() {
     let mut untold = fixture::closed();
     assert!(svg(&untold).expect("drawn").contains("TIME_WAIT over time"));
     for mode in &mut untold.modes {

@@ -19,10 +19,10 @@ const HISTOGRAM_ROWS: usize = 12;
 /// The shortest bar that shows differences, in columns.
 const SHORTEST_BAR: usize = 10;
 
-/// The longest that the eye compares with its neighbours.
+/// The longest bar, in columns: longer ones are hard to compare.
 const LONGEST_BAR: usize = 40;
 
-/// `100.0 %`, and what sets it apart from its bar.
+/// The columns of `100.0 %` and of the space before it.
 const PERCENT: usize = 8;
 
 /// The results as lines of at most `width` columns, which must be 40 or more.

@@ -7,7 +7,7 @@ use crate::{
     text::escaped,
 };
 
-/// What was measured, and against whom.
+/// What was measured, and against which endpoint.
 pub(super) fn title(results: &Results) -> String {
     format!("Benchmark of {}", escaped(&results.endpoint))
 }
@@ -23,7 +23,7 @@ pub(super) fn settings(results: &Results) -> String {
     };
     let judged = match results.expected {
         true => "",
-        false => " Any reply counts as right that is no error: --expect says what it must be.",
+        false => " Any reply that isn't an error counts as right: --expect says what it must be.",
     };
     format!(
         "{}, at most {} from a pool, bodies of {} in {} frames; {paced}. {} here for the callers.{judged}",
@@ -38,8 +38,8 @@ pub(super) fn settings(results: &Results) -> String {
 /// What the latency of an open loop means; nothing in a closed loop.
 pub(super) fn reading(results: &Results) -> Option<&'static str> {
     results.rate.map(|_| {
-        "Latency counts from when a request was to be sent; service time from when it was sent, which is all that a \
-         closed loop would have shown."
+        "Latency counts from when a request was intended to be sent; service time from when it was sent, which is all that a closed \
+         loop shows."
     })
 }
 

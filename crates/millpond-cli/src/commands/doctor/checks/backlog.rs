@@ -1,6 +1,6 @@
 //! A server's queues: connections that are being established, and those that wait for `accept`.
-//! Counts since the system's start tell of the past; only what happens while we look is a problem
-//! now.
+//! The kernel counts since its start, so the counts show past problems too. There is a problem now
+//! only if they grow between the two looks.
 
 use super::check::{Check, Systems};
 use crate::{
@@ -18,15 +18,15 @@ const SMALL: u64 = 128;
 /// The default of `somaxconn` since Linux 5.4.
 const USUAL: u64 = 4_096;
 
-/// Fewer overflows among the accepted connections than one in this many were a single bad moment;
-/// more are a habit.
+/// If fewer than one in this many accepted connections overflowed, it was a single bad moment. If
+/// more did, it happens often.
 const RARE: u64 = 1_000;
 
 pub(super) const SYN_BACKLOG: Check = Check {
     name: "syn-backlog",
     about: "how many connections may be half open, and SYN cookies beyond that",
-    why: "A connection whose handshake is under way waits in this queue. When it is full, SYN cookies let clients in all the same; without them \
-          the first packet is dropped, and the client tries again only after a second.",
+    why: "A connection whose handshake is under way waits in this queue. When it is full, SYN cookies still let clients in. Without them the \
+          first packet is dropped, and the client tries again after a second.",
     systems: Systems::Linux,
     watches: &["TCPReqQFullDrop"],
     examine: examine_syn,
@@ -87,8 +87,8 @@ fn examine_syn(check: &Check, facts: &Facts) -> Reading<Finding> {
 pub(super) const LISTEN_BACKLOG: Check = Check {
     name: "listen-backlog",
     about: "how many connections may wait to be accepted (somaxconn), and overflows",
-    why: "A connection that is made waits here until the server accepts it. The queue is as long as the server asked for, but no longer than \
-          net.core.somaxconn; what comes while it is full is dropped, and the client waits a second or more before it tries again.",
+    why: "An established connection waits here until the server accepts it. The queue is as long as the server asked for, but no longer than \
+          net.core.somaxconn. A connection that comes while it is full is dropped, and its client tries again after a second or more.",
     systems: Systems::Linux,
     watches: &["ListenOverflows"],
     examine: examine_listen,
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn syn_cookies_are_good_and_their_absence_is_told() {
+    fn syn_cookies_are_good_and_their_absence_is_reported() {
         let finding = found("syn-backlog", &Fixture::machine());
         assert_eq!(finding.mark, Mark::Good);
         assert_eq!(

@@ -14,8 +14,8 @@ use crate::{
 /// In percent of the limit of threads and processes: at the limit no more can be started.
 const TASKS: [u64; 2] = [70, 90];
 
-/// In percent of the memory limit, without what could be given back: at the limit a process is
-/// killed.
+/// In percent of the memory limit, without memory that could be given back: at the limit a process
+/// is killed.
 const MEMORY: [u64; 2] = [80, 95];
 
 pub(super) const CGROUP: Check = Check {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_told_before_it_is_full() {
+    fn a_group_is_reported_before_it_is_full() {
         let finding = cgroup("100", 1_024);
         assert_eq!(
             (finding.mark, finding.found.as_str()),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_all_is_well_and_a_half_that_is_not_known_is_told() {
+    fn without_limits_all_is_well_and_a_half_that_is_not_known_is_reported() {
         let files = Fixture::machine().with("/sys/fs/cgroup/user.slice/pids.max", "max");
         let finding = found("cgroup", &files);
         assert_eq!(

@@ -15,8 +15,8 @@ pub(in super::super) struct Check {
     /// Why its finding matters.
     pub(in super::super) why: &'static str,
     pub(in super::super) systems: Systems,
-    /// Counters of events. If they grow while we look there is a problem now, and not only in the
-    /// past.
+    /// Counters of events. If they grow between the two looks, there is a problem now, not only in
+    /// the past.
     pub(super) watches: &'static [&'static str],
     pub(super) examine: fn(&Check, &Facts) -> Reading<Finding>,
 }
@@ -52,7 +52,7 @@ impl Check {
     }
 }
 
-/// A share in percent, rounded down: 100 only if nothing is left. A whole of zero counts as full.
+/// A share in percent, rounded down: it is 100 only if nothing is left. A whole of zero is full.
 pub(super) fn percent(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 100 / u128::from(whole.max(1));
     match whole {

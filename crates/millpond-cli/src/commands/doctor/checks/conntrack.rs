@@ -18,7 +18,7 @@ pub(super) const CONNTRACK: Check = Check {
     name: "conntrack",
     about: "how full the firewall's table of connections is (nf_conntrack)",
     why: "With a stateful firewall or NAT each connection has an entry here, which stays for two minutes after it is closed. When the table is \
-          full the packets of new connections are dropped, and they time out (\"nf_conntrack: table full\" in the kernel's log).",
+          full, the packets of new connections are dropped and their dials time out (\"nf_conntrack: table full\" in the kernel's log).",
     systems: Systems::Linux,
     watches: &[],
     examine,
@@ -65,7 +65,7 @@ mod tests {
     const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
     #[test]
-    fn a_table_is_told_before_it_is_full() {
+    fn a_table_is_reported_before_it_is_full() {
         let table = |entries| {
             let files = Fixture::machine().with(MAX, "1000");
             found(

@@ -29,9 +29,9 @@ const BAD: u64 = 90;
 pub(super) const FILE_DESCRIPTORS: Check = Check {
     name: "file-descriptors",
     about: "how many files, and so connections, a process may open",
-    why: "Each connection takes a file descriptor of its process (a proxied one takes two), and some 64 go to all else; when none is left, \
-          connecting and accepting fail (EMFILE). The 65,535 ports are no such limit: a server uses one port for all its connections, and a \
-          client has as many again for each destination.",
+    why: "Each connection takes a file descriptor of its process (a proxied one takes two), and everything else takes some 64. When none is \
+          left, connecting and accepting fail (EMFILE). The 65,535 ports are no such limit: a server uses one port for all its connections, \
+          and a client can use the same ports again for each destination.",
     systems: Systems::All,
     watches: &[],
     examine,
@@ -48,7 +48,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let system_share = system.map(|(open, limit)| percent(open, limit));
     let systems = system_share.map_or(Mark::Good, |share| by_share(share, WARNING, BAD));
     let mut found = match soft {
-        u64::MAX => String::from("A process may open as many files as it likes."),
+        u64::MAX => String::from("A process may open any number of files."),
         _ => format!(
             "A process may open {} files (soft limit; hard {}): room for some {} connections.",
             thousands(soft),
@@ -69,7 +69,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     }
     if systems > Mark::Good {
         advice.push(String::from(
-            "Raise fs.file-max, or find who has so many files open (lsof).",
+            "Raise fs.file-max, or find the process that has so many files open (lsof).",
         ));
     }
     let finding = check
@@ -102,7 +102,7 @@ fn raising(soft: u64, hard: u64) -> String {
             )
         }
         _ => format!(
-            "The hard limit has to be raised as well, which only root can: {elsewhere}, /etc/security/limits.conf for whoever logs in."
+            "The hard limit has to be raised as well, which only root can: {elsewhere}, /etc/security/limits.conf for logins."
         ),
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_limit_is_told_with_its_cure() {
+    fn the_usual_limit_is_reported_with_its_cure() {
         assert_eq!(found(1_023, 524_288, None).mark, Mark::Warning);
         let finding = found(1_024, 524_288, None);
         assert_eq!(finding.mark, Mark::Good, "what most systems give");

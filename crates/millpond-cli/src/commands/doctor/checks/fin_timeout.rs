@@ -1,4 +1,4 @@
-//! `tcp_fin_timeout`, which many mistake for the length of TIME_WAIT.
+//! `tcp_fin_timeout`, which is often mistaken for the length of TIME_WAIT.
 
 use super::check::{Check, Systems};
 use crate::commands::doctor::{
@@ -14,7 +14,7 @@ const SENSIBLE: std::ops::RangeInclusive<u64> = 10..=180;
 pub(super) const FIN_TIMEOUT: Check = Check {
     name: "fin-timeout",
     about: "how long a closed socket waits for its peer to close (tcp_fin_timeout)",
-    why: "It ends FIN_WAIT_2, when we have closed and the peer hasn't yet. TIME_WAIT comes after that and stays at 60 s, whatever is set here: \
+    why: "It limits FIN_WAIT_2, in which this side has closed and the peer hasn't yet. TIME_WAIT comes after that and always takes 60 s, so \
           lowering this frees no ports.",
     systems: Systems::Linux,
     watches: &[],

@@ -1,5 +1,5 @@
-//! When TCP keepalive notices that an idle connection is dead, compared with the times after which
-//! middleboxes forget one.
+//! When TCP keepalive probes an idle connection, compared with the times after which middleboxes
+//! forget it.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ const DEFAULT: u64 = 7_200;
 
 pub(super) const KEEPALIVE: Check = Check {
     name: "keepalive",
-    about: "whether idle connections outlive the NAT and the load balancers between",
-    why: "Machines between (NAT, load balancers, firewalls) forget a connection on which nothing is sent for some minutes; then whatever is \
-          sent on it vanishes or is answered by a reset. Keepalive probes before that keep it known. These times are for sockets that ask \
-          for keepalive without saying when; millpond's do say: after 30 s.",
+    about: "whether idle connections are probed before NAT and load balancers forget them",
+    why: "NAT, load balancers and firewalls forget a connection on which nothing is sent for some minutes. What is sent on it after that \
+          vanishes or is answered by a reset. Keepalive probes that come sooner prevent this. These times are for sockets that turn \
+          keepalive on and set no times of their own; millpond's sockets set 30 s.",
     systems: Systems::Linux,
     watches: &[],
-    // The kernel's default is no fault: there may be no middlebox, and programs may set their own
-    // time. A longer time is one.
+    // The kernel's default is good: there may be no middlebox, and programs may set their own time.
+    // A longer time is a warning.
     examine,
 };
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_before_anybody_forgets_are_good() {
+    fn probes_before_any_middlebox_forgets_are_good() {
         assert_eq!(keepalive("239").mark, Mark::Good);
         assert_eq!(
             keepalive("120").found,

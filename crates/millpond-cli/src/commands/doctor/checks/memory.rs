@@ -1,4 +1,4 @@
-//! The memory that the kernel allows all TCP sockets together.
+//! The memory that the kernel allows for all TCP sockets together.
 
 use super::check::{Check, Systems, by_share, percent};
 use crate::{
@@ -10,18 +10,20 @@ use crate::{
     numbers::thousands,
 };
 
-/// In percent of the memory limit or of the number of orphans: beyond it connections are cut off.
+/// In percent of the memory limit or of the limit of orphans. At the limit the kernel resets
+/// connections.
 const BAD: u64 = 90;
 
-/// For orphans: the kernel counts them only roughly, and may act at half the limit.
+/// The same for a warning of orphans. The kernel counts them roughly, and may act at half the
+/// limit.
 const MANY_ORPHANS: u64 = 50;
 
 pub(super) const MEMORY: Check = Check {
     name: "memory",
-    about: "memory for the buffers of all TCP sockets (tcp_mem), and sockets that nobody owns",
-    why: "In pages, for what waits in all buffers together. From the second number of tcp_mem on the kernel makes windows smaller, and at the \
-          third it drops packets and cuts connections off. Sockets that their program has closed but whose last bytes aren't delivered \
-          (orphans) have a limit too.",
+    about: "memory for the buffers of all TCP sockets (tcp_mem), and orphaned sockets",
+    why: "The kernel limits the buffers of all TCP sockets together, in pages. From the second number of tcp_mem on it makes windows smaller, \
+          and at the third it drops packets and resets connections. There is also a limit for orphans: sockets that their program has closed \
+          and whose last bytes aren't delivered yet.",
     systems: Systems::Linux,
     watches: &[],
     examine,
@@ -63,7 +65,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     let mut advice = Vec::new();
     if pages > Mark::Good {
         advice.push(
-            "Find the connections whose buffers are full (`ss -tm`): somebody doesn't read. Use fewer or smaller buffers, or raise \
+            "Find the connections whose buffers are full (`ss -tm`): one of their sides doesn't read. Use fewer or smaller buffers, or raise \
              net.ipv4.tcp_mem.",
         );
     }
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn pressure_is_told_and_the_limit_is_bad() {
+    fn pressure_is_a_warning_and_the_limit_is_bad() {
         let marks = [199, 200, 360, 500].map(|pages| memory(0, pages).mark);
         assert_eq!(marks, [Mark::Good, Mark::Warning, Mark::Bad, Mark::Bad]);
         assert_eq!(

@@ -14,17 +14,17 @@ use crate::{
     numbers::rounded,
 };
 
-/// Fewer ports than this were set by somebody: the default is 28,232. They last for some 160 new
-/// connections a second.
+/// This many ports or fewer are a warning. They last for some 160 new connections a second. The
+/// kernel's default is 28,232 ports, so an administrator must have set this.
 const FEW: u32 = 10_000;
 
 pub(super) const EPHEMERAL_PORTS: Check = Check {
     name: "ephemeral-ports",
     about: "local ports for outgoing connections, and the rate that they last for",
     why: "Each connection to the same address and port needs a local port of its own, which the side that closes first keeps for 60 s more \
-          (TIME_WAIT; compiled into the kernel, no setting shortens it). Whoever opens connections faster than their ports come back uses the \
-          range up, and then connecting fails (EADDRNOTAVAIL). Towards another destination the same ports are free again. Over loopback the \
-          kernel may give them away sooner, so a benchmark there doesn't show what a network does.",
+          (TIME_WAIT; compiled into the kernel, no setting shortens it). A client that opens connections faster than their ports come back \
+          uses the range up, and then connecting fails (EADDRNOTAVAIL). Another destination can use the same ports. Over loopback the kernel \
+          may use ports again sooner, so a benchmark there doesn't show what a network does.",
     systems: Systems::Linux,
     watches: &[],
     examine,
@@ -34,7 +34,7 @@ pub(super) const EPHEMERAL_PORTS: Check = Check {
 struct Busiest {
     way: Way,
     uses: Uses,
-    /// Of them, those that can't be taken again at once.
+    /// The ports of `uses` that can't be taken again at once.
     held: u32,
 }
 
@@ -68,7 +68,7 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
             let uncounted = match is_most(facts, *uses) {
                 true => "",
                 false => {
-                    " Those in TIME_WAIT that may be taken again at once are left out of this."
+                    " This comparison leaves out ports in TIME_WAIT that can be used again at once."
                 }
             };
             format!(
@@ -101,7 +101,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     })
 }
 
-/// Ordered by the ports that can't be taken again at once, then by all.
+/// The destination with the most ports that can't be taken again at once. Between equals, the one
+/// with the most ports in use.
 fn busiest(facts: &Facts) -> Option<Busiest> {
     let ways = &facts.sockets.as_ref().ok()?.outgoing;
     let measured = ways.iter().map(|(&way, &uses)| Busiest {
@@ -113,7 +114,7 @@ fn busiest(facts: &Facts) -> Option<Busiest> {
     measured.max_by_key(|busiest| (busiest.held, busiest.uses.ports, busiest.way))
 }
 
-/// A sentence about the destination with the most sockets.
+/// Whether no destination has more ports in use.
 fn is_most(facts: &Facts, uses: Uses) -> bool {
     let mut all = facts
         .sockets
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_range_is_fine_and_its_rates_are_told() {
+    fn the_default_range_is_fine_and_its_rates_are_shown() {
         let finding = checked(&Fixture::machine());
         assert_eq!(finding.mark, Mark::Good);
         assert_eq!(
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_in_use_towards_one_destination_are_told_before_they_run_out() {
+    fn ports_in_use_towards_one_destination_are_reported_before_they_run_out() {
         for (counts, mark) in [
             ([(ESTABLISHED, 10), (IN_TIME_WAIT, 14_000)], Mark::Good),
             ([(ESTABLISHED, 200), (IN_TIME_WAIT, 14_000)], Mark::Warning),
@@ -234,7 +235,7 @@ mod tests {
     fn what_is_left_out_is_said_where_another_destination_has_more() {
         let taken = [(IN_TIME_WAIT, 500)];
         let files = Fixture::machine().with_sockets(Route::Loopback, 32_768, &taken);
-        let said = "may be taken again at once are left out";
+        let said = "leaves out ports in TIME_WAIT that can be used again at once";
         assert!(
             !checked(&files).found.contains(said),
             "{:?}",

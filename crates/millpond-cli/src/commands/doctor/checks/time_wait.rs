@@ -1,4 +1,4 @@
-//! Sockets in TIME_WAIT: how many, where they lead, and the settings that are said to help.
+//! Sockets in TIME_WAIT: how many there are, where they lead, and the settings that affect them.
 
 use std::{cmp::Reverse, fmt, net::SocketAddr};
 
@@ -16,8 +16,8 @@ use crate::{
     numbers::{counted, thousands},
 };
 
-/// Many, towards one destination: some 17 new connections a second, each with a handshake. Whether
-/// that does harm is another check's matter.
+/// Many towards one destination: they come from some 17 new connections a second, each with a
+/// handshake. The check `ephemeral-ports` says whether the ports last.
 const MANY: u32 = 1_000;
 
 /// The most destinations and ports that are named.
@@ -32,8 +32,8 @@ pub(super) const TIME_WAIT: Check = Check {
     name: "time-wait",
     about: "sockets that are closed but still keep their port, and where they lead",
     why: "The side that closes first keeps the pair of addresses and ports for 60 s, so that late packets don't reach the next connection. \
-          That costs next to no memory, and the port only towards that destination; but many of them mean that connections are opened and \
-          closed again all the time, each with a handshake.",
+          This takes little memory, and blocks the port only towards that destination. But many of them mean that connections are opened and \
+          closed all the time, each with a handshake.",
     systems: Systems::Linux,
     watches: &[],
     examine,
@@ -90,8 +90,8 @@ fn examine(check: &Check, facts: &Facts) -> Reading<Finding> {
     Ok(match mark {
         Mark::Good => finding,
         _ => finding.advice(
-            "Keep connections and share them (a pool), or let the client's HTTP library keep them alive; ephemeral-ports says how far it is to \
-             the limit.",
+            "Keep connections and share them (a pool), or let the client's HTTP library keep them alive. The check ephemeral-ports shows how \
+             close the limit is.",
         ),
     })
 }
@@ -134,9 +134,9 @@ fn named(whereabouts: &[(Whereabouts, u32)]) -> String {
 pub(super) const TIME_WAIT_REUSE: Check = Check {
     name: "time-wait-reuse",
     about: "whether a port in TIME_WAIT may be taken again (tcp_tw_reuse)",
-    why: "0: a port in TIME_WAIT is never taken again within its 60 s. 1: it may be, for a new connection of this machine, after \
-          tcp_tw_reuse_delay (a second), if both sides use timestamps. 2, the default: the same, but only over loopback, so that \
-          towards other machines it is as 0. It does nothing for a server's side.",
+    why: "0: a port in TIME_WAIT is never taken again within its 60 s. 1: a new connection of this machine may take it after \
+          tcp_tw_reuse_delay (a second), if both sides use timestamps. 2, the default: the same over loopback, and like 0 towards other \
+          machines. It does nothing for the side that accepts.",
     systems: Systems::Linux,
     watches: &[],
     examine: examine_reuse,
@@ -202,8 +202,8 @@ fn examine_reuse(check: &Check, facts: &Facts) -> Reading<Finding> {
 pub(super) const TIME_WAIT_BUCKETS: Check = Check {
     name: "time-wait-buckets",
     about: "how many sockets may be in TIME_WAIT (tcp_max_tw_buckets)",
-    why: "Beyond this limit a closed connection is forgotten at once: its late packets then reach the next one between the same ports, which \
-          they can reset. Lowering the limit to get rid of TIME_WAIT does just that.",
+    why: "Beyond this limit a closed connection is forgotten at once. Its late packets can then reach the next connection between the same \
+          ports, and reset it. So don't lower the limit to get rid of TIME_WAIT.",
     systems: Systems::Linux,
     watches: &["TCPTimeWaitOverflow"],
     examine: examine_buckets,
@@ -253,7 +253,7 @@ pub(super) const TIME_WAIT_RECYCLE: Check = Check {
     name: "time-wait-recycle",
     about: "that tcp_tw_recycle, which breaks clients behind NAT, is off or gone",
     why: "Linux 4.12 removed it, so advice to set it is out of date. Where it still exists and is on, connections from several clients behind \
-          one NAT address are dropped without a word, since their timestamps differ.",
+          one NAT address are silently dropped, because their timestamps differ.",
     systems: Systems::Linux,
     watches: &[],
     examine: examine_recycle,
@@ -261,7 +261,7 @@ pub(super) const TIME_WAIT_RECYCLE: Check = Check {
 
 fn examine_recycle(check: &Check, facts: &Facts) -> Reading<Finding> {
     let recycle = match &facts.recycle {
-        // The setting was removed if its neighbour exists; if not even that does, nothing is known.
+        // This setting is missing although tcp_tw_reuse exists: so the kernel has removed it.
         Err(unread) if unread.is_missing() && facts.reuse.allowed.is_ok() => None,
         reading => Some(reading.clone()?),
     };
@@ -294,7 +294,7 @@ mod tests {
     const IN_TIME_WAIT: TcpState = TcpState::TimeWait;
 
     #[test]
-    fn few_in_time_wait_are_fine_and_many_towards_one_destination_are_told() {
+    fn few_in_time_wait_are_fine_and_many_towards_one_destination_are_a_warning() {
         // Never bad: what it harms are ports and buckets, which have checks of their own.
         let finding = found("time-wait", &Fixture::machine());
         assert_eq!(
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_told_before_they_are_full() {
+    fn buckets_are_reported_before_they_are_full() {
         let buckets = |limit| {
             found(
                 "time-wait-buckets",
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_that_overflowed_once_are_told_and_now_are_bad() {
+    fn buckets_that_overflowed_once_are_a_warning_and_now_are_bad() {
         let overflows = |count: u32| {
             Counters::parse(
                 "TcpExt",

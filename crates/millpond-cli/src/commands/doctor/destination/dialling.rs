@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use millpond::net::{Dialer, Endpoint, PhaseLimits, tls::ClientTls};
 
-/// Longer than a dial's usual limits, so that a lost SYN or two can be told from a host that is
-/// down.
+/// Longer than a dial's usual limits, so that a host that is up is reached even if a SYN or two are
+/// lost.
 pub(super) const LIMITS: PhaseLimits = PhaseLimits {
     resolve: Duration::from_secs(5),
     connect: Duration::from_secs(4),

@@ -178,7 +178,7 @@ async fn try_each(
         let dialer = destination.dialer(endpoint);
         trying.spawn(async move { (number, address, dialer.dial().await) });
     }
-    // A dial doesn't panic, and nobody aborts it.
+    // A dial doesn't panic, and isn't aborted.
     let mut dials: Vec<_> = trying.join_all().await;
     dials.sort_by_key(|(number, ..)| *number);
     let mut first = None;

@@ -52,7 +52,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 
 pub(super) fn resolve(lookup: &Lookup) -> Finding {
     const CHECK: &str = "resolve";
-    const WHY: &str = "Every dial begins with it. A pool follows the name when its addresses change, and asks again every 30 s.";
+    const WHY: &str = "Every dial begins with a lookup. A pool looks the name up again every 30 s, and follows it to new addresses.";
     let (name, took) = (&lookup.name, span(lookup.took));
     let finding = |mark, found: String| {
         Finding::new(CHECK, mark, found, WHY)
@@ -64,7 +64,7 @@ pub(super) fn resolve(lookup: &Lookup) -> Finding {
             Mark::Bad,
             format!("The name {name} could not be looked up, after {took}: {}.", escaped(error)),
         )
-        .advice("Look whether the name is right, and what the system's resolver is set to (/etc/resolv.conf, /etc/hosts)."),
+        .advice("Check the name, and the settings of the system's resolver (/etc/resolv.conf, /etc/hosts)."),
         Ok(addresses) if addresses.is_empty() => finding(Mark::Bad, format!("The name {name} has no address."))
             .advice("Give the name an address (A or AAAA record)."),
         Ok(addresses) => {
@@ -73,7 +73,7 @@ pub(super) fn resolve(lookup: &Lookup) -> Finding {
             let found = format!("The name {name} has {what}, found within {took}: {}.", listed.join(", "));
             match lookup.took > SLOW_LOOKUP {
                 true => finding(Mark::Warning, found)
-                    .advice("A name server doesn't answer, or late: look at those that /etc/resolv.conf names."),
+                    .advice("A name server doesn't answer, or answers late: check those in /etc/resolv.conf."),
                 false => finding(Mark::Good, found),
             }
         }
@@ -82,8 +82,8 @@ pub(super) fn resolve(lookup: &Lookup) -> Finding {
 
 pub(super) fn connect(destination: &str, tried: &[TriedAddress]) -> Option<Finding> {
     const CHECK: &str = "connect";
-    const WHY: &str = "A new connection waits for this handshake, a round trip at least. A dead address costs some of the dials their \
-                       first attempt.";
+    const WHY: &str = "A new connection waits for this handshake, which takes at least one round trip. If an address is dead, the first \
+                       attempt of some dials fails.";
     const WHY_A_PATH: &str = "A Unix socket is a file that its server makes when it begins to listen. The kernel connects at once, without a \
                               network.";
     let why = match tried {
@@ -141,14 +141,12 @@ fn reaching(tried: &[TriedAddress]) -> &'static str {
     let is_no_route = |address: &TriedAddress| matches!(address.outcome, DialOutcome::NoRoute(_));
     match tried {
         [TriedAddress { address: None, .. }] => {
-            "Look whether the server runs, and listens at this path: it is that of the socket itself, not of its folder."
+            "Check that the server runs and listens at this path, which must be the socket's, not its folder's."
         }
         tried if tried.iter().all(is_no_route) => {
             "Give this machine a route to there (`ip route`, and `ip -6 route` for IPv6)."
         }
-        _ => {
-            "Look whether the server runs and listens on this port, and what a firewall lets through."
-        }
+        _ => "Check that the server runs and listens on this port, and that no firewall blocks it.",
     }
 }
 
@@ -173,8 +171,8 @@ fn described(destination: &str, tried: &TriedAddress) -> String {
 
 pub(super) fn path(path: &NetworkPath) -> Finding {
     const CHECK: &str = "path";
-    const WHY: &str = "A request takes a round trip at least, and what is sent again comes late. A path with small packets is usually a \
-                       tunnel, and stalls where large ones are dropped without a word.";
+    const WHY: &str = "A request takes at least one round trip, and longer if a packet has to be sent again. A path with small packets is \
+                       usually a tunnel, and connections stall if large packets are silently dropped there.";
     let seen = match &path.seen {
         Ok(seen) => seen,
         Err(_) if !cfg!(target_os = "linux") => {
@@ -340,9 +338,9 @@ pub(super) fn no_session(error: &HandshakeError) -> Finding {
             finding.advice("Have the certificate renewed there, or set the clock of this machine right.")
         }
         Cure::Name => finding
-            .advice("Connect by a name that the certificate is for, or give that name with --server-name."),
+            .advice("Connect by a name that the certificate has, or give such a name with --server-name."),
         Cure::Trust => finding.advice(
-            "Give the file with its authority's certificate with --ca; or let the server send its chain.",
+            "Give the certificate of its authority with --ca, or let the server send its whole chain.",
         ),
         Cure::Identity => finding.advice("Give a certificate that the server accepts with --cert and --key."),
         Cure::Read => finding,

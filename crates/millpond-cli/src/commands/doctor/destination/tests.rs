@@ -82,7 +82,7 @@ fn the_time_of_the_idle_test_may_be_left_out() {
 }
 
 #[test]
-fn a_name_that_has_no_address_is_bad_and_a_slow_one_worth_telling() {
+fn a_name_that_has_no_address_is_bad_and_a_slow_one_is_a_warning() {
     let lookup = |seconds: f64, answer: Result<&[&str], &str>| {
         resolve(&Lookup {
             name: String::from("db.example"),
@@ -246,7 +246,7 @@ fn a_handshake_that_fails_is_bad_with_its_own_cure() {
 }
 
 #[tokio::test]
-async fn a_port_that_nobody_listens_on_is_bad_and_says_why() {
+async fn a_port_without_a_listener_is_bad_and_says_why() {
     let refused = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port");
@@ -389,7 +389,7 @@ async fn hold(accepted: Accepted) {
 }
 
 #[tokio::test]
-async fn a_tls_handshake_is_told_with_the_certificate_and_resumed_the_second_time() {
+async fn a_tls_handshake_is_shown_with_the_certificate_and_resumed_the_second_time() {
     let folder = Folder::new();
     let (address, authority, serving) = serve(&folder, "127.0.0.1", 2099, Door::Open).await;
     let findings = check(&destination(&[

@@ -1,5 +1,5 @@
-//! Reads a process and its sockets from `/proc` and the kernel, in several looks, so that lasting
-//! states can be told from passing ones. Judges nothing.
+//! Reads a process and its sockets from `/proc` and the kernel. It looks several times, to see
+//! which states last. Judges nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,12 +16,12 @@ use millpond::{
 
 use crate::commands::doctor::towards::PortsTowards;
 
-/// How long the sockets are observed, and at which intervals. A connection per request is only seen
-/// while it is open.
+/// How long the sockets are observed, and at which intervals. A look sees only the connections that
+/// are open at that moment, and those for a single request are short.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
-/// For so many destinations the ports are counted.
+/// The ports are counted for this many destinations.
 const PORTS_COUNTED: usize = 3;
 
 /// There is no such process.
@@ -32,7 +32,7 @@ pub(super) struct NoProcess;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) pid: u32,
-    /// Its own name for itself, which may be anything.
+    /// The name that the process has given itself. It may contain anything.
     pub(super) name: String,
     pub(super) descriptors: OpenDescriptors,
     pub(super) sockets: Result<Seen, Unseen>,
@@ -42,7 +42,7 @@ pub(super) struct Facts {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenDescriptors {
     pub(super) open: Option<u64>,
-    /// How many may be.
+    /// How many may be open.
     pub(super) soft_limit: Option<u64>,
 }
 
@@ -113,13 +113,13 @@ impl Facts {
 }
 
 impl Seen {
-    /// Whether somebody else has opened this connection.
+    /// Whether the other side opened this connection.
     pub(super) fn is_accepted(&self, socket: &TcpSocket) -> bool {
         self.listening.contains(&socket.local.port())
     }
 
-    /// Sockets in TIME_WAIT towards the process's destinations, whoever left them: how many, the
-    /// most first.
+    /// Counts sockets in TIME_WAIT by the destinations of this process, the most first. Such
+    /// sockets have no owner, so some may be other processes'.
     pub(super) fn remnants_towards(&self) -> Vec<(SocketAddr, u32)> {
         let mut counts: HashMap<SocketAddr, u32> = HashMap::new();
         let towards = |remnant: &&TcpSocket| {

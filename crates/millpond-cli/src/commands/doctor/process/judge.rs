@@ -1,4 +1,4 @@
-//! Judges a process by its sockets. Pure. How its connections transmit is `quality`'s.
+//! Judges a process by its sockets. Pure. `quality` judges how its connections transmit.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,17 +22,18 @@ use crate::{
     text::escaped,
 };
 
-/// Shares of its file limit: a warning from the first on; from the second on it is nearly used up.
+/// Shares of its file limit: the first is a warning; at the second the files are nearly used up.
 const MANY_FILES: f64 = 0.8;
 const NEARLY_ALL_FILES: f64 = 0.95;
 
 /// The most peers that are named.
 const NAMED: usize = 8;
 
-/// This many unclosed connections are a leak that will use up all files.
+/// From this many unclosed connections on, the process leaks them and will use up its files.
 const MANY_UNCLOSED: usize = 100;
 
-/// This many new connections a second to one destination are one for each request.
+/// From this many new connections a second to one destination on, there is probably one for each
+/// request.
 const CONNECTIONS_A_SECOND: f64 = 10.0;
 
 /// The share of the ports towards a destination from which on they are mentioned.
@@ -63,7 +64,7 @@ fn descriptors(facts: &Facts) -> Finding {
     const WHY: &str = "Each socket takes a file descriptor; when none is left, connecting and accepting fail (EMFILE).";
     let whose = whose(facts);
     let (Some(open), Some(limit)) = (facts.descriptors.open, facts.descriptors.soft_limit) else {
-        let found = format!("How many files process {whose} has open, or may have, can't be read.");
+        let found = format!("The open files of process {whose} and their limit can't be read.");
         return Finding::new(CHECK, Mark::Unknown, found, WHY)
             .advice("Run this as its user, or as root.");
     };
@@ -98,7 +99,7 @@ fn not_seen(check: &'static str, facts: &Facts, unseen: &Unseen) -> Finding {
     let (found, advice) = match unseen {
         Unseen::NotAllowed => (
             format!(
-                "Which sockets process {whose} has open may not be read: it belongs to another user, or is protected."
+                "The sockets of process {whose} may not be read: it belongs to another user, or is protected."
             ),
             "Run this as its user, or as root; in a container that needs the right to trace (CAP_SYS_PTRACE).",
         ),
@@ -107,7 +108,7 @@ fn not_seen(check: &'static str, facts: &Facts, unseen: &Unseen) -> Finding {
                 "The sockets of process {whose} can't be read: {}.",
                 escaped(error)
             ),
-            "Look whether /proc is mounted, and netlink allowed.",
+            "Check that /proc is mounted and that netlink is allowed.",
         ),
     };
     const WHY: &str = "Without them nothing can be said of its connections.";
@@ -137,7 +138,7 @@ fn passing(facts: &Facts, seen: &Seen) -> String {
     peers.sort_unstable();
     let named = peers.iter().take(NAMED).map(SocketAddr::to_string);
     format!(
-        "Process {} has no TCP socket open that lasts, but was connected to {}{} within half a second.",
+        "No TCP socket of process {} stays open, but within half a second it was connected to {}{}.",
         whose(facts),
         named.collect::<Vec<_>>().join(", "),
         and_more(peers.len())
@@ -170,11 +171,11 @@ fn sockets(facts: &Facts, seen: &Seen) -> Finding {
     found += &match &seen.source {
         Source::Netlink => String::new(),
         Source::Proc(refused) => format!(
-            " Told by /proc alone, for netlink was refused: {}.",
+            " This is from /proc alone, because netlink was refused: {}.",
             escaped(refused)
         ),
         Source::OtherNamespace => String::from(
-            " It is in another network namespace than this program (a container), so /proc alone tells of it.",
+            " It is in another network namespace than this program (a container), so this is from /proc alone.",
         ),
     };
     Finding::new("process-sockets", Mark::Good, found, SOCKETS_WHY)
@@ -184,8 +185,8 @@ fn sockets(facts: &Facts, seen: &Seen) -> Finding {
 
 fn close_wait(facts: &Facts, seen: &Seen) -> Finding {
     const CHECK: &str = "process-close-wait";
-    const WHY: &str = "The peer has closed these, and the process hasn't: each takes a file until it does, and a request that is \
-                       sent on one is lost.";
+    const WHY: &str = "The peer has closed these connections and the process hasn't. Each takes a file until the process closes it, and \
+                       a request that is sent on it is lost.";
     let lasts = |socket: &&TcpSocket| {
         socket
             .inode
@@ -266,8 +267,8 @@ fn time_wait(seen: &Seen) -> Finding {
                 .map(|(peer, count)| (Peer::To(*peer), *count as usize))
                 .collect();
             format!(
-                "{} in TIME_WAIT towards peers of this process, whoever has left them, for they have no owner; that is at least {} new \
-                 connections a second: {}.",
+                "{} in TIME_WAIT towards peers of this process, which is at least {} new connections a second: {}. Such sockets have no \
+                 owner, so some may be other processes'.",
                 counted(total.into(), "socket", "sockets"),
                 shown(a_second),
                 listed(&peers)
@@ -318,8 +319,8 @@ fn shown(a_second: f64) -> String {
 
 fn listeners(seen: &Seen) -> Finding {
     const CHECK: &str = "process-listeners";
-    const WHY: &str = "A connection waits in the listener's queue until the process accepts it. When the queue is full new ones are \
-                       dropped, and their clients wait for a second and more.";
+    const WHY: &str = "A connection waits in the listener's queue until the process accepts it. When the queue is full new connections \
+                       are dropped, and their clients wait for a second or more.";
     let queues: Vec<_> = seen.own.iter().filter_map(queue).collect();
     if queues.is_empty() {
         return Finding::new(CHECK, Mark::Good, "It doesn't listen.", WHY).figure("listeners", 0);
@@ -354,7 +355,7 @@ fn listeners(seen: &Seen) -> Finding {
         and_more(queues.len())
     );
     if mark == Mark::Unknown {
-        found += " How many may wait only netlink tells.";
+        found += " Only netlink shows how many may wait.";
     }
     let finding = Finding::new(CHECK, mark, found, WHY)
         .figure("listeners", queues.len())

@@ -18,7 +18,7 @@ use millpond::kernel::{SocketDetail, SocketQueue, TcpSocket, TcpState, sockets};
 
 use super::facts::{Facts, Seen};
 
-/// How long to wait for what the kernel does in its own time.
+/// How long to wait for the kernel.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sockets of this process.

@@ -1,4 +1,4 @@
-//! Whom a process's sockets speak with.
+//! The peers of a process's sockets.
 
 use std::{
     fmt,

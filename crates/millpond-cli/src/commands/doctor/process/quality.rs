@@ -24,12 +24,12 @@ const HOPELESS_TIMEOUTS: u8 = 5;
 const WORST: usize = 3;
 
 const CHECK: &str = "process-transmission";
-const WHY: &str = "A request takes a round trip at least, and what is sent again comes late. A peer that acknowledges nothing is \
-                   gone, or the way to it.";
+const WHY: &str = "A request takes at least one round trip, and longer if a packet has to be sent again. A peer that acknowledges \
+                   nothing is down, or can't be reached.";
 
 pub(super) fn transmission(seen: &Seen) -> Finding {
     if seen.source != Source::Netlink {
-        let found = "Not known: only netlink tells how its connections transmit.";
+        let found = "Not known: only netlink shows how its connections transmit.";
         let advice = match seen.source {
             Source::OtherNamespace => {
                 "Run this in the same network namespace (`nsenter --net`, or in the container)."
@@ -69,7 +69,7 @@ pub(super) fn transmission(seen: &Seen) -> Finding {
     match mark {
         Mark::Good => finding,
         _ => finding.advice(
-            "Look whether these peers are up, and what drops the packets on the way (a firewall, a load balancer that has forgotten \
+            "Check whether these peers are up, and what drops the packets on the way (a firewall, a load balancer that has forgotten \
              the connection). Deadlines and a user timeout (TCP_USER_TIMEOUT) end such connections sooner.",
         ),
     }

@@ -128,7 +128,7 @@ fn sockets_are_counted_by_state_and_by_peer_and_names_are_escaped() {
 }
 
 #[test]
-fn who_told_is_said_where_it_was_not_netlink() {
+fn the_source_is_named_where_it_was_not_netlink() {
     let mut seen = owning(vec![socket(1, TcpState::Established)]);
     seen.source = Source::Proc(String::from("sandboxed"));
     let facts = process(seen);
@@ -183,7 +183,7 @@ fn timeouts_in_a_row_are_a_peer_that_is_gone() {
 }
 
 #[test]
-fn connecting_without_an_answer_is_told() {
+fn connecting_without_an_answer_is_shown() {
     let mut connecting = socket(1, TcpState::SynSent);
     connecting.tcp_info = Some(TcpInfo::default());
     assert_eq!(
@@ -413,7 +413,7 @@ fn a_process_between_two_connections_is_judged_by_its_remnants_all_the_same() {
     assert_eq!(mark("process-time-wait", &facts), Mark::Warning);
     let found = judged("process-sockets", &facts).found;
     assert!(
-        found.contains("was connected to 10.0.0.1:5432 within"),
+        found.contains("it was connected to 10.0.0.1:5432."),
         "{found}"
     );
     assert_eq!(judge::all(&process(Seen::default())).len(), 2);

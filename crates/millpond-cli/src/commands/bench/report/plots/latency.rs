@@ -22,8 +22,8 @@ fn shown(results: &Results) -> impl Iterator<Item = &ModeResults> {
     results.modes.iter().filter(is_told)
 }
 
-/// A mode's line, by nines and the logarithm of µs, as far as is shown. The slowest of so many
-/// replies lies where its share of them ends.
+/// The points of a mode's line: nines, and the logarithm of µs. Of n replies the slowest is one
+/// n-th, so the line ends at that share.
 fn line(mode: &ModeResults) -> Vec<(f64, f64)> {
     let last = nines(1.0 - 1.0 / mode.replies_ok as f64);
     let points = mode
@@ -32,7 +32,7 @@ fn line(mode: &ModeResults) -> Vec<(f64, f64)> {
         .filter(|point| point.share.is_finite());
     points
         .map(|point| (nines(point.share).min(last), log(point.us)))
-        // Rounding may miss the last.
+        // With a margin, because rounding may put the last point slightly beyond.
         .filter(|&(nines, _)| nines <= MOST_NINES + 0.01)
         .map(|(nines, time)| (nines.min(MOST_NINES), time))
         .collect()

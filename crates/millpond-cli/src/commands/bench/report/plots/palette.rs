@@ -1,5 +1,5 @@
-//! The plots' colours, marks and dashes. The modes' colours are Okabe and Ito's, which the
-//! colour-blind tell apart; each mode also has its mark and its dashes.
+//! The plots' colours, marks and dashes. The modes' colours are Okabe and Ito's, which colour-blind
+//! readers can distinguish; each mode also has its mark and its dashes.
 
 use plotters::style::RGBColor;
 

@@ -1,5 +1,4 @@
-//! What every panel of the plots is: its height, whether there is anything to show, and how it is
-//! drawn for a page of which size.
+//! A panel of the plots: its height, whether the results have values for it, and how it is drawn.
 
 use std::io;
 
