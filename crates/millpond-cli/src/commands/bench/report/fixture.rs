@@ -193,8 +193,8 @@ pub(super) fn edges() -> Vec<(&'static str, Results)> {
     for comparison in &mut one_round.comparisons {
         comparison.deviation = None;
     }
-    let mut untold = open();
-    for mode in &mut untold.modes {
+    let mut unknown = open();
+    for mode in &mut unknown.modes {
         mode.time_wait = None;
         mode.client_cpu_us_per_request = None;
         for sample in &mut mode.timeline {
@@ -209,7 +209,7 @@ pub(super) fn edges() -> Vec<(&'static str, Results)> {
         ("all failed", all_failed),
         ("one mode", one_mode),
         ("one round", one_round),
-        ("untold", untold),
+        ("unknown", unknown),
         ("hostile", hostile()),
         ("largest", largest()),
         ("not finite", not_finite()),

@@ -206,16 +206,20 @@ fn every_row_of_the_csv_has_all_columns() {
 
 #[test]
 fn what_the_system_does_not_show_is_unknown_and_not_plotted() {
-    let mut untold = fixture::closed();
-    assert!(svg(&untold).expect("drawn").contains("TIME_WAIT over time"));
-    for mode in &mut untold.modes {
+    let mut unknown = fixture::closed();
+    assert!(
+        svg(&unknown)
+            .expect("drawn")
+            .contains("TIME_WAIT over time")
+    );
+    for mode in &mut unknown.modes {
         mode.time_wait = None;
         mode.timeline
             .iter_mut()
             .for_each(|sample| sample.time_wait = None);
     }
-    let row = plain(&untold, 80);
+    let row = plain(&unknown, 80);
     let row = row.lines().find(|line| line.contains("left in TIME_WAIT"));
     assert_eq!(row.map(|row| row.matches("unknown").count()), Some(3));
-    assert!(!svg(&untold).expect("drawn").contains("TIME_WAIT"));
+    assert!(!svg(&unknown).expect("drawn").contains("TIME_WAIT"));
 }

@@ -10,7 +10,7 @@ use super::{
 
 pub(super) const PANEL: Panel = Panel {
     height: 400,
-    is_told: |results| shown(results).next().is_some(),
+    has_values: |results| shown(results).next().is_some(),
     draw,
 };
 
@@ -18,8 +18,8 @@ pub(super) const PANEL: Panel = Panel {
 const APART: f64 = 26.0;
 
 fn shown(results: &Results) -> impl Iterator<Item = &ModeResults> {
-    let is_told = |mode: &&ModeResults| mode.replies_ok > 0 && !mode.percentiles.is_empty();
-    results.modes.iter().filter(is_told)
+    let has_values = |mode: &&ModeResults| mode.replies_ok > 0 && !mode.percentiles.is_empty();
+    results.modes.iter().filter(has_values)
 }
 
 /// The points of a mode's line: nines, and the logarithm of µs. Of n replies the slowest is one

@@ -64,7 +64,7 @@ pub(super) fn figure(results: &Results, size: Size) -> Result<String, NotDrawn> 
 fn document(results: &Results, size: Size, heading: &[String]) -> Result<String, NotDrawn> {
     let panels: Vec<_> = PANELS
         .iter()
-        .filter(|panel| (panel.is_told)(results))
+        .filter(|panel| (panel.has_values)(results))
         .collect();
     let top = match (heading.len() as u32 * LINE, panels.is_empty()) {
         (0, false) => 0,

@@ -42,7 +42,7 @@ pub(super) type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 pub(super) struct Panel {
     pub(super) height: u32,
     /// Whether the results have anything for it.
-    pub(super) is_told: fn(&Results) -> bool,
+    pub(super) has_values: fn(&Results) -> bool,
     pub(super) draw: fn(&Area<'_>, Size, &Results) -> Drawn,
 }
 

@@ -9,7 +9,7 @@ use super::{
 
 pub(super) const PANEL: Panel = Panel {
     height: 300,
-    is_told: |results| shown(results).next().is_some(),
+    has_values: |results| shown(results).next().is_some(),
     draw,
 };
 
@@ -17,8 +17,8 @@ pub(super) const PANEL: Panel = Panel {
 const BAR: f64 = 0.5;
 
 fn shown(results: &Results) -> impl Iterator<Item = &ModeResults> {
-    let is_told = |mode: &&ModeResults| mode.throughput.is_finite() && !mode.rounds.is_empty();
-    results.modes.iter().filter(is_told)
+    let has_values = |mode: &&ModeResults| mode.throughput.is_finite() && !mode.rounds.is_empty();
+    results.modes.iter().filter(has_values)
 }
 
 fn throughputs(mode: &ModeResults) -> impl Iterator<Item = f64> {

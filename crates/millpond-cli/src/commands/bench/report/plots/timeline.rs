@@ -13,7 +13,7 @@ const PAUSE: f64 = 3.0;
 
 pub(super) const THROUGHPUT: Panel = Panel {
     height: 280,
-    is_told: |results| is_told(results, throughput),
+    has_values: |results| has_values(results, throughput),
     draw: |area, size, results| {
         draw(
             area,
@@ -28,7 +28,7 @@ pub(super) const THROUGHPUT: Panel = Panel {
 
 pub(super) const CONNECTIONS: Panel = Panel {
     height: 280,
-    is_told: |results| is_told(results, connections),
+    has_values: |results| has_values(results, connections),
     draw: |area, size, results| {
         draw(
             area,
@@ -43,7 +43,7 @@ pub(super) const CONNECTIONS: Panel = Panel {
 
 pub(super) const TIME_WAIT: Panel = Panel {
     height: 280,
-    is_told: |results| is_told(results, time_wait),
+    has_values: |results| has_values(results, time_wait),
     draw: |area, size, results| {
         draw(
             area,
@@ -80,7 +80,7 @@ fn points(timeline: &[Sample], value: ValueOf) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn is_told(results: &Results, value: ValueOf) -> bool {
+fn has_values(results: &Results, value: ValueOf) -> bool {
     let timelines = results.modes.iter().map(|mode| &mode.timeline);
     timelines
         .into_iter()
