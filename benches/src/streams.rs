@@ -339,9 +339,9 @@ async fn idle(peer: SocketAddr, connections: u32, subject: Subject) -> anyhow::R
             client.pool().ready(Duration::from_secs(60)).await?;
             tokio::time::sleep(Duration::from_secs(2)).await;
             ensure!(
-                client.snapshot().idle == usize::try_from(connections)?,
+                client.pool().snapshot().idle == usize::try_from(connections)?,
                 "{}",
-                client.snapshot()
+                client.pool().snapshot()
             );
             match subject {
                 Subject::Session => per_connection(resident_bytes()?),

@@ -155,7 +155,11 @@ async fn play(stage: &Stage, script: &Scripted<'_>) {
     let (reply, stream) = tokio::join!(client.exchange(b"third"), third);
     assert_eq!(reply.expect("a reply"), "third");
     let snapshot = client.snapshot();
-    assert_eq!((snapshot.active, snapshot.waiting), (0, 0), "{snapshot}");
+    assert_eq!(
+        (snapshot.pool.active, snapshot.waiting),
+        (0, 0),
+        "{snapshot}"
+    );
     drop((client, stream));
     // The pool's tasks end.
     yield_now().await;

@@ -56,9 +56,6 @@ pub struct PoolSnapshot {
     pub closing: usize,
     /// Callers that wait.
     pub waiting: usize,
-    /// Bytes of the requests that wait, in the snapshot of a pipelined client.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub waiting_bytes: Option<usize>,
     /// Dials are failing, and none has been made good since.
     pub failing: bool,
     /// The last dial that failed.
@@ -174,9 +171,6 @@ pub struct ConnectionSnapshot {
     /// How it transmits, in a [detailed](super::Pool::detailed_snapshot) snapshot.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub transmission: Option<Transmission>,
-    /// Exchanges in flight on it, where whoever holds it keeps several: a pipelined client.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub in_flight: Option<usize>,
     /// The call that acquired it, if it is lent.
     #[cfg_attr(feature = "serde", serde(serialize_with = "location"))]
     pub acquired_at: Option<&'static Location<'static>>,
@@ -274,7 +268,6 @@ impl PoolSnapshot {
                 active: slots.count(StageName::Active) + slots.count(StageName::Granted),
                 closing: slots.count(StageName::Closing),
                 waiting: state.waiters().waiting(),
-                waiting_bytes: None,
                 failing: state.outage().failing(),
                 last_failure: None,
                 totals: *state.totals(),
@@ -329,7 +322,6 @@ fn connection_snapshot<C: Connector>(
         uses: slot.uses,
         ends: slot.label.clone(),
         transmission: None,
-        in_flight: None,
         acquired_at,
         leaked: exclusive && threshold.is_some_and(|threshold| lent_for >= threshold),
     })

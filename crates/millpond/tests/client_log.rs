@@ -59,7 +59,13 @@ fn a_lost_connection_is_told_with_its_cause_and_a_storm_of_them_in_sums_that_add
             });
             assert_eq!(reply.unwrap(), 1);
             let until_closed = async {
-                while client.snapshot().totals.evicted(Eviction::PeerClosed) == 0 {
+                while client
+                    .pool()
+                    .snapshot()
+                    .totals
+                    .evicted(Eviction::PeerClosed)
+                    == 0
+                {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };

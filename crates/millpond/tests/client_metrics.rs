@@ -7,8 +7,8 @@ use std::{future::Future, time::Duration};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use millpond::{
-    client::{Client, ClientBuilder, Pipelining, RequestError},
-    pool::{Eviction, PoolSnapshot},
+    client::{Client, ClientBuilder, ClientSnapshot, Pipelining, RequestError},
+    pool::Eviction,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -156,7 +156,7 @@ async fn every_end_of_an_exchange_is_counted_by_its_name() {
 
         // One is on its way, another waits, the third is turned away; then both are dropped.
         let sent = tokio::spawn(ask(&client));
-        until(&client, |now| now.active == 1 && now.waiting == 0).await;
+        until(&client, |now| now.pool.active == 1 && now.waiting == 0).await;
         let waits = tokio::spawn(ask(&client));
         until(&client, |now| now.waiting == 1).await;
         let turned_away = ask(&client).await;
@@ -204,7 +204,7 @@ async fn nobody_waits_any_more_once_all_were_told_that_there_is_no_connection() 
 }
 
 /// Looks, after everybody has had a turn, until it is so.
-async fn until(client: &Client, is_so: impl Fn(&PoolSnapshot) -> bool) {
+async fn until(client: &Client, is_so: impl Fn(&ClientSnapshot) -> bool) {
     loop {
         tokio::time::sleep(Duration::from_millis(1)).await;
         if is_so(&client.snapshot()) {
@@ -246,7 +246,7 @@ async fn requests_that_are_sent_again_and_heartbeats_are_counted() {
         .expect("a heartbeat of theirs");
     // After that one there are no more of ours.
     until(client, |now| {
-        now.totals.evicted(Eviction::HeartbeatMissed) == 1
+        now.pool.totals.evicted(Eviction::HeartbeatMissed) == 1
     })
     .await;
     let told = Told::by(&snapshotter);

@@ -182,13 +182,13 @@ fn a_suspended_server_is_found_dead_by_its_heartbeats_and_not_by_keepalive() {
                     .heartbeat_interval(BEAT)
                     .pool(|pool| pool.max_size(4).min_idle(3))
                     .build()?;
-                let missed = || client.snapshot().totals.evicted(Eviction::HeartbeatMissed);
+                let missed = || client.pool().snapshot().totals.evicted(Eviction::HeartbeatMissed);
                 let waits = tokio::spawn({
                     let client = client.clone();
                     async move { exchange(&client, NEVER, 60 * SECOND).await }
                 });
                 until("a request is being handled beside three idle connections", || {
-                    Ok(client.snapshot().idle == 3 && server.ask_for_number("handled")? == 1)
+                    Ok(client.pool().snapshot().idle == 3 && server.ask_for_number("handled")? == 1)
                 })
                 .await?;
                 let plain = KeptAlive::dial(server.address())?;
@@ -488,7 +488,7 @@ fn requests_to_a_server_that_never_reads_end_at_their_deadlines_and_cost_bounded
                 // The two requests that are being sent, and as much again for the allocator; not those of all rounds.
                 assert!(grown < 64, "{grown} MiB");
                 assert!(disturbed * 10 > undisturbed, "{undisturbed}, and beside them {disturbed}");
-                let totals = client.snapshot().totals;
+                let totals = client.pool().snapshot().totals;
                 assert_eq!(totals.evicted(Eviction::UnfinishedExchange), 2 * ROUNDS);
                 neighbours.end().await?;
                 until("the kernel keeps nothing of them", || {

@@ -20,9 +20,8 @@ use std::{
     time::Duration,
 };
 
-use millpond::{
-    client::{Client, Execution, HeartbeatLimit, Loss, Pipelining, RequestError},
-    pool::PoolSnapshot,
+use millpond::client::{
+    Client, ClientSnapshot, Execution, HeartbeatLimit, Loss, Pipelining, RequestError,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -332,14 +331,14 @@ async fn replies_are_right(mode: Mode) {
         "every place has come back: {snapshot}"
     );
     assert!(
-        snapshot.connections.len() <= CONNECTIONS as usize,
+        snapshot.pool.connections.len() <= CONNECTIONS as usize,
         "{snapshot}"
     );
 }
 
 /// The client once it is at rest: its pipelines have found that nobody asks any more, and upkeep
 /// isn't just looking at what is idle.
-async fn given_back(client: &Client) -> PoolSnapshot {
+async fn given_back(client: &Client) -> ClientSnapshot {
     for _ in 0..500 {
         let snapshot = client.snapshot();
         if is_at_rest(&snapshot) {
@@ -350,6 +349,7 @@ async fn given_back(client: &Client) -> PoolSnapshot {
     client.snapshot()
 }
 
-fn is_at_rest(snapshot: &PoolSnapshot) -> bool {
-    snapshot.waiting == 0 && snapshot.idle + snapshot.connecting == snapshot.connections.len()
+fn is_at_rest(snapshot: &ClientSnapshot) -> bool {
+    let pool = &snapshot.pool;
+    snapshot.waiting == 0 && pool.idle + pool.connecting == pool.connections.len()
 }

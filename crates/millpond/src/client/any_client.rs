@@ -4,11 +4,8 @@ use std::{fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
 
-use super::{Client, HeartbeatTotals, RequestError, RetryTotals};
-use crate::{
-    framing::Framing,
-    pool::{AnyPool, PoolSnapshot},
-};
+use super::{Client, ClientSnapshot, HeartbeatTotals, RequestError, RetryTotals};
+use crate::{framing::Framing, pool::AnyPool};
 
 /// What [`AnyClient::exchange`] returns.
 pub type ExchangeFuture<'c> =
@@ -45,7 +42,7 @@ pub trait AnyClient: Sealed + fmt::Debug + Send + Sync {
     fn pool(&self) -> &dyn AnyPool;
 
     /// See [`Client::snapshot`].
-    fn snapshot(&self) -> PoolSnapshot;
+    fn snapshot(&self) -> ClientSnapshot;
 
     /// See [`Client::retries`].
     fn retries(&self) -> RetryTotals;
@@ -65,8 +62,8 @@ pub trait AnyClient: Sealed + fmt::Debug + Send + Sync {
 ///
 /// ```compile_fail,E0277
 /// use millpond::{
-///     client::{AnyClient, ExchangeFuture, HeartbeatTotals, RetryTotals},
-///     pool::{AnyPool, PoolSnapshot},
+///     client::{AnyClient, ClientSnapshot, ExchangeFuture, HeartbeatTotals, RetryTotals},
+///     pool::AnyPool,
 /// };
 ///
 /// #[derive(Debug)]
@@ -74,7 +71,7 @@ pub trait AnyClient: Sealed + fmt::Debug + Send + Sync {
 ///
 /// impl AnyClient for Mine {
 ///     fn pool(&self) -> &dyn AnyPool { todo!() }
-///     fn snapshot(&self) -> PoolSnapshot { todo!() }
+///     fn snapshot(&self) -> ClientSnapshot { todo!() }
 ///     fn retries(&self) -> RetryTotals { todo!() }
 ///     fn heartbeats(&self) -> HeartbeatTotals { todo!() }
 ///     fn exchange<'c>(&'c self, _: &'c [u8]) -> ExchangeFuture<'c> { todo!() }
@@ -89,7 +86,7 @@ impl<F: Framing> AnyClient for Client<F> {
         Client::pool(self)
     }
 
-    fn snapshot(&self) -> PoolSnapshot {
+    fn snapshot(&self) -> ClientSnapshot {
         Client::snapshot(self)
     }
 

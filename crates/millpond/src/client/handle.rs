@@ -8,14 +8,19 @@ use serde::{Serialize, de::DeserializeOwned};
 #[cfg(doc)]
 use super::settings::ErrorReplies;
 use super::{
-    channel::Channel, error::RequestError, pinned::Pinned, requests::Requests, retry::RetryTotals,
+    channel::Channel,
+    error::RequestError,
+    pinned::Pinned,
+    requests::Requests,
+    retry::RetryTotals,
     sessions::Sessions,
+    snapshot::{ClientSnapshot, PipelinesSnapshot},
 };
 #[cfg(doc)]
 use crate::pool::PoolBuilder;
 use crate::{
     framing::{Frame, Framing, LengthJson},
-    pool::{Pool, PoolSnapshot, Priority},
+    pool::{Pool, Priority},
 };
 
 /// Sends requests to one endpoint over pooled connections. Clones share the pool.
@@ -214,24 +219,25 @@ impl<F: Framing> Client<F> {
         &self.channel.pool
     }
 
-    /// The pool at this instant. Pipelined, its callers are counted as waiting, with the bytes of
-    /// their requests, and each connection tells how many exchanges are in flight on it.
-    pub fn snapshot(&self) -> PoolSnapshot {
-        let mut snapshot = self.channel.pool.snapshot();
-        if let Some(pipelines) = &self.channel.pipelines {
-            let load = pipelines.load();
-            // The leases under way wait in the pool, for these callers.
-            snapshot.waiting = snapshot.waiting.saturating_sub(load.leasing) + load.waiting;
-            snapshot.waiting_bytes = Some(load.waiting_bytes);
-            for connection in &mut snapshot.connections {
-                let load = load
-                    .in_flight
-                    .iter()
-                    .find(|(number, _)| *number == connection.number);
-                connection.in_flight = load.map(|(_, in_flight)| *in_flight);
-            }
+    /// The client at this instant: its pool, the requests that wait, and, if it is pipelined, what
+    /// is in flight.
+    pub fn snapshot(&self) -> ClientSnapshot {
+        let pool = self.channel.pool.snapshot();
+        let pipelines = self.channel.pipelines.as_ref();
+        let load = pipelines.map(|pipelines| pipelines.load());
+        ClientSnapshot {
+            version: ClientSnapshot::VERSION,
+            waiting: match &load {
+                // The pipelines' own leases wait in the pool, for requests that are counted here.
+                Some(load) => pool.waiting.saturating_sub(load.leasing) + load.waiting,
+                None => pool.waiting,
+            },
+            pipelines: load.map(|load| PipelinesSnapshot {
+                waiting_bytes: load.waiting_bytes,
+                in_flight: load.in_flight,
+            }),
+            pool,
         }
-        snapshot
     }
 
     /// How many requests were to be sent a second time, and what the budget said.

@@ -89,6 +89,7 @@ mod service;
 mod session;
 mod sessions;
 mod settings;
+mod snapshot;
 mod timer;
 mod turned_away;
 
@@ -109,6 +110,7 @@ pub use self::{
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
     settings::{ClientSettings, ErrorReplies},
+    snapshot::{ClientSnapshot, PipelinesSnapshot},
 };
 pub use crate::framed::HeartbeatLimit;
 

@@ -77,11 +77,15 @@ async fn clients_of_different_framings_are_shown_used_and_steered_from_one_list(
         for _ in 0..2 {
             assert_eq!(client.exchange(b"1").await.expect("a reply"), "1");
         }
-        let totals = client.snapshot().totals;
+        let totals = client.pool().snapshot().totals;
         assert_eq!(totals.opened, 1);
         client.pool().retire();
         assert_eq!(client.exchange(b"2").await.expect("a reply"), "2");
-        assert_eq!(client.snapshot().totals.opened, 2, "the first one is gone");
+        assert_eq!(
+            client.pool().snapshot().totals.opened,
+            2,
+            "the first one is gone"
+        );
         assert_eq!(client.retries().granted + client.heartbeats().sent, 0);
     }
 

@@ -53,7 +53,7 @@ fn reset(stream: TcpStream) {
 
 /// Waits until the pool has evicted as many connections for this reason.
 async fn evicted(client: &Client, reason: Eviction, count: u64) {
-    while client.snapshot().totals.evicted(reason) < count {
+    while client.pool().snapshot().totals.evicted(reason) < count {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -78,7 +78,7 @@ async fn idle_connections_that_are_closed_or_reset_are_noticed_and_replaced() {
             evicted(&client, reason, round).await;
         }
     }
-    assert_eq!(client.snapshot().totals.opened, 4);
+    assert_eq!(client.pool().snapshot().totals.opened, 4);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_reply_before_a_half_close_is_delivered_and_the_connection_is_not_used
         });
         assert_eq!(answer.unwrap(), 1);
         // Lent before the reactor has told of it, it would cost the next request a second attempt.
-        while client.snapshot().idle > 0 {
+        while client.pool().snapshot().idle > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -159,7 +159,7 @@ async fn a_refusal_before_a_large_request_was_read_is_delivered() {
             drop(stream);
         });
         assert_eq!(answer.expect("the refusal"), &b"1"[..]);
-        assert_eq!(client.snapshot().idle, 0, "not used again");
+        assert_eq!(client.pool().snapshot().idle, 0, "not used again");
         client.pool().close(SECOND).await.unwrap();
     }
 }
@@ -187,7 +187,7 @@ async fn a_large_request_and_a_large_reply_cross_in_pieces() {
         }
     );
     assert!(answer.0.unwrap() == large && answer.1.unwrap() == large);
-    assert_eq!(client.snapshot().totals.opened, 1);
+    assert_eq!(client.pool().snapshot().totals.opened, 1);
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn load(server: Server, mode: Mode, callers: u64) -> Seen {
     }
     // One that greets does so on the next connection as well.
     let recovered = server != Server::Greets && recovers(&client).await;
-    let totals = client.snapshot().totals;
+    let totals = client.pool().snapshot().totals;
     Seen {
         right: counts.right.load(Relaxed),
         wrong: counts.wrong.load(Relaxed),

@@ -52,7 +52,7 @@ async fn replies_over_tls_go_to_their_requests() {
     for caller in callers {
         caller.await.expect("no panic");
     }
-    let opened = client.snapshot().totals.opened;
+    let opened = client.pool().snapshot().totals.opened;
     assert!(opened <= 2, "{opened} connections");
     drop(client);
     server.drain(Duration::from_secs(5)).await;

@@ -137,12 +137,8 @@ async fn of_128_requests_in_flight_on_a_pipeline_none_is_lost() {
         gate.opened.forget_permits(64);
         let requests = ask(&client, 128);
         until(|| {
-            let in_flight = client
-                .snapshot()
-                .connections
-                .iter()
-                .filter_map(|one| one.in_flight)
-                .sum::<usize>();
+            let pipelines = client.snapshot().pipelines.expect("it is pipelined");
+            let in_flight: usize = pipelines.in_flight.values().sum();
             (in_flight == 128 && running.snapshot().handled == 16).then_some(())
         })
         .await;

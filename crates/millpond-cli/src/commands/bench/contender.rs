@@ -62,7 +62,7 @@ impl Contender {
     pub(super) fn opened(&self) -> u64 {
         match &self.way {
             Way::Short(short) => short.opened.load(Ordering::Relaxed),
-            Way::Pooled(client) => client.snapshot().totals.opened,
+            Way::Pooled(client) => client.pool().snapshot().totals.opened,
         }
     }
 
@@ -71,7 +71,7 @@ impl Contender {
         match &self.way {
             Way::Short(short) => short.open.load(Ordering::Relaxed),
             Way::Pooled(client) => {
-                let pool = client.snapshot();
+                let pool = client.pool().snapshot();
                 (pool.idle + pool.active + pool.connecting + pool.checking + pool.closing) as u64
             }
         }

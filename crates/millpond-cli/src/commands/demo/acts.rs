@@ -112,7 +112,7 @@ pub(super) async fn unkind(
     screen.keep();
     Ok(Unkindness {
         run,
-        pool: client.snapshot(),
+        pool: client.pool().snapshot(),
         heartbeats: client.pool().connector().heartbeats(),
         retries: client.retries(),
         restart,
@@ -129,7 +129,7 @@ pub(super) async fn kind(
     let client = client(server.address(), setup)?;
     let run = pooled(&client, setup, Manners::Kind, screen, stop).await;
     screen.keep();
-    let opened = client.snapshot().totals.opened;
+    let opened = client.pool().snapshot().totals.opened;
     // No connection is lent any more. What doesn't close in time is closed by the end of the
     // server.
     let _ = client.pool().close(CLOSE).await;

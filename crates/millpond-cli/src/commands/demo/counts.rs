@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use millpond::pool::{Eviction, PoolSnapshot};
+use millpond::{client::ClientSnapshot, pool::Eviction};
 
 use crate::numbers::thousands;
 
-/// The counts of a pool under load, at most `width` columns wide for the numbers of a default run.
-pub(super) fn pooled(at: Duration, pool: &PoolSnapshot, per_second: f64, width: usize) -> String {
+/// The counts of a client under load, at most `width` columns wide for the numbers of a default run.
+pub(super) fn pooled(
+    at: Duration,
+    client: &ClientSnapshot,
+    per_second: f64,
+    width: usize,
+) -> String {
+    let pool = &client.pool;
     let evicted: u64 = Eviction::ALL
         .iter()
         .map(|&reason| pool.totals.evicted(reason))
         .sum();
     let (at, rate) = (at.as_secs_f64(), thousands(per_second.round() as u64));
     let [idle, active, waiting, connecting] =
-        [pool.idle, pool.active, pool.waiting, pool.connecting]
+        [pool.idle, pool.active, client.waiting, pool.connecting]
             .map(|count| thousands(count as u64));
     let evicted = thousands(evicted);
     if width < 60 {

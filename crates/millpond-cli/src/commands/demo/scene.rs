@@ -89,7 +89,7 @@ pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scen
     else {
         return Ok(None);
     };
-    let opened = client.snapshot().totals.opened;
+    let opened = client.pool().snapshot().totals.opened;
     stage.say(&format!(
         "{opened} sockets are open, named by their local port"
     ));
@@ -103,7 +103,7 @@ pub(super) async fn play(screen: &mut Screen, stop: &Stop) -> Result<Option<Scen
     else {
         return Ok(None);
     };
-    let opened = client.snapshot().totals.opened;
+    let opened = client.pool().snapshot().totals.opened;
     let reused = opened == 2 && first_ports.len() == 2 && first_ports == later_ports;
     stage.say(&match reused {
         true => format!("the same two sockets carried them: {opened} opened in all"),

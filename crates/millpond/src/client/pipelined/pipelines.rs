@@ -1,6 +1,7 @@
 //! The pipelines of a client, as its requests see them.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -44,8 +45,8 @@ pub(in crate::client) struct PipelinesLoad {
     pub(in crate::client) waiting_bytes: usize,
     /// How many leases are under way.
     pub(in crate::client) leasing: usize,
-    /// On which connection of the pool how many exchanges are in flight.
-    pub(in crate::client) in_flight: Vec<(u64, usize)>,
+    /// Exchanges in flight, by the number of their connection in the pool.
+    pub(in crate::client) in_flight: BTreeMap<u64, usize>,
 }
 
 impl<F: Framing> Pipelines<F> {

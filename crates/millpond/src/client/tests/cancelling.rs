@@ -95,7 +95,7 @@ impl Trial {
         for _ in 0..2 {
             self.request(usize::MAX).await.expect("not dropped");
         }
-        let snapshot = self.client.snapshot();
+        let snapshot = self.client.pool().snapshot();
         let under_way = [
             snapshot.connecting,
             snapshot.checking,

@@ -53,7 +53,7 @@ async fn the_snapshot_says_where_the_callers_code_asked() {
     let mut far = warm(&client, &mut port).await;
     let asked_on = async |line: u32, far: &mut Far| {
         far.request().await;
-        let snapshot = client.snapshot();
+        let snapshot = client.pool().snapshot();
         let place = snapshot.connections[0].acquired_at.expect("lent");
         assert_eq!((place.file(), place.line()), (file!(), line), "{snapshot}");
         far.reply(b"1").await;
@@ -252,7 +252,7 @@ async fn a_connection_lost_within_a_reply_is_told_as_such() {
             panic!("reset after {at}: {error:?}");
         };
         assert_eq!(cause.kind(), std::io::ErrorKind::ConnectionReset);
-        let totals = client.snapshot().totals;
+        let totals = client.pool().snapshot().totals;
         assert_eq!(
             (
                 totals.evicted(Eviction::PeerClosed),
@@ -383,7 +383,7 @@ async fn an_error_reply_is_an_error_unless_it_is_data() {
             &reply[..],
             "bytes are bytes"
         );
-        let totals = client.snapshot().totals;
+        let totals = client.pool().snapshot().totals;
         assert_eq!((totals.opened, totals.closed), (1, 0));
     }
 }
@@ -395,7 +395,7 @@ async fn a_reply_that_is_not_what_was_asked_for_costs_no_connection() {
     let error = client.request::<_, u64>("text").await.unwrap_err();
     assert!(matches!(error, RequestError::Reply(_)), "{error:?}");
     assert_eq!(client.request::<_, String>("text").await.unwrap(), "text");
-    assert_eq!(client.snapshot().totals.opened, 1);
+    assert_eq!(client.pool().snapshot().totals.opened, 1);
 }
 
 #[tokio::test(start_paused = true)]

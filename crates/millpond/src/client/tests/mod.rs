@@ -232,7 +232,7 @@ where
 /// Oracle C: nothing is under way, as many connections are idle, and as many streams are open.
 #[track_caller]
 fn at_rest(client: &Client, port: &Port, idle: usize) -> PoolSnapshot {
-    let snapshot = client.snapshot();
+    let snapshot = client.pool().snapshot();
     let under_way = snapshot.connecting + snapshot.checking + snapshot.active + snapshot.closing;
     assert_eq!((under_way, snapshot.idle), (0, idle), "{snapshot}");
     assert_eq!(port.tally.open(), idle, "{snapshot}");
@@ -241,5 +241,5 @@ fn at_rest(client: &Client, port: &Port, idle: usize) -> PoolSnapshot {
 
 #[track_caller]
 fn evicted(client: &Client, reason: Eviction) -> u64 {
-    client.snapshot().totals.evicted(reason)
+    client.pool().snapshot().totals.evicted(reason)
 }

@@ -13,7 +13,7 @@ mod verbs;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::*;
-use crate::client::{Execution, Loss, Pipelining, RequestError};
+use crate::client::{Execution, Loss, PipelinesSnapshot, Pipelining, RequestError};
 
 type Asked = JoinHandle<Result<Vec<u8>, RequestError>>;
 
@@ -49,6 +49,19 @@ fn urgent(priority: Priority) -> Manner {
         priority: Some(priority),
         ..Manner::default()
     }
+}
+
+fn pipelines(client: &Client) -> PipelinesSnapshot {
+    client.snapshot().pipelines.expect("it is pipelined")
+}
+
+/// The exchanges in flight on each connection.
+fn in_flight(client: &Client) -> Vec<usize> {
+    pipelines(client).in_flight.into_values().collect()
+}
+
+fn waiting_bytes(client: &Client) -> usize {
+    pipelines(client).waiting_bytes
 }
 
 /// A request whose caller runs beside the test.

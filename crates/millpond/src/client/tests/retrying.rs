@@ -61,11 +61,17 @@ async fn an_unanswered_request_is_sent_again_only_if_that_is_harmless() {
     let server = Server::hanging_up_after(1, port);
     client.exchange(b"1").await.unwrap();
     assert_lost(&client.exchange(b"2").await.unwrap_err());
-    assert_eq!((server.seen(b"2"), client.snapshot().totals.opened), (1, 1));
+    assert_eq!(
+        (server.seen(b"2"), client.pool().snapshot().totals.opened),
+        (1, 1)
+    );
 
     client.exchange(b"3").await.unwrap();
     assert_eq!(client.idempotent().exchange(b"4").await.unwrap(), &b"4"[..]);
-    assert_eq!((server.seen(b"4"), client.snapshot().totals.opened), (2, 3));
+    assert_eq!(
+        (server.seen(b"4"), client.pool().snapshot().totals.opened),
+        (2, 3)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +94,10 @@ async fn nothing_is_sent_again_on_a_new_connection() {
     let (client, port) = client();
     let server = Server::hanging_up_after(0, port);
     assert_lost(&client.idempotent().exchange(b"1").await.unwrap_err());
-    assert_eq!((server.seen(b"1"), client.snapshot().totals.dials), (1, 1));
+    assert_eq!(
+        (server.seen(b"1"), client.pool().snapshot().totals.dials),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,10 +158,10 @@ async fn nothing_is_sent_a_third_time() {
         client.exchange(b"1")
     );
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
-    assert_eq!(client.snapshot().idle, 3);
+    assert_eq!(client.pool().snapshot().idle, 3);
     assert_lost(&client.idempotent().exchange(b"2").await.unwrap_err());
     assert_eq!(server.seen(b"2"), 2);
-    assert_eq!(client.snapshot().idle, 1, "the third wasn't touched");
+    assert_eq!(client.pool().snapshot().idle, 1, "the third wasn't touched");
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,7 +56,7 @@ async fn with_a_live_connection_a_failed_dial_fails_nobody() {
     drop(port);
     let all = all_asked(&client, 0, 10).await;
     tokio::time::sleep(3 * SECOND).await;
-    assert!(client.snapshot().failing);
+    assert!(client.pool().snapshot().failing);
     for pair in 0..5 {
         let arrived = far.arrived().await;
         assert_eq!(arrived, numbers(2 * pair..2 * pair + 2));

@@ -160,7 +160,7 @@ async fn who_finds_as_many_bytes_waiting_as_may_is_refused() {
     }
     let mut far = port.accept().await;
     assert_eq!(far.arrived().await, [body(0)]);
-    assert_eq!(client.snapshot().waiting_bytes, Some(2 * length));
+    assert_eq!(waiting_bytes(&client), 2 * length);
     let error = error_of(asked(&client, "3")).await;
     assert!(
         matches!(
@@ -185,7 +185,7 @@ async fn who_finds_as_many_bytes_waiting_as_may_is_refused() {
     settle().await;
     next.abort();
     settle().await;
-    assert_eq!(client.snapshot().waiting_bytes, Some(length));
+    assert_eq!(waiting_bytes(&client), length);
     all.push(asked(&client, body(3)));
     for number in 1..4 {
         far.reply(body(number).as_bytes()).await;
@@ -194,7 +194,7 @@ async fn who_finds_as_many_bytes_waiting_as_may_is_refused() {
     for (number, asked) in all.into_iter().enumerate() {
         assert_eq!(reply_of(asked).await, body(number));
     }
-    assert_eq!(client.snapshot().waiting_bytes, Some(0));
+    assert_eq!(waiting_bytes(&client), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,13 +255,12 @@ async fn connections_are_leased_as_load_asks_and_given_back_when_it_falls() {
         fars.push(port.accept().await);
     }
     let snapshot = client.snapshot();
-    assert_eq!((snapshot.active, snapshot.waiting), (3, 8), "{snapshot}");
-    let in_flight: Vec<_> = snapshot
-        .connections
-        .iter()
-        .map(|one| one.in_flight)
-        .collect();
-    assert_eq!(in_flight, [Some(4); 3]);
+    assert_eq!(
+        (snapshot.pool.active, snapshot.waiting),
+        (3, 8),
+        "{snapshot}"
+    );
+    assert_eq!(in_flight(&client), [4; 3]);
     for _ in 0..3 {
         for far in &mut fars {
             let arrived = far.arrived().await;
@@ -273,18 +272,13 @@ async fn connections_are_leased_as_load_asks_and_given_back_when_it_falls() {
     assert_all_answered(many, 4).await;
     assert_eq!(port.tally.opened(), 3);
     tokio::time::sleep(QUIET).await;
-    let snapshot = at_rest(&client, &port, 3);
-    assert!(
-        snapshot
-            .connections
-            .iter()
-            .all(|one| one.in_flight.is_none())
-    );
+    at_rest(&client, &port, 3);
+    assert_eq!(in_flight(&client), [0; 0]);
 
     // The next request leases one of them, without a dial.
     let next = asked(&client, "next");
     settle().await;
-    let snapshot = client.snapshot();
+    let snapshot = client.pool().snapshot();
     assert_eq!(
         (snapshot.active, snapshot.idle, snapshot.totals.dials),
         (1, 2, 3),
@@ -330,7 +324,7 @@ async fn a_light_load_keeps_one_connection_busy_and_the_others_idle_out() {
         assert_eq!(reply_of(next).await, number.to_string());
         tokio::time::sleep(50 * MS).await;
     }
-    let snapshot = client.snapshot();
+    let snapshot = client.pool().snapshot();
     assert_eq!((snapshot.active, snapshot.idle), (1, 0), "{snapshot}");
     assert_eq!(evicted(&client, Eviction::IdleTimeout), 2);
 }
@@ -345,14 +339,37 @@ async fn one_caller_who_waits_is_counted_once() {
     client.pool().resume();
     let mut far = port.accept().await;
     assert_eq!(far.arrived().await, ["0"]);
-    let snapshot = client.snapshot();
     assert_eq!(
-        (snapshot.waiting, snapshot.connections[0].in_flight),
-        (0, Some(1))
+        (client.snapshot().waiting, in_flight(&client)),
+        (0, vec![1])
     );
     far.reply(b"0").await;
     assert_all_answered(all, 0).await;
-    assert_eq!(client.snapshot().connections[0].in_flight, Some(0));
+    assert_eq!(in_flight(&client), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_says_what_waits_and_what_is_in_flight() {
+    let (builder, mut port) = pipelined(4);
+    let client = builder.build().unwrap();
+    let _far = proven(&client, &mut port).await;
+    let _all = all_asked(&client, 0, 6).await;
+    let snapshot = client.snapshot();
+    let shown = snapshot.to_string();
+    assert!(shown.starts_with(&snapshot.pool.to_string()), "{shown}");
+    assert!(
+        shown.ends_with("; pipelined: 4 in flight, 2 waiting"),
+        "{shown}"
+    );
+    #[cfg(feature = "serde")]
+    {
+        let json = serde_json::to_value(&snapshot).expect("JSON");
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["waiting"], 2);
+        let pipelines = serde_json::json!({ "waiting_bytes": 2 * 21, "in_flight": { "1": 4 } });
+        assert_eq!(json["pipelines"], pipelines);
+        assert_eq!(json["pool"]["active"], 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -381,7 +398,7 @@ async fn a_busy_connection_that_ends_is_no_failed_dial() {
     let far = proven(&client, &mut port).await;
     drop(far);
     settle().await;
-    let snapshot = client.snapshot();
+    let snapshot = client.pool().snapshot();
     assert!(!snapshot.failing, "{snapshot}");
     let began = Instant::now();
     let next = asked(&client, "1");

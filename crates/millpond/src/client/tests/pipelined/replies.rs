@@ -75,7 +75,7 @@ async fn a_stream_of_single_bytes_carries_many_exchanges() {
         let all = all_asked(&client, round * 1_000, 20).await;
         assert_all_answered(all, round * 1_000).await;
     }
-    assert_eq!(client.snapshot().totals.opened, 1);
+    assert_eq!(client.pool().snapshot().totals.opened, 1);
 }
 
 /// Both ways far more than a stream holds, and small ones between them.

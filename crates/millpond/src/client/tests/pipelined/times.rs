@@ -60,7 +60,7 @@ async fn another_past_its_deadline_is_told_and_its_reply_is_dropped() {
     assert_timed_out(&error_of(hasty).await, 1_234 * MS);
     assert_eq!(began.elapsed(), 1_234 * MS);
     tokio::time::sleep(SECOND).await;
-    assert_eq!(client.snapshot().connections[0].in_flight, Some(3));
+    assert_eq!(in_flight(&client), [3]);
     far.replies(&numbers(10..13)).await;
     assert_eq!(reply_of(head).await, "10");
     assert_eq!(reply_of(last).await, "12");

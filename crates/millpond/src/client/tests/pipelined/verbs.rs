@@ -173,7 +173,7 @@ async fn while_the_pool_is_paused_requests_wait_and_then_they_are_served() {
     assert_eq!(far.arrived().await, [""; 0]);
     let snapshot = client.snapshot();
     assert_eq!(
-        (snapshot.idle, snapshot.active, snapshot.waiting),
+        (snapshot.pool.idle, snapshot.pool.active, snapshot.waiting),
         (1, 0, 3),
         "{snapshot}"
     );
@@ -227,7 +227,7 @@ async fn a_pool_that_shrinks_and_grows_has_as_many_pipelines_as_it_may() {
     }
     assert_all_answered(all, 0).await;
     tokio::time::sleep(QUIET).await;
-    let snapshot = client.snapshot();
+    let snapshot = client.pool().snapshot();
     assert_eq!((snapshot.active, port.tally.open()), (1, 1), "{snapshot}");
     // Those who came meanwhile are on the one that is left, or on a new one.
     for far in fars {
@@ -246,7 +246,7 @@ async fn a_pool_that_shrinks_and_grows_has_as_many_pipelines_as_it_may() {
     });
     let many = all_asked(&client, 20, 50).await;
     assert_all_answered(many, 20).await;
-    assert!(client.snapshot().max_size == 4);
+    assert!(client.pool().snapshot().max_size == 4);
 }
 
 #[tokio::test(start_paused = true)]
