@@ -6,7 +6,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use millpond::{
-    client::{ClientSettings, ErrorReplies},
+    client::{ClientSettings, ErrorReplies, Pipelining},
     net::{DialerSettings, ListenSettings},
     pool::{Order, PoolSettings, Probe},
     server::ServerSettings,
@@ -117,6 +117,69 @@ fn settings_of_all_kinds_are_read_and_written() {
     let listener: ListenSettings = read(LISTENER);
     assert_eq!((listener.unix_mode, listener.tcp.keepalive), (0o660, None));
     assert_eq!(listener.tcp.user_timeout, Some(Duration::from_secs(30)));
+}
+
+/// Numbers of bytes that may be without limit.
+const SERVERS_BYTES: [&str; 3] = ["max_batch", "max_bytes", "max_bytes_per_connection"];
+const PIPELINES_BYTES: [&str; 2] = ["max_bytes", "max_waiting_bytes"];
+
+#[test]
+fn bytes_without_limit_are_written_as_a_word_and_read_from_it() {
+    let endless = |names: &[&str]| -> String {
+        let lines = names.iter().map(|name| format!("{name} = \"unlimited\"\n"));
+        lines.collect()
+    };
+    let server: ServerSettings = read(&endless(&SERVERS_BYTES));
+    let mut expected = ServerSettings::default();
+    expected.max_batch = usize::MAX;
+    expected.max_bytes = usize::MAX;
+    expected.max_bytes_per_connection = usize::MAX;
+    assert_eq!(server, expected);
+
+    let client: ClientSettings = read(&format!("[pipelining]\n{}", endless(&PIPELINES_BYTES)));
+    let pipelining = Pipelining::default()
+        .max_bytes(usize::MAX)
+        .max_waiting_bytes(usize::MAX);
+    assert_eq!(client.pipelining, Some(pipelining));
+
+    let (server, client) = (
+        serde_json::to_value(&server).expect("JSON"),
+        serde_json::to_value(&client).expect("JSON"),
+    );
+    for name in SERVERS_BYTES {
+        assert_eq!(server[name], "unlimited", "{name}");
+    }
+    for name in PIPELINES_BYTES {
+        assert_eq!(client["pipelining"][name], "unlimited", "{name}");
+    }
+    let again: ServerSettings = serde_json::from_value(server).expect("settings");
+    assert_eq!(again, expected);
+    let again: ClientSettings = serde_json::from_value(client).expect("settings");
+    assert_eq!(again.pipelining, Some(pipelining));
+}
+
+#[test]
+fn another_word_for_bytes_is_refused_with_what_is_allowed() {
+    let expected = "expected a number, or \"unlimited\"";
+    for wrong in ["\"never\"", "\"64 MiB\"", "-1", "1.5"] {
+        let mut said = Vec::new();
+        for name in SERVERS_BYTES {
+            said.push(refused::<ServerSettings>(&format!("{name} = {wrong}")));
+            let json = format!("{{\"{name}\": {wrong}}}");
+            let json = serde_json::from_str::<ServerSettings>(&json);
+            said.push(json.expect_err(wrong).to_string());
+        }
+        for name in PIPELINES_BYTES {
+            let toml = format!("[pipelining]\n{name} = {wrong}");
+            said.push(refused::<ClientSettings>(&toml));
+            let json = format!("{{\"pipelining\": {{\"{name}\": {wrong}}}}}");
+            let json = serde_json::from_str::<ClientSettings>(&json);
+            said.push(json.expect_err(wrong).to_string());
+        }
+        for said in said {
+            assert!(said.contains(expected), "{said}");
+        }
+    }
 }
 
 #[test]

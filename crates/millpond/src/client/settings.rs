@@ -27,7 +27,8 @@ pub enum ErrorReplies {
 /// not among them.
 ///
 /// With the feature `serde` they serialize and deserialize. Times are in seconds, as
-/// `deadline_seconds`. What isn't named keeps its default, and an unknown name is an error.
+/// `deadline_seconds`. `"unlimited"` stands for a number of bytes without limit. What isn't named
+/// keeps its default, and an unknown name is an error.
 ///
 /// ```
 /// # #[cfg(feature = "serde")] {

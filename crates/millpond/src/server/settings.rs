@@ -13,7 +13,8 @@ use crate::framed::validate_heartbeats;
 ///
 /// With the feature `serde` they serialize and deserialize. Times are in seconds, as
 /// `idle_timeout_seconds`. `"never"` stands for a time without limit, `"unlimited"` for a number
-/// without. What isn't named keeps its default, and an unknown name is an error.
+/// of connections from one address or a number of bytes without limit; in the latter that is
+/// [`usize::MAX`]. What isn't named keeps its default, and an unknown name is an error.
 ///
 /// ```
 /// # #[cfg(feature = "serde")] {
@@ -42,10 +43,22 @@ pub struct ServerSettings {
     /// See [`ServerBuilder::max_handled`](super::ServerBuilder::max_handled).
     pub max_handled: usize,
     /// See [`ServerBuilder::max_batch`](super::ServerBuilder::max_batch).
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "millpond_words::counts::max_is_unlimited")
+    )]
     pub max_batch: usize,
     /// See [`ServerBuilder::max_bytes`](super::ServerBuilder::max_bytes).
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "millpond_words::counts::max_is_unlimited")
+    )]
     pub max_bytes: usize,
     /// See [`ServerBuilder::max_bytes_per_connection`](super::ServerBuilder::max_bytes_per_connection).
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "millpond_words::counts::max_is_unlimited")
+    )]
     pub max_bytes_per_connection: usize,
     /// See [`ServerBuilder::handshake_timeout`](super::ServerBuilder::handshake_timeout).
     #[cfg_attr(

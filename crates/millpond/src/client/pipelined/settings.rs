@@ -4,12 +4,22 @@ use crate::pool::InvalidSetting;
 
 /// How many exchanges a client keeps in flight on one connection: see
 /// [`ClientBuilder::pipelined`](crate::client::ClientBuilder::pipelined).
+///
+/// In settings files the word `"unlimited"` stands for a number of bytes that is [`usize::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Pipelining {
     pub(super) depth: usize,
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "millpond_words::counts::max_is_unlimited")
+    )]
     pub(super) max_bytes: usize,
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "millpond_words::counts::max_is_unlimited")
+    )]
     pub(super) max_waiting_bytes: usize,
 }
 
@@ -23,7 +33,7 @@ impl Pipelining {
     }
 
     /// Bytes of unanswered requests on one connection at most; a longer request goes alone. Default
-    /// 1 MiB.
+    /// 1 MiB. `usize::MAX` is no bound.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
