@@ -7,8 +7,12 @@
 #[path = "../../../millpond-net/tests/certificates/mod.rs"]
 mod certificates;
 
+#[path = "../store/mod.rs"]
+mod store;
+
 mod any_client;
 mod client;
+mod demands;
 mod lying_servers;
 #[cfg(feature = "tls")]
 mod pipelined_tls;

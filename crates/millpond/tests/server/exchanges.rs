@@ -198,10 +198,7 @@ async fn a_request_knows_its_deadline() {
                 .expect("a deadline")
                 .as_secs()
                 .to_string();
-            assert_eq!(
-                (request.peer_addr(), request.body()),
-                (None, &b"0"[..])
-            );
+            assert_eq!((request.peer_addr(), request.body()), (None, &b"0"[..]));
             Ok(left.into())
         }
     }

@@ -167,7 +167,7 @@ impl<F: Framing> Driver<F> {
         let mut duties = self.duties(id);
         loop {
             let written = self.write(id, duties.write, cx);
-            self.answer_silent(id);
+            self.answer_silent(id, cx);
             if let Poll::Ready(Err(cause)) = written {
                 return self.end(id, cause);
             }
@@ -190,7 +190,7 @@ impl<F: Framing> Driver<F> {
 
     /// Looks at the clock, and tells what the poll comes to if it ends by that.
     fn looks(&mut self, id: Id, cx: &mut Context<'_>) -> ControlFlow<Poll<()>> {
-        self.answer_silent(id);
+        self.answer_silent(id, cx);
         match self.look(id) {
             Look::Again => ControlFlow::Continue(()),
             Look::AfterTheReactor => ControlFlow::Break(after_the_reactor(cx)),
@@ -301,8 +301,9 @@ impl<F: Framing> Driver<F> {
         Poll::Pending
     }
 
-    /// Tells those whose requests have been written and get no reply.
-    fn answer_silent(&mut self, id: Id) {
+    /// Tells those whose requests have been written and get no reply. Then there may be room for those
+    /// who wait, and the task is polled again.
+    fn answer_silent(&mut self, id: Id, cx: &mut Context<'_>) {
         let mut wire = self.wire.lock();
         if !wire.has_silent {
             return;
@@ -313,7 +314,10 @@ impl<F: Framing> Driver<F> {
         state.settle_silent(id, unwritten, &mut self.tell);
         drop(state);
         drop(wire);
-        self.deliver();
+        if !self.tell.is_empty() {
+            self.deliver();
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// What only time brings.
