@@ -13,6 +13,7 @@ mod store;
 mod any_client;
 mod client;
 mod demands;
+mod ids;
 mod lying_servers;
 #[cfg(feature = "tls")]
 mod pipelined_tls;

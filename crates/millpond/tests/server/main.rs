@@ -7,8 +7,11 @@
 mod certificates;
 #[path = "../serving/mod.rs"]
 mod serving;
+#[path = "../store/mod.rs"]
+mod store;
 
 mod bytes;
+mod demands;
 mod departures;
 mod drain;
 mod drain_clients;

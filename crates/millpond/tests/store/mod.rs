@@ -13,6 +13,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod numbered;
+
 use std::{
     collections::HashMap,
     sync::{

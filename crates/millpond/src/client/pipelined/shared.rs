@@ -224,7 +224,13 @@ impl<F: Framing> Shared<F> {
         }
         let together = ended
             .trial
-            .filter(|_| !matches!(cause, ExchangeFailure::Abandoned));
+            // A peer that answers the wrong one of them has read both.
+            .filter(|_| {
+                !matches!(
+                    cause,
+                    ExchangeFailure::Abandoned | ExchangeFailure::Mismatched
+                )
+            });
         for one in ended.unanswered {
             let cause = match together {
                 Some(answered) => ExchangeFailure::NotPipelining {

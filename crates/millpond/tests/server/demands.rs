@@ -1,0 +1,183 @@
+//! A server of protocols whose requests differ in what they ask for: none, one or several replies,
+//! ids, and a state on which the next request's form may depend.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use millpond::{
+    framed::FramedStream,
+    framing::{Failure, Frame},
+    server::{Handler, Reply, Request, Server, raw},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
+
+use crate::{
+    serving::{Site, serve_with},
+    store::{
+        Store,
+        numbered::{Numbered, frame},
+    },
+};
+
+/// All lines that answer these requests, written at once.
+async fn lines(site: &Site, requests: &str) -> String {
+    let mut client = site.connect().await;
+    client.write(requests).await;
+    client.stream.shutdown().await.expect("an open stream");
+    let mut lines = String::new();
+    let read = client.stream.read_to_string(&mut lines).await;
+    read.expect("the end");
+    lines
+}
+
+/// Answers with the request, after a while where it begins so.
+struct Slow;
+
+static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
+
+impl Handler for Slow {
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
+        let text = String::from_utf8_lossy(request.body()).into_owned();
+        match text.as_str() {
+            "fail" | "set a b noreply" => return Err(Failure::handler_failed("it failed")),
+            "subscribe a b" => return Ok(Reply::bodies(["subscribed a 1", "subscribed b 2"])),
+            "multi" => {
+                AT_ONCE.fetch_add(1, SeqCst);
+                sleep(Duration::from_secs(1)).await;
+                AT_ONCE.fetch_sub(1, SeqCst);
+                return Ok("OK".into());
+            }
+            "set a 1 noreply" => return Ok("nobody sees this".into()),
+            _ => {}
+        }
+        Ok(format!("{text} {}", AT_ONCE.load(SeqCst)).into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_gets_no_reply_gets_none_whatever_its_handler_says() {
+    let site = serve_with(Server::builder(Slow).framing(Store)).await;
+    let requests = "a\nset a 1 noreply\nb\nset a b noreply\nc\nfail\n";
+    assert_eq!(
+        lines(&site, requests).await,
+        "a 0\nb 0\nc 0\nERROR it failed\n"
+    );
+    let totals = site.snapshot().totals;
+    assert_eq!((totals.requests, totals.failures.handler_failed), (6, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_bodies_get_a_frame_each() {
+    let site = serve_with(Server::builder(Slow).framing(Store)).await;
+    assert_eq!(
+        lines(&site, "subscribe a b\nz\n").await,
+        "subscribed a 1\nsubscribed b 2\nz 0\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_framing_refuses_reaches_no_handler() {
+    let site = serve_with(Server::builder(Slow).framing(Store)).await;
+    assert_eq!(
+        lines(&site, "a\ncrash\nb\n").await,
+        "a 0\nERROR crash is not for clients\nb 0\n"
+    );
+    assert_eq!(site.snapshot().totals.failures.refused, 1);
+}
+
+/// The form of a request may depend on the state that the one before it leaves.
+#[tokio::test(start_paused = true)]
+async fn no_request_is_read_while_one_that_changes_the_state_is_not_answered() {
+    let site = serve_with(Server::builder(Slow).framing(Store)).await;
+    // Handled together with what pins, it would say 1.
+    assert_eq!(lines(&site, "multi\na\nb\n").await, "OK\na 0\nb 0\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_has_the_id_of_its_request() {
+    let echo = raw(async |body: Bytes| match &body[..] {
+        b"fail" => Err(Failure::handler_failed("failed")),
+        _ => Ok(body),
+    });
+    let site = serve_with(Server::builder(echo).framing(Numbered)).await;
+    let mut client = site.connect().await;
+    for (id, body, reply) in [(7, "a", "a"), (65_535, "b", "b"), (9, "fail", "failed")] {
+        client.write(frame(id, body.as_bytes())).await;
+        let mut bytes = vec![0; 4 + reply.len()];
+        client.stream.read_exact(&mut bytes).await.expect("a reply");
+        assert_eq!(bytes, frame(id, reply.as_bytes()));
+    }
+}
+
+/// What a proxy passes on is another request's reply: its id is the request's all the same.
+struct Passes;
+
+impl Handler for Passes {
+    async fn handle(&self, request: Request) -> Result<Reply, Failure> {
+        let frames: Vec<Frame> = vec![request.frame().clone()];
+        Ok(Reply::frames(frames))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whole_frames_are_passed_on_as_they_came() {
+    let site = serve_with(Server::builder(Passes).framing(Numbered)).await;
+    let mut client = site.connect().await;
+    let request = frame(513, b"as it came");
+    client.write(&request).await;
+    let mut reply = vec![0; request.len()];
+    client.stream.read_exact(&mut reply).await.expect("a reply");
+    assert_eq!(reply, request);
+}
+
+/// Both ends of a stream of their own.
+#[tokio::test(start_paused = true)]
+async fn framed_streams_know_the_requests_as_well() {
+    let (near, far) = tokio::net::UnixStream::pair().expect("a pair");
+    let mut client = FramedStream::new(near.into(), Store);
+    let mut server = FramedStream::accepted(far.into(), Store);
+    client.queue(b"get a b").expect("room");
+    client.queue(b"set a 1 noreply").expect("room");
+    client.send(b"echo").await.expect("a peer");
+    for expected in ["get a b", "set a 1 noreply", "echo"] {
+        assert_eq!(server.receive().await.unwrap().unwrap(), expected);
+    }
+    server.queue(b"1\nEND").expect("room");
+    server.send(b"END").await.expect("a peer");
+    assert_eq!(client.receive().await.unwrap().unwrap(), "1\nEND");
+    assert_eq!(client.receive().await.unwrap().unwrap(), "END");
+    let refused = client.queue(b"crash").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the protocol refuses this request: crash is not for clients"
+    );
+
+    let (near, far) = tokio::net::UnixStream::pair().expect("a pair");
+    let mut client = FramedStream::new(near.into(), Numbered);
+    let mut server = FramedStream::accepted(far.into(), Numbered);
+    client.send_frame(&frame(5, b"a")).await.expect("a peer");
+    client.send_frame(&frame(5, b"b")).await.expect("a peer");
+    let first = server.receive_frame().await.unwrap().unwrap();
+    let second = server.receive_frame().await.unwrap().unwrap();
+    assert_ne!(first.as_bytes()[..2], second.as_bytes()[..2]);
+    server.send(b"A").await.expect("a peer");
+    let reply = client.receive_frame().await.unwrap().unwrap();
+    assert_eq!(reply.as_bytes(), frame(5, b"A"));
+    // Once more, and it is the second's turn.
+    let again = [&first.as_bytes()[..2], &[0, 1], b"A"].concat();
+    let mut wire = server.into_stream();
+    wire.write_all(&again).await.expect("a peer");
+    for _ in 0..2 {
+        let error = client.receive().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a reply came that answers another request"
+        );
+    }
+}
