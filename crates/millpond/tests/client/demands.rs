@@ -13,6 +13,7 @@ use millpond::{
     framing::{Frame, Framing},
     pool::Eviction,
 };
+use tokio::time::Instant;
 
 use crate::store::{Peer, Store};
 
@@ -68,10 +69,11 @@ async fn a_replys_end_depends_on_its_request() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_without_a_reply_ends_when_it_is_written_and_shifts_nobodys() {
     let peer = Peer::start().await;
     for client in clients(&peer) {
+        let began = Instant::now();
         for round in 0..100 {
             let set = format!("set key {round} noreply");
             let (frames, echo) = tokio::join!(
@@ -81,6 +83,10 @@ async fn a_request_without_a_reply_ends_when_it_is_written_and_shifts_nobodys() 
             assert_eq!(frames.unwrap(), []);
             assert_eq!(echo.unwrap(), "echo other");
         }
+        assert!(
+            began.elapsed() < Duration::from_millis(100),
+            "nobody waits for a tick"
+        );
         // It is on its way or there, on one of two connections.
         let last = "99\nEND";
         while client.exchange(b"get key").await.unwrap() != last {

@@ -29,7 +29,7 @@ use millpond::framing::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{UnixListener, UnixStream},
 };
 
 /// See the module.
@@ -153,10 +153,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Serves on a port of loopback, until the test ends.
+    /// Serves on a Unix socket, until the test ends.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("tcp://{}", listener.local_addr().expect("its address"));
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let name = format!("millpond-store-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let endpoint = format!("unix://{}", path.display());
         let connections = Arc::new(AtomicUsize::new(0));
         let values = Arc::new(Mutex::new(HashMap::new()));
         let count = Arc::clone(&connections);
@@ -179,8 +184,7 @@ impl Peer {
 
 type Values = Arc<Mutex<HashMap<String, String>>>;
 
-async fn serve(stream: TcpStream, values: Values) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn serve(stream: UnixStream, values: Values) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
     let (mut queued, mut names) = (None::<Vec<String>>, Vec::<String>::new());
