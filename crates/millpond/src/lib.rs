@@ -41,6 +41,7 @@
 
 #[cfg(unix)]
 pub mod client;
+pub mod codec;
 #[cfg(unix)]
 pub mod connectors;
 #[cfg(unix)]

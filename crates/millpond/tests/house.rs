@@ -16,8 +16,9 @@ use syn::{UseTree, Visibility, visit::Visit};
 
 /// The rooms of the crate `millpond`, and what each may name of this crate and of the crates below
 /// it. Every room needs a line here. (`memory` is for tests.)
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("framing", &[]),
+    ("codec", &["framing"]),
     ("seconds", &[]),
     ("memory", &["net"]),
     ("framed", &["framing", "net", "memory"]),
@@ -26,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
         "client",
         &[
             "framing",
+            "codec",
             "framed",
             "connectors",
             "net",
@@ -34,7 +36,10 @@ const ROOMS: [(&str, &[&str]); 7] = [
             "memory",
         ],
     ),
-    ("server", &["framing", "framed", "net", "seconds", "memory"]),
+    (
+        "server",
+        &["framing", "codec", "framed", "net", "seconds", "memory"],
+    ),
 ];
 
 /// The crates below `millpond`, by the names under which it re-exports them.

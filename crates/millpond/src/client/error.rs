@@ -11,6 +11,7 @@ use crate::net::tls::{Side, TlsError};
 use millpond_words::{Span, Thousands};
 
 use crate::{
+    codec::CodecError,
     framing::{
         FrameError,
         json::{ErrorObject, JsonError},
@@ -46,6 +47,9 @@ pub enum RequestError {
     /// The request can't be written as JSON.
     #[error("the request can't be written as JSON")]
     Unserializable(#[source] JsonError),
+    /// The request can't be encoded by the client's [codec](crate::codec).
+    #[error("the request can't be encoded")]
+    Unencodable(#[source] CodecError),
     /// The request can't be sent by this protocol: it is too long.
     #[error("the request can't be sent")]
     Unframeable(#[source] FrameError),
@@ -98,6 +102,9 @@ pub enum RequestError {
     /// The reply isn't what was asked for.
     #[error("the reply isn't what was asked for")]
     Reply(#[source] JsonError),
+    /// The reply can't be decoded by the client's [codec](crate::codec).
+    #[error("the reply can't be decoded")]
+    Undecodable(#[source] CodecError),
     /// The server answered with an error. What that says of the request's execution,
     /// [`execution`](RequestError::execution) tells.
     #[error("the server answered with an error: {0}")]

@@ -33,7 +33,7 @@ pub enum RequestErrorKind {
     /// or as many requests or bytes wait as may.
     Rejected,
     /// The request can't be sent, whoever is asked: [`RequestError::Unserializable`],
-    /// [`RequestError::Unframeable`], [`RequestError::Demand`].
+    /// [`RequestError::Unencodable`], [`RequestError::Unframeable`], [`RequestError::Demand`].
     InvalidRequest,
     /// The time was up, while waiting for a connection ([`AcquireError::TimedOut`]) or for the reply
     /// ([`RequestError::TimedOut`]).
@@ -48,7 +48,8 @@ pub enum RequestErrorKind {
     NotOfProtocol,
     /// A reply came that answers another request: [`RequestError::Mismatched`].
     Mismatched,
-    /// A reply came that isn't what was asked for: [`RequestError::Reply`].
+    /// A reply came that isn't what was asked for: [`RequestError::Reply`],
+    /// [`RequestError::Undecodable`].
     UnexpectedReply,
     /// The server answered with an error: [`RequestError::Refused`].
     ErrorReply,
@@ -71,6 +72,7 @@ impl RequestError {
                 RequestErrorKind::Rejected
             }
             RequestError::Unserializable(_)
+            | RequestError::Unencodable(_)
             | RequestError::Unframeable(_)
             | RequestError::Demand(_) => RequestErrorKind::InvalidRequest,
             RequestError::Mismatched => RequestErrorKind::Mismatched,
@@ -82,7 +84,9 @@ impl RequestError {
             RequestError::Lost { .. } => RequestErrorKind::Lost,
             RequestError::NotPipelining { .. } => RequestErrorKind::NotPipelining,
             RequestError::NoFrame(_) => RequestErrorKind::NotOfProtocol,
-            RequestError::Reply(_) => RequestErrorKind::UnexpectedReply,
+            RequestError::Reply(_) | RequestError::Undecodable(_) => {
+                RequestErrorKind::UnexpectedReply
+            }
             RequestError::Refused(error) if error.code == json::NOT_TAKEN => {
                 RequestErrorKind::NotTaken
             }

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::settings::ErrorReplies;
 use super::{
     channel::Channel,
+    coded::Coded,
     error::RequestError,
     pinned::Pinned,
     requests::Requests,
@@ -182,6 +183,21 @@ impl<F: Framing> Client<F> {
     #[track_caller]
     pub fn pin(&self) -> impl Future<Output = Result<Pinned<F>, RequestError>> + Send {
         self.requests().pin()
+    }
+
+    /// Requests whose values `codec` encodes, on any framing: JSON, or whatever else bodies are. A
+    /// codec that is costly to make is passed by reference.
+    ///
+    /// ```no_run
+    /// # async fn example(client: millpond::client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use millpond::codec;
+    ///
+    /// let shouted: String = client.coded(codec::Json).request("hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn coded<C>(&self, codec: C) -> Coded<'_, C, F> {
+        self.requests().coded(codec)
     }
 
     /// Requests that may be executed twice without harm: they are sent again when an old connection

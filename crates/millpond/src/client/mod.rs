@@ -64,6 +64,7 @@ mod any_client;
 mod attempt;
 mod builder;
 mod channel;
+mod coded;
 mod deadline;
 mod demands;
 mod error;
@@ -98,6 +99,7 @@ pub use self::service::{Call, JsonService};
 pub use self::{
     any_client::{AnyClient, ExchangeFuture},
     builder::ClientBuilder,
+    coded::Coded,
     demands::DemandError,
     error::{Execution, Loss, RequestError},
     error_kind::RequestErrorKind,

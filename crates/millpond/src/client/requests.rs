@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{
     attempt::{AttemptError, InAnOutage, Manner, Response},
     channel::Channel,
+    coded::Coded,
     deadline::Times,
     demands::Accepts,
     error::RequestError,
@@ -91,16 +92,27 @@ impl<'c, F: Framing> Requests<'c, F> {
     /// As [`Client::request`](super::Client::request).
     #[track_caller]
     pub fn exchange(self, body: &[u8]) -> impl Future<Output = Result<Bytes, RequestError>> + Send {
+        self.exchange_from(Location::caller(), body)
+    }
+
+    pub(super) async fn exchange_from(
+        self,
+        place: &'static Location<'static>,
+        body: &[u8],
+    ) -> Result<Bytes, RequestError> {
         let payload = Payload {
-            place: Location::caller(),
+            place,
             message: Message::Body(body),
             accepts: Accepts::ONE_REPLY,
             is_not_taken: |_| false,
         };
-        async move {
-            let ongoing = Ongoing::begin(self.channel.metrics());
-            ongoing.ended(self.ask(payload).await.map(Replied::into_body))
-        }
+        let ongoing = Ongoing::begin(self.channel.metrics());
+        ongoing.ended(self.ask(payload).await.map(Replied::into_body))
+    }
+
+    /// As [`Client::coded`](super::Client::coded).
+    pub fn coded<C>(self, codec: C) -> Coded<'c, C, F> {
+        Coded::new(self, codec)
     }
 
     /// As [`Client::exchange_all`](super::Client::exchange_all).

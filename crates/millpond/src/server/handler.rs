@@ -229,7 +229,7 @@ where
 }
 
 /// What a client is told of an error: itself, if it is a [`Failure`].
-fn told<E: fmt::Display + 'static>(error: E) -> Failure {
+pub(super) fn told<E: fmt::Display + 'static>(error: E) -> Failure {
     match (&error as &dyn Any).downcast_ref::<Failure>() {
         Some(failure) => failure.clone(),
         None => Failure::handler_failed(error.to_string()),

@@ -42,6 +42,7 @@
 
 mod accepting;
 mod builder;
+mod coded;
 mod connection;
 mod exchanges;
 mod farewell;
@@ -61,6 +62,7 @@ mod storms;
 pub use self::service::{ServiceHandler, service};
 pub use self::{
     builder::ServerBuilder,
+    coded::{Coded, coded},
     handler::{Bodies, Handler, Json, Raw, Request, json, raw},
     limits::HeartbeatLimit,
     reply::Reply,

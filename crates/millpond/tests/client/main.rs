@@ -12,6 +12,7 @@ mod store;
 
 mod any_client;
 mod client;
+mod coded;
 mod demands;
 mod ids;
 mod lying_servers;
