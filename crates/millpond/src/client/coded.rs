@@ -15,11 +15,17 @@ pub struct Coded<'c, C, F: Framing = LengthJson> {
     codec: C,
 }
 
-impl<'c, C, F: Framing> Coded<'c, C, F> {
-    pub(super) fn new(requests: Requests<'c, F>, codec: C) -> Self {
-        Coded { requests, codec }
+impl<'c, F: Framing> Requests<'c, F> {
+    /// As [`Client::coded`](super::Client::coded).
+    pub fn coded<C>(self, codec: C) -> Coded<'c, C, F> {
+        Coded {
+            requests: self,
+            codec,
+        }
     }
+}
 
+impl<C, F: Framing> Coded<'_, C, F> {
     /// Sends a value, and reads its reply's. Nothing else is looked at: an error reply of the
     /// protocol is a body like any other, which the codec decodes or not.
     ///

@@ -50,7 +50,8 @@ pub enum RequestError {
     /// The request can't be encoded by the client's [codec](crate::codec).
     #[error("the request can't be encoded")]
     Unencodable(#[source] CodecError),
-    /// The request can't be sent by this protocol: it is too long.
+    /// The request can't be sent by this protocol: its body is too long, or can't be framed, or what
+    /// was to be sent as a whole frame isn't one.
     #[error("the request can't be sent")]
     Unframeable(#[source] FrameError),
     /// The request asks for what its caller can't take: see [`DemandError`].
@@ -131,6 +132,8 @@ pub enum Loss {
     /// An exchange that had to be answered before had no reply within its deadline: see
     /// [pipelined](super::ClientBuilder::pipelined).
     HeadTimedOut,
+    /// An exchange before it on the same connection was cancelled: see [`Pinned`](super::Pinned).
+    Cancelled,
     /// The runtime on which the pool was built has ended.
     RuntimeEnded,
     /// The server refused this side in the TLS handshake. By TLS 1.3 that is told only after the
@@ -152,6 +155,7 @@ impl fmt::Display for Loss {
             Loss::HeadTimedOut => {
                 "an exchange before it on the same connection had no reply within its deadline"
             }
+            Loss::Cancelled => "an exchange before it on the same connection was cancelled",
             Loss::RuntimeEnded => "the runtime that drove it has ended",
             #[cfg(feature = "tls")]
             Loss::Refused(_) => "the server refused this side in the TLS handshake",
@@ -245,6 +249,7 @@ impl Loss {
             ExchangeFailure::HeartbeatMissed => Loss::HeartbeatMissed,
             ExchangeFailure::HeartbeatFlood => Loss::HeartbeatFlood,
             ExchangeFailure::Io(error) => Loss::Io(error),
+            ExchangeFailure::Cancelled => Loss::Cancelled,
             ExchangeFailure::Abandoned => Loss::RuntimeEnded,
             ExchangeFailure::HeadTimedOut | ExchangeFailure::TimedOut => Loss::HeadTimedOut,
             ExchangeFailure::NotPipelining { cause, .. } => Loss::of(*cause),

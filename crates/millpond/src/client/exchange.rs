@@ -77,8 +77,10 @@ impl Session {
             }
         };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
-        let idempotent = exchange.idempotent;
-        self.pulse.heard(Instant::now());
+        let (idempotent, is_silent) = (exchange.idempotent, exchange.is_silent);
+        if !is_silent {
+            self.pulse.heard(Instant::now());
+        }
         self.partial_since = None;
         match self.behind(framing) {
             Behind::Bytes | Behind::Stranger(_) => {
@@ -91,7 +93,8 @@ impl Session {
             Behind::TooManyHeartbeats => {}
             Behind::Nothing => self.dirty = !is_written,
         }
-        self.served = true;
+        // Without a reply the peer has shown nothing of itself.
+        self.served |= !is_silent;
         Ok(replied)
     }
 }
@@ -215,14 +218,17 @@ impl Exchange<'_> {
     ) -> Result<io::Result<()>, ExchangeFailure> {
         let (outgoing, accepts) = (&mut self.outgoing, self.accepts);
         let stream = self.session.framed.stream_mut();
-        let (state, number) = match &mut self.session.outstanding {
-            Some(outstanding) => (outstanding.state().clone(), outstanding.next_number()),
-            None => (Note::default(), 0),
-        };
+        let outstanding = &mut self.session.outstanding;
+        let number = outstanding.as_mut().map_or(0, |it| it.next_number());
+        let state = outstanding.as_ref().map(|outstanding| match accepts.pins {
+            true => outstanding.state().clone(),
+            // Who shares connections can't know which it will be.
+            false => Note::default(),
+        });
         let begun = with_request(
             framing,
             message,
-            &state,
+            state.as_ref(),
             || number,
             |frame, asked: Option<Asked>| {
                 if let Some(asked) = &asked {
@@ -251,7 +257,7 @@ impl Exchange<'_> {
         let Some(outstanding) = &mut self.session.outstanding else {
             return Ok(Some(frame.into()));
         };
-        let taken = outstanding.collect(framing, frame, self.accepts.pins);
+        let taken = outstanding.collect(framing, frame);
         self.answered |= taken.is_err();
         Ok(taken?)
     }

@@ -57,6 +57,8 @@ pub(super) enum ExchangeFailure {
     Unasked,
     /// An exchange before it on the same connection had no reply within its deadline.
     HeadTimedOut,
+    /// An exchange before it on the same connection was cancelled.
+    Cancelled,
     /// Whatever drove the connection has ended.
     Abandoned,
     /// Two requests were written together, and not both were answered.
@@ -102,6 +104,7 @@ impl ExchangeFailure {
             ExchangeFailure::TimedOut => ExchangeFailure::TimedOut,
             ExchangeFailure::Unasked => ExchangeFailure::Unasked,
             ExchangeFailure::HeadTimedOut => ExchangeFailure::HeadTimedOut,
+            ExchangeFailure::Cancelled => ExchangeFailure::Cancelled,
             ExchangeFailure::Abandoned => ExchangeFailure::Abandoned,
             ExchangeFailure::NotPipelining { answered, cause } => ExchangeFailure::NotPipelining {
                 answered: *answered,
@@ -124,6 +127,7 @@ impl ExchangeFailure {
             | ExchangeFailure::Demand(_)
             | ExchangeFailure::TimedOut
             | ExchangeFailure::HeadTimedOut
+            | ExchangeFailure::Cancelled
             | ExchangeFailure::Abandoned
             | ExchangeFailure::NotPipelining { .. } => Eviction::UnfinishedExchange,
         }
@@ -133,7 +137,7 @@ impl ExchangeFailure {
 impl From<Doubt> for ExchangeFailure {
     fn from(doubt: Doubt) -> Self {
         match doubt {
-            Doubt::Unasked => ExchangeFailure::Unasked,
+            Doubt::Unasked | Doubt::Changed => ExchangeFailure::Unasked,
             Doubt::Mismatch => ExchangeFailure::Mismatched,
             Doubt::TooLong(error) => ExchangeFailure::NoFrame(error),
         }

@@ -31,7 +31,7 @@ use crate::{
 /// A reply is that of its request, or none: a connection with an unfinished exchange on it is
 /// reset, so that the kernel doesn't go on delivering a request that nobody waits for. A request is
 /// sent a second time only if it can't have been executed, or was declared
-/// [idempotent](Client::idempotent), only when nothing came back on a connection that had served
+/// [idempotent](Client::idempotent) by its caller or by the framing, only when nothing came back on a connection that had served
 /// before, only once, and only for as many requests as the budget has (a fifth of them, and three a
 /// second).
 ///

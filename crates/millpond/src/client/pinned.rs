@@ -1,6 +1,6 @@
 //! A connection of one's own, for requests that change its state.
 
-use std::{fmt, panic::Location, time::Duration};
+use std::{fmt, future::poll_fn, panic::Location, time::Duration};
 
 use bytes::Bytes;
 
@@ -27,6 +27,10 @@ use crate::{
 /// Dropped, the connection goes back to the pool if its [state](crate::framing::Context::state) is
 /// again what it was before. Otherwise it is closed, and nobody meets what is left on it. After an
 /// error that ends the connection each further request fails.
+///
+/// No heartbeats are sent while it is held and no request is under way: whoever pauses for longer
+/// than the server's patience loses the connection.
+#[must_use]
 pub struct Pinned<F: Framing = LengthJson> {
     channel: Channel<F>,
     session: Connection<Sessions<F>>,
@@ -44,7 +48,7 @@ impl<F: Framing> Pinned<F> {
         deadline: Duration,
     ) -> Result<Self, RequestError> {
         let times = Times::within(deadline);
-        let session = match channel.acquire(place, manner, times).await {
+        let mut session = match channel.acquire(place, manner, times).await {
             Ok(session) => session,
             Err(error) => {
                 return Err(match *error {
@@ -54,6 +58,7 @@ impl<F: Framing> Pinned<F> {
                 });
             }
         };
+        session.set_pinned(true);
         Ok(Pinned {
             channel: channel.clone(),
             session,
@@ -113,10 +118,38 @@ impl<F: Framing> Pinned<F> {
         replied.map(Replied::into_frames)
     }
 
-    /// A frame that the server has sent on its own while a reply was waited for, the first of them.
-    /// What comes while no request is under way ends the connection.
+    /// A frame that the server has sent on its own and that was received already, the first of them.
     pub fn take_push(&mut self) -> Option<Frame> {
         self.session.outstanding.as_mut()?.take_push()
+    }
+
+    /// The next frame that the server sends on its own: of those that came while a reply was waited
+    /// for, or when it comes. It has no deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Lost`]: the connection has ended, or something came that is no push.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no frame is lost.
+    pub async fn push(&mut self) -> Result<Frame, RequestError> {
+        let framing = self.channel.pool.connector().framing();
+        let session = &mut *self.session;
+        let pushed = match session.is_dirty() {
+            true => Err(unsent(
+                (self.ended.as_ref())
+                    .map_or(ExchangeFailure::Cancelled, ExchangeFailure::of_another),
+            )),
+            false => poll_fn(|cx| session.poll_push(framing, cx))
+                .await
+                .map_err(|cause| {
+                    session.dirty = true;
+                    self.ended = Some(cause.of_another());
+                    unsent(cause)
+                }),
+        };
+        pushed.map_err(|error| RequestError::of(*error, self.deadline))
     }
 
     /// The connection's state, as the framing notes it.
@@ -161,7 +194,7 @@ impl<F: Framing> Pinned<F> {
         if session.is_dirty() {
             let cause = self.ended.as_ref().map(ExchangeFailure::of_another);
             // Without a cause its exchange was cancelled.
-            return Err(unsent(cause.unwrap_or(ExchangeFailure::HeadTimedOut)));
+            return Err(unsent(cause.unwrap_or(ExchangeFailure::Cancelled)));
         }
         // What has come before the request is sent isn't its reply.
         session.look(framing).map_err(|cause| {
@@ -187,6 +220,12 @@ fn unsent(cause: ExchangeFailure) -> Box<ExchangeError> {
         cause,
         idempotent: false,
     })
+}
+
+impl<F: Framing> Drop for Pinned<F> {
+    fn drop(&mut self) {
+        self.session.set_pinned(false);
+    }
 }
 
 impl<F: Framing> fmt::Debug for Pinned<F> {

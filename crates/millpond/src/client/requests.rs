@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::{
     attempt::{AttemptError, InAnOutage, Manner, Response},
     channel::Channel,
-    coded::Coded,
     deadline::Times,
     demands::Accepts,
     error::RequestError,
@@ -108,11 +107,6 @@ impl<'c, F: Framing> Requests<'c, F> {
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
         ongoing.ended(self.ask(payload).await.map(Replied::into_body))
-    }
-
-    /// As [`Client::coded`](super::Client::coded).
-    pub fn coded<C>(self, codec: C) -> Coded<'c, C, F> {
-        Coded::new(self, codec)
     }
 
     /// As [`Client::exchange_all`](super::Client::exchange_all).

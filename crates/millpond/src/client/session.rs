@@ -1,9 +1,9 @@
 //! A framed stream between exchanges, and the one bit that matters: whether an exchange on it is
 //! unfinished.
 //!
-//! A session is *dirty* from before the first byte of a request is written until exactly one whole
-//! reply has been read and nothing has come behind it but heartbeats (the last of which may be
-//! incomplete). A session that is dropped while dirty is closed, so no reply ever reaches another
+//! A session is *dirty* from before the first byte of a request is written until all that answers it
+//! has been read (one frame, nearly always) and nothing has come behind it but heartbeats (the last
+//! of which may be incomplete) and what the server may send on its own. A session that is dropped while dirty is closed, so no reply ever reaches another
 //! request than its own. `exchange.rs` has the exchange.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,8 +20,8 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{failure::ExchangeFailure, heartbeats::Alarm, records::SessionRecords, timer::Timer};
 use crate::{
-    framed::{Allowance, Framed, Item, Outstanding, Pulse},
-    framing::{FrameError, Framing},
+    framed::{Allowance, Framed, Item, Outstanding, Pulse, Verdict},
+    framing::{Frame, FrameError, Framing},
     net::Stream,
     pool::Eviction,
 };
@@ -110,9 +110,13 @@ impl Session {
 
     /// A part of a reply has come.
     pub(super) fn has_begun_a_reply(&self) -> bool {
+        !self.framed.left_over().is_empty() || self.has_collected()
+    }
+
+    /// Some of the frames of a reply have come.
+    pub(super) fn has_collected(&self) -> bool {
         let outstanding = self.outstanding.as_deref();
-        !self.framed.left_over().is_empty()
-            || outstanding.is_some_and(Outstanding::has_begun_a_reply)
+        outstanding.is_some_and(Outstanding::has_begun_a_reply)
     }
 
     /// Consumes the heartbeats that have been received, and tells what else has.
@@ -129,7 +133,15 @@ impl Session {
                 }
                 Ok(None) => break,
                 Err(error) if error.is_stranger() => return Behind::Stranger(error),
-                Ok(Some(Item::Frame(_))) | Err(_) => return Behind::Bytes,
+                Ok(Some(Item::Frame(frame))) => {
+                    if !self.takes_push(framing, frame) {
+                        return Behind::Bytes;
+                    }
+                    if self.flooded {
+                        return Behind::TooManyHeartbeats;
+                    }
+                }
+                Err(_) => return Behind::Bytes,
             }
         }
         if self.framed.left_over().is_empty() {
@@ -139,6 +151,47 @@ impl Session {
         match self.begins_a_frame(framing) {
             true => Behind::Bytes,
             false => Behind::Nothing,
+        }
+    }
+
+    /// Takes a frame that nobody asked for. Whether the server may send it on its own; as many as
+    /// heartbeats.
+    fn takes_push(&mut self, framing: &impl Framing, frame: Frame) -> bool {
+        let Some(outstanding) = &mut self.outstanding else {
+            return false;
+        };
+        let Verdict::Push(push) = outstanding.judge(framing, frame) else {
+            return false;
+        };
+        let is_kept = outstanding.keep_push(framing, push).is_ok();
+        let now = Instant::now();
+        self.pulse.heard(now);
+        self.flooded |= !self.allowance.take(self.records.heartbeat_limit, now);
+        is_kept
+    }
+
+    /// Whether it is somebody's own, for whom pushes are kept.
+    pub(super) fn set_pinned(&mut self, is_pinned: bool) {
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.is_pinned = is_pinned;
+        }
+    }
+
+    /// The next frame that the server sends on its own, while no request is under way.
+    pub(super) fn poll_push(
+        &mut self,
+        framing: &impl Framing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Frame, ExchangeFailure>> {
+        loop {
+            // What came before an end is taken first.
+            let looked = self.look(framing);
+            let push = self.outstanding.as_mut().and_then(|it| it.take_push());
+            if let Some(push) = push {
+                return Poll::Ready(Ok(push));
+            }
+            looked?;
+            ready!(self.framed.stream().poll_read_ready(cx)).map_err(ExchangeFailure::Io)?;
         }
     }
 

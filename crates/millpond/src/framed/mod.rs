@@ -36,9 +36,7 @@ pub(crate) use self::{
     allowance::{Allowance, validate_heartbeats},
     item::{Item, Items, ReadError},
     outgoing::{Outgoing, Sink},
-    outstanding::{
-        Asked, Doubt, Message, Outstanding, Unsendable, Verdict, extent_of, with_request,
-    },
+    outstanding::{Asked, Doubt, Message, Outstanding, Unsendable, Verdict, with_request},
     pulse::Pulse,
     reading::{Framed, READ_AT_ONCE},
     replied::Replied,

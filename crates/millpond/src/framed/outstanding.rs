@@ -4,10 +4,17 @@
 
 use std::{cell::Cell, collections::VecDeque};
 
-use super::{buffers::with_encoded, replied::Replied};
-use crate::framing::{
-    Answer, Context, Demand, Extent, Failure, Frame, FrameError, Framing, Note, Replies, Scan, Step,
+use super::{
+    buffers::with_encoded,
+    replied::{Replied, check_weight, weight},
 };
+use crate::framing::{
+    Answer, Context, Demand, Failure, Frame, FrameError, Framing, Note, Replies, extent_of,
+};
+
+/// How many requests of one connection may be unanswered: far more than any server takes, and some
+/// megabytes of notes.
+const MAX_OUTSTANDING: usize = 1 << 16;
 
 /// A request that is to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +56,10 @@ pub(crate) struct Outstanding {
     state: Note,
     /// The state that the connection had when it was opened, or after its login.
     at_rest: Note,
+    /// The connection is somebody's own.
+    pub(crate) is_pinned: bool,
+    /// It never comes to rest again.
+    is_spoilt: bool,
     /// What has come of the reply to the oldest request.
     replied: Replied,
     /// The number of the next request, for framings with ids.
@@ -62,9 +73,18 @@ pub(crate) struct Outstanding {
 /// What is known of the oldest request that isn't answered.
 #[derive(Debug)]
 pub(super) struct Oldest {
-    pub(super) note: Note,
-    pub(super) state: Note,
+    note: Option<Note>,
+    state: Note,
     pub(super) id: Option<u64>,
+}
+
+impl Oldest {
+    pub(super) fn context(&self) -> Context<'_> {
+        match &self.note {
+            Some(note) => Context::reply(note, &self.state),
+            None => Context::unasked(&self.state),
+        }
+    }
 }
 
 /// What a frame was.
@@ -89,6 +109,8 @@ pub(crate) enum Doubt {
     Unasked,
     /// One came that answers another request than the oldest.
     Mismatch,
+    /// The connection's state isn't that of one at rest any more, and others share it.
+    Changed,
     /// More came than is held for one request.
     TooLong(FrameError),
 }
@@ -98,13 +120,42 @@ impl Asked {
         Asked { demand, id: None }
     }
 
+    /// What is kept of a request that is to be sent, unless the framing refuses it.
+    fn to_send(framing: &impl Framing, frame: &[u8], state: &Note) -> Result<Self, Unsendable> {
+        let mut demand = framing.demand(frame, state);
+        match demand.refusal.take() {
+            Some(failure) => Err(Unsendable::Refused(failure)),
+            None => Ok(Asked::of(demand)),
+        }
+    }
+
+    /// Puts a number in the place of the request's id, if it has one and gets a reply.
+    fn number(
+        &mut self,
+        framing: &impl Framing,
+        frame: &mut [u8],
+        number: impl FnOnce() -> u64,
+    ) -> Result<(), FrameError> {
+        let Some(field) = framing.id().filter(|_| !self.is_silent()) else {
+            return Ok(());
+        };
+        let length = frame.len();
+        let own = field.read(frame).ok_or(FrameError::NoId { length })?;
+        let sent = field.held(number());
+        field.write(frame, sent);
+        self.id = Some(Renumbered { own, sent });
+        Ok(())
+    }
+
     /// What is kept of a request that has been received. Its id stays what it is.
-    pub(super) fn received(framing: &impl Framing, demand: Demand, request: &Frame) -> Self {
+    pub(super) fn received(framing: &impl Framing, state: &Note, request: &Frame) -> Self {
         let id = framing
             .id()
             .and_then(|field| field.read(request.as_bytes()));
-        let id = id.map(|id| Renumbered { own: id, sent: id });
-        Asked { demand, id }
+        Asked {
+            demand: framing.demand(request.as_bytes(), state),
+            id: id.map(|id| Renumbered { own: id, sent: id }),
+        }
     }
 
     /// No reply to it comes.
@@ -120,6 +171,8 @@ impl Outstanding {
             requests: VecDeque::new(),
             state: Note::default(),
             at_rest: Note::default(),
+            is_pinned: false,
+            is_spoilt: false,
             replied: Replied::default(),
             number: fastrand::u64(..),
             pushes: VecDeque::new(),
@@ -138,7 +191,15 @@ impl Outstanding {
     pub(crate) fn push(&mut self, asked: Asked) {
         if !asked.is_silent() {
             self.requests.push_back(asked);
+        } else if asked.demand.pins {
+            // What it has made of the connection nobody says.
+            self.is_spoilt = true;
         }
+    }
+
+    /// Whether so many requests aren't answered that no more are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.requests.len() >= MAX_OUTSTANDING
     }
 
     /// The connection's state.
@@ -160,8 +221,10 @@ impl Outstanding {
     }
 
     fn next_reply(&self) -> Context<'_> {
-        let asked = self.requests.front().map(|asked| &asked.demand.note);
-        Context::reply(asked.unwrap_or(Context::REPLY.asked()), &self.state)
+        match self.requests.front() {
+            Some(oldest) => Context::reply(&oldest.demand.note, &self.state),
+            None => Context::unasked(&self.state),
+        }
     }
 
     /// The state that it has now is that of a connection at rest.
@@ -171,7 +234,12 @@ impl Outstanding {
 
     /// Nothing is left of the exchanges: the connection can be anybody's.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.requests.is_empty() && self.pushes.is_empty() && self.state == self.at_rest
+        self.requests.is_empty() && self.pushes.is_empty() && !self.is_changed()
+    }
+
+    /// Its state isn't that of a connection at rest.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.is_spoilt || self.state != self.at_rest
     }
 
     /// A part of a reply has come.
@@ -180,20 +248,17 @@ impl Outstanding {
     }
 
     /// Takes a frame from the server. All frames that answer the oldest request, if this is the
-    /// last of them. What the server sends on its own is kept if `keeps_pushes`, else dropped.
+    /// last of them. What the server sends on its own is kept for whose connection it is.
     pub(crate) fn collect(
         &mut self,
         framing: &impl Framing,
         frame: Frame,
-        keeps_pushes: bool,
     ) -> Result<Option<Replied>, Doubt> {
         let (frame, is_last) = match self.judge(framing, frame) {
             Verdict::Last(frame) => (frame, true),
             Verdict::More(frame) => (frame, false),
             Verdict::Push(frame) => {
-                if keeps_pushes {
-                    self.keep_push(framing, frame).map_err(Doubt::TooLong)?;
-                }
+                self.keep_push(framing, frame).map_err(Doubt::TooLong)?;
                 return Ok(None);
             }
             Verdict::Unasked(_) => return Err(Doubt::Unasked),
@@ -204,18 +269,17 @@ impl Outstanding {
         Ok(is_last.then(|| std::mem::take(&mut self.replied)))
     }
 
-    /// Keeps what the server has sent on its own. All that is kept may be as long as one frame.
-    fn keep_push(&mut self, framing: &impl Framing, push: Frame) -> Result<(), FrameError> {
-        let length = self.push_bytes + push.as_bytes().len();
-        let limit = framing.max_frame();
-        if length > limit {
-            return Err(FrameError::TooLong {
-                length: length as u64,
-                limit: limit as u64,
-                setting: Some("Framing::max_frame".into()),
-            });
+    /// Keeps what the server has sent on its own, or drops it where the connection is nobody's own.
+    pub(crate) fn keep_push(
+        &mut self,
+        framing: &impl Framing,
+        push: Frame,
+    ) -> Result<(), FrameError> {
+        if !self.is_pinned {
+            return Ok(());
         }
-        self.push_bytes = length;
+        self.push_bytes += weight(&push);
+        check_weight(framing, self.push_bytes)?;
         self.pushes.push_back(push);
         Ok(())
     }
@@ -223,7 +287,7 @@ impl Outstanding {
     /// The first that the server has sent on its own, of those that are kept.
     pub(crate) fn take_push(&mut self) -> Option<Frame> {
         let push = self.pushes.pop_front()?;
-        self.push_bytes -= push.as_bytes().len();
+        self.push_bytes -= weight(&push);
         Some(push)
     }
 
@@ -231,9 +295,7 @@ impl Outstanding {
     pub(super) fn oldest(&self) -> Oldest {
         let oldest = self.requests.front();
         Oldest {
-            note: oldest
-                .map(|asked| asked.demand.note.clone())
-                .unwrap_or_default(),
+            note: oldest.map(|asked| asked.demand.note.clone()),
             state: self.state.clone(),
             id: oldest.and_then(|asked| asked.id).map(|id| id.own),
         }
@@ -244,8 +306,8 @@ impl Outstanding {
         let Some(oldest) = self.requests.front() else {
             return;
         };
-        let answer = framing.answers(&oldest.demand.note, reply, &mut self.state);
-        if answer == Answer::Last {
+        let note = Some(&oldest.demand.note);
+        if framing.answers(note, reply, &mut self.state) == Answer::Last {
             self.requests.pop_front();
         }
     }
@@ -254,46 +316,48 @@ impl Outstanding {
     /// Its id is again the request's own.
     pub(crate) fn judge(&mut self, framing: &impl Framing, frame: Frame) -> Verdict {
         let Some(oldest) = self.requests.front() else {
-            return Verdict::Unasked(frame);
+            return match framing.answers(None, frame.as_bytes(), &mut self.state) {
+                Answer::Push => Verdict::Push(frame),
+                Answer::Last | Answer::More | Answer::Mismatch => Verdict::Unasked(frame),
+            };
         };
-        let note = &oldest.demand.note;
-        let answer = framing.answers(note, frame.as_bytes(), &mut self.state);
-        let is_last = match answer {
-            Answer::Last => true,
+        let (frame, has_its_id) = restored(framing, oldest.id, frame);
+        let note = Some(&oldest.demand.note);
+        match framing.answers(note, frame.as_bytes(), &mut self.state) {
+            Answer::Push => Verdict::Push(frame),
+            Answer::Last if has_its_id => {
+                self.requests.pop_front();
+                Verdict::Last(frame)
+            }
             // Of a single reply there is no part.
-            Answer::More if oldest.demand.replies == Replies::Several => false,
-            Answer::More | Answer::Mismatch => return Verdict::Mismatch,
-            Answer::Push => return Verdict::Push(frame),
-        };
-        let Some(frame) = restored(framing, oldest.id, frame) else {
-            return Verdict::Mismatch;
-        };
-        if !is_last {
-            return Verdict::More(frame);
+            Answer::More if has_its_id && oldest.demand.replies == Replies::Several => {
+                Verdict::More(frame)
+            }
+            Answer::Last | Answer::More | Answer::Mismatch => Verdict::Mismatch,
         }
-        self.requests.pop_front();
-        Verdict::Last(frame)
     }
 }
 
-/// The frame with the id that its request had; nothing if it isn't the request's.
-fn restored(framing: &impl Framing, id: Option<Renumbered>, frame: Frame) -> Option<Frame> {
+/// The frame with the id that its request had, and whether it came with the one that the request was
+/// sent with. If not, it is as it came.
+fn restored(framing: &impl Framing, id: Option<Renumbered>, frame: Frame) -> (Frame, bool) {
     let (Some(field), Some(id)) = (framing.id(), id) else {
-        return Some(frame);
+        return (frame, true);
     };
     if field.read(frame.as_bytes()) != Some(id.sent) {
-        return None;
+        return (frame, false);
     }
     if id.own == id.sent {
-        return Some(frame);
+        return (frame, true);
     }
-    Some(frame.map_bytes(|bytes| {
+    let frame = frame.map_bytes(|bytes| {
         field.write(bytes, id.own);
-    }))
+    });
+    (frame, true)
 }
 
-/// Shows a request's frame, and what is to be kept of it. `state` is the connection's. `number` is
-/// asked for an id where the framing has a field for it.
+/// Shows a request's frame, and what is to be kept of it. `state` is the connection's, and none where
+/// nothing is kept of requests. `number` is asked for an id where the framing has a field for it.
 ///
 /// A body is copied once, into a buffer of this thread. A whole frame is copied only if its id is
 /// to be changed.
@@ -305,20 +369,18 @@ fn restored(framing: &impl Framing, id: Option<Renumbered>, frame: Frame) -> Opt
 pub(crate) fn with_request<R>(
     framing: &impl Framing,
     message: Message<'_>,
-    state: &Note,
+    state: Option<&Note>,
     number: impl FnOnce() -> u64,
     show: impl FnOnce(&[u8], Option<Asked>) -> R,
 ) -> Result<R, Unsendable> {
-    let context = Context::request(state);
-    let looks = framing.looks_at_requests();
+    let context = state.map_or(Context::REQUEST, Context::request);
     if let Message::Frame(frame) = message {
         extent_of(framing, context, frame).map_err(Unsendable::Frame)?;
-        if !looks {
+        let Some(state) = state else {
             return Ok(show(frame, None));
-        }
+        };
         if framing.id().is_none() {
-            let demand = framing.demand(frame, state);
-            let asked = Asked::of(demand.map_err(Unsendable::Refused)?);
+            let asked = Asked::to_send(framing, frame, state)?;
             return Ok(show(frame, Some(asked)));
         }
     }
@@ -330,50 +392,15 @@ pub(crate) fn with_request<R>(
                 .map_err(Unsendable::Frame)?,
             Message::Frame(frame) => out.extend_from_slice(frame),
         }
-        if looks {
-            asked.set(Some(numbered(framing, out, state, number)?));
+        if let Some(state) = state {
+            // A body that becomes two frames would be answered twice.
+            extent_of(framing, context, out).map_err(Unsendable::Frame)?;
+            let mut kept = Asked::to_send(framing, out, state)?;
+            kept.number(framing, out, number)
+                .map_err(Unsendable::Frame)?;
+            asked.set(Some(kept));
         }
         Ok(())
     };
     with_encoded(fill, |frame| show(frame, asked.take()))
-}
-
-/// Where the parts of a frame lie that was handed over as a whole.
-///
-/// # Errors
-///
-/// It isn't exactly one frame.
-pub(crate) fn extent_of(
-    framing: &impl Framing,
-    context: Context<'_>,
-    frame: &[u8],
-) -> Result<Extent, FrameError> {
-    let mut scan = Scan::default();
-    let step = framing.next(context, frame, &mut scan)?;
-    match step.checked(frame.len(), &scan, framing.max_frame())? {
-        Step::Frame(extent) if extent.length() == frame.len() => Ok(extent),
-        _ => Err(FrameError::NotOneFrame {
-            length: frame.len(),
-        }),
-    }
-}
-
-/// What is kept of a request, whose id is replaced by a number if it has one.
-fn numbered(
-    framing: &impl Framing,
-    frame: &mut [u8],
-    state: &Note,
-    number: impl FnOnce() -> u64,
-) -> Result<Asked, Unsendable> {
-    let demand = framing.demand(frame, state).map_err(Unsendable::Refused)?;
-    let Some(field) = framing.id().filter(|_| demand.replies != Replies::None) else {
-        return Ok(Asked::of(demand));
-    };
-    let length = frame.len();
-    let own = field.read(frame);
-    let own = own.ok_or(Unsendable::Frame(FrameError::NoId { length }))?;
-    let sent = field.held(number());
-    field.write(frame, sent);
-    let id = Some(Renumbered { own, sent });
-    Ok(Asked { demand, id })
 }

@@ -10,15 +10,15 @@ pub(crate) struct Replied {
     /// Nearly always there is one alone: it costs no allocation.
     last: Option<Frame>,
     before: Vec<Frame>,
-    /// How many bytes the frames have.
-    bytes: usize,
+    /// What all of them count for.
+    weight: usize,
 }
 
 impl Replied {
     /// Adds a frame.
     #[inline]
     pub(super) fn push(&mut self, frame: Frame) {
-        self.bytes += frame.as_bytes().len();
+        self.weight += weight(&frame);
         if let Some(last) = self.last.replace(frame) {
             self.before.push(last);
         }
@@ -29,21 +29,17 @@ impl Replied {
         self.last.is_none()
     }
 
-    /// All frames of a reply together may be no longer than one.
+    /// All frames of a reply together may have [`Framing::max_reply`].
     ///
     /// # Errors
     ///
-    /// They are longer.
+    /// They have more.
     #[inline]
     pub(super) fn check_length(&self, framing: &impl Framing) -> Result<(), FrameError> {
-        if self.before.is_empty() || self.bytes <= framing.max_frame() {
-            return Ok(());
+        match self.before.is_empty() {
+            true => Ok(()),
+            false => check_weight(framing, self.weight),
         }
-        Err(FrameError::TooLong {
-            length: self.bytes as u64,
-            limit: framing.max_frame() as u64,
-            setting: Some("Framing::max_frame".into()),
-        })
     }
 
     /// The body of the last frame; empty if there is none.
@@ -69,9 +65,27 @@ impl From<Frame> for Replied {
     #[inline]
     fn from(frame: Frame) -> Self {
         Replied {
-            bytes: frame.as_bytes().len(),
+            weight: weight(&frame),
             last: Some(frame),
             before: Vec::new(),
         }
+    }
+}
+
+/// What a frame that is kept counts for: its bytes, and what keeping it costs.
+pub(super) fn weight(frame: &Frame) -> usize {
+    frame.as_bytes().len() + 64
+}
+
+/// Whether frames that count for so much may be kept.
+pub(super) fn check_weight(framing: &impl Framing, weight: usize) -> Result<(), FrameError> {
+    let limit = framing.max_reply();
+    match weight <= limit {
+        true => Ok(()),
+        false => Err(FrameError::TooLong {
+            length: weight as u64,
+            limit: limit as u64,
+            setting: Some("Framing::max_reply".into()),
+        }),
     }
 }

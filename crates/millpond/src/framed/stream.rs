@@ -13,11 +13,11 @@ use super::{
     buffers::with_encoded,
     item::{Item, ReadError},
     outgoing::Outgoing,
-    outstanding::{Asked, Message, Outstanding, Unsendable, Verdict, extent_of, with_request},
+    outstanding::{Asked, Message, Outstanding, Unsendable, Verdict, with_request},
     reading::Framed,
 };
 use crate::{
-    framing::{self, Demand, Direction, Failure, Frame, FrameError, Framing, LengthJson, Note},
+    framing::{self, Direction, Failure, Frame, FrameError, Framing, LengthJson, extent_of},
     net::Stream,
 };
 
@@ -98,6 +98,7 @@ pub struct FramedStream<F = LengthJson> {
 enum Lost {
     Frame(FrameError),
     Mismatched,
+    TooManyUnanswered,
 }
 
 /// Why a frame can't be sent.
@@ -110,6 +111,11 @@ pub enum SendError {
     /// The framing refuses this request. Nothing was queued, and the stream can be used further.
     #[error("the protocol refuses this request: {0}")]
     Refused(Failure),
+    /// As many requests as may have no reply yet: 65,536. Nothing was queued:
+    /// [receive](FramedStream::receive) first, or see
+    /// [`without_requests`](FramedStream::without_requests).
+    #[error("65,536 requests have no reply yet")]
+    TooManyUnanswered,
     /// So much is queued that this frame would exceed [`max_queued`](FramedStream::max_queued).
     /// Nothing was queued: [flush](FramedStream::flush) first.
     #[error(
@@ -144,6 +150,10 @@ pub enum ReceiveError {
     /// further call answers the same.
     #[error("a reply came that answers another request")]
     Mismatched,
+    /// As many requests were received as may have no reply yet: 65,536. Each further call answers the
+    /// same: see [`without_requests`](FramedStream::without_requests).
+    #[error("65,536 requests have no reply yet")]
+    TooManyUnanswered,
     /// The stream broke.
     #[error("the connection broke")]
     Io(#[from] io::Error),
@@ -174,6 +184,13 @@ impl<F: Framing> FramedStream<F> {
         }
     }
 
+    /// Keeps nothing of requests, whatever the framing says of them: for protocols that aren't request
+    /// and reply. Then no frame is taken for another's reply, and none is checked.
+    pub fn without_requests(mut self) -> Self {
+        self.outstanding = None;
+        self
+    }
+
     /// How many bytes may be queued and not yet written. Default 1 MiB: enough to fill many writes,
     /// and little to hold for a peer that doesn't read. A longer frame goes alone.
     pub fn max_queued(mut self, bytes: usize) -> Self {
@@ -186,8 +203,8 @@ impl<F: Framing> FramedStream<F> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Unframeable`], [`SendError::Refused`], [`SendError::Full`]. Nothing is queued
-    /// then.
+    /// [`SendError::Unframeable`], [`SendError::Refused`], [`SendError::TooManyUnanswered`],
+    /// [`SendError::Full`]. Nothing is queued then.
     pub fn queue(&mut self, body: &[u8]) -> Result<(), SendError> {
         self.queue_asking(Message::Body(body)).map(drop)
     }
@@ -218,14 +235,22 @@ impl<F: Framing> FramedStream<F> {
     fn queue_request(&mut self, message: Message<'_>) -> Result<bool, SendError> {
         let (framing, outstanding) = (&self.framing, &mut self.outstanding);
         let (outgoing, max_queued) = (&mut self.outgoing, self.max_queued);
-        let (state, number) = match outstanding {
-            Some(outstanding) => (outstanding.state().clone(), outstanding.next_number()),
-            None => (Note::default(), 0),
-        };
+        if outstanding
+            .as_ref()
+            .is_some_and(|outstanding| outstanding.is_full())
+        {
+            return Err(SendError::TooManyUnanswered);
+        }
+        let state = outstanding
+            .as_ref()
+            .map(|outstanding| outstanding.state().clone());
+        let number = outstanding
+            .as_mut()
+            .map_or(0, |outstanding| outstanding.next_number());
         let queued = with_request(
             framing,
             message,
-            &state,
+            state.as_ref(),
             || number,
             |frame, asked| {
                 append(outgoing, max_queued, frame)?;
@@ -246,7 +271,7 @@ impl<F: Framing> FramedStream<F> {
         let framing = &self.framing;
         let oldest = self.outstanding.as_deref().map(Outstanding::oldest);
         let context = match &oldest {
-            Some(oldest) => framing::Context::reply(&oldest.note, &oldest.state),
+            Some(oldest) => oldest.context(),
             None => framing::Context::REPLY,
         };
         let (outgoing, outstanding) = (&mut self.outgoing, &mut self.outstanding);
@@ -432,6 +457,9 @@ impl<F: Framing> FramedStream<F> {
             let next = ready!(self.framed.poll_next(&self.framing, context, cx));
             return Poll::Ready(match next {
                 Ok(Item::Heartbeat) => continue,
+                Ok(Item::Frame(_)) if self.is_full_of_requests() => {
+                    Err(self.lose(Lost::TooManyUnanswered))
+                }
                 Ok(Item::Frame(frame)) => match self.judge(frame) {
                     Verdict::Mismatch => Err(self.lose(Lost::Mismatched)),
                     verdict => Ok(Some(verdict)),
@@ -446,15 +474,19 @@ impl<F: Framing> FramedStream<F> {
         Poll::Pending
     }
 
+    fn is_full_of_requests(&self) -> bool {
+        let outstanding = self.outstanding.as_deref();
+        self.sends == Direction::Reply && outstanding.is_some_and(Outstanding::is_full)
+    }
+
     fn judge(&mut self, frame: Frame) -> Verdict {
         match (&mut self.outstanding, self.sends) {
             (None, _) => Verdict::Last(frame),
             (Some(outstanding), Direction::Request) => outstanding.judge(&self.framing, frame),
             (Some(outstanding), Direction::Reply) => {
-                let demand = self.framing.demand(frame.as_bytes(), outstanding.state());
                 // Whoever receives a request that must not be sent says so in a reply.
-                let demand = demand.unwrap_or_else(|_| Demand::default());
-                outstanding.push(Asked::received(&self.framing, demand, &frame));
+                let asked = Asked::received(&self.framing, outstanding.state(), &frame);
+                outstanding.push(asked);
                 Verdict::Last(frame)
             }
         }
@@ -528,6 +560,7 @@ impl From<Lost> for ReceiveError {
         match lost {
             Lost::Frame(error) => ReceiveError::Frame(error),
             Lost::Mismatched => ReceiveError::Mismatched,
+            Lost::TooManyUnanswered => ReceiveError::TooManyUnanswered,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What is known of bytes before they are looked at: which way they go, what they answer, and the
 //! state of their connection.
 
+use std::fmt;
+
 /// Which way bytes go: some protocols frame requests and replies differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -12,7 +14,7 @@ pub enum Direction {
 
 /// What a framing remembers of a request or of a connection: a word, and bytes where a word isn't
 /// enough. Its callers keep it and compare it, and never look into it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Note {
     word: u64,
     bytes: Option<Box<[u8]>>,
@@ -55,6 +57,13 @@ impl Note {
     }
 }
 
+/// Its length alone: it may quote a request.
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Note({}, {} bytes)", self.word, self.as_bytes().len())
+    }
+}
+
 /// What is known of bytes before they are looked at.
 ///
 /// Protocols whose frames end by themselves need no more of it than the
@@ -62,7 +71,7 @@ impl Note {
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     direction: Direction,
-    asked: &'a Note,
+    asked: Option<&'a Note>,
     state: &'a Note,
 }
 
@@ -70,15 +79,14 @@ impl Context<'static> {
     /// A request on a new connection.
     pub const REQUEST: Self = Context {
         direction: Direction::Request,
-        asked: &EMPTY,
+        asked: None,
         state: &EMPTY,
     };
 
-    /// A reply, to a request of which nothing was noted, on a connection whose state is that of a
-    /// new one.
+    /// What comes from the server on a new connection on which nothing was asked.
     pub const REPLY: Self = Context {
         direction: Direction::Reply,
-        asked: &EMPTY,
+        asked: None,
         state: &EMPTY,
     };
 }
@@ -92,11 +100,19 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// What comes from the server on a connection of this state, on which nothing is asked.
+    pub fn unasked(state: &'a Note) -> Self {
+        Context {
+            state,
+            ..Context::REPLY
+        }
+    }
+
     /// A reply to a request of which this was noted, on a connection of this state.
     pub fn reply(asked: &'a Note, state: &'a Note) -> Self {
         Context {
             direction: Direction::Reply,
-            asked,
+            asked: Some(asked),
             state,
         }
     }
@@ -108,9 +124,10 @@ impl<'a> Context<'a> {
     }
 
     /// Of a reply: what [`Framing::demand`](super::Framing::demand) has noted of the oldest request
-    /// that isn't answered. Empty where there is none, and for requests.
+    /// that isn't answered. None if all are answered, as when the server sends a greeting; and none
+    /// for requests.
     #[inline]
-    pub fn asked(&self) -> &'a Note {
+    pub fn asked(&self) -> Option<&'a Note> {
         self.asked
     }
 

@@ -1,7 +1,7 @@
 //! What a request asks of its connection, and what a frame is to the request that is next to be
 //! answered.
 
-use super::context::Note;
+use super::{context::Note, failure::Failure};
 
 /// What a request asks of its connection: how many replies, and whether the connection can be
 /// another's afterwards. [`Framing::demand`](super::Framing::demand) says it.
@@ -24,12 +24,15 @@ pub struct Demand {
     pub(crate) idempotent: bool,
     pub(crate) pins: bool,
     pub(crate) note: Note,
+    pub(crate) refusal: Option<Failure>,
 }
 
 /// How many frames answer a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Replies {
-    /// None ever comes, not even of an error.
+    /// None ever comes, not even of an error. Of a request that is answered only if it fails, its
+    /// framing must not say so: such a reply would be taken for that of the next request.
     None,
     /// One.
     #[default]
@@ -55,14 +58,26 @@ impl Demand {
         self
     }
 
-    /// The request changes the state of its connection, such as the database that is selected. The
-    /// connection is the caller's own then, from this request on until its
-    /// [state](super::Context::state) equals the one that it had before.
+    /// The request must be sent on a connection of its caller's own: since its replies may change the
+    /// [state](super::Context::state) of the connection, such as the database that is selected, or
+    /// since it occupies the connection for long. A client refuses to send it where others use the
+    /// connection.
     ///
-    /// Requests that share a connection with others must not pin it: a client refuses to send them
-    /// there.
+    /// Whether the connection can be another's afterwards is not said here but by the state, which
+    /// [`answers`](super::Framing::answers) changes: it must equal the one that the connection had
+    /// before. A request that pins and gets no reply has changed it for good.
+    ///
+    /// Each request whose replies may change the state must pin. No other request is sent or read
+    /// before they have come.
     pub fn pins(mut self) -> Self {
         self.pins = true;
+        self
+    }
+
+    /// The request must not be sent, and why, in words that its sender is told. A server answers it
+    /// with this failure, as the [replies](Demand::replies) say.
+    pub fn refused(mut self, failure: Failure) -> Self {
+        self.refusal = Some(failure);
         self
     }
 
@@ -71,10 +86,36 @@ impl Demand {
         self.note = note;
         self
     }
+
+    /// How many replies there are.
+    pub fn awaits(&self) -> Replies {
+        self.replies
+    }
+
+    /// Whether it is [idempotent](Demand::idempotent).
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// Whether it [pins](Demand::pins) its connection.
+    pub fn is_pinning(&self) -> bool {
+        self.pins
+    }
+
+    /// What was [noted](Demand::noting).
+    pub fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// Why it is [refused](Demand::refused).
+    pub fn refusal(&self) -> Option<&Failure> {
+        self.refusal.as_ref()
+    }
 }
 
 /// What a frame that comes from the server is to the oldest request that isn't answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Answer {
     /// Its reply, or the last of its replies.
     Last,

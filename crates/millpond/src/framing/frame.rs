@@ -1,19 +1,43 @@
 //! A whole frame.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes};
 
-use super::step::Extent;
+use super::{
+    Framing,
+    context::Context,
+    error::FrameError,
+    scan::Scan,
+    step::{Extent, Step},
+};
 
 /// A frame as it came, and where its parts lie.
 ///
 /// A clone shares the bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
 pub struct Frame {
     whole: Bytes,
     extent: Extent,
 }
 
 impl Frame {
+    /// The frame that these bytes are.
+    ///
+    /// # Errors
+    ///
+    /// They aren't exactly one frame: [`FrameError::NotOneFrame`], or what the framing says.
+    pub fn parse(
+        framing: &impl Framing,
+        context: Context<'_>,
+        whole: impl Into<Bytes>,
+    ) -> Result<Frame, FrameError> {
+        let whole = whole.into();
+        let extent = extent_of(framing, context, &whole)?;
+        Ok(Frame { whole, extent })
+    }
+
     /// A frame that has just been found; `extent` is all of `whole`.
     #[inline]
     pub(crate) fn new(whole: Bytes, extent: Extent) -> Self {
@@ -70,6 +94,33 @@ impl Frame {
             whole: whole.freeze(),
             extent: self.extent,
         }
+    }
+}
+
+/// Its length alone: payloads reach no log.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({} bytes)", self.whole.len())
+    }
+}
+
+/// Where the parts of a frame lie.
+///
+/// # Errors
+///
+/// These bytes aren't exactly one frame.
+pub(crate) fn extent_of(
+    framing: &impl Framing,
+    context: Context<'_>,
+    whole: &[u8],
+) -> Result<Extent, FrameError> {
+    let mut scan = Scan::default();
+    let step = framing.next(context, whole, &mut scan)?;
+    match step.checked(whole.len(), &scan, framing.max_frame())? {
+        Step::Frame(extent) if extent.length() == whole.len() => Ok(extent),
+        _ => Err(FrameError::NotOneFrame {
+            length: whole.len(),
+        }),
     }
 }
 

@@ -28,13 +28,28 @@ impl IdField {
     /// # Panics
     ///
     /// If `width` isn't 1 to 8.
-    pub fn new(offset: usize, width: usize, order: ByteOrder) -> Self {
-        assert!((1..=8).contains(&width), "an id of {width} bytes");
+    pub const fn new(offset: usize, width: usize, order: ByteOrder) -> Self {
+        assert!(width >= 1 && width <= 8, "an id has 1 to 8 bytes");
         IdField {
             offset,
             width,
             order,
         }
+    }
+
+    /// How many bytes lie before it.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// How many bytes it has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// In which order.
+    pub fn order(&self) -> ByteOrder {
+        self.order
     }
 
     /// The frame's id; `None` if the frame is too short to have one.

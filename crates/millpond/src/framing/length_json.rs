@@ -189,7 +189,13 @@ impl Framing for LengthJson {
         false
     }
 
-    fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        _: Context<'_>,
+        _: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         let body = json::error_reply(failure);
         match self.encode(Context::REPLY, &body, out) {
             Ok(()) => Told::ByReply,

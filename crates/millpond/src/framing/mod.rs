@@ -21,6 +21,7 @@ mod step;
 
 use std::sync::Arc;
 
+pub(crate) use self::frame::extent_of;
 pub use self::{
     context::{Context, Direction, Note},
     demand::{Answer, Demand, Replies},
@@ -51,7 +52,11 @@ pub use self::{
 /// - A frame and a heartbeat have at least one byte, and all of them are among those shown.
 /// - A frame's length is refused as soon as it is known, before its bytes have arrived. Where no
 ///   length is announced, a frame is refused as soon as more bytes are there than its limit allows.
+/// - What `encode` writes is exactly one frame, which `next` finds again. A body that would become
+///   another number of frames, since it holds a delimiter for instance, is refused.
 /// - No method panics, whatever the bytes.
+/// - `max_frame`, `heartbeat`, `looks_at_requests` and `id` always answer the same. A framing that
+///   wraps another passes all methods on.
 ///
 /// [`Scan`] keeps what has been found out of an unfinished item, so that the work is proportional
 /// to the bytes, not to their square. It is reset at each boundary.
@@ -66,11 +71,12 @@ pub use self::{
 /// [`answers`](Framing::answers) of each frame that comes back. What `demand` notes of a request is
 /// shown to `next`, `encode` and `answers` with its replies, so that a reply's end, its form and
 /// its belonging may depend on its request. The connection's *state*, another [`Note`], is for what
-/// outlasts an exchange: `answers` may change it. A connection is shared by those for whom its
-/// state is what it was when it was opened.
+/// outlasts an exchange: `answers` may change it, if the request [pins](Demand::pins) its
+/// connection. It is empty at first; what a login makes of it is what the connection has at rest.
+/// A connection goes back to others only at rest.
 ///
 /// The server asks the same of what it receives: `demand` of each request, `answers` of each reply
-/// that it has written.
+/// that it has written. It reads no request behind one that pins before that is answered.
 pub trait Framing: Send + Sync + 'static {
     /// What the bytes at a boundary begin with.
     ///
@@ -120,27 +126,36 @@ pub trait Framing: Send + Sync + 'static {
         true
     }
 
+    /// How many bytes all frames together have that answer one request, with 64 added for each; and
+    /// those that the server sends on its own and that nobody has taken yet. More aren't held.
+    /// Default: as many as one frame.
+    fn max_reply(&self) -> usize {
+        self.max_frame()
+    }
+
     /// What a request asks of its connection. `request` is the whole frame. `state` is the
-    /// connection's; where requests share connections, it is that of a new one. Default: one reply.
-    ///
-    /// # Errors
-    ///
-    /// The request must not be sent, and why, in words that its sender is told.
-    fn demand(&self, request: &[u8], state: &Note) -> Result<Demand, Failure> {
+    /// connection's if it is the caller's own; of a request that shares connections with others,
+    /// for which any may be taken, it is that of a new one. Default: one reply.
+    fn demand(&self, request: &[u8], state: &Note) -> Demand {
         let _ = (request, state);
-        Ok(Demand::default())
+        Demand::default()
     }
 
     /// What a frame from the server is to the request that is next to be answered. `asked` is what
-    /// `demand` has noted of it, `reply` the whole frame, and `state` the connection's, which it
-    /// may change. Default: it is the reply.
-    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+    /// `demand` has noted of that; none if all are answered, and then nothing but
+    /// [`Answer::Push`] makes the frame one that may come. `reply` is the whole frame, and `state`
+    /// the connection's, which this may change. Default: it is the reply.
+    ///
+    /// Where there is an [`id`](Framing::id), the callers compare it, and `reply` has the one that
+    /// its request had.
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
         let _ = (asked, reply, state);
         Answer::Last
     }
 
     /// The field of each frame that holds an id, if a client is to number its requests by it. It
-    /// lies at the same place in requests and replies. Default: none.
+    /// lies at the same place in requests and replies. A server writes its request's into each
+    /// reply. Default: none.
     fn id(&self) -> Option<IdField> {
         None
     }
@@ -152,9 +167,16 @@ pub trait Framing: Send + Sync + 'static {
     }
 
     /// Puts the frame that tells a client that its request has failed at the end of `out`, for
-    /// protocols that have such a reply. `request` is the whole frame. Default: there is none.
-    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
-        let _ = (request, failure, out);
+    /// protocols that have such a reply. `context` is that of the reply, and `request` the whole
+    /// frame. Default: there is none.
+    fn encode_failure(
+        &self,
+        context: Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
+        let _ = (context, request, failure, out);
         Told::ByClosing
     }
 }
@@ -197,11 +219,15 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
         (**self).looks_at_requests()
     }
 
-    fn demand(&self, request: &[u8], state: &Note) -> Result<Demand, Failure> {
+    fn max_reply(&self) -> usize {
+        (**self).max_reply()
+    }
+
+    fn demand(&self, request: &[u8], state: &Note) -> Demand {
         (**self).demand(request, state)
     }
 
-    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
         (**self).answers(asked, reply, state)
     }
 
@@ -213,8 +239,14 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
         (**self).failure_needs_request()
     }
 
-    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
-        (**self).encode_failure(request, failure, out)
+    fn encode_failure(
+        &self,
+        context: Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
+        (**self).encode_failure(context, request, failure, out)
     }
 }
 
@@ -312,7 +344,7 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(
             (
-                Plain.encode_failure(b"?", &failure, &mut out),
+                Plain.encode_failure(Context::REPLY, b"?", &failure, &mut out),
                 out.is_empty()
             ),
             (Told::ByClosing, true)

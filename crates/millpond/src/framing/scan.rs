@@ -42,6 +42,10 @@ use super::step::Extent;
 ///         Ok(Step::More { missing: 1 })
 ///     }
 /// #   fn encode(&self, _: Context<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+/// #       if let Some(position) = body.iter().position(|&byte| byte == b'\n') {
+/// #           let (found, expected) = (b'\n', "a line".into());
+/// #           return Err(FrameError::Unexpected { position, found, expected });
+/// #       }
 /// #       out.extend_from_slice(body);
 /// #       out.push(b'\n');
 /// #       Ok(())

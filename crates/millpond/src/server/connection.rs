@@ -26,6 +26,7 @@ mod excess;
 mod frame_due;
 mod long_turn;
 mod reading;
+mod replies;
 mod requests;
 mod room;
 mod serving;

@@ -1,5 +1,7 @@
 //! What a handler answers with.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::framing::Frame;
@@ -7,8 +9,8 @@ use crate::framing::Frame;
 /// What a handler answers with: nearly always one body, which a [`Vec`], a string or [`Bytes`] turn
 /// into.
 ///
-/// It must be what the request [demands](crate::framing::Framing::demand): to a request that gets
-/// no reply, nothing of it is sent.
+/// It must be what the request [demands](crate::framing::Framing::demand), else the request has
+/// failed as the handler's. Of a reply to a request that gets none, nothing is sent.
 ///
 /// ```
 /// use millpond::server::Reply;
@@ -17,11 +19,12 @@ use crate::framing::Frame;
 /// let several = Reply::bodies(["first", "second"]);
 /// # let _ = (one, several);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
 pub struct Reply(pub(super) Parts);
 
 /// What a reply is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Parts {
     Body(Bytes),
     Bodies(Vec<Bytes>),
@@ -47,6 +50,20 @@ impl Reply {
             Parts::Bodies(bodies) => bodies.iter().map(Bytes::len).sum(),
             Parts::Frames(frames) => frames.iter().map(|frame| frame.as_bytes().len()).sum(),
         }
+    }
+}
+
+/// Its length alone: payloads reach no log.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({} bytes)", self.len())
+    }
+}
+
+impl From<Frame> for Reply {
+    /// A whole frame: [`Reply::frames`].
+    fn from(frame: Frame) -> Self {
+        Reply::frames(vec![frame])
     }
 }
 

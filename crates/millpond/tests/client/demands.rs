@@ -87,6 +87,30 @@ async fn a_request_without_a_reply_ends_when_it_is_written_and_shifts_nobodys() 
             began.elapsed() < Duration::from_millis(100),
             "nobody waits for a tick"
         );
+        // Behind a reply, and between two.
+        for round in 0..100 {
+            let set = format!("set key {round} noreply");
+            let (first, frames, last) = tokio::join!(
+                client.exchange(b"echo first"),
+                client.exchange_all(set.as_bytes()),
+                client.exchange(b"echo last"),
+            );
+            assert_eq!(frames.unwrap(), []);
+            assert_eq!(
+                (&first.unwrap()[..], &last.unwrap()[..]),
+                (&b"echo first"[..], &b"echo last"[..])
+            );
+            let (first, frames) = tokio::join!(
+                client.exchange(b"echo first"),
+                client.exchange_all(set.as_bytes()),
+            );
+            assert_eq!(frames.unwrap(), []);
+            assert_eq!(first.unwrap(), "echo first");
+        }
+        assert!(
+            began.elapsed() < Duration::from_millis(100),
+            "nobody waits for a tick"
+        );
         // It is on its way or there, on one of two connections.
         let last = "99\nEND";
         while client.exchange(b"get key").await.unwrap() != last {
@@ -231,4 +255,39 @@ async fn whole_frames_are_sent_and_returned_as_they_are() {
             assert!(matches!(error, RequestError::Unframeable(_)), "{error:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_would_be_two_requests_is_not_sent() {
+    let peer = Peer::start().await;
+    for client in clients(&peer) {
+        let error = client.exchange(b"get a\nget b").await.unwrap_err();
+        assert_eq!(error.kind(), RequestErrorKind::InvalidRequest);
+        assert!(matches!(error, RequestError::Unframeable(_)), "{error:?}");
+        assert_eq!(client.exchange(b"echo 1").await.unwrap(), "echo 1");
+    }
+}
+
+#[tokio::test]
+async fn news_is_waited_for_and_keeps_a_connection_of_ones_own() {
+    let peer = Peer::start().await;
+    let [client, _] = clients(&peer);
+    let mut pinned = client.pin().await.expect("a connection");
+    pinned.exchange_all(b"subscribe x").await.unwrap();
+    assert_eq!(pinned.push().await.unwrap().body(), b"push x news");
+    // While no request is under way, and together with a reply.
+    assert_eq!(pinned.exchange(b"later push y more").await.unwrap(), "OK");
+    assert_eq!(pinned.push().await.unwrap().body(), b"push y more");
+    assert_eq!(
+        pinned.exchange(b"unsubscribe").await.unwrap(),
+        "unsubscribed x 0"
+    );
+    // What isn't news is nobody's.
+    let error = pinned.exchange(b"later end").await.unwrap_err();
+    assert_eq!(error.kind(), RequestErrorKind::Lost);
+    let error = pinned.push().await.unwrap_err();
+    assert_eq!(error.kind(), RequestErrorKind::Lost);
+    assert_eq!(error.execution(), Execution::Impossible);
+    drop(pinned);
+    assert_eq!(client.exchange(b"echo 1").await.unwrap(), "echo 1");
 }

@@ -85,10 +85,10 @@ async fn several_bodies_get_a_frame_each() {
 async fn what_the_framing_refuses_reaches_no_handler() {
     let site = serve_with(Server::builder(Slow).framing(Store)).await;
     assert_eq!(
-        lines(&site, "a\ncrash\nb\n").await,
+        lines(&site, "a\ncrash\ncrash noreply\nb\n").await,
         "a 0\nERROR crash is not for clients\nb 0\n"
     );
-    assert_eq!(site.snapshot().totals.failures.refused, 1);
+    assert_eq!(site.snapshot().totals.failures.refused, 2);
 }
 
 /// The form of a request may depend on the state that the one before it leaves.
@@ -180,4 +180,57 @@ async fn framed_streams_know_the_requests_as_well() {
             "a reply came that answers another request"
         );
     }
+}
+
+/// What a handler answers is checked: one frame too many or too few would shift all replies behind.
+#[tokio::test(start_paused = true)]
+async fn a_reply_of_another_number_of_frames_than_its_request_gets_has_failed() {
+    let shifts = raw(async |body: Bytes| {
+        Ok(match &body[..] {
+            b"two" => Reply::bodies(["1", "2"]),
+            b"none" => Reply::bodies::<&str>([]),
+            b"split" => Reply::from("1\n2"),
+            b"subscribe a b" => Reply::bodies(["subscribed a 1"]),
+            b"subscribe c" => Reply::bodies(["subscribed c 1", "subscribed c 2"]),
+            b"push" => Reply::bodies(["push a news", "1"]),
+            _ => body.into(),
+        })
+    });
+    let site = serve_with(Server::builder(shifts).framing(Store)).await;
+    for (request, reply) in [
+        (
+            "two",
+            "ERROR the reply can't be sent: it has more frames than its request gets",
+        ),
+        (
+            "none",
+            "ERROR the reply can't be sent: it has fewer frames than its request gets",
+        ),
+        (
+            "split",
+            "ERROR the reply can't be sent: 4 bytes were to be sent as one frame, and they aren't one",
+        ),
+        (
+            "subscribe a b",
+            "ERROR the reply can't be sent: it has fewer frames than its request gets",
+        ),
+        (
+            "subscribe c",
+            "ERROR the reply can't be sent: it has more frames than its request gets",
+        ),
+        ("push", "push a news\n1"),
+    ] {
+        let replies = lines(&site, &format!("a\n{request}\nb\n")).await;
+        assert_eq!(replies, format!("a\n{reply}\nb\n"), "{request}");
+    }
+
+    // Where requests aren't looked at, each gets one frame.
+    let two = raw(async |_: Bytes| Ok(Reply::bodies(["1", "2"])));
+    let site = serve_with(Server::builder(two)).await;
+    let mut client = site.connect().await;
+    let reply = client.ask("0").await;
+    assert!(
+        reply.contains("more frames than its request gets"),
+        "{reply}"
+    );
 }

@@ -62,8 +62,10 @@ impl Framing for Store {
         bytes: &[u8],
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
-        let many_lines =
-            context.direction() == Direction::Reply && context.asked().as_word() == asked::GET;
+        let many_lines = context.direction() == Direction::Reply
+            && context
+                .asked()
+                .is_some_and(|asked| asked.as_word() == asked::GET);
         // From where on the line begins that is looked at.
         let mut begins = scan.note() as usize;
         let mut searched = scan.searched();
@@ -93,30 +95,36 @@ impl Framing for Store {
         1 << 10
     }
 
-    fn demand(&self, request: &[u8], state: &Note) -> Result<Demand, Failure> {
+    fn demand(&self, request: &[u8], state: &Note) -> Demand {
         let words = words(request);
         let noting = |word| Demand::default().noting(Note::word(word));
         let several = |word| Demand::replies(Replies::Several).noting(Note::word(word));
-        Ok(match words[..] {
+        match words[..] {
             ["get", ..] => noting(asked::GET).idempotent(),
             ["set", .., "noreply"] => Demand::replies(Replies::None),
             ["multi"] => noting(asked::MULTI).pins(),
-            ["exec"] => noting(asked::EXEC),
+            ["exec"] => noting(asked::EXEC).pins(),
             ["subscribe", ..] => {
                 let in_all = state.as_word() + words.len() as u64 - 1;
                 several(asked::SUBSCRIBE | in_all << 8).pins()
             }
             ["unsubscribe"] => several(asked::UNSUBSCRIBE).pins(),
-            ["crash"] => return Err(Failure::refused("crash is not for clients")),
+            ["crash"] => Demand::default().refused(Failure::refused("crash is not for clients")),
+            ["crash", "noreply"] => {
+                Demand::replies(Replies::None).refused(Failure::refused("crash is not for clients"))
+            }
             _ => noting(asked::LINE),
-        })
+        }
     }
 
-    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
         let words = words(reply);
         if let ["push", ..] = words[..] {
             return Answer::Push;
         }
+        let Some(asked) = asked else {
+            return Answer::Mismatch;
+        };
         let (kind, in_all) = (asked.as_word() & 0xff, asked.as_word() >> 8);
         match (kind, &words[..]) {
             (asked::MULTI, ["OK"]) => *state = Note::word(IN_TRANSACTION),
@@ -140,7 +148,13 @@ impl Framing for Store {
         Answer::Last
     }
 
-    fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        _: Context<'_>,
+        _: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         out.extend_from_slice(format!("ERROR {}\n", failure.message()).as_bytes());
         Told::ByReply
     }
@@ -236,6 +250,7 @@ async fn serve(stream: UnixStream, values: Values) -> std::io::Result<()> {
                     false => reply,
                 }
             }
+            (["later", rest @ ..], None) => format!("OK\n{}\n", rest.join(" ")),
             _ => format!("{line}\n"),
         };
         writer.write_all(reply.as_bytes()).await?;

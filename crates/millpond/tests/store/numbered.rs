@@ -42,7 +42,13 @@ impl Framing for Numbered {
         Some(IdField::new(0, 2, ByteOrder::Big))
     }
 
-    fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        _: Context<'_>,
+        _: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         out.extend_from_slice(&frame(0, failure.message().as_bytes()));
         Told::ByReply
     }

@@ -166,9 +166,17 @@ impl Framing for ChosenFraming {
         }
     }
 
-    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        context: Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         match self {
-            ChosenFraming::LengthJson(framing) => framing.encode_failure(request, failure, out),
+            ChosenFraming::LengthJson(framing) => {
+                framing.encode_failure(context, request, failure, out)
+            }
             ChosenFraming::Raw(_) => Told::ByClosing,
         }
     }

@@ -134,9 +134,15 @@ impl Framing for Cutting {
         self.0.name()
     }
 
-    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        context: Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         let Some(cut) = Cut::named(failure.message()) else {
-            return self.0.encode_failure(request, failure, out);
+            return self.0.encode_failure(context, request, failure, out);
         };
         let begin = out.len();
         if cut != Cut::Before

@@ -309,9 +309,9 @@ impl<F: Framing> Driver<F> {
             return;
         }
         let unwritten = wire.unwritten();
-        wire.has_silent = unwritten > 0;
         let mut state = self.shared.state.lock();
         state.settle_silent(id, unwritten, &mut self.tell);
+        wire.has_silent = state.has_silent(id);
         drop(state);
         drop(wire);
         if !self.tell.is_empty() {

@@ -125,7 +125,9 @@ impl<F: Framing> Pipelines<F> {
         let entry = with_request(
             framing,
             payload.message,
-            Context::REQUEST.state(),
+            framing
+                .looks_at_requests()
+                .then_some(Context::REQUEST.state()),
             || shared.number.fetch_add(1, Ordering::Relaxed),
             |frame, asked| {
                 if let Some(asked) = &asked {

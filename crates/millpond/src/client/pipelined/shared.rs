@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     machine::{Carried, Id, Machine},
-    reply::{PipelineError, Sender},
+    reply::{PipelineError, Reply, Sender},
     writer::SharedWriter,
 };
 use crate::{
@@ -231,6 +231,16 @@ impl<F: Framing> Shared<F> {
                     ExchangeFailure::Abandoned | ExchangeFailure::Mismatched
                 )
             });
+        for one in ended.silent {
+            self.unread.fetch_add(1, Ordering::Relaxed);
+            let reply = Reply {
+                replied: one.body,
+                came_on: id,
+            };
+            if one.reply.send(Ok(reply)).is_err() {
+                self.unread.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
         for one in ended.unanswered {
             let cause = match together {
                 Some(answered) => ExchangeFailure::NotPipelining {

@@ -119,7 +119,9 @@ async fn heartbeats_are_queued_once_and_only_where_there_is_room() {
     let near = inlet.open().unwrap();
     let mut far = accepted.try_recv().unwrap();
     // Its frames end as its heartbeats do.
-    let mut stream = FramedStream::new(near, Lines::default()).max_queued(20);
+    let mut stream = FramedStream::new(near, Lines::default())
+        .max_queued(20)
+        .without_requests();
     for _ in 0..100 {
         assert!(stream.queue_heartbeat());
     }
@@ -333,7 +335,7 @@ async fn a_part_of_a_frame_is_never_sent() {
     let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 1 << 20);
     let near = inlet.open().unwrap();
     let mut far = accepted.try_recv().unwrap();
-    let mut stream = FramedStream::new(near, Sloppy);
+    let mut stream = FramedStream::new(near, Sloppy).without_requests();
     stream.queue(b"good").unwrap();
     stream.queue(b"bad").unwrap_err();
     stream.send(b"better").await.unwrap();
@@ -366,7 +368,7 @@ impl Framing for BackPatching {
 #[tokio::test(start_paused = true)]
 async fn no_framing_can_write_into_the_frames_before_its_own() {
     let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 1 << 20);
-    let mut stream = FramedStream::new(inlet.open().unwrap(), BackPatching);
+    let mut stream = FramedStream::new(inlet.open().unwrap(), BackPatching).without_requests();
     let mut far = accepted.try_recv().unwrap();
     stream.queue(b"a").unwrap();
     stream.queue(b"bc").unwrap();

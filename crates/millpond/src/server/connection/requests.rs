@@ -36,10 +36,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
         let request = framing
             .failure_needs_request()
             .then(|| frame.clone().into_bytes());
-        let (asked, refused) = match self.asked(&frame) {
-            Ok(asked) => (asked, None),
-            Err(failure) => (None, Some(failure)),
-        };
+        let mut asked = self.asked(&frame);
+        let refused = asked.as_mut().and_then(|asked| asked.demand.refusal.take());
         let state = match (takes, refused) {
             (true, None) => self.begin(frame, now, answer),
             (true, Some(failure)) => ExchangeState::Answered(Err(failure)),
@@ -54,15 +52,15 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
         });
     }
 
-    /// What a request asks for, if the framing looks at requests; or why it is refused.
-    fn asked(&self, frame: &Frame) -> Result<Option<Box<Asked>>, Failure> {
+    /// What a request asks for, if the framing looks at requests.
+    fn asked(&self, frame: &Frame) -> Option<Box<Asked>> {
         let framing = &self.service.framing;
         if !framing.looks_at_requests() {
-            return Ok(None);
+            return None;
         }
-        let demand = framing.demand(frame.as_bytes(), &self.state)?;
+        let demand = framing.demand(frame.as_bytes(), &self.state);
         let id = framing.id().and_then(|field| field.read(frame.as_bytes()));
-        Ok(Some(Box::new(Asked { demand, id })))
+        Some(Box::new(Asked { demand, id }))
     }
 
     /// Begins to answer a request, unless its body is refused or `max_handled` is reached.

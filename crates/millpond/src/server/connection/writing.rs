@@ -10,18 +10,15 @@ use std::{
 
 use tokio::{task::yield_now, time::Instant};
 
-use super::{Connection, TURN_BYTES, long_turn::LONG};
+use super::{Connection, TURN_BYTES, long_turn::LONG, replies::Replying};
 use crate::{
-    framed::extent_of,
-    framing::{
-        Context as FrameContext, Failure, FailureKind, FrameError, Framing, Note, Replies, Told,
-    },
+    framing::{Failure, FailureKind, Framing, Note, Replies, Told},
     server::{
-        exchanges::{Answered, Asked},
+        exchanges::Answered,
         handler::Handler,
         ledger::Service,
         limits::{shorten, transfer_time},
-        reply::{Parts, Reply},
+        reply::Reply,
         snapshot::{Closed, count},
         storms::Event,
     },
@@ -71,6 +68,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
         let (service, exchanges) = (self.service, &mut self.exchanges);
         let state = &mut self.state;
         let (mut told, mut leaving) = (Ok(()), 0);
+        let mut is_empty = true;
         let begun = self.outgoing.begin(self.framed.stream_mut(), cx, |batch| {
             while batch.len() < service.ledger.settings.max_batch
                 && told.is_ok()
@@ -80,6 +78,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
                 told = reply(service, state, answered, batch);
                 leaving += 1;
             }
+            is_empty = batch.is_empty();
             Ok::<_, Infallible>(())
         });
         self.leaving = leaving;
@@ -87,7 +86,11 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
             return Err(Closed::Broken);
         }
         self.used = now;
-        self.written(now);
+        // Requests without a reply keep no client alive.
+        match is_empty {
+            true => self.leaving = 0,
+            false => self.written(now),
+        }
         Ok(told)
     }
 
@@ -161,15 +164,17 @@ fn reply<F: Framing, H>(
     let counters = &service.ledger.counters;
     let asked = answered.asked.as_deref();
     let is_silent = asked.is_some_and(|asked| asked.demand.replies == Replies::None);
-    let begins = batch.len();
-    let encoded = answered.answer.and_then(|reply| match is_silent {
+    let mut replying = Replying {
+        framing: &service.framing,
+        asked,
+        state,
+        batch,
+    };
+    let added = answered.answer.and_then(|reply| match is_silent {
         true => Ok(()),
-        false => encode(&service.framing, reply, state, asked, batch).map_err(|error| {
-            batch.truncate(begins);
-            Failure::handler_failed(format!("the reply can't be sent: {error}"))
-        }),
+        false => replying.add(&reply),
     });
-    let failure = match encoded {
+    let failure = match added {
         Ok(()) => {
             count(&counters.replies);
             return Ok(());
@@ -182,51 +187,10 @@ fn reply<F: Framing, H>(
     }
     let failure = failure.map_message(shorten);
     let request = answered.request.as_deref().unwrap_or_default();
-    let told = service.framing.encode_failure(request, &failure, batch);
-    replied(&service.framing, state, asked, &mut batch[begins..]);
-    match told {
+    match replying.add_failure(request, &failure) {
         Told::ByReply => Ok(()),
         Told::ByClosing => Err(failure.kind()),
     }
-}
-
-/// Adds the frames of a reply to a batch. After an error a part of them may be there.
-fn encode(
-    framing: &impl Framing,
-    reply: Reply,
-    state: &mut Note,
-    asked: Option<&Asked>,
-    batch: &mut Vec<u8>,
-) -> Result<(), FrameError> {
-    let note = asked.map_or(FrameContext::REPLY.asked(), |asked| &asked.demand.note);
-    let mut add = |state: &mut Note, body: &[u8]| {
-        let begins = batch.len();
-        framing.encode(FrameContext::reply(note, state), body, batch)?;
-        replied(framing, state, asked, &mut batch[begins..]);
-        Ok(())
-    };
-    match reply.0 {
-        Parts::Body(body) => add(state, &body),
-        Parts::Bodies(bodies) => bodies.iter().try_for_each(|body| add(state, body)),
-        Parts::Frames(frames) => frames.iter().try_for_each(|frame| {
-            extent_of(framing, FrameContext::reply(note, state), frame.as_bytes())?;
-            let begins = batch.len();
-            batch.extend_from_slice(frame.as_bytes());
-            replied(framing, state, asked, &mut batch[begins..]);
-            Ok(())
-        }),
-    }
-}
-
-/// A frame answers a request: it gets the request's id, and may change the connection's state.
-fn replied(framing: &impl Framing, state: &mut Note, asked: Option<&Asked>, frame: &mut [u8]) {
-    let Some(asked) = asked.filter(|_| !frame.is_empty()) else {
-        return;
-    };
-    if let (Some(field), Some(id)) = (framing.id(), asked.id) {
-        field.write(frame, id);
-    }
-    framing.answers(&asked.demand.note, frame, state);
 }
 
 /// A failure for the log.

@@ -56,8 +56,15 @@ impl<F: Framing> Items for Batch<'_, F> {
             self.replies.push(frame.into());
             return ControlFlow::Continue(());
         };
-        match outstanding.collect(self.framing, frame, false) {
-            Ok(replied) => self.replies.extend(replied),
+        match outstanding.collect(self.framing, frame) {
+            Ok(replied) => {
+                self.replies.extend(replied);
+                // Nothing that shares a connection may change it.
+                if outstanding.is_changed() {
+                    self.doubt = Some(Doubt::Changed);
+                    return ControlFlow::Break(());
+                }
+            }
             Err(doubt) => {
                 self.doubt = Some(doubt);
                 return ControlFlow::Break(());
@@ -118,13 +125,10 @@ impl<F: Framing> Driver<F> {
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
-            let breaks_off = match &doubt {
-                None => {
-                    session.begins_a_frame(framing)
-                        || matches!(read, Poll::Ready(Err(ReadError::Frame(_))))
-                }
-                Some(doubt) => matches!(doubt, Doubt::Unasked),
-            };
+            let breaks_off = doubt.is_some()
+                || session.begins_a_frame(framing)
+                || session.has_collected()
+                || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
             if !replies.is_empty() && !std::mem::replace(&mut session.served, true) {
                 *served = Some(connection.note_served());
             }
@@ -140,8 +144,8 @@ impl<F: Framing> Driver<F> {
                     Came::Expected => {}
                     Came::Early => return Err(ExchangeFailure::Unasked),
                     Came::Unasked => {
-                        self.doubted
-                            .extend(self.tell.drain(..).map(|told| told.reply));
+                        let doubted = self.tell.extract_if(.., |told| !told.is_silent);
+                        self.doubted.extend(doubted.map(|told| told.reply));
                         return Err(ExchangeFailure::Unasked);
                     }
                 }

@@ -49,6 +49,8 @@ pub(in crate::client::pipelined) enum Came {
 pub(in crate::client::pipelined) struct Answered<K: Carried> {
     pub(in crate::client::pipelined) reply: K::Reply,
     pub(in crate::client::pipelined) body: K::Body,
+    /// Its request gets no reply, and has been written.
+    pub(in crate::client::pipelined) is_silent: bool,
 }
 
 /// What the driver finds when it looks at the clock.
@@ -69,6 +71,8 @@ pub(in crate::client::pipelined) struct Unanswered<K: Carried> {
 
 /// What a pipeline leaves behind.
 pub(in crate::client::pipelined) struct Ended<K: Carried> {
+    /// Those that get no reply and had been written.
+    pub(in crate::client::pipelined) silent: Vec<Answered<K>>,
     /// In the order of the requests.
     pub(in crate::client::pipelined) unanswered: Vec<Unanswered<K>>,
     /// How many were answered of two requests that were written together, to a peer that isn't

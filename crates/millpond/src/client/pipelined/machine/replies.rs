@@ -32,7 +32,11 @@ impl<K: Carried> Machine<K> {
         // Whoever is told has a tick to say that the server takes no more.
         pipeline.used = true;
         let ends = expected.begins + expected.length as u64;
-        let told = expected.reply.map(|reply| Answered { reply, body });
+        let told = expected.reply.map(|reply| Answered {
+            reply,
+            body,
+            is_silent: false,
+        });
         match &mut pipeline.trial {
             Some(trial) if trial.answered == 0 => {
                 trial.answered = 1;
@@ -47,10 +51,12 @@ impl<K: Carried> Machine<K> {
             }
             None => tell.extend(told),
         }
-        match ends <= written {
+        let came = match ends <= written {
             true => Came::Expected,
             false => Came::Early,
-        }
+        };
+        self.settle_silent(id, unwritten, tell);
+        came
     }
 
     /// Requests that get no reply are answered when they have been written, in their turn. `tell`
@@ -72,8 +78,15 @@ impl<K: Carried> Machine<K> {
             tell.extend(first.reply.map(|reply| Answered {
                 reply,
                 body: K::Body::default(),
+                is_silent: true,
             }));
         }
+    }
+
+    /// Whether a request is in flight that gets no reply.
+    pub(in crate::client::pipelined) fn has_silent(&mut self, id: Id) -> bool {
+        of(&mut self.pipelines, id)
+            .is_some_and(|pipeline| pipeline.expected.iter().any(|expected| expected.silent))
     }
 
     /// Whether a reply may come, while so many bytes that were taken lie unwritten.
@@ -122,7 +135,10 @@ impl<K: Carried> Machine<K> {
         unwritten: usize,
         partial: bool,
     ) -> Ended<K> {
+        let mut silent = Vec::new();
+        self.settle_silent(id, unwritten, &mut silent);
         let mut ended = Ended {
+            silent,
             unanswered: Vec::new(),
             trial: None,
             leases: 0,
@@ -147,10 +163,10 @@ impl<K: Carried> Machine<K> {
         for expected in pipeline.expected.drain(..) {
             let progress = match expected.begins < written {
                 false => Progress::Unsent,
-                true if partial && next => Progress::Answered,
+                true if partial && next && !expected.silent => Progress::Answered,
                 true => Progress::Unanswered,
             };
-            next = false;
+            next &= expected.silent;
             let unanswered = expected.reply.map(|reply| Unanswered { reply, progress });
             ended.unanswered.extend(unanswered);
         }

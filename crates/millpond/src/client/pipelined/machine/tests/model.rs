@@ -387,6 +387,7 @@ impl Model {
         let mut settled = self.settle_silent(serial, unwritten);
         let (came, told) = self.answered(serial, body, unwritten);
         settled.extend(told);
+        settled.extend(self.settle_silent(serial, unwritten));
         (came, settled)
     }
 
@@ -530,10 +531,14 @@ impl Model {
         if let (Some((first, _)), Some(_)) = (pipe.trial, pipe.held) {
             told.push((first, Progress::Answered));
         }
+        let next = callers
+            .iter()
+            .find(|&&caller| !self.is_silent(caller))
+            .copied();
         for &caller in &callers {
             let progress = match self.written(serial, unwritten, caller) {
                 0 => Progress::Unsent,
-                _ if partial && caller == callers[0] => Progress::Answered,
+                _ if partial && Some(caller) == next => Progress::Answered,
                 _ => Progress::Unanswered,
             };
             told.push((caller, progress));

@@ -331,8 +331,14 @@ impl Play<'_> {
     pub(super) fn end_of(&mut self, serial: Serial, partial: bool) {
         let driver = self.driver(serial);
         let (id, unwritten) = (driver.id, driver.unwritten);
+        let silent = self.model.settle_silent(serial, unwritten);
         let (told, trial, leases) = self.model.end(serial, unwritten, partial);
         let ended = self.state.end(id, unwritten, partial);
+        let settled = ended.silent.into_iter().map(|told| {
+            self.leaves(&told.reply);
+            (told.reply.0, told.body)
+        });
+        assert_eq!(settled.collect::<Vec<_>>(), silent);
         self.forget(serial);
         for Unanswered {
             reply, progress, ..
