@@ -35,7 +35,6 @@ enum Repetition {
 }
 
 /// Requests of one kind: [`Client::idempotent`](super::Client::idempotent), [`Client::within`](super::Client::within).
-#[derive(Clone, Copy)]
 pub struct Requests<'c, F: Framing = LengthJson> {
     channel: &'c Channel<F>,
     deadline: Duration,
@@ -358,6 +357,15 @@ impl<'c> Requests<'c, LengthJson> {
         json::read(&reply).map_err(RequestError::Reply)
     }
 }
+
+/// Whatever the framing: it is only referred to.
+impl<F: Framing> Clone for Requests<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Framing> Copy for Requests<'_, F> {}
 
 impl<F: Framing> fmt::Debug for Requests<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
