@@ -13,7 +13,14 @@
 
 mod digits;
 
-use super::{Context, Direction, Extent, Failure, FrameError, Framing, Scan, Step, Told, json};
+use std::borrow::Cow;
+
+use millpond_words::InvalidSetting;
+
+use super::{
+    Context, Direction, Extent, Failure, FrameError, Framing, Scan, Step, Told, json,
+    preset::{Preset, PresetFraming},
+};
 
 /// What every header begins with.
 const LABEL: &[u8; 7] = b"length:";
@@ -66,10 +73,24 @@ const SERVERS: [(&[u8], FrameError); 3] = [
 /// assert_eq!(step, Step::Frame(Extent { head: 20, body: 9, tail: 0 }));
 /// # Ok::<_, millpond::framing::FrameError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LengthJson {
     max_body: usize,
-    limit_named: &'static str,
+    limit_named: Cow<'static, str>,
+}
+
+/// The settings of [`LengthJson`], as a document has them: `length-json = { max-body = 65536 }`.
+///
+/// Fields may be added in a minor release: end a literal with `..LengthJsonSettings::default()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(rename_all = "kebab-case", deny_unknown_fields, default)
+)]
+pub struct LengthJsonSettings {
+    /// The longest body in bytes. Default: [`LengthJson::DEFAULT_MAX_BODY`].
+    pub max_body: usize,
 }
 
 impl LengthJson {
@@ -86,14 +107,15 @@ impl LengthJson {
         let largest = usize::try_from(LengthJson::LARGEST_BODY).unwrap_or(usize::MAX);
         LengthJson {
             max_body: max_body.min(largest),
-            limit_named: "LengthJson::with_max_body",
+            limit_named: "LengthJson::with_max_body".into(),
         }
     }
 
     /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own:
-    /// `--max-frame`. Default: `LengthJson::with_max_body`.
-    pub fn limit_named(mut self, setting: &'static str) -> Self {
-        self.limit_named = setting;
+    /// `--max-frame`. Default: `LengthJson::with_max_body`, or `max-body` where that was set by
+    /// [`LengthJsonSettings`].
+    pub fn limit_named(mut self, setting: impl Into<Cow<'static, str>>) -> Self {
+        self.limit_named = setting.into();
         self
     }
 
@@ -126,7 +148,7 @@ impl LengthJson {
         FrameError::TooLong {
             length,
             limit: self.max_body as u64,
-            setting: Some(self.limit_named.into()),
+            setting: Some(self.limit_named.clone()),
         }
     }
 }
@@ -134,6 +156,43 @@ impl LengthJson {
 impl Default for LengthJson {
     fn default() -> Self {
         LengthJson::with_max_body(LengthJson::DEFAULT_MAX_BODY)
+    }
+}
+
+impl Default for LengthJsonSettings {
+    fn default() -> Self {
+        LengthJsonSettings {
+            max_body: LengthJson::DEFAULT_MAX_BODY,
+        }
+    }
+}
+
+impl From<LengthJsonSettings> for LengthJson {
+    fn from(settings: LengthJsonSettings) -> Self {
+        LengthJson::with_max_body(settings.max_body).limit_named("max-body")
+    }
+}
+
+impl PresetFraming for LengthJson {
+    const PRESET: Preset = Preset::new(
+        "length-json",
+        "JSON texts, each behind `length:` and 13 digits; heartbeats",
+    );
+
+    type Settings = LengthJsonSettings;
+
+    fn plain() -> Result<Self, InvalidSetting> {
+        Ok(LengthJsonSettings::default().into())
+    }
+
+    fn settings(&self) -> LengthJsonSettings {
+        LengthJsonSettings {
+            max_body: self.max_body,
+        }
+    }
+
+    fn limited(self, max_body: usize, named: Cow<'static, str>) -> Self {
+        LengthJson::with_max_body(max_body).limit_named(named)
     }
 }
 

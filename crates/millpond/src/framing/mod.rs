@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`Framing`], [`Step`], [`Scan`], [`FrameError`], [`Failure`]; then [`Context`],
 //! [`Demand`] and [`Answer`], for protocols in which requests differ in what they ask for; then
-//! [`LengthJson`], the protocol that this project was founded on, and [`json`], which says what its
-//! bodies must be.
+//! [`Protocol`], any of the framings that are here already, chosen by its name, and [`LengthJson`],
+//! the one that this project was founded on, with [`json`], which says what its bodies must be.
 
 mod context;
 mod demand;
@@ -16,6 +16,8 @@ mod frame;
 mod id_field;
 pub mod json;
 mod length_json;
+mod preset;
+mod protocol;
 mod scan;
 mod step;
 
@@ -29,7 +31,9 @@ pub use self::{
     failure::{ApplicationCode, Failure, FailureKind, ReservedCode},
     frame::Frame,
     id_field::{ByteOrder, IdField},
-    length_json::LengthJson,
+    length_json::{LengthJson, LengthJsonSettings},
+    preset::Preset,
+    protocol::{Protocol, UnknownPreset},
     scan::Scan,
     step::{Extent, Step},
 };
