@@ -16,6 +16,7 @@ mod frame;
 mod id_field;
 pub mod json;
 mod length_json;
+mod mllp;
 mod preset;
 mod protocol;
 mod scan;
@@ -32,6 +33,7 @@ pub use self::{
     frame::Frame,
     id_field::{ByteOrder, IdField},
     length_json::{LengthJson, LengthJsonSettings},
+    mllp::{AckCode, Mllp, MllpEnhanced, MllpFailures, MllpSettings},
     preset::Preset,
     protocol::{Protocol, UnknownPreset},
     scan::Scan,

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use millpond_words::InvalidSetting;
 
 use super::{
-    Answer, Context, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson, Note, Scan,
-    Step, Told,
+    Answer, Context, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson, Mllp, Note,
+    Scan, Step, Told,
     preset::{Preset, PresetFraming},
 };
 
@@ -178,6 +178,7 @@ macro_rules! presets {
 // here.
 presets! {
     LengthJson,
+    Mllp,
 }
 
 impl Protocol {
