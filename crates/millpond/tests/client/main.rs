@@ -16,5 +16,6 @@ mod coded;
 mod demands;
 mod ids;
 mod lying_servers;
+mod mllp;
 #[cfg(feature = "tls")]
 mod pipelined_tls;
