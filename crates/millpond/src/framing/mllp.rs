@@ -231,21 +231,17 @@ impl Framing for Mllp {
         "HL7 over MLLP"
     }
 
-    fn demand(&self, request: &[u8], _: &Note) -> Result<Demand, Failure> {
-        let header = Header::of_request(body_of(request))?;
-        let asks = Asks::of(&header, self.settings.enhanced)?;
-        let replies = match asks {
-            Asks::Nothing => Replies::None,
-            Asks::Both => Replies::Several,
-            Asks::Application | Asks::Accept | Asks::RefusalOrApplication => Replies::One,
-        };
-        let note = Note::word(asks.as_word()).with_bytes(header.control_id());
-        Ok(Demand::replies(replies).noting(note))
+    fn demand(&self, request: &[u8], _: &Note) -> Demand {
+        let demanded = self.demanded(body_of(request));
+        demanded.unwrap_or_else(|failure| Demand::default().refused(failure))
     }
 
     /// The state is that of the exchange: the control id of the message whose accept
     /// acknowledgment has come. It is empty at rest.
-    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
+        let Some(asked) = asked else {
+            return Answer::Mismatch;
+        };
         let answered = || {
             let asks = Asks::from_word(asked.as_word())?;
             let acknowledged = Acknowledged::read(body_of(reply))?;
@@ -273,7 +269,13 @@ impl Framing for Mllp {
         self.settings.failures == MllpFailures::Acknowledge
     }
 
-    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        _: Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         if self.settings.failures == MllpFailures::Close {
             return Told::ByClosing;
         }
@@ -285,6 +287,19 @@ impl Framing for Mllp {
 }
 
 impl Mllp {
+    /// What a message asks for, or why it isn't sent.
+    fn demanded(&self, message: &[u8]) -> Result<Demand, Failure> {
+        let header = Header::of_request(message)?;
+        let asks = Asks::of(&header, self.settings.enhanced)?;
+        let replies = match asks {
+            Asks::Nothing => Replies::None,
+            Asks::Both => Replies::Several,
+            Asks::Application | Asks::Accept | Asks::RefusalOrApplication => Replies::One,
+        };
+        let note = Note::word(asks.as_word()).with_bytes(header.control_id());
+        Ok(Demand::replies(replies).noting(note))
+    }
+
     #[cold]
     fn too_long(&self, length: usize) -> FrameError {
         FrameError::TooLong {

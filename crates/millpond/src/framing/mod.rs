@@ -77,9 +77,10 @@ pub use self::{
 /// [`answers`](Framing::answers) of each frame that comes back. What `demand` notes of a request is
 /// shown to `next`, `encode` and `answers` with its replies, so that a reply's end, its form and
 /// its belonging may depend on its request. The connection's *state*, another [`Note`], is for what
-/// outlasts an exchange: `answers` may change it, if the request [pins](Demand::pins) its
-/// connection. It is empty at first; what a login makes of it is what the connection has at rest.
-/// A connection goes back to others only at rest.
+/// outlasts a frame: `answers` may change it. It is empty at first; what a login makes of it is what
+/// the connection has at rest, and only at rest does it go back to others. So with the last reply
+/// to a request the state must be what it was before, unless the request [pins](Demand::pins) its
+/// connection.
 ///
 /// The server asks the same of what it receives: `demand` of each request, `answers` of each reply
 /// that it has written. It reads no request behind one that pins before that is answered.

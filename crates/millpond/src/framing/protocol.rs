@@ -287,11 +287,15 @@ impl Framing for Protocol {
         self.chosen.framing().looks_at_requests()
     }
 
-    fn demand(&self, request: &[u8], state: &Note) -> Result<Demand, Failure> {
+    fn max_reply(&self) -> usize {
+        self.chosen.framing().max_reply()
+    }
+
+    fn demand(&self, request: &[u8], state: &Note) -> Demand {
         self.chosen.framing().demand(request, state)
     }
 
-    fn answers(&self, asked: &Note, reply: &[u8], state: &mut Note) -> Answer {
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
         self.chosen.framing().answers(asked, reply, state)
     }
 
@@ -303,8 +307,16 @@ impl Framing for Protocol {
         self.chosen.framing().failure_needs_request()
     }
 
-    fn encode_failure(&self, request: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
-        self.chosen.framing().encode_failure(request, failure, out)
+    fn encode_failure(
+        &self,
+        context: Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
+        self.chosen
+            .framing()
+            .encode_failure(context, request, failure, out)
     }
 }
 

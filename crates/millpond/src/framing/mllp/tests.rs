@@ -237,7 +237,7 @@ fn real_messages_are_framed_as_they_are() {
         let mllp = Mllp::default();
         mllp.encode(Context::REQUEST, message, &mut wire).unwrap();
         assert_eq!(wire, block(message));
-        assert!(mllp.demand(&wire, &Note::default()).is_ok());
+        assert!(mllp.demand(&wire, &Note::default()).refusal().is_none());
     }
     assert_eq!(
         (Mllp::default().name(), Mllp::default().max_frame()),

@@ -59,7 +59,7 @@ fn a_protocol_answers_as_its_framing_does() {
     );
     let told = |framing: &dyn Framing| {
         let mut out = Vec::new();
-        let told = framing.encode_failure(b"", &Failure::refused("no"), &mut out);
+        let told = framing.encode_failure(Context::REPLY, b"", &Failure::refused("no"), &mut out);
         (told, out)
     };
     assert_eq!(told(&protocol), told(&own));

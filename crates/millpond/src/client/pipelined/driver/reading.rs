@@ -58,9 +58,10 @@ impl<F: Framing> Items for Batch<'_, F> {
         };
         match outstanding.collect(self.framing, frame) {
             Ok(replied) => {
+                let is_answered = replied.is_some();
                 self.replies.extend(replied);
-                // Nothing that shares a connection may change it.
-                if outstanding.is_changed() {
+                // Nothing that shares a connection may leave it changed.
+                if is_answered && outstanding.is_changed() {
                     self.doubt = Some(Doubt::Changed);
                     return ControlFlow::Break(());
                 }

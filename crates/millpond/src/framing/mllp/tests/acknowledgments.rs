@@ -26,7 +26,8 @@ fn acknowledging(code: &str, id: &str) -> Vec<u8> {
 }
 
 fn demand(mllp: &Mllp, request: &[u8]) -> Result<Demand, Failure> {
-    mllp.demand(request, &Note::default())
+    let mut demand = mllp.demand(request, &Note::default());
+    demand.refusal.take().map_or(Ok(demand), Err)
 }
 
 fn refused(request: &[u8]) -> String {
@@ -41,7 +42,7 @@ fn answers(framing: &Mllp, request: &[u8], codes: &[&str]) -> Vec<Answer> {
     let mut state = Note::default();
     let mut all = Vec::new();
     for code in codes {
-        let answer = framing.answers(&demand.note, &acknowledging(code, "ID1"), &mut state);
+        let answer = framing.answers(Some(&demand.note), &acknowledging(code, "ID1"), &mut state);
         all.push(answer);
         match answer {
             Answer::Last => assert_eq!(state, Note::default(), "at rest"),
@@ -204,7 +205,8 @@ fn an_accept_acknowledgment_is_remembered_for_its_own_message_only() {
     let mllp = mllp(SAME);
     let note = demand(&mllp, &asking("AL", "AL")).unwrap().note;
     let mut state = Note::bytes(b"ID0");
-    let answer = |code, state: &mut Note| mllp.answers(&note, &acknowledging(code, "ID1"), state);
+    let answer =
+        |code, state: &mut Note| mllp.answers(Some(&note), &acknowledging(code, "ID1"), state);
     assert_eq!(answer("AA", &mut state), Answer::Mismatch);
     assert_eq!(answer("CA", &mut state), Answer::More);
     assert_eq!(answer("AA", &mut state), Answer::Last);
@@ -214,7 +216,7 @@ fn an_accept_acknowledgment_is_remembered_for_its_own_message_only() {
 fn an_acknowledgment_of_another_message_or_of_none_is_a_mismatch() {
     let mllp = Mllp::default();
     let note = demand(&mllp, &asking("", "")).unwrap().note;
-    let answer = |reply: &[u8]| mllp.answers(&note, reply, &mut Note::default());
+    let answer = |reply: &[u8]| mllp.answers(Some(&note), reply, &mut Note::default());
     for id in ["ID2", "ID", "ID11", "id1", " ID1", "ID1 ", "ID1^1", ""] {
         assert_eq!(answer(&acknowledging("AA", id)), Answer::Mismatch, "{id:?}");
     }
@@ -236,7 +238,7 @@ fn an_acknowledgment_of_another_message_or_of_none_is_a_mismatch() {
     }
     assert_eq!(
         mllp.answers(
-            &Note::default(),
+            Some(&Note::default()),
             &acknowledging("AA", ""),
             &mut Note::default()
         ),
@@ -253,7 +255,7 @@ fn each_message_is_read_with_its_own_separators_and_line_ends() {
     );
     let note = note.unwrap().note;
     assert_eq!(note.as_bytes(), b"ID|1");
-    let answer = |reply: &[u8]| mllp.answers(&note, reply, &mut Note::default());
+    let answer = |reply: &[u8]| mllp.answers(Some(&note), reply, &mut Note::default());
     for reply in [
         &b"MSH#^~\\&#\rMSA#AA#ID|1\r"[..],
         b"MSH$^~\\&$\nMSA$AA$ID|1",
@@ -297,7 +299,7 @@ fn an_echo_answers_what_was_asked_for() {
                 "MSH|^~\\&|LAB|WEST|HIS|EAST|20260102||ACK^A01|ID1|P|2.5\rMSA|{code}|ID1\r"
             );
             assert_eq!(String::from_utf8_lossy(body), expected);
-            let answer = mllp.answers(&note, &block(body), &mut state);
+            let answer = mllp.answers(Some(&note), &block(body), &mut state);
             assert_eq!(answer == Answer::Last, index + 1 == codes.len());
         }
     }
@@ -335,7 +337,7 @@ fn a_failure_closes_the_connection_unless_it_is_to_be_acknowledged() {
             failures == MllpFailures::Acknowledge
         );
         let mut out = b"before".to_vec();
-        let told = mllp.encode_failure(request, failure, &mut out);
+        let told = mllp.encode_failure(Context::REPLY, request, failure, &mut out);
         let code = Acknowledged::read(body_of(&out[6..])).map(|read| read.code.as_str());
         assert_eq!(code.is_some(), told == Told::ByReply);
         assert!(code.is_some() || out == b"before");
@@ -415,13 +417,13 @@ proptest! {
             for (request, reply) in [(&request, &reply), (&block(&request), &block(&reply))] {
                 let mut out = Vec::new();
                 let failure = Failure::refused("no");
-                let told = mllp.encode_failure(request, &failure, &mut out);
+                let told = mllp.encode_failure(Context::REPLY, request, &failure, &mut out);
                 let Ok(demand) = demand(&mllp, request) else {
                     prop_assert_eq!(told, Told::ByClosing);
                     continue;
                 };
                 let mut state = if failing { demand.note.clone() } else { Note::default() };
-                let answer = mllp.answers(&demand.note, reply, &mut state);
+                let answer = mllp.answers(Some(&demand.note), reply, &mut state);
                 if answer != Answer::Mismatch {
                     let text = String::from_utf8_lossy(reply);
                     let id = String::from_utf8_lossy(demand.note.as_bytes()).into_owned();
@@ -429,7 +431,7 @@ proptest! {
                     prop_assert!(text.contains("MSA"));
                 }
                 if told == Told::ByReply {
-                    let answer = mllp.answers(&demand.note, &out, &mut Note::default());
+                    let answer = mllp.answers(Some(&demand.note), &out, &mut Note::default());
                     prop_assert_eq!(answer, Answer::Last, "{:?}", out);
                 }
             }
