@@ -7,10 +7,16 @@ use crate::framing::{Frame, FrameError, Framing};
 /// The frames that answer a request, in their order; none, if it asked for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replied {
-    /// Nearly always there is one alone: it costs no allocation.
     last: Option<Frame>,
-    before: Vec<Frame>,
-    /// What all of them count for.
+    /// Nearly always there is one alone.
+    before: Option<Box<Before>>,
+}
+
+/// The frames before the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Before {
+    frames: Vec<Frame>,
+    /// What all of them count for, with the last.
     weight: usize,
 }
 
@@ -18,10 +24,23 @@ impl Replied {
     /// Adds a frame.
     #[inline]
     pub(super) fn push(&mut self, frame: Frame) {
-        self.weight += weight(&frame);
-        if let Some(last) = self.last.replace(frame) {
-            self.before.push(last);
+        match self.last.take() {
+            None => self.last = Some(frame),
+            Some(last) => self.push_behind(last, frame),
         }
+    }
+
+    #[cold]
+    fn push_behind(&mut self, last: Frame, frame: Frame) {
+        let before = self.before.get_or_insert_with(|| {
+            Box::new(Before {
+                weight: weight(&last),
+                frames: Vec::new(),
+            })
+        });
+        before.weight += weight(&frame);
+        before.frames.push(last);
+        self.last = Some(frame);
     }
 
     /// No frame has come.
@@ -36,9 +55,9 @@ impl Replied {
     /// They have more.
     #[inline]
     pub(super) fn check_length(&self, framing: &impl Framing) -> Result<(), FrameError> {
-        match self.before.is_empty() {
-            true => Ok(()),
-            false => check_weight(framing, self.weight),
+        match &self.before {
+            None => Ok(()),
+            Some(before) => check_weight(framing, before.weight),
         }
     }
 
@@ -55,9 +74,10 @@ impl Replied {
     }
 
     /// All frames.
-    pub(crate) fn into_frames(mut self) -> Vec<Frame> {
-        self.before.extend(self.last);
-        self.before
+    pub(crate) fn into_frames(self) -> Vec<Frame> {
+        let mut frames = self.before.map(|before| before.frames).unwrap_or_default();
+        frames.extend(self.last);
+        frames
     }
 }
 
@@ -65,9 +85,8 @@ impl From<Frame> for Replied {
     #[inline]
     fn from(frame: Frame) -> Self {
         Replied {
-            weight: weight(&frame),
             last: Some(frame),
-            before: Vec::new(),
+            before: None,
         }
     }
 }

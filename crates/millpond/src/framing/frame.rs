@@ -19,7 +19,10 @@ use super::{
 #[must_use]
 pub struct Frame {
     whole: Bytes,
-    extent: Extent,
+    /// Bytes before the body.
+    head: usize,
+    /// Bytes of the body.
+    body: usize,
 }
 
 impl Frame {
@@ -35,14 +38,18 @@ impl Frame {
     ) -> Result<Frame, FrameError> {
         let whole = whole.into();
         let extent = extent_of(framing, context, &whole)?;
-        Ok(Frame { whole, extent })
+        Ok(Frame::new(whole, extent))
     }
 
     /// A frame that has just been found; `extent` is all of `whole`.
     #[inline]
     pub(crate) fn new(whole: Bytes, extent: Extent) -> Self {
         debug_assert_eq!(whole.len(), extent.length());
-        Frame { whole, extent }
+        Frame {
+            whole,
+            head: extent.head,
+            body: extent.body,
+        }
     }
 
     /// All of its bytes.
@@ -54,12 +61,16 @@ impl Frame {
     /// Its body.
     #[inline]
     pub fn body(&self) -> &[u8] {
-        &self.whole[self.extent.head..self.extent.head + self.extent.body]
+        &self.whole[self.head..self.head + self.body]
     }
 
     /// Where its parts lie.
     pub fn extent(&self) -> Extent {
-        self.extent
+        Extent {
+            head: self.head,
+            body: self.body,
+            tail: self.whole.len() - self.head - self.body,
+        }
     }
 
     /// How many bytes it has.
@@ -78,10 +89,8 @@ impl Frame {
     #[inline]
     pub fn into_body(mut self) -> Bytes {
         // The bytes keep one owner: a second would cost an allocation.
-        self.whole.advance(self.extent.head);
-        if self.extent.tail > 0 {
-            self.whole.truncate(self.extent.body);
-        }
+        self.whole.advance(self.head);
+        self.whole.truncate(self.body);
         self.whole
     }
 
@@ -90,10 +99,9 @@ impl Frame {
     pub(crate) fn map_bytes(self, change: impl FnOnce(&mut [u8])) -> Self {
         let mut whole = bytes::BytesMut::from(self.whole);
         change(&mut whole);
-        Frame {
-            whole: whole.freeze(),
-            extent: self.extent,
-        }
+        let (head, body) = (self.head, self.body);
+        let whole = whole.freeze();
+        Frame { whole, head, body }
     }
 }
 

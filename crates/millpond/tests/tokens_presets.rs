@@ -1,0 +1,285 @@
+//! Every reply is its request's, in every preset and both modes: callers of whom a third give up,
+//! over few connections that the server cuts whenever it likes, at any byte. Each request carries a
+//! token, and none may be answered by another's, nor be executed twice.
+//!
+//! `MILLPOND_REQUESTS=1000000 cargo test --release --test tokens_presets -- --nocapture` runs it
+//! long.
+
+#![cfg(unix)]
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use millpond::{
+    client::{Client, Execution, Pipelining, RequestErrorKind},
+    framed::FramedStream,
+    framing::{Context, Frame, Framing, Protocol},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{UnixListener, UnixStream},
+};
+
+const CALLERS: u64 = 32;
+
+/// A preset, and how a token goes in it.
+struct Speaks {
+    name: &'static str,
+    protocol: fn() -> Protocol,
+    body: fn(u64) -> Vec<u8>,
+    /// That of a request or of its reply.
+    token: fn(&[u8]) -> u64,
+}
+
+fn padded(token: u64) -> Vec<u8> {
+    format!("{token} {}", "x".repeat(fastrand::usize(..200))).into_bytes()
+}
+
+fn first_number(body: &[u8]) -> u64 {
+    let text = std::str::from_utf8(body).expect("text");
+    let number = text.split_whitespace().next().expect("a number");
+    number.parse().expect("a number")
+}
+
+/// A message whose control id is the token.
+fn message(token: u64) -> Vec<u8> {
+    let padding = "x".repeat(fastrand::usize(..200));
+    format!("MSH|^~\\&|A|B|C|D|2026||ADT^A01|{token}|P|2.5\rPID|{padding}\r").into_bytes()
+}
+
+fn control_id(body: &[u8]) -> u64 {
+    let text = std::str::from_utf8(body).expect("text");
+    let acknowledged = text
+        .split('\r')
+        .find_map(|segment| segment.strip_prefix("MSA|"));
+    let id = match acknowledged {
+        Some(fields) => fields.split('|').nth(1),
+        None => text.split('|').nth(9),
+    };
+    id.expect("a control id").parse().expect("a number")
+}
+
+const PRESETS: [Speaks; 2] = [
+    Speaks {
+        name: "length-json",
+        protocol: || Protocol::named("length-json").expect("it is there"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "mllp",
+        protocol: || Protocol::named("mllp").expect("it is there"),
+        body: message,
+        token: control_id,
+    },
+];
+
+#[derive(Debug, Default)]
+struct Counts {
+    right: AtomicU64,
+    wrong: AtomicU64,
+    cancelled: AtomicU64,
+    lost: AtomicU64,
+    cut: AtomicU64,
+}
+
+fn add(count: &AtomicU64) {
+    count.fetch_add(1, Relaxed);
+}
+
+type Executed = Arc<Vec<AtomicU8>>;
+
+/// Answers each request as the preset says, and ends at one in a thousand: before it, within its
+/// reply, or behind it.
+async fn serve(
+    stream: UnixStream,
+    protocol: Protocol,
+    token: fn(&[u8]) -> u64,
+    counts: Arc<Counts>,
+    executed: Executed,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut stream = FramedStream::accepted(stream.into(), protocol.clone());
+    while let Some(request) = stream.receive_frame().await? {
+        let cut = fastrand::u32(..1_000);
+        if cut == 0 {
+            add(&counts.cut);
+            return Ok(());
+        }
+        executed[token(request.body()) as usize].fetch_add(1, Relaxed);
+        match fastrand::u8(..) {
+            0..16 => tokio::time::sleep(Duration::from_micros(fastrand::u64(..1_000))).await,
+            16..80 => tokio::task::yield_now().await,
+            _ => {}
+        }
+        let bodies = protocol.echo(&request)?;
+        if cut == 1 {
+            add(&counts.cut);
+            let mut reply = Vec::new();
+            protocol.encode(Context::REPLY, &bodies[0], &mut reply)?;
+            let part = &reply[..fastrand::usize(..reply.len())];
+            stream.into_stream().write_all(part).await?;
+            return Ok(());
+        }
+        for body in bodies {
+            stream.queue(&body)?;
+        }
+        stream.flush().await?;
+    }
+    Ok(())
+}
+
+/// Polls it until it is `Pending` for the `limit`-th time.
+async fn cut<F: Future>(limit: u32, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut pending = 0;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => {
+            pending += 1;
+            match pending >= limit {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+async fn call(
+    client: Client<Protocol>,
+    speaks: &'static Speaks,
+    tokens: std::ops::Range<u64>,
+    counts: Arc<Counts>,
+    executed: Executed,
+) {
+    for token in tokens {
+        let body = (speaks.body)(token);
+        let request = client.exchange(&body);
+        let replied: Option<Result<Bytes, _>> = match fastrand::u8(..100) {
+            0..15 => cut(fastrand::u32(1..3), request).await,
+            15..30 => {
+                let limit = Duration::from_micros(fastrand::u64(..1_000));
+                tokio::time::timeout(limit, request).await.ok()
+            }
+            _ => Some(request.await),
+        };
+        add(match replied {
+            None => &counts.cancelled,
+            Some(Ok(reply)) if (speaks.token)(&reply) == token => &counts.right,
+            Some(Ok(_)) => &counts.wrong,
+            Some(Err(error)) => {
+                assert_eq!(error.kind(), RequestErrorKind::Lost, "{token}: {error}");
+                let times = executed[token as usize].load(Relaxed);
+                assert!(times == 0 || error.execution() == Execution::Possible);
+                &counts.lost
+            }
+        });
+    }
+}
+
+async fn replies_are_right(speaks: &'static Speaks, pipelined: bool) {
+    let requests = std::env::var("MILLPOND_REQUESTS").map_or(6_400, |text| {
+        text.parse().expect("MILLPOND_REQUESTS is a number")
+    });
+    let name = format!(
+        "millpond-presets-{}-{}-{pipelined}",
+        std::process::id(),
+        speaks.name
+    );
+    let path = std::env::temp_dir().join(name);
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let counts = Arc::<Counts>::default();
+    let executed: Executed = Arc::new((0..requests).map(|_| AtomicU8::new(0)).collect());
+    let (counting, executing) = (Arc::clone(&counts), Arc::clone(&executed));
+    let protocol = (speaks.protocol)();
+    let server = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let (counts, executed) = (Arc::clone(&counting), Arc::clone(&executing));
+            tokio::spawn(serve(
+                stream,
+                protocol.clone(),
+                speaks.token,
+                counts,
+                executed,
+            ));
+        }
+    });
+    let builder = Client::to(&format!("unix://{}", path.display()))
+        .expect("an endpoint")
+        .framing((speaks.protocol)())
+        .pool(|pool| pool.max_size(6));
+    let client = match pipelined {
+        true => builder.pipelined(Pipelining::default().depth(8)),
+        false => builder,
+    };
+    let client = client.build().expect("valid settings");
+    let each = requests / CALLERS;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let tokens = caller * each..(caller + 1) * each;
+            let (counts, executed) = (Arc::clone(&counts), Arc::clone(&executed));
+            tokio::spawn(call(client.clone(), speaks, tokens, counts, executed))
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+    server.abort();
+    let _ = std::fs::remove_file(&path);
+    println!("{}, pipelined {pipelined}: {counts:?}", speaks.name);
+    assert_eq!(counts.wrong.load(Relaxed), 0, "wrong replies");
+    for (token, times) in executed.iter().enumerate() {
+        assert!(times.load(Relaxed) <= 1, "{token} was executed twice");
+    }
+    for (count, what) in [
+        (&counts.right, "right"),
+        (&counts.cancelled, "cancelled"),
+        (&counts.lost, "lost"),
+        (&counts.cut, "cut"),
+    ] {
+        assert!(count.load(Relaxed) > 0, "none was {what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_exchange_at_a_time() {
+    for speaks in &PRESETS {
+        replies_are_right(speaks, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_in_flight() {
+    for speaks in &PRESETS {
+        replies_are_right(speaks, true).await;
+    }
+}
+
+/// Each request gets another token's reply once in a while: the test must see it.
+#[tokio::test]
+async fn a_wrong_reply_would_be_seen() {
+    for speaks in &PRESETS {
+        let protocol = (speaks.protocol)();
+        let frame = |token| {
+            let mut wire = Vec::new();
+            let body = (speaks.body)(token);
+            protocol
+                .encode(Context::REQUEST, &body, &mut wire)
+                .expect("a body");
+            Frame::parse(&protocol, Context::REQUEST, wire).expect("a frame")
+        };
+        let reply = protocol.echo(&frame(7)).expect("a reply");
+        assert_eq!((speaks.token)(&reply[0]), 7);
+        assert_ne!((speaks.token)(&reply[0]), (speaks.token)(frame(8).body()));
+    }
+}
