@@ -63,3 +63,8 @@ pub use millpond_words::Chain;
 #[cfg(all(doctest, unix))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So is the page on protocols.
+#[cfg(all(doctest, unix))]
+#[doc = include_str!("../../../docs/protocols.md")]
+struct Protocols;

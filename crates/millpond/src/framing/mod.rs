@@ -8,6 +8,7 @@
 //! [`Protocol`], any of the framings that are here already, chosen by its name, and [`LengthJson`],
 //! the one that this project was founded on, with [`json`], which says what its bodies must be.
 
+pub mod conformance;
 mod context;
 mod demand;
 mod error;
