@@ -59,7 +59,7 @@ impl<T, C: Decode<T> + ?Sized> Decode<T> for &C {
     }
 }
 
-/// JSON, by serde. Decoding refuses what [`json`](crate::framing::json) refuses: what is nested too
+/// JSON, by serde. Decoding refuses what [`json`] refuses: what is nested too
 /// deep, for instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json;
