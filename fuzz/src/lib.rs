@@ -5,12 +5,14 @@
 //! judges.
 //!
 //! Reading order: [`reference`](mod@reference) and [`grammar`], which say what is right; then the
-//! targets: [`decoder`], [`json`], [`server_connection`], [`client_exchange`].
+//! targets: [`decoder`], [`json`], [`server_connection`], [`client_exchange`], and [`mllp`], which
+//! has its reference beside it.
 
 pub mod client_exchange;
 pub mod decoder;
 pub mod grammar;
 pub mod json;
+pub mod mllp;
 pub mod pieces;
 pub mod reference;
 pub mod server_connection;

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use millpond_fuzz::{client_exchange, decoder, grammar, json, reference, server_connection};
+use millpond_fuzz::{client_exchange, decoder, grammar, json, mllp, reference, server_connection};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,6 +39,11 @@ fn a_server_takes_its_corpus() {
 #[test]
 fn a_client_takes_its_corpus() {
     replay("client_exchange", client_exchange::run);
+}
+
+#[test]
+fn hl7_over_mllp_takes_its_corpus() {
+    replay("mllp", mllp::run);
 }
 
 #[test]
