@@ -9,6 +9,20 @@ pub(super) const DEFAULT_MAX_BODY: usize = 16 << 20;
 /// framing = { mllp = { max-body = 1048576, enhanced = "same-connection", failures = "close" } }
 /// ```
 ///
+/// ```
+/// # #[cfg(feature = "serde")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use millpond::framing::{MllpEnhanced, MllpSettings};
+///
+/// let settings: MllpSettings = toml::from_str("enhanced = 'same-connection'")?;
+/// assert_eq!(settings.enhanced, MllpEnhanced::SameConnection);
+/// assert_eq!(settings.max_body, 16 << 20);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "serde"))]
+/// # fn main() {}
+/// ```
+///
 /// Fields may be added in a minor release: end a literal with `..MllpSettings::default()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -96,6 +96,7 @@ fn the_echo_of_a_request_is_its_body() {
 #[cfg(feature = "serde")]
 mod documents {
     use super::*;
+    use crate::framing::{MllpEnhanced, MllpFailures, MllpSettings};
 
     #[derive(Debug, serde::Deserialize, serde::Serialize)]
     struct Route {
@@ -128,6 +129,31 @@ mod documents {
         let json = serde_json::to_string(&Protocol::named("length-json").unwrap()).unwrap();
         assert_eq!(json, r#"{"length-json":{"max-body":1048576}}"#);
         assert!(serde_json::from_str::<Protocol>(&json).is_ok());
+    }
+
+    #[test]
+    fn a_document_can_say_all_that_can_be_set_of_mllp() {
+        let document = "[framing.mllp]\nmax-body = 7\nenhanced = \"same-connection\"\nfailures = \"acknowledge\"\n";
+        let route = read(document).expect(document);
+        let own = Mllp::from(MllpSettings {
+            max_body: 7,
+            enhanced: MllpEnhanced::SameConnection,
+            failures: MllpFailures::Acknowledge,
+        });
+        assert_eq!(
+            format!("{:?}", route.framing),
+            format!("{:?}", Protocol::from(own))
+        );
+        assert_eq!(toml::to_string(&route).expect("TOML"), document);
+        let plain = read("framing = 'mllp'").expect("its defaults").framing;
+        assert_eq!(plain.max_frame(), Mllp::DEFAULT_MAX_BODY + 3);
+        assert_eq!(plain.limited(9, "--max-frame").max_frame(), 12);
+        let misspelt = read("[framing.mllp]\nenhanced = 'same'")
+            .unwrap_err()
+            .to_string();
+        for words in ["line 2, column 12", "`same`", "later-exchange"] {
+            assert!(misspelt.contains(words), "{misspelt}");
+        }
     }
 
     #[test]
