@@ -7,6 +7,8 @@
 //! [`Demand`] and [`Answer`], for protocols in which requests differ in what they ask for; then
 //! [`Protocol`], any of the framings that are here already, chosen by its name, and [`LengthJson`],
 //! the one that this project was founded on, with [`json`], which says what its bodies must be.
+//! [`LengthJson`], the protocol that this project was founded on, and [`json`], which says what its
+//! bodies must be; and [`LengthPrefixed`], which is many protocols, by its settings.
 
 pub mod conformance;
 mod context;
@@ -20,6 +22,8 @@ mod length_json;
 mod mllp;
 mod preset;
 mod protocol;
+mod length_prefixed;
+mod octets;
 mod scan;
 mod step;
 
@@ -37,6 +41,11 @@ pub use self::{
     mllp::{AckCode, Mllp, MllpEnhanced, MllpFailures, MllpSettings},
     preset::Preset,
     protocol::{Protocol, UnknownPreset},
+    length_json::LengthJson,
+    length_prefixed::{
+        Counts, EmptyBody, IdMode, IdSettings, LengthField, LengthPrefixed, LengthPrefixedSettings,
+    },
+    octets::Octets,
     scan::Scan,
     step::{Extent, Step},
 };
