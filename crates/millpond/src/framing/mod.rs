@@ -8,10 +8,12 @@
 //! [`Protocol`], any of the framings that are here already, chosen by its name, and [`LengthJson`],
 //! the one that this project was founded on, with [`json`], which says what its bodies must be.
 //! [`LengthJson`], the protocol that this project was founded on, and [`json`], which says what its
-//! bodies must be; and [`LengthPrefixed`], which is many protocols, by its settings.
+//! bodies must be; and [`LengthPrefixed`] and [`Delimited`], which are many protocols each, by their
+//! settings.
 
 pub mod conformance;
 mod context;
+mod delimited;
 mod demand;
 mod error;
 mod failure;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 pub(crate) use self::frame::extent_of;
 pub use self::{
     context::{Context, Direction, Note},
+    delimited::{Delimited, DelimitedSettings, EndOfReply},
     demand::{Answer, Demand, Replies},
     error::FrameError,
     failure::{ApplicationCode, Failure, FailureKind, ReservedCode},
