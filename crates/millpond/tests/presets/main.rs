@@ -1,0 +1,7 @@
+//! The protocols that come with the library and are made of settings, beside slow references.
+
+mod delimited;
+mod length_prefixed;
+mod reference;
+#[cfg(unix)]
+mod served;

@@ -1,0 +1,1 @@
+//! Clients and servers of these protocols, beside each other.
