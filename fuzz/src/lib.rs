@@ -7,6 +7,8 @@
 //! Reading order: [`reference`](mod@reference) and [`grammar`], which say what is right; then the
 //! targets: [`decoder`], [`json`], [`server_connection`], [`client_exchange`], and [`mllp`], which
 //! has its reference beside it.
+//! targets: [`decoder`], [`json`], [`presets`], [`server_connection`], [`client_exchange`]. The
+//! references of the presets are those of the library's own tests.
 
 pub mod client_exchange;
 pub mod decoder;
@@ -14,6 +16,9 @@ pub mod grammar;
 pub mod json;
 pub mod mllp;
 pub mod pieces;
+#[path = "../../crates/millpond/tests/presets/reference.rs"]
+mod preset_references;
+pub mod presets;
 pub mod reference;
 pub mod server_connection;
 mod stage;

@@ -4,6 +4,9 @@
 use std::{fs, path::Path};
 
 use millpond_fuzz::{client_exchange, decoder, grammar, json, mllp, reference, server_connection};
+use millpond_fuzz::{
+    client_exchange, decoder, grammar, json, presets, reference, server_connection,
+};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -29,6 +32,11 @@ fn the_decoder_takes_its_corpus() {
 #[test]
 fn the_judge_of_json_takes_its_corpus() {
     replay("json", json::run);
+}
+
+#[test]
+fn the_presets_take_their_corpus() {
+    replay("presets", presets::run);
 }
 
 #[test]
