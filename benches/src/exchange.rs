@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::ValueEnum;
-use millpond::{
-    client::Client,
-    framing::{self, Framing, LengthJson, Scan, Step},
-    net::Endpoint,
-};
+use millpond::{client::Client, net::Endpoint};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -21,8 +17,8 @@ use crate::{
     node::{self, Node},
     peer::Peer,
     slices::{
-        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, append_frame, body_length,
-        median_of, one_thread, slice_of, two_workers,
+        self, BODY, Bare, CALLERS, CONNECTIONS, Caller, Slice, median_of, one_thread, slice_of,
+        two_workers,
     },
     verdict::Middle,
 };
@@ -57,7 +53,7 @@ enum Case {
     TwoWorkers,
     /// One caller's latency, beside a bare socket's
     Latency,
-    /// Encoding and decoding, beside a loop over slices
+    /// Encoding and decoding by each framing, beside a loop over slices
     Codec,
     /// Memory per idle session, and the processor time of heartbeats
     Idle,
@@ -84,7 +80,7 @@ pub(crate) fn exchange(arguments: &ExchangeArguments) -> anyhow::Result<()> {
             Case::OneThread => throughput("one thread", &one_thread()?, arguments)?,
             Case::TwoWorkers => throughput("two workers", &two_workers()?, arguments)?,
             Case::Latency => latency(arguments.rounds, slice)?,
-            Case::Codec => codec(arguments.rounds)?,
+            Case::Codec => crate::codec::codec(arguments.rounds)?,
             Case::Idle => crate::streams::idle_sessions(arguments.rounds)?,
             Case::Node => match node::missing() {
                 // Named, it is wanted; else it is run where it can be.
@@ -412,56 +408,5 @@ fn latency(rounds: u32, slice: Duration) -> anyhow::Result<()> {
             json!({"kind": "latency", "runtime": title, "p50_us": ours, "bare_p50_us": bare, "ratio": ratio})
         );
     }
-    Ok(())
-}
-
-/// The header's digits, and the body's place.
-fn by_hand(body: &[u8], out: &mut Vec<u8>) -> usize {
-    append_frame(body, out);
-    body_length(out.first_chunk().expect("just appended")).expect("just appended")
-}
-
-fn ours(protocol: &LengthJson, body: &[u8], out: &mut Vec<u8>) -> usize {
-    protocol
-        .encode(framing::Context::REQUEST, body, out)
-        .expect("short enough");
-    match protocol.next(framing::Context::REQUEST, out, &mut Scan::default()) {
-        Ok(Step::Frame(extent)) => extent.body,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn codec(rounds: u32) -> anyhow::Result<()> {
-    const TIMES: u32 = 2_000_000;
-    let protocol = LengthJson::default();
-    let time = |work: &mut dyn FnMut(&[u8], &mut Vec<u8>) -> usize| {
-        let (body, mut out) = (std::hint::black_box([b'7'; BODY]), Vec::with_capacity(128));
-        let began = Instant::now();
-        for _ in 0..TIMES {
-            out.clear();
-            assert_eq!(std::hint::black_box(work(&body, &mut out)), BODY);
-        }
-        began.elapsed().as_secs_f64() * 1e9 / f64::from(TIMES)
-    };
-    let (mut mine, mut hand) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        mine.push(time(&mut |body, out| ours(&protocol, body, out)));
-        hand.push(time(&mut by_hand));
-    }
-    let ratio =
-        Middle::of(mine.iter().zip(&hand).map(|(mine, hand)| mine / hand)).context("rounds")?;
-    let (mine, hand) = (
-        Middle::of(mine).context("rounds")?,
-        Middle::of(hand).context("rounds")?,
-    );
-    println!(
-        "\nencode + decode of {BODY} bytes: {:.1} ns, by hand {:.1} ns",
-        mine.median, hand.median
-    );
-    println!("  ours / by hand {ratio}; target: at most 1.2");
-    println!(
-        "{}",
-        json!({"kind": "codec", "ns": mine, "by_hand_ns": hand, "ratio": ratio})
-    );
     Ok(())
 }

@@ -9,6 +9,7 @@
 
 mod allocations;
 mod cases;
+mod codec;
 mod contestants;
 mod exchange;
 #[cfg(target_os = "linux")]
