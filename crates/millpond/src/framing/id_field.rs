@@ -53,17 +53,29 @@ impl IdField {
     }
 
     /// The frame's id; `None` if the frame is too short to have one.
+    #[inline]
     pub fn read(&self, frame: &[u8]) -> Option<u64> {
         let field = frame.get(self.offset..self.offset.checked_add(self.width)?)?;
-        let join = |id: u64, byte: &u8| id << 8 | u64::from(*byte);
+        // The usual widths are read at once.
+        let big_endian = match *field {
+            [a] => a.into(),
+            [a, b] => u16::from_be_bytes([a, b]).into(),
+            [a, b, c, d] => u32::from_be_bytes([a, b, c, d]).into(),
+            [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            _ => {
+                let join = |id: u64, byte: &u8| id << 8 | u64::from(*byte);
+                field.iter().fold(0, join)
+            }
+        };
         Some(match self.order {
-            ByteOrder::Big => field.iter().fold(0, join),
-            ByteOrder::Little => field.iter().rev().fold(0, join),
+            ByteOrder::Big => big_endian,
+            ByteOrder::Little => big_endian.swap_bytes() >> (64 - 8 * self.width),
         })
     }
 
     /// Writes an id, or as much of it as the field holds: the lowest bytes. Whether the frame is
     /// long enough to have one.
+    #[inline]
     pub fn write(&self, frame: &mut [u8], id: u64) -> bool {
         let Some(end) = self.offset.checked_add(self.width) else {
             return false;
@@ -71,9 +83,15 @@ impl IdField {
         let Some(field) = frame.get_mut(self.offset..end) else {
             return false;
         };
-        match self.order {
-            ByteOrder::Big => field.copy_from_slice(&id.to_be_bytes()[8 - self.width..]),
-            ByteOrder::Little => field.copy_from_slice(&id.to_le_bytes()[..self.width]),
+        // The first bytes of these are the field's, in either order.
+        let bytes = match self.order {
+            ByteOrder::Big => (id << (64 - 8 * self.width)).to_be_bytes(),
+            ByteOrder::Little => id.to_le_bytes(),
+        };
+        match field {
+            [a, b] => [*a, *b] = [bytes[0], bytes[1]],
+            [a, b, c, d] => [*a, *b, *c, *d] = [bytes[0], bytes[1], bytes[2], bytes[3]],
+            _ => field.copy_from_slice(&bytes[..self.width]),
         }
         true
     }
