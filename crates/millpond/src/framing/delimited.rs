@@ -6,12 +6,16 @@
 //! it are compared with the delimiter, which has 16 at most.
 
 mod progress;
+mod search;
 mod settings;
 
 use millpond_words::{InvalidSetting, Thousands};
 
-use self::progress::Progress;
 pub use self::settings::{DelimitedSettings, EndOfReply};
+use self::{
+    progress::Progress,
+    search::{Ends, ends_with, examined, is_same},
+};
 use super::{Context, Direction, Extent, Failure, FrameError, Framing, Octets, Scan, Step, Told};
 
 /// Stands for the message in the line that tells of a failure.
@@ -79,16 +83,12 @@ pub struct Delimited {
     /// The longest first.
     delimiters: Vec<Octets>,
     ends: Ends,
+    /// What is written behind a reply.
+    reply_tail: Box<[u8]>,
+    /// So many bytes of that aren't written where the body is empty.
+    before_mark: usize,
     max_body: usize,
     limit_named: &'static str,
-}
-
-/// The last bytes of all delimiters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
-    One(u8),
-    Two(u8, u8),
-    Three(u8, u8, u8),
 }
 
 /// A line that was found.
@@ -98,32 +98,6 @@ struct Line {
     end: usize,
     /// Where the next line begins.
     next: usize,
-}
-
-impl Ends {
-    fn of(delimiters: &[Octets]) -> Self {
-        let mut ends: Vec<_> = delimiters.iter().filter_map(|end| end.last()).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        match ends[..] {
-            [&one] => Ends::One(one),
-            [&one, &two] => Ends::Two(one, two),
-            [&one, &two, &three, ..] => Ends::Three(one, two, three),
-            // Settings without any are refused.
-            [] => Ends::One(b'\n'),
-        }
-    }
-
-    #[inline]
-    fn find(self, bytes: &[u8]) -> Option<usize> {
-        let found = match self {
-            Ends::One(one) => memchr::memchr(one, bytes),
-            Ends::Two(one, two) => memchr::memchr2(one, two, bytes),
-            Ends::Three(one, two, three) => memchr::memchr3(one, two, three, bytes),
-        };
-        examined(found.map_or(bytes.len(), |at| at + 1));
-        found
-    }
 }
 
 impl Delimited {
@@ -136,8 +110,16 @@ impl Delimited {
         settings.validate()?;
         let mut delimiters = settings.delimiters.clone();
         delimiters.sort_by_key(|end| std::cmp::Reverse(end.len()));
+        let delimiter = &settings.delimiters[0];
+        let (before, mark, behind) = match &settings.reply {
+            EndOfReply::UntilLine(last) => (&delimiter[..], &last[..], &delimiter[..]),
+            EndOfReply::UntilPrompt(prompt) => (&delimiter[..], &prompt[..], &b""[..]),
+            EndOfReply::Line | EndOfReply::Lines(_) => (&b""[..], &b""[..], &delimiter[..]),
+        };
         let protocol = Delimited {
             ends: Ends::of(&delimiters),
+            reply_tail: [before, mark, behind].concat().into(),
+            before_mark: before.len(),
             delimiters,
             max_body: settings.max_body(),
             limit_named: "Delimited::with_max_body",
@@ -248,15 +230,7 @@ impl Delimited {
         loop {
             let next = from + self.ends.find(bytes.get(from..)?)? + 1;
             let text = &bytes[begin..next];
-            let ends_here = |end: &&Octets| {
-                examined(if end.len() <= text.len() {
-                    end.len()
-                } else {
-                    0
-                });
-                text.ends_with(end)
-            };
-            if let Some(delimiter) = self.delimiters.iter().find(ends_here) {
+            if let Some(delimiter) = self.delimiters.iter().find(|end| ends_with(text, end)) {
                 let end = next - delimiter.len();
                 return Some(Line { end, next });
             }
@@ -312,18 +286,12 @@ impl Delimited {
 
     /// What stands behind this body.
     #[inline]
-    fn write_tail(&self, way: Direction, body: &[u8], out: &mut Vec<u8>) {
-        let delimiter = &self.settings.delimiters[0][..];
-        let (mark, behind) = match (way, &self.settings.reply) {
-            (Direction::Reply, EndOfReply::UntilLine(last)) => (last, delimiter),
-            (Direction::Reply, EndOfReply::UntilPrompt(prompt)) => (prompt, &b""[..]),
-            _ => return out.extend_from_slice(delimiter),
-        };
-        if !body.is_empty() {
-            out.extend_from_slice(delimiter);
+    fn tail(&self, way: Direction, body: &[u8]) -> &[u8] {
+        match (way, body.is_empty()) {
+            (Direction::Request, _) => &self.settings.delimiters[0],
+            (Direction::Reply, false) => &self.reply_tail,
+            (Direction::Reply, true) => &self.reply_tail[self.before_mark..],
         }
-        out.extend_from_slice(mark);
-        out.extend_from_slice(behind);
     }
 
     /// A reply of one line, filled up with empty ones if there have to be more.
@@ -375,23 +343,6 @@ impl Delimited {
     }
 }
 
-fn is_same(line: &[u8], last: &[u8]) -> bool {
-    examined(if line.len() == last.len() {
-        last.len()
-    } else {
-        0
-    });
-    line == last
-}
-
-/// So many bytes were looked at. Tests count them.
-#[cfg(not(test))]
-#[inline]
-fn examined(_: usize) {}
-
-#[cfg(test)]
-use tests::examined;
-
 /// A frame with this body, that ends there.
 #[inline]
 fn frame(body: usize, end: usize) -> Step {
@@ -438,9 +389,10 @@ impl Framing for Delimited {
             return Err(self.too_long(body.len()));
         }
         let (way, start) = (context.direction(), out.len());
-        out.reserve(body.len() + self.longest_tail(way));
+        let tail = self.tail(way, body);
+        out.reserve(body.len() + tail.len());
         out.extend_from_slice(body);
-        self.write_tail(way, body, out);
+        out.extend_from_slice(tail);
         // What was written is read: that is right whatever the delimiters.
         let frame = &out[start..];
         let found = self.first(way, frame, &mut Scan::default());

@@ -3,6 +3,7 @@
 //! The header may hold fixed bytes, the length, and an id that the reply repeats. A frame ends where
 //! its length says, whatever is in it.
 
+mod digits;
 mod settings;
 
 use millpond_words::{InvalidSetting, Thousands};
@@ -18,6 +19,9 @@ use super::{
 
 /// What a scan notes of a heartbeat whose length has come, and not all of its header.
 const BEGUN_HEARTBEAT: u64 = 1;
+
+/// The length of nearly all headers, or more.
+const SHORT: usize = 16;
 
 /// A protocol whose frames are a header with a length in it, and then a body.
 ///
@@ -95,6 +99,8 @@ pub struct LengthPrefixed {
     id: Option<IdField>,
     /// The header, with its fields at 0.
     header: Box<[u8]>,
+    /// The same with bytes behind it, if it is no longer than that.
+    short: Option<[u8; SHORT]>,
     heartbeat: Option<Box<[u8]>>,
     limit_named: &'static str,
 }
@@ -121,6 +127,11 @@ impl LengthPrefixed {
             layout,
             number,
             id,
+            short: (header.len() <= SHORT).then(|| {
+                let mut short = [0; SHORT];
+                short[..header.len()].copy_from_slice(&header);
+                short
+            }),
             header,
             heartbeat: None,
             limit_named: "LengthPrefixed::with_max_body",
@@ -189,19 +200,15 @@ impl LengthPrefixed {
         }
     }
 
+    /// The number that the digits say which are there.
+    #[inline]
     fn digits(&self, bytes: &[u8]) -> Result<u64, FrameError> {
-        let is_bcd = matches!(self.settings.length, LengthField::Bcd(_));
         let field = &bytes[self.layout.offset..self.layout.end.min(bytes.len())];
-        let mut number = 0_u64;
-        for (at, &byte) in field.iter().enumerate() {
-            let (upper, lower) = (u64::from(byte >> 4), u64::from(byte & 0xF));
-            number = match is_bcd {
-                true if upper < 10 && lower < 10 => 100 * number + 10 * upper + lower,
-                false if byte.is_ascii_digit() => 10 * number + lower,
-                _ => return Err(self.no_digit(at, byte)),
-            };
-        }
-        Ok(number)
+        let read = match self.settings.length {
+            LengthField::Bcd(_) => digits::from_bcd(field),
+            _ => digits::from_ascii(field),
+        };
+        read.map_err(|at| self.no_digit(at, field[at]))
     }
 
     #[cold]
@@ -218,22 +225,32 @@ impl LengthPrefixed {
         }
     }
 
-    fn write_length(&self, announced: u64, frame: &mut [u8]) {
-        if let Some(number) = self.number {
-            number.write(frame, announced);
-            return;
+    /// The header, with its fields at 0.
+    #[inline]
+    fn begin(&self, out: &mut Vec<u8>) {
+        match &self.short {
+            // So many bytes that the compiler knows how many are copied without a call.
+            Some(short) => {
+                let end = out.len() + self.header.len();
+                out.extend_from_slice(short);
+                out.truncate(end);
+            }
+            None => out.extend_from_slice(&self.header),
         }
-        let is_bcd = matches!(self.settings.length, LengthField::Bcd(_));
-        let mut rest = announced;
-        let field = &mut frame[self.layout.offset..self.layout.end];
-        for byte in field.iter_mut().rev() {
-            let digit = |number| (number % 10) as u8;
-            if is_bcd {
-                *byte = digit(rest / 10) << 4 | digit(rest);
-                rest /= 100;
-            } else {
-                *byte = b'0' + digit(rest);
-                rest /= 10;
+    }
+
+    #[inline]
+    fn write_length(&self, announced: u64, frame: &mut [u8]) {
+        match self.number {
+            Some(number) => {
+                number.write(frame, announced);
+            }
+            None => {
+                let field = &mut frame[self.layout.offset..self.layout.end];
+                match self.settings.length {
+                    LengthField::Bcd(_) => digits::to_bcd(announced, field),
+                    _ => digits::to_ascii(announced, field),
+                }
             }
         }
     }
@@ -401,8 +418,8 @@ impl Framing for LengthPrefixed {
     ) -> Result<(), FrameError> {
         let announced = self.announcement(body)?;
         let start = out.len();
-        out.reserve(self.header.len() + body.len());
-        out.extend_from_slice(&self.header);
+        out.reserve(self.header.len().max(SHORT) + body.len());
+        self.begin(out);
         self.write_length(announced, &mut out[start..]);
         if let (Some(id), Direction::Reply) = (self.id, context.direction()) {
             // Of a renumbered request nothing is noted: then this is 0, and the caller writes it.

@@ -70,6 +70,7 @@ fn places(settings: &LengthPrefixedSettings) -> (usize, usize, usize) {
         LengthField::U32 => 4,
         LengthField::U64 => 8,
         LengthField::Digits(width) | LengthField::Bcd(width) => usize::from(width),
+        other => panic!("a field that the reference doesn't know: {other:?}"),
     };
     let begin = settings.offset.unwrap_or(settings.fixed.len());
     let end = begin + width;
@@ -102,10 +103,10 @@ pub(crate) fn length_prefixed(settings: &LengthPrefixedSettings, bytes: &[u8]) -
         }
     }
     let (begin, end, header) = places(settings);
-    for position in begin..end.min(bytes.len()) {
+    for (position, &byte) in bytes.iter().enumerate().take(end).skip(begin) {
         let text = match settings.length {
-            LengthField::Digits(_) => char::from(bytes[position]).to_string(),
-            LengthField::Bcd(_) => format!("{:02x}", bytes[position]),
+            LengthField::Digits(_) => char::from(byte).to_string(),
+            LengthField::Bcd(_) => format!("{byte:02x}"),
             _ => continue,
         };
         if !text.chars().all(|letter| "0123456789".contains(letter)) {
@@ -222,6 +223,7 @@ pub(crate) fn delimited(settings: &DelimitedSettings, way: Direction, bytes: &[u
         EndOfReply::Line | EndOfReply::Lines(_) => longest,
         EndOfReply::UntilLine(last) => longest + last.len() + longest,
         EndOfReply::UntilPrompt(prompt) => longest + prompt.len(),
+        other => panic!("an end that the reference doesn't know: {other:?}"),
     };
     match lines(settings, end, bytes) {
         Ok((body, _)) if body > settings.max_body => First::Refused(Refusal::TooLong),

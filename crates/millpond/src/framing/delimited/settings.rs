@@ -79,6 +79,7 @@ pub struct DelimitedSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum EndOfReply {
     /// With a delimiter. In settings files `"line"`.
     #[default]

@@ -1,18 +1,6 @@
-//! How many bytes are looked at, and that the limit holds while they come. What frames are,
-//! `tests/presets` asks.
+//! How many bytes are looked at. What frames are, `tests/presets` asks.
 
-use std::cell::Cell;
-
-use super::*;
-
-thread_local! {
-    static EXAMINED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Every search and every comparison says how many bytes it has looked at.
-pub(super) fn examined(bytes: usize) {
-    EXAMINED.set(EXAMINED.get() + bytes);
-}
+use super::{search::EXAMINED, *};
 
 /// How many bytes were looked at for each that has come, in pieces of this length.
 fn work(protocol: &Delimited, wire: &[u8], piece: usize) -> f64 {

@@ -82,6 +82,7 @@ pub struct LengthPrefixedSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum LengthField {
     /// A number of 1 byte.
     U8,
@@ -123,7 +124,8 @@ pub enum EmptyBody {
     #[default]
     Message,
     /// A heartbeat, which either side may send between frames and nobody answers. No message can
-    /// have an empty body then.
+    /// have an empty body then, and clients and servers send such frames by themselves, as often as
+    /// their `heartbeat_interval` says.
     Heartbeat,
 }
 
