@@ -2,10 +2,7 @@
 //! caller owns, and beside other pools with the framing written by hand. Every round runs each
 //! contestant once, in a new random order; ratios are taken within a round.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use clap::ValueEnum;
