@@ -43,7 +43,7 @@ pub(super) fn to_bcd(number: u64, field: &mut [u8]) {
     let mut rest = number;
     for byte in field.iter_mut().rev() {
         let two = (rest % 100) as u8;
-        *byte = two / 10 << 4 | two % 10;
+        *byte = ((two / 10) << 4) | (two % 10);
         rest /= 100;
     }
 }
