@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Instant};
 use anyhow::Context;
 use millpond::framing::{
     self, Delimited, DelimitedSettings, EndOfReply, Framing, IdSettings, LengthField, LengthJson,
-    LengthPrefixed, LengthPrefixedSettings, Scan, Step,
+    LengthPrefixed, LengthPrefixedSettings, Mllp, Scan, Step,
 };
 use serde_json::json;
 
@@ -125,6 +125,12 @@ fn contests() -> anyhow::Result<Vec<Contest>> {
             by_hand: Box::new(until_line_by_hand),
             target: near,
         },
+        Contest {
+            name: "mllp",
+            ours: ours(Mllp::default()),
+            by_hand: Box::new(mllp_by_hand),
+            target: near,
+        },
     ])
 }
 
@@ -213,4 +219,13 @@ fn until_line_by_hand(body: &[u8], out: &mut Vec<u8>) -> usize {
         }
         begin = end + 1;
     }
+}
+
+fn mllp_by_hand(body: &[u8], out: &mut Vec<u8>) -> usize {
+    assert!(!body.iter().any(|&byte| byte == 0x0b || byte == 0x1c));
+    out.push(0x0b);
+    out.extend_from_slice(body);
+    out.extend_from_slice(&[0x1c, 0x0d]);
+    let end = out.iter().position(|&byte| byte == 0x1c);
+    end.expect("just appended") - 1
 }

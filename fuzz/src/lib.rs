@@ -5,10 +5,8 @@
 //! judges.
 //!
 //! Reading order: [`reference`](mod@reference) and [`grammar`], which say what is right; then the
-//! targets: [`decoder`], [`json`], [`server_connection`], [`client_exchange`], and [`mllp`], which
-//! has its reference beside it.
-//! targets: [`decoder`], [`json`], [`presets`], [`server_connection`], [`client_exchange`]. The
-//! references of the presets are those of the library's own tests.
+//! targets: [`decoder`], [`json`], [`presets`], whose references are those of the library's own
+//! tests, [`mllp`], which has its reference beside it, [`server_connection`], [`client_exchange`].
 
 pub mod client_exchange;
 pub mod decoder;

@@ -191,7 +191,7 @@ fn judge_delimited(protocol: &Delimited, wire: &[u8]) {
     }
     let failure = Failure::refused(String::from_utf8_lossy(wire));
     let mut out = Vec::new();
-    let told = protocol.encode_failure(b"", &failure, &mut out);
+    let told = protocol.encode_failure(Context::REPLY, b"", &failure, &mut out);
     let expected = match protocol.settings().failure {
         Some(_) => Told::ByReply,
         None => Told::ByClosing,

@@ -3,9 +3,8 @@
 
 use std::{fs, path::Path};
 
-use millpond_fuzz::{client_exchange, decoder, grammar, json, mllp, reference, server_connection};
 use millpond_fuzz::{
-    client_exchange, decoder, grammar, json, presets, reference, server_connection,
+    client_exchange, decoder, grammar, json, mllp, presets, reference, server_connection,
 };
 
 fn replay(target: &str, run: fn(&[u8])) {

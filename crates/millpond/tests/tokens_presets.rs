@@ -22,7 +22,10 @@ use bytes::Bytes;
 use millpond::{
     client::{Client, Execution, Pipelining, RequestErrorKind},
     framed::FramedStream,
-    framing::{Context, Frame, Framing, Protocol},
+    framing::{
+        Context, Delimited, DelimitedSettings, EndOfReply, Frame, Framing, IdMode, IdSettings,
+        LengthPrefixed, LengthPrefixedSettings, Protocol,
+    },
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -68,16 +71,72 @@ fn control_id(body: &[u8]) -> u64 {
     id.expect("a control id").parse().expect("a number")
 }
 
-const PRESETS: [Speaks; 2] = [
+fn named(name: &str) -> Protocol {
+    Protocol::named(name).expect("it is there")
+}
+
+fn with_ids(mode: IdMode) -> Protocol {
+    let settings = LengthPrefixedSettings {
+        id: Some(IdSettings {
+            offset: 4,
+            width: 2,
+            mode,
+            ..IdSettings::default()
+        }),
+        ..LengthPrefixedSettings::default()
+    };
+    LengthPrefixed::new(settings).expect("it is right").into()
+}
+
+/// A reply of several lines.
+fn until_a_line() -> Protocol {
+    let settings = DelimitedSettings {
+        reply: EndOfReply::UntilLine("END".into()),
+        ..DelimitedSettings::default()
+    };
+    Delimited::new(settings).expect("it is right").into()
+}
+
+const PRESETS: [Speaks; 7] = [
     Speaks {
         name: "length-json",
-        protocol: || Protocol::named("length-json").expect("it is there"),
+        protocol: || named("length-json"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "length-prefixed",
+        protocol: || named("length-prefixed"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "length-prefixed-renumbered",
+        protocol: || with_ids(IdMode::Renumbered),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "length-prefixed-compared",
+        protocol: || with_ids(IdMode::Compared),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "delimited",
+        protocol: || named("delimited"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "delimited-until-line",
+        protocol: until_a_line,
         body: padded,
         token: first_number,
     },
     Speaks {
         name: "mllp",
-        protocol: || Protocol::named("mllp").expect("it is there"),
+        protocol: || named("mllp"),
         body: message,
         token: control_id,
     },
@@ -187,7 +246,7 @@ async fn call(
 }
 
 async fn replies_are_right(speaks: &'static Speaks, pipelined: bool) {
-    let requests = std::env::var("MILLPOND_REQUESTS").map_or(6_400, |text| {
+    let requests = std::env::var("MILLPOND_REQUESTS").map_or(3_200, |text| {
         text.parse().expect("MILLPOND_REQUESTS is a number")
     });
     let name = format!(

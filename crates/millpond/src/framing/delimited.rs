@@ -9,6 +9,8 @@ mod progress;
 mod search;
 mod settings;
 
+use std::borrow::Cow;
+
 use millpond_words::{InvalidSetting, Thousands};
 
 pub use self::settings::{DelimitedSettings, EndOfReply};
@@ -16,7 +18,10 @@ use self::{
     progress::Progress,
     search::{Ends, ends_with, examined, is_same},
 };
-use super::{Context, Direction, Extent, Failure, FrameError, Framing, Octets, Scan, Step, Told};
+use super::{
+    Context, Direction, Extent, Failure, FrameError, Framing, Octets, Scan, Step, Told,
+    preset::{Preset, PresetFraming},
+};
 
 /// Stands for the message in the line that tells of a failure.
 const MESSAGE: &str = "{message}";
@@ -88,7 +93,7 @@ pub struct Delimited {
     /// So many bytes of that aren't written where the body is empty.
     before_mark: usize,
     max_body: usize,
-    limit_named: &'static str,
+    limit_named: Cow<'static, str>,
 }
 
 /// A line that was found.
@@ -122,7 +127,7 @@ impl Delimited {
             before_mark: before.len(),
             delimiters,
             max_body: settings.max_body(),
-            limit_named: "Delimited::with_max_body",
+            limit_named: "max_body".into(),
             settings,
         };
         protocol.check_marks()?;
@@ -145,9 +150,9 @@ impl Delimited {
     }
 
     /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own.
-    /// Default: `Delimited::with_max_body`.
-    pub fn limit_named(mut self, setting: &'static str) -> Self {
-        self.limit_named = setting;
+    /// Default: `max_body`, as documents call it.
+    pub fn limit_named(mut self, setting: impl Into<Cow<'static, str>>) -> Self {
+        self.limit_named = setting.into();
         self
     }
 
@@ -164,8 +169,8 @@ impl Delimited {
     /// The end of a reply must be found where it is written.
     fn check_marks(&self) -> Result<(), InvalidSetting> {
         let (setting, mark) = match &self.settings.reply {
-            EndOfReply::UntilLine(last) => ("reply.until-line", last),
-            EndOfReply::UntilPrompt(prompt) => ("reply.until-prompt", prompt),
+            EndOfReply::UntilLine(last) => ("reply.until_line", last),
+            EndOfReply::UntilPrompt(prompt) => ("reply.until_prompt", prompt),
             EndOfReply::Line | EndOfReply::Lines(_) => return Ok(()),
         };
         let written = self.encode(Context::REPLY, b"", &mut Vec::new());
@@ -338,7 +343,7 @@ impl Delimited {
         FrameError::TooLong {
             length: length as u64,
             limit: self.max_body as u64,
-            setting: Some(self.limit_named.into()),
+            setting: Some(self.limit_named.clone()),
         }
     }
 }
@@ -364,6 +369,27 @@ impl TryFrom<DelimitedSettings> for Delimited {
 
     fn try_from(settings: DelimitedSettings) -> Result<Self, InvalidSetting> {
         Delimited::new(settings)
+    }
+}
+
+impl PresetFraming for Delimited {
+    const PRESET: Preset = Preset::new(
+        "delimited",
+        "lines, or what else ends with given bytes; replies of one line, several, or up to a prompt",
+    );
+
+    type Settings = DelimitedSettings;
+
+    fn plain() -> Result<Self, InvalidSetting> {
+        Ok(Delimited::lines())
+    }
+
+    fn settings(&self) -> DelimitedSettings {
+        self.settings.clone()
+    }
+
+    fn limited(self, max_body: usize, named: Cow<'static, str>) -> Self {
+        self.with_max_body(max_body).limit_named(named)
     }
 }
 
@@ -428,7 +454,13 @@ impl Framing for Delimited {
         false
     }
 
-    fn encode_failure(&self, _: &[u8], failure: &Failure, out: &mut Vec<u8>) -> Told {
+    fn encode_failure(
+        &self,
+        _: Context<'_>,
+        _: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
         let Some(text) = &self.settings.failure else {
             return Told::ByClosing;
         };

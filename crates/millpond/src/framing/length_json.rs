@@ -79,14 +79,14 @@ pub struct LengthJson {
     limit_named: Cow<'static, str>,
 }
 
-/// The settings of [`LengthJson`], as a document has them: `length-json = { max-body = 65536 }`.
+/// The settings of [`LengthJson`], as a document has them: `length-json = { max_body = 65536 }`.
 ///
 /// Fields may be added in a minor release: end a literal with `..LengthJsonSettings::default()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
     feature = "serde",
-    serde(rename_all = "kebab-case", deny_unknown_fields, default)
+    serde(rename_all = "snake_case", deny_unknown_fields, default)
 )]
 pub struct LengthJsonSettings {
     /// The longest body in bytes. Default: [`LengthJson::DEFAULT_MAX_BODY`].
@@ -112,7 +112,7 @@ impl LengthJson {
     }
 
     /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own:
-    /// `--max-frame`. Default: `LengthJson::with_max_body`, or `max-body` where that was set by
+    /// `--max-frame`. Default: `LengthJson::with_max_body`, or `max_body` where that was set by
     /// [`LengthJsonSettings`].
     pub fn limit_named(mut self, setting: impl Into<Cow<'static, str>>) -> Self {
         self.limit_named = setting.into();
@@ -169,7 +169,7 @@ impl Default for LengthJsonSettings {
 
 impl From<LengthJsonSettings> for LengthJson {
     fn from(settings: LengthJsonSettings) -> Self {
-        LengthJson::with_max_body(settings.max_body).limit_named("max-body")
+        LengthJson::with_max_body(settings.max_body).limit_named("max_body")
     }
 }
 

@@ -6,6 +6,8 @@
 mod digits;
 mod settings;
 
+use std::borrow::Cow;
+
 use millpond_words::{InvalidSetting, Thousands};
 
 use self::settings::Layout;
@@ -13,8 +15,8 @@ pub use self::settings::{
     Counts, EmptyBody, IdMode, IdSettings, LengthField, LengthPrefixedSettings,
 };
 use super::{
-    Answer, Context, Demand, Direction, Extent, Failure, FrameError, Framing, IdField, Note, Scan,
-    Step,
+    Answer, Context, Demand, Direction, Extent, FrameError, Framing, IdField, Note, Scan, Step,
+    preset::{Preset, PresetFraming},
 };
 
 /// What a scan notes of a heartbeat whose length has come, and not all of its header.
@@ -69,7 +71,7 @@ const SHORT: usize = 16;
 /// | protocol | settings |
 /// |---|---|
 /// | Erlang's [`{packet, N}`](https://www.erlang.org/doc/apps/kernel/inet.html#setopts/2) | `length = "u8"`, `"u16"` or `"u32"` |
-/// | tokio-util's [`LengthDelimitedCodec`](https://docs.rs/tokio-util/latest/tokio_util/codec/length_delimited/), its defaults | none; its limit is 8 MiB: `max-body = 8388608` |
+/// | tokio-util's [`LengthDelimitedCodec`](https://docs.rs/tokio-util/latest/tokio_util/codec/length_delimited/), its defaults | none; its limit is 8 MiB: `max_body = 8388608` |
 /// | [Kafka](https://kafka.apache.org/protocol#protocol_common) | none: the size is an `int32`. Its correlation id lies at another place in replies than in requests, so it isn't looked at; a broker answers each connection in order |
 /// | ISO 8583 over TCP, the length in two bytes (jPOS' [`NACChannel`](https://jpos.org/doc/javadoc/org/jpos/iso/channel/NACChannel.html), with a TPDU of no bytes) | `length = "u16"` |
 /// | … in four digits (`ASCIIChannel`) | `length = { digits = 4 }`; with `empty = "heartbeat"` where `0000` keeps the connection alive |
@@ -83,7 +85,7 @@ const SHORT: usize = 16;
 ///
 /// | theirs | ours |
 /// |---|---|
-/// | `maxFrameLength` (`max_frame_length`) | `max-body`: theirs less the header; tokio-util counts the body alone |
+/// | `maxFrameLength` (`max_frame_length`) | `max_body`: theirs less the header; tokio-util counts the body alone |
 /// | `lengthFieldOffset` (`length_field_offset`) | `offset` |
 /// | `lengthFieldLength` (`length_field_length`) of 1, 2, 3, 4, 8 | `length`: `"u8"`, `"u16"`, `"u24"`, `"u32"`, `"u64"` |
 /// | `lengthAdjustment` (`length_adjustment`), 0 | `counts = "body"`, and no `header` |
@@ -102,7 +104,7 @@ pub struct LengthPrefixed {
     /// The same with bytes behind it, if it is no longer than that.
     short: Option<[u8; SHORT]>,
     heartbeat: Option<Box<[u8]>>,
-    limit_named: &'static str,
+    limit_named: Cow<'static, str>,
 }
 
 impl LengthPrefixed {
@@ -134,7 +136,7 @@ impl LengthPrefixed {
             }),
             header,
             heartbeat: None,
-            limit_named: "LengthPrefixed::with_max_body",
+            limit_named: "max_body".into(),
         };
         if protocol.settings.empty == EmptyBody::Heartbeat {
             let mut heartbeat = protocol.header.clone();
@@ -175,9 +177,9 @@ impl LengthPrefixed {
     }
 
     /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own.
-    /// Default: `LengthPrefixed::with_max_body`.
-    pub fn limit_named(mut self, setting: &'static str) -> Self {
-        self.limit_named = setting;
+    /// Default: `max_body`, as documents call it.
+    pub fn limit_named(mut self, setting: impl Into<Cow<'static, str>>) -> Self {
+        self.limit_named = setting.into();
         self
     }
 
@@ -332,7 +334,7 @@ impl LengthPrefixed {
         FrameError::TooLong {
             length,
             limit: self.layout.max_body as u64,
-            setting: is_set.then(|| self.limit_named.into()),
+            setting: is_set.then(|| self.limit_named.clone()),
         }
     }
 
@@ -375,6 +377,27 @@ impl TryFrom<LengthPrefixedSettings> for LengthPrefixed {
 
     fn try_from(settings: LengthPrefixedSettings) -> Result<Self, InvalidSetting> {
         LengthPrefixed::new(settings)
+    }
+}
+
+impl PresetFraming for LengthPrefixed {
+    const PRESET: Preset = Preset::new(
+        "length-prefixed",
+        "a header with a length in it, then a body: `{ length = \"u16\" }`, ids, digits, and more",
+    );
+
+    type Settings = LengthPrefixedSettings;
+
+    fn plain() -> Result<Self, InvalidSetting> {
+        Ok(LengthPrefixed::default())
+    }
+
+    fn settings(&self) -> LengthPrefixedSettings {
+        self.settings.clone()
+    }
+
+    fn limited(self, max_body: usize, named: Cow<'static, str>) -> Self {
+        self.with_max_body(max_body).limit_named(named)
     }
 }
 
@@ -423,7 +446,8 @@ impl Framing for LengthPrefixed {
         self.write_length(announced, &mut out[start..]);
         if let (Some(id), Direction::Reply) = (self.id, context.direction()) {
             // Of a renumbered request nothing is noted: then this is 0, and the caller writes it.
-            id.write(&mut out[start..], context.asked().as_word());
+            let asked = context.asked().map_or(0, Note::as_word);
+            id.write(&mut out[start..], asked);
         }
         out.extend_from_slice(body);
         Ok(())
@@ -447,14 +471,17 @@ impl Framing for LengthPrefixed {
         self.id.is_some()
     }
 
-    fn demand(&self, request: &[u8], _: &Note) -> Result<Demand, Failure> {
-        Ok(match self.compared().and_then(|id| id.read(request)) {
+    fn demand(&self, request: &[u8], _: &Note) -> Demand {
+        match self.compared().and_then(|id| id.read(request)) {
             Some(id) => Demand::default().noting(Note::word(id)),
             None => Demand::default(),
-        })
+        }
     }
 
-    fn answers(&self, asked: &Note, reply: &[u8], _: &mut Note) -> Answer {
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], _: &mut Note) -> Answer {
+        let Some(asked) = asked else {
+            return Answer::Mismatch;
+        };
         match self.compared() {
             Some(id) if id.read(reply) != Some(asked.as_word()) => Answer::Mismatch,
             _ => Answer::Last,

@@ -117,7 +117,7 @@ impl Mllp {
     pub const DEFAULT_MAX_BODY: usize = settings::DEFAULT_MAX_BODY;
 
     /// The setting that [`FrameError::TooLong`] names, for programs that have one of their own:
-    /// `--max-frame`. Default: `max-body`, as documents call it, which is
+    /// `--max-frame`. Default: `max_body`, as documents call it, which is
     /// [`MllpSettings::max_body`].
     pub fn limit_named(mut self, setting: impl Into<Cow<'static, str>>) -> Self {
         self.limit_named = setting.into();
@@ -163,7 +163,7 @@ impl From<MllpSettings> for Mllp {
     fn from(settings: MllpSettings) -> Self {
         Mllp {
             settings,
-            limit_named: "max-body".into(),
+            limit_named: "max_body".into(),
         }
     }
 }

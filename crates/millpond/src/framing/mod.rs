@@ -7,9 +7,7 @@
 //! [`Demand`] and [`Answer`], for protocols in which requests differ in what they ask for; then
 //! [`Protocol`], any of the framings that are here already, chosen by its name, and [`LengthJson`],
 //! the one that this project was founded on, with [`json`], which says what its bodies must be.
-//! [`LengthJson`], the protocol that this project was founded on, and [`json`], which says what its
-//! bodies must be; and [`LengthPrefixed`] and [`Delimited`], which are many protocols each, by their
-//! settings.
+//! [`LengthPrefixed`] and [`Delimited`] are many protocols each, by their settings.
 
 pub mod conformance;
 mod context;
@@ -21,11 +19,11 @@ mod frame;
 mod id_field;
 pub mod json;
 mod length_json;
+mod length_prefixed;
 mod mllp;
+mod octets;
 mod preset;
 mod protocol;
-mod length_prefixed;
-mod octets;
 mod scan;
 mod step;
 
@@ -41,14 +39,13 @@ pub use self::{
     frame::Frame,
     id_field::{ByteOrder, IdField},
     length_json::{LengthJson, LengthJsonSettings},
-    mllp::{AckCode, Mllp, MllpEnhanced, MllpFailures, MllpSettings},
-    preset::Preset,
-    protocol::{Protocol, UnknownPreset},
-    length_json::LengthJson,
     length_prefixed::{
         Counts, EmptyBody, IdMode, IdSettings, LengthField, LengthPrefixed, LengthPrefixedSettings,
     },
+    mllp::{AckCode, Mllp, MllpEnhanced, MllpFailures, MllpSettings},
     octets::Octets,
+    preset::Preset,
+    protocol::{Protocol, UnknownPreset},
     scan::Scan,
     step::{Extent, Step},
 };

@@ -36,8 +36,8 @@ pub(super) trait PresetFraming: Framing + Clone + fmt::Debug {
     /// Its name, in kebab case, and what it is.
     const PRESET: Preset;
 
-    /// What can be set, in kebab case. A document's unknown keys are errors. What is made of them
-    /// calls each setting as the document does, in its errors too: `max-body`.
+    /// What can be set, in snake case. A document's unknown keys are errors. What is made of them
+    /// calls each setting as the document does, in its errors too: `max_body`.
     type Settings: TryInto<Self, Error: fmt::Display> + Document;
 
     /// The framing of which nothing is set.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use millpond_words::InvalidSetting;
 
 use super::{
-    Answer, Context, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson, Mllp, Note,
-    Scan, Step, Told,
+    Answer, Context, Delimited, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson,
+    LengthPrefixed, Mllp, Note, Scan, Step, Told,
     preset::{Preset, PresetFraming},
 };
 
@@ -46,7 +46,7 @@ use super::{
 /// there isn't is an error. Sizes are in bytes:
 ///
 /// ```toml
-/// framing = { length-json = { max-body = 65536 } }
+/// framing = { length-json = { max_body = 65536 } }
 /// ```
 ///
 /// What is written is always such a table, with all settings. In Rust:
@@ -61,7 +61,7 @@ use super::{
 ///     framing: Protocol,
 /// }
 ///
-/// let route: Route = toml::from_str("framing = { length-json = { max-body = 65536 } }")?;
+/// let route: Route = toml::from_str("framing = { length-json = { max_body = 65536 } }")?;
 /// assert_eq!(route.framing.preset().name, "length-json");
 ///
 /// let misspelt = toml::from_str::<Route>("framing = { length-json = { max-boby = 65536 } }");
@@ -178,6 +178,8 @@ macro_rules! presets {
 // here.
 presets! {
     LengthJson,
+    LengthPrefixed,
+    Delimited,
     Mllp,
 }
 

@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn every_failure_is_told_as_one_reply_or_by_closing(protocol in protocol(), message in "[>a\r\n\u{1b}é]{0,30}") {
         let mut out = b"before".to_vec();
-        match protocol.encode_failure(b"?", &Failure::refused(message), &mut out) {
+        match protocol.encode_failure(Context::REPLY, b"?", &Failure::refused(message), &mut out) {
             Told::ByReply => {
                 let first = reference::delimited(protocol.settings(), Reply, &out[6..]);
                 let reference::First::Frame(extent) = first else {
@@ -238,7 +238,7 @@ fn a_body_that_would_be_several_frames_is_not_sent() {
     assert_eq!(said(&shell, Reply, "a\n> b"), at(1));
     assert_eq!(
         said(&shell.with_max_body(2), Reply, "abc"),
-        "a body of 3 bytes is longer than the limit of 2; Delimited::with_max_body raises it"
+        "a body of 3 bytes is longer than the limit of 2; max_body raises it"
     );
 }
 
@@ -265,16 +265,21 @@ fn a_reply_is_written_with_what_ends_it() {
             .expect("a reply");
         assert_eq!(out, wire.as_bytes());
         out.clear();
-        let told = protocol.encode_failure(b"", &Failure::refused("no\r\nluck"), &mut out);
+        let told = protocol.encode_failure(
+            Context::REPLY,
+            b"",
+            &Failure::refused("no\r\nluck"),
+            &mut out,
+        );
         assert_eq!((told, &out[..]), (Told::ByReply, error.as_bytes()));
     }
     let three = made(&["\n"], EndOfReply::Lines(3));
     let mut out = Vec::new();
-    three.encode_failure(b"", &Failure::refused("no"), &mut out);
+    three.encode_failure(Context::REPLY, b"", &Failure::refused("no"), &mut out);
     assert_eq!(out, b"ERROR no\n\n\n");
     assert!(!three.looks_at_requests() && !three.failure_needs_request());
     let silent = Delimited::default();
-    let told = silent.encode_failure(b"", &Failure::refused("no"), &mut out);
+    let told = silent.encode_failure(Context::REPLY, b"", &Failure::refused("no"), &mut out);
     assert_eq!((told, silent.heartbeat()), (Told::ByClosing, None));
 }
 
@@ -291,7 +296,8 @@ fn a_message_that_would_end_the_failures_reply_elsewhere_is_left_out() {
     };
     let told = |protocol: &Delimited, message: &str| {
         let mut out = Vec::new();
-        let told = protocol.encode_failure(b"", &Failure::refused(message), &mut out);
+        let told =
+            protocol.encode_failure(Context::REPLY, b"", &Failure::refused(message), &mut out);
         assert_eq!(told, Told::ByReply);
         String::from_utf8(out).expect("a text")
     };
@@ -386,23 +392,23 @@ fn what_is_refused_is_told_with_the_setting_its_value_and_what_is_allowed() {
         ),
         (
             said(&["\n"], until_line(&long), None),
-            "reply.until-line is 65 bytes long, and must be 0 to 64",
+            "reply.until_line is 65 bytes long, and must be 0 to 64",
         ),
         (
             said(&["\n"], until_line("END\n"), None),
-            r#"reply.until-line is "END\n", and must be free of delimiters"#,
+            r#"reply.until_line is "END\n", and must be free of delimiters"#,
         ),
         (
             said(&["\n", "\r\n"], until_line("END\r"), None),
-            r#"reply.until-line is "END\r", and must be such that with the first delimiter it makes no other delimiter"#,
+            r#"reply.until_line is "END\r", and must be such that with the first delimiter it makes no other delimiter"#,
         ),
         (
             said(&["\n"], until_prompt(""), None),
-            "reply.until-prompt is 0 bytes long, and must be 1 to 64",
+            "reply.until_prompt is 0 bytes long, and must be 1 to 64",
         ),
         (
             said(&["\n"], until_prompt("a\nb"), None),
-            r#"reply.until-prompt is "a\nb", and must be free of delimiters"#,
+            r#"reply.until_prompt is "a\nb", and must be free of delimiters"#,
         ),
         (
             said(&["\n"], EndOfReply::Lines(0), None),
@@ -419,7 +425,7 @@ fn what_is_refused_is_told_with_the_setting_its_value_and_what_is_allowed() {
         ),
         (
             said(&["\n"], EndOfReply::Lines(1 << 20), Some("no")),
-            "failure is \"no\", and must be a line that can be sent as a reply (a body of 1,048,577 bytes is longer than the limit of 1,048,576; Delimited::with_max_body raises it)",
+            "failure is \"no\", and must be a line that can be sent as a reply (a body of 1,048,577 bytes is longer than the limit of 1,048,576; max_body raises it)",
         ),
         (
             said(&["\r\n", "\n"], until_prompt("> "), Some("{message}")),
@@ -438,9 +444,9 @@ fn settings_are_read_as_people_write_them() {
     let settings = read(
         r#"
         delimiters = ["\r\n", [0xFF, 0]]
-        reply = { until-line = "END" }
+        reply = { until_line = "END" }
         failure = "ERROR {message}"
-        max-body = 512
+        max_body = 512
         "#,
     );
     let expected = DelimitedSettings {
@@ -453,7 +459,7 @@ fn settings_are_read_as_people_write_them() {
     for (text, reply) in [
         ("reply = \"line\"", EndOfReply::Line),
         (
-            "reply = { until-prompt = \"> \" }",
+            "reply = { until_prompt = \"> \" }",
             EndOfReply::UntilPrompt("> ".into()),
         ),
         ("reply = { lines = 3 }", EndOfReply::Lines(3)),
@@ -461,7 +467,7 @@ fn settings_are_read_as_people_write_them() {
         assert_eq!(read(text).expect(text).reply, reply);
     }
     for (text, words) in [
-        ("max_body = 1", "unknown field `max_body`"),
+        ("max-body = 1", "unknown field `max-body`"),
         ("reply = \"prompt\"", "unknown variant `prompt`"),
         ("delimiters = \"\\n\"", "expected a sequence"),
     ] {

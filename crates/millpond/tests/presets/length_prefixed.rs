@@ -134,7 +134,7 @@ proptest! {
                 let _ = protocol.with_max_body(0).max_frame();
             }
             Err(error) => {
-                let known = ["header", "length", "max-body", "empty", "byte-order", "offset"];
+                let known = ["header", "length", "max_body", "empty", "byte_order", "offset"];
                 prop_assert!(known.contains(&error.setting) || error.setting.starts_with("id."), "{error}");
             }
         }
@@ -212,7 +212,7 @@ fn what_is_refused_is_told_with_the_setting_its_value_and_what_is_allowed() {
                 byte_order: ByteOrder::Little,
                 ..default()
             },
-            "byte-order is \"little\", and must be \"big\": digits have no other",
+            "byte_order is \"little\", and must be \"big\": digits have no other",
         ),
         (
             LengthPrefixedSettings {
@@ -318,7 +318,7 @@ fn what_is_refused_is_told_with_the_setting_its_value_and_what_is_allowed() {
                 max_body: 4,
                 ..default()
             },
-            "max-body is 4, and must be at least 5, the shortest body with this adjustment",
+            "max_body is 4, and must be at least 5, the shortest body with this adjustment",
         ),
         (
             LengthPrefixedSettings {
@@ -341,7 +341,7 @@ fn a_length_beyond_the_limit_is_refused_as_soon_as_it_is_there() {
     assert_eq!(more, Ok(Step::More { missing: 1 }));
     assert_eq!(
         refused(&protocol, b"\0\0\0\x0a"),
-        "a body of 10 bytes is longer than the limit of 9; LengthPrefixed::with_max_body raises it"
+        "a body of 10 bytes is longer than the limit of 9; max_body raises it"
     );
     let named = protocol.limit_named("--max-frame");
     assert!(
@@ -608,7 +608,7 @@ fn ids_are_renumbered_by_the_caller_or_compared_here() {
     let note_of = |protocol: &LengthPrefixed| {
         let noted = std::cell::RefCell::new(Note::default());
         let demand = protocol.demand(request, &Note::default());
-        let same = |id| demand == Ok(millpond::framing::Demand::default().noting(Note::word(id)));
+        let same = |id| demand == millpond::framing::Demand::default().noting(Note::word(id));
         if same(0x1234) {
             *noted.borrow_mut() = Note::word(0x1234);
         } else {
@@ -619,17 +619,20 @@ fn ids_are_renumbered_by_the_caller_or_compared_here() {
     let (none, asked) = (note_of(&renumbered), note_of(&compared));
     assert_eq!((none.as_word(), asked.as_word()), (0, 0x1234));
     assert_eq!(
-        renumbered.answers(&none, other, state),
+        renumbered.answers(Some(&none), other, state),
         Answer::Last,
         "its caller compares"
     );
-    assert_eq!(compared.answers(&asked, other, state), Answer::Mismatch);
+    assert_eq!(
+        compared.answers(Some(&asked), other, state),
+        Answer::Mismatch
+    );
     let mut reply = Vec::new();
     compared
         .encode(Context::reply(&asked, state), b"!", &mut reply)
         .expect("a frame");
     assert_eq!(reply, b"\0\0\0\x01\x12\x34!");
-    assert_eq!(compared.answers(&asked, &reply, state), Answer::Last);
+    assert_eq!(compared.answers(Some(&asked), &reply, state), Answer::Last);
 }
 
 #[cfg(feature = "serde")]
@@ -646,8 +649,8 @@ fn settings_are_read_as_people_write_them() {
         adjustment = -2
         header = 16
         empty = "heartbeat"
-        max-body = 4096
-        id = { offset = 8, width = 2, byte-order = "little", mode = "compared" }
+        max_body = 4096
+        id = { offset = 8, width = 2, byte_order = "little", mode = "compared" }
         "#,
     );
     let expected = LengthPrefixedSettings {
@@ -674,7 +677,7 @@ fn settings_are_read_as_people_write_them() {
         (&b"MAGIC"[..], LengthField::U24)
     );
     for (text, words) in [
-        ("max_body = 1", "unknown field `max_body`"),
+        ("max-body = 1", "unknown field `max-body`"),
         ("id = { ofset = 1 }", "unknown field `ofset`"),
         ("length = \"u48\"", "unknown variant `u48`"),
         ("fixed = [256]", "expected u8"),

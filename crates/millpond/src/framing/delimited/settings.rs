@@ -24,8 +24,8 @@ const MOST_LINES: u32 = 1 << 20;
 /// What [`Delimited`](super::Delimited) is made of. The default is one line for one line, each ended
 /// by a newline.
 ///
-/// With the feature `serde` it is read from any serde format and written to it, with names in kebab
-/// case. What isn't named keeps its default, and an unknown name is an error.
+/// With the feature `serde` it is read from any serde format and written to it. What isn't named
+/// keeps its default, and an unknown name is an error.
 ///
 /// Fields may be added in a minor release: end a literal with `..DelimitedSettings::default()`.
 ///
@@ -42,7 +42,7 @@ const MOST_LINES: u32 = 1 << 20;
 /// let same: DelimitedSettings = serde_json::from_str(
 ///     r#"{
 ///         "delimiters": ["\r\n", "\n"],
-///         "reply": { "until-line": "END" },
+///         "reply": { "until_line": "END" },
 ///         "failure": "ERROR {message}"
 ///     }"#,
 /// )?;
@@ -54,7 +54,7 @@ const MOST_LINES: u32 = 1 << 20;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
     feature = "serde",
-    serde(default, deny_unknown_fields, rename_all = "kebab-case")
+    serde(default, deny_unknown_fields, rename_all = "snake_case")
 )]
 pub struct DelimitedSettings {
     /// The bytes that end a frame or a line: 1 to 3 delimiters of 1 to 16 bytes. All are
@@ -78,17 +78,17 @@ pub struct DelimitedSettings {
 /// Where a reply ends. Requests always end with a delimiter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum EndOfReply {
     /// With a delimiter. In settings files `"line"`.
     #[default]
     Line,
     /// With a line that equals this, of up to 64 bytes, without any delimiter; it may be empty. In
-    /// settings files `{ until-line = "END" }`.
+    /// settings files `{ until_line = "END" }`.
     UntilLine(Octets),
     /// With these bytes at the beginning of a line: 1 to 64 bytes, without any delimiter. In
-    /// settings files `{ until-prompt = "> " }`.
+    /// settings files `{ until_prompt = "> " }`.
     UntilPrompt(Octets),
     /// With so many delimiters, 1 to 1,048,576. In settings files `{ lines = 3 }`.
     Lines(u32),
@@ -131,8 +131,8 @@ impl DelimitedSettings {
         }
         match &self.reply {
             EndOfReply::Line => Ok(()),
-            EndOfReply::UntilLine(last) => self.is_plain("reply.until-line", last, 0),
-            EndOfReply::UntilPrompt(prompt) => self.is_plain("reply.until-prompt", prompt, 1),
+            EndOfReply::UntilLine(last) => self.is_plain("reply.until_line", last, 0),
+            EndOfReply::UntilPrompt(prompt) => self.is_plain("reply.until_prompt", prompt, 1),
             EndOfReply::Lines(count) if (1..=MOST_LINES).contains(count) => Ok(()),
             EndOfReply::Lines(count) => refuse("reply.lines", count, format!("1 to {MOST_LINES}")),
         }

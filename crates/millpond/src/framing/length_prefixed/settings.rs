@@ -16,8 +16,8 @@ const MOST_BCD: u8 = 9;
 /// What [`LengthPrefixed`](super::LengthPrefixed) is made of. The default is a big-endian `u32` that
 /// counts the body, and then the body.
 ///
-/// With the feature `serde` it is read from any serde format and written to it, with names in kebab
-/// case. What isn't named keeps its default, and an unknown name is an error.
+/// With the feature `serde` it is read from any serde format and written to it. What isn't named
+/// keeps its default, and an unknown name is an error.
 ///
 /// Fields may be added in a minor release: end a literal with `..LengthPrefixedSettings::default()`.
 ///
@@ -42,7 +42,7 @@ const MOST_BCD: u8 = 9;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
     feature = "serde",
-    serde(default, deny_unknown_fields, rename_all = "kebab-case")
+    serde(default, deny_unknown_fields, rename_all = "snake_case")
 )]
 pub struct LengthPrefixedSettings {
     /// The bytes that every frame begins with, such as a magic number or a version. They are
@@ -81,7 +81,7 @@ pub struct LengthPrefixedSettings {
 /// How a length is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum LengthField {
     /// A number of 1 byte.
@@ -106,7 +106,7 @@ pub enum LengthField {
 /// What a length counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Counts {
     /// The bytes behind the header.
     #[default]
@@ -118,7 +118,7 @@ pub enum Counts {
 /// What a frame without a body is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum EmptyBody {
     /// A request or a reply.
     #[default]
@@ -137,7 +137,7 @@ pub enum EmptyBody {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
     feature = "serde",
-    serde(default, deny_unknown_fields, rename_all = "kebab-case")
+    serde(default, deny_unknown_fields, rename_all = "snake_case")
 )]
 pub struct IdSettings {
     /// Where it begins, in bytes from the frame's first. Default 0.
@@ -153,7 +153,7 @@ pub struct IdSettings {
 /// What is done with ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum IdMode {
     /// The connection numbers its requests: each is sent with a number of the connection's own, the
     /// reply must have the same, and is handed out with the id that the request had.
@@ -271,7 +271,7 @@ impl LengthPrefixedSettings {
         let shortest = usize::try_from(to_body).unwrap_or(0);
         if max_body < shortest {
             let allowed = format!("at least {shortest}, the shortest body with this adjustment");
-            return refuse("max-body", self.max_body, allowed);
+            return refuse("max_body", self.max_body, allowed);
         }
         if self.empty == EmptyBody::Heartbeat && shortest > 0 {
             let allowed = "\"message\": with this adjustment no body is empty";
@@ -301,7 +301,7 @@ impl LengthPrefixedSettings {
             return refuse(name, width, format!("1 to {most}"));
         }
         if !length.is_binary() && self.byte_order == ByteOrder::Little {
-            return refuse("byte-order", "\"little\"", "\"big\": digits have no other");
+            return refuse("byte_order", "\"little\"", "\"big\": digits have no other");
         }
         let fixed = self.fixed.len();
         if fixed > LONGEST_HEADER {

@@ -73,8 +73,8 @@ impl Asks {
             (_, Always | OnErrors | Condition::OnSuccess, MllpEnhanced::Refuse) => {
                 Err(Failure::refused(
                     "MSH-16 asks for an application acknowledgment in enhanced mode, and where it \
-                     is sent isn't known: set `enhanced` of mllp to same-connection or \
-                     later-exchange, or send NE in MSH-16",
+                     is sent isn't known: set `enhanced` of mllp to same_connection or \
+                     later_exchange, or send NE in MSH-16",
                 ))
             }
             (Always, Always, _) => Ok(Asks::Both),

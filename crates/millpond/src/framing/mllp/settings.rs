@@ -6,7 +6,7 @@ pub(super) const DEFAULT_MAX_BODY: usize = 16 << 20;
 /// The settings of [`Mllp`](super::Mllp), as a document has them:
 ///
 /// ```toml
-/// framing = { mllp = { max-body = 1048576, enhanced = "same-connection", failures = "close" } }
+/// framing = { mllp = { max_body = 1048576, enhanced = "same_connection", failures = "close" } }
 /// ```
 ///
 /// ```
@@ -14,7 +14,7 @@ pub(super) const DEFAULT_MAX_BODY: usize = 16 << 20;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use millpond::framing::{MllpEnhanced, MllpSettings};
 ///
-/// let settings: MllpSettings = toml::from_str("enhanced = 'same-connection'")?;
+/// let settings: MllpSettings = toml::from_str("enhanced = 'same_connection'")?;
 /// assert_eq!(settings.enhanced, MllpEnhanced::SameConnection);
 /// assert_eq!(settings.max_body, 16 << 20);
 /// # Ok(())
@@ -28,7 +28,7 @@ pub(super) const DEFAULT_MAX_BODY: usize = 16 << 20;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
     feature = "serde",
-    serde(rename_all = "kebab-case", deny_unknown_fields, default)
+    serde(rename_all = "snake_case", deny_unknown_fields, default)
 )]
 pub struct MllpSettings {
     /// The longest message in bytes. Default: 16 MiB ([`Mllp::DEFAULT_MAX_BODY`](super::Mllp::DEFAULT_MAX_BODY)), because messages
@@ -44,7 +44,7 @@ pub struct MllpSettings {
 /// MSH-16. Those that ask for an accept acknowledgment only are sent in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum MllpEnhanced {
     /// They are refused: the default. Only whoever runs the receiver knows where it sends the
     /// application acknowledgment. Waited for in vain, it would cost each message its deadline and
@@ -61,7 +61,7 @@ pub enum MllpEnhanced {
 /// How a server tells a client that its message has failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum MllpFailures {
     /// By closing the connection: the default. A sender then knows nothing of the message's fate
     /// and asks, or sends it again. An acknowledgment of ours would be taken for the

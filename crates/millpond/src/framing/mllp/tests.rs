@@ -73,7 +73,7 @@ fn reference(max_body: usize, bytes: &[u8]) -> (Vec<Vec<u8>>, End) {
             (Some(body), _) if body.len() == max_body => End::Refused(FrameError::TooLong {
                 length: max_body as u64 + 1,
                 limit: max_body as u64,
-                setting: Some("max-body".into()),
+                setting: Some("max_body".into()),
             }),
             (Some(body), byte) => {
                 body.push(byte);
@@ -197,7 +197,7 @@ fn a_body_beyond_the_limit_is_refused_when_its_first_byte_too_many_is_there() {
         let refused = next(&[b"\x0babcde", more].concat()).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "a body of 5 bytes is longer than the limit of 4; max-body raises it"
+            "a body of 5 bytes is longer than the limit of 4; max_body raises it"
         );
     }
     let named = limited(4).limit_named("--max-frame");

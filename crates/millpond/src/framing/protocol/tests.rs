@@ -73,7 +73,7 @@ fn a_limit_is_called_by_the_name_of_what_set_it() {
         refused.unwrap_err().to_string()
     };
     let plain = Protocol::named("length-json").unwrap();
-    assert!(too_long(&plain).ends_with("; max-body raises it"));
+    assert!(too_long(&plain).ends_with("; max_body raises it"));
     let limited = plain.limited(9, String::from("--max-frame"));
     assert!(too_long(&limited).ends_with("limit of 9; --max-frame raises it"));
 }
@@ -115,25 +115,25 @@ mod documents {
                 "framing = { length-json = {} }",
                 LengthJson::DEFAULT_MAX_BODY,
             ),
-            ("framing = { length-json = { max-body = 7 } }", 7),
-            ("[framing.length-json]\nmax-body = 7", 7),
+            ("framing = { length-json = { max_body = 7 } }", 7),
+            ("[framing.length-json]\nmax_body = 7", 7),
         ] {
             let route = read(document).expect(document);
             assert_eq!(route.framing.max_frame(), 20 + max_body, "{document}");
             let written = toml::to_string(&route).expect("TOML");
-            let expected = format!("[framing.length-json]\nmax-body = {max_body}\n");
+            let expected = format!("[framing.length-json]\nmax_body = {max_body}\n");
             assert_eq!(written, expected);
             let again = read(&written).expect(&written);
             assert_eq!(format!("{again:?}"), format!("{route:?}"));
         }
         let json = serde_json::to_string(&Protocol::named("length-json").unwrap()).unwrap();
-        assert_eq!(json, r#"{"length-json":{"max-body":1048576}}"#);
+        assert_eq!(json, r#"{"length-json":{"max_body":1048576}}"#);
         assert!(serde_json::from_str::<Protocol>(&json).is_ok());
     }
 
     #[test]
     fn a_document_can_say_all_that_can_be_set_of_mllp() {
-        let document = "[framing.mllp]\nmax-body = 7\nenhanced = \"same-connection\"\nfailures = \"acknowledge\"\n";
+        let document = "[framing.mllp]\nmax_body = 7\nenhanced = \"same_connection\"\nfailures = \"acknowledge\"\n";
         let route = read(document).expect(document);
         let own = Mllp::from(MllpSettings {
             max_body: 7,
@@ -151,7 +151,7 @@ mod documents {
         let misspelt = read("[framing.mllp]\nenhanced = 'same'")
             .unwrap_err()
             .to_string();
-        for words in ["line 2, column 12", "`same`", "later-exchange"] {
+        for words in ["line 2, column 12", "`same`", "later_exchange"] {
             assert!(misspelt.contains(words), "{misspelt}");
         }
     }
@@ -165,22 +165,22 @@ mod documents {
                 "no framing named `mlpp`; there are: length-json",
             ),
             (
-                "\n\n[framing.mlpp]\nmax-body = 7",
+                "\n\n[framing.mlpp]\nmax_body = 7",
                 "line 3, column 10",
                 "no framing named `mlpp`",
             ),
             (
                 "[framing.length-json]\nmax-boby = 7",
                 "line 2, column 1",
-                "unknown field `max-boby`, expected `max-body`",
+                "unknown field `max-boby`, expected `max_body`",
             ),
             (
-                "[framing.length-json]\nmax-body = 'x'",
+                "[framing.length-json]\nmax_body = 'x'",
                 "line 2, column 12",
                 "invalid type",
             ),
             (
-                "[framing.length-json]\nmax-body = -1",
+                "[framing.length-json]\nmax_body = -1",
                 "line 2, column 12",
                 "invalid value",
             ),

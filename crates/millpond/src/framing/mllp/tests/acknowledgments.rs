@@ -55,7 +55,7 @@ fn answers(framing: &Mllp, request: &[u8], codes: &[&str]) -> Vec<Answer> {
 
 #[test]
 fn what_a_message_asks_for_is_decided_by_its_two_fields_and_the_setting() {
-    // With the setting refuse, same-connection and later-exchange.
+    // With the setting refuse, same_connection and later_exchange.
     let (no, none) = (None, Some(Replies::None));
     let (one, both) = (Some(Replies::One), Some(Replies::Several));
     for (accept, application, expected) in [
@@ -103,7 +103,7 @@ fn what_a_message_asks_for_is_decided_by_its_two_fields_and_the_setting() {
 #[test]
 fn a_message_that_is_refused_is_told_which_field_it_is_and_what_would_do() {
     let with_default = demand(&Mllp::default(), &asking("AL", "AL")).unwrap_err();
-    for words in ["MSH-16", "same-connection", "later-exchange", "NE"] {
+    for words in ["MSH-16", "same_connection", "later_exchange", "NE"] {
         assert!(with_default.message().contains(words), "{with_default}");
     }
     for (accept, application, words) in [
