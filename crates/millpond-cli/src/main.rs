@@ -8,6 +8,7 @@ mod commands;
 mod complaint;
 mod descriptors;
 mod exit;
+mod framing;
 mod help;
 mod lines;
 mod load;

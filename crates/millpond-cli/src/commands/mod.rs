@@ -18,6 +18,9 @@ use millpond::{
 
 use crate::{complaint::Complaint, exit::Exit};
 
+/// Where `serve` listens, and where others connect to, unless told otherwise: this machine alone.
+const DEFAULT_ENDPOINT: &str = "tcp://127.0.0.1:7070";
+
 /// Replaces the names of the library's settings in an error's text by the flags that set them.
 fn in_flags(text: &str) -> String {
     const FLAGS: [(&str, &str); 4] = [

@@ -2,7 +2,11 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero};
+use crate::{
+    commands::DEFAULT_ENDPOINT,
+    framing::FramingFlags,
+    text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
+};
 
 /// The largest number that a limit may be: far beyond the descriptors of any system.
 const MOST: u64 = 1_000_000_000;
@@ -14,6 +18,7 @@ Examples:
   millpond serve
   millpond serve --listen unix:///tmp/pond.sock \\
     --handler 'exec:jq -c .name' --deadline 5s
+  millpond serve --framing mllp
 
 SIGTERM or Ctrl-C drains: requests under way are finished, within --drain; new ones are refused as not executed (-32003). \
 A second signal closes everything at once.
@@ -28,20 +33,23 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "ENDPOINT",
-        default_value = "tcp://127.0.0.1:7070",
+        default_value = DEFAULT_ENDPOINT,
         env = "MILLPOND_LISTEN"
     )]
     pub(super) listen: String,
+    #[command(flatten)]
+    pub(super) framing: FramingFlags,
     /// The handler: echo, reference (a fixed Chinese sentence and the request), or exec:PROGRAM
     /// ARGS…
     ///
-    /// `echo` answers with the request. `reference` answers like the server in the article that
+    /// `echo` answers with the request, or with the smallest reply that accepts it where replies have
+    /// another form, as the acknowledgments of mllp have. `reference` is for length-json, and answers like the server in the article that
     /// published this protocol, a Node.js tutorial in Chinese: with a JSON string of "服务端的数据数据:"
     /// ("the server's data:") and the request's text. `exec:PROGRAM ARGS…` starts the program for
     /// each request, without a shell: the request is its stdin, its stdout is the reply. Quotes
-    /// keep words together. If the program fails, or its output isn't JSON, the client gets an
-    /// error reply (-32603). Its stderr goes
-    /// to the server's.
+    /// keep words together. If the program fails, or its output isn't JSON where it must be, the
+    /// client gets an error reply (-32603); other framings tell a failure in their own way. Its
+    /// stderr goes to the server's.
     #[arg(
         long,
         value_name = "HANDLER",
@@ -49,7 +57,8 @@ pub(crate) struct Arguments {
         env = "MILLPOND_HANDLER"
     )]
     pub(super) handler: String,
-    /// Pass bodies on without looking at them: neither requests nor replies need be JSON
+    /// Pass bodies on without looking at them: neither requests nor replies need be JSON, as with
+    /// any framing but length-json
     #[arg(long)]
     pub(super) raw: bool,
     /// How long a request may take; then its program is killed with everything it has started; 0:
@@ -71,9 +80,6 @@ pub(crate) struct Arguments {
     /// How many connections may come from one address; 0: without a limit
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count::<usize>(0..=MOST))]
     pub(super) max_connections_per_address: usize,
-    /// The longest body of a request or a reply
-    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
-    pub(super) max_frame: NonZeroUsize,
     /// How many bytes of requests and replies are held for all clients together; beyond it clients
     /// wait
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]

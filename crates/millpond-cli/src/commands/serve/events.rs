@@ -82,6 +82,7 @@ impl fmt::Display for Dropped {
 pub(super) struct Listening {
     version: u32,
     endpoint: String,
+    framing: &'static str,
     handler: &'static str,
     max_connections: usize,
     /// A command that shows that it answers.
@@ -95,14 +96,20 @@ impl Listening {
             Endpoint::Tls(_) => " --ca FILE",
             _ => "",
         };
+        let request = match plan.spoken.carries_json() {
+            true => "'{\"a\":1}'",
+            false => "--request-file FILE",
+        };
         Listening {
             version: VERSION,
             endpoint: endpoint.to_string(),
+            framing: plan.spoken.name(),
             handler: plan.handler.name(),
             max_connections: plan.max_connections,
             example: format!(
-                "millpond call --to {}{tls} '{{\"a\":1}}'",
-                quoted(&reachable(endpoint).to_string())
+                "millpond call --to {}{tls}{} {request}",
+                quoted(&reachable(endpoint).to_string()),
+                plan.spoken.flag(),
             ),
         }
     }
@@ -112,13 +119,14 @@ impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Listening {
             endpoint,
+            framing,
             handler,
             example,
             ..
         } = self;
         write!(
             f,
-            "listening on {endpoint}, handler {handler}; try: {}",
+            "listening on {endpoint}, framing {framing}, handler {handler}; try: {}",
             escaped(example)
         )
     }

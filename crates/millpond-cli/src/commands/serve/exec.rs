@@ -140,7 +140,7 @@ impl Exec {
         output: impl AsyncRead + Unpin,
         text: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        let mut limited = output.take(self.max_reply as u64 + 1);
+        let mut limited = output.take((self.max_reply as u64).saturating_add(1));
         let read = limited.read_to_end(text).await;
         read.map_err(|error| failed(format!("the program's output can't be read: {error}")))?;
         match text.len() > self.max_reply {

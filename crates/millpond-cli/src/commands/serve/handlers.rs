@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use millpond::{
-    framing::Failure,
+    framing::{Failure, Protocol},
     server::{Bodies, Handler, Reply, Request},
 };
 
@@ -13,8 +13,8 @@ const REFERENCE: &str = "服务端的数据数据:";
 
 /// Who answers.
 pub(super) enum ChosenHandler {
-    /// The request is the reply.
-    Echo(Bodies),
+    /// The request is the reply, or what is the smallest one in this protocol.
+    Echo(Protocol, Bodies),
     /// As the article's server: a JSON string that quotes the request's text.
     Reference,
     /// A program is started for each request.
@@ -25,7 +25,7 @@ impl ChosenHandler {
     /// The name of the flag's value.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            ChosenHandler::Echo(_) => "echo",
+            ChosenHandler::Echo(..) => "echo",
             ChosenHandler::Reference => "reference",
             ChosenHandler::Exec(_) => "exec",
         }
@@ -34,17 +34,16 @@ impl ChosenHandler {
 
 impl Handler for ChosenHandler {
     async fn handle(&self, request: Request) -> Result<Reply, Failure> {
-        let body = request.into_body();
         match self {
-            ChosenHandler::Echo(_) => Ok(body.into()),
-            ChosenHandler::Reference => Ok(reference(&body).into()),
-            ChosenHandler::Exec(exec) => exec.answer(&body).await.map(Reply::from),
+            ChosenHandler::Echo(protocol, _) => protocol.echo(request.frame()).map(Reply::bodies),
+            ChosenHandler::Reference => Ok(reference(request.body()).into()),
+            ChosenHandler::Exec(exec) => exec.answer(request.body()).await.map(Reply::from),
         }
     }
 
     fn bodies(&self) -> Bodies {
         match self {
-            ChosenHandler::Echo(bodies) => *bodies,
+            ChosenHandler::Echo(_, bodies) => *bodies,
             ChosenHandler::Reference => Bodies::Json,
             ChosenHandler::Exec(exec) => exec.bodies(),
         }

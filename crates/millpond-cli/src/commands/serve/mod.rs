@@ -1,4 +1,4 @@
-//! `millpond serve`: a server of the `length:` protocol, from its start to the end of its drain.
+//! `millpond serve`: a server of any framing, from its start to the end of its drain.
 
 mod arguments;
 mod certificates;
@@ -14,7 +14,6 @@ use std::{io, time::Duration};
 
 use millpond::{
     Chain,
-    framing::LengthJson,
     net::{Endpoint, Host, Listener},
     server::{Ended, Running, Server},
 };
@@ -106,9 +105,8 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
 }
 
 fn start(plan: Plan, listener: Listener) -> Result<Running, Complaint> {
-    let max_frame = plan.max_frame;
     let mut builder = Server::builder(plan.handler)
-        .framing(LengthJson::with_max_body(max_frame).limit_named("--max-frame"))
+        .framing(plan.spoken.protocol)
         .max_connections(plan.max_connections)
         .max_connections_per_address(plan.max_connections_per_address)
         .max_bytes(plan.max_bytes)

@@ -28,6 +28,7 @@ use crate::{
     commands::TlsFiles,
     complaint::Complaint,
     descriptors::{self, PER_PROGRAM, for_programs},
+    framing::{self, Spoken},
 };
 
 /// The default number of connections.
@@ -36,6 +37,7 @@ const CONNECTIONS: usize = 10_000;
 /// What is to be served, where and within which limits.
 pub(super) struct Plan {
     pub(super) endpoint: Endpoint,
+    pub(super) spoken: Spoken,
     pub(super) listen_options: ListenOptions,
     pub(super) certificates: Option<Certificates>,
     pub(super) demands_certificates: bool,
@@ -48,7 +50,6 @@ pub(super) struct Plan {
     pub(super) heartbeat: Duration,
     pub(super) max_connections: usize,
     pub(super) max_connections_per_address: Option<usize>,
-    pub(super) max_frame: usize,
     pub(super) max_bytes: usize,
     pub(super) max_bytes_per_connection: usize,
     pub(super) idle_timeout: Option<Duration>,
@@ -58,6 +59,7 @@ pub(super) struct Plan {
 
 pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let endpoint = crate::commands::endpoint("--listen", &arguments.listen)?;
+    let spoken = arguments.framing.spoken()?;
     let certificates = certificates(arguments, &endpoint)?;
     let mut listen_options = ListenOptions::default();
     if let Some(Certificates { tls, .. }) = &certificates {
@@ -65,7 +67,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     }
     let room = descriptors::room();
     let processes = processes(arguments.max_processes, room);
-    let (handler, max_handled) = handler(arguments, processes)?;
+    let (handler, max_handled) = handler(arguments, &spoken, processes)?;
     // Descriptors of programs aren't available for connections.
     let programs = matches!(handler, ChosenHandler::Exec(_)).then_some(processes);
     let room = room.map(|room| room.saturating_sub(programs.map_or(0, for_programs)));
@@ -73,6 +75,7 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let per_address = arguments.max_connections_per_address;
     Ok(Plan {
         endpoint,
+        spoken,
         listen_options,
         certificates,
         demands_certificates: arguments.tls_client_ca.is_some(),
@@ -84,7 +87,6 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         heartbeat: arguments.heartbeat,
         max_connections: max_connections(arguments.max_connections, room),
         max_connections_per_address: (per_address > 0).then_some(per_address),
-        max_frame: arguments.max_frame.get(),
         max_bytes: arguments.max_bytes.get(),
         max_bytes_per_connection: arguments.max_bytes_per_connection.get(),
         idle_timeout: unless_zero(arguments.idle_timeout),
@@ -135,21 +137,27 @@ fn certificates(
 /// The handler, and how many requests it may have at once, unless that is the default.
 fn handler(
     arguments: &Arguments,
+    spoken: &Spoken,
     processes: usize,
 ) -> Result<(ChosenHandler, Option<usize>), Complaint> {
-    let bodies = match arguments.raw {
+    let bodies = match arguments.raw || !spoken.carries_json() {
         true => Bodies::Opaque,
         false => Bodies::Json,
     };
     match arguments.handler.as_str() {
-        "echo" => Ok((ChosenHandler::Echo(bodies), None)),
+        "echo" => Ok((ChosenHandler::Echo(spoken.protocol.clone(), bodies), None)),
+        "reference" if !spoken.carries_json() => Err(Complaint::usage(format!(
+            "the handler reference is for the framing {}, since its replies are JSON: with {} take echo or exec:PROGRAM ARGS…",
+            framing::default_name(),
+            spoken.name()
+        ))),
         "reference" if arguments.raw => Err(Complaint::usage(
             "--raw is for the handlers echo and exec: the reference's replies are JSON in any case",
         )),
         "reference" => Ok((ChosenHandler::Reference, None)),
         other => match other.strip_prefix("exec:") {
             Some(command) => {
-                let exec = exec(command, processes, bodies, arguments.max_frame.get())?;
+                let exec = exec(command, processes, bodies, spoken.max_body)?;
                 let at_once = processes.saturating_add(arguments.max_waiting);
                 Ok((ChosenHandler::Exec(exec), Some(at_once)))
             }

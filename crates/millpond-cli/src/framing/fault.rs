@@ -1,0 +1,123 @@
+//! Reads a framing from TOML, and tells what is wrong there: at which line and column, what stands
+//! there, and what was probably meant. Pure.
+
+use std::path::Path;
+
+use millpond::framing::Protocol;
+use serde::Deserialize;
+
+/// No longer line is shown with its fault.
+const SHOWN: usize = 76;
+
+/// How similar a word must be to another to be meant by it: as clap has it for flags.
+const SIMILAR: f64 = 0.7;
+
+/// Where a framing is written.
+pub(super) struct Source<'s> {
+    /// The file that the text is in; otherwise it is on the command line.
+    pub(super) file: Option<&'s Path>,
+    /// What makes a document of the text, and isn't shown.
+    pub(super) before: &'s str,
+    pub(super) text: &'s str,
+    pub(super) behind: &'s str,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    framing: Protocol,
+}
+
+impl Source<'_> {
+    pub(super) fn read(&self) -> Result<Protocol, String> {
+        let document = [self.before, self.text, "\n", self.behind].concat();
+        toml::from_str::<Document>(&document)
+            .map(|document| document.framing)
+            .map_err(|error| self.tell(&document, &error))
+    }
+
+    /// What is wrong, where it is wrong, and the line with a mark below it.
+    fn tell(&self, document: &str, error: &toml::de::Error) -> String {
+        let said: Vec<_> = error.message().lines().map(str::trim).collect();
+        let said = said.join(", ");
+        let span = error.span().unwrap_or_default();
+        let found = document.get(span.clone()).unwrap_or_default();
+        let hint = did_you_mean(found.trim_matches(['"', '\'']), &said);
+        let at = span.start.saturating_sub(self.before.len());
+        // The span is within the document, which is longer than the text.
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line = before.matches('\n').count();
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count();
+        let file = self
+            .file
+            .map(|file| format!("{}, ", file.display()))
+            .unwrap_or_default();
+        let place = format!("{file}line {}, column {}", line + 1, column + 1);
+        let shown = match self.text.lines().nth(line) {
+            Some(text) if text.chars().count() <= SHOWN && !text.contains(char::is_control) => {
+                format!("\n    {text}\n    {:column$}^", "")
+            }
+            _ => String::new(),
+        };
+        format!("{place}: {said}{hint}{shown}")
+    }
+}
+
+/// What was meant by a word, among those that an error lists; nothing if none is like it.
+pub(super) fn did_you_mean(word: &str, error: &str) -> String {
+    let listed = error
+        .split(|character: char| !(character.is_alphanumeric() || "-_".contains(character)))
+        .filter(|listed| error.contains(&format!("`{listed}`")) || lists(error, listed));
+    let likeness = |listed: &&str| strsim::jaro(word, listed);
+    let meant = listed
+        .filter(|listed| *listed != word && likeness(listed) > SIMILAR)
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    meant
+        .map(|meant| format!("; did you mean {meant}?"))
+        .unwrap_or_default()
+}
+
+/// Whether the word is in a list of names: `there are: one, two`.
+fn lists(error: &str, word: &str) -> bool {
+    let listed = error.split_once("there are: ").map(|(_, listed)| listed);
+    listed.is_some_and(|listed| listed.split(", ").any(|name| name == word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> String {
+        let source = Source {
+            file: None,
+            before: "framing = ",
+            text,
+            behind: "",
+        };
+        source.read().expect_err(text)
+    }
+
+    #[test]
+    fn a_fault_is_told_with_its_place_and_what_was_meant() {
+        for (text, said) in [
+            ("{ mlpl = {} }", "line 1, column 3: "),
+            ("{ mlpl = {} }", "; did you mean mllp?\n    { mlpl = {} }\n      ^"),
+            ("{ mllp = { max-boby = 7 } }", "line 1, column 12: "),
+            ("{ mllp = { max-boby = 7 } }", "; did you mean max-body?"),
+            ("{ mllp = {\n  enhanced = \"same-conection\" } }", "line 2, column 14: "),
+            ("{ mllp = {\n  enhanced = \"same-conection\" } }", "; did you mean same-connection?"),
+            ("{ mllp = { max-body = ü } }", "\n    { mllp = { max-body = ü } }\n"),
+            ("\"mllp", "line 1, column "),
+            ("", "line 1, column 1: "),
+        ] {
+            assert!(told(text).contains(said), "{text}: {}", told(text));
+        }
+    }
+
+    #[test]
+    fn nothing_else_than_a_listed_word_is_meant() {
+        assert_eq!(did_you_mean("named", "there is no framing named `named`; there are: a"), "");
+        assert_eq!(did_you_mean("", "there are: mllp"), "");
+        assert_eq!(did_you_mean("mlp", "there are: mllp, raw"), "; did you mean mllp?");
+    }
+}
