@@ -10,6 +10,7 @@ mod descriptors;
 mod exit;
 mod framing;
 mod help;
+mod hex;
 mod lines;
 mod load;
 mod log;

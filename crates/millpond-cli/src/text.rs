@@ -30,6 +30,16 @@ pub(crate) fn escaped(text: &str) -> String {
     shown
 }
 
+/// As [`escaped`], of bytes that need not be text: those that aren't UTF-8 are written as `\xNN`.
+pub(crate) fn escaped_bytes(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        shown += &escaped(chunk.valid());
+        shown += &chunk.invalid().escape_ascii().to_string();
+    }
+    shown
+}
+
 /// As [`escaped`], but keeps line ends.
 pub(crate) fn escaped_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(escaped).collect();
@@ -229,6 +239,7 @@ mod tests {
             "a\\u{1b}[31mb\\n\\u{9b}\\u{202e}ü"
         );
         assert_eq!(escaped_lines("a\x07\nb"), "a\\u{7}\nb");
+        assert_eq!(escaped_bytes(b"\x0b\xc3\xbc\xff\r"), "\\u{b}ü\\xff\\r");
     }
 
     #[test]

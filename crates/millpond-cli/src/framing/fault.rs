@@ -101,12 +101,24 @@ mod tests {
     fn a_fault_is_told_with_its_place_and_what_was_meant() {
         for (text, said) in [
             ("{ mlpl = {} }", "line 1, column 3: "),
-            ("{ mlpl = {} }", "; did you mean mllp?\n    { mlpl = {} }\n      ^"),
+            (
+                "{ mlpl = {} }",
+                "; did you mean mllp?\n    { mlpl = {} }\n      ^",
+            ),
             ("{ mllp = { max-boby = 7 } }", "line 1, column 12: "),
             ("{ mllp = { max-boby = 7 } }", "; did you mean max-body?"),
-            ("{ mllp = {\n  enhanced = \"same-conection\" } }", "line 2, column 14: "),
-            ("{ mllp = {\n  enhanced = \"same-conection\" } }", "; did you mean same-connection?"),
-            ("{ mllp = { max-body = ü } }", "\n    { mllp = { max-body = ü } }\n"),
+            (
+                "{ mllp = {\n  enhanced = \"same-conection\" } }",
+                "line 2, column 14: ",
+            ),
+            (
+                "{ mllp = {\n  enhanced = \"same-conection\" } }",
+                "; did you mean same-connection?",
+            ),
+            (
+                "{ mllp = { max-body = ü } }",
+                "\n    { mllp = { max-body = ü } }\n",
+            ),
             ("\"mllp", "line 1, column "),
             ("", "line 1, column 1: "),
         ] {
@@ -116,8 +128,14 @@ mod tests {
 
     #[test]
     fn nothing_else_than_a_listed_word_is_meant() {
-        assert_eq!(did_you_mean("named", "there is no framing named `named`; there are: a"), "");
+        assert_eq!(
+            did_you_mean("named", "there is no framing named `named`; there are: a"),
+            ""
+        );
         assert_eq!(did_you_mean("", "there are: mllp"), "");
-        assert_eq!(did_you_mean("mlp", "there are: mllp, raw"), "; did you mean mllp?");
+        assert_eq!(
+            did_you_mean("mlp", "there are: mllp, raw"),
+            "; did you mean mllp?"
+        );
     }
 }

@@ -16,12 +16,12 @@ use crate::{
 const SHOWN: usize = 70;
 
 /// See the module.
-pub(super) fn check(body: &[u8], bodies: Bodies, max_frame: usize) -> Result<(), Complaint> {
-    if body.len() > max_frame {
+pub(super) fn check(body: &[u8], bodies: Bodies, max_body: usize) -> Result<(), Complaint> {
+    if body.len() > max_body {
         return Err(Complaint::usage(format!(
             "the request has {}, and --max-frame is {}",
             counted(body.len() as u64, "byte", "bytes"),
-            thousands(max_frame as u64)
+            thousands(max_body as u64)
         )));
     }
     if bodies == Bodies::Raw {

@@ -2,7 +2,7 @@
 
 use millpond::{
     Chain,
-    client::{Loss, RequestError, RequestErrorKind},
+    client::{DemandError, Loss, RequestError, RequestErrorKind},
     framing::{
         FailureKind,
         json::{self, ErrorObject},
@@ -84,9 +84,20 @@ impl From<RequestError> for CallError {
             (RequestErrorKind::Rejected, _) => {
                 CallError::ours(Exit::Connect, FailureKind::Unavailable, message)
             }
-            (RequestErrorKind::NotOfProtocol | RequestErrorKind::UnexpectedReply, _) => {
-                CallError::ours(Exit::Protocol, FailureKind::Unavailable, message)
-            }
+            (
+                RequestErrorKind::NotOfProtocol
+                | RequestErrorKind::UnexpectedReply
+                | RequestErrorKind::Mismatched,
+                _,
+            ) => CallError::ours(Exit::Protocol, FailureKind::Unavailable, message),
+            (_, RequestError::Demand(DemandError::Pins)) => CallError::ours(
+                Exit::Usage,
+                FailureKind::Refused,
+                String::from(
+                    "this request changes the state of its connection, and call sends none of those: others may use the \
+                     connection afterwards",
+                ),
+            ),
             (RequestErrorKind::InvalidRequest, _) => {
                 CallError::ours(Exit::Usage, FailureKind::Refused, message)
             }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use millpond::{
     Chain,
     client::{Client, Pipelining},
-    framing::{FailureKind, json},
+    framing::{FailureKind, Protocol, json},
 };
 use tokio::{
     io::{AsyncWriteExt, BufReader, BufWriter, Stdout},
@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use super::{
+    body::Notation,
     error::CallError,
     plan::{Bodies, Plan},
 };
@@ -33,7 +34,7 @@ use crate::{
     numbers::{counted, thousands},
     output,
     stop::Stop,
-    text::{escaped, escaped_json, span},
+    text::span,
 };
 
 /// How the lines are sent.
@@ -41,6 +42,9 @@ pub(super) struct Settings {
     pub(super) connections: u32,
     pub(super) in_flight: u32,
     pub(super) pipelining: Option<Pipelining>,
+    pub(super) notation: Notation,
+    /// Replies that aren't JSON are printed as JSON values.
+    pub(super) json: bool,
     pub(super) verbose: bool,
 }
 
@@ -54,7 +58,10 @@ struct Totals {
 }
 
 /// A request under way, and the permit that it holds until its reply is printed.
-type PendingReply = (JoinHandle<Result<Bytes, CallError>>, OwnedSemaphorePermit);
+type PendingReply = (
+    JoinHandle<Result<Vec<Bytes>, CallError>>,
+    OwnedSemaphorePermit,
+);
 
 pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, Complaint> {
     let client = plan.client(
@@ -71,10 +78,16 @@ pub(super) async fn run(plan: &Arc<Plan>, settings: &Settings) -> Result<Exit, C
     let reading = tokio::spawn(send_lines(
         Arc::clone(plan),
         client,
-        settings.in_flight,
+        (settings.in_flight, settings.notation),
         queue,
     ));
-    let totals = match print_replies(queued, &stop, &reading.abort_handle()).await {
+    let form = LineForm {
+        notation: settings.notation,
+        values: settings.json && !plan.spoken.carries_json(),
+        is_terminal: output::is_terminal(),
+        are_json: plan.spoken.carries_json(),
+    };
+    let totals = match print_replies(queued, &stop, &reading.abort_handle(), form).await {
         Ok(totals) => totals,
         Err(error) => {
             reading.abort();
@@ -145,14 +158,15 @@ impl Totals {
 /// Sends the lines of stdin until its end, each in a task that holds a permit.
 async fn send_lines(
     plan: Arc<Plan>,
-    client: Client,
-    in_flight: u32,
+    client: Client<Protocol>,
+    (in_flight, notation): (u32, Notation),
     queue: mpsc::UnboundedSender<PendingReply>,
 ) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(
         usize::try_from(in_flight).unwrap_or(usize::MAX),
     ));
-    let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), plan.max_frame);
+    let longest = notation.longest(plan.spoken.max_body);
+    let mut lines = Lines::new(BufReader::new(tokio::io::stdin()), longest);
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             unreachable!("the semaphore is never closed");
@@ -165,24 +179,34 @@ async fn send_lines(
             }
         };
         let (plan, client) = (Arc::clone(&plan), client.clone());
-        let request = tokio::spawn(async move { exchange(&plan, &client, line).await });
+        let request = tokio::spawn(async move { exchange(&plan, &client, line, notation).await });
         if queue.send((request, permit)).is_err() {
             return Ok(());
         }
     }
 }
 
-async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, CallError> {
+async fn exchange(
+    plan: &Plan,
+    client: &Client<Protocol>,
+    line: Line,
+    notation: Notation,
+) -> Result<Vec<Bytes>, CallError> {
     if !line.is_whole() {
         let message = format!(
             "the line has {}, and --max-frame is {}",
             counted(line.length, "byte", "bytes"),
-            thousands(plan.max_frame as u64)
+            thousands(plan.spoken.max_body as u64)
         );
         return Err(CallError::ours(Exit::Usage, FailureKind::Refused, message));
     }
+    let malformed = |error| {
+        let message = format!("the line isn't in hex digits: {error}");
+        CallError::ours(Exit::Usage, FailureKind::Malformed, message)
+    };
+    let body = notation.read(&line.bytes).map_err(malformed)?;
     if plan.bodies == Bodies::Json
-        && let Err(error) = json::check(&line.bytes)
+        && let Err(error) = json::check(&body)
     {
         let message = format!("the line isn't JSON: {}", Chain(&error));
         return Err(CallError::ours(
@@ -191,8 +215,7 @@ async fn exchange(plan: &Plan, client: &Client, line: Line) -> Result<Bytes, Cal
             message,
         ));
     }
-    let reply = plan.exchange(client, &line.bytes).await?;
-    plan.judge(reply)
+    plan.exchange(client, &body).await
 }
 
 /// Prints the replies in the order of their requests. When it is stopped, it stops reading, prints
@@ -201,10 +224,10 @@ async fn print_replies(
     mut queued: mpsc::UnboundedReceiver<PendingReply>,
     stop: &Stop,
     reading: &AbortHandle,
+    form: LineForm,
 ) -> io::Result<Totals> {
     let mut stdout: BufWriter<Stdout> = BufWriter::new(tokio::io::stdout());
     let mut totals = Totals::default();
-    let is_terminal = output::is_terminal();
     loop {
         if stop.is_stopped() {
             // The requests that it has queued still come, and then the end.
@@ -236,6 +259,7 @@ async fn print_replies(
         };
         let reply = match reply {
             Some(reply) => {
+                let reply = reply.and_then(|replies| form.lines(&replies));
                 match &reply {
                     Ok(_) => totals.replies += 1,
                     Err(_) => totals.failures += 1,
@@ -249,7 +273,8 @@ async fn print_replies(
                 )))
             }
         };
-        stdout.write_all(&line_of(&reply, is_terminal)).await?;
+        let lines = reply.unwrap_or_else(|failure| form.line(&failure.line()));
+        stdout.write_all(&lines).await?;
         drop(permit);
     }
 }
@@ -258,27 +283,59 @@ fn unavailable(message: String) -> CallError {
     CallError::ours(Exit::Failure, FailureKind::Unavailable, message)
 }
 
-/// A reply as one line: line ends in JSON are only white space.
-fn line_of(reply: &Result<Bytes, CallError>, is_terminal: bool) -> Vec<u8> {
-    let text = match reply {
-        Ok(reply) => reply.to_vec(),
-        Err(failure) => failure.line(),
-    };
-    let text = match is_terminal {
-        true => match String::from_utf8_lossy(&text) {
-            text if json::check(text.as_bytes()).is_ok() => escaped_json(&text).into_bytes(),
-            text => escaped(&text).into_bytes(),
-        },
-        false => text,
-    };
-    let mut line: Vec<_> = text
-        .trim_ascii()
-        .iter()
-        .map(|&byte| match byte {
-            b'\n' | b'\r' => b' ',
-            byte => byte,
-        })
-        .collect();
-    line.push(b'\n');
-    line
+/// How replies become lines.
+#[derive(Clone, Copy)]
+struct LineForm {
+    notation: Notation,
+    /// As JSON values: `{"text":"…"}`.
+    values: bool,
+    is_terminal: bool,
+    /// The framing says that replies are JSON.
+    are_json: bool,
+}
+
+impl LineForm {
+    /// Each reply as one line.
+    fn lines(self, replies: &[Bytes]) -> Result<Vec<u8>, CallError> {
+        let mut lines = Vec::new();
+        for reply in replies {
+            lines.extend(match (self.notation, self.values) {
+                (_, true) => {
+                    let value = self.notation.value(reply);
+                    self.line(&serde_json::to_vec(&value).expect("a string is JSON"))
+                }
+                (Notation::Plain, false) if self.are_json => self.line(reply),
+                (Notation::Plain, false) if reply.contains(&b'\n') => {
+                    return Err(CallError::ours(
+                        Exit::Protocol,
+                        FailureKind::Unavailable,
+                        String::from(
+                            "the reply has line feeds, which a line can't have; --json and --hex print it",
+                        ),
+                    ));
+                }
+                (notation, false) => {
+                    let mut line = notation.written(reply, self.is_terminal);
+                    line.push(b'\n');
+                    line
+                }
+            });
+        }
+        Ok(lines)
+    }
+
+    /// JSON as one line: line ends in it are only white space.
+    fn line(self, json: &[u8]) -> Vec<u8> {
+        let text = Notation::Plain.written(json, self.is_terminal);
+        let mut line: Vec<_> = text
+            .trim_ascii()
+            .iter()
+            .map(|&byte| match byte {
+                b'\n' | b'\r' => b' ',
+                byte => byte,
+            })
+            .collect();
+        line.push(b'\n');
+        line
+    }
 }

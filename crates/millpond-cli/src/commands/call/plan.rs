@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millpond::{
     Chain,
     client::{Client, ErrorReplies, Pipelining, RequestError, Requests},
-    framing::{FailureKind, LengthJson, json},
+    framing::{FailureKind, Frame, Protocol, json},
     net::{
         Dialer, Endpoint,
         tls::{ClientTls, TlsError},
@@ -16,7 +16,7 @@ use millpond::{
 use tokio::sync::OnceCell;
 
 use super::error::CallError;
-use crate::{commands::tls, complaint::Complaint, exit::Exit};
+use crate::{commands::tls, complaint::Complaint, exit::Exit, framing::Spoken};
 
 /// Where requests go, and what they and their replies must be.
 pub(super) struct Plan {
@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub(super) bodies: Bodies,
     pub(super) error_replies: ErrorReplies,
     pub(super) heartbeat: Duration,
-    pub(super) max_frame: usize,
+    pub(super) spoken: Spoken,
     /// Found out once, when it is needed.
     pub(super) refusal: OnceCell<Option<TlsError>>,
 }
@@ -47,9 +47,9 @@ impl Plan {
         callers: u32,
         outage_grace: Option<Duration>,
         pipelining: Option<Pipelining>,
-    ) -> Result<Client, Complaint> {
+    ) -> Result<Client<Protocol>, Complaint> {
         let built = Client::dialled_by(self.dialer())
-            .framing(LengthJson::with_max_body(self.max_frame).limit_named("--max-frame"))
+            .framing(self.spoken.protocol.clone())
             .deadline(self.deadline)
             .heartbeat_interval(self.heartbeat)
             .pool(move |pool| {
@@ -67,12 +67,16 @@ impl Plan {
         built.map_err(|error| Complaint::usage(Chain(&error).to_string()))
     }
 
-    /// One exchange.
-    pub(super) async fn exchange(&self, client: &Client, body: &[u8]) -> Result<Bytes, CallError> {
-        let requests: Requests<'_> = client.within(self.deadline);
+    /// One exchange: the replies, of which most protocols have one.
+    pub(super) async fn exchange(
+        &self,
+        client: &Client<Protocol>,
+        body: &[u8],
+    ) -> Result<Vec<Bytes>, CallError> {
+        let requests: Requests<'_, Protocol> = client.within(self.deadline);
         let replied = match self.idempotent {
-            true => requests.idempotent().exchange(body).await,
-            false => requests.exchange(body).await,
+            true => requests.idempotent().exchange_all(body).await,
+            false => requests.exchange_all(body).await,
         };
         if let Err(RequestError::Acquire(AcquireError::Unavailable {
             cause: DialError::DiedEarly(_),
@@ -82,11 +86,14 @@ impl Plan {
         {
             return Err(CallError::refused(refusal));
         }
-        replied.map_err(CallError::from)
+        let replies = replied.map_err(CallError::from)?.into_iter();
+        replies
+            .map(|reply| self.judge(Frame::into_body(reply)))
+            .collect()
     }
 
     /// Checks a reply: a good one, an error reply, or invalid.
-    pub(super) fn judge(&self, reply: Bytes) -> Result<Bytes, CallError> {
+    fn judge(&self, reply: Bytes) -> Result<Bytes, CallError> {
         if self.error_replies == ErrorReplies::AreErrors
             && let Some(error) = json::as_error_reply(&reply)
         {

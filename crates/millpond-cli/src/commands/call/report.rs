@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::{
-    framing::{
-        FailureKind,
-        json::{self, ErrorObject},
-    },
+    framing::{FailureKind, json::ErrorObject},
     net::Timings,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::error::{CallError, Origin};
+use super::{
+    body::{Notation, OpaqueBody},
+    error::{CallError, Origin},
+};
 use crate::{
     complaint::{Complaint, say, say_error},
     exit::Exit,
@@ -29,11 +29,14 @@ const VERSION: u32 = 1;
 pub(super) struct Form {
     pub(super) json: bool,
     pub(super) verbose: bool,
+    pub(super) notation: Notation,
 }
 
 /// What came of a request.
 pub(super) struct Called {
-    pub(super) reply: Result<Bytes, CallError>,
+    pub(super) replies: Result<Vec<Bytes>, CallError>,
+    /// The framing says that replies are JSON.
+    pub(super) carry_json: bool,
     pub(super) phases: Phases,
 }
 
@@ -99,9 +102,9 @@ impl Phases {
 }
 
 pub(super) fn show(called: &Called, form: Form) -> Result<Exit, Complaint> {
-    let (text, exit) = match &called.reply {
-        Ok(reply) if form.json => (document(Some(reply), None, &called.phases)?, Exit::Ok),
-        Ok(reply) => (shown(reply), Exit::Ok),
+    let (text, exit) = match &called.replies {
+        Ok(replies) if form.json => (document(replies, called, form.notation)?, Exit::Ok),
+        Ok(replies) => (shown(replies, form.notation), Exit::Ok),
         Err(failure) => {
             let from = match failure.origin {
                 Origin::Server => "the server answered with an error: ",
@@ -109,7 +112,7 @@ pub(super) fn show(called: &Called, form: Form) -> Result<Exit, Complaint> {
             };
             say_error(&format!("{from}{}", escaped(&text(failure))));
             let document = match form.json {
-                true => document(None, Some(&failure.error), &called.phases)?,
+                true => Document::of_error(&failure.error, &called.phases).line(),
                 false => Vec::new(),
             };
             (document, failure.exit)
@@ -129,15 +132,15 @@ fn text(failure: &CallError) -> String {
     }
 }
 
-/// The reply as it came; on a terminal, with what that would act upon escaped.
-fn shown(reply: &[u8]) -> Vec<u8> {
-    let mut text = match (output::is_terminal(), std::str::from_utf8(reply)) {
-        (false, _) => reply.to_vec(),
-        (true, Ok(text)) if json::check(reply).is_ok() => escaped_json(text).into_bytes(),
-        (true, _) => escaped(&String::from_utf8_lossy(reply)).into_bytes(),
-    };
-    text.push(b'\n');
-    text
+/// Each reply as it came, on a line; on a terminal, with what that would act upon escaped.
+fn shown(replies: &[Bytes], notation: Notation) -> Vec<u8> {
+    let is_terminal = output::is_terminal();
+    let mut lines = Vec::new();
+    for reply in replies {
+        lines.extend(notation.written(reply, is_terminal));
+        lines.push(b'\n');
+    }
+    lines
 }
 
 #[derive(Serialize)]
@@ -146,38 +149,64 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    replies: Option<Vec<OpaqueBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a ErrorObject>,
     timings: &'a Phases,
 }
 
-fn document(
-    reply: Option<&Bytes>,
-    error: Option<&ErrorObject>,
-    phases: &Phases,
-) -> Result<Vec<u8>, Complaint> {
-    let reply = reply
-        .map(|reply| serde_json::from_slice::<&RawValue>(reply))
-        .transpose();
-    let reply = reply.map_err(|error| {
-        let failure = CallError::ours(
-            Exit::Protocol,
-            FailureKind::Unavailable,
-            format!("the reply isn't JSON, and can't be shown in a document: {error}"),
-        );
-        Complaint::of(failure.exit, &failure.error.message)
-    })?;
-    let document = Document {
-        version: VERSION,
-        reply,
-        error,
-        timings: phases,
-    };
-    let mut text = serde_json::to_string(&document).expect("strings, numbers and JSON are JSON");
-    if output::is_terminal() {
-        text = escaped_json(&text);
+impl<'a> Document<'a> {
+    fn new(timings: &'a Phases) -> Self {
+        Document {
+            version: VERSION,
+            reply: None,
+            replies: None,
+            error: None,
+            timings,
+        }
     }
-    text.push('\n');
-    Ok(text.into_bytes())
+
+    fn of_error(error: &'a ErrorObject, timings: &'a Phases) -> Self {
+        Document {
+            error: Some(error),
+            ..Document::new(timings)
+        }
+    }
+
+    fn line(&self) -> Vec<u8> {
+        let mut text = serde_json::to_string(self).expect("strings, numbers and JSON are JSON");
+        if output::is_terminal() {
+            text = escaped_json(&text);
+        }
+        text.push('\n');
+        text.into_bytes()
+    }
+}
+
+/// The reply as it is, if replies are JSON and no hex digits were asked for; otherwise all replies,
+/// as texts or in hex digits.
+fn document(replies: &[Bytes], called: &Called, notation: Notation) -> Result<Vec<u8>, Complaint> {
+    let timings = &called.phases;
+    let document = match replies {
+        [reply] if called.carry_json && notation == Notation::Plain => Document {
+            reply: Some(serde_json::from_slice(reply).map_err(|error| no_json(&error))?),
+            ..Document::new(timings)
+        },
+        _ => Document {
+            replies: Some(replies.iter().map(|reply| notation.value(reply)).collect()),
+            ..Document::new(timings)
+        },
+    };
+    Ok(document.line())
+}
+
+fn no_json(error: &serde_json::Error) -> Complaint {
+    let failure = CallError::ours(
+        Exit::Protocol,
+        FailureKind::Unavailable,
+        format!("the reply isn't JSON, and can't be shown in a document: {error}"),
+    );
+    Complaint::of(failure.exit, &failure.error.message)
 }
 
 fn seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -12,11 +12,12 @@ pub(super) async fn run(plan: &Plan, form: Form, body: &[u8]) -> Result<Exit, Co
     // No grace for outages: the caller is told at once.
     let client = plan.client(1, 1, Some(Duration::ZERO), None)?;
     let began = Instant::now();
-    let reply = plan.exchange(&client, body).await;
+    let replies = plan.exchange(&client, body).await;
     let total = began.elapsed();
     let dialled = client.pool().connector().streams().last_timings();
     let called = Called {
-        reply: reply.and_then(|reply| plan.judge(reply)),
+        replies,
+        carry_json: plan.spoken.carries_json(),
         phases: Phases::of(dialled.map(|timings| timings.dial), total),
     };
     report::show(&called, form)
