@@ -44,7 +44,7 @@ pub(crate) struct FramingFlags {
         long_help = help(""),
     )]
     framing: String,
-    /// The longest body of a request or a reply [default: the framing's, 1MiB for length-json]
+    /// The longest body of a request or a reply [default: 1MiB for length-json, else the framing's]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     max_frame: Option<NonZeroUsize>,
 }
@@ -191,7 +191,7 @@ fn complaint(text: String) -> Complaint {
 }
 
 /// The limit on bodies that a framing has by its settings. All that have one call it `max-body`.
-fn max_body(protocol: &Protocol) -> Option<usize> {
+pub(crate) fn max_body(protocol: &Protocol) -> Option<usize> {
     let document = serde_json::to_value(protocol).ok()?;
     let limit = document.get(protocol.preset().name)?.get("max-body")?;
     limit.as_u64().and_then(|limit| usize::try_from(limit).ok())

@@ -129,7 +129,10 @@ mod tests {
     #[test]
     fn nothing_else_than_a_listed_word_is_meant() {
         assert_eq!(
-            did_you_mean("named", "there is no framing named `named`; there are: a"),
+            did_you_mean(
+                "named",
+                "there is no framing named `named`; there are: mllp"
+            ),
             ""
         );
         assert_eq!(did_you_mean("", "there are: mllp"), "");

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use millpond::{
     framed::{FramedStream, ReceiveError, SendError},
-    framing::{FrameError, Framing},
+    framing::{Failure, FrameError, Framing},
     net::Stream,
 };
 
@@ -29,6 +29,10 @@ pub(crate) enum ExchangeError {
     Unframeable(#[source] FrameError),
     #[error("the reply can't be read")]
     NoFrame(#[source] FrameError),
+    #[error("the protocol refuses this request: {0}")]
+    Refused(Failure),
+    #[error("the reply that came answers another request")]
+    Mismatched,
     #[error("the connection was lost before the reply came")]
     Lost(#[source] io::Error),
 }
@@ -79,6 +83,7 @@ impl ExchangeError {
     fn of_send(error: SendError) -> Self {
         match error {
             SendError::Unframeable(error) => ExchangeError::Unframeable(error),
+            SendError::Refused(failure) => ExchangeError::Refused(failure),
             SendError::Io(error) => ExchangeError::Lost(error),
             other => ExchangeError::Lost(io::Error::other(other)),
         }
@@ -89,6 +94,7 @@ impl ExchangeError {
             ReceiveError::Frame(error) => ExchangeError::NoFrame(error),
             ReceiveError::Io(error) => ExchangeError::Lost(error),
             ReceiveError::Truncated => closed(),
+            ReceiveError::Mismatched => ExchangeError::Mismatched,
             other => ExchangeError::Lost(io::Error::other(other)),
         }
     }

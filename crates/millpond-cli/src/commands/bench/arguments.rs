@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgGroup, ValueEnum};
+use clap::ArgGroup;
 
 use super::results::Mode;
 use crate::{
-    commands::tls::TlsFlags,
+    commands::{DEFAULT_ENDPOINT, tls::TlsFlags},
+    framing,
     load::threads,
     numbers::thousands,
     text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
@@ -21,13 +22,20 @@ use crate::{
 /// sends more.
 const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
 
+/// The value of `--framing` for bytes of one's own.
+pub(super) const RAW: &str = "raw";
+
+/// What the help says of it, behind the presets.
+const ABOUT_RAW: &str =
+    "\n- raw: bytes of your own; --expect, --expect-end or --expect-length says where a reply ends";
+
 /// See the command's help.
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("document").args(["json", "csv", "markdown"]),
     after_help = "\
 Examples:
-  millpond bench --to 127.0.0.1:7070
+  millpond bench
   millpond bench --to 127.0.0.1:6379 --framing raw \\
     --body 'PING\\r\\n' --expect '+PONG\\r\\n' \\
     --rate 20000 --html bench.html
@@ -44,7 +52,12 @@ request got no right reply."
 )]
 pub(crate) struct Arguments {
     /// The server: host:port, tls://host:port, tcp://host:port or unix:///path
-    #[arg(long, value_name = "ENDPOINT", env = "MILLPOND_TO")]
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        default_value = DEFAULT_ENDPOINT,
+        env = "MILLPOND_TO"
+    )]
     pub(super) to: String,
     /// The modes to compare, separated by commas: short, exclusive, pipelined
     #[arg(
@@ -77,23 +90,24 @@ pub(crate) struct Arguments {
     /// Send this many requests a second, whether or not replies keep up
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
-    /// The server's protocol: length-json, or raw for bytes of your own
     #[arg(
         long,
         value_name = "FRAMING",
-        value_enum,
-        default_value = "length-json",
-        hide_possible_values = true
+        default_value = framing::default_name(),
+        env = "MILLPOND_FRAMING",
+        help = framing::HELP,
+        long_help = framing::help(ABOUT_RAW),
     )]
-    pub(super) framing: FramingName,
-    /// The request: JSON, or any bytes with raw (\r, \n, \t, \0, \xNN, \\) [default: a JSON string
-    /// of 64 bytes]
+    pub(super) framing: String,
+    /// The request: JSON with length-json, else any bytes (\r, \n, \t, \0, \xNN, \\) [default: a
+    /// JSON string of 64 bytes with length-json, else none]
     #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
     pub(super) body: Option<String>,
     /// Read the request from this file
     #[arg(long, value_name = "FILE")]
     pub(super) body_file: Option<PathBuf>,
-    /// The right reply; without it every reply counts as right unless it is an error
+    /// The right reply, written as --body is; without it every reply of the protocol counts as
+    /// right, unless it is an error of length-json
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["expect_end", "expect_length"])]
     pub(super) expect: Option<String>,
     /// With raw: a reply ends where these bytes first occur
@@ -132,24 +146,6 @@ pub(crate) struct Arguments {
     pub(super) svg: Option<PathBuf>,
     #[command(flatten)]
     pub(super) tls: TlsFlags,
-}
-
-/// How requests and replies are told apart on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum FramingName {
-    /// A header with the length, and a JSON body
-    LengthJson,
-    /// None: bytes that the command line gives
-    Raw,
-}
-
-impl FramingName {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            FramingName::LengthJson => "length-json",
-            FramingName::Raw => "raw",
-        }
-    }
 }
 
 impl Arguments {

@@ -123,8 +123,10 @@ fn client(
         .deadline(plan.request.deadline)
         .heartbeat_interval(plan.heartbeat)
         .error_replies(match plan.framing {
-            ChosenFraming::LengthJson(_) => ErrorReplies::AreErrors,
-            ChosenFraming::Raw(_) => ErrorReplies::AreReplies,
+            ChosenFraming::Preset {
+                carries_json: true, ..
+            } => ErrorReplies::AreErrors,
+            _ => ErrorReplies::AreReplies,
         })
         .pool(move |pool| {
             pool.name("bench")
@@ -199,14 +201,16 @@ pub(super) async fn exchange_over(
                 counted(reply.behind as u64, "more byte", "more bytes")
             ),
         }),
-        ChosenFraming::LengthJson(_) => match json::as_error_reply(&reply.body) {
+        ChosenFraming::Preset {
+            carries_json: true, ..
+        } => match json::as_error_reply(&reply.body) {
             Some(error) => Err(Miss {
                 kind: ErrorKind::ErrorReply,
                 text: format!("the server answered with an error: {error}"),
             }),
             None => Ok(reply.body),
         },
-        ChosenFraming::Raw(_) => Ok(reply.body),
+        _ => Ok(reply.body),
     }
 }
 

@@ -1,9 +1,10 @@
-//! The framing that was chosen on the command line: the `length:` protocol, or raw bytes, with a
-//! rule for where a reply ends.
+//! The framing that was chosen on the command line: a preset, or raw bytes, with a rule for where a
+//! reply ends.
 
 use memchr::memmem::Finder;
 use millpond::framing::{
-    Context, Extent, Failure, FrameError, Framing, LengthJson, Scan, Step, Told,
+    Answer, Context, Demand, Extent, Failure, FrameError, Framing, IdField, Note, Protocol, Scan,
+    Step, Told,
 };
 
 /// The longest raw reply whose end is searched for: 1 MiB, the default limit of the `length:`
@@ -13,7 +14,11 @@ const MAX_REPLY: usize = 1 << 20;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) enum ChosenFraming {
-    LengthJson(LengthJson),
+    Preset {
+        protocol: Protocol,
+        /// Bodies are JSON, and a reply may be an error object.
+        carries_json: bool,
+    },
     Raw(Ending),
 }
 
@@ -101,6 +106,15 @@ fn unnamed(error: FrameError) -> FrameError {
     }
 }
 
+impl ChosenFraming {
+    fn preset(&self) -> Option<&Protocol> {
+        match self {
+            ChosenFraming::Preset { protocol, .. } => Some(protocol),
+            ChosenFraming::Raw(_) => None,
+        }
+    }
+}
+
 impl Framing for ChosenFraming {
     fn next(
         &self,
@@ -109,8 +123,8 @@ impl Framing for ChosenFraming {
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
         match self {
-            ChosenFraming::LengthJson(framing) => {
-                framing.next(context, bytes, scan).map_err(unnamed)
+            ChosenFraming::Preset { protocol, .. } => {
+                protocol.next(context, bytes, scan).map_err(unnamed)
             }
             // A boundary: no byte of a frame has come.
             ChosenFraming::Raw(_) if bytes.is_empty() => Ok(Step::More { missing: 1 }),
@@ -124,9 +138,9 @@ impl Framing for ChosenFraming {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
-        match self {
-            ChosenFraming::LengthJson(framing) => framing.encode(context, body, out),
-            ChosenFraming::Raw(_) => {
+        match self.preset() {
+            Some(protocol) => protocol.encode(context, body, out),
+            None => {
                 out.extend_from_slice(body);
                 Ok(())
             }
@@ -134,36 +148,43 @@ impl Framing for ChosenFraming {
     }
 
     fn max_frame(&self) -> usize {
-        match self {
-            ChosenFraming::LengthJson(framing) => framing.max_frame(),
-            // Where a reply ends with bytes, it is bounded as they are searched for.
-            ChosenFraming::Raw(_) => usize::MAX,
-        }
-    }
-
-    fn looks_at_requests(&self) -> bool {
-        false
+        // Where a raw reply ends with bytes, it is bounded as they are searched for.
+        self.preset().map_or(usize::MAX, Framing::max_frame)
     }
 
     fn heartbeat(&self) -> Option<&[u8]> {
-        match self {
-            ChosenFraming::LengthJson(framing) => framing.heartbeat(),
-            ChosenFraming::Raw(_) => None,
-        }
+        self.preset()?.heartbeat()
     }
 
     fn name(&self) -> &str {
-        match self {
-            ChosenFraming::LengthJson(framing) => framing.name(),
-            ChosenFraming::Raw(_) => "raw bytes",
-        }
+        self.preset().map_or("raw bytes", Framing::name)
+    }
+
+    fn looks_at_requests(&self) -> bool {
+        self.preset().is_some_and(Framing::looks_at_requests)
+    }
+
+    fn max_reply(&self) -> usize {
+        self.preset().map_or(usize::MAX, Framing::max_reply)
+    }
+
+    fn demand(&self, request: &[u8], state: &Note) -> Demand {
+        self.preset()
+            .map_or_else(Demand::default, |protocol| protocol.demand(request, state))
+    }
+
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
+        self.preset().map_or(Answer::Last, |protocol| {
+            protocol.answers(asked, reply, state)
+        })
+    }
+
+    fn id(&self) -> Option<IdField> {
+        self.preset()?.id()
     }
 
     fn failure_needs_request(&self) -> bool {
-        match self {
-            ChosenFraming::LengthJson(framing) => framing.failure_needs_request(),
-            ChosenFraming::Raw(_) => false,
-        }
+        self.preset().is_some_and(Framing::failure_needs_request)
     }
 
     fn encode_failure(
@@ -173,12 +194,9 @@ impl Framing for ChosenFraming {
         failure: &Failure,
         out: &mut Vec<u8>,
     ) -> Told {
-        match self {
-            ChosenFraming::LengthJson(framing) => {
-                framing.encode_failure(context, request, failure, out)
-            }
-            ChosenFraming::Raw(_) => Told::ByClosing,
-        }
+        self.preset().map_or(Told::ByClosing, |protocol| {
+            protocol.encode_failure(context, request, failure, out)
+        })
     }
 }
 

@@ -50,9 +50,12 @@ pub(super) fn of_request(error: &RequestError) -> Miss<ErrorKind> {
         ) => refused(error, refusal),
         (RequestErrorKind::Lost, _) => miss(ErrorKind::Lost, text),
         (_, RequestError::NoFrame(frame)) => miss(ErrorKind::Protocol, text + in_bench(frame)),
-        (RequestErrorKind::UnexpectedReply | RequestErrorKind::NotPipelining, _) => {
-            miss(ErrorKind::Protocol, text)
-        }
+        (
+            RequestErrorKind::UnexpectedReply
+            | RequestErrorKind::Mismatched
+            | RequestErrorKind::NotPipelining,
+            _,
+        ) => miss(ErrorKind::Protocol, text),
         (RequestErrorKind::ErrorReply | RequestErrorKind::NotTaken, _) => {
             miss(ErrorKind::ErrorReply, text)
         }
@@ -72,6 +75,7 @@ pub(super) fn of_exchange(error: &ExchangeError) -> Miss<ErrorKind> {
         ExchangeError::Unframeable(frame) | ExchangeError::NoFrame(frame) => {
             miss(ErrorKind::Protocol, text + in_bench(frame))
         }
+        ExchangeError::Refused(_) | ExchangeError::Mismatched => miss(ErrorKind::Protocol, text),
         ExchangeError::Lost(lost) => match TlsError::of_stream(lost, Side::Client) {
             Some(refusal) if refusal.is_refusal() => refused(&refusal, &refusal),
             _ => miss(ErrorKind::Lost, text),
@@ -114,9 +118,11 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_too_long_is_told_without_a_setting_that_bench_does_not_have() {
-        let framing = ChosenFraming::LengthJson(
-            LengthJson::default().limit_named("a setting of whatever name"),
-        );
+        let named = LengthJson::default().limit_named("a setting of whatever name");
+        let framing = ChosenFraming::Preset {
+            protocol: named.into(),
+            carries_json: true,
+        };
         let step = framing.next(
             Context::REPLY,
             b"length:0000002000000",

@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod results;
 mod run;
+mod spoken;
 mod statistics;
 mod usage;
 mod warnings;

@@ -1,20 +1,15 @@
 //! What a benchmark is to do: the command line, read and checked.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use memchr::memmem::Finder;
-use millpond::{
-    Chain,
-    framing::{LengthJson, json},
-    net::{Endpoint, tls::ClientTls},
-};
+use millpond::net::{Endpoint, tls::ClientTls};
 
 use super::{
-    arguments::{Arguments, FramingName},
-    escapes::parse_bytes,
+    arguments::Arguments,
     exchange::PlannedExchange,
-    framing::{ChosenFraming, Ending},
+    framing::ChosenFraming,
     results::Mode,
+    spoken::{Spoken, spoken},
 };
 use crate::{
     commands::endpoint,
@@ -24,9 +19,6 @@ use crate::{
     numbers::{counted, thousands},
     text::span,
 };
-
-/// A JSON string of 64 bytes.
-const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;
 
 /// How long requests may go on when the benchmark is stopped early.
 const STOP_GRACE: Duration = Duration::from_millis(500);
@@ -58,7 +50,11 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn of(arguments: &Arguments) -> Result<Plan, Complaint> {
         let endpoint = endpoint("--to", &arguments.to)?;
-        let (framing, request) = spoken(arguments)?;
+        let Spoken {
+            framing,
+            name,
+            request,
+        } = spoken(arguments)?;
         let mut modes = arguments.modes.clone();
         modes.sort();
         modes.dedup();
@@ -85,7 +81,7 @@ impl Plan {
             tls: arguments.tls.towards(&endpoint)?,
             endpoint,
             framing,
-            framing_name: arguments.framing.name(),
+            framing_name: name,
             request: Arc::new(request),
             modes,
             callers,
@@ -131,100 +127,6 @@ impl Plan {
             stop_grace: STOP_GRACE,
         }
     }
-}
-
-/// The framing, and the planned exchange.
-fn spoken(arguments: &Arguments) -> Result<(ChosenFraming, PlannedExchange), Complaint> {
-    let given = match (&arguments.body, &arguments.body_file) {
-        (Some(body), _) => Some(match arguments.framing {
-            FramingName::Raw => bytes("--body", body)?,
-            FramingName::LengthJson => body.clone().into_bytes(),
-        }),
-        (None, Some(file)) => Some(read(file)?),
-        (None, None) => None,
-    };
-    let ending = ending(arguments)?;
-    let (framing, body) = match (arguments.framing, ending) {
-        (FramingName::LengthJson, None) => {
-            let body = given.unwrap_or_else(|| BODY.into());
-            json::check(&body).map_err(|error| {
-                Complaint::usage(format!("the request isn't JSON: {}", Chain(&error)))
-            })?;
-            let longest = LengthJson::DEFAULT_MAX_BODY.max(body.len());
-            (
-                ChosenFraming::LengthJson(LengthJson::with_max_body(longest)),
-                body,
-            )
-        }
-        (FramingName::LengthJson, Some(_)) => {
-            return Err(Complaint::usage(
-                "--expect-end and --expect-length say where a reply ends, which the framing length-json knows by itself; \
-                 they are for --framing raw",
-            ));
-        }
-        (FramingName::Raw, Some(ending)) => {
-            let body = given.filter(|body| !body.is_empty()).ok_or_else(|| {
-                Complaint::usage(
-                    "--framing raw sends what --body or --body-file says, and neither says anything",
-                )
-            })?;
-            (ChosenFraming::Raw(ending), body)
-        }
-        (FramingName::Raw, None) => {
-            return Err(Complaint::usage(
-                "--framing raw needs to know where a reply ends: give --expect, --expect-end or --expect-length",
-            ));
-        }
-    };
-    let expected = match (arguments.framing, &arguments.expect) {
-        (FramingName::LengthJson, Some(expected)) => {
-            json::check(expected.as_bytes()).map_err(|error| {
-                Complaint::usage(format!(
-                    "--expect isn't JSON, which replies must be: {error}"
-                ))
-            })?;
-            Some(expected.clone().into_bytes())
-        }
-        // The framing compares it.
-        (FramingName::Raw, _) | (_, None) => None,
-    };
-    Ok((
-        framing,
-        PlannedExchange {
-            body,
-            expected,
-            deadline: arguments.deadline,
-        },
-    ))
-}
-
-fn ending(arguments: &Arguments) -> Result<Option<Ending>, Complaint> {
-    let some = |flag: &str, text: &str| match bytes(flag, text)? {
-        bytes if bytes.is_empty() => Err(Complaint::usage(format!("{flag} says nothing"))),
-        bytes => Ok(bytes),
-    };
-    if let Some(end) = &arguments.expect_end {
-        let end = some("--expect-end", end)?;
-        return Ok(Some(Ending::With(Box::new(Finder::new(&end).into_owned()))));
-    }
-    if let Some(length) = arguments.expect_length {
-        return Ok(Some(Ending::After(length.get())));
-    }
-    match (&arguments.expect, arguments.framing) {
-        (Some(expected), FramingName::Raw) => {
-            Ok(Some(Ending::Exactly(some("--expect", expected)?)))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn bytes(flag: &str, text: &str) -> Result<Vec<u8>, Complaint> {
-    parse_bytes(text).map_err(|error| Complaint::usage(format!("{flag}: {error}")))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Complaint> {
-    fs::read(file)
-        .map_err(|error| Complaint::usage(format!("--body-file {}: {error}", file.display())))
 }
 
 /// Enough for all modes together: short connections that are closing overlap with the next mode's.

@@ -15,7 +15,6 @@ Examples:
   millpond call '{\"a\":1}' -v
   millpond call --to tls://db.example.com:7070 \\
     --ca ca.pem - < requests.jsonl > replies.jsonl
-  millpond call --framing mllp --request-file a01.hl7
 
 With -, Ctrl-C ends it early: every reply that has come is printed, with an error in place of each that hasn't, and stderr says \
 how many are missing. A second Ctrl-C ends it at once.

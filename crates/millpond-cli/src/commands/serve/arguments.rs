@@ -18,7 +18,6 @@ Examples:
   millpond serve
   millpond serve --listen unix:///tmp/pond.sock \\
     --handler 'exec:jq -c .name' --deadline 5s
-  millpond serve --framing mllp
 
 SIGTERM or Ctrl-C drains: requests under way are finished, within --drain; new ones are refused as not executed (-32003). \
 A second signal closes everything at once.
