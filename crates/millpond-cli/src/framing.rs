@@ -118,7 +118,7 @@ pub(crate) fn help(also: &str) -> String {
         .map(|preset| format!("- {}: {}", preset.name, preset.about))
         .collect();
     format!(
-        "{HELP}\n\nThe presets:\n{}{also}\n\nSettings are TOML: '{} = {{ max-body = 65536 }}'. @FILE reads a TOML file that has \
+        "{HELP}\n\nThe presets:\n{}{also}\n\nSettings are TOML: '{} = {{ max_body = 65536 }}'. @FILE reads a TOML file that has \
          them as framing = {{ … }}, or a name alone.",
         presets.join("\n"),
         default_name(),
@@ -190,10 +190,10 @@ fn complaint(text: String) -> Complaint {
     Complaint::usage(format!("{FLAG}: {text}"))
 }
 
-/// The limit on bodies that a framing has by its settings. All that have one call it `max-body`.
+/// The limit on bodies that a framing has by its settings. All that have one call it `max_body`.
 pub(crate) fn max_body(protocol: &Protocol) -> Option<usize> {
     let document = serde_json::to_value(protocol).ok()?;
-    let limit = document.get(protocol.preset().name)?.get("max-body")?;
+    let limit = document.get(protocol.preset().name)?.get("max_body")?;
     limit.as_u64().and_then(|limit| usize::try_from(limit).ok())
 }
 
@@ -214,13 +214,13 @@ mod tests {
             "'mllp'",
             "{ mllp = {} }",
             "mllp = {}",
-            "{ mllp = {\n  max-body = 7,\n} }",
-            "mllp.max-body = 7",
-            "mllp = { max-body = 7 } # a remark\n",
+            "{ mllp = {\n  max_body = 7,\n} }",
+            "mllp.max_body = 7",
+            "mllp = { max_body = 7 } # a remark\n",
         ] {
             assert_eq!(read(text).preset().name, "mllp", "{text}");
         }
-        assert_eq!(max_body(&read("mllp = { max-body = 7 }")), Some(7));
+        assert_eq!(max_body(&read("mllp = { max_body = 7 }")), Some(7));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
             let Ok(protocol) = Protocol::named(preset.name) else {
                 continue;
             };
-            let own = max_body(&protocol).expect("max-body");
+            let own = max_body(&protocol).expect("max_body");
             let spoken = Spoken::within(protocol.clone(), None, preset.name);
             assert_eq!(spoken.max_body, own, "{preset}");
             let spoken = Spoken::within(protocol, Some(5_000), preset.name);

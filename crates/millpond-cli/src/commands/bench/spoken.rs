@@ -129,7 +129,7 @@ fn no_body(name: &str) -> Complaint {
 fn with_room(protocol: Protocol, written: &str, body: usize) -> Protocol {
     let is_name = written == protocol.preset().name;
     match framing::max_body(&protocol) {
-        Some(limit) if is_name && limit < body => protocol.limited(body, "max-body"),
+        Some(limit) if is_name && limit < body => protocol.limited(body, "max_body"),
         _ => protocol,
     }
 }
