@@ -36,7 +36,7 @@ use exit::Exit;
 const GLOBAL: usize = 900;
 
 /// A connection pool for long-lived sockets: see it work, measure what it saves, find what limits
-/// connections; serve and call with the `length:` protocol
+/// connections; serve and call with the `length:` protocol and others
 #[derive(Parser)]
 #[command(name = "millpond", version, arg_required_else_help = true)]
 struct Arguments {

@@ -24,6 +24,7 @@ mod serve_memory;
 mod tls;
 
 mod call;
+mod framing;
 mod pipe;
 
 mod bench;

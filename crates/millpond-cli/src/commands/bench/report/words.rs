@@ -3,6 +3,7 @@
 
 use super::super::results::{Comparison, ErrorKind, Mode, ModeResults, Results};
 use crate::{
+    framing,
     numbers::{counted, rate, thousands},
     text::escaped,
 };
@@ -23,7 +24,13 @@ pub(super) fn settings(results: &Results) -> String {
     };
     let judged = match results.expected {
         true => "",
-        false => " Any reply that isn't an error counts as right: --expect says what it must be.",
+        // Only this framing tells which replies are errors.
+        false if results.framing == framing::default_name() => {
+            " Any reply that isn't an error counts as right: --expect says what it must be."
+        }
+        false => {
+            " Any whole reply counts as right, whatever it says: --expect says what it must be."
+        }
     };
     format!(
         "{}, at most {} from a pool, bodies of {} in {} frames; {paced}. {} here for the callers.{judged}",
