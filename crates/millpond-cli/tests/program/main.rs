@@ -25,6 +25,7 @@ mod tls;
 
 mod call;
 mod framing;
+mod framing_bodies;
 mod pipe;
 
 mod bench;
