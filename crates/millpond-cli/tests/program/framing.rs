@@ -38,7 +38,7 @@ fn a_message_is_answered_with_its_control_id_however_the_framing_is_written() {
     let named = folder.write("named.toml", "framing = \"mllp\"\n");
     let forms = [
         "mllp",
-        "{ mllp = { max-body = 65536 } }",
+        "{ mllp = { max_body = 65536 } }",
         "mllp = { failures = \"close\" }",
         &format!("@{file}"),
         &format!("@{named}"),
@@ -79,12 +79,12 @@ fn a_wrong_framing_is_told_with_its_place_and_what_there_is_by_every_command() {
         "",
         "hl7 v2",
         "{ mlpl = {} }",
-        "mllp = { max-boby = 65536 }",
-        "mllp = { max-body = \"64KiB\" }",
+        "mllp = { max_boby = 65536 }",
+        "mllp = { max_body = \"64KiB\" }",
         "{ mllp = { enhanced = \"same-conection\" } }",
         "{ mllp = {}, length-json = {} }",
-        "mllp = {\n  max-body = 1,\n  max-body = 2,\n}",
-        "mllp = { max-body = 1",
+        "mllp = {\n  max_body = 1,\n  max_body = 2,\n}",
+        "mllp = { max_body = 1",
         "mllp\u{1b}[2J",
         "@wrong.toml",
         "@other.toml",
@@ -166,7 +166,7 @@ fn the_limit_on_bodies_is_the_framings_unless_the_flag_sets_it() {
         &mllp(&served, &["--request-file", &file]),
         &format!("{ACCEPTED}\n"),
     );
-    for (framing, limit) in [("mllp", "60"), ("mllp = { max-body = 60 }", "")] {
+    for (framing, limit) in [("mllp", "60"), ("mllp = { max_body = 60 }", "")] {
         let mut flags = vec!["--framing", framing];
         if !limit.is_empty() {
             flags.extend(["--max-frame", limit]);

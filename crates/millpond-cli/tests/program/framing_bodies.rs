@@ -105,7 +105,7 @@ fn with_json_there_is_one_document_with_all_replies() {
 
 #[test]
 fn a_request_has_no_reply_or_one_or_several_on_a_line_each() {
-    const BOTH: &str = "mllp = { enhanced = \"same-connection\" }";
+    const BOTH: &str = "mllp = { enhanced = \"same_connection\" }";
     let served = Served::start(&["--framing", BOTH]);
     let call = |message: &str, flags: &[&str]| {
         served.call(&[&["--framing", BOTH], flags, &[message]].concat())
