@@ -224,8 +224,8 @@ async fn call(
         let body = (speaks.body)(token);
         let request = client.exchange(&body);
         let replied: Option<Result<Bytes, _>> = match fastrand::u8(..100) {
-            0..15 => cut(fastrand::u32(1..3), request).await,
-            15..30 => {
+            0..30 => cut(fastrand::u32(1..3), request).await,
+            30..50 => {
                 let limit = Duration::from_micros(fastrand::u64(..1_000));
                 tokio::time::timeout(limit, request).await.ok()
             }
