@@ -145,10 +145,10 @@ fn the_server_tells_its_framing_and_how_to_try_it() {
         let shown = listening["example"].as_str().expect("text");
         assert!(shown.ends_with(example), "{shown}");
     }
-    let refused = run(
-        &["serve", "--framing", "mllp", "--handler", "reference"],
-        "",
-    );
+    // Nobody can listen there: if the handler weren't refused, that would be told.
+    let nowhere = ["serve", "--listen", "unix:///missing/pond.sock"];
+    let reference = ["--framing", "mllp", "--handler", "reference"];
+    let refused = run(&[&nowhere[..], &reference].concat(), "");
     assert!(
         refused.code == Some(2) && refused.err.contains("for the framing length-json"),
         "{refused:?}"

@@ -350,7 +350,7 @@ fn a_reply_that_is_no_line_is_a_failure_unless_it_is_written_as_one() {
             "--hex",
             "-",
         ],
-        "4d5\n00 01 02 03 04 05\n",
+        "4d5\n00 01 02 03 04 05\n7f 7f 7f 7f\n",
     );
     let lines: Vec<_> = wrong.out.lines().collect();
     assert!(
@@ -358,4 +358,6 @@ fn a_reply_that_is_no_line_is_a_failure_unless_it_is_written_as_one() {
         "{wrong:?}"
     );
     assert!(lines[1].contains("--max-frame is 4"), "{wrong:?}");
+    let is_taken_for_a_body = lines[2].contains("the protocol refuses this request");
+    assert!(is_taken_for_a_body, "{wrong:?}");
 }
