@@ -4,7 +4,7 @@
 #[cfg(feature = "serde")]
 mod document;
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use millpond_words::InvalidSetting;
@@ -73,7 +73,8 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    chosen: Chosen,
+    /// Shared by the clones.
+    chosen: Arc<Chosen>,
 }
 
 /// A name that no preset has, or one whose preset can't be had by its name alone.
@@ -168,7 +169,7 @@ macro_rules! presets {
 
         $(impl From<$framing> for Protocol {
             fn from(framing: $framing) -> Self {
-                Protocol { chosen: Chosen::$framing(framing) }
+                Chosen::$framing(framing).into()
             }
         })+
     };
@@ -181,6 +182,14 @@ presets! {
     LengthPrefixed,
     Delimited,
     Mllp,
+}
+
+impl From<Chosen> for Protocol {
+    fn from(chosen: Chosen) -> Self {
+        Protocol {
+            chosen: Arc::new(chosen),
+        }
+    }
 }
 
 impl Protocol {
@@ -201,7 +210,7 @@ impl Protocol {
             let name = known.map_or("", |preset| preset.name);
             UnknownPreset::Incomplete { name, source }
         })?;
-        Ok(Protocol { chosen })
+        Ok(chosen.into())
     }
 
     /// Which preset it is.
@@ -217,7 +226,7 @@ impl Protocol {
     /// Without this the limit is what the settings say, and its name is theirs.
     pub fn limited(self, max_body: usize, setting: impl Into<Cow<'static, str>>) -> Self {
         Protocol {
-            chosen: self.chosen.limited(max_body, setting.into()),
+            chosen: Arc::new(Arc::unwrap_or_clone(self.chosen).limited(max_body, setting.into())),
         }
     }
 

@@ -51,7 +51,7 @@ impl<'de> Visitor<'de> for NameOrTable {
         };
         let chosen = map.next_value_seed(Settings(name))?;
         match map.next_key_seed(NoMore)? {
-            None => Ok(Protocol { chosen }),
+            None => Ok(chosen.into()),
             Some(never) => match never {},
         }
     }
