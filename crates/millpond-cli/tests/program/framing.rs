@@ -8,6 +8,7 @@ use std::{
     process::Stdio,
 };
 
+use millpond::framing::Protocol;
 use serde_json::Value;
 
 use crate::common::{Finished, Folder, Served, millpond, run};
@@ -73,6 +74,11 @@ fn a_wrong_framing_is_told_with_its_place_and_what_there_is_by_every_command() {
     );
     folder.write("other.toml", "framin = \"mllp\"\n");
     fs::write(folder.file("latin.toml"), b"framing = \"\xfc\"\n").expect("a file");
+    let presets: Vec<_> = Protocol::presets()
+        .iter()
+        .map(|preset| preset.name)
+        .collect();
+    let presets = presets.join(", ");
     let mut told = String::new();
     for value in [
         "mlpl",
@@ -106,7 +112,10 @@ fn a_wrong_framing_is_told_with_its_place_and_what_there_is_by_every_command() {
                 "{value}"
             );
             // Only bench has raw.
-            finished.err.replace(", raw", "")
+            finished
+                .err
+                .replace(", raw", "")
+                .replace(&presets, "(all presets)")
         });
         assert!(said.iter().all(|text| *text == said[0]), "{said:?}");
         writeln!(told, "{value:?}\n{}", said[0]).expect("memory");
