@@ -230,7 +230,7 @@ impl Exchange<'_> {
             message,
             state.as_ref(),
             || number,
-            |frame, asked: Option<Asked>| {
+            |frame, asked: Option<Box<Asked>>| {
                 if let Some(asked) = &asked {
                     accepts.check(&asked.demand)?;
                 }

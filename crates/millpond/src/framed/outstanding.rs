@@ -25,7 +25,8 @@ pub(crate) enum Message<'m> {
     Frame(&'m [u8]),
 }
 
-/// What is kept of a request until it is answered.
+/// What is kept of a request until it is answered. It is passed on in a box: most framings keep
+/// nothing, and to move nothing must cost nothing.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) demand: Demand,
@@ -52,7 +53,7 @@ pub(crate) enum Unsendable {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
-    requests: VecDeque<Asked>,
+    requests: VecDeque<Box<Asked>>,
     state: Note,
     /// The state that the connection had when it was opened, or after its login.
     at_rest: Note,
@@ -188,7 +189,7 @@ impl Outstanding {
     }
 
     /// A request has been sent, or received. One that gets no reply isn't outstanding.
-    pub(crate) fn push(&mut self, asked: Asked) {
+    pub(crate) fn push(&mut self, asked: Box<Asked>) {
         if !asked.is_silent() {
             self.requests.push_back(asked);
         } else if asked.demand.pins {
@@ -371,7 +372,7 @@ pub(crate) fn with_request<R>(
     message: Message<'_>,
     state: Option<&Note>,
     number: impl FnOnce() -> u64,
-    show: impl FnOnce(&[u8], Option<Asked>) -> R,
+    show: impl FnOnce(&[u8], Option<Box<Asked>>) -> R,
 ) -> Result<R, Unsendable> {
     let context = state.map_or(Context::REQUEST, Context::request);
     if let Message::Frame(frame) = message {
@@ -381,7 +382,7 @@ pub(crate) fn with_request<R>(
         };
         if framing.id().is_none() {
             let asked = Asked::to_send(framing, frame, state)?;
-            return Ok(show(frame, Some(asked)));
+            return Ok(show(frame, Some(Box::new(asked))));
         }
     }
     let asked = Cell::new(None);
@@ -398,7 +399,7 @@ pub(crate) fn with_request<R>(
             let mut kept = Asked::to_send(framing, out, state)?;
             kept.number(framing, out, number)
                 .map_err(Unsendable::Frame)?;
-            asked.set(Some(kept));
+            asked.set(Some(Box::new(kept)));
         }
         Ok(())
     };

@@ -486,7 +486,7 @@ impl<F: Framing> FramedStream<F> {
             (Some(outstanding), Direction::Reply) => {
                 // Whoever receives a request that must not be sent says so in a reply.
                 let asked = Asked::received(&self.framing, outstanding.state(), &frame);
-                outstanding.push(asked);
+                outstanding.push(Box::new(asked));
                 Verdict::Last(frame)
             }
         }

@@ -42,14 +42,14 @@ const TICK: Duration = Duration::from_millis(100);
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<F: Framing> Socket for Connection<Sessions<F>> {
-    type Asked = Asked;
+    type Asked = Box<Asked>;
 
     fn look(&mut self) -> Result<(), ExchangeFailure> {
         let (session, connector) = self.with_connector();
         session.look(connector.framing())
     }
 
-    fn asked(&mut self, asked: Asked) {
+    fn asked(&mut self, asked: Box<Asked>) {
         let session: &mut Session = self;
         if let Some(outstanding) = &mut session.outstanding {
             outstanding.push(asked);

@@ -34,10 +34,10 @@ pub(super) struct Pipelined<F>(std::marker::PhantomData<fn() -> F>);
 impl<F: Framing> Carried for Pipelined<F> {
     type Reply = Sender;
     type Body = Replied;
-    type Asked = Asked;
+    type Asked = Box<Asked>;
     type Writer = SharedWriter<Connection<Sessions<F>>>;
 
-    fn is_silent(asked: &Asked) -> bool {
+    fn is_silent(asked: &Box<Asked>) -> bool {
         asked.is_silent()
     }
 }
