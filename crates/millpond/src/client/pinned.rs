@@ -137,10 +137,7 @@ impl<F: Framing> Pinned<F> {
         let framing = self.channel.pool.connector().framing();
         let session = &mut *self.session;
         let pushed = match session.is_dirty() {
-            true => Err(unsent(
-                (self.ended.as_ref())
-                    .map_or(ExchangeFailure::Cancelled, ExchangeFailure::of_another),
-            )),
+            true => Err(unusable(self.ended.as_ref())),
             false => poll_fn(|cx| session.poll_push(framing, cx))
                 .await
                 .map_err(|cause| {
@@ -192,9 +189,7 @@ impl<F: Framing> Pinned<F> {
         let framing = pool.connector().framing();
         let session = &mut *self.session;
         if session.is_dirty() {
-            let cause = self.ended.as_ref().map(ExchangeFailure::of_another);
-            // Without a cause its exchange was cancelled.
-            return Err(unsent(cause.unwrap_or(ExchangeFailure::Cancelled)));
+            return Err(unusable(self.ended.as_ref()));
         }
         // What has come before the request is sent isn't its reply.
         session.look(framing).map_err(|cause| {
@@ -207,6 +202,11 @@ impl<F: Framing> Pinned<F> {
             .exchange(framing, message, accepts, deadline, pool.runtime())
             .await
     }
+}
+
+/// The connection can't be used any more. Without a cause its exchange was cancelled.
+fn unusable(ended: Option<&ExchangeFailure>) -> Box<ExchangeError> {
+    unsent(ended.map_or(ExchangeFailure::Cancelled, ExchangeFailure::of_another))
 }
 
 /// The connection has ended before a request was sent.

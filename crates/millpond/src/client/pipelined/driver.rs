@@ -10,7 +10,7 @@ use std::{
     ops::ControlFlow,
     panic::Location,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     machine::{Answered, Duties, Id},
-    reply::{PipelineError, Reply, Sender},
+    reply::{PipelineError, Sender},
     shared::{Pipelined, Shared},
     writer::{SharedWriter, Socket, Writer},
 };
@@ -236,21 +236,9 @@ impl<F: Framing> Driver<F> {
             let failed = PipelineError::new(ExchangeFailure::Unasked, Progress::Answered, true);
             drop(reply.send(Err(failed)));
         }
-        if self.tell.is_empty() {
-            return;
-        }
-        self.shared
-            .unread
-            .fetch_add(self.tell.len(), Ordering::Relaxed);
-        let came_on = self.id.expect("it has been read on");
-        for told in self.tell.drain(..) {
-            let reply = Reply {
-                replied: told.body,
-                came_on,
-            };
-            if told.reply.send(Ok(reply)).is_err() {
-                self.shared.unread.fetch_sub(1, Ordering::Relaxed);
-            }
+        if !self.tell.is_empty() {
+            let came_on = self.id.expect("it has been read on");
+            self.shared.tell(came_on, self.tell.drain(..));
         }
     }
 

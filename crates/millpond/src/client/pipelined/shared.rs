@@ -14,7 +14,7 @@ use std::{
 use tokio::task::AbortHandle;
 
 use super::{
-    machine::{Carried, Id, Machine},
+    machine::{Answered, Carried, Id, Machine},
     reply::{PipelineError, Reply, Sender},
     writer::SharedWriter,
 };
@@ -190,6 +190,24 @@ impl<F: Framing> Shared<F> {
         }
     }
 
+    /// Tells callers what has come for them on this pipeline.
+    pub(super) fn tell(
+        &self,
+        came_on: Id,
+        answered: impl ExactSizeIterator<Item = Answered<Pipelined<F>>>,
+    ) {
+        self.unread.fetch_add(answered.len(), Ordering::Relaxed);
+        for told in answered {
+            let reply = Reply {
+                replied: told.body,
+                came_on,
+            };
+            if told.reply.send(Ok(reply)).is_err() {
+                self.unread.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// A pipeline has broken off.
     pub(super) fn end(
         self: &Arc<Self>,
@@ -231,16 +249,7 @@ impl<F: Framing> Shared<F> {
                     ExchangeFailure::Abandoned | ExchangeFailure::Mismatched
                 )
             });
-        for one in ended.silent {
-            self.unread.fetch_add(1, Ordering::Relaxed);
-            let reply = Reply {
-                replied: one.body,
-                came_on: id,
-            };
-            if one.reply.send(Ok(reply)).is_err() {
-                self.unread.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+        self.tell(id, ended.silent.into_iter());
         for one in ended.unanswered {
             let cause = match together {
                 Some(answered) => ExchangeFailure::NotPipelining {

@@ -85,11 +85,23 @@ impl<K: Carried> Pipeline<K> {
         next.is_some_and(|next| next.begins < self.written(unwritten))
     }
 
-    /// Whether the first has been written and gets no reply.
-    pub(super) fn is_silently_answered(&self, unwritten: usize) -> bool {
-        self.expected.front().is_some_and(|first| {
-            first.silent && first.begins + first.length as u64 <= self.written(unwritten)
-        })
+    /// Requests that get no reply are answered when they have been written, in their turn.
+    #[inline]
+    pub(super) fn settle_silent(&mut self, unwritten: usize, tell: &mut Vec<Answered<K>>) {
+        let written = self.written(unwritten);
+        let is_answered =
+            |first: &Expected<K>| first.silent && first.begins + first.length as u64 <= written;
+        while self.expected.front().is_some_and(is_answered)
+            && let Some(first) = self.expected.pop_front()
+        {
+            self.bytes -= first.length;
+            self.used = true;
+            tell.extend(first.reply.map(|reply| Answered {
+                reply,
+                body: K::Body::default(),
+                is_silent: true,
+            }));
+        }
     }
 
     pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {

@@ -19,10 +19,10 @@ impl<K: Carried> Machine<K> {
         unwritten: usize,
         tell: &mut Vec<Answered<K>>,
     ) -> Came {
-        self.settle_silent(id, unwritten, tell);
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return Came::Unasked;
         };
+        pipeline.settle_silent(unwritten, tell);
         if !pipeline.owes(unwritten) {
             return Came::Unasked;
         }
@@ -51,12 +51,11 @@ impl<K: Carried> Machine<K> {
             }
             None => tell.extend(told),
         }
-        let came = match ends <= written {
+        pipeline.settle_silent(unwritten, tell);
+        match ends <= written {
             true => Came::Expected,
             false => Came::Early,
-        };
-        self.settle_silent(id, unwritten, tell);
-        came
+        }
     }
 
     /// Requests that get no reply are answered when they have been written, in their turn. `tell`
@@ -67,19 +66,8 @@ impl<K: Carried> Machine<K> {
         unwritten: usize,
         tell: &mut Vec<Answered<K>>,
     ) {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return;
-        };
-        while pipeline.is_silently_answered(unwritten)
-            && let Some(first) = pipeline.expected.pop_front()
-        {
-            pipeline.bytes -= first.length;
-            pipeline.used = true;
-            tell.extend(first.reply.map(|reply| Answered {
-                reply,
-                body: K::Body::default(),
-                is_silent: true,
-            }));
+        if let Some(pipeline) = of(&mut self.pipelines, id) {
+            pipeline.settle_silent(unwritten, tell);
         }
     }
 
