@@ -149,7 +149,7 @@ impl Asked {
     }
 
     /// What is kept of a request that has been received. Its id stays what it is.
-    pub(super) fn received(framing: &impl Framing, state: &Note, request: &Frame) -> Self {
+    pub(crate) fn received(framing: &impl Framing, state: &Note, request: &Frame) -> Self {
         let id = framing
             .id()
             .and_then(|field| field.read(request.as_bytes()));
@@ -157,6 +157,11 @@ impl Asked {
             demand: framing.demand(request.as_bytes(), state),
             id: id.map(|id| Renumbered { own: id, sent: id }),
         }
+    }
+
+    /// The id that it had when it came, if it has one.
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.id.map(|id| id.own)
     }
 
     /// No reply to it comes.
@@ -298,7 +303,7 @@ impl Outstanding {
         Oldest {
             note: oldest.map(|asked| asked.demand.note.clone()),
             state: self.state.clone(),
-            id: oldest.and_then(|asked| asked.id).map(|id| id.own),
+            id: oldest.and_then(|asked| asked.id()),
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use millpond_words::Span;
 
 use super::reply::Reply;
-use crate::framing::{Demand, Failure};
+use crate::{framed::Asked, framing::Failure};
 
 /// See the module. `A` is the future of an answer.
 pub(super) struct Exchanges<A> {
@@ -40,14 +40,6 @@ pub(super) struct Exchange<A> {
     /// What it asks for, if the framing looks at requests.
     pub(super) asked: Option<Box<Asked>>,
     pub(super) state: ExchangeState<A>,
-}
-
-/// What a request asks for.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) demand: Demand,
-    /// Its id, if the framing has a field for it.
-    pub(super) id: Option<u64>,
 }
 
 /// How far an exchange is.

@@ -4,13 +4,11 @@
 use std::borrow::Cow;
 
 use crate::{
+    framed::Asked,
     framing::{
         Answer, Context, Failure, Frame, FrameError, Framing, Note, Replies, Told, extent_of,
     },
-    server::{
-        exchanges::Asked,
-        reply::{Parts, Reply},
-    },
+    server::reply::{Parts, Reply},
 };
 
 /// Why a handler's reply can't be sent.
@@ -101,7 +99,7 @@ impl<F: Framing> Replying<'_, F> {
         };
         let frame = &mut self.batch[begins..];
         let length = frame.len();
-        if let (Some(field), Some(id)) = (self.framing.id(), asked.id)
+        if let (Some(field), Some(id)) = (self.framing.id(), asked.id())
             && !field.write(frame, id)
         {
             return Err(FrameError::NoId { length }.into());
@@ -126,7 +124,7 @@ impl<F: Framing> Replying<'_, F> {
             && let Some(asked) = self.asked
         {
             let frame = &mut self.batch[begins..];
-            if let (Some(field), Some(id)) = (self.framing.id(), asked.id) {
+            if let (Some(field), Some(id)) = (self.framing.id(), asked.id()) {
                 field.write(frame, id);
             }
             let note = Some(&asked.demand.note);

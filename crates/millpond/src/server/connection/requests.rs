@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::Connection;
 use crate::{
+    framed::Asked,
     framing::{Failure, Frame, FrameError, Framing},
     server::{
-        exchanges::{Asked, Exchange, ExchangeState},
+        exchanges::{Exchange, ExchangeState},
         handler::{self, Bodies, Handler, Request},
         ledger::RequestPermit,
         reply::Reply,
@@ -55,12 +56,8 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
     /// What a request asks for, if the framing looks at requests.
     fn asked(&self, frame: &Frame) -> Option<Box<Asked>> {
         let framing = &self.service.framing;
-        if !framing.looks_at_requests() {
-            return None;
-        }
-        let demand = framing.demand(frame.as_bytes(), &self.state);
-        let id = framing.id().and_then(|field| field.read(frame.as_bytes()));
-        Some(Box::new(Asked { demand, id }))
+        let looks = framing.looks_at_requests();
+        looks.then(|| Box::new(Asked::received(framing, &self.state, frame)))
     }
 
     /// Begins to answer a request, unless its body is refused or `max_handled` is reached.

@@ -12,7 +12,8 @@ use tokio::{task::yield_now, time::Instant};
 
 use super::{Connection, TURN_BYTES, long_turn::LONG, replies::Replying};
 use crate::{
-    framing::{Failure, FailureKind, Framing, Note, Replies, Told},
+    framed::Asked,
+    framing::{Failure, FailureKind, Framing, Note, Told},
     server::{
         exchanges::Answered,
         handler::Handler,
@@ -163,7 +164,7 @@ fn reply<F: Framing, H>(
 ) -> Result<(), FailureKind> {
     let counters = &service.ledger.counters;
     let asked = answered.asked.as_deref();
-    let is_silent = asked.is_some_and(|asked| asked.demand.replies == Replies::None);
+    let is_silent = asked.is_some_and(Asked::is_silent);
     let mut replying = Replying {
         framing: &service.framing,
         asked,
