@@ -11,10 +11,7 @@ use std::{
     path::Path,
 };
 
-use millpond::{
-    Chain,
-    framing::{Framing, LengthJson, Protocol, UnknownPreset},
-};
+use millpond::framing::{Framing, LengthJson, Protocol, UnknownPreset};
 
 use self::fault::Source;
 use crate::{complaint::Complaint, text::parse_size};
@@ -171,14 +168,10 @@ fn of_file(path: &Path) -> Result<Protocol, Complaint> {
     source.read().map_err(complaint)
 }
 
-/// What is said of a name that stands for no framing by itself.
+/// What is said of a name that no preset has.
 fn unknown(name: &str, error: &UnknownPreset, others: &[&str]) -> String {
-    let text = Chain(error).to_string();
-    if !matches!(error, UnknownPreset::Name { .. }) {
-        return format!("{text}\nwrite them as TOML: {FLAG} '{name} = {{ … }}'");
-    }
     let others: String = others.iter().map(|other| format!(", {other}")).collect();
-    let listed = format!("{text}{others}");
+    let listed = format!("{error}{others}");
     let hint = match Path::new(name).is_file() {
         true => format!("\nto read the file, write {FLAG} @{name}"),
         false => fault::did_you_mean(name, &listed),

@@ -380,8 +380,8 @@ impl PresetFraming for Delimited {
 
     type Settings = DelimitedSettings;
 
-    fn plain() -> Result<Self, InvalidSetting> {
-        Ok(Delimited::lines())
+    fn plain() -> Self {
+        Delimited::lines()
     }
 
     fn settings(&self) -> DelimitedSettings {

@@ -15,8 +15,6 @@ mod digits;
 
 use std::borrow::Cow;
 
-use millpond_words::InvalidSetting;
-
 use super::{
     Context, Direction, Extent, Failure, FrameError, Framing, Scan, Step, Told, json,
     preset::{Preset, PresetFraming},
@@ -181,8 +179,8 @@ impl PresetFraming for LengthJson {
 
     type Settings = LengthJsonSettings;
 
-    fn plain() -> Result<Self, InvalidSetting> {
-        Ok(LengthJsonSettings::default().into())
+    fn plain() -> Self {
+        LengthJsonSettings::default().into()
     }
 
     fn settings(&self) -> LengthJsonSettings {

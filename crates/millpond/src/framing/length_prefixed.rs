@@ -388,8 +388,8 @@ impl PresetFraming for LengthPrefixed {
 
     type Settings = LengthPrefixedSettings;
 
-    fn plain() -> Result<Self, InvalidSetting> {
-        Ok(LengthPrefixed::default())
+    fn plain() -> Self {
+        LengthPrefixed::default()
     }
 
     fn settings(&self) -> LengthPrefixedSettings {

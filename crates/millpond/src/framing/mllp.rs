@@ -15,7 +15,6 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use memchr::memchr2;
-use millpond_words::InvalidSetting;
 
 use self::{
     asks::{Asks, Came},
@@ -339,8 +338,8 @@ impl PresetFraming for Mllp {
 
     type Settings = MllpSettings;
 
-    fn plain() -> Result<Self, InvalidSetting> {
-        Ok(Mllp::default())
+    fn plain() -> Self {
+        Mllp::default()
     }
 
     fn settings(&self) -> MllpSettings {

@@ -4,7 +4,6 @@
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
-use millpond_words::InvalidSetting;
 
 use super::{Failure, Frame, Framing};
 
@@ -41,11 +40,7 @@ pub(super) trait PresetFraming: Framing + Clone + fmt::Debug {
     type Settings: TryInto<Self, Error: fmt::Display> + Document;
 
     /// The framing of which nothing is set.
-    ///
-    /// # Errors
-    ///
-    /// There is a setting that has no default.
-    fn plain() -> Result<Self, InvalidSetting>;
+    fn plain() -> Self;
 
     /// The settings that make this framing, for documents.
     #[cfg_attr(not(feature = "serde"), expect(dead_code))]

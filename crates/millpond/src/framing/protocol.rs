@@ -7,7 +7,6 @@ mod document;
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
-use millpond_words::InvalidSetting;
 
 use super::{
     Answer, Context, Delimited, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson,
@@ -77,24 +76,13 @@ pub struct Protocol {
     chosen: Arc<Chosen>,
 }
 
-/// A name that no preset has, or one whose preset can't be had by its name alone.
+/// A name that no preset has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no framing named `{name}`; there are: {}", Names)]
 #[non_exhaustive]
-pub enum UnknownPreset {
-    /// There is none of this name.
-    #[error("there is no framing named `{name}`; there are: {}", Names)]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// It has a setting that has no default.
-    #[error("the framing `{name}` needs settings")]
-    Incomplete {
-        /// Its name.
-        name: &'static str,
-        /// What it lacks.
-        source: InvalidSetting,
-    },
+pub struct UnknownPreset {
+    /// The name.
+    pub name: String,
 }
 
 /// Makes of the presets' types all that is the same for each.
@@ -115,9 +103,9 @@ macro_rules! presets {
                 }
             }
 
-            fn plain(name: &str) -> Option<Result<Self, InvalidSetting>> {
+            fn named(name: &str) -> Option<Self> {
                 $(if name == <$framing as PresetFraming>::PRESET.name {
-                    return Some(<$framing as PresetFraming>::plain().map(Chosen::$framing));
+                    return Some(Chosen::$framing(<$framing as PresetFraming>::plain()));
                 })+
                 None
             }
@@ -202,14 +190,9 @@ impl Protocol {
     ///
     /// # Errors
     ///
-    /// There is none of this name, and which there are. Or it has a setting without a default.
+    /// There is none of this name, and which there are.
     pub fn named(name: &str) -> Result<Self, UnknownPreset> {
-        let found = Chosen::plain(name).ok_or_else(|| UnknownPreset::Name { name: name.into() })?;
-        let chosen = found.map_err(|source| {
-            let known = PRESETS.iter().find(|preset| preset.name == name);
-            let name = known.map_or("", |preset| preset.name);
-            UnknownPreset::Incomplete { name, source }
-        })?;
+        let chosen = Chosen::named(name).ok_or_else(|| UnknownPreset { name: name.into() })?;
         Ok(chosen.into())
     }
 

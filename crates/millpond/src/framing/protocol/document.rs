@@ -70,7 +70,7 @@ impl<'de> DeserializeSeed<'de> for Name {
             .find(|preset| preset.name == name);
         known
             .map(|preset| preset.name)
-            .ok_or_else(|| D::Error::custom(UnknownPreset::Name { name }))
+            .ok_or_else(|| D::Error::custom(UnknownPreset { name }))
     }
 }
 
@@ -82,7 +82,7 @@ impl<'de> DeserializeSeed<'de> for Settings {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Chosen, D::Error> {
         let unknown = || {
-            D::Error::custom(UnknownPreset::Name {
+            D::Error::custom(UnknownPreset {
                 name: self.0.into(),
             })
         };
