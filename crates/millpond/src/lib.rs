@@ -50,6 +50,8 @@ pub mod framing;
 #[cfg(all(test, unix))]
 mod memory;
 #[cfg(unix)]
+pub mod proxy;
+#[cfg(unix)]
 pub mod server;
 
 #[cfg(all(unix, feature = "kernel"))]

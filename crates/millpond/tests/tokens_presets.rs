@@ -1,6 +1,7 @@
-//! Every reply is its request's, in every preset and both modes: callers of whom a third give up,
-//! over few connections that the server cuts whenever it likes, at any byte. Each request carries a
-//! token, and none may be answered by another's, nor be executed twice.
+//! Every reply is its request's, in every preset, both modes, and through a route in all of its:
+//! callers of whom a third give up, over few connections that the server cuts whenever it likes, at
+//! any byte. Each request carries a token, and none may be answered by another's, nor be executed
+//! twice.
 //!
 //! `MILLPOND_REQUESTS=1000000 cargo test --release --test tokens_presets -- --nocapture` runs it
 //! long.
@@ -9,6 +10,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    path::Path,
     pin::pin,
     sync::{
         Arc,
@@ -20,12 +22,15 @@ use std::{
 
 use bytes::Bytes;
 use millpond::{
-    client::{Client, Execution, Pipelining, RequestErrorKind},
+    client::{Client, Execution, Pipelining, RequestError, RequestErrorKind},
     framed::FramedStream,
     framing::{
         Context, Delimited, DelimitedSettings, EndOfReply, Frame, Framing, IdMode, IdSettings,
-        LengthPrefixed, LengthPrefixedSettings, Protocol,
+        LengthPrefixed, LengthPrefixedSettings, Protocol, json,
     },
+    net::{ListenOptions, Listener},
+    proxy::Route,
+    server::Running,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -148,6 +153,8 @@ struct Counts {
     wrong: AtomicU64,
     cancelled: AtomicU64,
     lost: AtomicU64,
+    /// Failures that a route has told in the protocol's words.
+    told: AtomicU64,
     cut: AtomicU64,
 }
 
@@ -213,8 +220,43 @@ async fn cut<F: Future>(limit: u32, future: F) -> Option<F::Output> {
     .await
 }
 
+/// How a caller reaches the server, or a route to it.
+#[derive(Clone)]
+enum Caller {
+    /// Over a client's pool.
+    Pooled(Client<Protocol>),
+    /// By a connection for each request.
+    Short(std::path::PathBuf, Protocol),
+}
+
+impl Caller {
+    async fn exchange(&self, body: &[u8]) -> Result<Bytes, Option<RequestError>> {
+        match self {
+            Caller::Pooled(client) => client.exchange(body).await.map_err(Some),
+            Caller::Short(path, protocol) => {
+                let replied = async {
+                    let stream = UnixStream::connect(path).await.expect("it is accepted");
+                    let mut stream = FramedStream::new(stream.into(), protocol.clone());
+                    stream.send(body).await.ok()?;
+                    stream.receive().await.ok()?
+                };
+                replied.await.ok_or(None)
+            }
+        }
+    }
+}
+
+/// Whether this is what a route says instead of a reply, and then whether it may have been executed.
+fn told(speaks: &Speaks, reply: &[u8]) -> Option<bool> {
+    if speaks.name != "length-json" {
+        return None;
+    }
+    let error = json::as_error_reply(reply)?;
+    Some(!error.message.ends_with("it was not executed"))
+}
+
 async fn call(
-    client: Client<Protocol>,
+    caller: Caller,
     speaks: &'static Speaks,
     tokens: std::ops::Range<u64>,
     counts: Arc<Counts>,
@@ -222,7 +264,7 @@ async fn call(
 ) {
     for token in tokens {
         let body = (speaks.body)(token);
-        let request = client.exchange(&body);
+        let request = caller.exchange(&body);
         let replied: Option<Result<Bytes, _>> = match fastrand::u8(..100) {
             0..30 => cut(fastrand::u32(1..3), request).await,
             30..50 => {
@@ -231,26 +273,58 @@ async fn call(
             }
             _ => Some(request.await),
         };
+        let times = executed[token as usize].load(Relaxed);
         add(match replied {
             None => &counts.cancelled,
-            Some(Ok(reply)) if (speaks.token)(&reply) == token => &counts.right,
-            Some(Ok(_)) => &counts.wrong,
+            Some(Ok(reply)) => match told(speaks, &reply) {
+                Some(may_be_executed) => {
+                    assert!(times == 0 || may_be_executed, "{token}");
+                    &counts.told
+                }
+                None if (speaks.token)(&reply) == token => &counts.right,
+                None => &counts.wrong,
+            },
             Some(Err(error)) => {
-                assert_eq!(error.kind(), RequestErrorKind::Lost, "{token}: {error}");
-                let times = executed[token as usize].load(Relaxed);
-                assert!(times == 0 || error.execution() == Execution::Possible);
+                if let Some(error) = error {
+                    assert_eq!(error.kind(), RequestErrorKind::Lost, "{token}: {error}");
+                    assert!(times == 0 || error.execution() == Execution::Possible);
+                }
                 &counts.lost
             }
         });
     }
 }
 
-async fn replies_are_right(speaks: &'static Speaks, pipelined: bool) {
+/// Between the callers and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Between {
+    Nothing,
+    Route,
+    Sessions,
+}
+
+/// A route on a socket of this path.
+async fn route(
+    client: Client<Protocol>,
+    between: Between,
+    path: &Path,
+) -> (Route<Protocol>, Running) {
+    let route = Route::builder(client).session(between == Between::Sessions);
+    let route = route.build();
+    let endpoint = format!("unix://{}", path.display())
+        .parse()
+        .expect("an endpoint");
+    let listener = Listener::bind(&endpoint, ListenOptions::default()).await;
+    let running = route.server().serve(listener.expect("a socket"));
+    (route, running.expect("valid settings"))
+}
+
+async fn replies_are_right(speaks: &'static Speaks, pipelined: bool, between: Between) {
     let requests = std::env::var("MILLPOND_REQUESTS").map_or(3_200, |text| {
         text.parse().expect("MILLPOND_REQUESTS is a number")
     });
     let name = format!(
-        "millpond-presets-{}-{}-{pipelined}",
+        "millpond-presets-{}-{}-{pipelined}-{between:?}",
         std::process::id(),
         speaks.name
     );
@@ -273,29 +347,71 @@ async fn replies_are_right(speaks: &'static Speaks, pipelined: bool) {
             ));
         }
     });
-    let builder = Client::to(&format!("unix://{}", path.display()))
-        .expect("an endpoint")
-        .framing((speaks.protocol)())
-        .pool(|pool| pool.max_size(6));
-    let client = match pipelined {
-        true => builder.pipelined(Pipelining::default().depth(8)),
-        false => builder,
+    let client = |path: &Path, pipelined, connections| {
+        let builder = Client::to(&format!("unix://{}", path.display()))
+            .expect("an endpoint")
+            .framing((speaks.protocol)())
+            .pool(move |pool| pool.max_size(connections));
+        let builder = match pipelined {
+            true => builder.pipelined(Pipelining::default().depth(8)),
+            false => builder,
+        };
+        builder.build().expect("valid settings")
     };
-    let client = client.build().expect("valid settings");
+    // As many as clients, where each has one to itself.
+    let connections = if between == Between::Sessions {
+        CALLERS as u32
+    } else {
+        6
+    };
+    let direct = client(&path, pipelined, connections);
+    let mut between_path = path.clone();
+    between_path.as_mut_os_string().push("-route");
+    let through = match between {
+        Between::Nothing => None,
+        Between::Route | Between::Sessions => {
+            Some(route(direct.clone(), between, &between_path).await)
+        }
+    };
+    let callers: Vec<Caller> = match &through {
+        None => vec![Caller::Pooled(direct)],
+        // Long connections of which each has one request in flight, or many; and short ones.
+        Some(_) => vec![
+            Caller::Pooled(client(&between_path, false, 6)),
+            Caller::Pooled(client(&between_path, true, 6)),
+            Caller::Short(between_path.clone(), (speaks.protocol)()),
+            Caller::Short(between_path.clone(), (speaks.protocol)()),
+        ],
+    };
     let each = requests / CALLERS;
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|caller| {
-            let tokens = caller * each..(caller + 1) * each;
+    let calls: Vec<_> = (0..CALLERS)
+        .zip(callers.iter().cycle())
+        .map(|(number, caller)| {
+            let tokens = number * each..(number + 1) * each;
             let (counts, executed) = (Arc::clone(&counts), Arc::clone(&executed));
-            tokio::spawn(call(client.clone(), speaks, tokens, counts, executed))
+            tokio::spawn(call(caller.clone(), speaks, tokens, counts, executed))
         })
         .collect();
-    for caller in callers {
-        caller.await.expect("no panic");
+    for call in calls {
+        call.await.expect("no panic");
+    }
+    println!(
+        "{}, pipelined {pipelined}, {between:?}: {counts:?}",
+        speaks.name
+    );
+    if let Some((route, running)) = through {
+        drop(callers);
+        running.drain(Duration::from_secs(10)).await;
+        let shown = route.snapshot();
+        println!("{:?}", shown.totals);
+        assert!(shown.pins.is_empty(), "{:?}", shown.pins);
+        let active = shown.upstream.pool.active;
+        assert!(pipelined || active == 0, "{active} are lent still");
     }
     server.abort();
-    let _ = std::fs::remove_file(&path);
-    println!("{}, pipelined {pipelined}: {counts:?}", speaks.name);
+    for path in [&path, &between_path] {
+        let _ = std::fs::remove_file(path);
+    }
     assert_eq!(counts.wrong.load(Relaxed), 0, "wrong replies");
     for (token, times) in executed.iter().enumerate() {
         assert!(times.load(Relaxed) <= 1, "{token} was executed twice");
@@ -303,24 +419,46 @@ async fn replies_are_right(speaks: &'static Speaks, pipelined: bool) {
     for (count, what) in [
         (&counts.right, "right"),
         (&counts.cancelled, "cancelled"),
-        (&counts.lost, "lost"),
         (&counts.cut, "cut"),
     ] {
         assert!(count.load(Relaxed) > 0, "none was {what}");
     }
+    let failed = counts.lost.load(Relaxed) + counts.told.load(Relaxed);
+    assert!(failed > 0, "none was lost");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_exchange_at_a_time() {
     for speaks in &PRESETS {
-        replies_are_right(speaks, false).await;
+        replies_are_right(speaks, false, Between::Nothing).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_in_flight() {
     for speaks in &PRESETS {
-        replies_are_right(speaks, true).await;
+        replies_are_right(speaks, true, Between::Nothing).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_route_one_exchange_at_a_time() {
+    for speaks in &PRESETS {
+        replies_are_right(speaks, false, Between::Route).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_route_many_in_flight() {
+    for speaks in &PRESETS {
+        replies_are_right(speaks, true, Between::Route).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_route_of_sessions() {
+    for speaks in &PRESETS {
+        replies_are_right(speaks, false, Between::Sessions).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The handle of a client.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -254,6 +254,20 @@ impl<F: Framing> Client<F> {
             }),
             pool,
         }
+    }
+
+    /// Whether many exchanges are in flight on a connection at once.
+    pub(crate) fn is_pipelined(&self) -> bool {
+        self.channel.pipelines.is_some()
+    }
+
+    /// How long a request has.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.channel.settings.deadline
+    }
+
+    pub(crate) fn shared_framing(&self) -> Arc<F> {
+        self.channel.pool.connector().shared_framing()
     }
 
     /// How many requests were to be sent a second time, and what the budget said.

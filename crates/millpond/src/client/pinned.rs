@@ -3,6 +3,7 @@
 use std::{fmt, future::poll_fn, panic::Location, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     attempt::{AttemptError, Manner},
@@ -158,6 +159,21 @@ impl<F: Framing> Pinned<F> {
     /// Whether the connection could go back to the pool now.
     pub fn is_at_rest(&self) -> bool {
         self.session.is_at_rest()
+    }
+
+    /// Passes a whole frame on to the server; the reply must be there by then.
+    pub(crate) async fn pass_on(
+        &mut self,
+        frame: &[u8],
+        until: Instant,
+    ) -> Result<Replied, RequestError> {
+        self.deadline = until.saturating_duration_since(Instant::now());
+        self.send(Message::Frame(frame)).await
+    }
+
+    /// Whether there is a connection still, and no exchange is unfinished on it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.session.is_dirty()
     }
 
     async fn send(&mut self, message: Message<'_>) -> Result<Replied, RequestError> {

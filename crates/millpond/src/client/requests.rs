@@ -29,9 +29,12 @@ use crate::{
 /// Whether a request may be executed twice without harm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Repetition {
+    /// Unless its framing says otherwise.
     #[default]
     Harmful,
     Harmless,
+    /// Whatever its framing says: once a byte of it was sent, it isn't sent again.
+    Never,
 }
 
 /// Requests of one kind: [`Client::idempotent`](super::Client::idempotent), [`Client::within`](super::Client::within).
@@ -156,11 +159,32 @@ impl<'c, F: Framing> Requests<'c, F> {
         Pinned::lent(self.channel, Location::caller(), self.manner, self.deadline)
     }
 
+    /// Passes a whole frame on to the server, once: of bytes that were sent, none are sent again.
+    #[track_caller]
+    pub(crate) fn pass_on(
+        self,
+        frame: &[u8],
+    ) -> impl Future<Output = Result<Replied, RequestError>> + Send {
+        let once = Requests {
+            repetition: Repetition::Never,
+            ..self
+        };
+        once.replied(Location::caller(), Message::Frame(frame))
+    }
+
     async fn frames(
         self,
         place: &'static Location<'static>,
         message: Message<'_>,
     ) -> Result<Vec<Frame>, RequestError> {
+        self.replied(place, message).await.map(Replied::into_frames)
+    }
+
+    async fn replied(
+        self,
+        place: &'static Location<'static>,
+        message: Message<'_>,
+    ) -> Result<Replied, RequestError> {
         let payload = Payload {
             place,
             message,
@@ -168,7 +192,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             is_not_taken: |_| false,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(payload).await.map(Replied::into_frames))
+        ongoing.ended(self.ask(payload).await)
     }
 
     async fn ask(self, payload: Payload<'_>) -> Result<Replied, RequestError> {
@@ -255,7 +279,11 @@ impl<'c, F: Framing> Requests<'c, F> {
         };
         let harmless = match error.progress {
             Progress::Unsent => true,
-            Progress::Unanswered => self.repetition == Repetition::Harmless || error.idempotent,
+            Progress::Unanswered => match self.repetition {
+                Repetition::Harmless => true,
+                Repetition::Harmful => error.idempotent,
+                Repetition::Never => false,
+            },
             Progress::Answered => false,
         };
         let is_old_news = had_served

@@ -69,6 +69,10 @@ impl<F: Framing> Sessions<F> {
         }
     }
 
+    pub(super) fn shared_framing(&self) -> Arc<F> {
+        Arc::clone(&self.framing)
+    }
+
     /// The framing that they speak.
     pub fn framing(&self) -> &F {
         &self.framing

@@ -73,6 +73,12 @@ impl Replied {
         self.last.map(Frame::into_body).unwrap_or_default()
     }
 
+    /// All frames, in their order.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        let before = self.before.iter().flat_map(|before| &before.frames);
+        before.chain(&self.last)
+    }
+
     /// All frames.
     pub(crate) fn into_frames(self) -> Vec<Frame> {
         let mut frames = self.before.map(|before| before.frames).unwrap_or_default();

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     connection,
-    handler::Handler,
+    handler::ConnectionHandler,
     ledger::{ConnectionPermit, Ledger, LimitReached, Service},
     running::Ended,
     snapshot::Closed,
@@ -44,7 +44,7 @@ const BACKLOG: usize = 4_096;
 
 /// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it logs the sums
 /// of events that clients have caused.
-pub(super) async fn run<F: Framing, H: Handler>(
+pub(super) async fn run<F: Framing, H: ConnectionHandler>(
     listener: Listener,
     service: Arc<Service<F, H>>,
     tell: watch::Sender<Option<Ended>>,
@@ -69,7 +69,7 @@ pub(super) async fn run<F: Framing, H: Handler>(
     tell.send_replace(Some(ended));
 }
 
-async fn serve_all<F: Framing, H: Handler>(
+async fn serve_all<F: Framing, H: ConnectionHandler>(
     mut listener: Listener,
     service: Arc<Service<F, H>>,
 ) -> Ended {
@@ -96,7 +96,7 @@ async fn serve_all<F: Framing, H: Handler>(
 }
 
 /// Accepts until a drain is asked for, or the listener is broken.
-async fn accept<F: Framing, H: Handler>(
+async fn accept<F: Framing, H: ConnectionHandler>(
     listener: &mut Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
@@ -130,7 +130,7 @@ async fn accept<F: Framing, H: Handler>(
 ///
 /// With TLS this gains nothing, because a drain waits for no handshake: a connection without one
 /// ends as soon as the connections drain, and is reset. It has sent no request that could be read.
-fn accept_the_rest<F: Framing, H: Handler>(
+fn accept_the_rest<F: Framing, H: ConnectionHandler>(
     listener: &Listener,
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
@@ -148,7 +148,7 @@ fn accept_the_rest<F: Framing, H: Handler>(
 }
 
 /// Serves a connection, or turns it away if a limit is reached.
-fn admit<F: Framing, H: Handler>(
+fn admit<F: Framing, H: ConnectionHandler>(
     service: &Arc<Service<F, H>>,
     connections: &mut JoinSet<()>,
     accepted: Accepted,
@@ -197,7 +197,7 @@ async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
 }
 
 /// One connection, from its acceptance to its end.
-async fn serve<F: Framing, H: Handler>(
+async fn serve<F: Framing, H: ConnectionHandler>(
     service: Arc<Service<F, H>>,
     accepted: Box<Accepted>,
     peer: Option<SocketAddr>,

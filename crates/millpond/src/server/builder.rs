@@ -6,7 +6,7 @@ use tokio::{runtime, sync::watch};
 
 use super::{
     accepting,
-    handler::Handler,
+    handler::ConnectionHandler,
     ledger::{Ledger, Service},
     limits::HeartbeatLimit,
     running::Running,
@@ -30,7 +30,7 @@ pub struct ServerBuilder<H, F = LengthJson> {
     settings: ServerSettings,
 }
 
-impl<H: Handler> ServerBuilder<H> {
+impl<H: ConnectionHandler> ServerBuilder<H> {
     pub(super) fn new(handler: H) -> Self {
         ServerBuilder {
             handler,
@@ -40,7 +40,7 @@ impl<H: Handler> ServerBuilder<H> {
     }
 }
 
-impl<H: Handler, F: Framing> ServerBuilder<H, F> {
+impl<H: ConnectionHandler, F: Framing> ServerBuilder<H, F> {
     /// The protocol, with its limit on bodies. Default: [`LengthJson`] with 1 MiB.
     pub fn framing<G: Framing>(self, framing: G) -> ServerBuilder<H, G> {
         ServerBuilder {

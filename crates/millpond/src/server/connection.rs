@@ -39,7 +39,7 @@ use tokio::time::Instant;
 use self::{draining::Draining, excess::Excess, frame_due::FrameDue};
 use super::{
     exchanges::Exchanges,
-    handler::Handler,
+    handler::ConnectionHandler,
     ledger::{Ledger, Service},
     limits::Allowance,
     reply::Reply,
@@ -72,8 +72,10 @@ const REST: Duration = Duration::from_secs(10);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// See the module. `A` is the future of an answer.
-struct Connection<'s, F, H, A> {
+struct Connection<'s, F, H: ConnectionHandler, A> {
     service: &'s Arc<Service<F, H>>,
+    /// What the handler keeps for this connection.
+    kept: Arc<H::Connection>,
     peer: Option<SocketAddr>,
     framed: Framed,
     exchanges: Exchanges<A>,
@@ -112,7 +114,7 @@ struct Unfinished {
     due: FrameDue,
 }
 
-impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>>
+impl<'s, F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
     Connection<'s, F, H, A>
 {
     fn new(service: &'s Arc<Service<F, H>>, stream: Stream, peer: Option<SocketAddr>) -> Self {
@@ -123,6 +125,7 @@ impl<'s, F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>>
         };
         Connection {
             service,
+            kept: Arc::new(service.handler.connected(peer)),
             peer,
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),

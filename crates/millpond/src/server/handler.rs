@@ -57,6 +57,77 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
+/// Answers the requests of connections, and keeps something of its own for each of them: who has
+/// logged in, say, or what a proxy has lent. Whatever is a [`Handler`] is one that keeps nothing.
+///
+/// ```
+/// use std::{net::SocketAddr, sync::atomic::{AtomicU64, Ordering}};
+/// use millpond::{framing::Failure, server::{ConnectionHandler, Reply, Request}};
+///
+/// /// Tells each client how many requests it has sent.
+/// struct Counts;
+///
+/// impl ConnectionHandler for Counts {
+///     type Connection = AtomicU64;
+///
+///     fn connected(&self, _: Option<SocketAddr>) -> AtomicU64 {
+///         AtomicU64::new(0)
+///     }
+///
+///     async fn handle(&self, sent: &AtomicU64, _: Request) -> Result<Reply, Failure> {
+///         Ok((sent.fetch_add(1, Ordering::Relaxed) + 1).to_string().into())
+///     }
+/// }
+/// ```
+///
+/// # Cancel safety
+///
+/// As [`Handler`]'s.
+pub trait ConnectionHandler: Send + Sync + 'static {
+    /// What is kept for one connection. It is dropped when the connection has ended and no handler
+    /// of it runs any more.
+    type Connection: Send + Sync + 'static;
+
+    /// A client has connected, and a TLS handshake, if there is one, has succeeded. The address is
+    /// `None` over Unix sockets.
+    fn connected(&self, peer: Option<SocketAddr>) -> Self::Connection;
+
+    /// The reply. The handlers of one connection run at the same time, up to `max_in_flight`; each
+    /// is polled for the first time in the order of the requests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handler::handle`].
+    fn handle(
+        &self,
+        connection: &Self::Connection,
+        request: Request,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send;
+
+    /// As [`Handler::bodies`].
+    fn bodies(&self) -> Bodies {
+        Bodies::Opaque
+    }
+}
+
+impl<H: Handler> ConnectionHandler for H {
+    type Connection = ();
+
+    fn connected(&self, _: Option<SocketAddr>) {}
+
+    fn handle(
+        &self,
+        (): &(),
+        request: Request,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send {
+        Handler::handle(self, request)
+    }
+
+    fn bodies(&self) -> Bodies {
+        Handler::bodies(self)
+    }
+}
+
 /// What is checked of a body before a handler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -74,6 +145,8 @@ pub struct Request {
     pub(super) frame: Frame,
     pub(super) peer: Option<SocketAddr>,
     pub(super) deadline: Option<Instant>,
+    /// It demands a connection of its sender's own.
+    pub(super) pins: bool,
 }
 
 impl Request {
@@ -95,6 +168,11 @@ impl Request {
     /// The client's address; `None` over Unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// Whether the framing says that it [pins](crate::framing::Demand::pins) its connection.
+    pub(crate) fn pins(&self) -> bool {
+        self.pins
     }
 
     /// When the handler is dropped; `None` without a `handler_deadline`.

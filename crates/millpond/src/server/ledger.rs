@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -18,13 +19,15 @@ use tokio::{
 };
 
 use super::{
+    handler::{ConnectionHandler, Request},
     limits::origin,
     memory::Memory,
+    reply::Reply,
     settings::ServerSettings,
     snapshot::{Closed, Counters, ServerSnapshot, ServerStatus, count},
     storms::{Event, Storms},
 };
-use crate::net::Endpoint;
+use crate::{framing::Failure, net::Endpoint};
 
 /// A server's handler, protocol and ledger.
 pub(super) struct Service<F, H> {
@@ -215,25 +218,33 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// A request that is being handled, and its handler. Counted until it is dropped.
-pub(super) struct RequestPermit<F, H>(Arc<Service<F, H>>);
+/// A request that is being handled, its handler, and what that keeps for the connection. Counted
+/// until it is dropped.
+pub(super) struct RequestPermit<F, H: ConnectionHandler> {
+    service: Arc<Service<F, H>>,
+    kept: Arc<H::Connection>,
+}
 
-impl<F, H> RequestPermit<F, H> {
+impl<F, H: ConnectionHandler> RequestPermit<F, H> {
     /// One more, unless `max_handled` is reached.
-    pub(super) fn new(service: &Arc<Service<F, H>>) -> Option<Self> {
-        service
-            .ledger
-            .begin_handling()
-            .then(|| RequestPermit(Arc::clone(service)))
+    pub(super) fn new(service: &Arc<Service<F, H>>, kept: &Arc<H::Connection>) -> Option<Self> {
+        service.ledger.begin_handling().then(|| RequestPermit {
+            service: Arc::clone(service),
+            kept: Arc::clone(kept),
+        })
     }
 
-    pub(super) fn handler(&self) -> &H {
-        &self.0.handler
+    /// The answer.
+    pub(super) fn handle(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send + use<'_, F, H> {
+        self.service.handler.handle(&self.kept, request)
     }
 }
 
-impl<F, H> Drop for RequestPermit<F, H> {
+impl<F, H: ConnectionHandler> Drop for RequestPermit<F, H> {
     fn drop(&mut self) {
-        self.0.ledger.end_handling();
+        self.service.ledger.end_handling();
     }
 }

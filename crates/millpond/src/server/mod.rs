@@ -63,7 +63,7 @@ pub use self::service::{ServiceHandler, service};
 pub use self::{
     builder::ServerBuilder,
     coded::{Coded, coded},
-    handler::{Bodies, Handler, Json, Raw, Request, json, raw},
+    handler::{Bodies, ConnectionHandler, Handler, Json, Raw, Request, json, raw},
     limits::HeartbeatLimit,
     reply::Reply,
     running::{Ended, Running},
@@ -77,7 +77,7 @@ pub struct Server;
 
 impl Server {
     /// A server that answers with `handler`.
-    pub fn builder<H: Handler>(handler: H) -> ServerBuilder<H> {
+    pub fn builder<H: ConnectionHandler>(handler: H) -> ServerBuilder<H> {
         ServerBuilder::new(handler)
     }
 }

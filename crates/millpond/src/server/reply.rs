@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::framing::Frame;
+use crate::{framed::Replied, framing::Frame};
 
 /// What a handler answers with: nearly always one body, which a [`Vec`], a string or [`Bytes`] turn
 /// into.
@@ -29,6 +29,8 @@ pub(super) enum Parts {
     Body(Bytes),
     Bodies(Vec<Bytes>),
     Frames(Vec<Frame>),
+    /// What another server has replied.
+    PassedOn(Replied),
 }
 
 impl Reply {
@@ -43,12 +45,18 @@ impl Reply {
         Reply(Parts::Frames(frames))
     }
 
+    /// What another server has replied.
+    pub(crate) fn passed_on(replied: Replied) -> Self {
+        Reply(Parts::PassedOn(replied))
+    }
+
     /// How many bytes it holds.
     pub(super) fn len(&self) -> usize {
         match &self.0 {
             Parts::Body(body) => body.len(),
             Parts::Bodies(bodies) => bodies.iter().map(Bytes::len).sum(),
-            Parts::Frames(frames) => frames.iter().map(|frame| frame.as_bytes().len()).sum(),
+            Parts::Frames(frames) => frames.iter().map(Frame::length).sum(),
+            Parts::PassedOn(replied) => replied.frames().map(Frame::length).sum(),
         }
     }
 }

@@ -8,13 +8,15 @@ use super::{BETWEEN_LOOKS, Connection, REST, frame_due::FrameDue};
 use crate::{
     framing::{Failure, Framing},
     server::{
-        handler::Handler,
+        handler::ConnectionHandler,
         reply::Reply,
         snapshot::{Closed, count},
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// Does what is due: sends a heartbeat, or ends the connection. Everything that has arrived was
     /// read before.
     pub(super) fn overdue(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {

@@ -9,13 +9,15 @@ use super::Connection;
 use crate::{
     framing::{Context, Failure, Framing, Scan, Step},
     net::Stream,
-    server::{handler::Handler, reply::Reply, snapshot::Closed},
+    server::{handler::ConnectionHandler, reply::Reply, snapshot::Closed},
 };
 
 /// How many unread bytes are searched for requests to count.
 const LOOKED_AT: usize = 64 << 10;
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// Whether the server drains, nothing is owed and nothing more is expected: the sending side
     /// can be closed.
     pub(super) fn is_drained(&mut self, now: Instant) -> bool {
@@ -120,13 +122,13 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
 pub(super) struct EndGuard<'s, F, H, A>(Option<Connection<'s, F, H, A>>)
 where
     F: Framing,
-    H: Handler,
+    H: ConnectionHandler,
     A: Future<Output = Result<Reply, Failure>>;
 
 impl<'s, F, H, A> EndGuard<'s, F, H, A>
 where
     F: Framing,
-    H: Handler,
+    H: ConnectionHandler,
     A: Future<Output = Result<Reply, Failure>>,
 {
     pub(super) fn new(connection: Connection<'s, F, H, A>) -> Self {
@@ -149,7 +151,7 @@ where
 impl<F, H, A> Drop for EndGuard<'_, F, H, A>
 where
     F: Framing,
-    H: Handler,
+    H: ConnectionHandler,
     A: Future<Output = Result<Reply, Failure>>,
 {
     fn drop(&mut self) {

@@ -17,7 +17,7 @@ use crate::{
     framed::{Item, ReadError},
     framing::{Context as FrameContext, Failure, Framing},
     server::{
-        handler::{Handler, Request},
+        handler::{ConnectionHandler, Request},
         ledger::RequestPermit,
         reply::Reply,
         snapshot::{Closed, count},
@@ -41,7 +41,9 @@ pub(super) enum Stop {
     Ending,
 }
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// Takes requests as long as there are any and room for them. `taken` counts what this turn has
     /// taken.
     pub(super) fn read(

@@ -60,6 +60,11 @@ impl<F: Framing> Replying<'_, F> {
                     self.add_frame(frame, &mut is_answered)?;
                 }
             }
+            Parts::PassedOn(replied) => {
+                for frame in replied.frames() {
+                    self.add_frame(frame, &mut is_answered)?;
+                }
+            }
         }
         match is_answered {
             true => Ok(()),

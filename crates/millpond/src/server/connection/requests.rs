@@ -12,7 +12,7 @@ use crate::{
     framing::{Failure, Frame, FrameError, Framing},
     server::{
         exchanges::{Exchange, ExchangeState},
-        handler::{self, Bodies, Handler, Request},
+        handler::{self, Bodies, ConnectionHandler, Request},
         ledger::RequestPermit,
         reply::Reply,
         snapshot::{Closed, count},
@@ -20,7 +20,9 @@ use crate::{
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// Takes a whole request: begins to answer it or, as the server drains, may turn it away.
     pub(super) fn accept(
         &mut self,
@@ -39,8 +41,9 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
             .then(|| frame.clone().into_bytes());
         let mut asked = self.asked(&frame);
         let refused = asked.as_mut().and_then(|asked| asked.demand.refusal.take());
+        let pins = asked.as_ref().is_some_and(|asked| asked.demand.pins);
         let state = match (takes, refused) {
-            (true, None) => self.begin(frame, now, answer),
+            (true, None) => self.begin(frame, pins, now, answer),
             (true, Some(failure)) => ExchangeState::Answered(Err(failure)),
             (false, _) => ExchangeState::Answered(Err(Failure::not_taken(
                 "the server is draining, and has not executed the request",
@@ -64,6 +67,7 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
     fn begin(
         &mut self,
         frame: Frame,
+        pins: bool,
         now: Instant,
         answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
     ) -> ExchangeState<A> {
@@ -72,13 +76,14 @@ impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connect
             Bodies::Json => handler::check(frame.body()),
             Bodies::Opaque => Ok(()),
         };
-        match checked.map(|()| RequestPermit::new(service)) {
+        match checked.map(|()| RequestPermit::new(service, &self.kept)) {
             Ok(Some(permit)) => {
                 let deadline = self.settings().handler_deadline.map(|limit| now + limit);
                 let request = Request {
                     frame,
                     peer: self.peer,
                     deadline,
+                    pins,
                 };
                 ExchangeState::Running {
                     answer: Box::pin(answer(permit, request)),

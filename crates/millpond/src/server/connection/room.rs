@@ -7,14 +7,16 @@ use super::{Connection, FIRST_ROOM};
 use crate::{
     framing::{Failure, Framing},
     server::{
-        handler::Handler,
+        handler::ConnectionHandler,
         memory::{Ends, FREE},
         reply::Reply,
         snapshot::count,
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// How many bytes of requests and replies are held, without the request that is arriving.
     pub(super) fn owed(&self) -> usize {
         self.exchanges.bytes() + self.outgoing.held() + self.excess.waiting_bytes()

@@ -21,7 +21,7 @@ use crate::{
     net::Stream,
     server::{
         farewell::{self, Patience},
-        handler::{Handler, Request},
+        handler::{ConnectionHandler, Request},
         ledger::{ConnectionPermit, RequestPermit, Service},
         reply::Reply,
         snapshot::Closed,
@@ -32,7 +32,7 @@ use crate::{
 const FAR: Duration = Duration::from_secs(24 * 3_600);
 
 /// Serves one client until its connection ends. The permit is told why before the farewell.
-pub(in crate::server) async fn run<F: Framing, H: Handler>(
+pub(in crate::server) async fn run<F: Framing, H: ConnectionHandler>(
     service: &Arc<Service<F, H>>,
     stream: Stream,
     peer: Option<SocketAddr>,
@@ -74,14 +74,16 @@ pub(in crate::server) async fn run<F: Framing, H: Handler>(
 }
 
 /// The answer to one request, which counts as handled until this is done or dropped.
-async fn answer<F: Framing, H: Handler>(
+async fn answer<F: Framing, H: ConnectionHandler>(
     permit: RequestPermit<F, H>,
     request: Request,
 ) -> Result<Reply, Failure> {
-    permit.handler().handle(request).await
+    permit.handle(request).await
 }
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// Serves until the connection ends, and answers why it did.
     fn poll(
         &mut self,

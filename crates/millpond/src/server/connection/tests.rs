@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 #[test]
 fn an_idle_connection_costs_little() {
-    fn size_of_future<F: Framing, H: Handler>(_: &H, _: &F) -> (usize, usize) {
+    fn size_of_future<F: Framing, H: ConnectionHandler>(_: &H, _: &F) -> (usize, usize) {
         let make = |service: &'static Arc<Service<F, H>>,
                     (stream, permit): (Stream, &'static mut ConnectionPermit)| {
             run(service, stream, None, permit)

@@ -16,7 +16,7 @@ use crate::{
     framing::{Failure, FailureKind, Framing, Note, Told},
     server::{
         exchanges::Answered,
-        handler::Handler,
+        handler::ConnectionHandler,
         ledger::Service,
         limits::{shorten, transfer_time},
         reply::Reply,
@@ -25,7 +25,9 @@ use crate::{
     },
 };
 
-impl<F: Framing, H: Handler, A: Future<Output = Result<Reply, Failure>>> Connection<'_, F, H, A> {
+impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
+    Connection<'_, F, H, A>
+{
     /// Writes the rest of the last batch, and then the replies that are ready, as far as the client
     /// takes them.
     pub(super) fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Closed> {

@@ -1,0 +1,73 @@
+//! The builder of a route: a setter for each setting, with its default and the reason for it.
+
+use std::{fmt, time::Duration};
+
+use super::{route::Route, settings::RouteSettings};
+use crate::{
+    client::Client,
+    framing::{Framing, LengthJson},
+};
+
+/// Builds a [`Route`].
+#[must_use]
+pub struct RouteBuilder<F: Framing = LengthJson> {
+    client: Client<F>,
+    settings: RouteSettings,
+}
+
+impl<F: Framing> RouteBuilder<F> {
+    pub(super) fn new(client: Client<F>) -> Self {
+        RouteBuilder {
+            client,
+            settings: RouteSettings::default(),
+        }
+    }
+
+    /// All settings at once.
+    pub fn settings(mut self, settings: RouteSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Lends a connection to one client from its first request on, for as long as it stays: for
+    /// protocols that keep a state on the connection of which the framing knows nothing. If nothing
+    /// is under way on it when the client leaves, the next client is lent it, so what a client has
+    /// changed of its state must be of no harm to others. Default: no, for then there are as many
+    /// upstream connections as clients.
+    pub fn session(mut self, session: bool) -> Self {
+        self.settings.session = session;
+        self
+    }
+
+    /// How many upstream connections clients may have to themselves at a time, since their requests
+    /// [pin](crate::framing::Demand::pins) them. Those beyond wait, as long as they would for a
+    /// connection. Default: half of the pool's `max_size`, and at least one, so that the requests of
+    /// all others go on; in a session route, all of them. More than `max_size` is as much as that.
+    pub fn max_pins(mut self, max: u32) -> Self {
+        self.settings.max_pins = Some(max);
+        self
+    }
+
+    /// How long a client may have a connection to itself; `None`: without a limit. After that the
+    /// connection to the upstream is closed, and the client's requests fail until it connects again.
+    /// Default: 10 minutes. A transaction takes far less, and what a client has begun and forgotten
+    /// is kept from the others for no longer.
+    pub fn max_pin_age(mut self, age: Option<Duration>) -> Self {
+        self.settings.max_pin_age = age;
+        self
+    }
+
+    /// The route.
+    pub fn build(self) -> Route<F> {
+        Route::new(self.client, self.settings)
+    }
+}
+
+impl<F: Framing> fmt::Debug for RouteBuilder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteBuilder")
+            .field("client", &self.client)
+            .field("settings", &self.settings)
+            .finish()
+    }
+}

@@ -1,0 +1,56 @@
+//! What a route keeps for one of its clients: whose turn it is, and the upstream connection that it
+//! has to itself.
+
+use std::{fmt, sync::Arc};
+
+use tokio::{sync::Mutex, task::AbortHandle};
+
+use super::pins::PinPlace;
+use crate::{client::Pinned, framing::Framing};
+
+/// One client of a [`Route`](super::Route), from its connection to its end.
+pub struct Downstream<F: Framing> {
+    /// Locked by the request whose turn it is. It is fair: requests are served in the order in which
+    /// they came.
+    pub(super) lent: Arc<Mutex<Lent<F>>>,
+}
+
+/// What a client is lent beyond one exchange.
+pub(super) enum Lent<F: Framing> {
+    Nothing,
+    /// A connection of its own.
+    Pin(Box<Pin<F>>),
+    /// It had one, whose state is lost: nothing can be done for this client any more.
+    Gone,
+}
+
+/// An upstream connection that one client has to itself.
+pub(super) struct Pin<F: Framing> {
+    pub(super) upstream: Pinned<F>,
+    /// Takes it away when it is too old.
+    pub(super) _expiry: Option<Expiry>,
+    pub(super) _place: PinPlace,
+}
+
+/// A task that ends a pin, unless the pin has ended before.
+pub(super) struct Expiry(pub(super) AbortHandle);
+
+impl Drop for Expiry {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<F: Framing> Downstream<F> {
+    pub(super) fn new() -> Self {
+        Downstream {
+            lent: Arc::new(Mutex::new(Lent::Nothing)),
+        }
+    }
+}
+
+impl<F: Framing> fmt::Debug for Downstream<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downstream").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,284 @@
+//! A route: passes the requests of many clients on to its upstream, and their replies back.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    builder::RouteBuilder,
+    downstream::{Downstream, Expiry, Lent, Pin},
+    pins::Pins,
+    settings::RouteSettings,
+    snapshot::{Counters, Mode, PinReason, RouteSnapshot, count},
+    told::{counted, told},
+};
+use crate::{
+    client::{Client, Execution, RequestError},
+    framed::Replied,
+    framing::{Failure, Framing, LengthJson},
+    server::{ConnectionHandler, Reply, Request, Server, ServerBuilder},
+};
+
+/// Passes requests on to an upstream: a handler for a server of the same framing. Clones are the
+/// same route.
+///
+/// See the [module](super).
+pub struct Route<F: Framing = LengthJson> {
+    shared: Arc<Shared<F>>,
+}
+
+struct Shared<F: Framing> {
+    client: Client<F>,
+    mode: Mode,
+    settings: RouteSettings,
+    max_pins: u32,
+    pins: Arc<Pins>,
+    counters: Counters,
+}
+
+impl<F: Framing> Route<F> {
+    /// A route to the client's endpoint, with the default [settings](RouteSettings). The client's
+    /// pool says how many connections there are, how many requests may wait for one, and how long.
+    pub fn to(client: Client<F>) -> Self {
+        Route::builder(client).build()
+    }
+
+    /// Where a route with other settings begins.
+    pub fn builder(client: Client<F>) -> RouteBuilder<F> {
+        RouteBuilder::new(client)
+    }
+
+    pub(super) fn new(client: Client<F>, settings: RouteSettings) -> Self {
+        let mode = match (settings.session, client.is_pipelined()) {
+            (true, _) => Mode::Session,
+            (false, true) => Mode::Pipeline,
+            (false, false) => Mode::Exchange,
+        };
+        let max_size = client.pool().settings().max_size;
+        let default = match mode {
+            Mode::Session => max_size,
+            Mode::Exchange | Mode::Pipeline => (max_size / 2).max(1),
+        };
+        let max_pins = settings.max_pins.unwrap_or(default).min(max_size);
+        Route {
+            shared: Arc::new(Shared {
+                client,
+                mode,
+                settings,
+                max_pins,
+                pins: Pins::new(max_pins),
+                counters: Counters::default(),
+            }),
+        }
+    }
+
+    /// A server with this route as its handler, and with the framing of its client.
+    pub fn server(&self) -> ServerBuilder<Route<F>, Arc<F>> {
+        Server::builder(self.clone()).framing(self.shared.client.shared_framing())
+    }
+
+    /// How the upstream's connections are lent.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode
+    }
+
+    /// Its client, whose pool holds the upstream's connections.
+    pub fn client(&self) -> &Client<F> {
+        &self.shared.client
+    }
+
+    /// The route at this instant.
+    pub fn snapshot(&self) -> RouteSnapshot {
+        let shared = &self.shared;
+        RouteSnapshot {
+            version: RouteSnapshot::VERSION,
+            mode: shared.mode,
+            max_pins: shared.max_pins,
+            pins: shared.pins.snapshot(),
+            totals: shared.counters.totals(),
+            upstream: shared.client.snapshot(),
+        }
+    }
+}
+
+impl<F: Framing> ConnectionHandler for Route<F> {
+    type Connection = Downstream<F>;
+
+    fn connected(&self, _: Option<SocketAddr>) -> Downstream<F> {
+        Downstream::new()
+    }
+
+    async fn handle(&self, downstream: &Downstream<F>, request: Request) -> Result<Reply, Failure> {
+        let ongoing = Ongoing {
+            counters: Some(&self.shared.counters),
+        };
+        let replied = self.shared.pass_on(downstream, request).await;
+        ongoing.ended(replied)
+    }
+}
+
+impl<F: Framing> Shared<F> {
+    /// The reply. In its turn: nothing of a client overtakes what it has sent before.
+    async fn pass_on(
+        self: &Arc<Self>,
+        downstream: &Downstream<F>,
+        request: Request,
+    ) -> Result<Replied, NotPassed> {
+        let mut lent = downstream.lent.lock().await;
+        let until = self.until(&request);
+        if let Lent::Nothing = &*lent {
+            let reason = match request.pins() {
+                _ if self.mode == Mode::Session => PinReason::Session,
+                true => PinReason::Demand,
+                false => {
+                    let requests = self
+                        .client
+                        .within(until.saturating_duration_since(Instant::now()));
+                    let passed = requests.pass_on(request.frame().as_bytes()).await;
+                    return Ok(passed?);
+                }
+            };
+            *lent = Lent::Pin(Box::new(self.pin(downstream, reason, until).await?));
+        }
+        let Lent::Pin(pin) = &mut *lent else {
+            return Err(NotPassed::StateLost);
+        };
+        // Dropped in the middle, it leaves a connection that can't be used any more, and that says so.
+        let passed = pin
+            .upstream
+            .pass_on(request.frame().as_bytes(), until)
+            .await;
+        if !pin.upstream.is_usable() {
+            *lent = Lent::Gone;
+        } else if self.mode != Mode::Session && pin.upstream.is_at_rest() {
+            *lent = Lent::Nothing;
+        }
+        Ok(passed?)
+    }
+
+    /// Until when the reply must be there: the client's deadline, or the server's if that is earlier.
+    fn until(&self, request: &Request) -> Instant {
+        let own = Instant::now() + self.client.deadline();
+        request.deadline().map_or(own, |deadline| deadline.min(own))
+    }
+
+    /// Lends a connection to one client.
+    async fn pin(
+        self: &Arc<Self>,
+        downstream: &Downstream<F>,
+        reason: PinReason,
+        until: Instant,
+    ) -> Result<Pin<F>, NotPassed> {
+        let waits = self.client.pool().acquire_timeout();
+        let left = until.saturating_duration_since(Instant::now());
+        let waits = waits.map_or(left, |waits| waits.min(left));
+        let place = timeout(waits, self.pins.place(reason)).await;
+        let place = place.map_err(|_| NotPassed::NoPin)?;
+        let left = until.saturating_duration_since(Instant::now());
+        let upstream = self.client.within(left).pin().await?;
+        count(&self.counters.pinned);
+        let expiry = self.settings.max_pin_age.map(|age| {
+            let (lent, shared) = (Arc::downgrade(&downstream.lent), Arc::downgrade(self));
+            let runtime = self.client.pool().runtime();
+            let task = runtime.spawn_owned(async move {
+                sleep_until(Instant::now() + age).await;
+                let Some(lent) = lent.upgrade() else { return };
+                // An exchange that goes on is finished.
+                *lent.lock().await = Lent::Gone;
+                if let Some(shared) = shared.upgrade() {
+                    count(&shared.counters.pins_expired);
+                }
+            });
+            Expiry(task)
+        });
+        Ok(Pin {
+            upstream,
+            _expiry: expiry,
+            _place: place,
+        })
+    }
+}
+
+/// Why there is no reply.
+enum NotPassed {
+    /// The upstream brought none.
+    Request(RequestError),
+    /// As many clients have a connection to themselves as may.
+    NoPin,
+    /// The client had a connection to itself, and that has ended.
+    StateLost,
+}
+
+impl From<RequestError> for NotPassed {
+    fn from(error: RequestError) -> Self {
+        NotPassed::Request(error)
+    }
+}
+
+impl NotPassed {
+    fn told(&self) -> Failure {
+        match self {
+            NotPassed::Request(error) => told(error),
+            NotPassed::NoPin => Failure::overloaded(
+                "too many clients have a connection to the upstream to themselves; it was not executed",
+            ),
+            NotPassed::StateLost => Failure::unavailable(
+                "the connection to the upstream that this client had to itself has ended, and its state with it; connect again; it was not executed",
+            ),
+        }
+    }
+
+    fn execution(&self) -> Execution {
+        match self {
+            NotPassed::Request(error) => error.execution(),
+            NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
+        }
+    }
+}
+
+/// A request that is under way. Dropped before its end, its client has gone.
+struct Ongoing<'r> {
+    counters: Option<&'r Counters>,
+}
+
+impl Ongoing<'_> {
+    fn ended(mut self, replied: Result<Replied, NotPassed>) -> Result<Reply, Failure> {
+        let counters = self.counters.take().expect("it ends once");
+        match replied {
+            Ok(replied) => {
+                count(&counters.answered);
+                Ok(Reply::passed_on(replied))
+            }
+            Err(error) => {
+                let failure = error.told();
+                count(counted(counters, &failure, error.execution()));
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Drop for Ongoing<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.counters {
+            count(&counters.abandoned);
+        }
+    }
+}
+
+impl<F: Framing> Clone for Route<F> {
+    fn clone(&self) -> Self {
+        Route {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<F: Framing> fmt::Debug for Route<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("mode", &self.shared.mode)
+            .field("client", &self.shared.client)
+            .finish_non_exhaustive()
+    }
+}
