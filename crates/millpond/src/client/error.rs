@@ -129,6 +129,10 @@ pub enum Loss {
     /// A reply came that answers another request than the one whose turn it was, and that is told so
     /// by [`RequestError::Mismatched`]. Nobody knows whose the replies behind it are.
     Mismatched,
+    /// A reply before it has changed the [state](crate::framing::Context::state) of the connection,
+    /// though its request didn't [pin](crate::framing::Demand::pins) it. Such a reply is its
+    /// caller's, and the connection is of no use to those that share it.
+    StateChanged,
     /// An exchange that had to be answered before had no reply within its deadline: see
     /// [pipelined](super::ClientBuilder::pipelined).
     HeadTimedOut,
@@ -152,6 +156,9 @@ impl fmt::Display for Loss {
             Loss::HeartbeatFlood => "it sends more heartbeats than heartbeat_limit allows",
             Loss::NoReply => "it sent what is no reply",
             Loss::Mismatched => "it answered an exchange before it with another's reply",
+            Loss::StateChanged => {
+                "a reply before it changed the state of the connection, which its request didn't pin"
+            }
             Loss::HeadTimedOut => {
                 "an exchange before it on the same connection had no reply within its deadline"
             }
@@ -254,6 +261,7 @@ impl Loss {
             ExchangeFailure::HeadTimedOut | ExchangeFailure::TimedOut => Loss::HeadTimedOut,
             ExchangeFailure::NotPipelining { cause, .. } => Loss::of(*cause),
             ExchangeFailure::Mismatched => Loss::Mismatched,
+            ExchangeFailure::Changed => Loss::StateChanged,
             ExchangeFailure::Unasked
             | ExchangeFailure::NoFrame(_)
             | ExchangeFailure::Demand(_)

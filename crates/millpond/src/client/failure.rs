@@ -41,6 +41,8 @@ pub(super) enum ExchangeFailure {
     Demand(DemandError),
     /// A reply came that answers another request.
     Mismatched,
+    /// A reply before it has changed the state of the connection, which others share.
+    Changed,
     /// What came is no frame.
     NoFrame(FrameError),
     /// The peer closed the connection.
@@ -84,6 +86,7 @@ impl ExchangeFailure {
             ExchangeFailure::Unasked
                 | ExchangeFailure::NoFrame(_)
                 | ExchangeFailure::Mismatched
+                | ExchangeFailure::Changed
                 | ExchangeFailure::HeartbeatMissed
                 | ExchangeFailure::HeartbeatFlood
         );
@@ -96,6 +99,7 @@ impl ExchangeFailure {
             ExchangeFailure::Unframeable(error) => ExchangeFailure::Unframeable(error.clone()),
             ExchangeFailure::Demand(error) => ExchangeFailure::Demand(error.clone()),
             ExchangeFailure::Mismatched => ExchangeFailure::Mismatched,
+            ExchangeFailure::Changed => ExchangeFailure::Changed,
             ExchangeFailure::NoFrame(error) => ExchangeFailure::NoFrame(error.clone()),
             ExchangeFailure::Closed => ExchangeFailure::Closed,
             ExchangeFailure::Io(error) => ExchangeFailure::Io(repeated(error)),
@@ -125,6 +129,7 @@ impl ExchangeFailure {
             | ExchangeFailure::HeartbeatFlood => Eviction::UnsolicitedBytes,
             ExchangeFailure::Unframeable(_)
             | ExchangeFailure::Demand(_)
+            | ExchangeFailure::Changed
             | ExchangeFailure::TimedOut
             | ExchangeFailure::HeadTimedOut
             | ExchangeFailure::Cancelled
@@ -137,7 +142,8 @@ impl ExchangeFailure {
 impl From<Doubt> for ExchangeFailure {
     fn from(doubt: Doubt) -> Self {
         match doubt {
-            Doubt::Unasked | Doubt::Changed => ExchangeFailure::Unasked,
+            Doubt::Unasked => ExchangeFailure::Unasked,
+            Doubt::Changed => ExchangeFailure::Changed,
             Doubt::Mismatch => ExchangeFailure::Mismatched,
             Doubt::TooLong(error) => ExchangeFailure::NoFrame(error),
         }

@@ -227,6 +227,7 @@ fn cases() -> Vec<Case> {
         (lost(Loss::HeartbeatMissed), has::<Loss>),
         (lost(Loss::HeartbeatFlood), has::<Loss>),
         (lost(Loss::NoReply), has::<Loss>),
+        (lost(Loss::StateChanged), has::<Loss>),
         (lost(Loss::HeadTimedOut), has::<Loss>),
         (lost(Loss::RuntimeEnded), has::<Loss>),
         (lost(Loss::Io(broken())), has::<io::Error>),

@@ -242,11 +242,14 @@ impl<F: Framing> Shared<F> {
         }
         let together = ended
             .trial
-            // A peer that answers the wrong one of them has read both.
+            // A peer that answers the wrong one of them has read both, and one whose reply has
+            // changed the connection may have.
             .filter(|_| {
                 !matches!(
                     cause,
-                    ExchangeFailure::Abandoned | ExchangeFailure::Mismatched
+                    ExchangeFailure::Abandoned
+                        | ExchangeFailure::Mismatched
+                        | ExchangeFailure::Changed
                 )
             });
         self.tell(id, ended.silent.into_iter());

@@ -2,6 +2,7 @@
 //! says, and time that passes only when nothing else can happen. Sockets are used in the tests
 //! beside the source.
 
+mod asking;
 mod beats;
 mod cancelling;
 mod draining;
@@ -231,7 +232,7 @@ where
 
 /// Oracle C: nothing is under way, as many connections are idle, and as many streams are open.
 #[track_caller]
-fn at_rest(client: &Client, port: &Port, idle: usize) -> PoolSnapshot {
+fn at_rest<F: Framing>(client: &Client<F>, port: &Port, idle: usize) -> PoolSnapshot {
     let snapshot = client.pool().snapshot();
     let under_way = snapshot.connecting + snapshot.checking + snapshot.active + snapshot.closing;
     assert_eq!((under_way, snapshot.idle), (0, idle), "{snapshot}");
@@ -240,6 +241,6 @@ fn at_rest(client: &Client, port: &Port, idle: usize) -> PoolSnapshot {
 }
 
 #[track_caller]
-fn evicted(client: &Client, reason: Eviction) -> u64 {
+fn evicted<F: Framing>(client: &Client<F>, reason: Eviction) -> u64 {
     client.pool().snapshot().totals.evicted(reason)
 }

@@ -1,6 +1,7 @@
 //! The pipelined client, as its callers and its server see it. What only the pure machine knows is
 //! tested there; here a server does exactly what a test says, and every reply tells whose it is.
 
+mod changed;
 mod dropped;
 mod ends;
 mod limits;
@@ -65,11 +66,11 @@ fn waiting_bytes(client: &Client) -> usize {
 }
 
 /// A request whose caller runs beside the test.
-fn asked(client: &Client, body: impl Into<Vec<u8>>) -> Asked {
+fn asked<F: Framing>(client: &Client<F>, body: impl Into<Vec<u8>>) -> Asked {
     asked_so(client, Manner::default(), body)
 }
 
-fn asked_so(client: &Client, manner: Manner, body: impl Into<Vec<u8>>) -> Asked {
+fn asked_so<F: Framing>(client: &Client<F>, manner: Manner, body: impl Into<Vec<u8>>) -> Asked {
     let (client, body) = (client.clone(), body.into());
     tokio::spawn(async move {
         let mut requests = client.requests();
@@ -87,7 +88,7 @@ fn asked_so(client: &Client, manner: Manner, body: impl Into<Vec<u8>>) -> Asked 
 }
 
 /// So many callers, whose bodies are their numbers from `first` on, and who begin in that order.
-async fn all_asked(client: &Client, first: usize, count: usize) -> Vec<Asked> {
+async fn all_asked<F: Framing>(client: &Client<F>, first: usize, count: usize) -> Vec<Asked> {
     let numbers = first..first + count;
     let all = numbers
         .map(|number| asked(client, number.to_string()))
@@ -156,7 +157,7 @@ impl Far {
 
 /// Proves to the client that its server reads frames. The pipeline is live, and nothing is in
 /// flight.
-async fn proven(client: &Client, port: &mut Port) -> Far {
+async fn proven<F: Framing>(client: &Client<F>, port: &mut Port) -> Far {
     let both = all_asked(client, 0, 2).await;
     let mut far = port.accept().await;
     assert_eq!(far.arrived().await, ["0", "1"]);

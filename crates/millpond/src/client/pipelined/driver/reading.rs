@@ -33,7 +33,7 @@ struct Batch<'r, F> {
     outstanding: Option<&'r mut Outstanding>,
     replies: Vec<Replied>,
     beats: usize,
-    /// Why nothing behind the replies was looked at.
+    /// Why nothing behind the replies is delivered.
     doubt: Option<Doubt>,
 }
 
@@ -57,14 +57,14 @@ impl<F: Framing> Items for Batch<'_, F> {
             return ControlFlow::Continue(());
         };
         match outstanding.collect(self.framing, frame) {
-            Ok(replied) => {
-                let is_answered = replied.is_some();
-                self.replies.extend(replied);
-                // Nothing that shares a connection may leave it changed.
-                if is_answered && outstanding.is_changed() {
-                    self.doubt = Some(Doubt::Changed);
-                    return ControlFlow::Break(());
-                }
+            Ok(None) => {}
+            // Those behind one that has changed the connection are nobody's.
+            Ok(Some(_)) if self.doubt.is_some() => return ControlFlow::Break(()),
+            Ok(Some(replied)) => {
+                self.replies.push(replied);
+                // Nothing that shares a connection may leave it changed. The reply itself is its
+                // request's, unless something comes with it that nobody asked for.
+                self.doubt = outstanding.is_changed().then_some(Doubt::Changed);
             }
             Err(doubt) => {
                 self.doubt = Some(doubt);
@@ -126,7 +126,8 @@ impl<F: Framing> Driver<F> {
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
             self.looked_again &= read.is_pending();
-            let breaks_off = doubt.is_some()
+            let is_doubtful = !matches!(doubt, None | Some(Doubt::Changed));
+            let breaks_off = is_doubtful
                 || session.begins_a_frame(framing)
                 || session.has_collected()
                 || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
