@@ -139,12 +139,15 @@ impl Exchange<'_> {
         if let Err(cause) = self.write(framing, message, cx) {
             return Poll::Ready(Err(self.failed(cause)));
         }
-        if self.is_silent && self.outgoing.is_empty() && self.write_error.is_none() {
+        if self.has_ended_in_silence() {
             return Poll::Ready(Ok(Replied::default()));
         }
         loop {
             if let Poll::Ready(ended) = self.read(framing, cx) {
                 return Poll::Ready(ended.map_err(|cause| self.failed(cause)));
+            }
+            if self.has_ended_in_silence() {
+                return Poll::Ready(Ok(Replied::default()));
             }
             // A read that was cut off may have left the peer's last words behind.
             if self.write_error.is_some() && !self.is_cut {
@@ -181,6 +184,13 @@ impl Exchange<'_> {
                 return Poll::Ready(Err(self.failed(cause)));
             }
         }
+    }
+
+    /// The request has been written, and no reply comes. A peer that seemed dead before is listened
+    /// for first: who sends nothing but such requests hears nothing else of it.
+    fn has_ended_in_silence(&self) -> bool {
+        let is_written = self.outgoing.is_empty() && self.write_error.is_none();
+        self.is_silent && is_written && !self.session.pulse.is_dead(self.began)
     }
 
     /// Writes as much of the request as the socket takes.

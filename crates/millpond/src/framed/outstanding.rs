@@ -236,6 +236,7 @@ impl Outstanding {
     /// The state that it has now is that of a connection at rest.
     pub(crate) fn settle(&mut self) {
         self.at_rest = self.state.clone();
+        self.is_spoilt = false;
     }
 
     /// Nothing is left of the exchanges: the connection can be anybody's.

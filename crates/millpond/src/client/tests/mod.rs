@@ -5,6 +5,7 @@
 mod asking;
 mod beats;
 mod cancelling;
+mod demands;
 mod draining;
 mod exchanges;
 mod floods;
