@@ -76,10 +76,11 @@ impl Framing for Asking {
     }
 }
 
-/// A client in this mode, whose streams carry as much as there is.
-pub(super) fn asking(pipelined: bool) -> (ClientBuilder<Asking>, Port) {
-    let (builder, port) = builder(Pace::AtOnce);
-    (in_mode(pipelined, builder).framing(Asking::default()), port)
+/// A client in this mode with the settings of these tests, and the port that it leads to.
+pub(super) fn asking(pipelined: bool, pace: Pace) -> (ClientBuilder<Asking>, Port) {
+    let (builder, port) = builder(pace);
+    let builder = in_mode(pipelined, builder).framing(Asking::default());
+    (builder.pool(small), port)
 }
 
 /// The bodies of what has answered a request.

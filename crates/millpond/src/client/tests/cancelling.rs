@@ -3,6 +3,8 @@
 //! every pair of them. Whoever comes next gets its own reply, and every place in the pool comes
 //! back.
 
+mod demands;
+
 use super::*;
 
 /// What the server sends beside its replies.

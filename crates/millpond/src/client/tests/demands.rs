@@ -20,15 +20,16 @@ async fn silent_requests(mut send: impl AsyncFnMut() -> Result<(), RequestError>
 }
 
 /// Reads what comes, and beats so many times, every 10 s.
-async fn beats_and_reads(mut far: Far, beats: u32) {
+fn beats_and_reads(mut far: Far, beats: u32) {
     tokio::spawn(async move {
         let mut received = [0; 4 << 10];
         for _ in 0..beats {
-            far.send(HEARTBEAT).await;
-            let until = tokio::time::Instant::now() + 10 * SECOND;
-            while let Ok(Ok(1..)) = tokio::time::timeout_at(until, far.0.read(&mut received)).await
-            {
+            if far.0.write_all(HEARTBEAT).await.is_err() {
+                return;
             }
+            let until = tokio::time::Instant::now() + 10 * SECOND;
+            let read = async { while let Ok(1..) = far.0.read(&mut received).await {} };
+            let _ = tokio::time::timeout_at(until, read).await;
         }
         while let Ok(1..) = far.0.read(&mut received).await {}
     });
@@ -40,10 +41,10 @@ async fn beats_and_reads(mut far: Far, beats: u32) {
 async fn a_dead_peer_is_found_out_by_who_sends_nothing_but_requests_without_replies() {
     for pipelined in MODES {
         for (beats, dies) in [(1, true), (7, false)] {
-            let (builder, mut port) = asking(pipelined);
+            let (builder, mut port) = asking(pipelined, Pace::AtOnce);
             let client = builder.heartbeat_interval(10 * SECOND).build().unwrap();
             client.exchange_all(b"s").await.unwrap();
-            beats_and_reads(port.accept().await, beats).await;
+            beats_and_reads(port.accept().await, beats);
             silent_requests(async || client.exchange_all(b"s").await.map(drop)).await;
             let missed = evicted(&client, Eviction::HeartbeatMissed);
             assert_eq!(missed, u64::from(dies), "pipelined: {pipelined}");
@@ -55,10 +56,10 @@ async fn a_dead_peer_is_found_out_by_who_sends_nothing_but_requests_without_repl
 #[tokio::test(start_paused = true)]
 async fn a_dead_peer_is_found_out_on_a_connection_of_ones_own() {
     for (beats, dies) in [(1, true), (7, false)] {
-        let (builder, mut port) = asking(false);
+        let (builder, mut port) = asking(false, Pace::AtOnce);
         let client = builder.heartbeat_interval(10 * SECOND).build().unwrap();
         let mut pinned = client.pin().await.unwrap();
-        beats_and_reads(port.accept().await, beats).await;
+        beats_and_reads(port.accept().await, beats);
         let began = tokio::time::Instant::now();
         silent_requests(async || pinned.exchange(b"s").await.map(drop)).await;
         match dies {
@@ -79,7 +80,7 @@ async fn a_dead_peer_is_found_out_on_a_connection_of_ones_own() {
 /// After a pause its heartbeats lie in the stream, and nobody has read them yet.
 #[tokio::test(start_paused = true)]
 async fn a_peer_whose_heartbeats_were_not_read_yet_is_alive() {
-    let (builder, mut port) = asking(false);
+    let (builder, mut port) = asking(false, Pace::AtOnce);
     let client = builder.heartbeat_interval(10 * SECOND).build().unwrap();
     let mut pinned = client.pin().await.unwrap();
     let mut far = port.accept().await;
@@ -94,7 +95,7 @@ async fn a_peer_whose_heartbeats_were_not_read_yet_is_alive() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_on_which_a_request_without_a_reply_pinned_is_never_lent_again() {
     for pipelined in MODES {
-        let (builder, mut port) = asking(pipelined);
+        let (builder, mut port) = asking(pipelined, Pace::AtOnce);
         let client = builder.build().unwrap();
         let mut pinned = client.pin().await.unwrap();
         let mut far = port.accept().await;
@@ -125,7 +126,7 @@ async fn a_connection_on_which_a_request_without_a_reply_pinned_is_never_lent_ag
 #[tokio::test(start_paused = true)]
 async fn a_request_without_a_reply_that_pins_is_refused_where_connections_are_shared() {
     for pipelined in MODES {
-        let (builder, mut port) = asking(pipelined);
+        let (builder, mut port) = asking(pipelined, Pace::AtOnce);
         let client = builder.build().unwrap();
         let refused = |error: RequestError| {
             let RequestError::Demand(error) = error else {
@@ -152,7 +153,7 @@ async fn a_request_without_a_reply_that_pins_is_refused_where_connections_are_sh
 #[tokio::test(start_paused = true)]
 async fn a_login_that_pins_without_a_reply_leaves_a_connection_that_is_lent_again() {
     for pipelined in MODES {
-        let (builder, mut port) = asking(pipelined);
+        let (builder, mut port) = asking(pipelined, Pace::AtOnce);
         let builder = builder.login(async |mut login: crate::client::Login<Asking>| {
             login.exchange(b"x").await?;
             Ok(login)

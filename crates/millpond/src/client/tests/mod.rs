@@ -39,7 +39,7 @@ use crate::{
     connectors::StreamConnector,
     framing::{Context, Framing, LengthJson},
     memory::{Inlet, MemoryStream, Pace, Tally},
-    pool::{AcquireError, Eviction, PoolSnapshot, Priority},
+    pool::{AcquireError, Connector, Eviction, PoolBuilder, PoolSnapshot, Priority},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -84,8 +84,13 @@ fn builder_with(framing: LengthJson, pace: Pace, capacity: usize) -> (ClientBuil
     let builder = builder
         .heartbeat_interval(Duration::ZERO)
         .heartbeat_limit(UNLIMITED)
-        .pool(|pool| pool.max_size(1).idle_timeout(None).max_lifetime(None));
+        .pool(small);
     (builder, Port { accepted, tally })
+}
+
+/// The pool of these tests: one connection, which only what a test is about can end.
+fn small<C: Connector>(pool: PoolBuilder<C>) -> PoolBuilder<C> {
+    pool.max_size(1).idle_timeout(None).max_lifetime(None)
 }
 
 fn in_mode(pipelined: bool, builder: ClientBuilder) -> ClientBuilder {
@@ -204,6 +209,21 @@ async fn cut<F: Future>(limit: usize, future: F) -> Result<F::Output, Dropped> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dropped;
+
+/// Polls a future at each turn of the scheduler, and drops it at its `limit`-th `Pending`. A turn
+/// is one only within a task.
+async fn cut_at_turn<F: Future>(limit: usize, future: F) -> Result<F::Output, Dropped> {
+    cut(limit, async move {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            let polled = future.as_mut().poll(cx);
+            cx.waker().wake_by_ref();
+            polled
+        })
+        .await
+    })
+    .await
+}
 
 /// Lets everything run that can run without time passing.
 async fn settle() {

@@ -5,7 +5,7 @@ use super::super::asking::{Asking, asking};
 use super::*;
 
 async fn stage() -> (Client<Asking>, Port, Far) {
-    let (builder, mut port) = asking(true);
+    let (builder, mut port) = asking(true, Pace::AtOnce);
     let client = builder.build().expect("valid settings");
     let far = proven(&client, &mut port).await;
     (client, port, far)
@@ -98,7 +98,7 @@ async fn a_reply_that_changes_the_state_is_nobodys_if_more_came_than_was_asked_f
 /// What was not written yet goes on another connection.
 #[tokio::test(start_paused = true)]
 async fn who_waits_while_a_reply_changes_the_state_is_served_on_another_connection() {
-    let (builder, mut port) = asking(true);
+    let (builder, mut port) = asking(true, Pace::AtOnce);
     let builder = builder.pipelined(Pipelining::default().depth(2));
     let client = builder.build().expect("valid settings");
     let mut far = proven(&client, &mut port).await;

@@ -11,21 +11,6 @@ struct Stage {
     wrong: usize,
 }
 
-/// Polls a future at each turn of the scheduler, and drops it at its `limit`-th `Pending`. A turn
-/// is one only within a task.
-async fn cut_at_turn<F: Future>(limit: usize, future: F) -> Result<F::Output, Dropped> {
-    cut(limit, async move {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
-            let polled = future.as_mut().poll(cx);
-            cx.waker().wake_by_ref();
-            polled
-        })
-        .await
-    })
-    .await
-}
-
 impl Stage {
     async fn new(is_proven: bool) -> Stage {
         let (
