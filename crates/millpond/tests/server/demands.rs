@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use millpond::{
     framed::FramedStream,
-    framing::{Failure, Frame},
+    framing::{self, Answer, Demand, Failure, Frame, FrameError, Framing, Note, Scan, Step, Told},
     server::{Handler, Reply, Request, Server, raw},
 };
 use tokio::{
@@ -233,4 +233,102 @@ async fn a_reply_of_another_number_of_frames_than_its_request_gets_has_failed() 
         reply.contains("more frames than its request gets"),
         "{reply}"
     );
+}
+
+/// As [`Store`], but bodies that begin with `wide` can't be encoded. It shows what a reply depends
+/// on: a request to subscribe is answered by as many frames as the connection's state says.
+struct Narrow {
+    /// Whether it has a reply for failures.
+    tells: bool,
+}
+
+impl Framing for Narrow {
+    fn next(
+        &self,
+        context: framing::Context<'_>,
+        bytes: &[u8],
+        scan: &mut Scan,
+    ) -> Result<Step, FrameError> {
+        Store.next(context, bytes, scan)
+    }
+
+    fn encode(
+        &self,
+        context: framing::Context<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
+        match body.starts_with(b"wide") {
+            true => Err(FrameError::TooLong {
+                length: body.len() as u64,
+                limit: 3,
+                setting: None,
+            }),
+            false => Store.encode(context, body, out),
+        }
+    }
+
+    fn max_frame(&self) -> usize {
+        Store.max_frame()
+    }
+
+    fn demand(&self, request: &[u8], state: &Note) -> Demand {
+        Store.demand(request, state)
+    }
+
+    fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
+        Store.answers(asked, reply, state)
+    }
+
+    fn encode_failure(
+        &self,
+        context: framing::Context<'_>,
+        request: &[u8],
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> Told {
+        match self.tells {
+            true => Store.encode_failure(context, request, failure, out),
+            false => Told::ByClosing,
+        }
+    }
+}
+
+/// Frames that were put together for a reply and never sent have changed nothing.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_cannot_be_sent_leaves_the_state_as_it_was() {
+    let wide = "x".repeat(2_000);
+    for unsendable in ["wide", "two\nlines", "push", &wide] {
+        let handler = || {
+            let last = unsendable.to_owned();
+            raw(move |body: Bytes| {
+                let reply = match &body[..] {
+                    b"subscribe a" => Reply::bodies(["subscribed a 1"]),
+                    b"subscribe b c" => Reply::bodies(["subscribed b 2".to_owned(), last.clone()]),
+                    // The state was 1, and so it is answered by two.
+                    b"subscribe d e" => Reply::bodies(["subscribed d 2", "subscribed e 3"]),
+                    _ => body.into(),
+                };
+                std::future::ready(Ok::<_, Failure>(reply))
+            })
+        };
+        let requests = "subscribe a\nsubscribe b c\nsubscribe d e\nz\n";
+        let tells = serve_with(Server::builder(handler()).framing(Narrow { tells: true })).await;
+        let replies = lines(&tells, requests).await;
+        let replies: Vec<&str> = replies.lines().collect();
+        assert!(
+            replies[1].starts_with("ERROR the reply can't be sent: "),
+            "{replies:?}"
+        );
+        let others = [&replies[..1], &replies[2..]].concat();
+        assert_eq!(
+            others,
+            ["subscribed a 1", "subscribed d 2", "subscribed e 3", "z"],
+            "after {unsendable}"
+        );
+
+        // Where failures have no reply, the connection ends, and nothing of the reply was sent.
+        let closes = serve_with(Server::builder(handler()).framing(Narrow { tells: false })).await;
+        assert_eq!(lines(&closes, requests).await, "subscribed a 1\n");
+    }
 }
