@@ -77,7 +77,8 @@ async fn a_dead_peer_is_found_out_on_a_connection_of_ones_own() {
     }
 }
 
-/// After a pause its heartbeats lie in the stream, and nobody has read them yet.
+/// After a pause of our own its heartbeats may be known only after a turn of the reactor. The
+/// request ends as soon as they are.
 #[tokio::test(start_paused = true)]
 async fn a_peer_whose_heartbeats_were_not_read_yet_is_alive() {
     let (builder, mut port) = asking(false, Pace::AtOnce);
@@ -86,9 +87,16 @@ async fn a_peer_whose_heartbeats_were_not_read_yet_is_alive() {
     let mut far = port.accept().await;
     far.send(HEARTBEAT).await;
     pinned.exchange(b"s").await.unwrap();
+    assert_eq!(far.request().await, b"s");
     tokio::time::sleep(100 * SECOND).await;
     far.send(HEARTBEAT).await;
     pinned.exchange(b"s").await.unwrap();
+    // Its longest pause counts.
+    tokio::time::sleep(1_000 * SECOND).await;
+    let mut exchange = pin!(pinned.exchange(b"s"));
+    assert!(cut(1, exchange.as_mut()).await.is_err(), "it looks again");
+    far.send(HEARTBEAT).await;
+    assert_eq!(cut(1, exchange).await.expect("its end").unwrap(), "");
 }
 
 /// What it has made of its connection nobody says: it is never another's.
