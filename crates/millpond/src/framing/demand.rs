@@ -65,7 +65,8 @@ impl Demand {
     ///
     /// Whether the connection can be another's afterwards is not said here but by the state, which
     /// [`answers`](super::Framing::answers) changes: it must equal the one that the connection had
-    /// before. A request that pins and gets no reply has changed it for good.
+    /// before. A request that pins and gets no reply has changed it for good, unless it is a part of
+    /// the login, which is the same on each connection.
     ///
     /// Each request whose replies may change the state must pin. No other request is sent or read
     /// before they have come.
