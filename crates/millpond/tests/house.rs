@@ -16,7 +16,7 @@ use syn::{UseTree, Visibility, visit::Visit};
 
 /// The rooms of the crate `millpond`, and what each may name of this crate and of the crates below
 /// it. Every room needs a line here. (`memory` is for tests.)
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("framing", &[]),
     ("codec", &["framing"]),
     ("seconds", &[]),
@@ -39,6 +39,10 @@ const ROOMS: [(&str, &[&str]); 8] = [
     (
         "server",
         &["framing", "codec", "framed", "net", "seconds", "memory"],
+    ),
+    (
+        "proxy",
+        &["framing", "framed", "client", "server", "net", "pool"],
     ),
 ];
 

@@ -15,8 +15,21 @@ pub struct RouteBuilder<F: Framing = LengthJson> {
     settings: RouteSettings,
 }
 
+impl<F: Framing> Route<F> {
+    /// A route to the client's endpoint, with the default settings. The client's pool says how many
+    /// connections there are, how many requests may wait for one, and how long.
+    pub fn to(client: Client<F>) -> Self {
+        Route::builder(client).build()
+    }
+
+    /// Where a route with other settings begins.
+    pub fn builder(client: Client<F>) -> RouteBuilder<F> {
+        RouteBuilder::new(client)
+    }
+}
+
 impl<F: Framing> RouteBuilder<F> {
-    pub(super) fn new(client: Client<F>) -> Self {
+    fn new(client: Client<F>) -> Self {
         RouteBuilder {
             client,
             settings: RouteSettings::default(),

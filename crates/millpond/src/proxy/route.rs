@@ -5,7 +5,6 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    builder::RouteBuilder,
     downstream::{Downstream, Expiry, Lent, Pin},
     pins::Pins,
     settings::RouteSettings,
@@ -37,17 +36,6 @@ struct Shared<F: Framing> {
 }
 
 impl<F: Framing> Route<F> {
-    /// A route to the client's endpoint, with the default [settings](RouteSettings). The client's
-    /// pool says how many connections there are, how many requests may wait for one, and how long.
-    pub fn to(client: Client<F>) -> Self {
-        Route::builder(client).build()
-    }
-
-    /// Where a route with other settings begins.
-    pub fn builder(client: Client<F>) -> RouteBuilder<F> {
-        RouteBuilder::new(client)
-    }
-
     pub(super) fn new(client: Client<F>, settings: RouteSettings) -> Self {
         let mode = match (settings.session, client.is_pipelined()) {
             (true, _) => Mode::Session,

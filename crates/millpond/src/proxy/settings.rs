@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-#[cfg(doc)]
-use super::RouteBuilder;
-
-/// A route's settings, as [`RouteBuilder`] sets them; its methods document each, with its default
+/// A route's settings, as [`RouteBuilder`](super::RouteBuilder) sets them; its methods document each, with its default
 /// and the reason for it. Those of the clients' side are the [server](crate::server)'s, those of the
 /// upstream's side the [client](crate::client)'s.
 ///
@@ -17,12 +14,12 @@ use super::RouteBuilder;
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct RouteSettings {
-    /// See [`RouteBuilder::session`].
+    /// See [`RouteBuilder::session`](super::RouteBuilder::session).
     pub session: bool,
-    /// See [`RouteBuilder::max_pins`].
+    /// See [`RouteBuilder::max_pins`](super::RouteBuilder::max_pins).
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_pins: Option<u32>,
-    /// See [`RouteBuilder::max_pin_age`].
+    /// See [`RouteBuilder::max_pin_age`](super::RouteBuilder::max_pin_age).
     #[cfg_attr(
         feature = "serde",
         serde(
