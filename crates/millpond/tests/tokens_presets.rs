@@ -164,7 +164,7 @@ fn add(count: &AtomicU64) {
 
 type Executed = Arc<Vec<AtomicU8>>;
 
-/// Answers each request as the preset says, and ends at one in a thousand: before it, within its
+/// Answers each request as the preset says, and ends at one in a hundred: before it, within its
 /// reply, or behind it.
 async fn serve(
     stream: UnixStream,
@@ -175,7 +175,7 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut stream = FramedStream::accepted(stream.into(), protocol.clone());
     while let Some(request) = stream.receive_frame().await? {
-        let cut = fastrand::u32(..1_000);
+        let cut = fastrand::u32(..200);
         if cut == 0 {
             add(&counts.cut);
             return Ok(());

@@ -162,6 +162,27 @@ async fn a_pin_that_is_too_old_is_taken_away_and_its_client_is_told() {
 }
 
 #[tokio::test]
+async fn a_pin_that_is_lost_is_not_replaced() {
+    let peer = Peer::start().await;
+    for route in routes(&peer) {
+        let route = route.build();
+        let (path, _running) = serve(&route).await;
+        let mut client = Plain::connect(&path).await;
+        assert_eq!(client.ask("multi").await, "OK");
+        let told = client.ask("close").await;
+        assert!(told.contains("it may have been executed"), "{told}");
+        // On another connection it would be executed at once.
+        for _ in 0..2 {
+            let told = client.ask("set a stray").await;
+            assert!(told.contains("connect again"), "{told}");
+        }
+        assert_eq!(route.snapshot().pins, []);
+        let mut next = Plain::connect(&path).await;
+        assert_eq!(next.ask("get stray").await, "END");
+    }
+}
+
+#[tokio::test]
 async fn a_session_has_one_connection_for_as_long_as_it_stays() {
     let peer = Peer::start().await;
     let [route, _] = routes(&peer);

@@ -10,6 +10,7 @@
 //! | `subscribe NAME…` | a line for each name, with how many there are now; `push …` may come any time |
 //! | `unsubscribe` | a line for each name that is left, or one if none is |
 //! | `crash` | refused by the framing |
+//! | `close` | nothing: the connection is closed |
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
@@ -205,6 +206,7 @@ async fn serve(stream: UnixStream, values: Values) -> std::io::Result<()> {
     while let Some(line) = lines.next_line().await? {
         let words: Vec<&str> = line.split_whitespace().collect();
         let reply = match (&words[..], &mut queued) {
+            (["close"], _) => return Ok(()),
             (["multi"], _) => {
                 queued = Some(Vec::new());
                 "OK\n".to_owned()
