@@ -29,7 +29,7 @@ use crate::{
         session::{Session, after_the_reactor},
         sessions::Sessions,
     },
-    framed::{Asked, Sink},
+    framed::{Asked, Replied, Sink},
     framing::Framing,
     pool::{AcquireError, Connection, Eviction, unstable::Mutex},
 };
@@ -119,6 +119,8 @@ struct Driver<F: Framing> {
     /// There may be more to read: it is woken for that, and looks at the clock first, whose timer
     /// may have been refused by the task's budget.
     is_cut: bool,
+    /// What a read has brought. Empty, but for a moment.
+    replies: Vec<Replied>,
     tell: Vec<Answered<Pipelined<F>>>,
     /// Callers whose replies came together with unasked bytes: which of these is the reply to
     /// which request can't be known.
@@ -140,6 +142,7 @@ impl<F: Framing> Driver<F> {
             sent: false,
             looked_again: false,
             is_cut: false,
+            replies: Vec::new(),
             tell: Vec::new(),
             doubted: Vec::new(),
         }

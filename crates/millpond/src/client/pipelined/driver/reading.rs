@@ -31,7 +31,7 @@ const READS_AT_ONCE: usize = 16;
 struct Batch<'r, F> {
     framing: &'r F,
     outstanding: Option<&'r mut Outstanding>,
-    replies: Vec<Replied>,
+    replies: &'r mut Vec<Replied>,
     beats: usize,
     /// Why nothing behind the replies is delivered.
     doubt: Option<Doubt>,
@@ -111,17 +111,13 @@ impl<F: Framing> Driver<F> {
             let mut batch = Batch {
                 framing,
                 outstanding: session.outstanding.as_deref_mut(),
-                replies: Vec::new(),
+                replies: &mut self.replies,
                 beats: 0,
                 doubt: None,
             };
             let read = session.framed.poll_batch(framing, cx, &mut batch);
-            let Batch {
-                replies,
-                beats,
-                doubt,
-                ..
-            } = batch;
+            let Batch { beats, doubt, .. } = batch;
+            let replies = &mut self.replies;
             // Replies that came with too many heartbeats are delivered all the same.
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
@@ -190,13 +186,13 @@ impl<F: Framing> Shared<F> {
     fn came(
         &self,
         id: Id,
-        replies: Vec<Replied>,
+        replies: &mut Vec<Replied>,
         breaks_off: bool,
         unwritten: usize,
         tell: &mut Vec<Answered<Pipelined<F>>>,
     ) -> Came {
         let mut state = self.state.lock();
-        let mut replies = replies.into_iter();
+        let mut replies = replies.drain(..);
         while let Some(reply) = replies.next() {
             match state.came(id, reply, unwritten, tell) {
                 Came::Expected => {}
