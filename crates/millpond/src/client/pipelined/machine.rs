@@ -199,6 +199,7 @@ impl<K: Carried> Machine<K> {
             recall: Recall::No,
             retired: false,
             expected: VecDeque::new(),
+            silent: 0,
             bytes: 0,
             outgoing: Vec::new(),
             asked: Vec::new(),

@@ -9,13 +9,16 @@ impl<K: Carried> Machine<K> {
         for pipeline in self.pipelines.iter().flatten() {
             let mut ends = 0;
             let mut bytes = 0;
+            let mut silent = 0;
             for expected in &pipeline.expected {
                 assert!(expected.begins >= ends, "1: expected out of order");
                 ends = expected.begins + expected.length as u64;
                 bytes += expected.length;
+                silent += usize::from(expected.silent);
             }
             assert!(ends <= pipeline.appended, "1: expected, and never appended");
             assert_eq!(bytes, pipeline.bytes, "the unanswered bytes");
+            assert_eq!(silent, pipeline.silent, "those that get no reply");
             let taken_or_not = pipeline.handed + pipeline.outgoing.len() as u64;
             assert_eq!(
                 taken_or_not, pipeline.appended,

@@ -24,6 +24,8 @@ pub(super) struct Pipeline<K: Carried> {
     /// Its server takes no more requests on it: it stays recalled, whatever the pool says.
     pub(super) retired: bool,
     pub(super) expected: VecDeque<Expected<K>>,
+    /// How many of them get no reply.
+    pub(super) silent: usize,
     /// The requests' bytes that have not been answered.
     pub(super) bytes: usize,
     /// Appended, and not yet taken to be written.
@@ -88,12 +90,16 @@ impl<K: Carried> Pipeline<K> {
     /// Requests that get no reply are answered when they have been written, in their turn.
     #[inline]
     pub(super) fn settle_silent(&mut self, unwritten: usize, tell: &mut Vec<Answered<K>>) {
+        if self.silent == 0 {
+            return;
+        }
         let written = self.written(unwritten);
         let is_answered =
             |first: &Expected<K>| first.silent && first.begins + first.length as u64 <= written;
         while self.expected.front().is_some_and(is_answered)
             && let Some(first) = self.expected.pop_front()
         {
+            self.silent -= 1;
             self.bytes -= first.length;
             self.used = true;
             tell.extend(first.reply.map(|reply| Answered {
@@ -114,6 +120,7 @@ impl<K: Carried> Pipeline<K> {
         self.looks_at.is_some_and(|at| at <= deadline)
     }
 
+    #[inline]
     pub(super) fn append(
         &mut self,
         frame: &[u8],
@@ -123,6 +130,7 @@ impl<K: Carried> Pipeline<K> {
     ) {
         self.outgoing.extend_from_slice(frame);
         let silent = asked.as_ref().is_some_and(K::is_silent);
+        self.silent += usize::from(silent);
         self.asked.extend(asked);
         self.expected.push_back(Expected {
             reply: Some(reply),

@@ -7,6 +7,7 @@ use super::{
     carried::{Carried, Id},
     of,
     outcomes::{Answered, Came, Ended, Unanswered},
+    pipeline::Expected,
 };
 use crate::{client::failure::Progress, pool::unstable::Recall};
 
@@ -23,10 +24,12 @@ impl<K: Carried> Machine<K> {
             return Came::Unasked;
         };
         pipeline.settle_silent(unwritten, tell);
-        if !pipeline.owes(unwritten) {
+        let written = pipeline.written(unwritten);
+        // One that gets no reply and is still there hasn't been written, nor has what is behind it.
+        let is_owed = |next: &Expected<K>| !next.silent && next.begins < written;
+        if !pipeline.expected.front().is_some_and(is_owed) {
             return Came::Unasked;
         }
-        let written = pipeline.written(unwritten);
         let expected = pipeline.expected.pop_front().expect("its reply is owed");
         pipeline.bytes -= expected.length;
         // Whoever is told has a tick to say that the server takes no more.
@@ -49,7 +52,11 @@ impl<K: Carried> Machine<K> {
                 pipeline.trial = None;
                 self.proven = true;
             }
-            None => tell.extend(told),
+            None => {
+                if let Some(told) = told {
+                    tell.push(told);
+                }
+            }
         }
         pipeline.settle_silent(unwritten, tell);
         match ends <= written {
@@ -73,8 +80,7 @@ impl<K: Carried> Machine<K> {
 
     /// Whether a request is in flight that gets no reply.
     pub(in crate::client::pipelined) fn has_silent(&mut self, id: Id) -> bool {
-        of(&mut self.pipelines, id)
-            .is_some_and(|pipeline| pipeline.expected.iter().any(|expected| expected.silent))
+        of(&mut self.pipelines, id).is_some_and(|pipeline| pipeline.silent > 0)
     }
 
     /// Whether a reply may come, while so many bytes that were taken lie unwritten.
