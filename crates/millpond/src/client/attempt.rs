@@ -5,13 +5,8 @@ use std::{panic::Location, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    channel::Channel,
-    deadline::Times,
-    error::RequestError,
-    failure::ExchangeError,
-    payload::Payload,
-    pipelined::{PipelineError, Pipelines},
-    sessions::Sessions,
+    channel::Channel, deadline::Times, error::RequestError, failure::ExchangeError,
+    payload::Payload, pipelined::PipelineError, sessions::Sessions,
 };
 use crate::{
     framed::Replied,
@@ -61,7 +56,7 @@ impl<F: Framing> Channel<F> {
     /// One exchange alone on a connection.
     pub(super) async fn attempt(
         &self,
-        payload: Payload<'_>,
+        payload: &Payload<'_>,
         manner: Manner,
         times: &Times,
     ) -> Result<Response, Box<AttemptError>> {
@@ -102,7 +97,7 @@ impl<F: Framing> Channel<F> {
     }
 
     /// How long to wait for a connection, or for a place on a pipeline, at most.
-    fn waiting_limit(&self, manner: Manner) -> Option<Duration> {
+    pub(super) fn waiting_limit(&self, manner: Manner) -> Option<Duration> {
         match manner.in_an_outage {
             InAnOutage::IsTold => self.pool.acquire_timeout(),
             InAnOutage::Waits => None,
@@ -130,53 +125,41 @@ impl<F: Framing> Channel<F> {
         acquired.map_err(|error| Box::new(AttemptError::Unconnected(error)))
     }
 
-    /// One exchange among others on a connection.
-    pub(super) async fn attempt_pipelined(
+    /// An exchange among others on a connection has brought no reply. It is to be begun again, or
+    /// this is its error.
+    pub(super) async fn gives_up_pipelined(
         &self,
-        pipelines: &Pipelines<F>,
-        payload: Payload<'_>,
+        failed: PipelineError,
+        payload: &Payload<'_>,
         manner: Manner,
         times: &mut Times,
-    ) -> Result<Response, Box<AttemptError>> {
-        loop {
-            let limit = self.waiting_limit(manner);
-            let exchanged = pipelines.exchange(payload, *times, limit, manner.priority);
-            let failed = match exchanged.await {
-                Ok(reply) if (payload.is_not_taken)(reply.replied.body()) => {
-                    pipelines.retire(&reply);
-                    return Ok(Response::NotTaken(reply.replied));
-                }
-                Ok(reply) => return Ok(Response::Reply(reply.replied)),
-                Err(failed) => *failed,
-            };
-            return Err(Box::new(match failed {
-                PipelineError::Acquire(AcquireError::Unavailable { .. })
-                    if manner.in_an_outage == InAnOutage::Waits =>
-                {
-                    // In the pool's line, until there is a connection: it is given back unused, for
-                    // a pipeline to lease. Each turn of this loop takes
-                    // one that was dialled since the last, so it turns no faster than the pool's
-                    // backoff allows.
-                    drop(self.acquire(payload.place, manner, *times).await?);
-                    times.begins(Instant::now());
-                    continue;
-                }
-                PipelineError::Acquire(error) => AttemptError::Unconnected(error),
-                PipelineError::Refused(error) => AttemptError::Refused(error),
-                PipelineError::Exchange {
-                    cause,
+    ) -> Result<(), Box<AttemptError>> {
+        Err(Box::new(match failed {
+            PipelineError::Acquire(AcquireError::Unavailable { .. })
+                if manner.in_an_outage == InAnOutage::Waits =>
+            {
+                // In the pool's line, until there is a connection: it is given back unused, for a
+                // pipeline to lease. Each turn takes one that was dialled since the last, so they
+                // follow each other no faster than the pool's backoff allows.
+                drop(self.acquire(payload.place, manner, *times).await?);
+                times.begins(Instant::now());
+                return Ok(());
+            }
+            PipelineError::Acquire(error) => AttemptError::Unconnected(error),
+            PipelineError::Refused(error) => AttemptError::Refused(error),
+            PipelineError::Exchange {
+                cause,
+                progress,
+                had_served,
+                idempotent,
+            } => {
+                let error = ExchangeError {
                     progress,
-                    had_served,
+                    cause,
                     idempotent,
-                } => {
-                    let error = ExchangeError {
-                        progress,
-                        cause,
-                        idempotent,
-                    };
-                    AttemptError::Exchanged { error, had_served }
-                }
-            }));
-        }
+                };
+                AttemptError::Exchanged { error, had_served }
+            }
+        }))
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Times {
 }
 
 impl Times {
+    #[inline]
     pub(super) fn within(time: Duration) -> Self {
         let began = Instant::now();
         Times {

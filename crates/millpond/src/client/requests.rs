@@ -108,7 +108,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             is_not_taken: |_| false,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(payload).await.map(Replied::into_body))
+        ongoing.ended(self.ask(&payload).await.map(Replied::into_body))
     }
 
     /// As [`Client::exchange_all`](super::Client::exchange_all).
@@ -192,10 +192,10 @@ impl<'c, F: Framing> Requests<'c, F> {
             is_not_taken: |_| false,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(payload).await)
+        ongoing.ended(self.ask(&payload).await)
     }
 
-    async fn ask(self, payload: Payload<'_>) -> Result<Replied, RequestError> {
+    async fn ask(&self, payload: &Payload<'_>) -> Result<Replied, RequestError> {
         let channel = self.channel;
         channel.retries.pay_in();
         let mut times = Times::within(self.deadline);
@@ -203,10 +203,26 @@ impl<'c, F: Framing> Requests<'c, F> {
         let mut turned_away = TurnedAway::default();
         loop {
             let attempt = match &channel.pipelines {
+                // Not in a function of its own: that would move each reply once more.
                 Some(pipelines) => {
-                    channel
-                        .attempt_pipelined(pipelines, payload, self.manner, &mut times)
-                        .await
+                    let limit = channel.waiting_limit(self.manner);
+                    let priority = self.manner.priority;
+                    match pipelines.exchange(payload, &times, limit, priority).await {
+                        Ok(reply) if (payload.is_not_taken)(reply.replied.body()) => {
+                            pipelines.retire(&reply);
+                            Ok(Response::NotTaken(reply.replied))
+                        }
+                        Ok(reply) => return Ok(reply.replied),
+                        Err(failed) => {
+                            let manner = self.manner;
+                            let given_up =
+                                channel.gives_up_pipelined(*failed, payload, manner, &mut times);
+                            match given_up.await {
+                                Ok(()) => continue,
+                                Err(attempt) => Err(attempt),
+                            }
+                        }
+                    }
                 }
                 None => channel.attempt(payload, self.manner, &times).await,
             };
@@ -376,7 +392,7 @@ impl<'c> Requests<'c, LengthJson> {
             accepts: Accepts::ONE_REPLY,
             is_not_taken,
         };
-        let reply = self.ask(payload).await?.into_body();
+        let reply = self.ask(&payload).await?.into_body();
         if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {

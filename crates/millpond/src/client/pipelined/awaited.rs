@@ -1,6 +1,6 @@
 //! A caller that waits for what it will be told.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -21,10 +21,40 @@ pub(super) struct Awaited<'s, F: Framing> {
     /// Among those who wait, if it does or did.
     pub(super) rank: Option<Rank>,
     pub(super) began: Instant,
+    /// The protocol says that the request may be executed twice without harm.
+    pub(super) is_idempotent: bool,
     pub(super) answer: oneshot::Receiver<PipelineResult>,
 }
 
 impl<F: Framing> Awaited<'_, F> {
+    /// What it is told by the deadline. If it waits for a place, that may take no longer than
+    /// `limit`.
+    pub(super) async fn told_in_time(
+        &mut self,
+        deadline: Instant,
+        limit: Option<Duration>,
+    ) -> PipelineResult {
+        let runtime = self.shared.leases.runtime();
+        let limit = limit.filter(|_| self.rank.is_some());
+        let waits_until = limit.and_then(|limit| self.began.checked_add(limit));
+        if let Some(until) = waits_until.filter(|until| *until < deadline) {
+            // There must be a place by then; if there is, there is time for the reply.
+            if let Ok(told) = runtime.timeout_at(until, &mut self.answer).await {
+                return self.ended(told);
+            }
+            if let Some(error) = self.timed_out() {
+                return Err(error);
+            }
+        }
+        match runtime.timeout_at(deadline, &mut self.answer).await {
+            Ok(told) => self.ended(told),
+            Err(_) => match self.timed_out() {
+                Some(error) => Err(error),
+                None => self.last_word().await,
+            },
+        }
+    }
+
     pub(super) fn ended(
         &self,
         told: Result<PipelineResult, oneshot::error::RecvError>,
@@ -41,7 +71,7 @@ impl<F: Framing> Awaited<'_, F> {
     }
 
     /// The error, if it is among those who wait; else it is under way.
-    pub(super) fn timed_out(&mut self) -> Option<Box<PipelineError>> {
+    fn timed_out(&mut self) -> Option<Box<PipelineError>> {
         let rank = self.rank.take()?;
         if !self.gives_up(rank) {
             return None;
@@ -69,7 +99,7 @@ impl<F: Framing> Awaited<'_, F> {
     }
 
     /// The driver keeps the same time, and may know more of why there is no reply.
-    pub(super) async fn last_word(&mut self) -> PipelineResult {
+    async fn last_word(&mut self) -> PipelineResult {
         tokio::task::yield_now().await;
         match self.answer.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => Err(PipelineError::new(
@@ -87,6 +117,9 @@ impl<F: Framing> Drop for Awaited<'_, F> {
     fn drop(&mut self) {
         if let Some(rank) = self.rank.take() {
             self.gives_up(rank);
+        }
+        if self.answer.is_terminated() {
+            return;
         }
         self.answer.close();
         if let Ok(Ok(_)) = self.answer.try_recv() {

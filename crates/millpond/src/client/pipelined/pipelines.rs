@@ -80,37 +80,41 @@ impl<F: Framing> Pipelines<F> {
     /// anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(in crate::client) async fn exchange(
         &self,
-        payload: Payload<'_>,
-        times: Times,
+        payload: &Payload<'_>,
+        times: &Times,
         limit: Option<Duration>,
         priority: Priority,
     ) -> PipelineResult {
-        let mut is_idempotent = false;
-        let exchanged = self.begin(payload, times, limit, priority, &mut is_idempotent);
-        let mut exchanged = exchanged.await;
+        let mut awaited = self.begin(payload, times, priority)?;
+        // Whose driver may stand still keeps its own time.
+        let keeps_time = awaited.rank.is_some() || self.shared.leases.runtime().may_stand_still();
+        let mut exchanged = match keeps_time {
+            true => awaited.told_in_time(times.deadline, limit).await,
+            false => {
+                let told = (&mut awaited.answer).await;
+                awaited.ended(told)
+            }
+        };
         if let Err(error) = &mut exchanged
             && let PipelineError::Exchange { idempotent, .. } = &mut **error
         {
-            *idempotent = is_idempotent;
+            *idempotent = awaited.is_idempotent;
         }
         exchanged
     }
 
-    async fn begin(
+    /// Brings a request. It is sent at once if there is a place.
+    fn begin(
         &self,
-        payload: Payload<'_>,
-        times: Times,
-        limit: Option<Duration>,
+        payload: &Payload<'_>,
+        times: &Times,
         priority: Priority,
-        idempotent: &mut bool,
-    ) -> PipelineResult {
-        let shared = &self.shared;
+    ) -> Result<Awaited<'_, F>, Box<PipelineError>> {
+        let shared = &*self.shared;
         if shared.leases.verbs() != shared.verbs.load(Ordering::Relaxed) {
-            shared.reconsider();
+            self.shared.reconsider();
         }
-        // Whose driver may stand still keeps its own time.
-        let drivers_may_stand_still = shared.leases.runtime().may_stand_still();
-        let Times { began, deadline } = times;
+        let Times { began, deadline } = *times;
         if deadline <= began {
             return Err(PipelineError::new(
                 ExchangeFailure::TimedOut,
@@ -121,6 +125,7 @@ impl<F: Framing> Pipelines<F> {
         let (reply, answer) = oneshot::channel();
         let framing = shared.leases.connector().framing();
         let alone = shared.unread.load(Ordering::Relaxed) == 0;
+        let mut is_idempotent = false;
         let unsent = |cause| PipelineError::new(cause, Progress::Unsent, false);
         let entry = with_request(
             framing,
@@ -131,26 +136,31 @@ impl<F: Framing> Pipelines<F> {
             || shared.number.fetch_add(1, Ordering::Relaxed),
             |frame, asked| {
                 if let Some(asked) = &asked {
-                    payload.accepts.check(&asked.demand)?;
-                    *idempotent = asked.demand.idempotent;
+                    let accepted = payload.accepts.check(&asked.demand);
+                    accepted.map_err(|error| unsent(ExchangeFailure::Demand(error)))?;
+                    is_idempotent = asked.demand.idempotent;
                 }
                 let mut state = shared.state.lock();
                 Ok(state.begin(frame, deadline, priority, alone, reply, asked))
             },
         );
         let entry = entry
-            .map_err(|unsendable| unsent(unsendable.into()))?
-            .map_err(|error| unsent(ExchangeFailure::Demand(error)))?;
+            .map_err(|unsendable| unsent(unsendable.into()))
+            .and_then(|entry| entry)?;
         let mut awaited = Awaited {
             shared,
             rank: None,
             began,
+            is_idempotent,
             answer,
         };
         match entry {
             Entry::Begun { write, wake } => {
                 let left = write.and_then(|(id, wire)| write_as_caller(&shared.state, id, &wire));
-                for waker in [left, wake].into_iter().flatten() {
+                if let Some(waker) = left {
+                    waker.wake();
+                }
+                if let Some(waker) = wake {
                     waker.wake();
                 }
             }
@@ -178,30 +188,7 @@ impl<F: Framing> Pipelines<F> {
                 )));
             }
         }
-        let keeps_time = awaited.rank.is_some() || drivers_may_stand_still;
-        if !keeps_time {
-            let told = (&mut awaited.answer).await;
-            return awaited.ended(told);
-        }
-        let runtime = shared.leases.runtime();
-        let limit = limit.filter(|_| awaited.rank.is_some());
-        let waits_until = limit.and_then(|limit| began.checked_add(limit));
-        if let Some(until) = waits_until.filter(|until| *until < deadline) {
-            // There must be a place by then; if there is, there is time for the reply.
-            if let Ok(told) = runtime.timeout_at(until, &mut awaited.answer).await {
-                return awaited.ended(told);
-            }
-            if let Some(error) = awaited.timed_out() {
-                return Err(error);
-            }
-        }
-        match runtime.timeout_at(deadline, &mut awaited.answer).await {
-            Ok(told) => awaited.ended(told),
-            Err(_) => match awaited.timed_out() {
-                Some(error) => Err(error),
-                None => awaited.last_word().await,
-            },
-        }
+        Ok(awaited)
     }
 
     /// The server takes no more requests on the connection on which this reply came.
