@@ -32,6 +32,7 @@ pub(super) fn with_read_buffer<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
 /// # Errors
 ///
 /// That of `encode`.
+#[inline]
 pub(crate) fn with_encoded<R, E>(
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     show: impl FnOnce(&[u8]) -> R,

@@ -21,7 +21,8 @@ impl Decoder {
 
     /// The next item of what is held and of `arrived`, which comes behind it. What belongs to the
     /// item is taken from `arrived`. If no whole item is there, all of `arrived` is taken and held.
-    #[inline]
+    // The compiler doesn't inline it by itself, and each item would be moved once more.
+    #[inline(always)]
     pub(super) fn next(
         &mut self,
         framing: &impl Framing,
