@@ -11,7 +11,7 @@ use super::{
 /// How many sequences an ordinary run tries. Unoptimised code takes ten times as long for each:
 /// `.ci/loom` has the larger number.
 const SEQUENCES: u64 = if cfg!(debug_assertions) {
-    9_000
+    3_000
 } else {
     36_000
 };
