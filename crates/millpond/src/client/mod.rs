@@ -116,5 +116,5 @@ pub use self::{
 };
 pub use crate::framed::HeartbeatLimit;
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;

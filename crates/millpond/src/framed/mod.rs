@@ -42,5 +42,5 @@ pub(crate) use self::{
     replied::Replied,
 };
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;

@@ -476,5 +476,5 @@ impl Framing for Delimited {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;

@@ -369,5 +369,5 @@ fn stranger(
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;

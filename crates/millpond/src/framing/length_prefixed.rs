@@ -510,5 +510,5 @@ impl LengthPrefixed {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;

@@ -379,5 +379,5 @@ fn unexpected(bytes: &[u8], position: usize, expected: &'static str) -> FrameErr
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;

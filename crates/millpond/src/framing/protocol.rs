@@ -314,5 +314,5 @@ impl Framing for Protocol {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(millpond_loom)))]
 mod tests;
