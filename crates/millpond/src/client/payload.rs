@@ -15,4 +15,6 @@ pub(super) struct Payload<'b> {
     pub(super) accepts: Accepts,
     /// Whether a reply says that the server didn't take the request, and so has not executed it.
     pub(super) is_not_taken: fn(&[u8]) -> bool,
+    /// Others are about to bring requests too: pipelined, they are written together, by the driver.
+    pub(super) in_company: bool,
 }

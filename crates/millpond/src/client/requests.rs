@@ -106,6 +106,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             message: Message::Body(body),
             accepts: Accepts::ONE_REPLY,
             is_not_taken: |_| false,
+            in_company: false,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
         ongoing.ended(self.ask(&payload).await.map(Replied::into_body))
@@ -169,7 +170,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             repetition: Repetition::Never,
             ..self
         };
-        once.replied(Location::caller(), Message::Frame(frame))
+        once.replied(Location::caller(), Message::Frame(frame), true)
     }
 
     async fn frames(
@@ -177,19 +178,23 @@ impl<'c, F: Framing> Requests<'c, F> {
         place: &'static Location<'static>,
         message: Message<'_>,
     ) -> Result<Vec<Frame>, RequestError> {
-        self.replied(place, message).await.map(Replied::into_frames)
+        self.replied(place, message, false)
+            .await
+            .map(Replied::into_frames)
     }
 
     async fn replied(
         self,
         place: &'static Location<'static>,
         message: Message<'_>,
+        in_company: bool,
     ) -> Result<Replied, RequestError> {
         let payload = Payload {
             place,
             message,
             accepts: Accepts::ANY_NUMBER,
             is_not_taken: |_| false,
+            in_company,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
         ongoing.ended(self.ask(&payload).await)
@@ -391,6 +396,7 @@ impl<'c> Requests<'c, LengthJson> {
             message: Message::Body(body),
             accepts: Accepts::ONE_REPLY,
             is_not_taken,
+            in_company: false,
         };
         let reply = self.ask(&payload).await?.into_body();
         if self.channel.reads_errors()

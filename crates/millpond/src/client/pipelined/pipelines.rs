@@ -124,7 +124,7 @@ impl<F: Framing> Pipelines<F> {
         }
         let (reply, answer) = oneshot::channel();
         let framing = shared.leases.connector().framing();
-        let alone = shared.unread.load(Ordering::Relaxed) == 0;
+        let alone = !payload.in_company && shared.unread.load(Ordering::Relaxed) == 0;
         let mut is_idempotent = false;
         let unsent = |cause| PipelineError::new(cause, Progress::Unsent, false);
         let entry = with_request(
