@@ -26,6 +26,7 @@ use std::fmt;
 pub struct Failure {
     kind: FailureKind,
     message: String,
+    closes: bool,
 }
 
 /// The kinds of failures that a client is told of.
@@ -59,6 +60,7 @@ impl Failure {
         Failure {
             kind,
             message: message.into(),
+            closes: false,
         }
     }
 
@@ -105,6 +107,21 @@ impl Failure {
         Failure::new(FailureKind::Application(code), message)
     }
 
+    /// The client's connection is closed behind what tells of the failure, and requests behind it get
+    /// no answer: for handlers that have lost what they kept for the connection, so that nothing more
+    /// can be done for it.
+    pub fn closing(self) -> Self {
+        Failure {
+            closes: true,
+            ..self
+        }
+    }
+
+    /// Whether the client's connection is [closed](Failure::closing) behind it.
+    pub fn closes(&self) -> bool {
+        self.closes
+    }
+
     /// What kind.
     pub fn kind(&self) -> FailureKind {
         self.kind
@@ -117,7 +134,10 @@ impl Failure {
 
     /// The same failure, with the text that `change` makes of its own.
     pub(crate) fn map_message(self, change: impl FnOnce(String) -> String) -> Self {
-        Failure::new(self.kind, change(self.message))
+        Failure {
+            message: change(self.message),
+            ..self
+        }
     }
 }
 

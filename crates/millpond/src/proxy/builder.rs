@@ -62,7 +62,7 @@ impl<F: Framing> RouteBuilder<F> {
     }
 
     /// How long a client may have a connection to itself; `None`: without a limit. After that the
-    /// connection to the upstream is closed, and the client's requests fail until it connects again.
+    /// connection to the upstream is closed, and the client's with its next request.
     /// Default: 10 minutes. A transaction takes far less, and what a client has begun and forgotten
     /// is kept from the others for no longer.
     pub fn max_pin_age(mut self, age: Option<Duration>) -> Self {

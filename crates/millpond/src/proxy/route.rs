@@ -138,6 +138,7 @@ impl<F: Framing> Shared<F> {
             .await;
         if !pin.upstream.is_usable() {
             *lent = Lent::Gone;
+            return passed.map_err(NotPassed::Last);
         } else if self.mode != Mode::Session && pin.upstream.is_at_rest() {
             *lent = Lent::Nothing;
         }
@@ -191,6 +192,8 @@ impl<F: Framing> Shared<F> {
 enum NotPassed {
     /// The upstream brought none.
     Request(RequestError),
+    /// The same, and with its connection a state was lost that the client relies on.
+    Last(RequestError),
     /// As many clients have a connection to themselves as may.
     NoPin,
     /// The client had a connection to itself, and that has ended.
@@ -207,18 +210,20 @@ impl NotPassed {
     fn told(&self) -> Failure {
         match self {
             NotPassed::Request(error) => told(error),
+            NotPassed::Last(error) => told(error).closing(),
             NotPassed::NoPin => Failure::overloaded(
                 "too many clients have a connection to the upstream to themselves; it was not executed",
             ),
             NotPassed::StateLost => Failure::unavailable(
                 "the connection to the upstream that this client had to itself has ended, and its state with it; connect again; it was not executed",
-            ),
+            )
+            .closing(),
         }
     }
 
     fn execution(&self) -> Execution {
         match self {
-            NotPassed::Request(error) => error.execution(),
+            NotPassed::Request(error) | NotPassed::Last(error) => error.execution(),
             NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
         }
     }

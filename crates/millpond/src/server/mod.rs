@@ -31,6 +31,7 @@
 //! | too many requests are handled at once | -32001 | stays |
 //! | the handler took too long | -32002 | stays |
 //! | the server drains, and hasn't taken the request, which was not executed | -32003 | is closed, after the replies owed |
+//! | the handler [asks](crate::framing::Failure::closing) that it be closed | that of its failure | is closed, after the replies owed |
 //! | a frame is longer than the framing allows | -32600, which names the length, the limit and what sets it | is closed, after the replies owed |
 //! | what came is no frame | none: where the next frame begins is unknown | is closed, after the replies owed |
 //! | any failure, where the protocol has no error reply | none | is closed, after the replies owed; logged with the reason |

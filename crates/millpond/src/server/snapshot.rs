@@ -158,7 +158,8 @@ pub enum Closed {
     HeartbeatMissed,
     /// The client sent more heartbeats than `heartbeat_limit` allows.
     HeartbeatFlood,
-    /// The client had to be told of a failure for which the protocol has no reply.
+    /// The client had to be told of a failure for which the protocol has no reply, or behind which
+    /// the handler [asked](crate::framing::Failure::closing) for it.
     ToldFailure,
     /// The server drained, and nothing was under way any more.
     Drained,

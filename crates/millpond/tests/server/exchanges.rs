@@ -188,6 +188,27 @@ async fn a_handler_that_panics_or_takes_too_long_costs_its_request_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_that_asks_for_it_ends_the_connection_behind_the_replies_before_it() {
+    let handler = raw(async |body: Bytes| match &body[..] {
+        b"\"last\"" => Err(Failure::unavailable("what was kept is lost").closing()),
+        _ => Ok(body),
+    });
+    let site = serve(handler).await;
+    let mut client = site.connect().await;
+    client
+        .write([frame("1"), frame("2"), frame("\"last\""), frame("3")].concat())
+        .await;
+    assert_eq!(client.reply().await, "1");
+    assert_eq!(client.reply().await, "2");
+    assert_eq!(client.code().await, -32000);
+    let mut rest = Vec::new();
+    let read = client.stream.read_to_end(&mut rest).await;
+    assert_eq!((read.expect("an end"), &rest[..]), (0, &b""[..]));
+    // Others go on.
+    assert_eq!(site.connect().await.ask("4").await, "4");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_knows_its_deadline() {
     struct Tells;
     impl Handler for Tells {

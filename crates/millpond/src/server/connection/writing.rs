@@ -49,8 +49,8 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
                 return Ok(());
             }
             self.hold_last_replies_back();
-            if let Err(failure) = self.begin_batch(cx, now)? {
-                self.end_untold(failure);
+            if let Err(ends) = self.begin_batch(cx, now)? {
+                self.end_by_reply(ends);
             }
             let is_long = self.outgoing.taken() - before >= TURN_BYTES;
             if is_long && self.exchanges.has_answer() {
@@ -61,12 +61,12 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
     }
 
     /// Puts the replies that are ready into a batch, and begins to write it. The result within is
-    /// an error if one of them tells of a failure for which the protocol has no reply.
+    /// an error if one of them ends the connection.
     fn begin_batch(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Result<Result<(), FailureKind>, Closed> {
+    ) -> Result<Result<(), Ends>, Closed> {
         let may_be_long = self.excess.is_long_turn();
         let (service, exchanges) = (self.service, &mut self.exchanges);
         let state = &mut self.state;
@@ -97,21 +97,28 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         Ok(told)
     }
 
-    /// A failure can be told only by closing. The requests behind it get no answer.
-    fn end_untold(&mut self, failure: FailureKind) {
+    /// A reply ends the connection. The requests behind it get no answer.
+    fn end_by_reply(&mut self, ends: Ends) {
+        let untold = match ends {
+            Ends::Untold(failure) => Some(failure),
+            Ends::AsAsked => None,
+        };
         // A frame that is too long is told of last, and ends the connection for that reason.
         let is_of_too_long = self.ending == Some(Closed::FrameTooLong)
             && !self.service.framing.failure_needs_request()
             && self.exchanges.is_empty();
         if !is_of_too_long {
-            self.log_untold(failure);
+            if let Some(failure) = untold {
+                self.log_untold(failure);
+            }
             self.ending = Some(Closed::ToldFailure);
         }
         let is_one_waiting = self.excess.take_waiting().is_some();
         if let Some(draining) = &mut self.draining {
-            draining.unanswered += self.exchanges.len() + 1 + usize::from(is_one_waiting);
+            let unanswered = self.exchanges.len() + usize::from(is_one_waiting);
+            draining.unanswered += unanswered + usize::from(untold.is_some());
         }
-        self.leaving = self.leaving.saturating_sub(1);
+        self.leaving = self.leaving.saturating_sub(u32::from(untold.is_some()));
         self.exchanges.clear();
     }
 
@@ -156,14 +163,22 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
     }
 }
 
-/// Adds a reply to a batch, or what tells of a failure. The error is a failure for which the
-/// protocol has no reply.
+/// How a reply ends its connection.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    /// It is a failure for which the protocol has no reply.
+    Untold(FailureKind),
+    /// It is a failure that was told, and that asks for it.
+    AsAsked,
+}
+
+/// Adds a reply to a batch, or what tells of a failure.
 fn reply<F: Framing, H>(
     service: &Service<F, H>,
     state: &mut Note,
     answered: Answered,
     batch: &mut Vec<u8>,
-) -> Result<(), FailureKind> {
+) -> Result<(), Ends> {
     let counters = &service.ledger.counters;
     let asked = answered.asked.as_deref();
     let is_silent = asked.is_some_and(Asked::is_silent);
@@ -185,14 +200,19 @@ fn reply<F: Framing, H>(
         Err(failure) => failure,
     };
     counters.failure(failure.kind());
+    let closes = failure.closes();
+    let told = match closes {
+        true => Err(Ends::AsAsked),
+        false => Ok(()),
+    };
     if is_silent {
-        return Ok(());
+        return told;
     }
     let failure = failure.map_message(shorten);
     let request = answered.request.as_deref().unwrap_or_default();
     match replying.add_failure(request, &failure) {
-        Told::ByReply => Ok(()),
-        Told::ByClosing => Err(failure.kind()),
+        Told::ByReply => told,
+        Told::ByClosing => Err(Ends::Untold(failure.kind())),
     }
 }
 
