@@ -2,6 +2,7 @@
 //! nothing of what is sent on it.
 
 use std::{
+    any::Any,
     fmt,
     future::{Future, poll_fn},
     io,
@@ -24,7 +25,11 @@ use super::foreign::Foreign;
 ///
 /// Reads and writes are unbuffered (but for what TLS must hold): each is a system call, so write a
 /// request in one piece.
-pub struct Stream(Kind);
+pub struct Stream {
+    kind: Kind,
+    /// Dropped behind the socket.
+    companion: Option<Box<dyn Any + Send + Sync>>,
+}
 
 enum Kind {
     Tcp(TcpStream),
@@ -74,7 +79,32 @@ impl Stream {
     /// # }
     /// ```
     pub fn foreign(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Stream(Kind::Foreign(Box::new(Mutex::new(Foreign::new(io)))))
+        Kind::Foreign(Box::new(Mutex::new(Foreign::new(io)))).into()
+    }
+
+    /// Keeps `companion` for as long as the stream is, and drops it when the stream is closed, in
+    /// whichever way that comes about: what counts open streams travels with them. It takes the
+    /// place of the one before.
+    ///
+    /// ```
+    /// use millpond_net::Stream;
+    /// use std::sync::Arc;
+    ///
+    /// let (near, _far) = tokio::io::duplex(1024);
+    /// let open = Arc::new(());
+    /// let stream = Stream::foreign(near).accompanied_by(Arc::clone(&open));
+    /// assert_eq!(Arc::strong_count(&open), 2);
+    /// stream.close();
+    /// assert_eq!(Arc::strong_count(&open), 1);
+    /// ```
+    pub fn accompanied_by(mut self, companion: impl Any + Send + Sync) -> Self {
+        self.companion = Some(Box::new(companion));
+        self
+    }
+
+    /// What [accompanies](Stream::accompanied_by) it, if that is of this type.
+    pub fn companion<T: Any>(&self) -> Option<&T> {
+        self.companion.as_ref()?.downcast_ref()
     }
 
     /// The address of this side, where it has one.
@@ -91,7 +121,7 @@ impl Stream {
     /// breaks a TLS stream.
     #[inline]
     pub fn tcp(&self) -> Option<&TcpStream> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(stream) => Some(stream),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Some(stream.get_ref().0),
@@ -101,7 +131,7 @@ impl Stream {
 
     /// The Unix socket, to ask who is at the other end ([`UnixStream::peer_cred`]).
     pub fn unix(&self) -> Option<&UnixStream> {
-        match &self.0 {
+        match &self.kind {
             Kind::Unix(stream) => Some(stream),
             _ => None,
         }
@@ -111,7 +141,7 @@ impl Stream {
     /// certificates.
     #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<&rustls::CommonState> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tls(stream) => Some(stream.get_ref().1),
             _ => None,
         }
@@ -132,7 +162,7 @@ impl Stream {
         if buffer.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Tcp(stream) => stream.try_read(buffer),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => match &mut **stream {
@@ -157,7 +187,7 @@ impl Stream {
     /// Only the waker of the last call is called.
     #[inline]
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(stream) => stream.poll_read_ready(cx),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
@@ -200,7 +230,7 @@ impl Stream {
     /// Whether bytes, or an end, have arrived that nobody has read: a system call, which asks the
     /// kernel itself and not the reactor. A foreign stream is asked by reading a byte ahead.
     pub fn has_unread(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Foreign(stream) => stream.lock().has_unread(),
             _ => self
                 .poll_socket(PollFlags::POLLIN)
@@ -213,7 +243,7 @@ impl Stream {
     /// side isn't gone. A system call; nothing is read, and nothing that a later read would tell is
     /// lost. A foreign stream is gone when its next read fails.
     pub fn is_gone(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Foreign(stream) => stream.lock().has_failed(),
             _ => self
                 .poll_socket(PollFlags::empty())
@@ -245,7 +275,7 @@ impl Stream {
 
     /// poll(2), without waiting. A foreign stream has no socket to ask.
     fn poll_socket(&self, events: PollFlags) -> PollFlags {
-        let socket = match &self.0 {
+        let socket = match &self.kind {
             Kind::Tcp(stream) => stream.as_fd(),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.get_ref().0.as_fd(),
@@ -262,7 +292,7 @@ impl Stream {
     /// Closes the stream. Before that it sends TLS's close_notify, or begins the shutdown of a
     /// foreign stream, as far as that is possible without waiting.
     pub fn close(mut self) {
-        let says_farewell = match &self.0 {
+        let says_farewell = match &self.kind {
             Kind::Tcp(_) | Kind::Unix(_) => false,
             #[cfg(feature = "tls")]
             Kind::Tls(_) => true,
@@ -288,22 +318,31 @@ impl Stream {
     }
 }
 
+impl From<Kind> for Stream {
+    fn from(kind: Kind) -> Self {
+        Stream {
+            kind,
+            companion: None,
+        }
+    }
+}
+
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Stream(Kind::Tcp(stream))
+        Kind::Tcp(stream).into()
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Stream(Kind::Unix(stream))
+        Kind::Unix(stream).into()
     }
 }
 
 #[cfg(feature = "tls")]
 impl From<tokio_rustls::TlsStream<TcpStream>> for Stream {
     fn from(stream: tokio_rustls::TlsStream<TcpStream>) -> Self {
-        Stream(Kind::Tls(Box::new(stream)))
+        Kind::Tls(Box::new(stream)).into()
     }
 }
 
@@ -314,7 +353,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -331,7 +370,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -346,7 +385,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
@@ -356,7 +395,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.is_write_vectored(),
@@ -367,7 +406,7 @@ impl AsyncWrite for Stream {
 
     #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
@@ -377,7 +416,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
@@ -389,7 +428,7 @@ impl AsyncWrite for Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match &self.0 {
+        let transport = match &self.kind {
             Kind::Tcp(_) => "tcp",
             #[cfg(feature = "tls")]
             Kind::Tls(_) => "tls",

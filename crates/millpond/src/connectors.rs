@@ -5,18 +5,18 @@
 use std::{
     error::Error,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use millpond_words::Span;
+use millpond_words::{Chain, Span};
 
 #[cfg(feature = "kernel")]
 use crate::{kernel, pool::Transmission};
@@ -25,8 +25,11 @@ use crate::{
         ConnectError, ConnectFailure, DialPhase, Dialer, Endpoint, EndpointError, IdleState,
         Stream, Timings,
     },
-    pool::{Address, Closing, Connector, Ends, Eviction, dial_phase},
+    pool::{Address, AfterRelease, Closing, Connector, Ends, Eviction, dial_phase},
+    upstreams::{Held, Loss, Upstreams},
 };
+
+pub use crate::upstreams::{Ejection, UpstreamSnapshot};
 
 /// The future of a hook that prepares a stream: see [`StreamConnector::prepare`].
 pub type PrepareFuture<'s> =
@@ -39,7 +42,7 @@ type Opened = Result<Stream, Box<dyn Error + Send + Sync>>;
 
 type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> PrepareFuture<'s> + Send + Sync>;
 
-/// Pools raw streams to one endpoint: TCP, TLS or Unix.
+/// Pools raw streams to one endpoint, or to [several](StreamConnector::among): TCP, TLS or Unix.
 ///
 /// ```no_run
 /// use millpond::{connectors::StreamConnector, pool::Pool};
@@ -72,12 +75,53 @@ type Hook = Box<dyn for<'s> Fn(&'s mut Stream) -> PrepareFuture<'s> + Send + Syn
 /// The endpoint's name is looked up again as [`Dialer::refresh`] says. Streams to an address that
 /// two answers in a row lack are retired.
 pub struct StreamConnector {
-    dialer: Dialer,
+    /// One at least, and one for each upstream.
+    dialers: Vec<Dialer>,
+    /// What has become of several.
+    upstreams: Option<Arc<Upstreams>>,
     hook: Option<(Hook, Duration)>,
-    peer: Arc<str>,
     last_timings: Mutex<Option<PhaseTimings>>,
     /// What opens the streams, if the dialler doesn't.
     open: Option<Open>,
+}
+
+/// One of several endpoints that do the same: see [`StreamConnector::among`].
+#[derive(Debug)]
+pub struct Upstream {
+    dialer: Dialer,
+    max_size: u32,
+}
+
+impl Upstream {
+    /// What this dialler dials.
+    pub fn new(dialer: Dialer) -> Self {
+        Upstream {
+            dialer,
+            max_size: u32::MAX,
+        }
+    }
+
+    /// How many connections it may have at once, those being opened or probed included. Exact. One
+    /// at least. Default: as many as the pool.
+    ///
+    /// A dial that finds all upstreams full waits for room, within the pool's `connect_timeout`: let
+    /// the pool's `max_size` be no more than the sum of these.
+    pub fn max_size(mut self, max_size: u32) -> Self {
+        self.max_size = max_size.max(1);
+        self
+    }
+}
+
+impl From<Dialer> for Upstream {
+    fn from(dialer: Dialer) -> Self {
+        Upstream::new(dialer)
+    }
+}
+
+impl From<Endpoint> for Upstream {
+    fn from(endpoint: Endpoint) -> Self {
+        Upstream::new(Dialer::new(endpoint))
+    }
 }
 
 /// How long the phases of the last successful dial took. A client's
@@ -104,13 +148,97 @@ impl StreamConnector {
 
     /// Streams that this dialler opens.
     pub fn new(dialer: Dialer) -> Self {
+        StreamConnector::dialled_by(vec![dialer], None)
+    }
+
+    fn dialled_by(dialers: Vec<Dialer>, upstreams: Option<Arc<Upstreams>>) -> Self {
         StreamConnector {
-            peer: Arc::clone(dialer.endpoint_text()),
-            dialer,
+            dialers,
+            upstreams,
             hook: None,
             last_timings: Mutex::new(None),
             open: None,
         }
+    }
+
+    /// Streams to several upstreams that do the same, behind one pool with one line of callers: no
+    /// caller waits while one of them has room. The pool's `max_size` is for all of them together.
+    ///
+    /// ```
+    /// use millpond::{
+    ///     client::Client,
+    ///     connectors::{StreamConnector, Upstream},
+    ///     net::Dialer,
+    /// };
+    ///
+    /// let upstreams = ["orders-1:7000", "orders-2:7000", "orders-3:7000"].map(str::parse);
+    /// let mut among = Vec::new();
+    /// for endpoint in upstreams {
+    ///     among.push(Upstream::new(Dialer::new(endpoint?)).max_size(8));
+    /// }
+    /// let client = Client::over(StreamConnector::among(among)).pool(|pool| pool.max_size(24));
+    /// # Ok::<_, millpond::net::EndpointError>(())
+    /// ```
+    ///
+    /// # Which one is dialled
+    ///
+    /// The one with the fewest connections, open or being opened; of equals each in its turn. A dial
+    /// that fails goes on to the next upstream at once, within the pool's `connect_timeout`, and
+    /// fails when it has been to all that have room; its error is that of the last. An upstream
+    /// that has failed is in doubt: for a [pause](Ejection::pause) it is passed over while others
+    /// have room, and then dialled once at a time.
+    ///
+    /// # Which ones are ejected
+    ///
+    /// One that fails [three times](Ejection::after) in a row is dialled no more, and its
+    /// connections are retired: closed now if they are idle, else when they come back. A failure is
+    /// a dial that fails, its hook and its login included, or a connection that the upstream ends
+    /// before it was ever lent. Dials that had begun before a failure was counted aren't counted
+    /// again. What ends a connection that is lent, or has been, counts as nothing, for a single
+    /// caller can bring that about. A connection that has served ends the row: by a reply, a clean
+    /// release, or a tick spent idle.
+    ///
+    /// An ejected upstream is probed: dialled, and the stream closed again. It is probed after a
+    /// pause, which is doubled with each failure; the first probe that succeeds brings it back. Then
+    /// one failure more ejects it again, until a connection has served. Connections aren't moved to
+    /// one that is back: it is given those that are opened from then on. At least
+    /// [half](Ejection::floor) of the upstreams are never ejected. Probes are made by
+    /// [`run`](Connector::run), so by the pool. A dial that has failed at all others tries ejected
+    /// ones as well.
+    ///
+    /// # Panics
+    ///
+    /// If there is no upstream.
+    pub fn among<U: Into<Upstream>>(upstreams: impl IntoIterator<Item = U>) -> Self {
+        let upstreams: Vec<Upstream> = upstreams.into_iter().map(Into::into).collect();
+        assert!(!upstreams.is_empty(), "there must be an upstream");
+        let limited: Vec<_> = upstreams
+            .iter()
+            .map(|upstream| {
+                (
+                    Arc::clone(upstream.dialer.endpoint_text()),
+                    upstream.max_size,
+                )
+            })
+            .collect();
+        let dialers = upstreams.into_iter().map(|upstream| upstream.dialer);
+        StreamConnector::dialled_by(dialers.collect(), Some(Upstreams::new(&limited)))
+    }
+
+    /// When upstreams are ejected, and when they are probed. For those of
+    /// [`among`](StreamConnector::among) only.
+    pub fn ejection(self, ejection: Ejection) -> Self {
+        if let Some(upstreams) = &self.upstreams {
+            upstreams.set_ejection(ejection);
+        }
+        self
+    }
+
+    /// The upstreams at this instant, in the order in which they were given. Empty for a connector
+    /// that wasn't made by [`among`](StreamConnector::among).
+    pub fn upstreams(&self) -> Vec<UpstreamSnapshot> {
+        let upstreams = self.upstreams.as_ref();
+        upstreams.map_or_else(Vec::new, |upstreams| upstreams.snapshots())
     }
 
     /// Streams that `open` opens instead of dialling: over whatever carries bytes, by
@@ -178,10 +306,42 @@ impl StreamConnector {
         self
     }
 
-    /// What opens the streams. That of a connector made by [`opened_by`](StreamConnector::opened_by)
-    /// opens none: it holds their name.
+    /// What opens the streams, for the first of several upstreams. That of a connector made by
+    /// [`opened_by`](StreamConnector::opened_by) opens none: it holds their name.
     pub fn dialer(&self) -> &Dialer {
-        &self.dialer
+        &self.dialers[0]
+    }
+
+    /// What has opened this stream.
+    pub(crate) fn dialer_of(&self, stream: &Stream) -> &Dialer {
+        let held: Option<&Held> = stream.companion();
+        &self.dialers[held.map_or(0, Held::at)]
+    }
+
+    /// A stream has been checked in the instant before it is lent, or as it comes back.
+    #[inline]
+    pub(crate) fn note_check(&self, stream: &Stream, passed: bool) {
+        if self.upstreams.is_some()
+            && let Some(held) = stream.companion::<Held>()
+        {
+            match passed {
+                true => held.lent(),
+                false => held.died(),
+            }
+        }
+    }
+
+    /// An idle stream has been looked at.
+    #[inline]
+    pub(crate) fn note_idle(&self, stream: &Stream, is_quiet: bool) {
+        if self.upstreams.is_some()
+            && let Some(held) = stream.companion::<Held>()
+        {
+            match is_quiet {
+                true => held.served(),
+                false => held.died(),
+            }
+        }
     }
 
     /// How long the phases of the last successful dial took, a client's login not counted.
@@ -189,34 +349,82 @@ impl StreamConnector {
         *self.last_timings.lock()
     }
 
-    async fn dial(&self) -> Result<(Stream, Timings), ConnectError> {
-        let dialing = self
-            .dialer
-            .dial_reporting(|phase| dial_phase(phase.doing()));
-        let dialled = dialing.await?;
-        Ok((dialled.stream, dialled.timings))
+    /// Opens a stream and prepares it.
+    async fn open(&self, dialer: &Dialer) -> Result<Stream, ConnectError> {
+        let (mut stream, dial) = match &self.open {
+            None => {
+                let dialled = dialer.dial_reporting(|phase| dial_phase(phase.doing()));
+                let dialled = dialled.await?;
+                (dialled.stream, dialled.timings)
+            }
+            Some(open) => run_open(dialer, open).await?,
+        };
+        let hook = self.run_hook(dialer, &mut stream).await?;
+        let timings = PhaseTimings { dial, hook };
+        let shown = |time| tracing::field::display(Span(time));
+        tracing::debug!(
+            target: "millpond::net",
+            endpoint = %dialer.endpoint_text(),
+            resolve = timings.dial.resolve.map(shown),
+            connect = shown(timings.dial.connect),
+            tls = timings.dial.tls.map(shown),
+            hook = timings.hook.map(shown),
+            sockets = timings.dial.sockets,
+            "dialled"
+        );
+        *self.last_timings.lock() = Some(timings);
+        Ok(stream)
     }
 
-    async fn run_open(&self, open: &Open) -> Result<(Stream, Timings), ConnectError> {
-        dial_phase(DialPhase::Connect.doing());
-        let began = Instant::now();
-        let opened = open().await;
-        let mut timings = Timings::default();
-        timings.connect = began.elapsed();
-        match opened {
-            Ok(stream) => Ok((stream, timings)),
-            Err(error) => Err(self
-                .dialer
-                .error(timings.connect, ConnectFailure::Open(error))),
+    /// Goes from upstream to upstream until one can be dialled.
+    async fn connect_among(&self, upstreams: &Arc<Upstreams>) -> Result<Stream, ConnectError> {
+        let mut tried = Vec::new();
+        let mut last = None;
+        dial_phase("waiting for room at an upstream");
+        while let Some(dial) = upstreams.next(&tried).await {
+            let dialer = &self.dialers[dial.at()];
+            match self.open(dialer).await {
+                Ok(stream) => {
+                    let ends = ends(dialer, &stream);
+                    return Ok(dial.opened(stream, ends));
+                }
+                Err(error) => {
+                    tracing::debug!(target: "millpond::net", error = %Chain(&error), "dial of an upstream failed");
+                    tried.push(dial.at());
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.expect("the first is waited for"))
+    }
+
+    /// Probes an upstream whenever it is ejected. Never ends.
+    async fn probe_upstream(&self, upstreams: &Arc<Upstreams>, at: usize) {
+        loop {
+            let probe = upstreams.next_probe(at).await;
+            let dialer = &self.dialers[at];
+            match self.open(dialer).await {
+                Ok(stream) => {
+                    let ends = ends(dialer, &stream);
+                    probe.opened(stream, ends).close();
+                }
+                Err(error) => {
+                    tracing::debug!(target: "millpond::net", error = %Chain(&error), "probe of an upstream failed");
+                }
+            }
         }
     }
 
-    async fn run_hook(&self, stream: &mut Stream) -> Result<Option<Duration>, ConnectError> {
+    async fn run_hook(
+        &self,
+        dialer: &Dialer,
+        stream: &mut Stream,
+    ) -> Result<Option<Duration>, ConnectError> {
         let Some((hook, limit)) = &self.hook else {
             return Ok(None);
         };
         dial_phase(DialPhase::Hook.doing());
-        let unprepared = Unprepared::new(&self.dialer, stream);
+        let unprepared = Unprepared::new(dialer, stream);
         let began = Instant::now();
         let cause = match timeout(*limit, hook(stream)).await {
             Ok(Ok(())) => {
@@ -229,8 +437,60 @@ impl StreamConnector {
                 limit: *limit,
             },
         };
-        Err(self.dialer.error(began.elapsed(), cause))
+        Err(dialer.error(began.elapsed(), cause))
     }
+}
+
+async fn run_open(dialer: &Dialer, open: &Open) -> Result<(Stream, Timings), ConnectError> {
+    dial_phase(DialPhase::Connect.doing());
+    let began = Instant::now();
+    let opened = open().await;
+    let mut timings = Timings::default();
+    timings.connect = began.elapsed();
+    match opened {
+        Ok(stream) => Ok((stream, timings)),
+        Err(error) => Err(dialer.error(timings.connect, ConnectFailure::Open(error))),
+    }
+}
+
+/// Between which addresses a stream lies that this dialler has opened.
+fn ends(dialer: &Dialer, stream: &Stream) -> Ends {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Some(local), Some(peer)) => Ends::between(local, peer),
+        _ => Ends::to(Arc::clone(dialer.endpoint_text())),
+    }
+}
+
+/// A stream has been of use.
+#[inline]
+pub(crate) fn served(stream: &Stream) {
+    if let Some(held) = stream.companion::<Held>() {
+        held.served();
+    }
+}
+
+/// All of these, of which none ends.
+async fn all<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
+    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    poll_fn(|cx| {
+        for future in &mut futures {
+            let _ = future.as_mut().poll(cx);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// The first of these that ends; the others are dropped.
+async fn any<'f>(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + Send + 'f>>>) {
+    poll_fn(|cx| {
+        let polled = futures.iter_mut().any(|it| it.as_mut().poll(cx).is_ready());
+        match polled {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 impl Connector for StreamConnector {
@@ -238,25 +498,10 @@ impl Connector for StreamConnector {
     type Error = ConnectError;
 
     async fn connect(&self) -> Result<Stream, ConnectError> {
-        let (mut stream, dial) = match &self.open {
-            None => self.dial().await?,
-            Some(open) => self.run_open(open).await?,
-        };
-        let hook = self.run_hook(&mut stream).await?;
-        let timings = PhaseTimings { dial, hook };
-        let shown = |time| tracing::field::display(Span(time));
-        tracing::debug!(
-            target: "millpond::net",
-            endpoint = %self.dialer.endpoint_text(),
-            resolve = timings.dial.resolve.map(shown),
-            connect = shown(timings.dial.connect),
-            tls = timings.dial.tls.map(shown),
-            hook = timings.hook.map(shown),
-            sockets = timings.dial.sockets,
-            "dialled"
-        );
-        *self.last_timings.lock() = Some(timings);
-        Ok(stream)
+        match &self.upstreams {
+            None => self.open(self.dialer()).await,
+            Some(upstreams) => self.connect_among(upstreams).await,
+        }
     }
 
     fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {
@@ -264,15 +509,29 @@ impl Connector for StreamConnector {
     }
 
     fn check(&self, stream: &mut Stream) -> Result<(), Eviction> {
-        reason(stream.check_idle()).map_or(Ok(()), Err)
+        let reason = reason(stream.check_idle());
+        self.note_check(stream, reason.is_none());
+        reason.map_or(Ok(()), Err)
+    }
+
+    fn on_release(&self, stream: &mut Stream) -> Result<AfterRelease, ConnectError> {
+        served(stream);
+        Ok(AfterRelease::Ready)
     }
 
     fn poll_idle(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Eviction> {
-        loop {
-            if let Some(reason) = reason(ready!(stream.poll_idle(cx))) {
-                return Poll::Ready(reason);
+        let seen = loop {
+            match stream.poll_idle(cx) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(seen) => {
+                    if let Some(reason) = reason(seen) {
+                        break Poll::Ready(reason);
+                    }
+                }
             }
-        }
+        };
+        self.note_idle(stream, seen.is_pending());
+        seen
     }
 
     fn close(&self, stream: Stream) -> Closing {
@@ -281,19 +540,40 @@ impl Connector for StreamConnector {
     }
 
     fn ends(&self, stream: &Stream) -> Ends {
-        match (stream.local_addr(), stream.peer_addr()) {
-            (Some(local), Some(peer)) => Ends::between(local, peer),
-            _ => Ends::to(Arc::clone(&self.peer)),
+        ends(self.dialer_of(stream), stream)
+    }
+
+    /// Probes ejected upstreams.
+    async fn run(&self) {
+        if let Some(upstreams) = &self.upstreams {
+            let each = 0..self.dialers.len();
+            all(each.map(|at| self.probe_upstream(upstreams, at))).await;
         }
     }
 
     async fn endpoint_changed(&self) {
-        self.dialer.moved().await;
+        let Some(upstreams) = &self.upstreams else {
+            return self.dialer().moved().await;
+        };
+        let mut changes: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> =
+            vec![Box::pin(upstreams.ejected())];
+        for dialer in &self.dialers {
+            changes.push(Box::pin(dialer.moved()));
+        }
+        any(changes).await;
     }
 
     fn is_current(&self, ends: &Ends) -> bool {
+        let dialer = match &self.upstreams {
+            None => self.dialer(),
+            Some(upstreams) => match upstreams.of(ends) {
+                Some(at) if upstreams.is_ejected(at) => return false,
+                Some(at) => &self.dialers[at],
+                None => return true,
+            },
+        };
         match &ends.peer {
-            Some(Address::Ip(address)) => self.dialer.is_current(address),
+            Some(Address::Ip(address)) => dialer.is_current(address),
             _ => true,
         }
     }
@@ -313,10 +593,11 @@ impl Connector for StreamConnector {
 }
 
 /// A stream that is being prepared. If it is dropped before that has succeeded, the dialler tries
-/// other addresses of the name first.
+/// other addresses of the name first, and of several upstreams its own has failed.
 pub(crate) struct Unprepared<'c> {
     dialer: &'c Dialer,
     address: Option<SocketAddr>,
+    loss: Option<Loss>,
 }
 
 impl<'c> Unprepared<'c> {
@@ -324,11 +605,13 @@ impl<'c> Unprepared<'c> {
         Unprepared {
             dialer,
             address: stream.peer_addr(),
+            loss: stream.companion().map(Held::loss),
         }
     }
 
     pub(crate) fn succeeded(mut self) {
         self.address = None;
+        self.loss = None;
     }
 }
 
@@ -336,6 +619,9 @@ impl Drop for Unprepared<'_> {
     fn drop(&mut self) {
         if let Some(address) = self.address {
             self.dialer.doubt(address);
+        }
+        if let Some(loss) = &self.loss {
+            loss.count();
         }
     }
 }
@@ -377,7 +663,11 @@ impl From<Endpoint> for StreamConnector {
 
 impl fmt::Debug for StreamConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StreamConnector").field(&self.peer).finish()
+        let mut shown = f.debug_tuple("StreamConnector");
+        for dialer in &self.dialers {
+            shown.field(dialer.endpoint_text());
+        }
+        shown.finish()
     }
 }
 

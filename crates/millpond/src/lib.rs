@@ -53,6 +53,8 @@ mod memory;
 pub mod proxy;
 #[cfg(unix)]
 pub mod server;
+#[cfg(unix)]
+mod upstreams;
 
 #[cfg(all(unix, feature = "kernel"))]
 pub use millpond_kernel as kernel;

@@ -22,7 +22,11 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("seconds", &[]),
     ("memory", &["net"]),
     ("framed", &["framing", "net", "memory"]),
-    ("connectors", &["net", "pool", "kernel", "memory"]),
+    ("upstreams", &["net", "pool"]),
+    (
+        "connectors",
+        &["net", "pool", "kernel", "memory", "upstreams"],
+    ),
     (
         "client",
         &[
@@ -54,7 +58,8 @@ const PURE: [(&str, &str); 2] = [("millpond_pool", "state"), ("millpond", "frami
 
 /// Pure as well, but told the time as tokio's `Instant`, as a value. To ask for the time is to name
 /// more, and only tests may.
-const TOLD_THE_TIME: [(&str, &str); 2] = [
+const TOLD_THE_TIME: [(&str, &str); 3] = [
+    ("millpond", "upstreams::machine"),
     ("millpond", "client::pipelined::machine"),
     ("millpond_words", "storm"),
 ];

@@ -94,7 +94,9 @@ impl Session {
             Behind::Nothing => self.dirty = !is_written,
         }
         // Without a reply the peer has shown nothing of itself.
-        self.served |= !is_silent;
+        if !is_silent {
+            self.note_served();
+        }
         Ok(replied)
     }
 }

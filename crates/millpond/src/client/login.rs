@@ -162,7 +162,8 @@ impl<F: Framing> LoginHook<F> {
         streams: &StreamConnector,
     ) -> Result<FramedStream<Arc<F>>, ConnectError> {
         dial_phase(DialPhase::Login.doing());
-        let unprepared = Unprepared::new(streams.dialer(), &stream);
+        let dialer = streams.dialer_of(&stream);
+        let unprepared = Unprepared::new(dialer, &stream);
         let began = Instant::now();
         let number = LOGINS.fetch_add(1, Ordering::Relaxed);
         let login = Login {
@@ -177,11 +178,7 @@ impl<F: Framing> LoginHook<F> {
                 true => at_rest(login),
                 false => Err(NotAtRest::Another.into()),
             });
-        let failed = |error| {
-            streams
-                .dialer()
-                .error(began.elapsed(), ConnectFailure::Login(error))
-        };
+        let failed = |error| dialer.error(began.elapsed(), ConnectFailure::Login(error));
         let stream = ended.map_err(failed)?;
         unprepared.succeeded();
         Ok(stream)

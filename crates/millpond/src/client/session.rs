@@ -20,6 +20,7 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{failure::ExchangeFailure, heartbeats::Alarm, records::SessionRecords, timer::Timer};
 use crate::{
+    connectors::served,
     framed::{Allowance, Framed, Item, Outstanding, Pulse, Verdict},
     framing::{Frame, FrameError, Framing},
     net::Stream,
@@ -43,7 +44,7 @@ pub struct Session {
     pub(super) outstanding: Option<Box<Outstanding>>,
     /// Exchanges completed: on a session that has served, a failure may be the end of something
     /// old.
-    pub(super) served: bool,
+    served: bool,
     /// Since when a heartbeat has been incomplete.
     pub(super) partial_since: Option<Instant>,
     pub(super) timer: Timer,
@@ -93,6 +94,17 @@ impl Session {
     /// Its peer has sent more heartbeats than it may.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded
+    }
+
+    /// It has completed an exchange. Returns whether that was its first.
+    #[inline]
+    pub(super) fn note_served(&mut self) -> bool {
+        if self.served {
+            return false;
+        }
+        self.served = true;
+        served(self.stream());
+        true
     }
 
     /// It has completed an exchange.

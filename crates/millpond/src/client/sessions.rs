@@ -146,9 +146,9 @@ impl<F: Framing> Connector for Sessions<F> {
     }
 
     fn check(&self, session: &mut Session) -> Result<(), Eviction> {
-        session
-            .look(&*self.framing)
-            .map_err(|cause| cause.eviction())
+        let looked = session.look(&*self.framing);
+        self.streams.note_check(session.stream(), looked.is_ok());
+        looked.map_err(|cause| cause.eviction())
     }
 
     /// The guard needn't be believed: the session knows.
@@ -158,6 +158,7 @@ impl<F: Framing> Connector for Sessions<F> {
 
     fn poll_idle(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Eviction> {
         let seen = session.poll_idle(&*self.framing, cx);
+        self.streams.note_idle(session.stream(), seen.is_pending());
         if seen.is_pending()
             && let Some(due) = session.next_due()
         {
@@ -181,8 +182,9 @@ impl<F: Framing> Connector for Sessions<F> {
         self.streams.ends(session.stream())
     }
 
-    /// Keeps the heartbeats, and sums up what happens.
+    /// Keeps the heartbeats, sums up what happens, and probes upstreams.
     async fn run(&self) {
+        let mut probes = pin!(self.streams.run());
         let mut heartbeats = pin!(self.heartbeats.run());
         let mut sums = pin!(self.records.reports.report_sums());
         poll_fn(|cx| {
@@ -190,6 +192,7 @@ impl<F: Framing> Connector for Sessions<F> {
             if all.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }
+            let _ = probes.as_mut().poll(cx);
             Poll::Pending
         })
         .await

@@ -127,7 +127,7 @@ impl<F: Framing> Driver<F> {
                 || session.begins_a_frame(framing)
                 || session.has_collected()
                 || matches!(read, Poll::Ready(Err(ReadError::Frame(_))));
-            if !replies.is_empty() && !std::mem::replace(&mut session.served, true) {
+            if !replies.is_empty() && session.note_served() {
                 *served = Some(connection.note_served());
             }
             // Which other protocol this is says more than that it was unasked.
