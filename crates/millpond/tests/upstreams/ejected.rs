@@ -10,7 +10,7 @@ use std::{
 
 use millpond::{
     Chain,
-    client::{Client, Execution, RequestErrorKind},
+    client::{Client, Execution, Pipelining, RequestErrorKind},
     connectors::{StreamConnector, Upstream},
     pool::{Connector, Eviction, Pool},
 };
@@ -259,13 +259,46 @@ async fn a_login_that_is_refused_is_a_failure_of_its_upstream() {
         .pool(|pool| pool.max_size(3).acquire_timeout(PATIENCE));
     let client = client.build().expect("a client");
     let failures = || client.pool().connector().streams().upstreams()[0].failures;
-    while failures() < 3 {
-        let lent = client.pool().acquire().wait_through_outage();
-        within(lent).await.expect("a connection").discard();
-    }
+    within(async {
+        while failures() < 3 {
+            let lent = client.pool().acquire().wait_through_outage();
+            lent.await.expect("a connection").discard();
+        }
+    })
+    .await;
     let reply = within(client.exchange(b"1")).await;
     assert_eq!(reply.expect("a reply"), "1");
     assert_eq!(servers[0].counts.executed("1"), 0);
+}
+
+#[tokio::test]
+async fn a_reply_ends_the_row_of_failures() {
+    for pipelined in [false, true] {
+        let mut servers = [Server::start().await];
+        servers[0].kill();
+        let connector = among(&servers, u32::MAX);
+        let mut client = Client::over(connector).pool(|pool| {
+            pool.outage_grace(std::time::Duration::ZERO)
+                .acquire_timeout(PATIENCE)
+        });
+        if pipelined {
+            client = client.pipelined(Pipelining::default());
+        }
+        let client = client.build().expect("a client");
+        let failures = || client.pool().connector().streams().upstreams()[0].failures;
+        eventually("it listens no more", || {
+            std::net::TcpStream::connect(servers[0].address).is_err()
+        })
+        .await;
+        let error = within(client.exchange(b"1")).await;
+        error.expect_err("it is dead");
+        assert!(failures() > 0);
+        servers[0].revive().await;
+        let reply = within(client.wait_through_outage().exchange(b"2")).await;
+        assert_eq!(reply.expect("a reply"), "2");
+        // Before the connection has been idle for a tick, or has come back.
+        assert_eq!(failures(), 0, "pipelined: {pipelined}");
+    }
 }
 
 #[tokio::test]
