@@ -2,28 +2,23 @@
 //! a preset's name, its settings as TOML, or a file with them. Knows no preset but one: which of
 //! them carries JSON, whose bodies the commands look at.
 
-mod fault;
-
-use std::{
-    fs::File,
-    io::{self, Read},
-    num::NonZeroUsize,
-    path::Path,
-};
+use std::{num::NonZeroUsize, path::Path};
 
 use millpond::framing::{Framing, LengthJson, Protocol, UnknownPreset};
 
-use self::fault::Source;
-use crate::{complaint::Complaint, text::parse_size};
+use serde::Deserialize;
+
+use crate::{
+    complaint::Complaint,
+    fault::{self, Source},
+    text::parse_size,
+};
 
 /// The name of the flag that is read here.
 const FLAG: &str = "--framing";
 
 /// The name of the flag that limits bodies.
 const LIMIT: &str = "--max-frame";
-
-/// The longest file with settings that is read: a hundred times what anybody would write.
-const LONGEST_FILE: u64 = 1 << 20;
 
 /// What the flag is, in a line.
 pub(crate) const HELP: &str =
@@ -140,32 +135,26 @@ pub(crate) fn parse(text: &str, others: &[&str]) -> Result<Protocol, Complaint> 
             text,
             behind,
         };
-        return source.read().map_err(complaint);
+        return read(&source);
     }
     Protocol::named(text).map_err(|error| complaint(unknown(text, &error, others)))
 }
 
 fn of_file(path: &Path) -> Result<Protocol, Complaint> {
-    let unread = |error: io::Error| complaint(format!("{}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(unread)?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(complaint(format!(
-            "{}: it is longer than 1 MiB, and holds no settings",
-            path.display()
-        )));
-    }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| complaint(format!("{}: it isn't UTF-8 text", path.display())))?;
-    let source = Source {
-        file: Some(path),
-        before: "",
-        text: &text,
-        behind: "",
-    };
-    source.read().map_err(complaint)
+    let text = fault::read_file(path).map_err(complaint)?;
+    read(&Source::of_file(path, &text))
+}
+
+/// What a text with settings must be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    framing: Protocol,
+}
+
+fn read(source: &Source<'_>) -> Result<Protocol, Complaint> {
+    let document: Document = source.read().map_err(complaint)?;
+    Ok(document.framing)
 }
 
 /// What is said of a name that no preset has.
@@ -194,7 +183,7 @@ pub(crate) fn max_body(protocol: &Protocol) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Protocol {
+    fn parsed(text: &str) -> Protocol {
         parse(text, &[]).unwrap_or_else(|error| panic!("{text}: {error:?}"))
     }
 
@@ -211,9 +200,9 @@ mod tests {
             "mllp.max_body = 7",
             "mllp = { max_body = 7 } # a remark\n",
         ] {
-            assert_eq!(read(text).preset().name, "mllp", "{text}");
+            assert_eq!(parsed(text).preset().name, "mllp", "{text}");
         }
-        assert_eq!(max_body(&read("mllp = { max_body = 7 }")), Some(7));
+        assert_eq!(max_body(&parsed("mllp = { max_body = 7 }")), Some(7));
     }
 
     #[test]
@@ -240,7 +229,7 @@ mod tests {
             .map(|preset| preset.name)
             .collect();
         assert_eq!(carrying, ["length-json"]);
-        let flag = |text| Spoken::within(read(text), None, text).flag();
+        let flag = |text| Spoken::within(parsed(text), None, text).flag();
         assert_eq!(flag("length-json"), "");
         assert_eq!(flag("mllp = {}"), " --framing 'mllp = {}'");
     }

@@ -8,6 +8,7 @@ mod commands;
 mod complaint;
 mod descriptors;
 mod exit;
+mod fault;
 mod framing;
 mod help;
 mod hex;

@@ -5,8 +5,12 @@ pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod events;
+mod form;
+mod listening;
 pub(crate) mod man;
 pub(crate) mod serve;
+mod signals;
 mod tls;
 
 use std::path::{Path, PathBuf};

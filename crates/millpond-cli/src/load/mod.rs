@@ -12,6 +12,7 @@ pub(crate) mod recorder;
 mod schedule;
 pub(crate) mod tally;
 pub(crate) mod threads;
+pub(crate) mod tokens;
 mod turns;
 pub(crate) mod watch;
 

@@ -14,9 +14,13 @@ use millpond::{
 use super::{
     error_kind::{ErrorKind, Repetition},
     patience::Patience,
+};
+use crate::load::{
+    callers::Caller,
+    exchange::exchange,
+    tally::Miss,
     tokens::{TokenRequests, Verdict},
 };
-use crate::load::{callers::Caller, exchange::exchange, tally::Miss};
 
 /// Far longer than any request takes here: one that reaches it was forgotten.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);

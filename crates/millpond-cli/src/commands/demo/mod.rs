@@ -13,7 +13,6 @@ mod report;
 mod scene;
 mod setup;
 mod summary;
-mod tokens;
 mod unkind;
 
 use std::{fmt, io, time::Duration};

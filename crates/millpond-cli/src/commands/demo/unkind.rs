@@ -10,7 +10,7 @@ use millpond::{
 };
 use tokio::time::sleep;
 
-use super::tokens::reply_to;
+use crate::load::tokens::reply_to;
 
 /// One reply in so many comes late.
 const SLOW: u32 = 500;

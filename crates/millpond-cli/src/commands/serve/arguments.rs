@@ -1,9 +1,9 @@
 //! The command line of `serve`.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
 use crate::{
-    commands::DEFAULT_ENDPOINT,
+    commands::{DEFAULT_ENDPOINT, listening::ListenFlags},
     framing::FramingFlags,
     text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
 };
@@ -92,33 +92,8 @@ pub(crate) struct Arguments {
     /// How long requests under way may take after SIGTERM or Ctrl-C
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero, env = "MILLPOND_DRAIN")]
     pub(super) drain: Duration,
-    /// For tls://: the server's certificate and its chain, as PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_key",
-        env = "MILLPOND_TLS_CERT"
-    )]
-    pub(super) tls_cert: Option<PathBuf>,
-    /// For tls://: the private key of --tls-cert, as PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_cert",
-        env = "MILLPOND_TLS_KEY"
-    )]
-    pub(super) tls_key: Option<PathBuf>,
-    /// For tls://: demand client certificates, issued by an authority in this file, as PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_cert",
-        env = "MILLPOND_TLS_CLIENT_CA"
-    )]
-    pub(super) tls_client_ca: Option<PathBuf>,
-    /// Allow other machines to connect without TLS and client certificates
-    #[arg(long)]
-    pub(super) insecure_bind: bool,
+    #[command(flatten)]
+    pub(super) tls: ListenFlags,
     /// Print events as JSON, one object on each line
     #[arg(long)]
     pub(super) json: bool,

@@ -1,80 +1,24 @@
 //! The events that a server prints while it runs. Each event is a struct; its text and its JSON are
 //! made from it.
 
-use std::{
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use millpond::{
-    net::{Endpoint, Host, HostPort},
+    net::Endpoint,
     server::{Ended, Failures, ServerSnapshot},
 };
 use serde::Serialize;
 
-use super::{certificates::Files, fitness, form::Form, plan::Plan};
+use super::plan::Plan;
 use crate::{
+    commands::{
+        events::VERSION,
+        listening::{quoted, reachable},
+    },
     descriptors::{Shortage, for_programs},
-    lossy::Lossy,
     numbers::{counted, thousands},
     text::{escaped, long_span},
 };
-
-/// The version of the JSON: fields are added without a new one, renamed or removed only with one.
-const VERSION: u32 = 1;
-
-/// Prints events on stdout. A missing or slow reader neither stops nor delays the server.
-pub(super) struct Events {
-    form: Form,
-    stdout: Lossy,
-}
-
-impl Events {
-    pub(super) fn new(form: Form) -> io::Result<Self> {
-        let missing = match form {
-            Form::Text => |events| Form::Text.line(&Dropped::new(events)),
-            Form::Json => |events| Form::Json.line(&Dropped::new(events)),
-        };
-        let stdout = Lossy::to(io::stdout(), missing)?;
-        Ok(Events { form, stdout })
-    }
-
-    pub(super) fn tell(&self, event: &(impl fmt::Display + Serialize)) {
-        self.stdout
-            .push(format!("{}\n", self.form.line(event)).as_bytes());
-    }
-
-    /// At the end: waits up to a second for what hasn't been written yet.
-    pub(super) fn finish(&self) {
-        self.stdout.finish();
-    }
-}
-
-/// This many events are missing, since nobody read stdout.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "dropped")]
-struct Dropped {
-    version: u32,
-    events: u64,
-}
-
-impl Dropped {
-    fn new(events: u64) -> Self {
-        Dropped {
-            version: VERSION,
-            events,
-        }
-    }
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events = counted(self.events, "event", "events");
-        write!(f, "{events} dropped here: nobody read stdout")
-    }
-}
 
 /// It listens.
 #[derive(Serialize)]
@@ -172,88 +116,6 @@ impl fmt::Display for FewDescriptors {
             counted(self.max_connections as u64, "connection", "connections"),
             thousands(needed),
         )
-    }
-}
-
-/// Clients will refuse the certificate.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "doubtful_certificate")]
-pub(super) struct DoubtfulCertificate {
-    version: u32,
-    certificate: String,
-    reason: String,
-}
-
-impl DoubtfulCertificate {
-    pub(super) fn of(files: &Files) -> Option<Self> {
-        Some(DoubtfulCertificate {
-            version: VERSION,
-            certificate: files.certificate.to_string_lossy().into_owned(),
-            reason: fitness::doubt(files)?,
-        })
-    }
-}
-
-impl fmt::Display for DoubtfulCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escaped(&self.reason))
-    }
-}
-
-/// The certificates were read again.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "reloaded")]
-pub(super) struct Reloaded {
-    version: u32,
-    certificate: String,
-    key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_ca: Option<String>,
-}
-
-impl Reloaded {
-    pub(super) fn new(files: &Files) -> Self {
-        let name = |path: &PathBuf| path.to_string_lossy().into_owned();
-        Reloaded {
-            version: VERSION,
-            certificate: name(&files.certificate),
-            key: name(&files.key),
-            client_ca: files.client_ca.as_ref().map(name),
-        }
-    }
-}
-
-impl fmt::Display for Reloaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (certificate, key) = (escaped(&self.certificate), escaped(&self.key));
-        write!(f, "reloaded: certificate {certificate}, key {key}")?;
-        if let Some(client_ca) = &self.client_ca {
-            write!(f, ", client CA {}", escaped(client_ca))?;
-        }
-        f.write_str("; open connections keep what they began with")
-    }
-}
-
-/// The certificates could not be read again; the old ones stay in use.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "not_reloaded")]
-pub(super) struct NotReloaded {
-    version: u32,
-    reason: String,
-}
-
-impl NotReloaded {
-    pub(super) fn new(reason: &str) -> Self {
-        NotReloaded {
-            version: VERSION,
-            reason: reason.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for NotReloaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not reloaded: {}", escaped(&self.reason))
     }
 }
 
@@ -363,31 +225,4 @@ fn error_replies(failures: &Failures) -> u64 {
         + timed_out
         + draining
         + application
-}
-
-/// The endpoint that a client on this machine can dial: loopback in place of the unspecified
-/// address.
-fn reachable(endpoint: &Endpoint) -> Endpoint {
-    let local = |at: &HostPort| HostPort {
-        host: match &at.host {
-            Host::Address(IpAddr::V4(all)) if all.is_unspecified() => {
-                Host::Address(Ipv4Addr::LOCALHOST.into())
-            }
-            Host::Address(IpAddr::V6(all)) if all.is_unspecified() => {
-                Host::Address(Ipv6Addr::LOCALHOST.into())
-            }
-            host => host.clone(),
-        },
-        port: at.port,
-    };
-    match endpoint {
-        Endpoint::Tcp(at) => Endpoint::Tcp(local(at)),
-        Endpoint::Tls(at) => Endpoint::Tls(local(at)),
-        other => other.clone(),
-    }
-}
-
-/// Quoted for a shell.
-fn quoted(text: &str) -> String {
-    shell_words::quote(text).into_owned()
 }

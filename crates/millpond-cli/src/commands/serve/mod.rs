@@ -1,29 +1,31 @@
 //! `millpond serve`: a server of any framing, from its start to the end of its drain.
 
 mod arguments;
-mod certificates;
 mod events;
 mod exec;
-mod fitness;
-mod form;
 mod handlers;
-mod hangup;
 mod plan;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use millpond::{
     Chain,
-    net::{Endpoint, Host, Listener},
+    net::Listener,
     server::{Ended, Running, Server},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(crate) use self::arguments::Arguments;
 use self::{
-    events::{DoubtfulCertificate, Drained, Draining, Events, FewDescriptors, Listening},
-    hangup::Terminal,
+    events::{Drained, Draining, FewDescriptors, Listening},
     plan::Plan,
+};
+use super::{
+    events::Events,
+    listening::{
+        check_exposure,
+        reload::{DoubtfulCertificate, reload},
+    },
+    signals::{Signalled, Signals},
 };
 use crate::{allocator, complaint::Complaint, exit::Exit, stderr};
 
@@ -63,7 +65,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
     let endpoint = listener
         .endpoint()
         .map_err(|error| Complaint::of(Exit::Failure, &Chain(&error)))?;
-    check_exposure(&endpoint, &plan)?;
+    check_exposure(&endpoint, plan.demands_certificates, plan.insecure_bind)?;
 
     let certificates = plan.certificates.clone();
     let (within, listening) = (plan.drain, Listening::new(&endpoint, &plan));
@@ -84,7 +86,7 @@ async fn serve(plan: Plan, events: &Events) -> Result<Exit, Complaint> {
         tokio::select! {
             asked = signals.next() => match asked {
                 Signalled::End => break None,
-                Signalled::Reload => hangup::reload(certificates.as_ref(), events).await,
+                Signalled::Reload => reload(certificates.as_ref(), events).await,
             },
             ended = server.ended() => break Some(ended),
         }
@@ -133,75 +135,5 @@ async fn drain(
     tokio::select! {
         ended = server.drain(within) => ended,
         () = signals.end() => server.close().await,
-    }
-}
-
-/// Refuses to serve other machines without client certificates, unless that was asked for.
-fn check_exposure(endpoint: &Endpoint, plan: &Plan) -> Result<(), Complaint> {
-    let (at, is_guarded) = match endpoint {
-        Endpoint::Tls(at) => (at, plan.demands_certificates),
-        Endpoint::Tcp(at) => (at, false),
-        _ => return Ok(()),
-    };
-    let is_local = match at.host {
-        Host::Address(address) => address.to_canonical().is_loopback(),
-        Host::Name(_) => false,
-    };
-    if is_local || is_guarded || plan.insecure_bind {
-        return Ok(());
-    }
-    Err(Complaint::usage(format!(
-        "{endpoint} can be reached from other machines, and anybody there could send requests\n\
-         listen on tls:// with --tls-cert, --tls-key and --tls-client-ca, on 127.0.0.1, or on a Unix socket;\n\
-         or say --insecure-bind, where the network itself lets in only whom you trust"
-    )))
-}
-
-/// What a signal asks for.
-enum Signalled {
-    End,
-    Reload,
-}
-
-/// The signals that the server handles.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    terminal: Terminal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            terminal: Terminal::at_start(),
-        })
-    }
-
-    /// Cancel safe.
-    async fn next(&mut self) -> Signalled {
-        tokio::select! {
-            () = end(&mut self.terminate, &mut self.interrupt) => Signalled::End,
-            _ = self.hangup.recv() => match self.terminal.has_gone() {
-                true => Signalled::End,
-                false => Signalled::Reload,
-            },
-        }
-    }
-
-    /// Waits for a second signal while draining. SIGHUP doesn't count: when a terminal closes, both
-    /// the kernel and the shell send it. Cancel safe.
-    async fn end(&mut self) {
-        end(&mut self.terminate, &mut self.interrupt).await;
-    }
-}
-
-async fn end(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

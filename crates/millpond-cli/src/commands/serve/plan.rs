@@ -10,29 +10,20 @@ use std::{
 };
 
 use millpond::{
-    net::{
-        Endpoint, ListenOptions,
-        tls::{ClientCertificates, ServerTls},
-    },
+    net::{Endpoint, ListenOptions},
     server::Bodies,
 };
 
-use super::{
-    arguments::Arguments,
-    certificates::{Certificates, Files},
-    exec::Exec,
-    form::Form,
-    handlers::ChosenHandler,
-};
+use super::{arguments::Arguments, exec::Exec, handlers::ChosenHandler};
 use crate::{
-    commands::TlsFiles,
+    commands::{
+        form::Form,
+        listening::{certificates::Certificates, max_connections},
+    },
     complaint::Complaint,
     descriptors::{self, PER_PROGRAM, for_programs},
     framing::{self, Spoken},
 };
-
-/// The default number of connections.
-const CONNECTIONS: usize = 10_000;
 
 /// What is to be served, where and within which limits.
 pub(super) struct Plan {
@@ -60,7 +51,7 @@ pub(super) struct Plan {
 pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
     let endpoint = crate::commands::endpoint("--listen", &arguments.listen)?;
     let spoken = arguments.framing.spoken()?;
-    let certificates = certificates(arguments, &endpoint)?;
+    let certificates = arguments.tls.certificates(&endpoint)?;
     let mut listen_options = ListenOptions::default();
     if let Some(Certificates { tls, .. }) = &certificates {
         listen_options = listen_options.tls(tls.clone());
@@ -78,8 +69,8 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
         spoken,
         listen_options,
         certificates,
-        demands_certificates: arguments.tls_client_ca.is_some(),
-        insecure_bind: arguments.insecure_bind,
+        demands_certificates: arguments.tls.demands_certificates(),
+        insecure_bind: arguments.tls.insecure_bind,
         handler,
         max_handled,
         programs: programs.map(|programs| arguments.max_processes.unwrap_or(programs)),
@@ -96,42 +87,6 @@ pub(super) fn parse(arguments: &Arguments) -> Result<Plan, Complaint> {
             false => Form::Text,
         },
     })
-}
-
-fn certificates(
-    arguments: &Arguments,
-    endpoint: &Endpoint,
-) -> Result<Option<Certificates>, Complaint> {
-    let identity = arguments.tls_cert.as_ref().zip(arguments.tls_key.as_ref());
-    match (endpoint, identity) {
-        (Endpoint::Tls(_), None) => Err(Complaint::usage(format!(
-            "{endpoint} needs a certificate: give --tls-cert FILE and --tls-key FILE"
-        ))),
-        (Endpoint::Tls(_), Some((certificates, key))) => {
-            let mut tls = ServerTls::builder().identity_files(certificates, key);
-            if let Some(authorities) = &arguments.tls_client_ca {
-                tls = tls.client_ca_file(authorities, ClientCertificates::Required);
-            }
-            let flags = TlsFiles {
-                authorities: ("--tls-client-ca", arguments.tls_client_ca.as_ref()),
-                certificates: ("--tls-cert", Some(certificates)),
-                key: ("--tls-key", Some(key)),
-            };
-            let tls = tls
-                .build()
-                .map_err(|error| Complaint::usage(flags.tell(&error)))?;
-            let files = Files {
-                certificate: certificates.clone(),
-                key: key.clone(),
-                client_ca: arguments.tls_client_ca.clone(),
-            };
-            Ok(Some(Certificates { tls, files }))
-        }
-        (_, Some(_)) => Err(Complaint::usage(format!(
-            "there are certificates, and {endpoint} speaks no TLS: write tls://, or leave them out"
-        ))),
-        (_, None) => Ok(None),
-    }
 }
 
 /// The handler, and how many requests it may have at once, unless that is the default.
@@ -229,29 +184,9 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
-/// The default is bounded by the descriptors, so that a client beyond it is refused at once rather
-/// than kept waiting.
-fn max_connections(asked: Option<usize>, room: Option<u64>) -> usize {
-    let can_be = || {
-        room.map_or(CONNECTIONS, |room| {
-            usize::try_from(room).unwrap_or(usize::MAX)
-        })
-    };
-    asked.unwrap_or_else(|| CONNECTIONS.min(can_be()).max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_default_is_what_can_be_and_what_was_asked_for_is_kept() {
-        assert_eq!(max_connections(None, Some(100_000)), 10_000);
-        assert_eq!(max_connections(None, Some(960)), 960);
-        assert_eq!(max_connections(None, Some(0)), 1);
-        assert_eq!(max_connections(None, None), 10_000);
-        assert_eq!(max_connections(Some(20_000), Some(960)), 20_000);
-    }
 
     #[test]
     fn programs_have_half_of_the_descriptors_at_most() {

@@ -1,10 +1,17 @@
-//! Reads a framing from TOML, and tells what is wrong there: at which line and column, what stands
-//! there, and what was probably meant. Pure.
+//! Reads settings from TOML, and tells what is wrong there: at which line and column, what stands
+//! there, and what was probably meant.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+};
 
-use millpond::framing::Protocol;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The longest file with settings that is read: a hundred times what anybody would write.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// No longer line is shown with its fault.
 const SHOWN: usize = 76;
@@ -12,28 +19,46 @@ const SHOWN: usize = 76;
 /// How similar a word must be to another to be meant by it: as clap has it for flags.
 const SIMILAR: f64 = 0.7;
 
-/// Where a framing is written.
-pub(super) struct Source<'s> {
+/// Where settings are written.
+pub(crate) struct Source<'s> {
     /// The file that the text is in; otherwise it is on the command line.
-    pub(super) file: Option<&'s Path>,
+    pub(crate) file: Option<&'s Path>,
     /// What makes a document of the text, and isn't shown.
-    pub(super) before: &'s str,
-    pub(super) text: &'s str,
-    pub(super) behind: &'s str,
+    pub(crate) before: &'s str,
+    pub(crate) text: &'s str,
+    pub(crate) behind: &'s str,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    framing: Protocol,
+/// The text of a file with settings.
+pub(crate) fn read_file(path: &Path) -> Result<String, String> {
+    let unread = |error: io::Error| format!("{}: {error}", path.display());
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
+        .map_err(unread)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(format!(
+            "{}: it is longer than 1 MiB, and holds no settings",
+            path.display()
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{}: it isn't UTF-8 text", path.display()))
 }
 
-impl Source<'_> {
-    pub(super) fn read(&self) -> Result<Protocol, String> {
+impl<'s> Source<'s> {
+    /// A file, with its text.
+    pub(crate) fn of_file(file: &'s Path, text: &'s str) -> Self {
+        Source {
+            file: Some(file),
+            before: "",
+            text,
+            behind: "",
+        }
+    }
+
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         let document = [self.before, self.text, "\n", self.behind].concat();
-        toml::from_str::<Document>(&document)
-            .map(|document| document.framing)
-            .map_err(|error| self.tell(&document, &error))
+        toml::from_str(&document).map_err(|error| self.tell(&document, &error))
     }
 
     /// What is wrong, where it is wrong, and the line with a mark below it.
@@ -43,6 +68,11 @@ impl Source<'_> {
         let span = error.span().unwrap_or_default();
         let found = document.get(span.clone()).unwrap_or_default();
         let hint = did_you_mean(found.trim_matches(['"', '\'']), &said);
+        self.point(span, &format!("{said}{hint}"))
+    }
+
+    /// What is said of a place, with the line and a mark below it.
+    pub(crate) fn point(&self, span: Range<usize>, said: &str) -> String {
         let at = span.start.saturating_sub(self.before.len());
         // The span is within the document, which is longer than the text.
         let before = self.text.get(..at).unwrap_or(self.text);
@@ -59,12 +89,12 @@ impl Source<'_> {
             }
             _ => String::new(),
         };
-        format!("{place}: {said}{hint}{shown}")
+        format!("{place}: {said}{shown}")
     }
 }
 
 /// What was meant by a word, among those that an error lists; nothing if none is like it.
-pub(super) fn did_you_mean(word: &str, error: &str) -> String {
+pub(crate) fn did_you_mean(word: &str, error: &str) -> String {
     let listed = error
         .split(|character: char| !(character.is_alphanumeric() || "-_".contains(character)))
         .filter(|listed| error.contains(&format!("`{listed}`")) || lists(error, listed));
@@ -85,7 +115,16 @@ fn lists(error: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use millpond::framing::Protocol;
+    use serde::Deserialize;
+
     use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Document {
+        #[serde(rename = "framing")]
+        _framing: Protocol,
+    }
 
     fn told(text: &str) -> String {
         let source = Source {
@@ -94,7 +133,7 @@ mod tests {
             text,
             behind: "",
         };
-        source.read().expect_err(text)
+        source.read::<Document>().expect_err(text)
     }
 
     #[test]

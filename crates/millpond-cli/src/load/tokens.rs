@@ -19,7 +19,7 @@ const REPETITIONS: usize = 3;
 
 /// One request's body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct TokenRequest<'t> {
+pub(crate) struct TokenRequest<'t> {
     /// Unique within a run.
     token: u64,
     #[serde(borrow)]
@@ -38,19 +38,19 @@ struct TokenReply<'t> {
 
 /// Whether a reply is the reply to its own request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Right,
     Wrong,
 }
 
 impl TokenRequest<'_> {
-    pub(super) fn body(&self) -> Vec<u8> {
+    pub(crate) fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and texts are JSON")
     }
 
     /// Judges a reply: the token, the hash of the payload and the payload itself must be those of
     /// this request.
-    pub(super) fn check(&self, reply: &[u8]) -> Verdict {
+    pub(crate) fn check(&self, reply: &[u8]) -> Verdict {
         match serde_json::from_slice::<TokenReply<'_>>(reply) {
             Ok(reply)
                 if reply.token == self.token
@@ -65,7 +65,7 @@ impl TokenRequest<'_> {
 }
 
 /// The server's side: the reply to a request's body.
-pub(super) fn reply_to(body: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn reply_to(body: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let request: TokenRequest<'_> = serde_json::from_slice(body)?;
     serde_json::to_vec(&TokenReply {
         token: request.token,
@@ -81,14 +81,14 @@ fn hash(payload: &str) -> u64 {
 }
 
 /// The requests of one caller.
-pub(super) struct TokenRequests {
+pub(crate) struct TokenRequests {
     text: String,
     next_token: u64,
 }
 
 impl TokenRequests {
     /// Those of this caller, whose number is the upper half of each token.
-    pub(super) fn of(caller: u32) -> Self {
+    pub(crate) fn of(caller: u32) -> Self {
         TokenRequests {
             text: TEXT.repeat(REPETITIONS),
             next_token: u64::from(caller) << 32,
@@ -96,7 +96,7 @@ impl TokenRequests {
     }
 
     /// The next, with a payload of any length between nothing and some hundreds of bytes.
-    pub(super) fn next(&mut self, rng: &mut fastrand::Rng) -> TokenRequest<'_> {
+    pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> TokenRequest<'_> {
         let token = self.next_token;
         self.next_token += 1;
         let begin = boundary(&self.text, rng.usize(..=self.text.len()));
