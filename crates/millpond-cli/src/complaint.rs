@@ -33,6 +33,11 @@ impl Complaint {
         }
     }
 
+    /// The message.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Prints the message.
     pub(crate) fn report(self) -> Exit {
         say_error(&self.text);

@@ -37,7 +37,7 @@ use exit::Exit;
 const GLOBAL: usize = 900;
 
 /// A connection pool for long-lived sockets: see it work, measure what it saves, find what limits
-/// connections; serve and call with the `length:` protocol and others
+/// connections; serve, proxy and call with the `length:` protocol and others
 #[derive(Parser)]
 #[command(name = "millpond", version, arg_required_else_help = true)]
 struct Arguments {
@@ -55,8 +55,8 @@ struct Arguments {
         hide_possible_values = true
     )]
     color: color::When,
-    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve, else
-    /// off]
+    /// What to log on stderr: off, error, warn, info, debug or trace [default: warn for serve and
+    /// proxy, else off]
     ///
     /// Parts may have their own levels: `warn,millpond::pool=debug`. The parts are millpond::pool,
     /// millpond::client, millpond::server and millpond::net. Requests and replies are never logged.
@@ -96,6 +96,8 @@ enum Command {
     Demo(commands::demo::Arguments),
     /// Answer requests with a built-in handler or a program of yours
     Serve(commands::serve::Arguments),
+    /// Pass the requests of many clients on over a few connections to an upstream
+    Proxy(Box<commands::proxy::Arguments>),
     /// Send a request and print the reply, or send many over a pool of connections
     Call(commands::call::Arguments),
     /// Measure what short, pooled and pipelined connections cost with a server of yours
@@ -112,13 +114,14 @@ fn main() -> Exit {
     let arguments = Arguments::read();
     let level = match arguments.command {
         // A server runs for long, and only its log says what it had to refuse.
-        Command::Serve(_) => LevelFilter::WARN,
+        Command::Serve(_) | Command::Proxy(_) => LevelFilter::WARN,
         _ => LevelFilter::OFF,
     };
     log::begin(arguments.log.unwrap_or_else(|| log::Filter::of(level)));
     match arguments.command {
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
+        Command::Proxy(arguments) => commands::proxy::run(&arguments),
         Command::Call(arguments) => commands::call::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),

@@ -9,6 +9,7 @@ mod events;
 mod form;
 mod listening;
 pub(crate) mod man;
+pub(crate) mod proxy;
 pub(crate) mod serve;
 mod signals;
 mod tls;

@@ -30,16 +30,16 @@ pub(super) async fn refusal(stream: &mut Stream) -> Option<TlsError> {
 pub(super) struct TlsFlags {
     /// For tls://: trust the authorities in this file, as PEM [default: the system's]
     #[arg(long, value_name = "FILE", env = "MILLPOND_CA")]
-    ca: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
     /// For tls://: the client's certificate, as PEM, for servers that demand one
     #[arg(long, value_name = "FILE", requires = "key", env = "MILLPOND_CERT")]
-    cert: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
     /// For tls://: the private key of --cert, as PEM
     #[arg(long, value_name = "FILE", requires = "cert", env = "MILLPOND_KEY")]
-    key: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
     /// For tls://: the name that the server's certificate must have [default: the endpoint's host]
     #[arg(long, value_name = "NAME")]
-    server_name: Option<String>,
+    pub(super) server_name: Option<String>,
 }
 
 impl TlsFlags {

@@ -156,7 +156,13 @@ pub enum ServeError {
 }
 
 impl ServerSettings {
-    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
+    /// Checks that each is within its range, as [`ServerBuilder::serve`](super::ServerBuilder::serve)
+    /// does: for programs that read settings before they listen.
+    ///
+    /// # Errors
+    ///
+    /// Names the first that isn't.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let counts = [
             ("max_connections", self.max_connections),
             (

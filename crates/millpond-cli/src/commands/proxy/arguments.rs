@@ -1,0 +1,177 @@
+//! The command line of `proxy`.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use millpond::proxy;
+
+use crate::{
+    commands::{listening::ListenFlags, tls::TlsFlags},
+    framing::FramingFlags,
+    text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
+};
+
+/// The largest number that a limit may be: far beyond the descriptors of any system.
+const MOST: u64 = 1_000_000_000;
+
+/// The most upstream connections, requests that wait, and the like.
+const MOST_UPSTREAM: u64 = 1 << 24;
+
+/// What --config says instead.
+const OF_ONE_ROUTE: [&str; 24] = [
+    "listen",
+    "to",
+    "framing",
+    "max_frame",
+    "mode",
+    "max_size",
+    "max_waiting",
+    "wait",
+    "deadline",
+    "depth",
+    "max_pins",
+    "max_pin_age",
+    "heartbeat",
+    "max_connections",
+    "max_connections_per_address",
+    "max_bytes",
+    "max_bytes_per_connection",
+    "idle_timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "tls_cert",
+    "insecure_bind",
+];
+
+/// How upstream connections are lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Mode {
+    Exchange,
+    Pipeline,
+    Session,
+}
+
+impl From<Mode> for proxy::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Exchange => proxy::Mode::Exchange,
+            Mode::Pipeline => proxy::Mode::Pipeline,
+            Mode::Session => proxy::Mode::Session,
+        }
+    }
+}
+
+/// See the command's help.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  millpond proxy --demo
+  millpond proxy --listen 127.0.0.1:7071 --to 127.0.0.1:7070
+  millpond proxy --listen unix:///tmp/pond.sock --to tls://db.example.com:7070 \\
+    --ca ca.pem --mode pipeline --max-size 2
+  millpond proxy --config routes.toml --check
+
+SIGTERM or Ctrl-C drains: requests under way are finished, within --drain; new ones are refused as not executed. \
+A second signal closes everything at once.
+
+Exit codes: 0 everything was finished; 1 it failed, or the drain ended with requests unfinished; 2 wrong flags or a wrong file.")]
+pub(crate) struct Arguments {
+    /// Where clients connect to: host:port, tls://host:port, tcp://host:port or unix:///path; with
+    /// port 0 the system chooses one
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        required_unless_present_any = ["config", "demo"]
+    )]
+    pub(super) listen: Option<String>,
+    /// The upstream, to which requests are passed on: an endpoint as above
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        required_unless_present_any = ["config", "demo"]
+    )]
+    pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) framing: FramingFlags,
+    /// How upstream connections are lent: exchange, pipeline or session
+    ///
+    /// `exchange`: for one request and its reply, to any client. `pipeline`: to many requests of
+    /// many clients at once, for upstreams that answer in order or tell replies apart. `session`: to
+    /// one client, for as long as it stays, for protocols with a state of which the framing knows
+    /// nothing.
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value = "exchange",
+        hide_possible_values = true
+    )]
+    pub(super) mode: Mode,
+    /// How many connections there may be to the upstream; 8 keep several cores of it busy, and a
+    /// database holds that many easily
+    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = count::<u32>(1..=MOST_UPSTREAM))]
+    pub(super) max_size: u32,
+    /// How many requests may wait for one; others are refused as overloaded
+    #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = count::<u32>(0..=MOST_UPSTREAM))]
+    pub(super) max_waiting: u32,
+    /// How long a request may wait for one
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_span_above_zero)]
+    pub(super) wait: Duration,
+    /// How long a request may take, waiting included
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span_above_zero)]
+    pub(super) deadline: Duration,
+    /// With --mode pipeline: how many requests may be under way on one connection [default: 128]
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..=MOST_UPSTREAM))]
+    pub(super) depth: Option<usize>,
+    /// How many clients may have a connection to themselves [default: half of --max-size; with
+    /// --mode session all]
+    #[arg(long, value_name = "COUNT", value_parser = count::<u32>(0..=MOST_UPSTREAM))]
+    pub(super) max_pins: Option<u32>,
+    /// How long a client may have a connection to itself; 0: without a limit
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_span)]
+    pub(super) max_pin_age: Duration,
+    /// Send a heartbeat after this long without sending anything; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat)]
+    pub(super) heartbeat: Duration,
+    /// How many clients may be connected [default: 10000, or what the limit of open files leaves]
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..=MOST))]
+    pub(super) max_connections: Option<usize>,
+    /// How many of them may come from one address; 0: without a limit
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count::<usize>(0..=MOST))]
+    pub(super) max_connections_per_address: usize,
+    /// How many bytes of requests and replies are held for all clients together; beyond it clients
+    /// wait
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
+    pub(super) max_bytes: NonZeroUsize,
+    /// How many bytes are held for one client, besides its first request
+    #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = parse_size)]
+    pub(super) max_bytes_per_connection: NonZeroUsize,
+    /// How long a client may stay connected without a request; 0: without a limit
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_span)]
+    pub(super) idle_timeout: Duration,
+    /// How long requests under way may take after SIGTERM or Ctrl-C
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_span_above_zero, env = "MILLPOND_DRAIN")]
+    pub(super) drain: Duration,
+    /// How many threads pass requests on; on few cores one is faster than two, which take cores from
+    /// clients and upstream
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = count::<usize>(1..=1_024))]
+    pub(super) threads: usize,
+    #[command(flatten)]
+    pub(super) tls: ListenFlags,
+    #[command(flatten)]
+    pub(super) upstream_tls: TlsFlags,
+    /// Read the routes from a TOML file, any number of them, instead of the flags above
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_ONE_ROUTE)]
+    pub(super) config: Option<PathBuf>,
+    /// With --config: say whether the file is right, and serve nothing
+    #[arg(long, requires = "config")]
+    pub(super) check: bool,
+    /// Show what a route does: 200 clients with a connection for each request, first direct, then
+    /// through a route with 8 connections; takes seconds
+    #[arg(long, conflicts_with = "config", conflicts_with_all = OF_ONE_ROUTE)]
+    pub(super) demo: bool,
+    /// Print events as JSON, one object on each line
+    #[arg(long)]
+    pub(super) json: bool,
+}

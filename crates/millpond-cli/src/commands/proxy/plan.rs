@@ -1,0 +1,217 @@
+//! What a route is to be, whichever way it was said; and what can be told of it without opening a
+//! socket.
+
+use std::time::Duration;
+
+use millpond::{
+    Chain,
+    client::{Client, ClientSettings, Pipelining},
+    framing::Protocol,
+    net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
+    pool::PoolSettings,
+    proxy::{Mode, Route, RouteSettings},
+    server::ServerSettings,
+};
+
+use super::arguments::Arguments;
+use crate::{
+    commands::{
+        endpoint,
+        listening::{certificates::Certificates, max_connections},
+    },
+    complaint::Complaint,
+    descriptors,
+};
+
+/// How much later than the route's own deadline the server gives a request up: the route then has
+/// told its client why.
+const LATER: Duration = Duration::from_secs(1);
+
+/// One route.
+pub(super) struct Plan {
+    /// `None` if it is the only one, from flags.
+    pub(super) name: Option<String>,
+    pub(super) listen: Endpoint,
+    pub(super) certificates: Option<Certificates>,
+    pub(super) demands_certificates: bool,
+    pub(super) insecure_bind: bool,
+    pub(super) to: Endpoint,
+    pub(super) to_tls: Option<ClientTls>,
+    pub(super) protocol: Protocol,
+    /// The flag by which `call` speaks it.
+    pub(super) framing_flag: String,
+    pub(super) mode: Mode,
+    pub(super) server: ServerSettings,
+    pub(super) client: ClientSettings,
+    pub(super) pool: PoolSettings,
+    pub(super) route: RouteSettings,
+}
+
+impl Plan {
+    /// The route that the flags say.
+    pub(super) fn of_flags(arguments: &Arguments) -> Result<Plan, Complaint> {
+        let given =
+            |flag: &str, text: &Option<String>| endpoint(flag, text.as_deref().unwrap_or_default());
+        let listen = given("--listen", &arguments.listen)?;
+        let to = given("--to", &arguments.to)?;
+        let spoken = arguments.framing.spoken()?;
+        let mode = Mode::from(arguments.mode);
+        if arguments.depth.is_some() && mode != Mode::Pipeline {
+            return Err(Complaint::usage(
+                "--depth is for --mode pipeline: in other modes a connection has one request under way",
+            ));
+        }
+        let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
+        let mut pool = PoolSettings::default();
+        pool.max_size = arguments.max_size;
+        pool.max_waiting = arguments.max_waiting;
+        pool.acquire_timeout = Some(arguments.wait);
+        let mut client = ClientSettings::default();
+        client.deadline = arguments.deadline;
+        client.heartbeat_interval = arguments.heartbeat;
+        let depth = |depth| Pipelining::default().depth(depth);
+        client.pipelining = arguments.depth.map(depth);
+        let mut route = RouteSettings::default();
+        route.max_pins = arguments.max_pins;
+        route.max_pin_age = unless_zero(arguments.max_pin_age);
+        let mut server = ServerSettings::default();
+        let room = descriptors::room();
+        let room = room.map(|room| room.saturating_sub(u64::from(arguments.max_size)));
+        server.max_connections = max_connections(arguments.max_connections, room);
+        let per_address = arguments.max_connections_per_address;
+        server.max_connections_per_address = (per_address > 0).then_some(per_address);
+        server.max_bytes = arguments.max_bytes.get();
+        server.max_bytes_per_connection = arguments.max_bytes_per_connection.get();
+        server.idle_timeout = unless_zero(arguments.idle_timeout);
+        server.heartbeat_interval = arguments.heartbeat;
+        server.handler_deadline = Some(arguments.deadline);
+        // As many as have a place upstream, or may wait for one.
+        let depth = arguments.depth.unwrap_or(match mode {
+            Mode::Pipeline => 128,
+            _ => 1,
+        });
+        let under_way = (arguments.max_size as usize).saturating_mul(depth);
+        server.max_handled = under_way.saturating_add(arguments.max_waiting as usize);
+        let plan = Plan {
+            name: None,
+            certificates: arguments.tls.certificates(&listen)?,
+            demands_certificates: arguments.tls.demands_certificates(),
+            insecure_bind: arguments.tls.insecure_bind,
+            to_tls: arguments.upstream_tls.towards(&to)?,
+            listen,
+            to,
+            framing_flag: spoken.flag(),
+            protocol: spoken.protocol,
+            mode,
+            server,
+            client,
+            pool,
+            route,
+        };
+        plan.settled().map_err(Complaint::usage)
+    }
+
+    /// The plan, with what its mode means for its settings.
+    pub(super) fn settled(mut self) -> Result<Plan, String> {
+        if self.listen == self.to {
+            return Err(format!(
+                "{} is where the route listens, and where it would pass requests on to: its own",
+                self.to
+            ));
+        }
+        self.route.session = self.mode == Mode::Session;
+        self.client.pipelining = match self.mode {
+            Mode::Pipeline => Some(self.client.pipelining.unwrap_or_default()),
+            _ => None,
+        };
+        self.pool.name = self.pool.name.or_else(|| self.name.clone());
+        if self.server.handler_deadline == Some(self.client.deadline) {
+            self.server.handler_deadline = Some(self.client.deadline + LATER);
+        }
+        Ok(self)
+    }
+
+    /// The route, which has dialled nothing yet. Needs a runtime.
+    pub(super) fn build(&self) -> Result<Route<Protocol>, Complaint> {
+        let mut dialer = Dialer::new(self.to.clone());
+        if let Some(tls) = &self.to_tls {
+            dialer = dialer.tls(tls.clone());
+        }
+        let pool = self.pool.clone();
+        let client = Client::dialled_by(dialer)
+            .framing(self.protocol.clone())
+            .settings(self.client.clone())
+            .pool(move |builder| builder.settings(pool))
+            .build()
+            .map_err(|error| self.complaint(&Chain(&error).to_string()))?;
+        Ok(Route::builder(client).settings(self.route.clone()).build())
+    }
+
+    pub(super) fn listen_options(&self) -> ListenOptions {
+        match &self.certificates {
+            Some(Certificates { tls, .. }) => ListenOptions::default().tls(tls.clone()),
+            None => ListenOptions::default(),
+        }
+    }
+
+    /// What is wrong with it.
+    pub(super) fn complaint(&self, text: &str) -> Complaint {
+        Complaint::usage(format!("{}{text}", self.prefix()))
+    }
+
+    /// The route's name before what is told of it, if it has one.
+    pub(super) fn prefix(&self) -> String {
+        prefix(self.name.as_deref())
+    }
+}
+
+/// `route orders: `, or nothing.
+pub(super) fn prefix(name: Option<&str>) -> String {
+    name.map(|name| format!("route {name}: "))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(mode: Mode) -> Plan {
+        Plan {
+            name: Some(String::from("orders")),
+            listen: "127.0.0.1:0".parse().expect("an endpoint"),
+            certificates: None,
+            demands_certificates: false,
+            insecure_bind: false,
+            to: "127.0.0.1:1".parse().expect("an endpoint"),
+            to_tls: None,
+            protocol: Protocol::named("length-json").expect("a preset"),
+            framing_flag: String::new(),
+            mode,
+            server: ServerSettings::default(),
+            client: ClientSettings::default(),
+            pool: PoolSettings::default(),
+            route: RouteSettings::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mode_makes_a_route_of_that_mode() {
+        for mode in [Mode::Exchange, Mode::Pipeline, Mode::Session] {
+            let plan = plan(mode).settled().expect("a plan");
+            assert_eq!(plan.build().expect("a route").mode(), mode);
+        }
+    }
+
+    #[test]
+    fn the_route_tells_its_clients_before_the_server_gives_up() {
+        let plan = plan(Mode::Exchange).settled().expect("a plan");
+        assert!(plan.server.handler_deadline > Some(plan.client.deadline));
+    }
+
+    #[test]
+    fn a_route_to_itself_is_refused() {
+        let mut plan = plan(Mode::Exchange);
+        plan.listen = plan.to.clone();
+        assert!(plan.settled().is_err());
+    }
+}
