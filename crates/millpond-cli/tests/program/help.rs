@@ -45,6 +45,7 @@ fn every_help_is_even_at_every_width() {
     for command in [
         "demo",
         "serve",
+        "proxy",
         "call",
         "bench",
         "doctor",

@@ -18,6 +18,7 @@ mod demo;
 
 mod exec;
 mod hangup;
+mod proxy;
 mod serve;
 #[cfg(target_os = "linux")]
 mod serve_memory;

@@ -1,0 +1,302 @@
+//! `millpond proxy`: short clients over a few upstream connections, an upstream that isn't there,
+//! wrong flags and files, the demo.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    os::unix::net::UnixListener,
+    process::{Child, ChildStdout, Command, Stdio},
+    thread,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::common::{self, Finished, Folder, Served, ended, millpond, run};
+
+/// A `millpond proxy --json`. Dropped, it is killed.
+struct Proxy {
+    child: Child,
+    events: BufReader<ChildStdout>,
+}
+
+impl Proxy {
+    fn start(arguments: &[&str]) -> Proxy {
+        let command: &mut Command = &mut millpond(&[&["proxy", "--json"], arguments].concat());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program");
+        let events = BufReader::new(child.stdout.take().expect("a pipe"));
+        Proxy { child, events }
+    }
+
+    /// The next event, which must be this one.
+    fn event(&mut self, name: &str) -> Value {
+        let mut line = String::new();
+        self.events.read_line(&mut line).expect("a line");
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
+        assert_eq!(event["event"], name, "{line}");
+        assert_eq!(event["version"], 1, "{line}");
+        event
+    }
+
+    fn listening(&mut self) -> String {
+        let listening = self.event("listening");
+        listening["endpoint"]
+            .as_str()
+            .expect("an endpoint")
+            .to_owned()
+    }
+
+    /// SIGTERM; the last event of its only route, and the exit code.
+    fn drained(&mut self) -> (Value, Option<i32>) {
+        common::signal(&self.child, Signal::SIGTERM);
+        self.event("draining");
+        let drained = self.event("drained");
+        (drained, ended(&mut self.child).code())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn call(endpoint: &str, request: &str) -> Finished {
+    run(&["call", "--to", endpoint, request], "")
+}
+
+#[test]
+fn short_clients_share_the_upstream_connections_and_sigterm_drains() {
+    for mode in ["exchange", "pipeline"] {
+        let mut upstream = Served::start(&[]);
+        let mut proxy = Proxy::start(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--to",
+            &upstream.endpoint,
+            "--max-size",
+            "2",
+            "--mode",
+            mode,
+        ]);
+        let endpoint = proxy.listening();
+        thread::scope(|scope| {
+            for client in 0..4 {
+                let endpoint = &endpoint;
+                scope.spawn(move || {
+                    for number in 0..4 {
+                        let request = format!("[{client},{number}]");
+                        assert_eq!(call(endpoint, &request).out, format!("{request}\n"));
+                    }
+                });
+            }
+        });
+        let (drained, code) = proxy.drained();
+        assert_eq!(code, Some(0), "{drained}");
+        assert_eq!(drained["proxy"]["mode"], mode);
+        assert_eq!(drained["proxy"]["totals"]["answered"], 16, "{drained}");
+        assert_eq!(drained["server"]["totals"]["accepted"], 16, "{drained}");
+        upstream.signal(Signal::SIGTERM);
+        upstream.event("draining");
+        let accepted = upstream.event("drained")["server"]["totals"]["accepted"].as_u64();
+        assert!(
+            accepted.is_some_and(|accepted| (1..=2).contains(&accepted)),
+            "{accepted:?}"
+        );
+    }
+}
+
+#[test]
+fn clients_are_told_that_the_upstream_is_not_there_and_the_proxy_stays() {
+    let folder = Folder::new();
+    let upstream = format!("unix://{}", folder.file("upstream"));
+    let mut proxy = Proxy::start(&["--listen", "127.0.0.1:0", "--to", &upstream]);
+    let endpoint = proxy.listening();
+    let told = call(&endpoint, "1");
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(
+        told.err
+            .contains("the upstream can't be reached; it was not executed (-32000)"),
+        "{told:?}"
+    );
+    assert!(!told.err.contains("upstream\""), "no path: {told:?}");
+    let _served = Served::start_at(&upstream, &[]);
+    common::until("the upstream is found again", || {
+        call(&endpoint, "2").out == "2\n"
+    });
+    let (drained, code) = proxy.drained();
+    assert_eq!(code, Some(0), "{drained}");
+    assert_ne!(drained["proxy"]["totals"]["unavailable"], 0, "{drained}");
+}
+
+#[test]
+fn a_request_that_is_unfinished_at_the_end_of_the_drain_is_a_failure() {
+    let folder = Folder::new();
+    let path = folder.file("mute");
+    let mute = UnixListener::bind(&path).expect("a socket");
+    let mut proxy = Proxy::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        &format!("unix://{path}"),
+        "--drain",
+        "50ms",
+    ]);
+    let endpoint = proxy.listening();
+    thread::scope(|scope| {
+        let client = scope.spawn(|| call(&endpoint, "1"));
+        let (mut taken, _) = mute.accept().expect("a connection");
+        taken.read_exact(&mut [0; 8]).expect("a request");
+        let (drained, code) = proxy.drained();
+        assert_eq!(code, Some(1), "{drained}");
+        assert_eq!(drained["unanswered"], 1, "{drained}");
+        assert_eq!(client.join().expect("a client").code, Some(1));
+    });
+}
+
+#[test]
+fn an_error_reply_of_the_upstream_is_passed_on() {
+    let upstream = Served::start(&["--handler", "exec:false"]);
+    let mut proxy = Proxy::start(&["--listen", "127.0.0.1:0", "--to", &upstream.endpoint]);
+    let told = call(&proxy.listening(), "1");
+    assert!(told.err.contains("(-32603)"), "{told:?}");
+    let (drained, _) = proxy.drained();
+    assert_eq!(drained["proxy"]["totals"]["answered"], 1, "{drained}");
+}
+
+#[test]
+fn wrong_flags_are_told() {
+    for (arguments, said) in [
+        (&["--to", "127.0.0.1:1"][..], "--listen <ENDPOINT>"),
+        (&["--listen", "127.0.0.1:0"], "--to <ENDPOINT>"),
+        (
+            &["--listen", "127.0.0.1:1", "--to", "127.0.0.1:1"],
+            "its own",
+        ),
+        (
+            &["--listen", "0.0.0.0:0", "--to", "127.0.0.1:1"],
+            "--insecure-bind",
+        ),
+        (
+            &[
+                "--listen",
+                "127.0.0.1:0",
+                "--to",
+                "127.0.0.1:1",
+                "--depth",
+                "3",
+            ],
+            "--depth is for --mode pipeline",
+        ),
+        (
+            &[
+                "--listen",
+                "127.0.0.1:0",
+                "--to",
+                "127.0.0.1:1",
+                "--mode",
+                "pipe",
+            ],
+            "exchange, pipeline, session",
+        ),
+        (
+            &["--config", "routes.toml", "--to", "127.0.0.1:1"],
+            "cannot be used with",
+        ),
+        (&["--demo", "--mode", "session"], "cannot be used with"),
+        (&["--check"], "--config <FILE>"),
+        (&["--config", "nowhere.toml"], "nowhere.toml: "),
+    ] {
+        let refused = run(&[&["proxy"], arguments].concat(), "");
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {refused:?}");
+        assert!(refused.err.contains(said), "{arguments:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_file_is_checked_with_the_line_of_what_is_wrong() {
+    let folder = Folder::new();
+    let route = "[route.orders]\nlisten = '127.0.0.1:0'\nto = '127.0.0.1:1'\n";
+    let check = |more: &str| {
+        let file = folder.write("routes.toml", &format!("{route}{more}\n"));
+        run(&["proxy", "--config", &file, "--check"], "")
+    };
+    let right = check("pool.max_size = 3\nmode = 'session'");
+    assert_eq!(
+        (right.code, &*right.out),
+        (Some(0), "1 route, and nothing wrong\n"),
+        "{right:?}"
+    );
+    for (more, said) in [
+        ("pool.max_sise = 3", "did you mean max_size?"),
+        ("pool.max_sise = 3", "routes.toml, line 4, column 6: "),
+        ("pool.max_size = 0", "route orders: max_size is 0"),
+        (
+            "server.max_handled = 0",
+            "route orders: server: max_handled is 0",
+        ),
+        ("client.deadline_seconds = 0", "route orders: deadline is 0"),
+    ] {
+        let wrong = check(more);
+        assert_eq!(wrong.code, Some(2), "{more}: {wrong:?}");
+        assert!(wrong.err.contains(said), "{more}: {wrong:?}");
+    }
+}
+
+#[test]
+fn no_route_serves_unless_all_can() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address");
+    let folder = Folder::new();
+    let socket = folder.file("first");
+    let file = folder.write(
+        "routes.toml",
+        &format!(
+            "[route.a]\nlisten = 'unix://{socket}'\nto = '127.0.0.1:1'\n[route.b]\nlisten = '{taken}'\nto = '127.0.0.1:1'\n"
+        ),
+    );
+    let refused = run(&["proxy", "--config", &file], "");
+    assert_eq!((refused.code, &*refused.out), (Some(1), ""), "{refused:?}");
+    assert!(refused.err.contains("route b: "), "{refused:?}");
+}
+
+#[test]
+fn several_routes_are_served_and_drained_together() {
+    let upstream = Served::start(&[]);
+    let folder = Folder::new();
+    let route = |name: &str| {
+        format!(
+            "[route.{name}]\nlisten = '127.0.0.1:0'\nto = '{}'\n",
+            upstream.endpoint
+        )
+    };
+    let file = folder.write("routes.toml", &[route("a"), route("b")].concat());
+    let mut proxy = Proxy::start(&["--config", &file]);
+    for endpoint in [proxy.listening(), proxy.listening()] {
+        assert_eq!(call(&endpoint, "7").out, "7\n");
+    }
+    common::signal(&proxy.child, Signal::SIGTERM);
+    let mut rest = String::new();
+    proxy.events.read_to_string(&mut rest).expect("text");
+    assert_eq!(ended(&mut proxy.child).code(), Some(0), "{rest}");
+    let ends = rest.lines().filter(|line| line.contains("\"drained\""));
+    assert_eq!(ends.count(), 2, "{rest}");
+}
+
+#[test]
+fn the_demo_shows_both_sides_without_a_wrong_reply() {
+    let shown = run(&["proxy", "--demo", "--json"], "");
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let outcome: Value = serde_json::from_str(&shown.out).expect("one document");
+    for side in ["direct", "proxied"] {
+        assert_eq!(outcome[side]["wrong"], 0, "{outcome}");
+        assert_ne!(outcome[side]["replies_ok"], 0, "{outcome}");
+    }
+    let upstream = |side: &str| outcome[side]["upstream_connections"].as_u64();
+    assert!(upstream("proxied") <= Some(8), "{outcome}");
+    assert!(upstream("direct") >= outcome["direct"]["replies_ok"].as_u64());
+}
