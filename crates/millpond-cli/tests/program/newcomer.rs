@@ -57,7 +57,7 @@ fn there_are_completions_for_shells_and_a_manual() {
     );
     let unknown = run(&["man", "nope"], "");
     assert!(
-        unknown.code == Some(2) && unknown.err.contains("serve, call"),
+        unknown.code == Some(2) && unknown.err.contains("serve, proxy, call"),
         "{unknown:?}"
     );
 }

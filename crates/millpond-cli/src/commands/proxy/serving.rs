@@ -100,7 +100,7 @@ pub(super) async fn serve(
             drain,
             events: Arc::clone(events),
         };
-        serving.spawn(served.to_the_end(watched.clone()));
+        serving.spawn(served.serve_to_the_end(watched.clone()));
     }
     tokio::spawn(allocator::return_memory());
     if let Some(few_descriptors) = few_descriptors {
@@ -155,7 +155,7 @@ struct Served {
 }
 
 impl Served {
-    async fn to_the_end(self, mut phase: watch::Receiver<Phase>) -> Exit {
+    async fn serve_to_the_end(self, mut phase: watch::Receiver<Phase>) -> Exit {
         let ended = tokio::select! {
             ended = self.server.ended() => ended,
             () = reached(&mut phase, Phase::Draining) => self.drained(&mut phase).await,
