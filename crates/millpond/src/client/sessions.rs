@@ -4,7 +4,7 @@
 use std::{
     error::Error,
     fmt,
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -184,15 +184,22 @@ impl<F: Framing> Connector for Sessions<F> {
 
     /// Keeps the heartbeats, sums up what happens, and probes upstreams.
     async fn run(&self) {
-        let mut probes = pin!(self.streams.run());
+        // Of a single endpoint there is nothing to probe.
+        let mut probes = pin!(async {
+            self.streams.run().await;
+            pending().await
+        });
         let mut heartbeats = pin!(self.heartbeats.run());
         let mut sums = pin!(self.records.reports.report_sums());
         poll_fn(|cx| {
-            let all = [heartbeats.as_mut().poll(cx), sums.as_mut().poll(cx)];
+            let all = [
+                heartbeats.as_mut().poll(cx),
+                sums.as_mut().poll(cx),
+                probes.as_mut().poll(cx),
+            ];
             if all.iter().any(Poll::is_ready) {
                 unreachable!("they run for as long as they are polled");
             }
-            let _ = probes.as_mut().poll(cx);
             Poll::Pending
         })
         .await

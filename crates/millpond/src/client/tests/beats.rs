@@ -391,3 +391,13 @@ async fn a_protocol_without_heartbeats_is_left_in_peace() {
         "nobody wakes it in vain"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_beside_the_pool_runs_for_as_long_as_it_is_polled() {
+    let (client, _port) = client();
+    let mut runs = std::pin::pin!(client.pool().connector().run());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..3 {
+        assert!(runs.as_mut().poll(&mut cx).is_pending());
+    }
+}
