@@ -27,9 +27,11 @@ use super::foreign::Foreign;
 /// request in one piece.
 pub struct Stream {
     kind: Kind,
-    /// Dropped behind the socket.
-    companion: Option<Box<dyn Any + Send + Sync>>,
+    /// Dropped behind the socket. Boxed twice: every stream has this field, and few have any.
+    companion: Option<Box<Companion>>,
 }
+
+type Companion = Box<dyn Any + Send + Sync>;
 
 enum Kind {
     Tcp(TcpStream),
@@ -98,13 +100,14 @@ impl Stream {
     /// assert_eq!(Arc::strong_count(&open), 1);
     /// ```
     pub fn accompanied_by(mut self, companion: impl Any + Send + Sync) -> Self {
-        self.companion = Some(Box::new(companion));
+        self.companion = Some(Box::new(Box::new(companion)));
         self
     }
 
     /// What [accompanies](Stream::accompanied_by) it, if that is of this type.
     pub fn companion<T: Any>(&self) -> Option<&T> {
-        self.companion.as_ref()?.downcast_ref()
+        let companion: &(dyn Any + Send + Sync) = &***self.companion.as_ref()?;
+        companion.downcast_ref()
     }
 
     /// The address of this side, where it has one.
