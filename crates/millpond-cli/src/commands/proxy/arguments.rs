@@ -85,13 +85,17 @@ pub(crate) struct Arguments {
         required_unless_present_any = ["config", "demo"]
     )]
     pub(super) listen: Option<String>,
-    /// The upstream, to which requests are passed on: an endpoint as above
+    /// The upstream, to which requests are passed on: an endpoint as above; given more than once,
+    /// several that do the same, in one line
+    ///
+    /// A new connection goes to the one that has the fewest. One that fails three times in a row is
+    /// ejected, its idle connections are closed, and it is dialled now and then until it is back.
     #[arg(
         long,
         value_name = "ENDPOINT",
         required_unless_present_any = ["config", "demo"]
     )]
-    pub(super) to: Option<String>,
+    pub(super) to: Vec<String>,
     #[command(flatten)]
     pub(super) framing: FramingFlags,
     /// How upstream connections are lent: exchange, pipeline or session

@@ -17,7 +17,7 @@ use millpond::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::plan::Plan;
+use super::plan::{Plan, To};
 use crate::{
     commands::{listening::ListenFlags, tls::TlsFlags},
     complaint::Complaint,
@@ -37,7 +37,7 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct Table {
     listen: Spanned<String>,
-    to: Spanned<String>,
+    to: Spanned<OneOrMore>,
     #[serde(default = "default_protocol")]
     framing: Protocol,
     #[serde(default)]
@@ -59,6 +59,14 @@ struct Table {
     pool: PoolSettings,
     #[serde(default)]
     route: RouteSettings,
+}
+
+/// An endpoint, or a list of some.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 fn default_protocol() -> Protocol {
@@ -89,13 +97,24 @@ fn plan(name: String, table: Spanned<Table>, source: &Source<'_>) -> Result<Plan
     let span = table.span();
     let wrong =
         |said: &dyn fmt::Display| source.point(span.clone(), &format!("route {name}: {said}"));
-    let endpoint = |text: &Spanned<String>| -> Result<Endpoint, String> {
-        let parsed = text.get_ref().parse();
+    let endpoint = |text: &String, span| -> Result<Endpoint, String> {
         // The error shows the text itself.
-        parsed.map_err(|error: EndpointError| source.point(text.span(), &error.to_string()))
+        let wrong = |error: EndpointError| source.point(span, &error.to_string());
+        text.parse().map_err(wrong)
     };
     let table = table.into_inner();
-    let (listen, to) = (endpoint(&table.listen)?, endpoint(&table.to)?);
+    let listen = endpoint(table.listen.get_ref(), table.listen.span())?;
+    let to = match table.to.get_ref() {
+        OneOrMore::One(to) => std::slice::from_ref(to),
+        OneOrMore::More(to) => to,
+    };
+    if to.is_empty() {
+        return Err(wrong(&"to is empty: give it an endpoint at least"));
+    }
+    let to = to
+        .iter()
+        .map(|to| endpoint(to, table.to.span()))
+        .collect::<Result<Vec<_>, _>>()?;
     if table.tls_cert.is_some() != table.tls_key.is_some() {
         return Err(wrong(&"tls_cert and tls_key belong together: give both"));
     }
@@ -117,14 +136,18 @@ fn plan(name: String, table: Spanned<Table>, source: &Source<'_>) -> Result<Plan
     };
     let told = |complaint: Complaint| wrong(&in_keys(complaint.text()));
     let preset = table.framing.preset().name;
+    let upstreams = to.into_iter().map(|endpoint| {
+        let tls = upstream.towards(&endpoint)?;
+        Ok(To { endpoint, tls })
+    });
+    let upstreams = upstreams.collect::<Result<_, _>>().map_err(told)?;
     let plan = Plan {
         certificates: listening.certificates(&listen).map_err(told)?,
         demands_certificates: listening.demands_certificates(),
         insecure_bind: listening.insecure_bind,
-        to_tls: upstream.towards(&to).map_err(told)?,
         name: Some(name.clone()),
         listen,
-        to,
+        upstreams,
         framing_flag: match preset == default_name() {
             true => String::new(),
             false => format!(" --framing {preset}"),

@@ -51,7 +51,7 @@ impl Listening {
             version: VERSION,
             route: plan.name.clone(),
             endpoint: endpoint.to_string(),
-            to: plan.to.to_string(),
+            to: plan.to(),
             framing: plan.protocol.preset().name,
             mode: plan.mode,
             max_size: plan.pool.max_size,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use millpond::{
     Chain,
     client::{Client, ClientSettings, Pipelining},
+    connectors::{StreamConnector, Upstream},
     framing::Protocol,
     net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
     pool::PoolSettings,
@@ -27,6 +28,23 @@ use crate::{
 /// told its client why.
 const LATER: Duration = Duration::from_secs(1);
 
+/// One upstream.
+#[derive(Clone)]
+pub(super) struct To {
+    pub(super) endpoint: Endpoint,
+    pub(super) tls: Option<ClientTls>,
+}
+
+impl From<To> for Upstream {
+    fn from(to: To) -> Self {
+        let dialer = Dialer::new(to.endpoint);
+        Upstream::new(match to.tls {
+            Some(tls) => dialer.tls(tls),
+            None => dialer,
+        })
+    }
+}
+
 /// One route.
 pub(super) struct Plan {
     /// `None` if it is the only one, from flags.
@@ -35,8 +53,8 @@ pub(super) struct Plan {
     pub(super) certificates: Option<Certificates>,
     pub(super) demands_certificates: bool,
     pub(super) insecure_bind: bool,
-    pub(super) to: Endpoint,
-    pub(super) to_tls: Option<ClientTls>,
+    /// One at least.
+    pub(super) upstreams: Vec<To>,
     pub(super) protocol: Protocol,
     /// The flag by which `call` speaks it.
     pub(super) framing_flag: String,
@@ -50,10 +68,13 @@ pub(super) struct Plan {
 impl Plan {
     /// The route that the flags say.
     pub(super) fn of_flags(arguments: &Arguments) -> Result<Plan, Complaint> {
-        let given =
-            |flag: &str, text: &Option<String>| endpoint(flag, text.as_deref().unwrap_or_default());
-        let listen = given("--listen", &arguments.listen)?;
-        let to = given("--to", &arguments.to)?;
+        let listen = endpoint("--listen", arguments.listen.as_deref().unwrap_or_default())?;
+        let upstreams = arguments.to.iter().map(|text| {
+            let endpoint = endpoint("--to", text)?;
+            let tls = arguments.upstream_tls.towards(&endpoint)?;
+            Ok(To { endpoint, tls })
+        });
+        let upstreams = upstreams.collect::<Result<_, Complaint>>()?;
         let spoken = arguments.framing.spoken()?;
         let mode = Mode::from(arguments.mode);
         if arguments.depth.is_some() && mode != Mode::Pipeline {
@@ -97,9 +118,8 @@ impl Plan {
             certificates: arguments.tls.certificates(&listen)?,
             demands_certificates: arguments.tls.demands_certificates(),
             insecure_bind: arguments.tls.insecure_bind,
-            to_tls: arguments.upstream_tls.towards(&to)?,
             listen,
-            to,
+            upstreams,
             framing_flag: spoken.flag(),
             protocol: spoken.protocol,
             mode,
@@ -113,10 +133,10 @@ impl Plan {
 
     /// The plan, with what its mode means for its settings.
     pub(super) fn settled(mut self) -> Result<Plan, String> {
-        if self.listen == self.to {
+        if self.upstreams.iter().any(|to| to.endpoint == self.listen) {
             return Err(format!(
                 "{} is where the route listens, and where it would pass requests on to: its own",
-                self.to
+                self.listen
             ));
         }
         self.route.session = self.mode == Mode::Session;
@@ -131,14 +151,16 @@ impl Plan {
         Ok(self)
     }
 
+    /// Where it leads to, for people.
+    pub(super) fn to(&self) -> String {
+        let endpoints = self.upstreams.iter().map(|to| to.endpoint.to_string());
+        endpoints.collect::<Vec<_>>().join(", ")
+    }
+
     /// The route, which has dialled nothing yet. Needs a runtime.
     pub(super) fn build(&self) -> Result<Route<Protocol>, Complaint> {
-        let mut dialer = Dialer::new(self.to.clone());
-        if let Some(tls) = &self.to_tls {
-            dialer = dialer.tls(tls.clone());
-        }
         let pool = self.pool.clone();
-        let client = Client::dialled_by(dialer)
+        let client = Client::over(StreamConnector::among(self.upstreams.clone()))
             .framing(self.protocol.clone())
             .settings(self.client.clone())
             .pool(move |builder| builder.settings(pool))
@@ -182,8 +204,10 @@ mod tests {
             certificates: None,
             demands_certificates: false,
             insecure_bind: false,
-            to: "127.0.0.1:1".parse().expect("an endpoint"),
-            to_tls: None,
+            upstreams: vec![To {
+                endpoint: "127.0.0.1:1".parse().expect("an endpoint"),
+                tls: None,
+            }],
             protocol: Protocol::named("length-json").expect("a preset"),
             framing_flag: String::new(),
             mode,
@@ -211,7 +235,7 @@ mod tests {
     #[test]
     fn a_route_to_itself_is_refused() {
         let mut plan = plan(Mode::Exchange);
-        plan.listen = plan.to.clone();
+        plan.listen = plan.upstreams[0].endpoint.clone();
         assert!(plan.settled().is_err());
     }
 }
