@@ -218,6 +218,17 @@ fn wrong_flags_are_told() {
 }
 
 #[test]
+fn a_variable_that_is_set_for_other_commands_does_not_count_beside_a_file() {
+    let folder = Folder::new();
+    let route = "[route.orders]\nlisten = '127.0.0.1:0'\nto = ['127.0.0.1:1', '127.0.0.1:2']\n";
+    let file = folder.write("routes.toml", route);
+    let mut checked = millpond(&["proxy", "--check", "--config"]);
+    checked.arg(&file).env("MILLPOND_FRAMING", "mllp");
+    let output = checked.output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_file_is_checked_with_the_line_of_what_is_wrong() {
     let folder = Folder::new();
     let route = "[route.orders]\nlisten = '127.0.0.1:0'\nto = '127.0.0.1:1'\n";

@@ -1,11 +1,12 @@
 //! The command line of `proxy`.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use millpond::proxy;
 
 use crate::{
     commands::{listening::ListenFlags, tls::TlsFlags},
+    complaint::Complaint,
     framing::FramingFlags,
     text::{count, parse_heartbeat, parse_size, parse_span, parse_span_above_zero},
 };
@@ -16,7 +17,7 @@ const MOST: u64 = 1_000_000_000;
 /// The most upstream connections, requests that wait, and the like.
 const MOST_UPSTREAM: u64 = 1 << 24;
 
-/// What --config says instead.
+/// What --config says instead, and --demo for itself.
 const OF_ONE_ROUTE: [&str; 24] = [
     "listen",
     "to",
@@ -166,16 +167,46 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(super) upstream_tls: TlsFlags,
     /// Read the routes from a TOML file, any number of them, instead of the flags above
-    #[arg(long, value_name = "FILE", conflicts_with_all = OF_ONE_ROUTE)]
+    #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// With --config: say whether the file is right, and serve nothing
     #[arg(long, requires = "config")]
     pub(super) check: bool,
     /// Show what a route does: 200 clients with a connection for each request, first direct, then
     /// through a route with 8 connections; takes seconds
-    #[arg(long, conflicts_with = "config", conflicts_with_all = OF_ONE_ROUTE)]
+    #[arg(long, conflicts_with = "config")]
     pub(super) demo: bool,
     /// Print events as JSON, one object on each line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Arguments {
+    /// With --config or --demo no flag of a route may be given. Its environment variable may be set,
+    /// for other commands, and is of no account then; clap would refuse it as well.
+    pub(super) fn check_given(
+        &self,
+        given: impl IntoIterator<Item = OsString>,
+    ) -> Result<(), Complaint> {
+        let alone = match (&self.config, self.demo) {
+            (Some(_), _) => "--config",
+            (None, true) => "--demo",
+            (None, false) => return Ok(()),
+        };
+        for argument in given {
+            let argument = argument.to_string_lossy();
+            let flag = argument.split('=').next().unwrap_or_default();
+            let of_route = |name: &&&str| flag.strip_prefix("--") == Some(&name.replace('_', "-"));
+            if OF_ONE_ROUTE.iter().find(of_route).is_some() {
+                let said = match self.demo {
+                    true => "it has a route of its own",
+                    false => "the file says it, for each route",
+                };
+                return Err(Complaint::usage(format!(
+                    "{alone} cannot be used with {flag}: {said}"
+                )));
+            }
+        }
+        Ok(())
+    }
 }

@@ -31,6 +31,7 @@ fn carry_out(arguments: &Arguments) -> Result<Exit, Complaint> {
         true => Form::Json,
         false => Form::Text,
     };
+    arguments.check_given(std::env::args_os())?;
     if arguments.demo {
         return demo::run(form);
     }
