@@ -164,7 +164,7 @@ fn add(count: &AtomicU64) {
 
 type Executed = Arc<Vec<AtomicU8>>;
 
-/// Answers each request as the preset says, and ends at one in a hundred: before it, within its
+/// Answers each request as the preset says, and ends at one in fifty: before it, within its
 /// reply, or behind it.
 async fn serve(
     stream: UnixStream,
@@ -175,7 +175,7 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut stream = FramedStream::accepted(stream.into(), protocol.clone());
     while let Some(request) = stream.receive_frame().await? {
-        let cut = fastrand::u32(..200);
+        let cut = fastrand::u32(..100);
         if cut == 0 {
             add(&counts.cut);
             return Ok(());
@@ -321,7 +321,12 @@ async fn route(
 }
 
 async fn replies_are_right(speaks: &'static Speaks, pipelined: bool, between: Between) {
-    let requests = std::env::var("MILLPOND_REQUESTS").map_or(3_200, |text| {
+    let few = if between == Between::Nothing {
+        3_200
+    } else {
+        1_600
+    };
+    let requests = std::env::var("MILLPOND_REQUESTS").map_or(few, |text| {
         text.parse().expect("MILLPOND_REQUESTS is a number")
     });
     let name = format!(
