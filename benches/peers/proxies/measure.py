@@ -152,6 +152,8 @@ def main():
         contenders = start(arguments.program, folder)
         direct = contenders[0]
         clients = min(arguments.idle, hard // 4)
+        # What starting has left behind is given back by then.
+        time.sleep(15)
         for contender in contenders[1:]:
             print(f"resident per idle client, {clients}: {contender.name} {idle(contender, clients):.2f} KiB", flush=True)
         for title, mode, callers, connections in [
