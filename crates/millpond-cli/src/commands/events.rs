@@ -61,3 +61,25 @@ impl fmt::Display for Dropped {
         write!(f, "{events} dropped here: nobody read stdout")
     }
 }
+
+/// The end of a line that tells of a drain: what wasn't finished by it. `one` and `many` are what
+/// connections are called there.
+pub(super) fn write_unfinished(
+    f: &mut fmt::Formatter<'_>,
+    unanswered: u64,
+    forced: usize,
+    [one, many]: [&str; 2],
+) -> fmt::Result {
+    if (forced, unanswered) == (0, 0) {
+        return f.write_str("; all was finished");
+    }
+    if unanswered > 0 {
+        let unanswered = counted(unanswered, "request", "requests");
+        write!(f, "; {unanswered} left unanswered")?;
+    }
+    if forced > 0 {
+        let forced = counted(forced as u64, one, many);
+        write!(f, "; {forced} closed with something under way")?;
+    }
+    Ok(())
+}

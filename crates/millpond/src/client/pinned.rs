@@ -3,7 +3,6 @@
 use std::{fmt, future::poll_fn, panic::Location, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::{
     attempt::{AttemptError, Manner},
@@ -161,13 +160,13 @@ impl<F: Framing> Pinned<F> {
         self.session.is_at_rest()
     }
 
-    /// Passes a whole frame on to the server; the reply must be there by then.
+    /// Passes a whole frame on to the server; the reply must be there within `deadline`.
     pub(crate) async fn pass_on(
         &mut self,
         frame: &[u8],
-        until: Instant,
+        deadline: Duration,
     ) -> Result<Replied, RequestError> {
-        self.deadline = until.saturating_duration_since(Instant::now());
+        self.deadline = deadline;
         self.send(Message::Frame(frame)).await
     }
 

@@ -1,8 +1,8 @@
 //! A route: passes the requests of many clients on to its upstream, and their replies back.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     downstream::{Downstream, Expiry, Lent, Pin},
@@ -113,20 +113,23 @@ impl<F: Framing> Shared<F> {
         request: Request,
     ) -> Result<Replied, NotPassed> {
         let mut lent = downstream.lent.lock().await;
-        let until = self.until(&request);
-        if let Lent::Nothing = &*lent {
-            let reason = match request.pins() {
-                _ if self.mode == Mode::Session => PinReason::Session,
-                true => PinReason::Demand,
-                false => {
-                    let requests = self
-                        .client
-                        .within(until.saturating_duration_since(Instant::now()));
-                    let passed = requests.pass_on(request.frame().as_bytes()).await;
-                    return Ok(passed?);
-                }
-            };
-            *lent = Lent::Pin(Box::new(self.pin(downstream, reason, until).await?));
+        let limit = self.limit(&request);
+        let reason = match request.pins() {
+            _ if self.mode == Mode::Session => Some(PinReason::Session),
+            true => Some(PinReason::Demand),
+            false => None,
+        };
+        let is_plain = reason.is_none() && matches!(&*lent, Lent::Nothing);
+        if is_plain {
+            let requests = self.client.within(limit);
+            return Ok(requests.pass_on(request.frame().as_bytes()).await?);
+        }
+        let time = Time {
+            began: Instant::now(),
+            limit,
+        };
+        if let (Lent::Nothing, Some(reason)) = (&*lent, reason) {
+            *lent = Lent::Pin(Box::new(self.pin(downstream, reason, &time).await?));
         }
         let Lent::Pin(pin) = &mut *lent else {
             return Err(NotPassed::StateLost);
@@ -134,7 +137,7 @@ impl<F: Framing> Shared<F> {
         // Dropped in the middle, it leaves a connection that can't be used any more, and that says so.
         let passed = pin
             .upstream
-            .pass_on(request.frame().as_bytes(), until)
+            .pass_on(request.frame().as_bytes(), time.left())
             .await;
         if !pin.upstream.is_usable() {
             *lent = Lent::Gone;
@@ -145,10 +148,10 @@ impl<F: Framing> Shared<F> {
         Ok(passed?)
     }
 
-    /// Until when the reply must be there: the client's deadline, or the server's if that is earlier.
-    fn until(&self, request: &Request) -> Instant {
-        let own = Instant::now() + self.client.deadline();
-        request.deadline().map_or(own, |deadline| deadline.min(own))
+    /// How long the request has: as the client says, or what the server leaves it if that is less.
+    fn limit(&self, request: &Request) -> Duration {
+        let own = self.client.deadline();
+        request.remaining().map_or(own, |left| left.min(own))
     }
 
     /// Lends a connection to one client.
@@ -156,21 +159,19 @@ impl<F: Framing> Shared<F> {
         self: &Arc<Self>,
         downstream: &Downstream<F>,
         reason: PinReason,
-        until: Instant,
+        time: &Time,
     ) -> Result<Pin<F>, NotPassed> {
         let waits = self.client.pool().acquire_timeout();
-        let left = until.saturating_duration_since(Instant::now());
-        let waits = waits.map_or(left, |waits| waits.min(left));
+        let waits = waits.map_or(time.left(), |waits| waits.min(time.left()));
         let place = timeout(waits, self.pins.place(reason)).await;
         let place = place.map_err(|_| NotPassed::NoPin)?;
-        let left = until.saturating_duration_since(Instant::now());
-        let upstream = self.client.within(left).pin().await?;
+        let upstream = self.client.within(time.left()).pin().await?;
         count(&self.counters.pinned);
         let expiry = self.settings.max_pin_age.map(|age| {
             let (lent, shared) = (Arc::downgrade(&downstream.lent), Arc::downgrade(self));
             let runtime = self.client.pool().runtime();
             let task = runtime.spawn_owned(async move {
-                sleep_until(Instant::now() + age).await;
+                sleep(age).await;
                 let Some(lent) = lent.upgrade() else { return };
                 // An exchange that goes on is finished.
                 *lent.lock().await = Lent::Gone;
@@ -185,6 +186,18 @@ impl<F: Framing> Shared<F> {
             _expiry: expiry,
             _place: place,
         })
+    }
+}
+
+/// What a request has of time, which waiting for a connection takes from too.
+struct Time {
+    began: Instant,
+    limit: Duration,
+}
+
+impl Time {
+    fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.began.elapsed())
     }
 }
 

@@ -20,13 +20,13 @@ use tokio::{join, select, time::sleep};
 use super::{
     callers::{Manners, PooledCaller, ShortCaller},
     counts,
-    embedded::{Embedded, ServerError},
     error::DemoError,
     error_kind::ErrorKind,
     setup::{Mode, Setup},
     unkind::{Cutting, KindHandler, UnkindHandler},
 };
 use crate::{
+    commands::embedded::{Embedded, ServerError},
     load::{
         callers::{self, Caller},
         recorder::Recorder,

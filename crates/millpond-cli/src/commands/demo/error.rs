@@ -2,7 +2,7 @@
 
 use millpond::{client::RequestError, pool::BuildError};
 
-use super::embedded::ServerError;
+use crate::commands::embedded::ServerError;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]

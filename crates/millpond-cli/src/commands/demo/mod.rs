@@ -5,7 +5,6 @@
 mod acts;
 mod callers;
 mod counts;
-mod embedded;
 mod error;
 mod error_kind;
 mod patience;

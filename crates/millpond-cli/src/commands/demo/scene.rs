@@ -15,7 +15,8 @@ use tokio::{
     time::{Instant, interval, sleep},
 };
 
-use super::{embedded::Embedded, error::DemoError};
+use super::error::DemoError;
+use crate::commands::embedded::Embedded;
 use crate::{screen::Screen, stop::Stop};
 
 /// How long the server takes for a reply: long enough for two requests to overlap.

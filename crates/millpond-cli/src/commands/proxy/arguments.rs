@@ -196,8 +196,8 @@ impl Arguments {
         for argument in given {
             let argument = argument.to_string_lossy();
             let flag = argument.split('=').next().unwrap_or_default();
-            let of_route = |name: &&&str| flag.strip_prefix("--") == Some(&name.replace('_', "-"));
-            if OF_ONE_ROUTE.iter().find(of_route).is_some() {
+            let is_it = |name: &&str| flag.strip_prefix("--") == Some(&name.replace('_', "-"));
+            if OF_ONE_ROUTE.iter().any(is_it) {
                 let said = match self.demo {
                     true => "it has a route of its own",
                     false => "the file says it, for each route",

@@ -1,21 +1,32 @@
 //! `proxy --demo`: the same clients, with a connection for each request, against the same upstream:
 //! direct, and through a route. In turns, so that whatever else the machine does hits both.
 
-use std::{fmt, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use millpond::{
     Chain,
     client::Client,
-    framing::{Failure, FailureKind, LengthJson},
-    net::{Dialer, Endpoint, ListenOptions, Listener},
+    framing::{Failure, Framing, LengthJson},
+    net::{Dialer, Endpoint},
     proxy::Route,
-    server::{Running, Server, raw},
+    server::{ConnectionHandler, Reply, Request, Server, ServerBuilder},
 };
 use serde::Serialize;
-use tokio::{runtime, sync::oneshot};
 
 use crate::{
-    commands::{events::VERSION, form::Form},
+    commands::{
+        embedded::{Embedded, ServerError},
+        events::VERSION,
+        form::Form,
+    },
     complaint::Complaint,
     descriptors::Shortage,
     exit::Exit,
@@ -94,65 +105,24 @@ impl Caller for ShortClient {
     }
 }
 
-/// A server on a thread and a runtime of its own. Dropped, it closes and its thread is joined.
-struct Side {
-    running: Arc<Running>,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+/// The upstream: answers tokens, and counts the connections that it takes.
+#[derive(Clone, Default)]
+struct Upstream {
+    accepted: Arc<AtomicU64>,
 }
 
-impl Side {
-    async fn start(
-        name: &str,
-        begin: impl FnOnce(Listener) -> Result<Running, String> + Send + 'static,
-    ) -> Result<Side, String> {
-        let (begun, told) = oneshot::channel();
-        let (end, ended) = oneshot::channel::<()>();
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
-        let serving = async move {
-            let local = Endpoint::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-            let listener = Listener::bind(&local, ListenOptions::default()).await;
-            let listener = listener.map_err(|error| Chain(&error).to_string());
-            match listener.and_then(begin).map(Arc::new) {
-                Ok(running) => {
-                    let _ = begun.send(Ok(Arc::clone(&running)));
-                    let _ = ended.await;
-                    running.close().await;
-                }
-                Err(error) => drop(begun.send(Err(error))),
-            }
-        };
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || runtime.block_on(serving))
-            .map_err(|error| error.to_string())?;
-        let running = told
-            .await
-            .unwrap_or_else(|_| Err(String::from("the server's thread has ended")))?;
-        Ok(Side {
-            running,
-            end: Some(end),
-            thread: Some(thread),
-        })
+impl ConnectionHandler for Upstream {
+    type Connection = ();
+
+    fn connected(&self, _: Option<SocketAddr>) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn endpoint(&self) -> Endpoint {
-        self.running.endpoint().clone()
-    }
-
-    fn accepted(&self) -> u64 {
-        self.running.snapshot().totals.accepted
-    }
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        self.end = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic has been printed already.
-            let _ = thread.join();
-        }
+    async fn handle(&self, (): &(), request: Request) -> Result<Reply, Failure> {
+        let reply = reply_to(request.body());
+        reply
+            .map(Reply::from)
+            .map_err(|_| Failure::refused("this is no request of the demo"))
     }
 }
 
@@ -248,39 +218,22 @@ pub(super) fn run(form: Form) -> Result<Exit, Complaint> {
 }
 
 async fn measured(stop: &Stop) -> Result<Outcome, String> {
-    let told = |error: &(dyn std::error::Error + 'static)| Chain(error).to_string();
-    let upstream = Side::start("upstream", move |listener| {
-        let answer = raw(async |body: bytes::Bytes| match reply_to(&body) {
-            Ok(reply) => Ok(bytes::Bytes::from(reply)),
-            Err(_) => Err(Failure::new(
-                FailureKind::Refused,
-                "this is no request of the demo",
-            )),
-        });
-        let server = Server::builder(answer)
-            .max_connections(AT_ONCE)
-            .max_connections_per_address(None);
-        server.serve(listener).map_err(|error| told(&error))
-    })
-    .await?;
-    let to = upstream.endpoint();
-    let route = Side::start("proxy", move |listener| {
-        let client = Client::builder(to)
-            .pool(|pool| pool.max_size(CONNECTIONS))
-            .build();
-        let route = Route::to(client.map_err(|error| told(&error))?);
-        let server = route
-            .server()
-            .max_connections(AT_ONCE)
-            .max_connections_per_address(None);
-        server.serve(listener).map_err(|error| told(&error))
-    })
-    .await?;
+    let told = |error: ServerError| Chain(&error).to_string();
+    let upstream = Upstream::default();
+    let handler = upstream.clone();
+    let direct_at = Embedded::start(move || for_all(Server::builder(handler.clone())));
+    let direct_at = direct_at.await.map_err(told)?;
+    let to = Endpoint::from(direct_at.address());
+    let route_at = Embedded::start(move || {
+        let client = Client::builder(to.clone()).pool(|pool| pool.max_size(CONNECTIONS));
+        for_all(Route::to(client.build().expect("valid settings")).server())
+    });
+    let route_at = route_at.await.map_err(told)?;
     let (mut direct, mut proxied) = (Measured::default(), Measured::default());
     for _ in 0..TURNS {
-        for (measured, at) in [(&mut direct, &upstream), (&mut proxied, &route)] {
+        for (measured, at) in [(&mut direct, &direct_at), (&mut proxied, &route_at)] {
             if !stop.is_stopped() {
-                turn(measured, at.endpoint(), &upstream, stop).await;
+                turn(measured, at.address(), &upstream, stop).await;
             }
         }
     }
@@ -301,8 +254,16 @@ async fn measured(stop: &Stop) -> Result<Outcome, String> {
     })
 }
 
-async fn turn(measured: &mut Measured, to: Endpoint, upstream: &Side, stop: &Stop) {
-    let before = upstream.accepted();
+/// A server that takes all clients, who all come from one address.
+fn for_all<H: ConnectionHandler, F: Framing>(server: ServerBuilder<H, F>) -> ServerBuilder<H, F> {
+    server
+        .max_connections(AT_ONCE)
+        .max_connections_per_address(None)
+}
+
+async fn turn(measured: &mut Measured, to: SocketAddr, upstream: &Upstream, stop: &Stop) {
+    let accepted = || upstream.accepted.load(Ordering::Relaxed);
+    let before = accepted();
     let recorder = Arc::new(Recorder::default());
     let load = Load {
         callers: CLIENTS,
@@ -311,24 +272,16 @@ async fn turn(measured: &mut Measured, to: Endpoint, upstream: &Side, stop: &Sto
         patience: TURN,
         stop_grace: TURN,
     };
-    let ports = match &to {
-        Endpoint::Tcp(at) => match at.host {
-            millpond::net::Host::Address(address) => {
-                Some(Ports::towards(SocketAddr::new(address, at.port)).await)
-            }
-            millpond::net::Host::Name(_) => None,
-        },
-        _ => None,
-    };
-    let dialer = Arc::new(Dialer::new(to));
+    let ports = Ports::towards(to).await;
+    let dialer = Arc::new(Dialer::new(Endpoint::from(to)));
     let client = |number: u32| ShortClient {
         dialer: Arc::clone(&dialer),
         rng: fastrand::Rng::new(),
         requests: TokenRequests::of(number),
     };
-    let finished = callers::run(load, client, ports.as_ref(), &recorder, stop).await;
+    let finished = callers::run(load, client, Some(&ports), &recorder, stop).await;
     let took = finished.took_or_panic();
-    measured.add(&recorder.tally(), took, upstream.accepted() - before);
+    measured.add(&recorder.tally(), took, accepted() - before);
 }
 
 impl fmt::Display for Outcome {

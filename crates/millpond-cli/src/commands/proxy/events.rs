@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::plan::{Plan, prefix};
 use crate::{
     commands::{
-        events::VERSION,
+        events::{VERSION, write_unfinished},
         listening::{quoted, reachable},
     },
     descriptors::Shortage,
@@ -237,17 +237,6 @@ impl fmt::Display for Drained {
                 "upstream connections"
             ),
         )?;
-        if (self.forced, self.unanswered) == (0, 0) {
-            return f.write_str("; all was finished");
-        }
-        if self.unanswered > 0 {
-            let unanswered = counted(self.unanswered, "request", "requests");
-            write!(f, "; {unanswered} left unanswered")?;
-        }
-        if self.forced > 0 {
-            let forced = counted(self.forced as u64, "client", "clients");
-            write!(f, "; {forced} closed with something under way")?;
-        }
-        Ok(())
+        write_unfinished(f, self.unanswered, self.forced, ["client", "clients"])
     }
 }

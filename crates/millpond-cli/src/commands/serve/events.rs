@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::plan::Plan;
 use crate::{
     commands::{
-        events::VERSION,
+        events::{VERSION, write_unfinished},
         listening::{quoted, reachable},
     },
     descriptors::{Shortage, for_programs},
@@ -190,18 +190,12 @@ impl fmt::Display for Drained {
                 "error replies"
             ),
         )?;
-        if (self.forced, self.unanswered) == (0, 0) {
-            return f.write_str("; all was finished");
-        }
-        if self.unanswered > 0 {
-            let unanswered = counted(self.unanswered, "request", "requests");
-            write!(f, "; {unanswered} left unanswered")?;
-        }
-        if self.forced > 0 {
-            let forced = counted(self.forced as u64, "connection", "connections");
-            write!(f, "; {forced} closed with something under way")?;
-        }
-        Ok(())
+        write_unfinished(
+            f,
+            self.unanswered,
+            self.forced,
+            ["connection", "connections"],
+        )
     }
 }
 

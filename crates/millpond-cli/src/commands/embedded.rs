@@ -1,5 +1,5 @@
-//! The server of an act, on a thread and a runtime of its own, so that server and callers don't
-//! take each other's time. When dropped, it closes the server and joins the thread.
+//! The server of a demonstration, on a thread and a runtime of its own, so that server and callers
+//! don't take each other's time. When dropped, it closes the server and joins the thread.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use std::{
 use millpond::{
     framing::Framing,
     net::{Endpoint, ListenError, ListenOptions, Listener},
-    server::{Handler, Running, ServeError, ServerBuilder},
+    server::{ConnectionHandler, Running, ServeError, ServerBuilder},
 };
 use tokio::{
     runtime,
@@ -54,12 +54,12 @@ pub(super) struct Embedded {
 
 impl Embedded {
     /// Serves on a free port of 127.0.0.1. `build` makes the server, once now and once after each
-    /// restart.
+    /// restart, on its runtime.
     pub(super) async fn start<H, F>(
         build: impl Fn() -> ServerBuilder<H, F> + Send + 'static,
     ) -> Result<Embedded, ServerError>
     where
-        H: Handler,
+        H: ConnectionHandler,
         F: Framing,
     {
         let (confirm, confirmed) = oneshot::channel();
@@ -107,7 +107,7 @@ impl Drop for Embedded {
     }
 }
 
-async fn serve<H: Handler, F: Framing>(
+async fn serve<H: ConnectionHandler, F: Framing>(
     build: impl Fn() -> ServerBuilder<H, F>,
     confirm: Confirm<SocketAddr>,
     mut asked: mpsc::Receiver<Confirm<()>>,
@@ -144,7 +144,7 @@ async fn serve<H: Handler, F: Framing>(
     running.close().await;
 }
 
-async fn begin<H: Handler, F: Framing>(
+async fn begin<H: ConnectionHandler, F: Framing>(
     build: &impl Fn() -> ServerBuilder<H, F>,
     address: SocketAddr,
 ) -> Result<(SocketAddr, Running), ServerError> {
