@@ -285,6 +285,7 @@ impl Acquisition {
             tag: self.borrower(),
             lease: self.lease,
             priority: self.priority,
+            since: self.began.unwrap_or(Moment::NEVER),
             deadline,
             patience,
             outage_policy: self.outage_policy,
@@ -311,6 +312,7 @@ impl Acquisition {
         let now = now.unwrap_or_else(|| shared.clock.now());
         let terms = WaitTerms {
             deadline: self.settle_deadline(shared, now),
+            since: self.began.unwrap_or(now),
             patience: None,
             ..terms
         };

@@ -10,6 +10,7 @@ use super::{
     runtime::{Runtime, timer},
     settings::{Backoff, Order, PoolSettings, Probe},
     shared::SharedPool,
+    shedding::Shedding,
     upkeep,
 };
 
@@ -85,6 +86,24 @@ impl<C: Connector> PoolBuilder<C> {
     /// `acquire_timeout` leaves alive, and a bound on memory.
     pub fn max_waiting(mut self, callers: u32) -> Self {
         self.settings.max_waiting = callers;
+        self
+    }
+
+    /// Refuses callers that have waited for longer than a target, when their turn comes, while more
+    /// come than are served: whoever is behind them is then served in time. They are told
+    /// [`Shed`](super::AcquireError::Shed). Nobody is refused before all who were served have waited
+    /// so long for a whole interval, and whoever is last in line is served, however late. Each
+    /// [priority](super::Priority) is a line of its own. Acquires for a
+    /// [shared](super::Acquire::shared) use are never refused so.
+    ///
+    /// Default: `None`, nobody is refused so. A program's own callers mostly wait as long as they
+    /// must, and their number is bounded by what they do. Set it where callers come however others
+    /// were served, and stop listening at some time: served in their order, after a while all would
+    /// be served in vain. [`Shedding::default`] suits exchanges that take some milliseconds.
+    ///
+    /// Every caller that waits then reads the clock, and so does every release while somebody waits.
+    pub fn shed_waiting(mut self, shedding: impl Into<Option<Shedding>>) -> Self {
+        self.settings.shed_waiting = shedding.into();
         self
     }
 

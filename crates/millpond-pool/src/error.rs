@@ -33,6 +33,23 @@ pub enum AcquireError {
         /// How many may.
         max_waiting: u32,
     },
+    /// It was refused when its turn had come, since it had waited for longer than the target, and
+    /// all others have for an interval: more callers come than are served. See
+    /// [`PoolBuilder::shed_waiting`](super::PoolBuilder::shed_waiting).
+    #[error(
+        "shed after a wait of {}: for {} or more, all have waited longer than the target of {}; ask less often, or raise max_size or the target of shed_waiting",
+        Span(*.waited),
+        Span(*.interval),
+        Span(*.target)
+    )]
+    Shed {
+        /// How long it has waited.
+        waited: Duration,
+        /// How long callers may wait while more come than are served.
+        target: Duration,
+        /// For how long all must have waited longer before any is refused.
+        interval: Duration,
+    },
     /// The deadline passed. What the pool looked like at that moment says why.
     #[error("acquire timed out after {}", .0)]
     TimedOut(Box<Circumstances>),

@@ -30,6 +30,14 @@ impl<C: Connector> SharedPool<C> {
                 waiting: state.waiters().waiting(),
                 max_waiting: state.settings().max_waiting,
             },
+            Refusal::Shed => {
+                let shedding = state.settings().shed_waiting.unwrap_or_default();
+                AcquireError::Shed {
+                    waited,
+                    target: shedding.target,
+                    interval: shedding.interval,
+                }
+            }
             Refusal::TimedOut => {
                 AcquireError::TimedOut(Box::new(circumstances(&state, now, waited, asker)))
             }

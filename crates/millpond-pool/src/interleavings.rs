@@ -17,7 +17,7 @@ use std::{
 use loom::{future::block_on, thread};
 
 use super::{
-    Acquire, AcquireError, Connection, Connector, Ends, PoolSettings,
+    Acquire, AcquireError, Connection, Connector, Ends, PoolSettings, Shedding,
     boxed::Boxed,
     runtime::Runtime,
     shared::SharedPool,
@@ -44,13 +44,16 @@ struct World {
 
 impl World {
     fn new(max_size: u32) -> Self {
+        World::with_settings(PoolSettings {
+            max_size,
+            ..PoolSettings::default()
+        })
+    }
+
+    fn with_settings(settings: PoolSettings) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime, whose handle is never used");
-        let settings = PoolSettings {
-            max_size,
-            ..PoolSettings::default()
-        };
         World {
             shared: Arc::new(SharedPool::new(
                 Numbers,
@@ -62,7 +65,11 @@ impl World {
 
     /// A pool whose only connection is lent.
     fn with_one_lent() -> (Self, Connection<Numbers>) {
-        let world = World::new(1);
+        World::new(1).lending_one()
+    }
+
+    fn lending_one(self) -> (Self, Connection<Numbers>) {
+        let world = self;
         let lent = {
             let mut acquire = pin!(world.acquire());
             let mut cx = Context::from_waker(Waker::noop());
@@ -235,6 +242,49 @@ fn a_grant_that_nobody_picks_up_goes_to_the_next() {
             Poll::Pending => panic!("the connection is idle, and nobody else waits"),
         }
         drop(forgetful);
+        world.is_at_rest_with(1);
+    });
+}
+
+#[test]
+fn a_waiter_that_is_shed_meets_its_own_cancelling() {
+    explore(|| {
+        let (target, interval) = (Duration::from_millis(1), Duration::from_millis(1));
+        let (world, lent) = World::with_settings(PoolSettings {
+            max_size: 1,
+            shed_waiting: Some(Shedding { target, interval }),
+            ..PoolSettings::default()
+        })
+        .lending_one();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(world.acquire());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        let late = thread::spawn({
+            let world = world.clone();
+            move || {
+                let mut acquire = pin!(world.acquire());
+                let mut cx = Context::from_waker(Waker::noop());
+                // Refused, served, or dropped while it waits or has been answered.
+                let _ = acquire.as_mut().poll(&mut cx);
+            }
+        });
+        let waiting = thread::spawn({
+            let world = world.clone();
+            move || match world.acquire_and_release() {
+                Ok(()) | Err(AcquireError::Shed { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        });
+        world.shared.clock.millis.fetch_add(2, Ordering::SeqCst);
+        drop(lent);
+        let lent = match first.as_mut().poll(&mut cx) {
+            Poll::Ready(lent) => lent.expect("nobody is refused yet"),
+            Poll::Pending => panic!("it was first"),
+        };
+        world.shared.clock.millis.fetch_add(2, Ordering::SeqCst);
+        drop(lent);
+        late.join().unwrap();
+        waiting.join().unwrap();
         world.is_at_rest_with(1);
     });
 }

@@ -84,7 +84,7 @@
 //! | `millpond_pool_connections` | gauge | by `state`: `connecting`, `idle`, `checking`, `active`, `closing`; set by upkeep, every 100 ms |
 //! | `millpond_pool_waiting` | gauge, callers | set by upkeep |
 //! | `millpond_pool_max_size` | gauge, connections | the setting, as last resized; set by upkeep |
-//! | `millpond_pool_`*name*`_total` | counter | each of [`PoolTotals`] by its field's name (`dials_failed`, `timed_out`, `turned_away_full`, `waited`, `lent`, …); set by upkeep |
+//! | `millpond_pool_`*name*`_total` | counter | each of [`PoolTotals`] by its field's name (`dials_failed`, `timed_out`, `turned_away_full`, `shed`, `waited`, `lent`, …); set by upkeep |
 //! | `millpond_pool_wait_seconds` | histogram, seconds | how long each caller waited that had to wait and was served |
 //! | `millpond_pool_hold_seconds` | histogram, seconds | how long each connection was lent that came back clean |
 //! | `millpond_pool_dial_seconds` | histogram, seconds | by `outcome`: `ok`, `failed` |
@@ -124,6 +124,7 @@ mod returning;
 mod runtime;
 mod settings;
 mod shared;
+mod shedding;
 mod snapshot;
 mod state;
 mod sync;
@@ -161,6 +162,7 @@ pub use self::{
     eviction::Eviction,
     pool::Pool,
     settings::{Backoff, Order, PoolSettings, Priority, Probe},
+    shedding::Shedding,
     snapshot::{
         Check, ConnectionSnapshot, ConnectionState, EvictionSnapshot, LastFailure, PoolSnapshot,
         PoolStatus,
@@ -175,6 +177,7 @@ pub mod unstable {
         connection::{Served, SlotId},
         leases::{LeaseHandle, LeaseTerms},
         runtime::Runtime,
+        shedding::Codel,
         state::{Recall, Refusal},
         sync::{Mutex, MutexGuard},
     };

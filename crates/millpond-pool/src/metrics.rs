@@ -26,7 +26,7 @@ pub(crate) struct Metrics {
     waiting: Gauge,
     max_size: Gauge,
     /// In the order of [`PoolTotals::named`].
-    totals: [Counter; 15],
+    totals: [Counter; 16],
     wait: Histogram,
     hold: Histogram,
     dial_ok: Histogram,

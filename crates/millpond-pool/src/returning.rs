@@ -102,7 +102,10 @@ impl<C: Connector> SharedPool<C> {
             }
             Returned::NotYet(key, connection) => {
                 let mut fx = Effects::none();
-                let now = state.now();
+                let now = match state.settings().shed_waiting {
+                    Some(_) => self.clock.now(),
+                    None => state.now(),
+                };
                 state.release(key, connection, now, &mut fx);
                 drop(state);
                 self.carry_out(&mut fx);

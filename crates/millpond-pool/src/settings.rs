@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use millpond_words::InvalidSetting;
 
+use super::shedding::Shedding;
+
 /// Which idle connection is lent next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -260,6 +262,9 @@ pub struct PoolSettings {
         )
     )]
     pub leak_threshold: Option<Duration>,
+    /// See [`PoolBuilder::shed_waiting`](crate::PoolBuilder::shed_waiting).
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub shed_waiting: Option<Shedding>,
 }
 
 impl Default for PoolSettings {
@@ -281,6 +286,7 @@ impl Default for PoolSettings {
             order: Order::default(),
             probe: None,
             leak_threshold: Some(Duration::from_secs(60)),
+            shed_waiting: None,
         }
     }
 }
@@ -333,6 +339,10 @@ impl PoolSettings {
         }
         if let Some(Probe::WhenIdleFor(limit)) = self.probe {
             positive("probe (when idle for)", Some(limit))?;
+        }
+        if let Some(Shedding { target, interval }) = self.shed_waiting {
+            positive("shed_waiting.target", Some(target))?;
+            positive("shed_waiting.interval", Some(interval))?;
         }
         Ok(())
     }

@@ -38,7 +38,8 @@ pub(crate) struct SharedPool<C: Connector> {
     pub(crate) name: String,
     /// The setting, which never changes.
     pub(crate) acquire_timeout: Option<Duration>,
-    /// `acquire_timeout`, if it is a second or more: then it may end 25 ms late.
+    /// `acquire_timeout`, if it is a second or more: then it may end 25 ms late. Not if every wait
+    /// is measured.
     pub(crate) long_patience: Option<Duration>,
     /// A hint that nothing is idle, read without the lock. A caller that sees it set prepares to
     /// wait before it takes the lock, and so takes it once instead of twice. A wrong hint costs
@@ -73,7 +74,8 @@ impl<C: Connector> SharedPool<C> {
             acquire_timeout: settings.acquire_timeout,
             long_patience: settings
                 .acquire_timeout
-                .filter(|&limit| limit >= Duration::from_secs(1) && !EVERY_WAIT_IS_MEASURED),
+                .filter(|&limit| limit >= Duration::from_secs(1))
+                .filter(|_| !EVERY_WAIT_IS_MEASURED && settings.shed_waiting.is_none()),
             exhausted: AtomicBool::new(false),
             endpoint_changes: AtomicU64::new(0),
             changed: Notify::new(),

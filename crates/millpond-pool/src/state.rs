@@ -156,7 +156,7 @@ impl<P: Payload> State<P> {
             paused: false,
             generation: 0,
             slots: Slots::new(),
-            waiters: Waiters::new(ServingOrder::Arrival),
+            waiters: Waiters::new(ServingOrder::Arrival, settings.shed_waiting),
             outage: Outage::new(settings.backoff, settings.outage_grace),
             answers_until: Moment::default(),
             next_call: Moment::default(),

@@ -43,6 +43,9 @@ pub struct PoolTotals {
     pub turned_away_full: u64,
     /// Callers told that the endpoint is unavailable.
     pub turned_away_unavailable: u64,
+    /// Callers refused when their turn came, since all had waited for too long: see
+    /// [`PoolBuilder::shed_waiting`](crate::PoolBuilder::shed_waiting).
+    pub shed: u64,
     /// Evictions by reason, in the order of [`Eviction::ALL`]: see [`PoolTotals::evicted`].
     #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
     pub(crate) evicted: [u64; Eviction::COUNT],
@@ -56,7 +59,7 @@ impl PoolTotals {
 
     /// What is counted besides evictions, by the name of its field.
     #[cfg(feature = "metrics")]
-    pub(crate) fn named(&self) -> [(&'static str, u64); 15] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 16] {
         [
             ("dials", self.dials),
             ("dials_failed", self.dials_failed),
@@ -73,6 +76,7 @@ impl PoolTotals {
             ("timed_out", self.timed_out),
             ("turned_away_full", self.turned_away_full),
             ("turned_away_unavailable", self.turned_away_unavailable),
+            ("shed", self.shed),
         ]
     }
 

@@ -20,8 +20,9 @@ impl<P: Payload> State<P> {
             && !self.outage.failing()
             && self.must_go(at).is_none();
         let first = self.waiters.first();
-        let to_be_probed = first.is_some() && self.probe.is_always();
-        if !usual || to_be_probed {
+        // It must be probed, or somebody may have waited too long.
+        let not_at_once = first.is_some() && (self.probe.is_always() || self.waiters.are_shed());
+        if !usual || not_at_once {
             return Returned::NotYet(key, connection);
         }
         self.totals.released += 1;

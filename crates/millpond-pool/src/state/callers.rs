@@ -268,6 +268,7 @@ impl<P: Payload> State<P> {
             Refusal::TimedOut => self.totals.timed_out += 1,
             Refusal::Full => self.totals.turned_away_full += 1,
             Refusal::Unavailable => self.totals.turned_away_unavailable += 1,
+            Refusal::Shed => self.totals.shed += 1,
             Refusal::Closed | Refusal::Draining | Refusal::RuntimeEnded => {}
         }
     }

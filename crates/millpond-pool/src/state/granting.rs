@@ -1,10 +1,24 @@
 //! Grants: a connection is offered to a waiter, and offered to others if that one doesn't come.
 
 use super::{
-    Effects, GRANT_LIFETIME, Moment, Payload, Stage, StageName, State, waiters::WaiterIndex,
+    Effects, GRANT_LIFETIME, Moment, Payload, Refusal, Stage, StageName, State,
+    waiters::WaiterIndex,
 };
 
 impl<P: Payload> State<P> {
+    /// The one who is served next: the first in line who hasn't waited too long. Those before it are
+    /// refused. Somebody is in line.
+    #[inline]
+    pub(super) fn next_served(&mut self, fx: &mut Effects<P>) -> WaiterIndex {
+        loop {
+            let first = self.waiters.first().expect("the last in line isn't shed");
+            if !self.waiters.sheds(first, self.now) {
+                return first;
+            }
+            self.refuse(first, Refusal::Shed, fx);
+        }
+    }
+
     #[inline]
     pub(super) fn grant(
         &mut self,

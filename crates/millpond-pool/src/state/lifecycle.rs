@@ -15,6 +15,8 @@ pub enum Refusal {
     TimedOut,
     /// The endpoint can't be reached.
     Unavailable,
+    /// It has waited for longer than `shed_waiting` allows, and so have all others.
+    Shed,
 }
 
 /// Whether the pool takes callers.

@@ -1,6 +1,6 @@
 //! Time as the machine sees it: nanoseconds since the pool was built, always passed in.
 
-use std::time::Duration;
+use std::{ops::Sub, time::Duration};
 
 /// A point in time, counted from the moment the pool was built.
 ///
@@ -34,5 +34,14 @@ impl Moment {
     /// The time from the building of the pool to this moment.
     pub(crate) fn since_built(self) -> Duration {
         Duration::from_nanos(self.0)
+    }
+}
+
+impl Sub for Moment {
+    type Output = Duration;
+
+    /// As [`Moment::since`].
+    fn sub(self, earlier: Moment) -> Duration {
+        self.since(earlier)
     }
 }

@@ -36,10 +36,13 @@ impl<P: Payload> State<P> {
         if self.paused || self.is_closed() {
             return;
         }
-        while let (Some(waiter), Some(at)) = (self.waiters.first(), self.next_idle()) {
+        while self.somebody_waits()
+            && let Some(at) = self.next_idle()
+        {
             match self.judge(at) {
                 Candidate::MustGo(reason) => self.evict_held(at, reason, fx),
                 Candidate::Fit => {
+                    let waiter = self.next_served(fx);
                     let connection = self.take_held(at);
                     self.grant(at, connection, waiter, fx);
                 }
@@ -163,7 +166,10 @@ impl<P: Payload> State<P> {
             Some(_) if used && self.probe.is_always() && !self.paused => {
                 self.probe(at, connection, fx);
             }
-            Some(waiter) if !self.paused => self.grant(at, connection, waiter, fx),
+            Some(_) if !self.paused => {
+                let waiter = self.next_served(fx);
+                self.grant(at, connection, waiter, fx);
+            }
             _ => {
                 let idle = Stage::Idle(connection);
                 self.slots.shift(at, idle, self.now);

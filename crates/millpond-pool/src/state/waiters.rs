@@ -11,7 +11,10 @@ use super::{
     payload::Payload,
     queues::{Queues, ServingOrder},
 };
-use crate::settings::Priority;
+use crate::{
+    settings::Priority,
+    shedding::{Codel, Shedding},
+};
 
 /// A waiter's index, as a granted slot remembers it.
 pub(crate) type WaiterIndex = u32;
@@ -43,6 +46,8 @@ pub(crate) struct WaitTerms<T> {
     pub(crate) tag: T,
     pub(crate) lease: Lease,
     pub(crate) priority: Priority,
+    /// When it came. [`Moment::NEVER`] where nobody has read the clock, as only without shedding.
+    pub(crate) since: Moment,
     /// [`Moment::NEVER`] while `patience` has not been counted from a time.
     pub(crate) deadline: Moment,
     /// A timeout that was set without reading the clock. It counts from upkeep's next visit: never
@@ -102,6 +107,8 @@ impl<P: Payload> Linked for Waiter<P> {
 #[derive(Debug)]
 pub(crate) struct Waiters<P: Payload> {
     order: ServingOrder,
+    /// Of each queue, where callers are shed.
+    shedding: Option<Box<[Codel<Moment>; Priority::LEVELS]>>,
     /// A waiter that has been answered and hasn't picked that up is in no list.
     waiters: Vec<Waiter<P>>,
     vacant: List,
@@ -118,9 +125,10 @@ pub(crate) struct Waiters<P: Payload> {
 }
 
 impl<P: Payload> Waiters<P> {
-    pub(super) fn new(order: ServingOrder) -> Self {
+    pub(super) fn new(order: ServingOrder, shedding: Option<Shedding>) -> Self {
         Waiters {
             order,
+            shedding: shedding.map(|terms| Box::new([Codel::new(terms); Priority::LEVELS])),
             waiters: Vec::new(),
             vacant: List::EMPTY,
             queues: Queues::EMPTY,
@@ -172,6 +180,26 @@ impl<P: Payload> Waiters<P> {
         }
     }
 
+    /// Whether callers may be shed.
+    #[inline]
+    pub(super) fn are_shed(&self) -> bool {
+        self.shedding.is_some()
+    }
+
+    /// Whether the first in line, whose turn has come, is refused for having waited too long. Never
+    /// the last of its queue.
+    pub(super) fn sheds(&mut self, first: WaiterIndex, now: Moment) -> bool {
+        let terms = &self.waiters[first as usize].terms;
+        let level = terms.priority.level();
+        match &mut self.shedding {
+            Some(lines) if terms.lease == Lease::Exclusive => {
+                let is_last = self.queues.lists[level].len() == 1;
+                lines[level].refuses(now.since(terms.since), now, is_last)
+            }
+            _ => false,
+        }
+    }
+
     /// A caller gets in line: a new one at the end, one with seniority ahead of all who came later.
     #[inline]
     pub(super) fn enqueue(
@@ -180,6 +208,14 @@ impl<P: Payload> Waiters<P> {
         seniority: Option<u64>,
         waker: P::Waker,
     ) -> QueueTicket {
+        let level = terms.priority.level();
+        if let Some(lines) = &mut self.shedding
+            && seniority.is_none()
+            && self.queues.lists[level].is_empty()
+            && self.parked.is_empty()
+        {
+            lines[level].line_begins();
+        }
         let arrival = seniority.unwrap_or_else(|| {
             self.arrivals += 1;
             self.arrivals

@@ -493,7 +493,7 @@ async fn the_json_of_a_snapshot_has_its_version_its_names_and_seconds() {
         "totals": {
             "dials": 3, "dials_failed": 1, "dials_abandoned": 0, "opened": 2, "closed": 1, "detached": 0,
             "lent": 2, "waited": 2, "released": 1, "unreleased": 0, "cancelled": 0, "revoked": 0, "timed_out": 0,
-            "turned_away_full": 0, "turned_away_unavailable": 0, "evicted": null,
+            "turned_away_full": 0, "turned_away_unavailable": 0, "shed": 0, "evicted": null,
         },
         "connections": [{
             "number": 3, "state": "active", "check": null, "state_seconds": null, "age_seconds": null, "uses": 1,
@@ -561,7 +561,7 @@ async fn metrics_tell_an_overload_in_the_names_of_the_snapshot() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 15, "each is told");
+    assert_eq!(compared, 16, "each is told");
     let [waited, lent, timed_out, full, failed] = [
         "waited",
         "lent",

@@ -19,3 +19,4 @@ mod owned;
 mod reviewed;
 mod self_managed;
 mod settings;
+mod shedding;

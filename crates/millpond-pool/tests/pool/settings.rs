@@ -35,7 +35,7 @@ async fn all_are_taken_at_once_and_checked_when_the_pool_is_built() {
 #[cfg(feature = "serde")]
 mod serialized {
     use super::*;
-    use millpond_pool::{Backoff, Order, Probe};
+    use millpond_pool::{Backoff, Order, Probe, Shedding};
     use serde_json::{from_value, json, to_value};
 
     #[test]
@@ -61,6 +61,10 @@ mod serialized {
         };
         settings.order = Order::Fifo;
         settings.leak_threshold = None;
+        settings.shed_waiting = Some(Shedding {
+            target: Duration::from_millis(20),
+            interval: SECOND,
+        });
         for probe in [
             Some(Probe::Never),
             Some(Probe::Always),
@@ -78,6 +82,8 @@ mod serialized {
         let settings: PoolSettings =
             from_value(json!({ "backoff": { "max_seconds": 1 } })).unwrap();
         assert_eq!(settings.backoff.max, SECOND);
+        let settings: PoolSettings = from_value(json!({ "shed_waiting": {} })).unwrap();
+        assert_eq!(settings.shed_waiting, Some(Shedding::default()));
         assert_eq!(settings.backoff.base, Backoff::default().base);
     }
 

@@ -268,6 +268,7 @@ impl<'t> Driver<'t> {
             deadline: draws
                 .patience()
                 .map_or(Moment::NEVER, |patience| now.after(patience)),
+            since: seniority.map_or(now, |_| Moment::default()),
             patience: None,
             outage_policy: draws.outage_policy(),
         };
@@ -295,6 +296,7 @@ impl<'t> Driver<'t> {
         let mut fx = Effects::none();
         let patience = draws.patience().unwrap_or(Duration::from_secs(1));
         let terms = WaitTerms {
+            since: Moment::NEVER,
             deadline: Moment::NEVER,
             patience: Some(patience),
             ..terms

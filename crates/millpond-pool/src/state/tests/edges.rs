@@ -66,13 +66,14 @@ pub(super) enum W {
 const OPS: usize = Op::Close as usize + 1;
 const STAGES: usize = C::Closing as usize + 1;
 const STANDINGS: usize = W::Refused as usize + 1;
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::Closed,
     Refusal::Draining,
     Refusal::RuntimeEnded,
     Refusal::Full,
     Refusal::TimedOut,
     Refusal::Unavailable,
+    Refusal::Shed,
 ];
 
 /// What has been seen so far.

@@ -78,6 +78,7 @@ pub(super) struct Caller {
     pub(super) patience: Option<Duration>,
     pub(super) priority: Priority,
     pub(super) waker: Option<u64>,
+    since: Moment,
     lease: Lease,
     outage_policy: OutagePolicy,
 }
@@ -145,6 +146,8 @@ pub(super) struct Model {
     generation: u32,
     last_number: u64,
     last_arrival: u64,
+    /// Who came up since each priority's line was last empty: when, and whether late.
+    turns: [Vec<(Moment, bool)>; Priority::LEVELS],
 }
 
 impl Model {
@@ -176,6 +179,7 @@ impl Model {
             generation: 0,
             last_number: 0,
             last_arrival: 0,
+            turns: Default::default(),
         }
     }
 
@@ -360,6 +364,36 @@ impl Model {
         self.count_refusal(why);
         self.wake(id);
     }
+    /// To the first in line who hasn't waited too long.
+    fn grant_next(&mut self, number: u64) {
+        while let Some(first) = self.first_in_line() {
+            if !self.has_waited_too_long(first) {
+                return self.grant(number, first);
+            }
+            self.refuse(first, Refusal::Shed);
+        }
+    }
+    /// Late itself, not the last of its line, and at some time since that was last empty all who
+    /// came up were late for an interval.
+    fn has_waited_too_long(&mut self, id: CallerId) -> bool {
+        let (now, caller) = (self.now, self.caller(id).clone());
+        let Some(terms) = self.settings.shed_waiting else {
+            return false;
+        };
+        if caller.lease == Lease::Shared {
+            return false;
+        }
+        let is_late = now.since(caller.since) > terms.target;
+        let turns = &mut self.turns[caller.priority.level()];
+        turns.push((now, is_late));
+        let stood = (0..turns.len()).any(|from| {
+            let mut late = turns[from..].iter().take_while(|turn| turn.1);
+            late.any(|turn| turn.0 >= turns[from].0.after(terms.interval))
+        });
+        let same = (self.callers.iter())
+            .filter(|c| c.stands == Stands::InLine && c.priority == caller.priority);
+        stood && is_late && same.count() > 1
+    }
     fn refuse_if_unavailable(&mut self) {
         if self.paused {
             return;
@@ -377,6 +411,7 @@ impl Model {
             Refusal::TimedOut => self.totals.timed_out += 1,
             Refusal::Full => self.totals.turned_away_full += 1,
             Refusal::Unavailable => self.totals.turned_away_unavailable += 1,
+            Refusal::Shed => self.totals.shed += 1,
             Refusal::Closed | Refusal::Draining | Refusal::RuntimeEnded => {}
         }
     }
@@ -407,7 +442,7 @@ impl Model {
             Some(_) if used && self.settings.probe == Some(Probe::Always) => {
                 self.start_probe(number)
             }
-            Some(first) => self.grant(number, first),
+            Some(_) => self.grant_next(number),
         }
     }
     fn start_probe(&mut self, number: u64) {
@@ -484,13 +519,13 @@ impl Model {
         if self.paused || self.is_closed() {
             return false;
         }
-        let (Some(first), Some(number)) = (self.first_in_line(), self.next_idle()) else {
+        let (Some(_), Some(number)) = (self.first_in_line(), self.next_idle()) else {
             return false;
         };
         if let Some(reason) = self.unusable(number) {
             self.evict(number, reason);
         } else if !self.probe_is_due(number) {
-            self.grant(number, first);
+            self.grant_next(number);
         } else if self.checking() < self.in_line() {
             self.start_probe(number);
         } else {

@@ -37,7 +37,7 @@ const LEAST: u64 = SEQUENCES as u64 / 120;
 
 type Numbers = (u16, u8, u8, u64);
 
-fn run(settings: [u8; 16], steps: &[Numbers], narrate: bool, tally: &mut Tally) {
+fn run(settings: [u8; 17], steps: &[Numbers], narrate: bool, tally: &mut Tally) {
     let settings = RandomSettings(settings);
     let mut driver = Driver::new(&settings, narrate, tally);
     for &step in steps {
@@ -84,7 +84,7 @@ fn the_machine_does_what_its_model_does() {
     let tally = RefCell::new(Tally::default());
     keep_quiet_while_shrinking();
     SHRINKING.set(true);
-    let outcome = TestRunner::new(config).run(&(any::<[u8; 16]>(), steps), |(settings, steps)| {
+    let outcome = TestRunner::new(config).run(&(any::<[u8; 17]>(), steps), |(settings, steps)| {
         let run = AssertUnwindSafe(|| run(settings, &steps, false, &mut tally.borrow_mut()));
         catch_unwind(run).map_err(|_| TestCaseError::fail("they differ"))
     });
@@ -116,5 +116,5 @@ fn the_machine_does_what_its_model_does() {
 /// --nocapture`.
 #[test]
 fn replay() {
-    run([0; 16], &[], true, &mut Tally::default());
+    run([0; 17], &[], true, &mut Tally::default());
 }

@@ -18,6 +18,7 @@ use crate::settings::{PoolSettings, Priority};
 mod borrowing;
 mod outages;
 mod roll_calls;
+mod shedding;
 mod verbs;
 mod waiting;
 
@@ -150,32 +151,61 @@ impl Scene {
         seniority: Option<u64>,
         patience: u64,
     ) -> Result<QueueTicket, Refusal> {
-        self.callers += 1;
-        let caller = self.callers;
         let terms = WaitTerms {
-            tag: caller,
-            lease: Lease::Exclusive,
             priority,
-            deadline: self.now.after(Duration::from_millis(patience)),
-            patience: None,
-            outage_policy: OutagePolicy::FailFast,
+            ..self.terms(patience)
         };
-        self.does(|state, now, fx| state.wait(now, terms, seniority, u64::from(caller), fx))
+        self.wait_on(terms, seniority)
     }
 
     /// As [`Scene::wait`], and through an outage as well.
     fn wait_through(&mut self, patience: u64) -> Result<QueueTicket, Refusal> {
-        self.callers += 1;
-        let caller = self.callers;
         let terms = WaitTerms {
-            tag: caller,
+            outage_policy: OutagePolicy::Wait,
+            ..self.terms(patience)
+        };
+        self.wait_on(terms, None)
+    }
+
+    /// To hold a connection for long.
+    fn wait_shared(&mut self) -> QueueTicket {
+        let terms = WaitTerms {
+            lease: Lease::Shared,
+            ..self.terms(5_000)
+        };
+        self.wait_on(terms, None).expect("may wait")
+    }
+
+    /// For who has waited since then.
+    fn wait_as_of(&mut self, since: Moment, seniority: Option<u64>) -> QueueTicket {
+        let terms = WaitTerms {
+            since,
+            ..self.terms(5_000)
+        };
+        self.wait_on(terms, seniority).expect("may wait")
+    }
+
+    /// Those of a new caller.
+    fn terms(&mut self, patience: u64) -> WaitTerms<u32> {
+        self.callers += 1;
+        WaitTerms {
+            tag: self.callers,
             lease: Lease::Exclusive,
             priority: Priority::NORMAL,
+            since: self.now,
             deadline: self.now.after(Duration::from_millis(patience)),
             patience: None,
-            outage_policy: OutagePolicy::Wait,
-        };
-        self.does(|state, now, fx| state.wait(now, terms, None, u64::from(caller), fx))
+            outage_policy: OutagePolicy::FailFast,
+        }
+    }
+
+    fn wait_on(
+        &mut self,
+        terms: WaitTerms<u32>,
+        seniority: Option<u64>,
+    ) -> Result<QueueTicket, Refusal> {
+        let waker = u64::from(terms.tag);
+        self.does(|state, now, fx| state.wait(now, terms, seniority, waker, fx))
     }
 
     fn poll(&mut self, ticket: QueueTicket) -> Polled<Numbered> {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Eviction, Lease, OutagePolicy, PoolSettings};
-use crate::settings::{Backoff, Order, Probe};
+use crate::{
+    settings::{Backoff, Order, Probe},
+    shedding::Shedding,
+};
 
 /// What the driver can do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ const WEIGHTS: [(Choice, u32); 28] = [
     (Choice::Poll, 150),
     (Choice::Cancel, 30),
     (Choice::Release, 80),
-    (Choice::ReleaseToReset, 30),
+    (Choice::ReleaseToReset, 45),
     (Choice::Discard, 30),
     (Choice::Reject, 20),
     (Choice::Detach, 8),
@@ -184,7 +187,7 @@ impl Draws {
 
 /// A random configuration, one byte for each setting.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct RandomSettings(pub(in super::super) [u8; 16]);
+pub(in super::super) struct RandomSettings(pub(in super::super) [u8; 17]);
 
 impl RandomSettings {
     pub(super) fn drawn(&self) -> PoolSettings {
@@ -210,6 +213,12 @@ impl RandomSettings {
                 12,
                 [Probe::Never, Probe::Always, Probe::WhenIdleFor(millis(50))],
             )),
+            shed_waiting: self
+                .pick(16, [None, None, None, Some((5, 20)), Some((1, 1))])
+                .map(|(target, interval)| Shedding {
+                    target: millis(target),
+                    interval: millis(interval),
+                }),
             ..PoolSettings::default()
         }
     }

@@ -109,7 +109,11 @@ pub(super) const CONNECTIONS: Edges<C> = &[
 pub(super) const HANDING_ON: &[(Op, u64)] = &[(Wait, 1), (Cancel, 1), (Tick, 10)];
 
 pub(super) const WAITERS: Edges<W> = &[
-    (COMING_TO_REST, &[(W::InLine, W::Granted)]),
+    // Granted, or refused since they have waited too long.
+    (
+        COMING_TO_REST,
+        &[(W::InLine, W::Granted), (W::InLine, W::Refused)],
+    ),
     (
         &[Wait],
         &[

@@ -67,6 +67,13 @@ impl Model {
     ) {
         if seniority.is_none() {
             self.totals.waited += 1;
+            let ahead = (self.callers.iter()).filter(|c| match c.stands {
+                Stands::InLine => c.priority == terms.priority,
+                other => other.waits(),
+            });
+            if ahead.count() == 0 {
+                self.turns[terms.priority.level()].clear();
+            }
         }
         let arrival = seniority.unwrap_or(self.last_arrival + 1);
         self.last_arrival = self.last_arrival.max(arrival);
@@ -77,6 +84,7 @@ impl Model {
             deadline: terms.deadline,
             patience: terms.patience,
             priority: terms.priority,
+            since: terms.since,
             lease: terms.lease,
             outage_policy: terms.outage_policy,
             waker: Some(waker),

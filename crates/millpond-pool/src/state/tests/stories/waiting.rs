@@ -91,6 +91,7 @@ fn who_is_called_keeps_its_deadline_and_its_patience() {
         tag: 7,
         lease: Lease::Exclusive,
         priority: Priority::NORMAL,
+        since: Moment::NEVER,
         deadline: Moment::NEVER,
         patience: Some(Duration::from_millis(50)),
         outage_policy: OutagePolicy::FailFast,
