@@ -247,7 +247,7 @@ fn a_grant_that_nobody_picks_up_goes_to_the_next() {
 }
 
 #[test]
-fn a_waiter_that_is_shed_meets_its_own_cancelling() {
+fn a_waiter_that_is_shed_meets_the_cancelling_of_the_next() {
     explore(|| {
         let (target, interval) = (Duration::from_millis(1), Duration::from_millis(1));
         let (world, lent) = World::with_settings(PoolSettings {
@@ -257,24 +257,9 @@ fn a_waiter_that_is_shed_meets_its_own_cancelling() {
         })
         .lending_one();
         let mut cx = Context::from_waker(Waker::noop());
-        let mut first = Box::pin(world.acquire());
+        let [mut first, mut second] = [(); 2].map(|()| Box::pin(world.acquire()));
         assert!(first.as_mut().poll(&mut cx).is_pending());
-        let late = thread::spawn({
-            let world = world.clone();
-            move || {
-                let mut acquire = pin!(world.acquire());
-                let mut cx = Context::from_waker(Waker::noop());
-                // Refused, served, or dropped while it waits or has been answered.
-                let _ = acquire.as_mut().poll(&mut cx);
-            }
-        });
-        let waiting = thread::spawn({
-            let world = world.clone();
-            move || match world.acquire_and_release() {
-                Ok(()) | Err(AcquireError::Shed { .. }) => {}
-                Err(other) => panic!("{other}"),
-            }
-        });
+        assert!(second.as_mut().poll(&mut cx).is_pending());
         world.shared.clock.millis.fetch_add(2, Ordering::SeqCst);
         drop(lent);
         let lent = match first.as_mut().poll(&mut cx) {
@@ -282,9 +267,22 @@ fn a_waiter_that_is_shed_meets_its_own_cancelling() {
             Poll::Pending => panic!("it was first"),
         };
         world.shared.clock.millis.fetch_add(2, Ordering::SeqCst);
+        let third = thread::spawn({
+            let world = world.clone();
+            move || {
+                let mut acquire = pin!(world.acquire());
+                let mut cx = Context::from_waker(Waker::noop());
+                // Dropped while it waits, or served instead of the second.
+                let _ = acquire.as_mut().poll(&mut cx);
+            }
+        });
         drop(lent);
-        late.join().unwrap();
-        waiting.join().unwrap();
+        match second.as_mut().poll(&mut cx) {
+            Poll::Ready(Ok(lent)) => drop(lent),
+            Poll::Ready(Err(AcquireError::Shed { .. })) => {}
+            other => panic!("refused, or last in line: {other:?}"),
+        }
+        third.join().unwrap();
         world.is_at_rest_with(1);
     });
 }

@@ -11,7 +11,7 @@ use crate::{framing::json, pool::AcquireError};
 /// | kind | when | executed? | counted as (`outcome`) |
 /// |---|---|---|---|
 /// | `Unreachable` | the endpoint can't be reached | no | `refused` |
-/// | `Rejected` | the client takes no request: closed, draining, or too many wait | no | `refused` |
+/// | `Rejected` | the client takes no request: closed, draining, too many wait, or all wait too long | no | `refused` |
 /// | `InvalidRequest` | the request can't be written, or asks for what its caller can't take | no | `refused` |
 /// | `TimedOut` | the deadline passed, or the time for waiting for a connection | it tells | `timed_out` |
 /// | `Lost` | the connection ended before the reply came | it tells | `lost` |
@@ -30,7 +30,7 @@ pub enum RequestErrorKind {
     /// The endpoint can't be reached: [`AcquireError::Unavailable`].
     Unreachable,
     /// The client takes no request now: its pool is closed or being drained, its runtime has ended,
-    /// or as many requests or bytes wait as may.
+    /// as many requests or bytes wait as may, or this one was shed ([`AcquireError::Shed`]).
     Rejected,
     /// The request can't be sent, whoever is asked: [`RequestError::Unserializable`],
     /// [`RequestError::Unencodable`], [`RequestError::Unframeable`], [`RequestError::Demand`].
@@ -149,6 +149,15 @@ mod tests {
         let mut all = vec![
             (
                 RequestError::Acquire(AcquireError::Closed),
+                RequestErrorKind::Rejected,
+                Impossible,
+            ),
+            (
+                RequestError::Acquire(AcquireError::Shed {
+                    waited: Duration::from_millis(51),
+                    target: Duration::from_millis(50),
+                    interval: Duration::from_millis(100),
+                }),
                 RequestErrorKind::Rejected,
                 Impossible,
             ),

@@ -69,6 +69,9 @@ mod settings;
 mod snapshot;
 mod told;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     builder::RouteBuilder,
     downstream::Downstream,

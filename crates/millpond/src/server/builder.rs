@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     framing::{Framing, LengthJson},
-    net::Listener,
+    net::{Endpoint, Listener},
 };
 
 /// Puts a server together: [`Server::builder`](super::Server::builder).
@@ -214,19 +214,19 @@ impl<H: ConnectionHandler, F: Framing> ServerBuilder<H, F> {
         self.settings.validate()?;
         let runtime = runtime::Handle::try_current().map_err(|_| ServeError::NoRuntime)?;
         let endpoint = listener.endpoint().map_err(ServeError::Listener)?;
-        let ledger = Arc::new(Ledger::new(
-            self.settings,
-            endpoint,
-            runtime.metrics().num_workers(),
-        ));
-        let service = Arc::new(Service {
-            handler: self.handler,
-            framing: self.framing,
-            ledger: Arc::clone(&ledger),
-        });
+        let service = self.service(endpoint, runtime.metrics().num_workers());
+        let ledger = Arc::clone(&service.ledger);
         let (tell, ended) = watch::channel(None);
         let task = runtime.spawn(accepting::run(listener, service, tell));
         Ok(Running::new(ledger, task, ended))
+    }
+
+    pub(super) fn service(self, endpoint: Endpoint, workers: usize) -> Arc<Service<F, H>> {
+        Arc::new(Service {
+            handler: self.handler,
+            framing: self.framing,
+            ledger: Arc::new(Ledger::new(self.settings, endpoint, workers)),
+        })
     }
 }
 

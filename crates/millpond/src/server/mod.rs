@@ -48,6 +48,8 @@ mod connection;
 mod exchanges;
 mod farewell;
 mod handler;
+#[cfg(test)]
+pub(crate) mod in_memory;
 mod ledger;
 mod limits;
 mod memory;
