@@ -5,6 +5,7 @@ mod machine;
 mod settings;
 mod shared;
 mod snapshot;
+mod upstream;
 
 pub(crate) use self::shared::{Held, Loss, Upstreams};
-pub use self::{settings::Ejection, snapshot::UpstreamSnapshot};
+pub use self::{settings::Ejection, snapshot::UpstreamSnapshot, upstream::Upstream};
