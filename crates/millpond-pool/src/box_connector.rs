@@ -77,6 +77,7 @@ trait Erased<T>: Send + Sync {
     fn on_connect<'f>(&'f self, connection: &'f mut T) -> BoxFuture<'f, Result<(), BoxError>>;
     fn check(&self, connection: &mut T) -> Result<(), Eviction>;
     fn is_clean(&self, connection: &T, exchange: LastExchange) -> bool;
+    fn was_asked(&self, connection: &T) -> bool;
     fn exchange_completed(&self, connection: &mut T);
     fn on_release(&self, connection: &mut T) -> Result<AfterRelease, BoxError>;
     fn reset<'f>(&'f self, connection: &'f mut T) -> BoxFuture<'f, Result<(), BoxError>>;
@@ -117,6 +118,10 @@ impl<C: Connector> Erased<C::Connection> for C {
 
     fn is_clean(&self, connection: &C::Connection, exchange: LastExchange) -> bool {
         Connector::is_clean(self, connection, exchange)
+    }
+
+    fn was_asked(&self, connection: &C::Connection) -> bool {
+        Connector::was_asked(self, connection)
     }
 
     fn exchange_completed(&self, connection: &mut C::Connection) {
@@ -197,6 +202,10 @@ impl<T: Send + 'static> Connector for BoxConnector<T> {
 
     fn is_clean(&self, connection: &T, exchange: LastExchange) -> bool {
         self.0.is_clean(connection, exchange)
+    }
+
+    fn was_asked(&self, connection: &T) -> bool {
+        self.0.was_asked(connection)
     }
 
     fn exchange_completed(&self, connection: &mut T) {

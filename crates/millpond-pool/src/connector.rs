@@ -151,6 +151,17 @@ pub trait Connector: Send + Sync + 'static {
         exchange != LastExchange::Open
     }
 
+    /// Whether a connection that comes back, and that its peer has ended, has a request on it without
+    /// its reply. Such an end may be the request's doing, and so one borrower's: if the connection
+    /// had never served, callers aren't refused for it, as they are after failed dials. They wait for
+    /// the next dial, which is paced as where nothing listens.
+    ///
+    /// The default is that it can't be told, and that the endpoint is to blame.
+    fn was_asked(&self, connection: &Self::Connection) -> bool {
+        let _ = connection;
+        false
+    }
+
     /// The borrower says, with [`Connection::release`](super::Connection::release), that its
     /// exchange is complete.
     fn exchange_completed(&self, connection: &mut Self::Connection) {

@@ -108,6 +108,28 @@ impl<P: Payload> State<P> {
         self.settle(fx);
     }
 
+    /// As [`State::discard`], for a connection that died with a request on it: if it never served,
+    /// that may be the request's doing.
+    pub(crate) fn died_in_exchange(
+        &mut self,
+        key: SlotKey,
+        connection: P::Connection,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+        fx: &mut Effects<P>,
+    ) {
+        self.advance(now);
+        self.totals.released += 1;
+        let at = key.index();
+        let blamed = self.is_to_blame(at, reason);
+        self.evict(at, connection, reason, fx);
+        if blamed {
+            self.failed_in_exchange(at, P::Cause::from(reason), random, fx);
+        }
+        self.settle(fx);
+    }
+
     /// As [`State::discard`], for a connection that was used and then merely dropped: its borrower
     /// didn't say that its exchange is complete.
     ///

@@ -47,6 +47,25 @@ impl<P: Payload> State<P> {
         self.refuse_if_unavailable(fx);
     }
 
+    /// The connection in this slot died before it was proven, with a request on it: that may be the
+    /// request's doing.
+    pub(super) fn failed_in_exchange(
+        &mut self,
+        at: u32,
+        cause: P::Cause,
+        random: u64,
+        fx: &mut Effects<P>,
+    ) {
+        let number = self.slots.at(at).number;
+        let next = self.slots.next_number();
+        let earlier = self
+            .outage
+            .failed_in_exchange(number, cause, next, self.now, random);
+        fx.causes_to_drop.extend(earlier);
+        fx.outage.extend(self.outage.news(self.now));
+        fx.changed = true;
+    }
+
     /// A connection has left.
     pub(super) fn note_departure(&mut self) {
         if self.slots.live() == 0 {

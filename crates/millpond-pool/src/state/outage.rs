@@ -18,6 +18,10 @@
 //! dials succeed too. A connection must be *proven*: by its first clean release, or by a tick spent
 //! idle.
 //!
+//! A connection that dies with a request on it, before it is proven, may have died of the request:
+//! one borrower that sends what kills its connection must not cut the others off. That paces dials
+//! as any failure does, but nobody is refused for it.
+//!
 //! Several dials may tell of one event: four that are refused together, sixteen connections that
 //! die together. Only the first of them doubles the wait. Dials that had begun before it was
 //! counted say nothing new.
@@ -150,24 +154,53 @@ impl<C: DialCause> Outage<C> {
         any_live: bool,
         random: u64,
     ) -> Option<C> {
-        if !self.failing() || dial.number >= self.next_news {
-            self.next_news = next;
-            self.back_off(cause.refused(), now, random);
-        }
-        self.failures = self.failures.saturating_add(1);
+        let refused = cause.refused();
+        let earlier = self.count(dial.number, cause, refused, next, now, random);
         if !any_live {
             self.down_since.get_or_insert(now);
         }
         // Without a grace there is nothing to wait for.
         let is_told = |ends: Moment| dial.began >= ends || self.grace.is_zero();
         self.unavailable |= self.grace_ends().is_some_and(is_told);
+        earlier
+    }
+
+    /// A connection died before it was proven, with a request on it. As [`Outage::failed`]; but one
+    /// borrower alone can bring that about, so nobody is refused for it, and those who wait don't
+    /// wait longer for the next dial than where nothing listens.
+    pub(super) fn failed_in_exchange(
+        &mut self,
+        number: ConnectionNumber,
+        cause: C,
+        next: ConnectionNumber,
+        now: Moment,
+        random: u64,
+    ) -> Option<C> {
+        self.count(number, cause, true, next, now, random)
+    }
+
+    /// Counts a failure, and paces the next dials by it.
+    fn count(
+        &mut self,
+        number: ConnectionNumber,
+        cause: C,
+        is_cheap: bool,
+        next: ConnectionNumber,
+        now: Moment,
+        random: u64,
+    ) -> Option<C> {
+        if !self.failing() || number >= self.next_news {
+            self.next_news = next;
+            self.back_off(is_cheap, now, random);
+        }
+        self.failures = self.failures.saturating_add(1);
         let failure = FailedDial { cause, at: now };
         self.last.replace(failure).map(|earlier| earlier.cause)
     }
 
     /// Draws the next waits, from twice as much as the last time.
-    fn back_off(&mut self, refused: bool, now: Moment, random: u64) {
-        let longest_if_asked = match refused {
+    fn back_off(&mut self, is_cheap: bool, now: Moment, random: u64) {
+        let longest_if_asked = match is_cheap {
             true => self.backoff.max_while_waiting,
             false => self.backoff.max_when_reached,
         };

@@ -156,6 +156,11 @@ impl<F: Framing> Connector for Sessions<F> {
         session.is_at_rest()
     }
 
+    /// A request that ends its connection is no sign that the server can't be reached.
+    fn was_asked(&self, session: &Session) -> bool {
+        session.is_dirty()
+    }
+
     fn poll_idle(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Eviction> {
         let seen = session.poll_idle(&*self.framing, cx);
         self.streams.note_idle(session.stream(), seen.is_pending());

@@ -405,6 +405,13 @@ impl<'t> Driver<'t> {
             assert_eq!(told, expected, "whether it is told, and what");
             return self.done(Op::Discard, fx);
         }
+        if draws.one_in(3) {
+            self.state
+                .died_in_exchange(held.key, held.connection, reason, now, random, &mut fx);
+            self.model
+                .died_in_exchange(held.number, reason, now, random);
+            return self.done(Op::Discard, fx);
+        }
         self.state
             .discard(held.key, held.connection, reason, now, random, &mut fx);
         self.model.discard(held.number, reason, now, random);

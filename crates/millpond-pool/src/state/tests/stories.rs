@@ -248,6 +248,12 @@ impl Scene {
         self.does(|state, now, fx| state.discard(key, number, reason, now, u64::MAX, fx));
     }
 
+    fn died_in_exchange(&mut self, (key, number): Lent, reason: Eviction) {
+        self.does(|state, now, fx| {
+            state.died_in_exchange(key, number, reason, now, u64::MAX, fx);
+        });
+    }
+
     /// Says whether this is told, of how many.
     fn drop_unreleased(&mut self, (key, number): Lent) -> Option<u64> {
         let told =

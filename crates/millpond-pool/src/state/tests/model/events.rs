@@ -357,16 +357,38 @@ impl Model {
         }
     }
 
-    /// `number` is the failed dial, or the connection that died.
-    fn endpoint_failed(&mut self, number: u64, cause: Cause, random: u64) {
+    pub(in super::super) fn died_in_exchange(
+        &mut self,
+        number: u64,
+        reason: Eviction,
+        now: Moment,
+        random: u64,
+    ) {
+        self.advance(now);
+        self.totals.released += 1;
+        let blamed = self.is_to_blame(number, reason);
+        self.evict(number, reason);
+        if blamed {
+            self.count_failure(number, Cause::Died(reason), true, random);
+        }
+        self.rest();
+    }
+
+    fn count_failure(&mut self, number: u64, cause: Cause, is_cheap: bool, random: u64) {
         if self.failures == 0 || number > self.last_number_heard {
-            self.back_off(cause, random);
+            self.back_off(is_cheap, random);
         }
         self.failures += 1;
         let replaced = self.last_failure.replace((cause, self.now));
         self.told
             .replaced_causes
             .extend(replaced.map(|(cause, _)| cause));
+    }
+
+    /// `number` is the failed dial, or the connection that died.
+    fn endpoint_failed(&mut self, number: u64, cause: Cause, random: u64) {
+        let was_refused = matches!(cause, Cause::Dial(number) if number % 2 == 0);
+        self.count_failure(number, cause, was_refused, random);
         if self.live() == 0 && self.down_since.is_none() {
             self.down_since = Some(self.now);
         }
@@ -381,7 +403,7 @@ impl Model {
         }
     }
 
-    fn back_off(&mut self, cause: Cause, random: u64) {
+    fn back_off(&mut self, is_cheap: bool, random: u64) {
         let backoff = self.settings.backoff;
         let doubled = backoff
             .base
@@ -390,9 +412,9 @@ impl Model {
             let least = Duration::from_millis(1);
             least + share(doubled.min(longest).saturating_sub(least), random)
         };
-        let longest_if_asked = match cause {
-            Cause::Dial(number) if number % 2 == 0 => backoff.max_while_waiting,
-            _ => backoff.max_when_reached,
+        let longest_if_asked = match is_cheap {
+            true => backoff.max_while_waiting,
+            false => backoff.max_when_reached,
         };
         self.dial_after = self.now.after(wait(backoff.max));
         self.dial_after_if_asked = self.now.after(wait(longest_if_asked));

@@ -335,6 +335,35 @@ fn a_listener_that_accepts_and_hangs_up_is_dialled_ever_less_often() {
 }
 
 #[test]
+fn requests_that_kill_their_connections_pace_the_dials_and_have_nobody_refused() {
+    let mut scene = Scene::new(|settings| {
+        settings.max_size = 1;
+        settings.outage_grace = Duration::ZERO;
+    });
+    let mut pauses = Vec::new();
+    for _ in 0..20 {
+        let poison = scene.wait();
+        let asked = scene.now;
+        scene.tick_until(10, |scene| !scene.dials.is_empty());
+        pauses.push(scene.now.since(asked).as_millis());
+        scene.dial_succeeds();
+        let lent = scene.picks_up(poison);
+        scene.died_in_exchange(lent, Eviction::PeerClosed);
+        scene.all_closed();
+        assert!(!scene.state.outage().unavailable());
+    }
+    assert_eq!(pauses[..4], [0, 50, 100, 200]);
+    assert!(pauses[4..].iter().all(|&pause| pause <= 200), "{pauses:?}");
+    // A neighbour is served, and that ends it.
+    let waits = scene.try_wait(60_000).expect("may wait");
+    scene.tick_until(10, |scene| !scene.dials.is_empty());
+    scene.dial_succeeds();
+    let lent = scene.picks_up(waits);
+    scene.release(lent);
+    assert!(!scene.state.outage().failing());
+}
+
+#[test]
 fn while_the_endpoint_fails_one_dial_is_under_way_at_a_time() {
     let mut scene = Scene::new(|settings| (settings.max_size, settings.max_connecting) = (4, 2));
     let _waiting: Vec<QueueTicket> = (0..4).map(|_| scene.wait()).collect();
