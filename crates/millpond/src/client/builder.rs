@@ -12,6 +12,7 @@ use super::{
     login::{Login, LoginHook},
     pipelined::{Pipelines, Pipelining},
     retry::Retries,
+    script::Script,
     sessions::Sessions,
     settings::{ClientSettings, ErrorReplies},
 };
@@ -59,6 +60,7 @@ pub struct ClientBuilder<F: Framing = LengthJson> {
     streams: StreamConnector,
     framing: F,
     login: Option<LoginHook<F>>,
+    probe: Option<LoginHook<F>>,
     settings: ClientSettings,
     configure: Configure<F>,
 }
@@ -69,13 +71,15 @@ impl<F: Framing> ClientBuilder<F> {
             streams,
             framing,
             login: None,
+            probe: None,
             settings: ClientSettings::default(),
             configure: Box::new(|builder| builder),
         }
     }
 
     /// Speaks another protocol. Default: [`LengthJson`] with its default limit. Forgets what was
-    /// given to [`pool`](ClientBuilder::pool) and [`login`](ClientBuilder::login) before.
+    /// given to [`pool`](ClientBuilder::pool), [`login`](ClientBuilder::login) and
+    /// [`probe`](ClientBuilder::probe) before.
     pub fn framing<G: Framing>(self, framing: G) -> ClientBuilder<G> {
         ClientBuilder {
             settings: self.settings,
@@ -177,6 +181,30 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
+    /// Logs in by a [`Script`]: requests that the server answers in a known way. As
+    /// [`login`](ClientBuilder::login), of which it takes the place. An empty script is none.
+    ///
+    /// ```
+    /// # use millpond::client::{Client, Script};
+    /// let secret = std::env::var("SESAME").unwrap_or_default();
+    /// let script = Script::new().step(format!(r#"{{"login": "{secret}"}}"#), "true");
+    /// let client = Client::to("localhost:7000")?.on_connect(script);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_connect(mut self, script: Script) -> Self {
+        self.login = script.hook();
+        self
+    }
+
+    /// What a probe of one of [several upstreams](StreamConnector::among) asks once it is logged in.
+    /// An upstream that doesn't answer so, within
+    /// [`probe_timeout`](crate::connectors::Ejection::probe_timeout), has failed its probe. Default:
+    /// nothing, so one that accepts a connection passes.
+    pub fn probe(mut self, script: Script) -> Self {
+        self.probe = script.hook();
+        self
+    }
+
     /// Sets the pool up: `|pool| pool.max_size(32)`.
     pub fn pool(
         mut self,
@@ -198,7 +226,7 @@ impl<F: Framing> ClientBuilder<F> {
         let sessions = Sessions::new(
             self.streams,
             self.framing,
-            self.login,
+            [self.login, self.probe],
             self.settings.heartbeat_interval,
             self.settings.heartbeat_limit,
         );

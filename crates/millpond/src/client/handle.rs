@@ -253,6 +253,7 @@ impl<F: Framing> Client<F> {
                 in_flight: load.in_flight,
             }),
             pool,
+            upstreams: self.channel.pool.connector().streams().upstreams(),
         }
     }
 

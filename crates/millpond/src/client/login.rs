@@ -15,10 +15,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    connectors::{StreamConnector, Unprepared},
+    connectors::Unprepared,
     framed::{FramedStream, Message, ReceiveError, SendError, Verdict},
     framing::{Framing, LengthJson},
-    net::{ConnectError, ConnectFailure, DialPhase, Stream},
+    net::{ConnectError, ConnectFailure, DialPhase, Dialer, Stream},
     pool::dial_phase,
 };
 
@@ -153,21 +153,19 @@ impl<F: Framing> LoginHook<F> {
         LoginHook(Box::new(move |login| Box::pin(hook(login))))
     }
 
-    /// Logs in on this stream, which `streams` has opened. Nothing is left on it afterwards but a
+    /// Logs in on this stream, which `dialer` has opened. Nothing is left on it afterwards but a
     /// part of a heartbeat. Dropped, it leaves the stream's address in doubt.
     pub(super) async fn log_in(
         &self,
-        stream: Stream,
-        framing: Arc<F>,
-        streams: &StreamConnector,
+        stream: FramedStream<Arc<F>>,
+        dialer: &Dialer,
     ) -> Result<FramedStream<Arc<F>>, ConnectError> {
         dial_phase(DialPhase::Login.doing());
-        let dialer = streams.dialer_of(&stream);
-        let unprepared = Unprepared::new(dialer, &stream);
+        let unprepared = Unprepared::new(dialer, stream.stream());
         let began = Instant::now();
         let number = LOGINS.fetch_add(1, Ordering::Relaxed);
         let login = Login {
-            stream: FramedStream::new(stream, framing),
+            stream,
             owed: 0,
             broken: false,
             number,
@@ -178,10 +176,17 @@ impl<F: Framing> LoginHook<F> {
                 true => at_rest(login),
                 false => Err(NotAtRest::Another.into()),
             });
-        let failed = |error| dialer.error(began.elapsed(), ConnectFailure::Login(error));
-        let stream = ended.map_err(failed)?;
-        unprepared.succeeded();
-        Ok(stream)
+        match ended {
+            Ok(stream) => {
+                unprepared.succeeded();
+                Ok(stream)
+            }
+            Err(error) => {
+                let error = dialer.error(began.elapsed(), ConnectFailure::Login(error));
+                unprepared.failed(&error);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -85,6 +85,7 @@ mod records;
 mod reports;
 mod requests;
 mod retry;
+mod script;
 #[cfg(feature = "tower")]
 mod service;
 mod session;
@@ -109,6 +110,7 @@ pub use self::{
     pipelined::Pipelining,
     requests::Requests,
     retry::RetryTotals,
+    script::Script,
     session::Session,
     sessions::{HeartbeatTotals, Sessions},
     settings::{ClientSettings, ErrorReplies},

@@ -16,10 +16,10 @@ use super::{
     session::Session,
 };
 use crate::{
-    connectors::StreamConnector,
-    framed::{Framed, HeartbeatLimit, Outstanding},
+    connectors::{Answer, StreamConnector},
+    framed::{Framed, FramedStream, HeartbeatLimit, Outstanding},
     framing::{FrameError, Framing, LengthJson},
-    net::ConnectError,
+    net::{ConnectError, Dialer, Stream},
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
 };
 
@@ -28,6 +28,8 @@ pub struct Sessions<F: Framing = LengthJson> {
     streams: StreamConnector,
     framing: Arc<F>,
     login: Option<LoginHook<F>>,
+    /// What a probe of an upstream asks, behind the login.
+    probe: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
     heartbeats: Arc<Heartbeats>,
     records: Arc<SessionRecords>,
@@ -48,7 +50,7 @@ impl<F: Framing> Sessions<F> {
     pub(super) fn new(
         streams: StreamConnector,
         framing: F,
-        login: Option<LoginHook<F>>,
+        [login, probe]: [Option<LoginHook<F>>; 2],
         heartbeat_interval: Duration,
         limit: HeartbeatLimit,
     ) -> Self {
@@ -60,6 +62,7 @@ impl<F: Framing> Sessions<F> {
             streams,
             framing: Arc::new(framing),
             login,
+            probe,
             heartbeat_interval,
             heartbeats: Arc::default(),
             records: Arc::new(SessionRecords {
@@ -108,6 +111,16 @@ impl<F: Framing> Sessions<F> {
         self.heartbeats.kept()
     }
 
+    /// Probes an upstream on this stream, which the dialler has opened.
+    async fn ask(&self, dialer: &Dialer, stream: Stream) -> Result<(), ConnectError> {
+        let mut stream = FramedStream::new(stream, Arc::clone(&self.framing));
+        for asked in [&self.login, &self.probe].into_iter().flatten() {
+            stream = asked.log_in(stream, dialer).await?;
+        }
+        stream.into_stream().close();
+        Ok(())
+    }
+
     /// What opens their streams.
     pub fn streams(&self) -> &StreamConnector {
         &self.streams
@@ -123,8 +136,9 @@ impl<F: Framing> Connector for Sessions<F> {
         let (framed, outstanding) = match &self.login {
             None => (Framed::new(stream), Outstanding::for_framing(&self.framing)),
             Some(login) => {
-                let framing = Arc::clone(&self.framing);
-                let logged_in = login.log_in(stream, framing, &self.streams).await?;
+                let dialer = self.streams.dialer_of(&stream);
+                let stream = FramedStream::new(stream, Arc::clone(&self.framing));
+                let logged_in = login.log_in(stream, dialer).await?;
                 let (framed, mut outstanding) = logged_in.into_parts();
                 // What the login has made of its state is what it is lent with.
                 if let Some(outstanding) = &mut outstanding {
@@ -191,7 +205,8 @@ impl<F: Framing> Connector for Sessions<F> {
     async fn run(&self) {
         // Of a single endpoint there is nothing to probe.
         let mut probes = pin!(async {
-            self.streams.run().await;
+            let ask = |dialer, stream| -> Answer<'_> { Box::pin(self.ask(dialer, stream)) };
+            self.streams.probe(ask).await;
             pending().await
         });
         let mut heartbeats = pin!(self.heartbeats.run());

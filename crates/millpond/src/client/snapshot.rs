@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::pool::PoolSnapshot;
 #[cfg(doc)]
 use crate::pool::{ConnectionSnapshot, Pool};
+use crate::{connectors::UpstreamSnapshot, pool::PoolSnapshot};
 
 /// A client at one instant.
 ///
@@ -24,6 +24,8 @@ pub struct ClientSnapshot {
     /// The pool of the client's connections, as [`Pool::snapshot`] shows it. Pipelined, the callers
     /// that wait in the pool are the client's pipelines, and not its requests.
     pub pool: PoolSnapshot,
+    /// Its upstreams, if there are [several](crate::connectors::StreamConnector::among).
+    pub upstreams: Vec<UpstreamSnapshot>,
 }
 
 /// The pipelines of a client at one instant.

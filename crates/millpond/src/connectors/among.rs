@@ -2,11 +2,13 @@
 
 use std::{
     future::{Future, poll_fn},
+    pin::Pin,
     sync::Arc,
     task::Poll,
 };
 
-use millpond_words::Chain;
+use millpond_words::{Chain, Span};
+use tokio::time::timeout;
 
 use super::stream::StreamConnector;
 use crate::{
@@ -14,6 +16,9 @@ use crate::{
     pool::{Ends, dial_phase},
     upstreams::{Ejection, Held, Upstream, UpstreamSnapshot, Upstreams},
 };
+
+/// Whether an upstream answers a probe.
+pub(crate) type Answer<'c> = Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send + 'c>>;
 
 impl StreamConnector {
     /// Streams to several upstreams that do the same, behind one pool with one line of callers: no
@@ -53,12 +58,14 @@ impl StreamConnector {
     /// caller can bring that about. A connection that has served ends the row: by a reply, a clean
     /// release, or a tick spent idle.
     ///
-    /// An ejected upstream is probed: dialled, and the stream closed again. It is probed after a
+    /// An ejected upstream is probed: dialled, with the hook, a client's login and its
+    /// [probe](crate::client::ClientBuilder::probe), and the stream closed again. It is probed after a
     /// pause, which is doubled with each failure; the first probe that succeeds brings it back. Then
     /// one failure more ejects it again, until a connection has served. Connections aren't moved to
     /// one that is back: it is given those that are opened from then on. At least
     /// [half](Ejection::floor) of the upstreams are never ejected. Probes are made by
-    /// [`run`](Connector::run), so by the pool. A dial that has failed at all others tries ejected
+    /// [`run`](crate::pool::Connector::run), so by the pool, one at a time for each upstream. With
+    /// [`probe_interval`](Ejection::probe_interval) those that aren't ejected are probed as well. A dial that has failed at all others tries ejected
     /// ones as well.
     ///
     /// # Panics
@@ -95,6 +102,7 @@ impl StreamConnector {
         let upstreams = self.upstreams.as_ref();
         upstreams.map_or_else(Vec::new, |upstreams| upstreams.snapshots())
     }
+
     /// A stream has been checked in the instant before it is lent, or as it comes back.
     #[inline]
     pub(crate) fn note_check(&self, stream: &Stream, passed: bool) {
@@ -120,6 +128,7 @@ impl StreamConnector {
             }
         }
     }
+
     /// Goes from upstream to upstream until one can be dialled.
     pub(super) async fn connect_among(
         &self,
@@ -136,8 +145,8 @@ impl StreamConnector {
                     return Ok(dial.opened(stream, ends));
                 }
                 Err(error) => {
-                    tracing::debug!(target: "millpond::net", error = %Chain(&error), "dial of an upstream failed");
                     tried.push(dial.at());
+                    dial.failed(&Chain(&error).to_string());
                     last = Some(error);
                 }
             }
@@ -145,19 +154,35 @@ impl StreamConnector {
         Err(last.expect("the first is waited for"))
     }
 
-    /// Probes an upstream whenever it is ejected. Never ends.
-    pub(super) async fn probe_upstream(&self, upstreams: &Arc<Upstreams>, at: usize) {
+    /// Probes upstreams, by dialling them and by what `ask` does with the stream, which it closes.
+    /// Never ends where there are several; else at once.
+    pub(crate) async fn probe<'c>(
+        &'c self,
+        ask: impl Fn(&'c Dialer, Stream) -> Answer<'c> + Send + Sync,
+    ) {
+        let Some(upstreams) = &self.upstreams else {
+            return;
+        };
+        let each = 0..self.dialers.len();
+        all(each.map(|at| self.probe_upstream(upstreams, at, &ask))).await;
+    }
+
+    /// Probes an upstream whenever that is due. Never ends.
+    async fn probe_upstream<'c>(
+        &'c self,
+        upstreams: &Arc<Upstreams>,
+        at: usize,
+        ask: &(impl Fn(&'c Dialer, Stream) -> Answer<'c> + Send + Sync),
+    ) {
         loop {
             let probe = upstreams.next_probe(at).await;
             let dialer = &self.dialers[at];
-            match self.open(dialer).await {
-                Ok(stream) => {
-                    let ends = ends(dialer, &stream);
-                    probe.opened(stream, ends).close();
-                }
-                Err(error) => {
-                    tracing::debug!(target: "millpond::net", error = %Chain(&error), "probe of an upstream failed");
-                }
+            let asked = async { ask(dialer, self.open(dialer).await?).await };
+            let limit = upstreams.probe_timeout();
+            match timeout(limit, asked).await {
+                Ok(Ok(())) => probe.answered(),
+                Ok(Err(error)) => probe.failed(&format!("probe: {}", Chain(&error))),
+                Err(_) => probe.failed(&format!("probe: no answer within {}", Span(limit))),
             }
         }
     }
@@ -170,6 +195,7 @@ pub(super) fn ends(dialer: &Dialer, stream: &Stream) -> Ends {
         _ => Ends::to(Arc::clone(dialer.endpoint_text())),
     }
 }
+
 /// A stream has been of use.
 #[inline]
 pub(crate) fn served(stream: &Stream) {
@@ -177,6 +203,7 @@ pub(crate) fn served(stream: &Stream) {
         held.served();
     }
 }
+
 /// All of these, of which none ends.
 pub(super) async fn all<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
     let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();

@@ -10,5 +10,8 @@ mod tests;
 mod unprepared;
 
 pub use self::stream::{PhaseTimings, PrepareFuture, StreamConnector};
-pub(crate) use self::{among::served, unprepared::Unprepared};
-pub use crate::upstreams::{Ejection, Upstream, UpstreamSnapshot};
+pub(crate) use self::{
+    among::{Answer, served},
+    unprepared::Unprepared,
+};
+pub use crate::upstreams::{Ejection, Upstream, UpstreamFailure, UpstreamSnapshot, UpstreamTotals};

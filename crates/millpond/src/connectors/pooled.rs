@@ -2,14 +2,14 @@
 
 use std::{
     error::Error,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use super::{
-    among::{all, ends, served},
+    among::{ends, served},
     stream::StreamConnector,
 };
 #[cfg(feature = "kernel")]
@@ -69,12 +69,13 @@ impl Connector for StreamConnector {
         ends(self.dialer_of(stream), stream)
     }
 
-    /// Probes ejected upstreams.
+    /// Probes upstreams.
     async fn run(&self) {
-        if let Some(upstreams) = &self.upstreams {
-            let each = 0..self.dialers.len();
-            all(each.map(|at| self.probe_upstream(upstreams, at))).await;
-        }
+        self.probe(|_, stream| {
+            stream.close();
+            Box::pin(ready(Ok(())))
+        })
+        .await;
     }
 
     async fn endpoint_changed(&self) {

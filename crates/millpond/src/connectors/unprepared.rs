@@ -1,9 +1,11 @@
 //! A stream between its dial and its first use.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
+
+use millpond_words::Chain;
 
 use crate::{
-    net::{Dialer, Stream},
+    net::{ConnectError, Dialer, Stream},
     upstreams::{Held, Loss},
 };
 
@@ -13,6 +15,7 @@ pub(crate) struct Unprepared<'c> {
     dialer: &'c Dialer,
     address: Option<SocketAddr>,
     loss: Option<Loss>,
+    cause: Cow<'static, str>,
 }
 
 impl<'c> Unprepared<'c> {
@@ -21,7 +24,13 @@ impl<'c> Unprepared<'c> {
             dialer,
             address: stream.peer_addr(),
             loss: stream.companion().map(Held::loss),
+            cause: Cow::Borrowed("preparing its connection took too long, or was given up"),
         }
+    }
+
+    /// It couldn't be prepared.
+    pub(crate) fn failed(mut self, error: &ConnectError) {
+        self.cause = Cow::Owned(Chain(error).to_string());
     }
 
     pub(crate) fn succeeded(mut self) {
@@ -36,7 +45,7 @@ impl Drop for Unprepared<'_> {
             self.dialer.doubt(address);
         }
         if let Some(loss) = &self.loss {
-            loss.count();
+            loss.count(&self.cause);
         }
     }
 }

@@ -10,13 +10,14 @@
 //! ```
 //!
 //! One that is *in doubt* is passed over for a pause, as long as another upstream has room, and is
-//! then dialled once at a time. The pause doubles with each failure.
+//! then dialled once at a time. The pause doubles with each failure. A probe that fails ejects at
+//! once, if the floor allows it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::settings::Ejection;
+use super::{settings::Ejection, snapshot::UpstreamTotals};
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub(super) struct Place {
     pub(super) at: usize,
     /// No other dial has this number, and later ones have greater ones.
     pub(super) number: u64,
+    /// It is a probe: what it finds decides at once.
+    pub(super) is_probe: bool,
 }
 
 /// Where a dial may go.
@@ -44,7 +47,7 @@ pub(super) enum Choice {
     Exhausted,
 }
 
-/// When an ejected upstream is probed.
+/// When an upstream is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
     /// Now.
@@ -66,9 +69,13 @@ pub(super) struct Upstream {
     pub(super) open: u32,
     /// Consecutive failures: since a connection last served that was dialled after them.
     pub(super) failures: u32,
-    /// Passed over before this, or if it is ejected not probed.
+    /// Passed over before this, and not probed.
     pub(super) spared_until: Option<Instant>,
-    pub(super) is_ejected: bool,
+    pub(super) ejected_since: Option<Instant>,
+    /// When it is probed next though it isn't ejected.
+    next_probe: Option<Instant>,
+    /// What has happened since it was made.
+    pub(super) totals: UpstreamTotals,
     /// Dials with smaller numbers had begun when the last failure was counted, so they say nothing
     /// new.
     news_from: u64,
@@ -82,9 +89,15 @@ impl Upstream {
             open: 0,
             failures: 0,
             spared_until: None,
-            is_ejected: false,
+            ejected_since: None,
+            next_probe: None,
+            totals: UpstreamTotals::default(),
             news_from: 0,
         }
+    }
+
+    pub(super) fn is_ejected(&self) -> bool {
+        self.ejected_since.is_some()
     }
 
     fn connections(&self) -> u32 {
@@ -128,6 +141,10 @@ impl Machine {
         self.ejection = ejection;
     }
 
+    pub(super) fn ejection(&self) -> &Ejection {
+        &self.ejection
+    }
+
     pub(super) fn upstreams(&self) -> &[Upstream] {
         &self.upstreams
     }
@@ -140,14 +157,14 @@ impl Machine {
         let untried = (0..count).filter(|at| !tried.contains(at));
         let Some(only_ejected) = untried
             .clone()
-            .map(|at| self.upstreams[at].is_ejected)
+            .map(|at| self.upstreams[at].is_ejected())
             .reduce(|all, is_ejected| all && is_ejected)
         else {
             return Choice::Exhausted;
         };
         let best = untried
             .map(|at| (at, &self.upstreams[at]))
-            .filter(|(_, upstream)| upstream.has_room() && (only_ejected || !upstream.is_ejected))
+            .filter(|(_, upstream)| upstream.has_room() && (only_ejected || !upstream.is_ejected()))
             .min_by_key(|(at, upstream)| {
                 let passed_over = upstream.is_passed_over(now);
                 let spared_until = upstream.spared_until.filter(|_| passed_over);
@@ -164,16 +181,35 @@ impl Machine {
         }
     }
 
-    /// Whether this upstream is to be probed.
+    /// Whether this upstream is to be probed. One that is ejected is, when its pause is over; others
+    /// at intervals, if they are to be.
     pub(super) fn probe(&mut self, at: usize, now: Instant) -> Probe {
-        let upstream = &self.upstreams[at];
-        if !upstream.is_ejected || upstream.connecting > 0 || !upstream.has_room() {
+        let count = u32::try_from(self.upstreams.len()).unwrap_or(u32::MAX);
+        let upstream = &mut self.upstreams[at];
+        let due = match (upstream.ejected_since, self.ejection.probe_interval) {
+            (Some(_), _) if upstream.connecting > 0 => return Probe::NotNow,
+            (Some(_), _) => upstream.spared_until,
+            (None, None) => return Probe::NotNow,
+            (None, Some(interval)) => {
+                // The first ones are spread over an interval.
+                let first = interval.min(YEAR) / count * (u32::try_from(at).unwrap_or(0) + 1);
+                let next = *upstream.next_probe.get_or_insert(now + first);
+                Some(next).max(upstream.spared_until)
+            }
+        };
+        if !upstream.has_room() {
             return Probe::NotNow;
         }
-        match upstream.spared_until {
-            Some(until) if until > now => Probe::At(until),
-            _ => Probe::Dial(self.take(at)),
+        if let Some(due) = due.filter(|&due| due > now) {
+            return Probe::At(due);
         }
+        let interval = self.ejection.probe_interval;
+        upstream.next_probe = interval.map(|interval| now + interval.min(YEAR));
+        let place = self.take(at);
+        Probe::Dial(Place {
+            is_probe: true,
+            ..place
+        })
     }
 
     fn take(&mut self, at: usize) -> Place {
@@ -182,6 +218,7 @@ impl Machine {
         Place {
             at,
             number: self.next_number,
+            is_probe: false,
         }
     }
 
@@ -191,7 +228,8 @@ impl Machine {
         upstream.connecting -= 1;
         upstream.open += 1;
         upstream.spared_until = None;
-        std::mem::take(&mut upstream.is_ejected)
+        upstream.totals.opened += u64::from(!place.is_probe);
+        upstream.ejected_since.take().is_some()
     }
 
     /// A dial has failed, and what it had opened is closed. Returns whether that ejects its
@@ -210,18 +248,25 @@ impl Machine {
     /// ejects its upstream.
     pub(super) fn lost(&mut self, place: Place, now: Instant, random: u64) -> bool {
         let most = self.upstreams.len() - self.floor();
-        let ejected = self.upstreams.iter().filter(|it| it.is_ejected).count();
+        let ejected = self.upstreams.iter().filter(|it| it.is_ejected()).count();
         let upstream = &mut self.upstreams[place.at];
+        upstream.totals.failed += 1;
         if place.number < upstream.news_from {
             return false;
         }
         upstream.news_from = self.next_number + 1;
         upstream.failures = upstream.failures.saturating_add(1);
+        if place.is_probe {
+            upstream.failures = upstream.failures.max(self.ejection.after);
+        }
         let pause = pause(&self.ejection, upstream.failures, random);
         upstream.spared_until = Some(now + pause);
         let ejects =
-            !upstream.is_ejected && upstream.failures >= self.ejection.after && ejected < most;
-        upstream.is_ejected |= ejects;
+            !upstream.is_ejected() && upstream.failures >= self.ejection.after && ejected < most;
+        if ejects {
+            upstream.ejected_since = Some(now);
+            upstream.totals.ejections += 1;
+        }
         ejects
     }
 

@@ -8,4 +8,8 @@ mod snapshot;
 mod upstream;
 
 pub(crate) use self::shared::{Held, Loss, Upstreams};
-pub use self::{settings::Ejection, snapshot::UpstreamSnapshot, upstream::Upstream};
+pub use self::{
+    settings::Ejection,
+    snapshot::{UpstreamFailure, UpstreamSnapshot, UpstreamTotals},
+    upstream::Upstream,
+};

@@ -37,6 +37,24 @@ pub struct Ejection {
         serde(rename = "max_pause_seconds", with = "millpond_words::seconds")
     )]
     pub max_pause: Duration,
+    /// How often each upstream is probed that isn't ejected; `None`, the default: never. One that
+    /// fails its probe is ejected at once, if the floor allows it. For upstreams that go on
+    /// accepting when they can't serve any more; others are found by the dials of callers.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "probe_interval_seconds",
+            with = "millpond_words::seconds::or_never"
+        )
+    )]
+    pub probe_interval: Option<Duration>,
+    /// How long a probe may take: the dial, a login, and the [probe](crate::client::ClientBuilder::probe)'s
+    /// own exchange. 3 s, as a dial.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "probe_timeout_seconds", with = "millpond_words::seconds")
+    )]
+    pub probe_timeout: Duration,
 }
 
 impl Default for Ejection {
@@ -46,6 +64,8 @@ impl Default for Ejection {
             floor: None,
             pause: Duration::from_millis(100),
             max_pause: Duration::from_secs(5),
+            probe_interval: None,
+            probe_timeout: Duration::from_secs(3),
         }
     }
 }
@@ -67,6 +87,7 @@ mod tests {
             Ejection::default(),
             Ejection {
                 floor: Some(1),
+                probe_interval: Some(Duration::from_secs(2)),
                 ..expected
             },
         ] {

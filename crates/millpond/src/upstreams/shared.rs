@@ -16,10 +16,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use millpond_words::{Span, Storm};
+
 use super::{
-    machine::{Choice, Machine, Place, Probe},
+    machine::{Choice, Machine, Place, Probe, Upstream},
     settings::Ejection,
-    snapshot::UpstreamSnapshot,
+    snapshot::{UpstreamFailure, UpstreamSnapshot},
 };
 use crate::{
     net::Stream,
@@ -40,6 +42,16 @@ struct State {
     machine: Machine,
     /// What lies between two addresses.
     places: HashMap<Ends, Place>,
+    /// What went wrong at each.
+    failures: Vec<Failures>,
+}
+
+/// What went wrong at an upstream.
+#[derive(Clone, Debug, Default)]
+struct Failures {
+    last: Option<(Instant, Arc<str>)>,
+    /// Those that were told of.
+    storm: Storm,
 }
 
 impl Upstreams {
@@ -48,6 +60,7 @@ impl Upstreams {
         let max_sizes = upstreams.iter().map(|(_, max_size)| *max_size);
         Arc::new(Upstreams {
             state: Mutex::new(State {
+                failures: vec![Failures::default(); upstreams.len()],
                 machine: Machine::new(max_sizes, Ejection::default()),
                 places: HashMap::new(),
             }),
@@ -122,34 +135,85 @@ impl Upstreams {
     }
 
     pub(crate) fn is_ejected(&self, at: usize) -> bool {
-        self.state.lock().machine.upstreams()[at].is_ejected
+        self.state.lock().machine.upstreams()[at].is_ejected()
+    }
+
+    /// How long a probe may take.
+    pub(crate) fn probe_timeout(&self) -> Duration {
+        self.state.lock().machine.ejection().probe_timeout
     }
 
     pub(crate) fn snapshots(&self) -> Vec<UpstreamSnapshot> {
-        let upstreams = self.state.lock().machine.upstreams().to_vec();
+        let (upstreams, failures) = {
+            let state = self.state.lock();
+            (state.machine.upstreams().to_vec(), state.failures.clone())
+        };
         let now = Instant::now();
-        let shown =
-            |(endpoint, upstream): (&Arc<str>, super::machine::Upstream)| UpstreamSnapshot {
+        let shown = |((endpoint, upstream), failures): ((&Arc<str>, Upstream), Failures)| {
+            let since = |then: Instant| now.saturating_duration_since(then);
+            UpstreamSnapshot {
                 endpoint: Arc::clone(endpoint),
                 open: upstream.open,
                 connecting: upstream.connecting,
                 max_size: (upstream.max_size < u32::MAX).then_some(upstream.max_size),
                 failures: upstream.failures,
-                is_ejected: upstream.is_ejected,
+                is_ejected: upstream.is_ejected(),
+                ejected_for: upstream.ejected_since.map(since),
                 spared: upstream
                     .spared_until
                     .map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
-            };
-        self.endpoints.iter().zip(upstreams).map(shown).collect()
+                last_failure: failures.last.map(|(at, cause)| UpstreamFailure {
+                    cause,
+                    age: since(at),
+                }),
+                totals: upstream.totals,
+            }
+        };
+        let known = self.endpoints.iter().zip(upstreams).zip(failures);
+        known.map(shown).collect()
     }
 
-    fn tell(&self, place: Place, is_ejected: bool) {
+    /// A dial has failed, or what it had opened has ended before it was of use.
+    fn count(&self, place: Place, how: How, cause: &str) {
+        let cause: Arc<str> = cause.into();
+        let (now, random) = (Instant::now(), fastrand::u64(..));
+        let (ejects, told, sum) = {
+            let mut state = self.state.lock();
+            let ejects = match how {
+                How::Failed | How::Dropped => state.machine.failed(place, now, random),
+                How::Lost => state.machine.lost(place, now, random),
+            };
+            let failures = &mut state.failures[place.at];
+            failures.last = Some((now, Arc::clone(&cause)));
+            let sum = failures.storm.sum_up(now);
+            let is_told = !matches!(how, How::Dropped) && failures.storm.happened(now);
+            (ejects, is_told, sum)
+        };
         self.changed.notify_waiters();
-        if is_ejected {
-            tracing::warn!(target: "millpond::net", endpoint = %self.endpoints[place.at], "an upstream is ejected: it has failed repeatedly");
+        let endpoint = &*self.endpoints[place.at];
+        if ejects {
+            tracing::warn!(target: "millpond::net", endpoint, %cause, "an upstream is ejected: it has failed repeatedly");
             self.ejected.notify_one();
+        } else if let Some(sum) = sum {
+            let within = Span(sum.within);
+            tracing::warn!(target: "millpond::net", endpoint, %cause, failures = sum.events, %within, "an upstream goes on failing; the cause is the last one's");
+        } else if told {
+            tracing::warn!(target: "millpond::net", endpoint, %cause, "an upstream has failed");
+        } else {
+            tracing::debug!(target: "millpond::net", endpoint, %cause, "an upstream has failed");
         }
     }
+}
+
+/// How a dial comes to nothing.
+#[derive(Clone, Copy)]
+enum How {
+    /// It has failed.
+    Failed,
+    /// It was dropped: by its limit, or since the pool closes.
+    Dropped,
+    /// What it had opened was of no use.
+    Lost,
 }
 
 /// What is counted when it turns out that a dial came to nothing.
@@ -160,17 +224,12 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// It came to nothing.
-    pub(crate) fn count(&self) {
-        let mut state = self.upstreams.state.lock();
-        let ejects = state
-            .machine
-            .lost(self.place, Instant::now(), fastrand::u64(..));
-        drop(state);
-        self.upstreams.tell(self.place, ejects);
+    pub(crate) fn count(&self, cause: &str) {
+        self.upstreams.count(self.place, How::Lost, cause);
     }
 }
 
-/// A dial under way. Dropped before it has opened a stream, it has failed.
+/// A dial under way, or a probe. Dropped before it has opened a stream, it has failed.
 pub(crate) struct Dial(Option<Loss>);
 
 impl Dial {
@@ -182,17 +241,10 @@ impl Dial {
     /// It has opened this stream, which lies between these addresses.
     pub(crate) fn opened(mut self, stream: Stream, ends: Ends) -> Stream {
         let Loss { upstreams, place } = self.0.take().expect("it ends once");
-        let is_back = {
-            let mut state = upstreams.state.lock();
-            if let Some(Address::Ip(_)) = ends.peer {
-                state.places.insert(ends.clone(), place);
-            }
-            state.machine.opened(place)
-        };
-        if is_back {
-            tracing::info!(target: "millpond::net", endpoint = %upstreams.endpoints[place.at], "an upstream is back");
+        if let Some(Address::Ip(_)) = ends.peer {
+            upstreams.state.lock().places.insert(ends.clone(), place);
         }
-        upstreams.changed.notify_waiters();
+        upstreams.is_open(place);
         stream.accompanied_by(Held {
             upstreams,
             place,
@@ -200,17 +252,37 @@ impl Dial {
             stage: AtomicU8::new(NEW),
         })
     }
+
+    /// It is a probe, which was answered, and whose connection is closed.
+    pub(crate) fn answered(mut self) {
+        let Loss { upstreams, place } = self.0.take().expect("it ends once");
+        upstreams.is_open(place);
+        upstreams.state.lock().machine.closed(place);
+        upstreams.changed.notify_waiters();
+    }
+
+    /// It has failed.
+    pub(crate) fn failed(mut self, cause: &str) {
+        let Loss { upstreams, place } = self.0.take().expect("it ends once");
+        upstreams.count(place, How::Failed, cause);
+    }
+}
+
+impl Upstreams {
+    fn is_open(&self, place: Place) {
+        let is_back = self.state.lock().machine.opened(place);
+        if is_back {
+            tracing::info!(target: "millpond::net", endpoint = %self.endpoints[place.at], "an upstream is back");
+        }
+        self.changed.notify_waiters();
+    }
 }
 
 impl Drop for Dial {
     fn drop(&mut self) {
-        let Some(Loss { upstreams, place }) = self.0.take() else {
-            return;
-        };
-        let random = fastrand::u64(..);
-        let now = Instant::now();
-        let ejects = upstreams.state.lock().machine.failed(place, now, random);
-        upstreams.tell(place, ejects);
+        if let Some(Loss { upstreams, place }) = self.0.take() {
+            upstreams.count(place, How::Dropped, "it took too long, or was given up");
+        }
     }
 }
 
@@ -255,7 +327,8 @@ impl Held {
     /// Its upstream has ended it, while nobody had it.
     pub(crate) fn died(&self) {
         if self.leave_new() {
-            self.loss().count();
+            self.loss()
+                .count("its connection ended before it was of use");
         }
     }
 

@@ -16,6 +16,7 @@ fn ejection(after: u32, floor: Option<u32>) -> Ejection {
         floor,
         pause: 100 * MS,
         max_pause: 1000 * MS,
+        ..Ejection::default()
     }
 }
 
@@ -79,7 +80,7 @@ fn one_that_has_failed_is_passed_over_and_then_dialled_once_at_a_time() {
 fn the_third_failure_ejects_and_a_probe_brings_back_on_trial() {
     let (mut machine, start) = (unlimited(3), Instant::now());
     let now = fails(&mut machine, 0, 3, start);
-    assert!(machine.upstreams[0].is_ejected);
+    assert!(machine.upstreams[0].is_ejected());
     assert_eq!(now, start + (50 + 100 + 200) * MS, "it doubles");
     assert_eq!(machine.probe(0, now - MS), Probe::At(now));
     assert_eq!(machine.probe(1, now), Probe::NotNow);
@@ -108,13 +109,38 @@ fn the_third_failure_ejects_and_a_probe_brings_back_on_trial() {
 }
 
 #[test]
+fn where_it_is_asked_for_all_are_probed_and_a_failed_probe_ejects_down_to_the_floor() {
+    let start = Instant::now();
+    let asked = Ejection {
+        probe_interval: Some(600 * MS),
+        ..ejection(3, None)
+    };
+    let mut machine = Machine::new([u32::MAX; 3], asked);
+    for (at, first) in [(0, 200), (1, 400), (2, 600)] {
+        let due = start + first * MS;
+        assert_eq!(machine.probe(at, start), Probe::At(due), "spread");
+        let Probe::Dial(probe) = machine.probe(at, due) else {
+            panic!("it is due");
+        };
+        assert_eq!(machine.probe(at, due), Probe::At(due + 600 * MS));
+        assert_eq!(machine.failed(probe, due, 0), at == 0, "half of three");
+        assert_eq!(machine.upstreams[at].failures, 3);
+    }
+    // One that is ejected is probed after its pause, which is shorter.
+    let Probe::Dial(probe) = machine.probe(0, start + 400 * MS) else {
+        panic!("it is due");
+    };
+    assert!(machine.opened(probe), "back");
+}
+
+#[test]
 fn the_floor_is_never_ejected_and_is_dialled_though_it_fails() {
     for (count, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
         let (mut machine, now) = (unlimited(count), Instant::now());
         for at in 0..count {
             fails(&mut machine, at, 5, now);
         }
-        let ejected = machine.upstreams.iter().filter(|it| it.is_ejected);
+        let ejected = machine.upstreams.iter().filter(|it| it.is_ejected());
         assert_eq!(ejected.count(), most, "of {count}");
     }
     let (mut machine, start) = (unlimited(3), Instant::now());
@@ -237,6 +263,9 @@ impl Model {
                     let may_eject = known.len() - ejected > floor;
                     let it = &mut known[place.at];
                     it.failures += 1;
+                    if place.is_probe {
+                        it.failures = it.failures.max(self.ejection.after);
+                    }
                     it.spared_until = Some(now + pause(&self.ejection, it.failures, random));
                     it.is_ejected |= it.failures >= self.ejection.after && may_eject;
                 }
@@ -331,9 +360,11 @@ proptest! {
         max_sizes in prop::collection::vec(prop_oneof![1..4_u32, Just(u32::MAX)], 1..5),
         after in 1..4_u32,
         floor in prop::option::of(0..6_u32),
+        probe_interval in prop::option::of((1..300_u64).prop_map(Duration::from_millis)),
         steps in prop::collection::vec(step(), 1..120),
     ) {
-        let ejection = ejection(after, floor);
+        let ejection = Ejection { probe_interval, ..ejection(after, floor) };
+        let mut next_probe: Vec<Option<Instant>> = vec![None; max_sizes.len()];
         let mut machine = Machine::new(max_sizes.clone(), ejection);
         let mut model = Model { max_sizes: max_sizes.clone(), ejection, history: Vec::new() };
         let count = max_sizes.len();
@@ -358,11 +389,21 @@ proptest! {
                     let at = at % count;
                     let it = &model.known()[at];
                     let has_room = it.connecting + it.open < max_sizes[at];
-                    let may = it.is_ejected && it.connecting == 0 && has_room;
-                    let until = it.spared_until.filter(|&until| now < until);
+                    let by_interval = probe_interval.filter(|_| !it.is_ejected);
+                    let is_idle = it.is_ejected && it.connecting == 0;
+                    let may = has_room && (is_idle || by_interval.is_some());
+                    let mut until = it.spared_until;
+                    if let Some(interval) = by_interval {
+                        let share = interval / u32::try_from(count).unwrap();
+                        let first = now + share * u32::try_from(at + 1).unwrap();
+                        until = until.max(Some(*next_probe[at].get_or_insert(first)));
+                    }
+                    let until = until.filter(|&until| now < until);
                     match machine.probe(at, now) {
                         Probe::Dial(place) => {
                             prop_assert!(may && until.is_none() && place.at == at);
+                            prop_assert!(place.is_probe);
+                            next_probe[at] = probe_interval.map(|interval| now + interval);
                             dials.push(place);
                             model.history.push(Event::Probed(place));
                         }
@@ -409,7 +450,7 @@ proptest! {
                 open: it.open,
                 failures: it.failures,
                 spared_until: it.spared_until,
-                is_ejected: it.is_ejected,
+                is_ejected: it.is_ejected(),
             }).collect();
             prop_assert_eq!(&known, &model.known());
             for (it, max_size) in known.iter().zip(&max_sizes) {
