@@ -13,7 +13,10 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{self, Child, ChildStdout, Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -28,6 +31,9 @@ use serde_json::Value;
 
 /// How long a test waits for something that happens in another process.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After how long a run that should have ended by itself is killed.
+const LONGEST_RUN: Duration = Duration::from_secs(180);
 
 /// The program, without the environment variables that would change what it does.
 pub(crate) fn millpond(arguments: &[&str]) -> Command {
@@ -129,7 +135,17 @@ pub(crate) fn run(arguments: &[&str], input: &str) -> Finished {
         // It may end without having read it.
         let _ = stdin.write_all(input.as_bytes());
     });
+    // A program that serves instead of refusing its flags would never end.
+    let (ended, wait) = mpsc::channel::<()>();
+    let process = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    let watching = thread::spawn(move || {
+        if wait.recv_timeout(LONGEST_RUN) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(process, Signal::SIGKILL);
+        }
+    });
     let output = child.wait_with_output().expect("its end");
+    drop(ended);
+    watching.join().expect("watched");
     feeding.join().expect("fed");
     Finished::from(output)
 }

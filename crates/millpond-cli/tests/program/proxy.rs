@@ -2,7 +2,7 @@
 //! wrong flags and files, the demo.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixListener,
     process::{Child, ChildStdout, Command, Stdio},
     thread,
@@ -245,16 +245,90 @@ fn a_file_is_checked_with_the_line_of_what_is_wrong() {
     for (more, said) in [
         ("pool.max_sise = 3", "did you mean max_size?"),
         ("pool.max_sise = 3", "routes.toml, line 4, column 6: "),
-        ("pool.max_size = 0", "route orders: max_size is 0"),
+        (
+            "pool.max_size = 0",
+            "routes.toml, line 4, column 1: route orders: max_size is 0",
+        ),
         (
             "server.max_handled = 0",
-            "route orders: server: max_handled is 0",
+            "line 4, column 1: route orders: server: max_handled is 0",
         ),
-        ("client.deadline_seconds = 0", "route orders: deadline is 0"),
+        (
+            "[route.orders.client]\ndeadline_seconds = 0",
+            "line 5, column 1: route orders: deadline is 0",
+        ),
     ] {
         let wrong = check(more);
         assert_eq!(wrong.code, Some(2), "{more}: {wrong:?}");
         assert!(wrong.err.contains(said), "{more}: {wrong:?}");
+    }
+}
+
+#[test]
+fn a_route_logs_in_with_a_secret_that_is_shown_nowhere() {
+    const SECRET: &str = "open-sesame-4711";
+    let folder = Folder::new();
+    let socket = folder.file("upstream");
+    let upstream = UnixListener::bind(&socket).expect("a socket");
+    let secret = folder.write("secret", &format!("{SECRET}\n"));
+    let file = folder.write(
+        "routes.toml",
+        &format!(
+            "[route.orders]\nlisten = '127.0.0.1:0'\nto = 'unix://{socket}'\nframing = {{ delimited = {{ delimiters = [\"\\n\"] }} }}\n\
+             on_connect = [{{ expect = 'hello' }}, {{ send = 'AUTH ${{file:{secret}}}', expect = '+OK' }}]\n\
+             client.deadline_seconds = 20\npool.acquire_timeout_seconds = 20\n"
+        ),
+    );
+    let mut command = millpond(&["proxy", "--json", "--config", &file]);
+    let command = command.env("MILLPOND_LOG", "trace");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("the program");
+    let mut log = child.stderr.take().expect("a pipe");
+    let log = thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).expect("text");
+        text
+    });
+    let events = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut proxy = Proxy { child, events };
+    let listening = proxy.event("listening");
+    let endpoint = listening["endpoint"].as_str().expect("an endpoint");
+    let address = endpoint.trim_start_matches("tcp://");
+    let mut client = std::net::TcpStream::connect(address).expect("it listens");
+    client.write_all(b"ping\n").expect("sent");
+    // The first login is refused, with the secret in the refusal.
+    for answer in [&*format!("-ERR {SECRET}\n"), "+OK\n"] {
+        let (stream, _) = upstream.accept().expect("a connection");
+        let mut stream = BufReader::new(stream);
+        stream.get_mut().write_all(b"hello\n").expect("sent");
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("a login");
+        assert_eq!(line, format!("AUTH {SECRET}\n"));
+        stream.get_mut().write_all(answer.as_bytes()).expect("sent");
+        if answer.starts_with('+') {
+            line.clear();
+            stream.read_line(&mut line).expect("a request");
+            assert_eq!(line, "ping\n");
+            stream.get_mut().write_all(b"pong\n").expect("sent");
+        }
+    }
+    let mut reply = [0; 5];
+    client.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"pong\n");
+    drop(client);
+    let (drained, code) = proxy.drained();
+    assert_eq!(code, Some(0), "{drained}");
+    let shown = &drained["proxy"]["upstream"]["upstreams"][0];
+    assert_eq!(shown["totals"]["failed"], 1, "{drained}");
+    let cause = shown["last_failure"]["cause"].as_str().expect("a cause");
+    assert!(
+        cause.contains("step 2: the answer doesn't begin with"),
+        "{cause}"
+    );
+    let log = log.join().expect("the log");
+    assert!(log.contains("an upstream has failed"), "{log}");
+    for text in [&log, &listening.to_string(), &drained.to_string()] {
+        assert!(!text.contains(SECRET), "{text}");
     }
 }
 

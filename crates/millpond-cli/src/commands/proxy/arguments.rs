@@ -17,6 +17,10 @@ const MOST: u64 = 1_000_000_000;
 /// The most upstream connections, requests that wait, and the like.
 const MOST_UPSTREAM: u64 = 1 << 24;
 
+/// How many connections a route has to its upstreams, if that isn't said: they keep several cores
+/// busy, and a database holds that many easily.
+pub(super) const MAX_SIZE: u32 = 8;
+
 /// What --config says instead, and --demo for itself.
 const OF_ONE_ROUTE: [&str; 24] = [
     "listen",
@@ -115,7 +119,7 @@ pub(crate) struct Arguments {
     pub(super) mode: Mode,
     /// How many connections there may be to the upstream; 8 keep several cores of it busy, and a
     /// database holds that many easily
-    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = count::<u32>(1..=MOST_UPSTREAM))]
+    #[arg(long, value_name = "COUNT", default_value_t = MAX_SIZE, value_parser = count::<u32>(1..=MOST_UPSTREAM))]
     pub(super) max_size: u32,
     /// How many requests may wait for one; others are refused as overloaded
     #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = count::<u32>(0..=MOST_UPSTREAM))]

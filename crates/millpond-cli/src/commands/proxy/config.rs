@@ -1,77 +1,31 @@
 //! Reads routes from a TOML file: all of them, or what is wrong with one.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, ops::Range, path::Path};
 
 use millpond::{
-    client::ClientSettings,
-    framing::{LengthJson, Protocol},
+    client::Script,
     net::{Endpoint, EndpointError},
-    pool::PoolSettings,
-    proxy::{Mode, RouteSettings},
-    server::ServerSettings,
+    proxy::Mode,
 };
-use serde::Deserialize;
 use toml::Spanned;
 
-use super::plan::{Plan, To};
+use super::{
+    arguments::MAX_SIZE,
+    place::Place,
+    plan::{Plan, To},
+    secrets::filled,
+    tables::{Document, Step, Table},
+};
 use crate::{
-    commands::{listening::ListenFlags, tls::TlsFlags},
+    commands::{
+        listening::{ListenFlags, max_connections},
+        tls::TlsFlags,
+    },
     complaint::Complaint,
+    descriptors,
     fault::{self, Source},
     framing::default_name,
 };
-
-/// The file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    route: BTreeMap<String, Spanned<Table>>,
-}
-
-/// One route.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    listen: Spanned<String>,
-    to: Spanned<OneOrMore>,
-    #[serde(default = "default_protocol")]
-    framing: Protocol,
-    #[serde(default)]
-    mode: Option<Mode>,
-    tls_cert: Option<PathBuf>,
-    tls_key: Option<PathBuf>,
-    tls_client_ca: Option<PathBuf>,
-    #[serde(default)]
-    insecure_bind: bool,
-    ca: Option<PathBuf>,
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-    server_name: Option<String>,
-    #[serde(default)]
-    server: ServerSettings,
-    #[serde(default)]
-    client: ClientSettings,
-    #[serde(default)]
-    pool: PoolSettings,
-    #[serde(default)]
-    route: RouteSettings,
-}
-
-/// An endpoint, or a list of some.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-fn default_protocol() -> Protocol {
-    LengthJson::default().into()
-}
 
 /// The routes of a file, in the order of their names.
 pub(super) fn read(file: &Path) -> Result<Vec<Plan>, Complaint> {
@@ -87,34 +41,67 @@ fn plans(source: &Source<'_>) -> Result<Vec<Plan>, String> {
             "the file has no route; begin one with [route.NAME], and give it listen and to",
         ));
     }
+    let written = source.read()?;
     let plans = document.route.into_iter();
-    plans
-        .map(|(name, table)| plan(name, table, source))
-        .collect()
+    let mut plans = plans
+        .map(|(name, table)| plan(name, table, source, &written))
+        .collect::<Result<Vec<_>, _>>()?;
+    share_descriptors(&mut plans, &written);
+    Ok(plans)
 }
 
-fn plan(name: String, table: Spanned<Table>, source: &Source<'_>) -> Result<Plan, String> {
+/// Whether the file says this of a route, where the library has a default of its own.
+fn says(written: &toml::Table, route: Option<&str>, [table, key]: [&str; 2]) -> bool {
+    let route = written.get("route").zip(route);
+    let route = route.and_then(|(routes, name)| routes.get(name));
+    route.and_then(|route| route.get(table)?.get(key)).is_some()
+}
+
+/// Routes that don't say how many clients they have share what the others leave of the descriptors.
+fn share_descriptors(plans: &mut [Plan], written: &toml::Table) {
+    let Some(mut room) = descriptors::room() else {
+        return;
+    };
+    let mut sharing = Vec::new();
+    for plan in plans {
+        let key = ["server", "max_connections"];
+        let clients = match says(written, plan.name.as_deref(), key) {
+            true => plan.server.max_connections as u64,
+            false => 0,
+        };
+        room = room.saturating_sub(clients.saturating_add(plan.pool.max_size.into()));
+        if clients == 0 {
+            sharing.push(plan);
+        }
+    }
+    let share = room / (sharing.len() as u64).max(1);
+    for plan in sharing {
+        plan.server.max_connections = max_connections(None, Some(share));
+    }
+}
+
+fn plan(
+    name: String,
+    table: Spanned<Table>,
+    source: &Source<'_>,
+    written: &toml::Table,
+) -> Result<Plan, String> {
     let span = table.span();
-    let wrong =
-        |said: &dyn fmt::Display| source.point(span.clone(), &format!("route {name}: {said}"));
-    let endpoint = |text: &String, span| -> Result<Endpoint, String> {
+    let at = |span: Range<usize>, said: &dyn fmt::Display| {
+        source.point(span, &format!("route {name}: {said}"))
+    };
+    let wrong = |said: &dyn fmt::Display| at(span.clone(), said);
+    let endpoint = |text: &str, span| -> Result<Endpoint, String> {
         // The error shows the text itself.
         let wrong = |error: EndpointError| source.point(span, &error.to_string());
         text.parse().map_err(wrong)
     };
-    let table = table.into_inner();
+    let mut table = table.into_inner();
     let listen = endpoint(table.listen.get_ref(), table.listen.span())?;
-    let to = match table.to.get_ref() {
-        OneOrMore::One(to) => std::slice::from_ref(to),
-        OneOrMore::More(to) => to,
-    };
+    let to = &table.to.get_ref().0;
     if to.is_empty() {
         return Err(wrong(&"to is empty: give it an endpoint at least"));
     }
-    let to = to
-        .iter()
-        .map(|to| endpoint(to, table.to.span()))
-        .collect::<Result<Vec<_>, _>>()?;
     if table.tls_cert.is_some() != table.tls_key.is_some() {
         return Err(wrong(&"tls_cert and tls_key belong together: give both"));
     }
@@ -122,32 +109,69 @@ fn plan(name: String, table: Spanned<Table>, source: &Source<'_>) -> Result<Plan
         return Err(wrong(&"cert and key belong together: give both"));
     }
     let mode = mode(&table).map_err(|error| wrong(&error))?;
-    let listening = ListenFlags {
-        tls_cert: table.tls_cert,
-        tls_key: table.tls_key,
-        tls_client_ca: table.tls_client_ca,
-        insecure_bind: table.insecure_bind,
-    };
+    let told = |complaint: Complaint| wrong(&in_keys(complaint.text()));
     let upstream = TlsFlags {
         ca: table.ca,
         cert: table.cert,
         key: table.key,
         server_name: table.server_name,
     };
-    let told = |complaint: Complaint| wrong(&in_keys(complaint.text()));
+    let mut upstreams = Vec::new();
+    for to in to {
+        let endpoint = endpoint(&to.endpoint, table.to.span())?;
+        let tls = upstream.towards(&endpoint).map_err(told)?;
+        if to.max_size == Some(0) {
+            return Err(at(
+                table.to.span(),
+                &"max_size is 0, and must be at least 1",
+            ));
+        }
+        upstreams.push(To {
+            endpoint,
+            tls,
+            max_size: to.max_size,
+        });
+    }
+    // As many as all upstreams together may have, or one would wait for room at one of them.
+    let most = upstreams
+        .iter()
+        .try_fold(0_u32, |sum, to| Some(sum.saturating_add(to.max_size?)));
+    if !says(written, Some(&name), ["pool", "max_size"]) {
+        table.pool.max_size = most.unwrap_or(MAX_SIZE).min(MAX_SIZE);
+    } else if most.is_some_and(|most| table.pool.max_size > most) {
+        let said = "pool.max_size is more than the max_size of all upstreams together";
+        return Err(at(table.to.span(), &said));
+    }
+    let script = |steps: Option<Spanned<Vec<Step>>>| match steps {
+        Some(steps) => {
+            let span = steps.span();
+            script(steps.into_inner()).map_err(|error| at(span, &error))
+        }
+        None => Ok(Script::new()),
+    };
+    let listening = ListenFlags {
+        tls_cert: table.tls_cert,
+        tls_key: table.tls_key,
+        tls_client_ca: table.tls_client_ca,
+        insecure_bind: table.insecure_bind,
+    };
     let preset = table.framing.preset().name;
-    let upstreams = to.into_iter().map(|endpoint| {
-        let tls = upstream.towards(&endpoint)?;
-        Ok(To { endpoint, tls })
-    });
-    let upstreams = upstreams.collect::<Result<_, _>>().map_err(told)?;
     let plan = Plan {
         certificates: listening.certificates(&listen).map_err(told)?,
         demands_certificates: listening.demands_certificates(),
         insecure_bind: listening.insecure_bind,
         name: Some(name.clone()),
+        place: Some(Place {
+            file: source.file.unwrap_or(Path::new("")).to_owned(),
+            text: source.text.into(),
+            route: name.clone(),
+            span: span.clone(),
+        }),
         listen,
         upstreams,
+        ejection: table.ejection,
+        on_connect: script(table.on_connect)?,
+        probe: script(table.probe)?,
         framing_flag: match preset == default_name() {
             true => String::new(),
             false => format!(" --framing {preset}"),
@@ -160,6 +184,15 @@ fn plan(name: String, table: Spanned<Table>, source: &Source<'_>) -> Result<Plan
         route: table.route,
     };
     plan.settled().map_err(|error| wrong(&error))
+}
+
+fn script(steps: Vec<Step>) -> Result<Script, String> {
+    steps.into_iter().try_fold(Script::new(), |script, step| {
+        Ok(match step.send {
+            Some(send) => script.step(filled(&send)?, step.expect),
+            None => script.greeting(step.expect),
+        })
+    })
 }
 
 /// The mode that is named, or that the settings mean.
@@ -233,7 +266,38 @@ mod tests {
             Some(millpond::client::Pipelining::default().depth(3))
         );
         assert_eq!((orders.pool.max_size, orders.route.max_pins), (4, Some(2)));
+        assert_eq!(another.pool.max_size, MAX_SIZE, "as by a flag");
         assert_eq!(orders.framing_flag, " --framing mllp");
+    }
+
+    #[test]
+    fn upstreams_have_limits_of_their_own_and_a_script() {
+        let plans = read(
+            "[route.a]\nlisten = '127.0.0.1:1'\nto = ['127.0.0.1:2', { endpoint = '127.0.0.1:3', max_size = 4 }]\n\
+             ejection = { after = 5, probe_interval_seconds = 2 }\n\
+             on_connect = [{ send = 'AUTH ${env:PATH}', expect = '+OK' }, { expect = [1, 2] }]\n\
+             [route.b]\nlisten = '127.0.0.1:4'\nto = { endpoint = '127.0.0.1:2', max_size = 3 }\n",
+        )
+        .expect("routes");
+        let [a, b] = &plans[..] else { panic!("two") };
+        let max_sizes: Vec<_> = a.upstreams.iter().map(|to| to.max_size).collect();
+        assert_eq!(max_sizes, [None, Some(4)]);
+        assert_eq!((a.pool.max_size, b.pool.max_size), (MAX_SIZE, 3));
+        assert_eq!(a.ejection.after, 5);
+        assert_eq!(format!("{:?}", a.on_connect), "Script(2 steps)");
+    }
+
+    #[test]
+    fn routes_that_do_not_say_how_many_clients_they_have_share_the_descriptors() {
+        let plans = read(
+            "[route.a]\nlisten = '127.0.0.1:1'\nto = '127.0.0.1:2'\nserver.max_connections = 1000000\n\
+             [route.b]\nlisten = '127.0.0.1:3'\nto = '127.0.0.1:2'\n",
+        )
+        .expect("routes");
+        assert_eq!(plans[0].server.max_connections, 1_000_000);
+        if descriptors::room().is_some_and(|room| room < 1_000_000) {
+            assert_eq!(plans[1].server.max_connections, 1, "nothing is left");
+        }
     }
 
     #[test]
@@ -244,6 +308,17 @@ mod tests {
             ("mod = 'exchange'", "line 4, ", "did you mean mode?"),
             ("mode = 'pipelined'", "line 4, ", "did you mean pipeline?"),
             ("framing = 'mlpl'", "line 4, ", "did you mean mllp?"),
+            ("ejection.aftr = 4", "line 4, ", "did you mean after?"),
+            (
+                "on_connect = [{ sent = 'x' }]",
+                "line 4, ",
+                "did you mean send?",
+            ),
+            (
+                "probe = [{ send = '${env:NEVER_SET_HERE}' }]",
+                "line 4, ",
+                "isn't set",
+            ),
             (
                 "tls_cert = 'a'",
                 "line 1, ",
@@ -262,6 +337,28 @@ mod tests {
         ] {
             let told = refused(&format!("{route}{more}\n"));
             assert!(told.starts_with(&format!("routes.toml, {place}")), "{told}");
+            assert!(told.contains(said), "{told}");
+        }
+        for (to, said) in [
+            (
+                "{ endpoint = '127.0.0.1:2', max_sise = 1 }",
+                "did you mean max_size?",
+            ),
+            (
+                "[{ endpoint = '127.0.0.1:2', max_size = 0 }]",
+                "max_size is 0",
+            ),
+            (
+                "[7]",
+                "an endpoint, a table with endpoint and max_size, or a list",
+            ),
+            (
+                "{ endpoint = '127.0.0.1:2', max_size = 1 }\npool.max_size = 2",
+                "of all upstreams together",
+            ),
+        ] {
+            let told = refused(&format!("[route.a]\nlisten = '127.0.0.1:1'\nto = {to}\n"));
+            assert!(told.starts_with("routes.toml, line 3, "), "{told}");
             assert!(told.contains(said), "{told}");
         }
         let told = refused("[route.a]\nlisten = '127.0.0.1:1'\nto = 'tcp://::1:80'\n");

@@ -4,8 +4,11 @@ mod arguments;
 mod config;
 mod demo;
 mod events;
+mod place;
 mod plan;
+mod secrets;
 mod serving;
+mod tables;
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use millpond::{
     Chain,
-    client::{Client, ClientSettings, Pipelining},
-    connectors::{StreamConnector, Upstream},
+    client::{Client, ClientSettings, Pipelining, Script},
+    connectors::{Ejection, StreamConnector, Upstream},
     framing::Protocol,
     net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
     pool::PoolSettings,
@@ -14,7 +14,7 @@ use millpond::{
     server::ServerSettings,
 };
 
-use super::arguments::Arguments;
+use super::{arguments::Arguments, place::Place};
 use crate::{
     commands::{
         endpoint,
@@ -33,15 +33,21 @@ const LATER: Duration = Duration::from_secs(1);
 pub(super) struct To {
     pub(super) endpoint: Endpoint,
     pub(super) tls: Option<ClientTls>,
+    /// How many connections it may have, if not as many as the pool.
+    pub(super) max_size: Option<u32>,
 }
 
 impl From<To> for Upstream {
     fn from(to: To) -> Self {
         let dialer = Dialer::new(to.endpoint);
-        Upstream::new(match to.tls {
+        let upstream = Upstream::new(match to.tls {
             Some(tls) => dialer.tls(tls),
             None => dialer,
-        })
+        });
+        match to.max_size {
+            Some(max_size) => upstream.max_size(max_size),
+            None => upstream,
+        }
     }
 }
 
@@ -49,12 +55,17 @@ impl From<To> for Upstream {
 pub(super) struct Plan {
     /// `None` if it is the only one, from flags.
     pub(super) name: Option<String>,
+    /// Where it is written, if that is a file.
+    pub(super) place: Option<Place>,
     pub(super) listen: Endpoint,
     pub(super) certificates: Option<Certificates>,
     pub(super) demands_certificates: bool,
     pub(super) insecure_bind: bool,
     /// One at least.
     pub(super) upstreams: Vec<To>,
+    pub(super) ejection: Ejection,
+    pub(super) on_connect: Script,
+    pub(super) probe: Script,
     pub(super) protocol: Protocol,
     /// The flag by which `call` speaks it.
     pub(super) framing_flag: String,
@@ -72,7 +83,11 @@ impl Plan {
         let upstreams = arguments.to.iter().map(|text| {
             let endpoint = endpoint("--to", text)?;
             let tls = arguments.upstream_tls.towards(&endpoint)?;
-            Ok(To { endpoint, tls })
+            Ok(To {
+                endpoint,
+                tls,
+                max_size: None,
+            })
         });
         let upstreams = upstreams.collect::<Result<_, Complaint>>()?;
         let spoken = arguments.framing.spoken()?;
@@ -115,11 +130,15 @@ impl Plan {
         server.max_handled = under_way.saturating_add(arguments.max_waiting as usize);
         let plan = Plan {
             name: None,
+            place: None,
             certificates: arguments.tls.certificates(&listen)?,
             demands_certificates: arguments.tls.demands_certificates(),
             insecure_bind: arguments.tls.insecure_bind,
             listen,
             upstreams,
+            ejection: Ejection::default(),
+            on_connect: Script::new(),
+            probe: Script::new(),
             framing_flag: spoken.flag(),
             protocol: spoken.protocol,
             mode,
@@ -160,8 +179,11 @@ impl Plan {
     /// The route, which has dialled nothing yet. Needs a runtime.
     pub(super) fn build(&self) -> Result<Route<Protocol>, Complaint> {
         let pool = self.pool.clone();
-        let client = Client::over(StreamConnector::among(self.upstreams.clone()))
+        let among = StreamConnector::among(self.upstreams.clone()).ejection(self.ejection);
+        let client = Client::over(among)
             .framing(self.protocol.clone())
+            .on_connect(self.on_connect.clone())
+            .probe(self.probe.clone())
             .settings(self.client.clone())
             .pool(move |builder| builder.settings(pool))
             .build()
@@ -178,7 +200,11 @@ impl Plan {
 
     /// What is wrong with it.
     pub(super) fn complaint(&self, text: &str) -> Complaint {
-        Complaint::usage(format!("{}{text}", self.prefix()))
+        let said = format!("{}{text}", self.prefix());
+        Complaint::usage(match &self.place {
+            Some(place) => place.point(&said),
+            None => said,
+        })
     }
 
     /// The route's name before what is told of it, if it has one.
@@ -200,6 +226,7 @@ mod tests {
     fn plan(mode: Mode) -> Plan {
         Plan {
             name: Some(String::from("orders")),
+            place: None,
             listen: "127.0.0.1:0".parse().expect("an endpoint"),
             certificates: None,
             demands_certificates: false,
@@ -207,7 +234,11 @@ mod tests {
             upstreams: vec![To {
                 endpoint: "127.0.0.1:1".parse().expect("an endpoint"),
                 tls: None,
+                max_size: None,
             }],
+            ejection: Ejection::default(),
+            on_connect: Script::new(),
+            probe: Script::new(),
             protocol: Protocol::named("length-json").expect("a preset"),
             framing_flag: String::new(),
             mode,
