@@ -54,10 +54,10 @@ pub fn run(bytes: &[u8]) {
 
 /// What comes of bytes: the bodies, and at which position from its boundary on what follows is
 /// refused.
-type Decoded = (Vec<Vec<u8>>, Option<usize>);
+pub(crate) type Decoded = (Vec<Vec<u8>>, Option<usize>);
 
 /// By trying each end.
-fn reference(max_body: usize, mut bytes: &[u8]) -> Decoded {
+pub(crate) fn reference(max_body: usize, mut bytes: &[u8]) -> Decoded {
     let mut bodies = Vec::new();
     'blocks: while let Some((&first, rest)) = bytes.split_first() {
         if first != 0x0b {
@@ -129,12 +129,12 @@ fn encode(mllp: &Mllp, max_body: usize, body: &[u8]) {
     }
 }
 
-fn block(body: &[u8]) -> Vec<u8> {
+pub(crate) fn block(body: &[u8]) -> Vec<u8> {
     [b"\x0b", body, b"\x1c\x0d"].concat()
 }
 
 /// A message as a list of segments, each of them a list of fields; nothing if it is none.
-fn segments(body: &[u8]) -> Option<Vec<Vec<&[u8]>>> {
+pub(crate) fn segments(body: &[u8]) -> Option<Vec<Vec<&[u8]>>> {
     let [b'M', b'S', b'H', separator, ..] = *body else {
         return None;
     };
@@ -152,7 +152,7 @@ fn segments(body: &[u8]) -> Option<Vec<Vec<&[u8]>>> {
 }
 
 /// How many acknowledgments come, by the table in the documentation; nothing if it is refused.
-fn asked(enhanced: MllpEnhanced, header: &[&[u8]]) -> Option<&'static str> {
+pub(crate) fn asked(enhanced: MllpEnhanced, header: &[&[u8]]) -> Option<&'static str> {
     let field = |number: usize| header.get(number - 1).copied().unwrap_or_default();
     if field(10).is_empty() {
         return None;

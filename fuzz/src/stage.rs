@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -33,11 +33,13 @@ pub(crate) fn socket_path() -> PathBuf {
 
 pub(crate) async fn listener() -> (PathBuf, Listener) {
     let path = socket_path();
-    let listener = Listener::bind(&Endpoint::Unix(path.clone()), ListenOptions::default()).await;
-    (
-        path,
-        listener.expect("a socket in the folder for temporary files"),
-    )
+    let listener = listener_at(&path).await;
+    (path, listener)
+}
+
+pub(crate) async fn listener_at(path: &Path) -> Listener {
+    let listener = Listener::bind(&Endpoint::Unix(path.into()), ListenOptions::default()).await;
+    listener.expect("a socket in the folder for temporary files")
 }
 
 /// What `play` answers, which must not take long.

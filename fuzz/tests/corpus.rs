@@ -4,7 +4,8 @@
 use std::{fs, path::Path};
 
 use millpond_fuzz::{
-    client_exchange, decoder, grammar, json, mllp, presets, reference, server_connection,
+    client_exchange, decoder, grammar, json, mllp, presets, proxied_conversation, reference,
+    server_connection,
 };
 
 fn replay(target: &str, run: fn(&[u8])) {
@@ -46,6 +47,11 @@ fn a_server_takes_its_corpus() {
 #[test]
 fn a_client_takes_its_corpus() {
     replay("client_exchange", client_exchange::run);
+}
+
+#[test]
+fn a_route_takes_its_corpus() {
+    replay("proxied_conversation", proxied_conversation::run);
 }
 
 #[test]
