@@ -74,6 +74,8 @@ const MESSAGE: &str = "{message}";
 ///
 /// - A frame whose body is longer than the limit, and bytes that have become too many for one:
 ///   [`FrameError::TooLong`].
+/// - Where lines end with `"\r\n"` only, a `\n` alone in a request: many readers end a line there, and
+///   would find two requests. [`FrameError::Unexpected`] says at which byte.
 /// - A body to be sent that would be another one, or several, when it is read: one with a delimiter
 ///   in it, with the last line or the prompt at the beginning of a line, of another number of
 ///   lines. [`FrameError::Malformed`] says at which byte.
@@ -88,6 +90,8 @@ pub struct Delimited {
     /// The longest first.
     delimiters: Vec<Octets>,
     ends: Ends,
+    /// Whether lines end with a carriage return and a line feed, and in no other way.
+    needs_both: bool,
     /// What is written behind a reply.
     reply_tail: Box<[u8]>,
     /// So many bytes of that aren't written where the body is empty.
@@ -123,6 +127,7 @@ impl Delimited {
         };
         let protocol = Delimited {
             ends: Ends::of(&delimiters),
+            needs_both: matches!(&delimiters[..], [only] if **only == *b"\r\n"),
             reply_tail: [before, mark, behind].concat().into(),
             before_mark: before.len(),
             delimiters,
@@ -195,6 +200,7 @@ impl Delimited {
     #[inline]
     fn first(&self, way: Direction, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
         let step = match (way, &self.settings.reply) {
+            (Direction::Request, _) if self.needs_both => self.strict_line(bytes, scan)?,
             (Direction::Request, _) | (_, EndOfReply::Line) => self.line(bytes, scan),
             (Direction::Reply, end) => self.reply(end, bytes, scan),
         };
@@ -226,6 +232,25 @@ impl Delimited {
                 scan.set_searched(bytes.len());
                 Step::More { missing: 1 }
             }
+        }
+    }
+
+    /// A line that ends with both, in which no line feed stands alone.
+    fn strict_line(&self, bytes: &[u8], scan: &mut Scan) -> Result<Step, FrameError> {
+        let from = scan.searched();
+        let Some(at) = bytes.get(from..).and_then(|rest| self.ends.find(rest)) else {
+            scan.set_searched(bytes.len());
+            return Ok(Step::More { missing: 1 });
+        };
+        let position = from + at;
+        match bytes[..position].ends_with(b"\r") {
+            true => Ok(frame(position - 1, position + 1)),
+            false if position >= self.max_body + 2 => Err(self.too_long(position)),
+            false => Err(FrameError::Unexpected {
+                position,
+                found: bytes[position],
+                expected: "a carriage return before it".into(),
+            }),
         }
     }
 
@@ -328,6 +353,7 @@ impl Delimited {
     #[cold]
     fn unsendable(&self, found: Result<Step, FrameError>) -> FrameError {
         let reason = match found {
+            Err(error @ FrameError::Unexpected { .. }) => return error,
             Ok(Step::Frame(extent)) => format!(
                 "at byte {} of the body the frame would end, and the rest be another",
                 Thousands(extent.body as u64)

@@ -179,6 +179,36 @@ fn a_line_ends_with_the_longest_delimiter_that_ends_there() {
 }
 
 #[test]
+fn a_line_feed_alone_is_refused_in_requests_whose_lines_end_with_both() {
+    let protocol = made(&["\r\n"], EndOfReply::Line);
+    for (wire, position) in [
+        ("a\nb\r\n", 1),
+        ("\n\r\n", 0),
+        ("a\n", 1),
+        ("a\rb\n\r\n", 3),
+    ] {
+        let step = protocol.next(Context::REQUEST, wire.as_bytes(), &mut Scan::default());
+        let found = step.expect_err("it is refused");
+        let expected = reference::Refusal::Unexpected {
+            position,
+            found: b'\n',
+        };
+        assert_eq!(reference::Refusal::of(&found), expected, "{wire:?}");
+        assert_eq!(
+            bodies(&protocol, Reply, &format!("{wire}\r\n")).0.len(),
+            wire.matches("\r\n").count() + 1
+        );
+    }
+    let sent = protocol.encode(Context::REQUEST, b"a\nb", &mut Vec::new());
+    let refused = "byte 1 of a frame is 0x0A, and a carriage return before it was expected";
+    assert_eq!(sent.expect_err("it is refused").to_string(), refused);
+    for others in [&["\n"][..], &["\r\n", "\n"], &["\r\n", "\0"]] {
+        let protocol = made(others, EndOfReply::Line);
+        assert!(!bodies(&protocol, Request, "a\nb\r\n").0.is_empty());
+    }
+}
+
+#[test]
 fn a_reply_ends_as_is_set_and_a_request_with_its_line() {
     let end = || EndOfReply::UntilLine("END".into());
     let stats = made(&["\r\n", "\n"], end());

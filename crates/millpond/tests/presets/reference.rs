@@ -225,6 +225,18 @@ pub(crate) fn delimited(settings: &DelimitedSettings, way: Direction, bytes: &[u
         EndOfReply::UntilPrompt(prompt) => longest + prompt.len(),
         other => panic!("an end that the reference doesn't know: {other:?}"),
     };
+    // A line feed alone, which other readers take for the end of a request.
+    let both = settings.delimiters.len() == 1 && settings.delimiters[0][..] == *b"\r\n";
+    let feed = bytes.iter().position(|&byte| byte == b'\n');
+    if let (true, Direction::Request, Some(position)) = (both, way, feed) {
+        let is_alone = position == 0 || bytes[position - 1] != b'\r';
+        if is_alone && position >= settings.max_body + tail {
+            return First::Refused(Refusal::TooLong);
+        } else if is_alone {
+            let found = b'\n';
+            return First::Refused(Refusal::Unexpected { position, found });
+        }
+    }
     match lines(settings, end, bytes) {
         Ok((body, _)) if body > settings.max_body => First::Refused(Refusal::TooLong),
         Ok((body, end)) => First::Frame(Extent {
