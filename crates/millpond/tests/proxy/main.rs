@@ -2,8 +2,11 @@
 
 #![cfg(unix)]
 
+mod hostile;
+mod misread;
 mod order;
 mod pins;
+mod recorder;
 mod sharing;
 #[path = "../store/mod.rs"]
 mod store;
@@ -64,6 +67,15 @@ impl Plain {
     async fn write(&mut self, bytes: &[u8]) {
         let written = self.0.get_mut().write_all(bytes).await;
         written.expect("it is open");
+    }
+
+    async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.get_mut().write_all(bytes).await
+    }
+
+    /// Says that it sends nothing more, if it isn't closed.
+    async fn finish(&mut self) {
+        let _ = self.0.get_mut().shutdown().await;
     }
 
     /// The next line; empty at the end.
