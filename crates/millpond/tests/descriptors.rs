@@ -21,9 +21,11 @@ use bytes::Bytes;
 use loopback::*;
 use millpond::{
     Chain,
+    client::Client,
     connectors::StreamConnector,
     net::{ConnectFailure, DialPhase, Dialer, ListenOptions, Listener, PhaseLimits},
     pool::{AcquireError, Pool},
+    proxy::Route,
     server::{Server, ServerStatus, raw},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -323,5 +325,76 @@ fn a_name_that_can_not_be_looked_up_without_a_descriptor_says_so() {
             .expect_err("there is no descriptor");
         used_up.give_back(4);
         assert!(Chain(&error).to_string().contains("ulimit -n"), "{error}");
+    });
+}
+
+/// Sends a frame to a server; the body of the reply.
+async fn asked(stream: &mut TcpStream, frame: &[u8]) -> String {
+    stream.write_all(frame).await.expect("it is open");
+    let mut head = [0; 20];
+    stream.read_exact(&mut head).await.expect("a reply");
+    let length = std::str::from_utf8(&head[7..]).expect("digits");
+    let mut body = vec![0; length.parse().expect("a length")];
+    stream.read_exact(&mut body).await.expect("a reply");
+    String::from_utf8(body).expect("text")
+}
+
+#[test]
+fn a_route_without_descriptors_serves_whom_it_has_tells_the_others_and_recovers() {
+    const FRAME: &[u8] = b"length:00000000000011";
+    run(async {
+        let listen = async || {
+            let any = "tcp://127.0.0.1:0".parse().expect("an endpoint");
+            let listener = Listener::bind(&any, ListenOptions::default()).await;
+            listener.expect("a port")
+        };
+        let before = open_descriptors();
+        let upstream = Server::builder(raw(async |body: Bytes| Ok(body)));
+        let upstream = upstream.serve(listen().await).expect("a runtime");
+        let client = Client::builder(upstream.endpoint().clone())
+            .pool(|pool| pool.max_size(4).acquire_timeout(200 * MS))
+            .build()
+            .expect("a client");
+        // Each client needs a connection of its own, and so a dial.
+        let route = Route::builder(client).session(true).build();
+        let running = route.server().serve(listen().await).expect("a runtime");
+        let address = running.endpoint().to_string();
+        let address = address.trim_start_matches("tcp://");
+        let connect = async || TcpStream::connect(address).await.expect("it listens");
+        let (mut first, mut second) = (connect().await, connect().await);
+        exchange(&mut first, FRAME).await;
+        while running.snapshot().open < 2 {
+            tokio::task::yield_now().await;
+        }
+
+        let mut used_up = UsedUp::now();
+        exchange(&mut first, FRAME).await;
+        let told = within(asked(&mut second, FRAME)).await;
+        assert!(told.contains("it was not executed"), "{told}");
+        for name in ["127.0.0.1", "ulimit", "this process"] {
+            assert!(!told.contains(name), "{told}");
+        }
+        exchange(&mut first, FRAME).await;
+
+        // All are back, and so are both sides.
+        used_up.give_back(used_up.files.len());
+        let mut third = connect().await;
+        for client in [&mut second, &mut third] {
+            let served = async {
+                while asked(client, FRAME).await != "1" {
+                    tokio::time::sleep(MS).await;
+                }
+            };
+            within(served).await;
+        }
+        drop((first, second, third, used_up));
+        let ended = running.drain(PATIENCE).await;
+        assert_eq!(ended.forced, 0);
+        assert!(route.snapshot().pins.is_empty());
+        let closed = route.client().pool().close(PATIENCE).await;
+        closed.expect("nothing is lent");
+        upstream.drain(PATIENCE).await;
+        drop((running, route, upstream));
+        eventually("all are closed", || open_descriptors() == before).await;
     });
 }
