@@ -1,0 +1,114 @@
+//! The presets, and how a request carries a token in each that its reply repeats.
+
+use millpond::framing::{
+    Delimited, DelimitedSettings, EndOfReply, IdMode, IdSettings, LengthPrefixed,
+    LengthPrefixedSettings, Protocol,
+};
+
+/// A preset, and how a token goes in it.
+pub(crate) struct Speaks {
+    pub(crate) name: &'static str,
+    pub(crate) protocol: fn() -> Protocol,
+    pub(crate) body: fn(u64) -> Vec<u8>,
+    /// That of a request or of its reply.
+    pub(crate) token: fn(&[u8]) -> u64,
+}
+
+fn padded(token: u64) -> Vec<u8> {
+    format!("{token} {}", "x".repeat(fastrand::usize(..200))).into_bytes()
+}
+
+fn first_number(body: &[u8]) -> u64 {
+    let text = std::str::from_utf8(body).expect("text");
+    let number = text.split_whitespace().next().expect("a number");
+    number.parse().expect("a number")
+}
+
+/// A message whose control id is the token.
+fn message(token: u64) -> Vec<u8> {
+    let padding = "x".repeat(fastrand::usize(..200));
+    format!("MSH|^~\\&|A|B|C|D|2026||ADT^A01|{token}|P|2.5\rPID|{padding}\r").into_bytes()
+}
+
+fn control_id(body: &[u8]) -> u64 {
+    let text = std::str::from_utf8(body).expect("text");
+    let acknowledged = text
+        .split('\r')
+        .find_map(|segment| segment.strip_prefix("MSA|"));
+    let id = match acknowledged {
+        Some(fields) => fields.split('|').nth(1),
+        None => text.split('|').nth(9),
+    };
+    id.expect("a control id").parse().expect("a number")
+}
+
+fn named(name: &str) -> Protocol {
+    Protocol::named(name).expect("it is there")
+}
+
+fn with_ids(mode: IdMode) -> Protocol {
+    let settings = LengthPrefixedSettings {
+        id: Some(IdSettings {
+            offset: 4,
+            width: 2,
+            mode,
+            ..IdSettings::default()
+        }),
+        ..LengthPrefixedSettings::default()
+    };
+    LengthPrefixed::new(settings).expect("it is right").into()
+}
+
+/// A reply of several lines.
+fn until_a_line() -> Protocol {
+    let settings = DelimitedSettings {
+        reply: EndOfReply::UntilLine("END".into()),
+        ..DelimitedSettings::default()
+    };
+    Delimited::new(settings).expect("it is right").into()
+}
+
+pub(crate) const PRESETS: [Speaks; 7] = [
+    Speaks {
+        name: "length-json",
+        protocol: || named("length-json"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "length-prefixed",
+        protocol: || named("length-prefixed"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "length-prefixed-renumbered",
+        protocol: || with_ids(IdMode::Renumbered),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "length-prefixed-compared",
+        protocol: || with_ids(IdMode::Compared),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "delimited",
+        protocol: || named("delimited"),
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "delimited-until-line",
+        protocol: until_a_line,
+        body: padded,
+        token: first_number,
+    },
+    Speaks {
+        name: "mllp",
+        protocol: || named("mllp"),
+        body: message,
+        token: control_id,
+    },
+];
