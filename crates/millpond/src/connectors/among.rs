@@ -205,7 +205,7 @@ pub(crate) fn served(stream: &Stream) {
 }
 
 /// All of these, of which none ends.
-pub(super) async fn all<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
+async fn all<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
     let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
     poll_fn(|cx| {
         for future in &mut futures {

@@ -186,7 +186,9 @@ impl Upstreams {
             let failures = &mut state.failures[place.at];
             failures.last = Some((now, Arc::clone(&cause)));
             let sum = failures.storm.sum_up(now);
-            let is_told = !matches!(how, How::Dropped) && failures.storm.happened(now);
+            // What a single one does is the pool's to tell.
+            let is_news = !matches!(how, How::Dropped) && self.endpoints.len() > 1;
+            let is_told = is_news && failures.storm.happened(now);
             (ejects, is_told, sum)
         };
         self.changed.notify_waiters();

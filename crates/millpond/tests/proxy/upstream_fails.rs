@@ -10,11 +10,13 @@ use std::{
 
 use millpond::{
     client::{Client, Pipelining},
+    connectors::StreamConnector,
     proxy::Route,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixListener,
+    task::JoinSet,
 };
 
 use crate::{Plain, endpoint, path, serve, store::Store};
@@ -138,6 +140,76 @@ async fn an_upstream_that_is_not_there_is_told_and_clients_stay() {
         };
         let served = tokio::time::timeout(Duration::from_secs(30), served).await;
         served.expect("its outage is over");
+    }
+}
+
+/// An upstream that ends each connection on which it is sent poison, of which it answers nothing.
+fn dies_of_poison() -> std::path::PathBuf {
+    let path = path();
+    let listener = UnixListener::bind(&path).expect("a socket");
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut line = String::new();
+                while stream.read_line(&mut line).await.is_ok_and(|read| read > 0)
+                    && line != "get poison\n"
+                {
+                    stream.write_all(b"END\n").await.expect("it is read");
+                    line.clear();
+                }
+            });
+        }
+    });
+    path
+}
+
+#[tokio::test]
+async fn a_client_that_sends_poison_without_end_cuts_nobody_off() {
+    for pipelined in [false, true] {
+        let upstreams = [dies_of_poison(), dies_of_poison()];
+        let among = StreamConnector::among(upstreams.each_ref().map(|path| endpoint(path)));
+        // Without a grace, a failed dial is told at once.
+        let builder = Client::over(among)
+            .framing(Store)
+            .pool(|pool| pool.max_size(4).outage_grace(Duration::ZERO));
+        let client = match pipelined {
+            true => builder.pipelined(Pipelining::default()),
+            false => builder,
+        };
+        let route = Route::to(client.build().expect("a client"));
+        let (path, _running) = serve(&route).await;
+        let mut poisoner = Plain::connect(&path).await;
+        // Nothing else has ever come back from the upstreams.
+        for _ in 0..12 {
+            let told = poisoner.ask("get poison").await;
+            assert!(told.contains("it may have been executed"), "{told}");
+        }
+        let mut neighbours = JoinSet::new();
+        // On a pipeline, they share the connections that the poison ends.
+        for _ in 0..if pipelined { 0 } else { 3 } {
+            let mut neighbour = Plain::connect(&path).await;
+            neighbours.spawn(async move {
+                for _ in 0..20 {
+                    assert_eq!(neighbour.ask("get a").await, "END");
+                }
+            });
+        }
+        while !neighbours.is_empty() {
+            tokio::select! {
+                told = poisoner.ask("get poison") => {
+                    assert!(told.contains("it may have been executed"), "{told}");
+                }
+                ended = neighbours.join_next() => {
+                    ended.expect("one").expect("all were answered");
+                }
+            }
+        }
+        for upstream in route.snapshot().upstream.upstreams {
+            assert_eq!(upstream.totals.failed, 0, "{upstream:?}");
+            assert!(!upstream.is_ejected, "{upstream:?}");
+        }
     }
 }
 

@@ -7,4 +7,5 @@ mod loopback;
 
 mod counted;
 mod ejected;
+mod probed;
 mod servers;

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Counts {
     pub(crate) open: AtomicUsize,
     /// How often each body was executed.
     pub(crate) executed: Mutex<HashMap<String, usize>>,
+    /// It answers with zeros: it accepts, and can't serve.
+    pub(crate) is_sick: AtomicBool,
 }
 
 impl Counts {
@@ -130,6 +132,10 @@ async fn answer(mut stream: TcpStream, open: Open) -> std::io::Result<()> {
         if text == POISON {
             return Ok(());
         }
+        let text = match open.0.is_sick.load(SeqCst) {
+            true => "0".repeat(text.len()),
+            false => text,
+        };
         let reply = [&header[..], text.as_bytes()].concat();
         stream.write_all(&reply).await?;
     }
