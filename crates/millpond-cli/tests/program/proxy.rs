@@ -3,8 +3,10 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
     os::unix::net::UnixListener,
     process::{Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
 };
 
@@ -384,4 +386,89 @@ fn the_demo_shows_both_sides_without_a_wrong_reply() {
     let upstream = |side: &str| outcome[side]["upstream_connections"].as_u64();
     assert!(upstream("proxied") <= Some(8), "{outcome}");
     assert!(upstream("direct") >= outcome["direct"]["replies_ok"].as_u64());
+}
+
+/// One request on a connection of its own, in the protocol's bytes: the reply's body, or nothing if
+/// the connection ended without a byte.
+fn asked(address: &str, body: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("length:{:013}{body}", body.len());
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut reply = Vec::new();
+    // It says that there is nothing more, so that the proxy closes behind the reply.
+    stream.shutdown(Shutdown::Write).ok()?;
+    let read = stream.read_to_end(&mut reply);
+    match read.is_ok() && reply.len() >= 20 {
+        true => Some(String::from_utf8(reply.split_off(20)).expect("text")),
+        false => None,
+    }
+}
+
+/// SIGTERM under load: what is under way is finished, and what isn't is refused. Nothing else is
+/// seen, and nothing was executed whose client didn't get the reply.
+#[test]
+fn sigterm_under_load_loses_no_request() {
+    for mode in ["exchange", "pipeline", "session"] {
+        let mut upstream = Served::start(&[]);
+        let to = ["--listen", "127.0.0.1:0", "--to", &upstream.endpoint];
+        let mut proxy = Proxy::start(&[&to[..], &["--mode", mode]].concat());
+        let endpoint = proxy.listening();
+        let address = endpoint.trim_start_matches("tcp://");
+        let right = AtomicU64::new(0);
+        let (drained, code) = thread::scope(|scope| {
+            for client in 0..8 {
+                let right = &right;
+                scope.spawn(move || {
+                    for number in 0.. {
+                        let body = format!("[{client},{number}]");
+                        match asked(address, &body) {
+                            Some(reply) if reply == body => right.fetch_add(1, Relaxed),
+                            Some(told) => {
+                                assert!(told.contains("-32003"), "{told}");
+                                return;
+                            }
+                            None => return,
+                        };
+                    }
+                });
+            }
+            common::until("it is under load", || right.load(Relaxed) >= 200);
+            proxy.drained()
+        });
+        let right = right.load(Relaxed);
+        assert_eq!(code, Some(0), "{drained}");
+        assert_eq!(drained["unanswered"], 0, "{drained}");
+        assert_eq!(drained["proxy"]["totals"]["answered"], right, "{drained}");
+        upstream.signal(Signal::SIGTERM);
+        upstream.event("draining");
+        let totals = upstream.event("drained")["server"]["totals"].clone();
+        assert_eq!(totals["requests"], right, "{totals}");
+    }
+}
+
+#[test]
+fn a_second_sigterm_ends_what_would_never_end() {
+    for mode in ["exchange", "pipeline", "session"] {
+        let folder = Folder::new();
+        let path = folder.file("mute");
+        let mute = UnixListener::bind(&path).expect("a socket");
+        let to = format!("unix://{path}");
+        let to = ["--listen", "127.0.0.1:0", "--to", &to, "--drain", "1h"];
+        let mut proxy = Proxy::start(&[&to[..], &["--deadline", "1h", "--mode", mode]].concat());
+        let endpoint = proxy.listening();
+        let address = endpoint.trim_start_matches("tcp://");
+        thread::scope(|scope| {
+            let client = scope.spawn(|| asked(address, "1"));
+            let (mut taken, _) = mute.accept().expect("a connection");
+            taken.read_exact(&mut [0; 21]).expect("a request");
+            common::signal(&proxy.child, Signal::SIGTERM);
+            proxy.event("draining");
+            assert!(!client.is_finished(), "it is waited for");
+            common::signal(&proxy.child, Signal::SIGTERM);
+            let drained = proxy.event("drained");
+            assert_eq!(drained["unanswered"], 1, "{drained}");
+            assert_eq!(ended(&mut proxy.child).code(), Some(1), "{drained}");
+            client.join().expect("its connection has ended");
+        });
+    }
 }
