@@ -1,5 +1,5 @@
 //! The task that accepts connections, owns all their tasks, and ends them. What happens on a
-//! connection is its own task's work.
+//! connection is its own task's work, and for [`Serve`] to say.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,25 +12,22 @@ use std::{
 };
 
 use tokio::{
+    runtime,
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
-    connection,
-    handler::ConnectionHandler,
-    ledger::{ConnectionPermit, Ledger, LimitReached, Service},
-    running::Ended,
+    ledger::{ConnectionPermit, Ledger, LimitReached},
+    running::{Ended, Running},
+    settings::{ServeError, ServerSettings},
     snapshot::Closed,
     storms::Event,
 };
 use millpond_words::Chain;
 
-use crate::{
-    framing::Framing,
-    net::{Accepted, Listener, Stream},
-};
+use crate::net::{Accepted, Listener, Stream};
 
 /// How long connections have to finish when the listener breaks.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -42,14 +39,45 @@ const STOPPING: Duration = Duration::from_secs(1);
 /// listener lets the kernel keep.
 const BACKLOG: usize = 4_096;
 
+/// What serves the connections that are accepted.
+pub(super) trait Serve: Send + Sync + 'static {
+    fn ledger(&self) -> &Arc<Ledger>;
+
+    /// Serves one client until its connection ends. The permit is told why, before the farewell if
+    /// there is one.
+    fn serve<'s>(
+        self: &'s Arc<Self>,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        permit: &'s mut ConnectionPermit,
+    ) -> impl Future<Output = ()> + Send + 's;
+}
+
+/// Begins to serve on this runtime, with what the ledger is given to.
+///
+/// # Errors
+///
+/// A setting is out of its range; there is no runtime here.
+pub(super) fn begin<S: Serve>(
+    settings: ServerSettings,
+    listener: Listener,
+    service: impl FnOnce(Arc<Ledger>) -> S,
+) -> Result<Running, ServeError> {
+    settings.validate()?;
+    let runtime = runtime::Handle::try_current().map_err(|_| ServeError::NoRuntime)?;
+    let endpoint = listener.endpoint().map_err(ServeError::Listener)?;
+    let workers = runtime.metrics().num_workers();
+    let ledger = Arc::new(Ledger::new(settings, endpoint, workers));
+    let service = Arc::new(service(Arc::clone(&ledger)));
+    let (tell, ended) = watch::channel(None);
+    let task = runtime.spawn(run(listener, service, tell));
+    Ok(Running::new(ledger, task, ended))
+}
+
 /// Serves until it is told to drain, drains, and tells how it has ended. Meanwhile it logs the sums
 /// of events that clients have caused.
-pub(super) async fn run<F: Framing, H: ConnectionHandler>(
-    listener: Listener,
-    service: Arc<Service<F, H>>,
-    tell: watch::Sender<Option<Ended>>,
-) {
-    let ledger = Arc::clone(&service.ledger);
+async fn run<S: Serve>(listener: Listener, service: Arc<S>, tell: watch::Sender<Option<Ended>>) {
+    let ledger = Arc::clone(service.ledger());
     let ended = {
         let tell_sum = |event: Event, sum| event.tell(&ledger.endpoint, sum);
         let mut sums = pin!(ledger.storms.tell_sums(tell_sum));
@@ -69,11 +97,8 @@ pub(super) async fn run<F: Framing, H: ConnectionHandler>(
     tell.send_replace(Some(ended));
 }
 
-async fn serve_all<F: Framing, H: ConnectionHandler>(
-    mut listener: Listener,
-    service: Arc<Service<F, H>>,
-) -> Ended {
-    let ledger = Arc::clone(&service.ledger);
+async fn serve_all<S: Serve>(mut listener: Listener, service: Arc<S>) -> Ended {
+    let ledger = Arc::clone(service.ledger());
     let mut connections = JoinSet::new();
     let failure = accept(&mut listener, &service, &mut connections).await;
     if failure.is_none() {
@@ -96,12 +121,12 @@ async fn serve_all<F: Framing, H: ConnectionHandler>(
 }
 
 /// Accepts until a drain is asked for, or the listener is broken.
-async fn accept<F: Framing, H: ConnectionHandler>(
+async fn accept<S: Serve>(
     listener: &mut Listener,
-    service: &Arc<Service<F, H>>,
+    service: &Arc<S>,
     connections: &mut JoinSet<()>,
 ) -> Option<io::Error> {
-    let ledger = &service.ledger;
+    let ledger = service.ledger();
     let mut asked = pin!(ledger.end_asked.notified());
     asked.as_mut().enable();
     while ledger.drained_by().is_none() {
@@ -130,14 +155,10 @@ async fn accept<F: Framing, H: ConnectionHandler>(
 ///
 /// With TLS this gains nothing, because a drain waits for no handshake: a connection without one
 /// ends as soon as the connections drain, and is reset. It has sent no request that could be read.
-fn accept_the_rest<F: Framing, H: ConnectionHandler>(
-    listener: &Listener,
-    service: &Arc<Service<F, H>>,
-    connections: &mut JoinSet<()>,
-) {
+fn accept_the_rest<S: Serve>(listener: &Listener, service: &Arc<S>, connections: &mut JoinSet<()>) {
     #[cfg(target_os = "linux")]
     listener.drop_new_connections();
-    for _ in 0..service.ledger.settings.max_connections.min(BACKLOG) {
+    for _ in 0..service.ledger().settings.max_connections.min(BACKLOG) {
         match listener.try_accept() {
             Ok(accepted) => admit(service, connections, accepted),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -148,13 +169,9 @@ fn accept_the_rest<F: Framing, H: ConnectionHandler>(
 }
 
 /// Serves a connection, or turns it away if a limit is reached.
-fn admit<F: Framing, H: ConnectionHandler>(
-    service: &Arc<Service<F, H>>,
-    connections: &mut JoinSet<()>,
-    accepted: Accepted,
-) {
+fn admit<S: Serve>(service: &Arc<S>, connections: &mut JoinSet<()>, accepted: Accepted) {
     let peer = accepted.peer_addr();
-    match service.ledger.admit(peer) {
+    match service.ledger().admit(peer) {
         Ok(permit) => {
             // Boxed, because the task keeps what it is called with as long as it lives.
             let accepted = Box::new(accepted);
@@ -162,7 +179,7 @@ fn admit<F: Framing, H: ConnectionHandler>(
         }
         Err(limit) => {
             accepted.refuse();
-            log_turned_away(&service.ledger, limit, peer);
+            log_turned_away(service.ledger(), limit, peer);
         }
     }
 }
@@ -197,15 +214,15 @@ async fn drain(ledger: &Ledger, connections: &mut JoinSet<()>) -> usize {
 }
 
 /// One connection, from its acceptance to its end.
-async fn serve<F: Framing, H: ConnectionHandler>(
-    service: Arc<Service<F, H>>,
+async fn serve<S: Serve>(
+    service: Arc<S>,
     accepted: Box<Accepted>,
     peer: Option<SocketAddr>,
     mut permit: ConnectionPermit,
 ) {
     // Boxed, because it is large, and over before the connection can be idle.
-    match Box::pin(handshake(&service.ledger, *accepted, peer)).await {
-        Ok(stream) => connection::run(&service, stream, peer, &mut permit).await,
+    match Box::pin(handshake(service.ledger(), *accepted, peer)).await {
+        Ok(stream) => service.serve(stream, peer, &mut permit).await,
         Err(closed) => {
             tracing::debug!(target: "millpond::server", peer = peer.map(tracing::field::display), %closed, "connection ended");
             permit.ended(closed);

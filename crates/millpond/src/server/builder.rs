@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{runtime, sync::watch};
-
 use super::{
     accepting,
     handler::ConnectionHandler,
@@ -14,7 +12,7 @@ use super::{
 };
 use crate::{
     framing::{Framing, LengthJson},
-    net::{Endpoint, Listener},
+    net::Listener,
 };
 
 /// Puts a server together: [`Server::builder`](super::Server::builder).
@@ -27,7 +25,7 @@ use crate::{
 pub struct ServerBuilder<H, F = LengthJson> {
     handler: H,
     framing: F,
-    settings: ServerSettings,
+    pub(super) settings: ServerSettings,
 }
 
 impl<H: ConnectionHandler> ServerBuilder<H> {
@@ -211,22 +209,15 @@ impl<H: ConnectionHandler, F: Framing> ServerBuilder<H, F> {
     ///
     /// A setting is out of its range; there is no runtime here.
     pub fn serve(self, listener: Listener) -> Result<Running, ServeError> {
-        self.settings.validate()?;
-        let runtime = runtime::Handle::try_current().map_err(|_| ServeError::NoRuntime)?;
-        let endpoint = listener.endpoint().map_err(ServeError::Listener)?;
-        let service = self.service(endpoint, runtime.metrics().num_workers());
-        let ledger = Arc::clone(&service.ledger);
-        let (tell, ended) = watch::channel(None);
-        let task = runtime.spawn(accepting::run(listener, service, tell));
-        Ok(Running::new(ledger, task, ended))
+        accepting::begin(self.settings, listener, |ledger| self.service(ledger))
     }
 
-    pub(super) fn service(self, endpoint: Endpoint, workers: usize) -> Arc<Service<F, H>> {
-        Arc::new(Service {
+    pub(super) fn service(self, ledger: Arc<Ledger>) -> Service<F, H> {
+        Service {
             handler: self.handler,
             framing: self.framing,
-            ledger: Arc::new(Ledger::new(self.settings, endpoint, workers)),
-        })
+            ledger,
+        }
     }
 }
 

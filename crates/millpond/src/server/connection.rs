@@ -52,8 +52,6 @@ use crate::{
     net::Stream,
 };
 
-pub(super) use self::serving::run;
-
 /// How many items one turn takes: as many as four connections may have in flight.
 const TURN: usize = 64;
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{
-    ServerBuilder, ServerSnapshot, connection, handler::ConnectionHandler, ledger::Service,
+    ServerBuilder, ServerSnapshot, connection,
+    handler::ConnectionHandler,
+    ledger::{Ledger, Service},
 };
 use crate::{
     framing::Framing,
@@ -24,8 +26,9 @@ pub(crate) struct InMemory<F, H> {
 impl<F: Framing, H: ConnectionHandler> InMemory<F, H> {
     pub(crate) fn new(builder: ServerBuilder<H, F>) -> Self {
         let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
+        let ledger = Arc::new(Ledger::new(builder.settings, endpoint, 1));
         InMemory {
-            service: builder.service(endpoint, 1),
+            service: Arc::new(builder.service(ledger)),
         }
     }
 

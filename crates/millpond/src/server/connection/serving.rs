@@ -20,9 +20,10 @@ use crate::{
     framing::{Failure, Framing},
     net::Stream,
     server::{
+        accepting::Serve,
         farewell::{self, Patience},
         handler::{ConnectionHandler, Request},
-        ledger::{ConnectionPermit, RequestPermit, Service},
+        ledger::{ConnectionPermit, Ledger, RequestPermit, Service},
         reply::Reply,
         snapshot::Closed,
     },
@@ -31,51 +32,56 @@ use crate::{
 /// Where the timer stands when nothing is due.
 const FAR: Duration = Duration::from_secs(24 * 3_600);
 
-/// Serves one client until its connection ends. The permit is told why before the farewell.
-///
-/// The connection is made before the future: else the future would keep the stream and the address
-/// twice.
-pub(in crate::server) fn run<'s, F: Framing, H: ConnectionHandler>(
-    service: &'s Arc<Service<F, H>>,
-    stream: Stream,
-    peer: Option<SocketAddr>,
-    permit: &'s mut ConnectionPermit,
-) -> impl Future<Output = ()> + Send + use<'s, F, H> {
-    let mut guard = EndGuard::new(Connection::new(service, stream, peer));
-    // It uses what it captures in place; an `async fn` would move its arguments, and keep both.
-    async move {
-        let closed = {
-            let mut drain_begun = pin!(service.ledger.drain_begun.notified());
-            // The task's waker never changes, so it is registered once: that takes a lock which all
-            // connections share.
-            drain_begun.as_mut().enable();
-            let mut is_registered = false;
-            let mut timer = pin!(sleep_until(Instant::now() + FAR));
-            poll_fn(|cx| {
-                if !is_registered {
-                    is_registered = true;
-                    let _ = drain_begun.as_mut().poll(cx);
-                }
-                guard.connection().poll(cx, timer.as_mut(), &answer)
-            })
-            .await
-        };
-        // Logged here and not by the caller, whose future would keep the address once more.
-        tracing::debug!(target: "millpond::server", peer = guard.connection().peer.map(tracing::field::display), %closed, "connection ended");
-        let stream = guard.end(closed);
-        permit.ended(closed);
-        let patience = match service.ledger.is_draining() {
-            true => Patience::UntilDeadline,
-            false => Patience::Brief,
-        };
-        // Boxed, because it begins when all else is over.
-        Box::pin(farewell::leave(
-            stream,
-            closed,
-            patience,
-            service.framing.name(),
-        ))
-        .await;
+impl<F: Framing, H: ConnectionHandler> Serve for Service<F, H> {
+    fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The connection is made before the future: else the future would keep the stream and the
+    /// address twice.
+    fn serve<'s>(
+        self: &'s Arc<Self>,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        permit: &'s mut ConnectionPermit,
+    ) -> impl Future<Output = ()> + Send + 's {
+        let service = self;
+        let mut guard = EndGuard::new(Connection::new(service, stream, peer));
+        // It uses what it captures in place; an `async fn` would move its arguments, and keep both.
+        async move {
+            let closed = {
+                let mut drain_begun = pin!(service.ledger.drain_begun.notified());
+                // The task's waker never changes, so it is registered once: that takes a lock which all
+                // connections share.
+                drain_begun.as_mut().enable();
+                let mut is_registered = false;
+                let mut timer = pin!(sleep_until(Instant::now() + FAR));
+                poll_fn(|cx| {
+                    if !is_registered {
+                        is_registered = true;
+                        let _ = drain_begun.as_mut().poll(cx);
+                    }
+                    guard.connection().poll(cx, timer.as_mut(), &answer)
+                })
+                .await
+            };
+            // Logged here and not by the caller, whose future would keep the address once more.
+            tracing::debug!(target: "millpond::server", peer = guard.connection().peer.map(tracing::field::display), %closed, "connection ended");
+            let stream = guard.end(closed);
+            permit.ended(closed);
+            let patience = match service.ledger.is_draining() {
+                true => Patience::UntilDeadline,
+                false => Patience::Brief,
+            };
+            // Boxed, because it begins when all else is over.
+            Box::pin(farewell::leave(
+                stream,
+                closed,
+                patience,
+                service.framing.name(),
+            ))
+            .await;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The size of a connection's future, which can be measured only from inside.
 
 use super::*;
-use crate::server::{ledger::ConnectionPermit, raw};
+use crate::server::{accepting::Serve, ledger::ConnectionPermit, raw};
 use bytes::Bytes;
 
 #[test]
@@ -9,7 +9,7 @@ fn an_idle_connection_costs_little() {
     fn size_of_future<F: Framing, H: ConnectionHandler>(_: &H, _: &F) -> (usize, usize) {
         let make = |service: &'static Arc<Service<F, H>>,
                     (stream, permit): (Stream, &'static mut ConnectionPermit)| {
-            run(service, stream, None, permit)
+            service.serve(stream, None, permit)
         };
         (size_of_output(&make), size_of::<Stream>())
     }
