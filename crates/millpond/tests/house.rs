@@ -46,7 +46,16 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ),
     (
         "proxy",
-        &["framing", "framed", "client", "server", "net", "pool"],
+        &[
+            "framing",
+            "framed",
+            "connectors",
+            "client",
+            "server",
+            "net",
+            "pool",
+            "memory",
+        ],
     ),
 ];
 

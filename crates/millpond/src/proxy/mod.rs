@@ -58,12 +58,48 @@
 //! session mode: nobody else is lent a connection with an unfinished exchange on it. Pipelined, its
 //! reply is dropped when it comes.
 //!
+//! # Bytes without frames
+//!
+//! Where no framing fits, a [`RawRoute`] passes bytes on in both directions, whatever they mean. It
+//! lends each client an upstream connection for as long as it stays, and closes the connection
+//! behind it: nobody knows what state it is in. So there are as many upstream connections as
+//! clients, but never more than the pool's `max_size`; the others wait in one line. What the pool
+//! knows of dials, outages and several upstreams holds here as well.
+//!
+//! ```
+//! use millpond::{
+//!     connectors::StreamConnector,
+//!     net::{ListenOptions, Listener},
+//!     proxy::RawRoute,
+//!     server::ServerSettings,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let upstream = StreamConnector::to("127.0.0.1:8080")?;
+//! let route = RawRoute::to(upstream).pool(|pool| pool.max_size(50)).build()?;
+//! let listener = Listener::bind(&"127.0.0.1:0".parse()?, ListenOptions::default()).await?;
+//! let running = route.serve(ServerSettings::default(), listener)?;
+//! println!("serving at {}, {:?}", running.endpoint(), route.snapshot().totals);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - An end is passed on as an end, in each direction by itself; a reset, or a TLS stream cut short,
+//!   as a reset. Neither side takes a part for the whole.
+//! - A client that can't be lent a connection is reset, and counted; of what it has sent nothing was
+//!   passed on.
+//! - A side that doesn't read stops the other side's writing and nothing else. A session holds at
+//!   most 16 KiB for each direction, and nothing while all that was read is written. Beside that, a
+//!   connection on which the upstream has spoken first holds up to 4 KiB until it is lent.
+//!
 //! All limits of the [server](crate::server) hold for the clients of a route, and all settings of
 //! the [client](crate::client) for its upstream.
 
 mod builder;
 mod downstream;
 mod pins;
+mod raw;
 mod route;
 mod settings;
 mod snapshot;
@@ -75,6 +111,7 @@ mod tests;
 pub use self::{
     builder::RouteBuilder,
     downstream::Downstream,
+    raw::{RawConnection, RawConnector, RawRoute, RawRouteBuilder, RawSnapshot, RawTotals},
     route::Route,
     settings::RouteSettings,
     snapshot::{Mode, PinReason, PinSnapshot, RouteSnapshot, RouteTotals},

@@ -13,14 +13,14 @@ pub use crate::framed::HeartbeatLimit;
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// How long a transfer may take: `base`, and the time that its bytes take at the lowest rate.
-pub(super) fn transfer_time(base: Duration, bytes: usize, least_rate: u32) -> Duration {
+pub(crate) fn transfer_time(base: Duration, bytes: usize, least_rate: u32) -> Duration {
     base.saturating_add(transfer_time_of(bytes, least_rate))
         .min(LONGEST)
 }
 
 /// How long so many bytes take at a rate in bytes per second; a year at most, because a framing may
 /// announce any length.
-pub(super) fn transfer_time_of(bytes: usize, rate: u32) -> Duration {
+pub(crate) fn transfer_time_of(bytes: usize, rate: u32) -> Duration {
     let seconds = bytes as f64 / f64::from(rate);
     Duration::try_from_secs_f64(seconds).map_or(LONGEST, |time| time.min(LONGEST))
 }

@@ -60,6 +60,7 @@ mod service;
 mod settings;
 mod snapshot;
 mod storms;
+mod streams;
 
 #[cfg(feature = "tower")]
 pub use self::service::{ServiceHandler, service};
@@ -72,6 +73,10 @@ pub use self::{
     running::{Ended, Running},
     settings::{InvalidSetting, ServeError, ServerSettings},
     snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},
+};
+pub(crate) use self::{
+    limits::transfer_time,
+    streams::{StreamService, serve_streams},
 };
 
 /// Where building a server begins.

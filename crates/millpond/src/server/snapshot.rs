@@ -161,6 +161,11 @@ pub enum Closed {
     /// The client had to be told of a failure for which the protocol has no reply, or behind which
     /// the handler [asked](crate::framing::Failure::closing) for it.
     ToldFailure,
+    /// The upstream closed or lost its side: of a [`RawRoute`](crate::proxy::RawRoute).
+    ByUpstream,
+    /// It had an upstream connection to itself for
+    /// [`max_pin_age`](crate::proxy::RawRouteBuilder::max_pin_age): of a raw route.
+    MaxPinAge,
     /// The server drained, and nothing was under way any more.
     Drained,
     /// The server closed, or its drain reached the deadline.
@@ -168,7 +173,7 @@ pub enum Closed {
 }
 
 impl Closed {
-    const ALL: [Closed; 18] = [
+    const ALL: [Closed; 20] = [
         Closed::ByPeer,
         Closed::Truncated,
         Closed::Broken,
@@ -185,6 +190,8 @@ impl Closed {
         Closed::HeartbeatMissed,
         Closed::HeartbeatFlood,
         Closed::ToldFailure,
+        Closed::ByUpstream,
+        Closed::MaxPinAge,
         Closed::Drained,
         Closed::Forced,
     ];
@@ -210,6 +217,8 @@ impl fmt::Display for Closed {
             Closed::HeartbeatMissed => "since its client's heartbeats have stopped",
             Closed::HeartbeatFlood => "by heartbeat_limit",
             Closed::ToldFailure => "to tell of a failure",
+            Closed::ByUpstream => "by the upstream",
+            Closed::MaxPinAge => "by max_pin_age",
             Closed::Drained => "since the server drains",
             Closed::Forced => "by force",
         })

@@ -17,10 +17,11 @@ pub(super) enum Event {
     WrongAnswer,
     HeartbeatFlood,
     ToldFailure,
+    NotServed,
 }
 
 impl Event {
-    pub(super) const ALL: [Event; 8] = [
+    pub(super) const ALL: [Event; 9] = [
         Event::MaxConnections,
         Event::PerAddress,
         Event::HandshakeFailed,
@@ -29,6 +30,7 @@ impl Event {
         Event::WrongAnswer,
         Event::HeartbeatFlood,
         Event::ToldFailure,
+        Event::NotServed,
     ];
 
     /// Logs the sum of several events, at the level of a single one's line.
@@ -71,6 +73,9 @@ impl Event {
                     warn,
                     "more connections closed: the protocol has no reply for a failure"
                 );
+            }
+            Event::NotServed => {
+                tell!(warn, "more clients that can't be served, and are closed");
             }
         }
     }

@@ -1,0 +1,154 @@
+//! Bytes in both directions between a client and an upstream: when that is over, and why. Reads and
+//! writes what it is given, told the time; closes nothing.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::one_way::{Broken, OneWay, WriteLimit};
+use crate::net::Stream;
+
+/// How long nothing may come from a side when the other one has ended. Many clients and servers
+/// that have gone look as if they had only ended their sending, and others wait for the connection
+/// meanwhile; who asks and ends is most often answered sooner.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
+
+/// How long a session may last, and be silent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) write: WriteLimit,
+    pub(super) idle: Option<Duration>,
+    pub(super) age: Option<Duration>,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both sides have ended, this one first.
+    Ended(Side),
+    /// This side is broken: reset, or cut short.
+    Broken(Side),
+    /// Nothing has come for too long.
+    Idle,
+    /// A side hasn't taken in time what was written to it.
+    Stalled,
+    /// It has lasted as long as it may.
+    TooOld,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Upstream,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Copying {
+    limits: Limits,
+    began: Instant,
+    /// When a byte was passed on last.
+    moved: Instant,
+    to_upstream: OneWay,
+    to_client: OneWay,
+    /// Who has ended first.
+    first: Option<Side>,
+}
+
+impl Copying {
+    /// From now on. `ahead` was read from the upstream already.
+    pub(super) fn begin(limits: Limits, ahead: Vec<u8>, now: Instant) -> Self {
+        Copying {
+            limits,
+            began: now,
+            moved: now,
+            to_upstream: OneWay::new(Vec::new()),
+            to_client: OneWay::new(ahead),
+            first: None,
+        }
+    }
+
+    /// Bytes passed on, to the upstream and to the client.
+    pub(super) fn passed(&self) -> [u64; 2] {
+        [self.to_upstream.passed(), self.to_client.passed()]
+    }
+
+    /// Passes on what there is. Pending: nothing is to be done until either stream is ready or
+    /// [`due`](Copying::due) has come.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        client: &mut Stream,
+        upstream: &mut Stream,
+    ) -> Poll<End> {
+        let before = self.passed();
+        let limit = self.limits.write;
+        let there = self.to_upstream.poll(cx, now, limit, [client, upstream]);
+        let back = self.to_client.poll(cx, now, limit, [upstream, client]);
+        if self.passed() != before {
+            self.moved = now;
+        }
+        let first = match (there.is_ready(), back.is_ready()) {
+            (true, _) => Some(Side::Client),
+            (_, true) => Some(Side::Upstream),
+            _ => None,
+        };
+        if self.first.is_none() && first.is_some() {
+            self.first = first;
+            self.moved = now;
+        }
+        match ended(there, back, self.first) {
+            Some(end) => Poll::Ready(end),
+            None => match self.due() {
+                Some((due, end)) if due <= now => Poll::Ready(end),
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    /// When the session is over if nothing happens before, and why.
+    pub(super) fn due(&self) -> Option<(Instant, End)> {
+        let one_has_ended = self.to_upstream.is_over() || self.to_client.is_over();
+        let silence = match self.limits.idle {
+            Some(idle) if one_has_ended => Some(idle.min(HALF_CLOSED)),
+            None if one_has_ended => Some(HALF_CLOSED),
+            idle => idle,
+        };
+        let stalled = [self.to_upstream.write_due(), self.to_client.write_due()];
+        let stalled = stalled.into_iter().flatten().map(|due| (due, End::Stalled));
+        let idle = silence.map(|limit| (self.moved + limit, End::Idle));
+        let too_old = self.limits.age.map(|age| (self.began + age, End::TooOld));
+        stalled
+            .chain(idle)
+            .chain(too_old)
+            .min_by_key(|(due, _)| *due)
+    }
+}
+
+/// Whether a session is over, by how far its directions are.
+///
+/// An upstream that takes nothing more may still have something to say: its reply to what it
+/// refuses. A client that takes nothing more has gone.
+fn ended(
+    there: Poll<Result<(), Broken>>,
+    back: Poll<Result<(), Broken>>,
+    first: Option<Side>,
+) -> Option<End> {
+    match (there, back) {
+        (Poll::Ready(Err(Broken::Source)), _) | (_, Poll::Ready(Err(Broken::Sink))) => {
+            Some(End::Broken(Side::Client))
+        }
+        (_, Poll::Ready(Err(Broken::Source)))
+        | (Poll::Ready(Err(Broken::Sink)), Poll::Ready(Ok(()))) => {
+            Some(End::Broken(Side::Upstream))
+        }
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+            Some(End::Ended(first.unwrap_or(Side::Client)))
+        }
+        _ => None,
+    }
+}
