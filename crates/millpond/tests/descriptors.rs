@@ -25,8 +25,8 @@ use millpond::{
     connectors::StreamConnector,
     net::{ConnectFailure, DialPhase, Dialer, ListenOptions, Listener, PhaseLimits},
     pool::{AcquireError, Pool},
-    proxy::Route,
-    server::{Server, ServerStatus, raw},
+    proxy::{RawRoute, Route},
+    server::{Server, ServerSettings, ServerStatus, raw},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pools::*;
@@ -279,6 +279,52 @@ fn a_dial_without_a_descriptor_says_so_and_works_when_they_are_back() {
             let (dialled, _server) = tokio::join!(within(dialer.dial()), site.accept());
             dialled.expect("there is room again");
         }
+    });
+}
+
+#[test]
+fn raw_sessions_leave_no_descriptor_however_they_end() {
+    run(async {
+        let mut site = Site::open(Over::Tcp).await;
+        let connector = StreamConnector::new(site.dialer());
+        let before = open_descriptors();
+        let route = RawRoute::to(connector).pool(|pool| pool.max_size(2));
+        let route = route.build().expect("valid settings");
+        let anywhere = "127.0.0.1:0".parse().expect("an endpoint");
+        let listener = Listener::bind(&anywhere, ListenOptions::default()).await;
+        let listener = listener.expect("a port");
+        let running = route.serve(ServerSettings::default(), listener);
+        let running = running.expect("valid settings");
+        let address = running.endpoint().to_string();
+        let address = address.trim_start_matches("tcp://");
+        for number in 0..12 {
+            let mut client = within(TcpStream::connect(address)).await.expect("a route");
+            client.write_all(b"?").await.expect("open");
+            let mut upstream = site.accept().await;
+            within(upstream.read_exact(&mut [0])).await.expect("open");
+            match number % 3 {
+                0 => drop((upstream, client)),
+                1 => {
+                    drop(client);
+                    let _ = within(upstream.read_to_end(&mut Vec::new())).await;
+                }
+                _ => {
+                    drop(upstream);
+                    let _ = within(client.read_to_end(&mut Vec::new())).await;
+                }
+            }
+        }
+        within(running.drain(PATIENCE)).await;
+        within(route.pool().close(PATIENCE)).await.expect("closed");
+        let totals = route.snapshot().totals;
+        assert_eq!((totals.sessions, totals.forced), (12, 0));
+        drop((running, route));
+        let back = async {
+            while open_descriptors() > before {
+                tokio::time::sleep(MS).await;
+            }
+        };
+        within(back).await;
     });
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct InMemory<F, H> {
 impl<F: Framing, H: ConnectionHandler> InMemory<F, H> {
     pub(crate) fn new(builder: ServerBuilder<H, F>) -> Self {
         let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
-        let ledger = Arc::new(Ledger::new(builder.settings, endpoint, 1));
+        let ledger = Arc::new(Ledger::new(builder.settings.clone(), endpoint, 1));
         InMemory {
             service: Arc::new(builder.service(ledger)),
         }

@@ -6,6 +6,7 @@ mod hostile;
 mod misread;
 mod order;
 mod pins;
+mod raw;
 mod recorder;
 mod sharing;
 #[path = "../store/mod.rs"]
