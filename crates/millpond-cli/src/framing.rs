@@ -1,6 +1,7 @@
 //! The framing that a command speaks. Owns the flag `--framing` and its help, and reads its value:
 //! a preset's name, its settings as TOML, or a file with them. Knows no preset but one: which of
-//! them carries JSON, whose bodies the commands look at.
+//! them carries JSON, whose bodies the commands look at. And the name of what isn't one: bytes
+//! without frames.
 
 use std::{num::NonZeroUsize, path::Path};
 
@@ -16,6 +17,9 @@ use crate::{
 
 /// The name of the flag that is read here.
 const FLAG: &str = "--framing";
+
+/// Bytes without frames, for the commands that know what to do with them.
+pub(crate) const RAW: &str = "raw";
 
 /// The name of the flag that limits bodies.
 const LIMIT: &str = "--max-frame";
@@ -42,9 +46,20 @@ pub(crate) struct FramingFlags {
 }
 
 impl FramingFlags {
+    /// The framing that they say; `None` if it is [`RAW`], for commands that take it.
+    pub(crate) fn spoken_or_raw(&self) -> Result<Option<Spoken>, Complaint> {
+        match self.framing.trim() {
+            RAW => Ok(None),
+            text => self.within(parse(text, &[RAW])?).map(Some),
+        }
+    }
+
     /// The framing that they say.
     pub(crate) fn spoken(&self) -> Result<Spoken, Complaint> {
-        let protocol = parse(&self.framing, &[])?;
+        self.within(parse(&self.framing, &[])?)
+    }
+
+    fn within(&self, protocol: Protocol) -> Result<Spoken, Complaint> {
         let max_body = self.max_frame.map(NonZeroUsize::get);
         Ok(Spoken::within(protocol, max_body, &self.framing))
     }

@@ -19,6 +19,7 @@ mod demo;
 mod exec;
 mod hangup;
 mod proxy;
+mod proxy_raw;
 mod serve;
 #[cfg(target_os = "linux")]
 mod serve_memory;

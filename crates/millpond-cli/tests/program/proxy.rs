@@ -16,13 +16,13 @@ use serde_json::Value;
 use crate::common::{self, Finished, Folder, Served, ended, millpond, run};
 
 /// A `millpond proxy --json`. Dropped, it is killed.
-struct Proxy {
+pub(crate) struct Proxy {
     child: Child,
     events: BufReader<ChildStdout>,
 }
 
 impl Proxy {
-    fn start(arguments: &[&str]) -> Proxy {
+    pub(crate) fn start(arguments: &[&str]) -> Proxy {
         let command: &mut Command = &mut millpond(&[&["proxy", "--json"], arguments].concat());
         let mut child = command
             .stdout(Stdio::piped())
@@ -43,7 +43,7 @@ impl Proxy {
         event
     }
 
-    fn listening(&mut self) -> String {
+    pub(crate) fn listening(&mut self) -> String {
         let listening = self.event("listening");
         listening["endpoint"]
             .as_str()
@@ -52,7 +52,7 @@ impl Proxy {
     }
 
     /// SIGTERM; the last event of its only route, and the exit code.
-    fn drained(&mut self) -> (Value, Option<i32>) {
+    pub(crate) fn drained(&mut self) -> (Value, Option<i32>) {
         common::signal(&self.child, Signal::SIGTERM);
         self.event("draining");
         let drained = self.event("drained");

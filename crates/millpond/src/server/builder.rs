@@ -209,7 +209,9 @@ impl<H: ConnectionHandler, F: Framing> ServerBuilder<H, F> {
     ///
     /// A setting is out of its range; there is no runtime here.
     pub fn serve(self, listener: Listener) -> Result<Running, ServeError> {
-        accepting::begin(self.settings.clone(), listener, |ledger| self.service(ledger))
+        accepting::begin(self.settings.clone(), listener, |ledger| {
+            self.service(ledger)
+        })
     }
 
     pub(super) fn service(self, ledger: Arc<Ledger>) -> Service<F, H> {

@@ -22,9 +22,6 @@ use crate::{
 /// sends more.
 const RATES: RangeInclusive<f64> = 0.1..=10_000_000.0;
 
-/// The value of `--framing` for bytes of one's own.
-pub(super) const RAW: &str = "raw";
-
 /// What the help says of it, behind the presets.
 const ABOUT_RAW: &str =
     "\n- raw: bytes of your own; --expect, --expect-end or --expect-length says where a reply ends";

@@ -10,12 +10,15 @@ use millpond::{
 };
 
 use super::{
-    arguments::{Arguments, RAW},
+    arguments::Arguments,
     escapes::parse_bytes,
     exchange::PlannedExchange,
     framing::{ChosenFraming, Ending},
 };
-use crate::{complaint::Complaint, framing};
+use crate::{
+    complaint::Complaint,
+    framing::{self, RAW},
+};
 
 /// A JSON string of 64 bytes.
 const BODY: &str = r#""a request of 64 bytes, which says nothing and asks for nothing""#;

@@ -49,6 +49,16 @@ const OF_ONE_ROUTE: [&str; 24] = [
     "insecure_bind",
 ];
 
+/// What is about requests, of which `--framing raw` knows none.
+const OF_REQUESTS: [&str; 6] = [
+    "max_frame",
+    "deadline",
+    "max_pins",
+    "heartbeat",
+    "max_bytes",
+    "max_bytes_per_connection",
+];
+
 /// How upstream connections are lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Mode {
@@ -75,6 +85,7 @@ Examples:
   millpond proxy --listen 127.0.0.1:7071 --to 127.0.0.1:7070
   millpond proxy --listen unix:///tmp/pond.sock --to tls://db.example.com:7070 \\
     --ca ca.pem --mode pipeline --max-size 2
+  millpond proxy --framing raw --listen 127.0.0.1:8081 --to 127.0.0.1:8080 --max-size 50
   millpond proxy --config routes.toml --check
 
 SIGTERM or Ctrl-C drains: requests under way are finished, within --drain; new ones are refused as not executed. \
@@ -103,20 +114,16 @@ pub(crate) struct Arguments {
     pub(super) to: Vec<String>,
     #[command(flatten)]
     pub(super) framing: FramingFlags,
-    /// How upstream connections are lent: exchange, pipeline or session
+    /// How upstream connections are lent: exchange, pipeline or session [default: exchange; with
+    /// --framing raw session]
     ///
     /// `exchange`: for one request and its reply, to any client. `pipeline`: to many requests of
     /// many clients at once, for upstreams that answer in order or tell replies apart. `session`: to
     /// one client, for as long as it stays, for protocols with a state of which the framing knows
-    /// nothing.
-    #[arg(
-        long,
-        value_name = "MODE",
-        value_enum,
-        default_value = "exchange",
-        hide_possible_values = true
-    )]
-    pub(super) mode: Mode,
+    /// nothing. With `--framing raw` bytes are passed on, whatever they mean; then it is `session`, and
+    /// a connection is closed behind its client.
+    #[arg(long, value_name = "MODE", value_enum, hide_possible_values = true)]
+    pub(super) mode: Option<Mode>,
     /// How many connections there may be to the upstream; 8 keep several cores of it busy, and a
     /// database holds that many easily
     #[arg(long, value_name = "COUNT", default_value_t = MAX_SIZE, value_parser = count::<u32>(1..=MOST_UPSTREAM))]
@@ -137,9 +144,10 @@ pub(crate) struct Arguments {
     /// --mode session all]
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(0..=MOST_UPSTREAM))]
     pub(super) max_pins: Option<u32>,
-    /// How long a client may have a connection to itself; 0: without a limit
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_span)]
-    pub(super) max_pin_age: Duration,
+    /// How long a client may have a connection to itself; 0: without a limit [default: 10m; with
+    /// --framing raw without a limit]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(super) max_pin_age: Option<Duration>,
     /// Send a heartbeat after this long without sending anything; 0: never
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_heartbeat)]
     pub(super) heartbeat: Duration,
@@ -197,20 +205,43 @@ impl Arguments {
             (None, true) => "--demo",
             (None, false) => return Ok(()),
         };
-        for argument in given {
-            let argument = argument.to_string_lossy();
-            let flag = argument.split('=').next().unwrap_or_default();
-            let is_it = |name: &&str| flag.strip_prefix("--") == Some(&name.replace('_', "-"));
-            if OF_ONE_ROUTE.iter().any(is_it) {
-                let said = match self.demo {
-                    true => "it has a route of its own",
-                    false => "the file says it, for each route",
-                };
-                return Err(Complaint::usage(format!(
-                    "{alone} cannot be used with {flag}: {said}"
-                )));
-            }
+        let said = match self.demo {
+            true => "it has a route of its own",
+            false => "the file says it, for each route",
+        };
+        match first_of(&OF_ONE_ROUTE, given) {
+            Some(flag) => Err(Complaint::usage(format!(
+                "{alone} cannot be used with {flag}: {said}"
+            ))),
+            None => Ok(()),
         }
-        Ok(())
     }
+
+    /// With --framing raw no flag may be given that is about requests.
+    pub(super) fn check_raw(
+        &self,
+        given: impl IntoIterator<Item = OsString>,
+    ) -> Result<(), Complaint> {
+        if self.mode.is_some_and(|mode| mode != Mode::Session) {
+            return Err(Complaint::usage(
+                "--framing raw is for --mode session, which needn't be said: bytes don't tell where a request ends, so a client keeps its connection",
+            ));
+        }
+        match first_of(&OF_REQUESTS, given) {
+            Some(flag) => Err(Complaint::usage(format!(
+                "--framing raw cannot be used with {flag}: it passes bytes on, and knows of no requests"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first of these flags that is given.
+fn first_of(flags: &[&str], given: impl IntoIterator<Item = OsString>) -> Option<String> {
+    given.into_iter().find_map(|argument| {
+        let argument = argument.to_string_lossy();
+        let flag = argument.split('=').next().unwrap_or_default();
+        let is_it = |name: &&str| flag.strip_prefix("--") == Some(&name.replace('_', "-"));
+        flags.iter().any(is_it).then(|| flag.to_owned())
+    })
 }

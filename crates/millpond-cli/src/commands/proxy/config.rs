@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, path::Path};
 use millpond::{
     client::Script,
     net::{Endpoint, EndpointError},
-    proxy::Mode,
+    proxy::{Mode, RouteSettings},
 };
 use toml::Spanned;
 
@@ -14,7 +14,7 @@ use super::{
     place::Place,
     plan::{Plan, To},
     secrets::filled,
-    tables::{Document, Step, Table},
+    tables::{Document, Spoken, Step, Table},
 };
 use crate::{
     commands::{
@@ -155,7 +155,6 @@ fn plan(
         tls_client_ca: table.tls_client_ca,
         insecure_bind: table.insecure_bind,
     };
-    let preset = table.framing.preset().name;
     let plan = Plan {
         certificates: listening.certificates(&listen).map_err(told)?,
         demands_certificates: listening.demands_certificates(),
@@ -172,16 +171,18 @@ fn plan(
         ejection: table.ejection,
         on_connect: script(table.on_connect)?,
         probe: script(table.probe)?,
-        framing_flag: match preset == default_name() {
-            true => String::new(),
-            false => format!(" --framing {preset}"),
+        framing_flag: match &table.framing.0 {
+            Some(protocol) if protocol.preset().name != default_name() => {
+                format!(" --framing {}", protocol.preset().name)
+            }
+            _ => String::new(),
         },
-        protocol: table.framing,
         mode,
+        route: route(&table.framing, table.route),
+        protocol: table.framing.0,
         server: table.server,
-        client: table.client,
+        client: table.client.unwrap_or_default(),
         pool: table.pool,
-        route: table.route,
     };
     plan.settled().map_err(|error| wrong(&error))
 }
@@ -197,7 +198,27 @@ fn script(steps: Vec<Step>) -> Result<Script, String> {
 
 /// The mode that is named, or that the settings mean.
 fn mode(table: &Table) -> Result<Mode, &'static str> {
-    let (session, pipelines) = (table.route.session, table.client.pipelining.is_some());
+    let settings = table.route.clone().unwrap_or_default();
+    let client = table.client.as_ref();
+    let session = settings.session;
+    let pipelines = client.is_some_and(|client| client.pipelining.is_some());
+    if table.framing.0.is_none() {
+        return match table.mode {
+            Some(Mode::Exchange | Mode::Pipeline) => Err(
+                "framing raw is for mode = \"session\", which needn't be said: bytes don't tell where a request ends",
+            ),
+            _ if table.on_connect.is_some() || table.probe.is_some() => Err(
+                "on_connect and probe are exchanges of frames, of which framing raw knows none; leave them out",
+            ),
+            _ if client.is_some() => {
+                Err("client is about requests, of which framing raw knows none; leave it out")
+            }
+            _ if session || settings.max_pins.is_some() => Err(
+                "with framing raw each client has a connection to itself; of route leave out all but max_pin_age_seconds, and let pool.max_size say how many there may be",
+            ),
+            _ => Ok(Mode::Session),
+        };
+    }
     match table.mode {
         Some(Mode::Exchange | Mode::Pipeline) if session => {
             Err("route.session is true, and mode is another; write mode = \"session\" alone")
@@ -213,6 +234,15 @@ fn mode(table: &Table) -> Result<Mode, &'static str> {
         None if pipelines => Ok(Mode::Pipeline),
         None => Ok(Mode::Exchange),
     }
+}
+
+/// The settings of the route. Without a framing, only what is said bounds a pin's age.
+fn route(framing: &Spoken, said: Option<RouteSettings>) -> RouteSettings {
+    let mut settings = RouteSettings::default();
+    if framing.0.is_none() {
+        settings.max_pin_age = None;
+    }
+    said.unwrap_or(settings)
 }
 
 /// Replaces flags by the keys of the file, which have the same names.
@@ -233,6 +263,8 @@ fn in_keys(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Plan>, String> {
@@ -257,7 +289,7 @@ mod tests {
             panic!("two")
         };
         assert_eq!(another.mode, Mode::Session);
-        assert_eq!(another.protocol.preset().name, "length-json");
+        assert_eq!(another.framing(), "length-json");
         assert_eq!(orders.name.as_deref(), Some("orders"));
         assert_eq!(orders.mode, Mode::Pipeline);
         assert_eq!(orders.server.max_connections, 7);
@@ -297,6 +329,32 @@ mod tests {
         assert_eq!(plans[0].server.max_connections, 1_000_000);
         if descriptors::room().is_some_and(|room| room < 1_000_000) {
             assert_eq!(plans[1].server.max_connections, 1, "nothing is left");
+        }
+    }
+
+    #[test]
+    fn raw_is_a_session_without_an_age_unless_one_is_said() {
+        let raw = "[route.a]\nlisten = '127.0.0.1:1'\nto = '127.0.0.1:2'\nframing = 'raw'\n";
+        for (more, age) in [
+            ("", None),
+            ("mode = 'session'", None),
+            (
+                "route.max_pin_age_seconds = 7",
+                Some(Duration::from_secs(7)),
+            ),
+        ] {
+            let plans = read(&format!("{raw}{more}")).expect("a route");
+            assert_eq!((plans[0].framing(), plans[0].mode), ("raw", Mode::Session));
+            assert_eq!(plans[0].route.max_pin_age, age, "{more}");
+        }
+        for (more, said) in [
+            ("mode = 'pipeline'", "framing raw is for mode = \"session\""),
+            ("client.deadline_seconds = 3", "client is about requests"),
+            ("route.max_pins = 3", "let pool.max_size say"),
+            ("probe = [{ send = 'a' }]", "exchanges of frames"),
+        ] {
+            let told = refused(&format!("{raw}{more}"));
+            assert!(told.contains(said), "{told}");
         }
     }
 

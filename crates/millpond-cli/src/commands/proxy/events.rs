@@ -4,12 +4,15 @@ use std::{fmt, time::Duration};
 
 use millpond::{
     net::Endpoint,
-    proxy::{Mode, RouteSnapshot},
+    proxy::{Mode, RawTotals, RouteTotals},
     server::{Ended, ServerSnapshot},
 };
 use serde::Serialize;
 
-use super::plan::{Plan, prefix};
+use super::{
+    passing::Passed,
+    plan::{Plan, prefix},
+};
 use crate::{
     commands::{
         events::{VERSION, write_unfinished},
@@ -32,8 +35,9 @@ pub(super) struct Listening {
     mode: Mode,
     max_size: u32,
     max_connections: usize,
-    /// A command that shows that it answers.
-    example: String,
+    /// A command that shows that it answers; for bytes there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example: Option<String>,
 }
 
 impl Listening {
@@ -52,15 +56,17 @@ impl Listening {
             route: plan.name.clone(),
             endpoint: endpoint.to_string(),
             to: plan.to(),
-            framing: plan.protocol.preset().name,
+            framing: plan.framing(),
             mode: plan.mode,
             max_size: plan.pool.max_size,
             max_connections: plan.server.max_connections,
-            example: format!(
-                "millpond call --to {}{tls}{} {request}",
-                quoted(&reachable(endpoint).to_string()),
-                plan.framing_flag,
-            ),
+            example: plan.protocol.as_ref().map(|_| {
+                format!(
+                    "millpond call --to {}{tls}{} {request}",
+                    quoted(&reachable(endpoint).to_string()),
+                    plan.framing_flag,
+                )
+            }),
         }
     }
 }
@@ -69,7 +75,7 @@ impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}listening on {}, passing on to {} over {}, framing {}, mode {}; try: {}",
+            "{}listening on {}, passing on to {} over {}, framing {}, mode {}",
             escaped(&prefix(self.route.as_deref())),
             self.endpoint,
             self.to,
@@ -80,8 +86,11 @@ impl fmt::Display for Listening {
             ),
             self.framing,
             word(self.mode),
-            escaped(&self.example)
-        )
+        )?;
+        match &self.example {
+            Some(example) => write!(f, "; try: {}", escaped(example)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -182,8 +191,8 @@ pub(super) struct Drained {
     unanswered: u64,
     /// The clients' side.
     server: ServerSnapshot,
-    /// What has become of requests, and the upstream's side.
-    proxy: RouteSnapshot,
+    /// What has become of requests, or of sessions; and the upstream's side.
+    proxy: Passed,
 }
 
 impl Drained {
@@ -191,7 +200,7 @@ impl Drained {
         route: Option<&str>,
         ended: &Ended,
         server: ServerSnapshot,
-        proxy: RouteSnapshot,
+        proxy: Passed,
     ) -> Self {
         Drained {
             version: VERSION,
@@ -206,27 +215,22 @@ impl Drained {
 
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let totals = &self.proxy.totals;
-        let upstream = &self.proxy.upstream.pool.totals;
         write!(
             f,
-            "{}ended after {}: {} answered",
+            "{}ended after {}: ",
             escaped(&prefix(self.route.as_deref())),
             long_span(self.server.up),
-            counted(totals.answered, "request", "requests"),
         )?;
-        for (number, what) in [
-            (totals.refused, "refused"),
-            (totals.unavailable, "unavailable"),
-            (totals.overloaded, "overloaded"),
-            (totals.timed_out, "timed out"),
-            (totals.lost, "lost"),
-            (totals.abandoned, "abandoned"),
-        ] {
-            if number > 0 {
-                write!(f, ", {} {what}", thousands(number))?;
+        let upstream = match &self.proxy {
+            Passed::Requests(route) => {
+                write_requests(f, &route.totals)?;
+                &route.upstream.pool.totals
             }
-        }
+            Passed::Bytes(route) => {
+                write_sessions(f, &route.totals)?;
+                &route.pool.totals
+            }
+        };
         write!(
             f,
             "; {}, {}",
@@ -239,4 +243,50 @@ impl fmt::Display for Drained {
         )?;
         write_unfinished(f, self.unanswered, self.forced, ["client", "clients"])
     }
+}
+
+fn write_requests(f: &mut fmt::Formatter<'_>, totals: &RouteTotals) -> fmt::Result {
+    let answered = counted(totals.answered, "request", "requests");
+    write!(f, "{answered} answered")?;
+    write_counts(
+        f,
+        [
+            (totals.refused, "refused"),
+            (totals.unavailable, "unavailable"),
+            (totals.overloaded, "overloaded"),
+            (totals.timed_out, "timed out"),
+            (totals.lost, "lost"),
+            (totals.abandoned, "abandoned"),
+        ],
+    )
+}
+
+fn write_sessions(f: &mut fmt::Formatter<'_>, totals: &RawTotals) -> fmt::Result {
+    write!(f, "{}", counted(totals.sessions, "session", "sessions"))?;
+    write_counts(
+        f,
+        [
+            (totals.left, "left by the client"),
+            (totals.lost, "lost by the upstream"),
+            (totals.silent, "silent for too long"),
+            (totals.stalled, "stalled"),
+            (totals.expired, "too old"),
+            (totals.unavailable, "unavailable"),
+            (totals.overloaded, "overloaded"),
+            (totals.abandoned, "abandoned"),
+        ],
+    )
+}
+
+/// Those that aren't zero.
+fn write_counts<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    counts: [(u64, &str); N],
+) -> fmt::Result {
+    for (number, what) in counts {
+        if number > 0 {
+            write!(f, ", {} {what}", thousands(number))?;
+        }
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod config;
 mod demo;
 mod events;
+mod passing;
 mod place;
 mod plan;
 mod secrets;

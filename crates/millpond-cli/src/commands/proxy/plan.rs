@@ -9,12 +9,12 @@ use millpond::{
     connectors::{Ejection, StreamConnector, Upstream},
     framing::Protocol,
     net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
-    pool::PoolSettings,
-    proxy::{Mode, Route, RouteSettings},
+    pool::{BuildError, PoolSettings},
+    proxy::{Mode, RawRoute, Route, RouteSettings},
     server::ServerSettings,
 };
 
-use super::{arguments::Arguments, place::Place};
+use super::{arguments::Arguments, passing::Passing, place::Place};
 use crate::{
     commands::{
         endpoint,
@@ -22,6 +22,7 @@ use crate::{
     },
     complaint::Complaint,
     descriptors,
+    framing::{RAW, Spoken},
 };
 
 /// How much later than the route's own deadline the server gives a request up: the route then has
@@ -66,7 +67,10 @@ pub(super) struct Plan {
     pub(super) ejection: Ejection,
     pub(super) on_connect: Script,
     pub(super) probe: Script,
-    pub(super) protocol: Protocol,
+    /// `None`: bytes are passed on, in session mode. Of what is above, `on_connect` and `probe` are
+    /// empty then; of what is below, `client` is of no account, and of `route` only `max_pin_age`
+    /// counts.
+    pub(super) protocol: Option<Protocol>,
     /// The flag by which `call` speaks it.
     pub(super) framing_flag: String,
     pub(super) mode: Mode,
@@ -90,8 +94,15 @@ impl Plan {
             })
         });
         let upstreams = upstreams.collect::<Result<_, Complaint>>()?;
-        let spoken = arguments.framing.spoken()?;
-        let mode = Mode::from(arguments.mode);
+        let spoken = arguments.framing.spoken_or_raw()?;
+        if spoken.is_none() {
+            arguments.check_raw(std::env::args_os())?;
+        }
+        let mode = match (arguments.mode, &spoken) {
+            (_, None) => Mode::Session,
+            (Some(mode), Some(_)) => mode.into(),
+            (None, Some(_)) => Mode::Exchange,
+        };
         if arguments.depth.is_some() && mode != Mode::Pipeline {
             return Err(Complaint::usage(
                 "--depth is for --mode pipeline: in other modes a connection has one request under way",
@@ -109,7 +120,11 @@ impl Plan {
         client.pipelining = arguments.depth.map(depth);
         let mut route = RouteSettings::default();
         route.max_pins = arguments.max_pins;
-        route.max_pin_age = unless_zero(arguments.max_pin_age);
+        route.max_pin_age = match (arguments.max_pin_age, &spoken) {
+            (Some(age), _) => unless_zero(age),
+            (None, Some(_)) => route.max_pin_age,
+            (None, None) => None,
+        };
         let mut server = ServerSettings::default();
         let room = descriptors::room();
         let room = room.map(|room| room.saturating_sub(u64::from(arguments.max_size)));
@@ -139,8 +154,8 @@ impl Plan {
             ejection: Ejection::default(),
             on_connect: Script::new(),
             probe: Script::new(),
-            framing_flag: spoken.flag(),
-            protocol: spoken.protocol,
+            framing_flag: spoken.as_ref().map(Spoken::flag).unwrap_or_default(),
+            protocol: spoken.map(|spoken| spoken.protocol),
             mode,
             server,
             client,
@@ -170,6 +185,12 @@ impl Plan {
         Ok(self)
     }
 
+    /// The name of its framing.
+    pub(super) fn framing(&self) -> &'static str {
+        let protocol = self.protocol.as_ref();
+        protocol.map_or(RAW, |protocol| protocol.preset().name)
+    }
+
     /// Where it leads to, for people.
     pub(super) fn to(&self) -> String {
         let endpoints = self.upstreams.iter().map(|to| to.endpoint.to_string());
@@ -177,18 +198,27 @@ impl Plan {
     }
 
     /// The route, which has dialled nothing yet. Needs a runtime.
-    pub(super) fn build(&self) -> Result<Route<Protocol>, Complaint> {
+    pub(super) fn build(&self) -> Result<Passing, Complaint> {
         let pool = self.pool.clone();
-        let among = StreamConnector::among(self.upstreams.clone()).ejection(self.ejection);
-        let client = Client::over(among)
-            .framing(self.protocol.clone())
+        let streams = StreamConnector::among(self.upstreams.clone()).ejection(self.ejection);
+        let wrong = |error: BuildError| self.complaint(&Chain(&error).to_string());
+        let Some(protocol) = &self.protocol else {
+            let route = RawRoute::to(streams)
+                .pool(move |builder| builder.settings(pool))
+                .max_pin_age(self.route.max_pin_age)
+                .build();
+            return route.map(Passing::Bytes).map_err(wrong);
+        };
+        let client = Client::over(streams)
+            .framing(protocol.clone())
             .on_connect(self.on_connect.clone())
             .probe(self.probe.clone())
             .settings(self.client.clone())
             .pool(move |builder| builder.settings(pool))
             .build()
-            .map_err(|error| self.complaint(&Chain(&error).to_string()))?;
-        Ok(Route::builder(client).settings(self.route.clone()).build())
+            .map_err(wrong)?;
+        let route = Route::builder(client).settings(self.route.clone()).build();
+        Ok(Passing::Requests(route))
     }
 
     pub(super) fn listen_options(&self) -> ListenOptions {
@@ -239,7 +269,7 @@ mod tests {
             ejection: Ejection::default(),
             on_connect: Script::new(),
             probe: Script::new(),
-            protocol: Protocol::named("length-json").expect("a preset"),
+            protocol: Protocol::named("length-json").ok(),
             framing_flag: String::new(),
             mode,
             server: ServerSettings::default(),
@@ -253,8 +283,20 @@ mod tests {
     async fn a_mode_makes_a_route_of_that_mode() {
         for mode in [Mode::Exchange, Mode::Pipeline, Mode::Session] {
             let plan = plan(mode).settled().expect("a plan");
-            assert_eq!(plan.build().expect("a route").mode(), mode);
+            let Ok(Passing::Requests(route)) = plan.build() else {
+                panic!("a route of requests");
+            };
+            assert_eq!(route.mode(), mode);
         }
+    }
+
+    #[tokio::test]
+    async fn without_a_framing_bytes_are_passed_on() {
+        let mut plan = plan(Mode::Session);
+        plan.protocol = None;
+        let plan = plan.settled().expect("a plan");
+        assert_eq!(plan.framing(), "raw");
+        assert!(matches!(plan.build(), Ok(Passing::Bytes(_))));
     }
 
     #[test]

@@ -4,15 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use millpond::{
     Chain,
-    framing::Protocol,
     net::Listener,
-    proxy::Route,
     server::{Ended, Running},
 };
 use tokio::{runtime::Runtime, sync::watch, task::JoinSet};
 
 use super::{
     events::{Drained, Draining, FewDescriptors, Listening},
+    passing::Passing,
     plan::Plan,
 };
 use crate::{
@@ -36,7 +35,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// A route that is right, and that listens nowhere yet.
 pub(super) struct Ready {
     plan: Plan,
-    route: Route<Protocol>,
+    route: Passing,
 }
 
 /// All of them, or what is wrong with the first that isn't right. Dials nothing.
@@ -90,7 +89,7 @@ pub(super) async fn serve(
     let (phase, watched) = watch::channel(Phase::Serving);
     let mut serving = JoinSet::new();
     for (plan, route, listener) in bound {
-        let server = route.server().settings(plan.server.clone()).serve(listener);
+        let server = route.serve(plan.server.clone(), listener);
         let server = server.map_err(|error| plan.complaint(&Chain(&error).to_string()))?;
         events.tell(&Listening::new(server.endpoint(), &plan));
         let served = Served {
@@ -148,7 +147,7 @@ pub(super) async fn serve(
 /// A route that is served.
 struct Served {
     name: Option<String>,
-    route: Route<Protocol>,
+    route: Passing,
     server: Running,
     drain: Duration,
     events: Arc<Events>,
@@ -160,9 +159,7 @@ impl Served {
             ended = self.server.ended() => ended,
             () = reached(&mut phase, Phase::Draining) => self.drained(&mut phase).await,
         };
-        let pool = self.route.client().pool();
-        // Those that are still lent are closed when they come back.
-        let _ = pool.close(CLOSING).await;
+        self.route.close(CLOSING).await;
         let drained = Drained::new(
             self.name.as_deref(),
             &ended,

@@ -12,9 +12,11 @@ use millpond::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use toml::Spanned;
+
+use crate::framing::RAW;
 
 /// The file.
 #[derive(Deserialize)]
@@ -32,9 +34,10 @@ pub(super) struct Table {
     /// The upstream; or a list of upstreams that do the same, each an endpoint or a table with
     /// `endpoint` and `max_size`, which is how many connections it may have.
     pub(super) to: Spanned<To>,
-    /// The protocol: the name of a preset, or a table with its settings.
-    #[serde(default = "default_protocol")]
-    pub(super) framing: Protocol,
+    /// The protocol: the name of a preset, a table with its settings, or `raw` for bytes without
+    /// frames.
+    #[serde(default)]
+    pub(super) framing: Spoken,
     /// How upstream connections are lent: `exchange`, `pipeline` or `session`.
     #[serde(default)]
     pub(super) mode: Option<Mode>,
@@ -66,18 +69,56 @@ pub(super) struct Table {
     #[serde(default)]
     pub(super) server: ServerSettings,
     /// The upstream's side, each request.
-    #[serde(default)]
-    pub(super) client: ClientSettings,
+    pub(super) client: Option<ClientSettings>,
     /// The upstream's side, connections.
     #[serde(default)]
     pub(super) pool: PoolSettings,
     /// Connections that clients have to themselves.
-    #[serde(default)]
-    pub(super) route: RouteSettings,
+    pub(super) route: Option<RouteSettings>,
 }
 
-fn default_protocol() -> Protocol {
-    LengthJson::default().into()
+/// A framing; `None`: bytes without frames.
+#[derive(Clone)]
+pub(super) struct Spoken(pub(super) Option<Protocol>);
+
+impl Default for Spoken {
+    fn default() -> Self {
+        Spoken(Some(LengthJson::default().into()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Spoken {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ProtocolOrRaw)
+    }
+}
+
+struct ProtocolOrRaw;
+
+impl<'de> Visitor<'de> for ProtocolOrRaw {
+    type Value = Spoken;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a framing's name, \"{RAW}\", or a table with a framing's settings"
+        )
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Spoken, E> {
+        match name {
+            RAW => Ok(Spoken(None)),
+            _ => Protocol::deserialize(name.into_deserializer())
+                .map(Some)
+                .map(Spoken),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spoken, A::Error> {
+        Protocol::deserialize(MapAccessDeserializer::new(map))
+            .map(Some)
+            .map(Spoken)
+    }
 }
 
 /// One exchange of a login or a probe.
