@@ -219,6 +219,8 @@ def curl_through_raw():
                 body = f"this is {self.path}\n".encode() * 1_000
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
+                if self.close_connection:
+                    self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(body)
 

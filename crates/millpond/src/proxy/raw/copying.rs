@@ -11,10 +11,14 @@ use tokio::time::Instant;
 use super::one_way::{Broken, OneWay, WriteLimit};
 use crate::net::Stream;
 
-/// How long nothing may come from a side when the other one has ended. Many clients and servers
-/// that have gone look as if they had only ended their sending, and others wait for the connection
-/// meanwhile; who asks and ends is most often answered sooner.
-const HALF_CLOSED: Duration = Duration::from_secs(60);
+/// How long nothing may come from the upstream once the client has ended. Clients that have gone
+/// look as if they had only ended their sending, and others wait for the connection meanwhile; who
+/// asks and ends is most often answered sooner.
+const AFTER_CLIENT: Duration = Duration::from_secs(60);
+
+/// How long nothing may come from the client once the upstream has ended. Servers that end have
+/// closed, nearly always; clients often notice that only when they use the connection again.
+const AFTER_UPSTREAM: Duration = Duration::from_secs(1);
 
 /// How long a session may last, and be silent.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +31,8 @@ pub(super) struct Limits {
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Both sides have ended, this one first.
+    /// Both sides have ended, this one first; or only the upstream, and the client has nothing more to
+    /// say.
     Ended(Side),
     /// This side is broken: reset, or cut short.
     Broken(Side),
@@ -112,15 +117,17 @@ impl Copying {
 
     /// When the session is over if nothing happens before, and why.
     pub(super) fn due(&self) -> Option<(Instant, End)> {
-        let one_has_ended = self.to_upstream.is_over() || self.to_client.is_over();
-        let silence = match self.limits.idle {
-            Some(idle) if one_has_ended => Some(idle.min(HALF_CLOSED)),
-            None if one_has_ended => Some(HALF_CLOSED),
-            idle => idle,
+        let silence = match self.first {
+            None => self.limits.idle.map(|idle| (idle, End::Idle)),
+            Some(Side::Client) => {
+                let idle = self.limits.idle.unwrap_or(AFTER_CLIENT);
+                Some((idle.min(AFTER_CLIENT), End::Idle))
+            }
+            Some(Side::Upstream) => Some((AFTER_UPSTREAM, End::Ended(Side::Upstream))),
         };
         let stalled = [self.to_upstream.write_due(), self.to_client.write_due()];
         let stalled = stalled.into_iter().flatten().map(|due| (due, End::Stalled));
-        let idle = silence.map(|limit| (self.moved + limit, End::Idle));
+        let idle = silence.map(|(limit, end)| (self.moved + limit, end));
         let too_old = self.limits.age.map(|age| (self.began + age, End::TooOld));
         stalled
             .chain(idle)

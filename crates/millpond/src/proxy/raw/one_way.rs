@@ -71,11 +71,6 @@ impl OneWay {
         }
     }
 
-    /// Whether nothing more will be read.
-    pub(super) fn is_over(&self) -> bool {
-        self.stage != Stage::Open
-    }
-
     /// How many bytes were written.
     pub(super) fn passed(&self) -> u64 {
         self.passed
@@ -85,8 +80,8 @@ impl OneWay {
         self.write_due
     }
 
-    /// Passes on what there is. Ready when the end was passed on, or a side is broken; and again,
-    /// with the same answer, whenever it is asked after that.
+    /// Passes on what there is. Ready when the end was passed on, or a side is broken; asked again,
+    /// it is ready again.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

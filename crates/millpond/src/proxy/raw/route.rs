@@ -59,7 +59,7 @@ impl RawRoute {
     /// |---|---|
     /// | `max_connections`, `max_connections_per_address` | clients, those that wait for an upstream connection included |
     /// | `handshake_timeout` | the TLS handshake |
-    /// | `idle_timeout` | how long a session may be without a byte in either direction; once one side has ended it is a minute at most |
+    /// | `idle_timeout` | how long a session may be without a byte in either direction; once the client has ended it is a minute at most, and a second once the upstream has |
     /// | `write_timeout`, `least_rate` | how long either side may take for what is written to it, 16 KiB at most at a time |
     ///
     /// A drain stops accepting, and lets sessions go on until its deadline: no byte tells whether
