@@ -8,8 +8,8 @@
 //! once; and nothing is left when all clients have gone.
 //!
 //! The first byte chooses the protocol and the mode. Each step is two bytes: what is done, by whom,
-//! and whether the route gets to see it before the next; and how much. Bytes that are to be sent as
-//! they are stand behind their step.
+//! whether the route gets to see it before the next, and how much time passes then; and how much is
+//! done. Bytes that are to be sent as they are stand behind their step.
 
 use std::{
     collections::HashMap,
@@ -42,8 +42,15 @@ const CLIENTS: usize = 3;
 /// How often a task may have to be polled until all that is possible has happened.
 const TURNS: usize = 12;
 
+/// How long a route may take to notice that a client has gone; and by when all deadlines are over.
+const NOTICED: Duration = Duration::from_millis(300);
+const OVER: Duration = Duration::from_secs(31);
+
+/// How often there is something to do at the end until it hangs.
+const MOST_ROUNDS: usize = 10_000;
+
 thread_local! {
-    static RUNTIME: Runtime = stage::runtime();
+    static RUNTIME: Runtime = stage::stopped_runtime();
 }
 
 /// One end of a connection, and all that went over it.
@@ -128,8 +135,7 @@ pub fn run(input: &[u8]) {
     }
     RUNTIME.with(|runtime| {
         let paths = [stage::socket_path(), stage::socket_path()];
-        let played = play(choice, script, &paths);
-        runtime.block_on(stage::promptly("a conversation", played));
+        runtime.block_on(play(choice, script, &paths));
         for path in &paths {
             let _ = std::fs::remove_file(path);
         }
@@ -260,6 +266,11 @@ impl Conversation {
             if step & 0x20 == 0 {
                 self.settle().await;
             }
+            match step & 0xc0 {
+                0x40 => self.pass(NOTICED).await,
+                0xc0 => self.pass(OVER).await,
+                _ => {}
+            }
         }
     }
 
@@ -274,8 +285,15 @@ impl Conversation {
         for stream in self.downs.iter().filter_map(|down| down.stream.as_ref()) {
             let _ = stream.shutdown(Shutdown::Write);
         }
-        while self.downs.iter().any(|down| down.stream.is_some()) {
-            self.settle().await;
+        for round in 0.. {
+            if self.downs.iter().all(|down| down.stream.is_none()) {
+                break;
+            }
+            assert!(
+                round < MOST_ROUNDS,
+                "hung: a client waits, and is told nothing"
+            );
+            self.pass(Duration::from_millis(10)).await;
             for up in strange..self.ups.len() {
                 while self.ups[up].stream.is_some() && self.owed(up).1.is_some() {
                     let token = self.token();
@@ -354,6 +372,11 @@ impl Conversation {
         }
     }
 
+    async fn pass(&mut self, time: Duration) {
+        tokio::time::advance(time).await;
+        self.settle().await;
+    }
+
     /// The route does all that it can.
     async fn settle(&mut self) {
         for _ in 0..TURNS {
@@ -386,17 +409,15 @@ impl Conversation {
                 let frame = speech.unnumbered(found.frame);
                 let times = left.get_mut(&frame).filter(|times| **times > 0);
                 let shown = String::from_utf8_lossy(&frame);
-                *times.unwrap_or_else(|| panic!("no client sent this, or not as often: {shown:?}")) -=
-                    1;
+                *times.unwrap_or_else(|| {
+                    panic!("no client sent this, or not as often: {shown:?}")
+                }) -= 1;
             }
             let begun = &up.received[behind..];
             assert_eq!(item, Item::More, "no frame: {begun:?}");
             let begun = speech.unnumbered(begun);
             let is_of_a_client = left.keys().any(|frame| frame.starts_with(&begun));
-            assert!(
-                begun.is_empty() || is_of_a_client,
-                "no client's: {begun:?}"
-            );
+            assert!(begun.is_empty() || is_of_a_client, "no client's: {begun:?}");
         }
     }
 
@@ -459,7 +480,11 @@ impl Conversation {
             };
             for request in asking.get(possible).unwrap_or_default() {
                 if speech.id(request) == speech.id(reply.frame) {
-                    pairs.push([request, reply.frame].map(|frame| speech.unnumbered(frame)).into());
+                    pairs.push(
+                        [request, reply.frame]
+                            .map(|frame| speech.unnumbered(frame))
+                            .into(),
+                    );
                 }
             }
         }

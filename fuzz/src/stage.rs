@@ -24,6 +24,13 @@ pub(crate) fn runtime() -> Runtime {
     builder.enable_all().build().expect("a runtime")
 }
 
+/// One whose time passes only by [`tokio::time::advance`], and while nothing else can be done.
+pub(crate) fn stopped_runtime() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().start_paused(true);
+    builder.build().expect("a runtime")
+}
+
 /// A path for a socket that nobody else has. Where `TMPDIR` says.
 pub(crate) fn socket_path() -> PathBuf {
     static SOCKETS: AtomicUsize = AtomicUsize::new(0);
