@@ -33,10 +33,7 @@ impl<C: Connector> SharedPool<C> {
         if !self.connector.is_clean(connection, exchange) {
             // If the peer ended it, say so: that isn't a caller that gave up.
             if let Some(reason) = self.died_of(connection) {
-                return match self.connector.was_asked(returning.connection()) {
-                    true => returning.died_in_exchange(reason),
-                    false => returning.discard(reason),
-                };
+                return returning.discard(reason);
             }
             return match exchange {
                 // No exchange is open, so the connection itself is broken.
@@ -127,7 +124,11 @@ impl<C: Connector> SharedPool<C> {
     ) {
         let now = self.clock.now();
         let random = fastrand::u64(..);
-        self.transition(|state, fx| state.discard(key, connection, reason, now, random, fx));
+        let is_asked = reason.is_the_endpoints_doing() && self.connector.was_asked(&connection);
+        self.transition(|state, fx| match is_asked {
+            true => state.died_in_exchange(key, connection, reason, now, random, fx),
+            false => state.discard(key, connection, reason, now, random, fx),
+        });
     }
 }
 
@@ -150,16 +151,6 @@ impl<C: Connector> Returning<'_, C> {
         let shared = self.shared;
         let (key, connection) = self.defuse();
         shared.discard(key, connection, reason);
-    }
-
-    fn died_in_exchange(self, reason: Eviction) {
-        let shared = self.shared;
-        let (key, connection) = self.defuse();
-        let now = shared.clock.now();
-        let random = fastrand::u64(..);
-        shared.transition(|state, fx| {
-            state.died_in_exchange(key, connection, reason, now, random, fx);
-        });
     }
 
     fn drop_unreleased(self) {
