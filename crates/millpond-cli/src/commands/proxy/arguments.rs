@@ -22,7 +22,7 @@ const MOST_UPSTREAM: u64 = 1 << 24;
 pub(super) const MAX_SIZE: u32 = 8;
 
 /// What --config says instead, and --demo for itself.
-const OF_ONE_ROUTE: [&str; 24] = [
+const OF_ONE_ROUTE: [&str; 25] = [
     "listen",
     "to",
     "framing",
@@ -31,6 +31,7 @@ const OF_ONE_ROUTE: [&str; 24] = [
     "max_size",
     "max_waiting",
     "wait",
+    "shed",
     "deadline",
     "depth",
     "max_pins",
@@ -134,6 +135,15 @@ pub(crate) struct Arguments {
     /// How long a request may wait for one
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_span_above_zero)]
     pub(super) wait: Duration,
+    /// Refuse requests that have waited this long for one when their turn comes, as overloaded, while
+    /// more come than are answered [without a time: 50ms; without this flag: never]
+    ///
+    /// For clients that give up: served in their order, after a while all would be served too late.
+    /// Nobody is refused before all have waited so long for 100ms, nor if nobody else waits. Not for
+    /// clients that must not be refused, such as those that deliver records, and not with --mode
+    /// pipeline.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "50ms", value_parser = parse_span_above_zero)]
+    pub(super) shed: Option<Duration>,
     /// How long a request may take, waiting included
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span_above_zero)]
     pub(super) deadline: Duration,

@@ -9,7 +9,7 @@ use millpond::{
     connectors::{Ejection, StreamConnector, Upstream},
     framing::Protocol,
     net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
-    pool::{BuildError, PoolSettings},
+    pool::{BuildError, PoolSettings, Shedding},
     proxy::{Mode, RawRoute, Route, RouteSettings},
     server::ServerSettings,
 };
@@ -113,6 +113,10 @@ impl Plan {
         pool.max_size = arguments.max_size;
         pool.max_waiting = arguments.max_waiting;
         pool.acquire_timeout = Some(arguments.wait);
+        pool.shed_waiting = arguments.shed.map(|target| Shedding {
+            target,
+            ..Shedding::default()
+        });
         let mut client = ClientSettings::default();
         client.deadline = arguments.deadline;
         client.heartbeat_interval = arguments.heartbeat;
@@ -171,6 +175,11 @@ impl Plan {
             return Err(format!(
                 "{} is where the route listens, and where it would pass requests on to: its own",
                 self.listen
+            ));
+        }
+        if self.pool.shed_waiting.is_some() && self.mode == Mode::Pipeline {
+            return Err(String::from(
+                "shed_waiting (--shed) is for the modes exchange and session: in pipeline mode requests wait for no connection of their own",
             ));
         }
         self.route.session = self.mode == Mode::Session;
