@@ -36,6 +36,8 @@ pub(crate) enum Pace {
 pub(crate) struct Tally {
     pub(crate) read: AtomicUsize,
     pub(crate) written: AtomicUsize,
+    /// How many writes have carried something.
+    pub(crate) writes: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) opened: AtomicUsize,
     /// The largest room cleared beforehand that a read was given.
@@ -313,6 +315,7 @@ impl AsyncWrite for MemoryStream {
         pipe.reader.take().into_iter().for_each(Waker::wake);
         drop(pipe);
         this.count(taken, |tally| &tally.written);
+        this.count(1, |tally| &tally.writes);
         Poll::Ready(Ok(taken))
     }
 

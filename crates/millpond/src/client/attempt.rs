@@ -44,6 +44,8 @@ pub(super) enum AttemptError {
     Unconnected(AcquireError),
     /// The client takes no such request now.
     Refused(RequestError),
+    /// Others that must not be executed before it were begun since its first attempt.
+    Overtaken,
     Exchanged {
         error: ExchangeError,
         /// The connection had served before: what ended it may have nothing to do with this
@@ -61,7 +63,8 @@ impl<F: Framing> Channel<F> {
         times: &Times,
     ) -> Result<Response, Box<AttemptError>> {
         let pool = &self.pool;
-        let mut session = self.acquire(payload.place, manner, *times).await?;
+        let acquired = self.acquire(payload.place, manner, *times).await;
+        let mut session = acquired.map_err(AttemptError::Unconnected)?;
         let had_served = session.has_served();
         let framing = pool.connector().framing();
         let exchanged = session
@@ -111,7 +114,7 @@ impl<F: Framing> Channel<F> {
         place: &'static Location<'static>,
         manner: Manner,
         times: Times,
-    ) -> Result<Connection<Sessions<F>>, Box<AttemptError>> {
+    ) -> Result<Connection<Sessions<F>>, AcquireError> {
         let limit = self.waiting_limit(manner);
         let until = limit.and_then(|limit| times.began.checked_add(limit));
         let until = until.map_or(times.deadline, |until| until.min(times.deadline));
@@ -121,8 +124,7 @@ impl<F: Framing> Channel<F> {
             InAnOutage::IsTold => acquire,
             InAnOutage::Waits => acquire.wait_through_outage(),
         };
-        let acquired = acquire.await;
-        acquired.map_err(|error| Box::new(AttemptError::Unconnected(error)))
+        acquire.await
     }
 
     /// An exchange among others on a connection has brought no reply. It is to be begun again, or
@@ -141,12 +143,14 @@ impl<F: Framing> Channel<F> {
                 // In the pool's line, until there is a connection: it is given back unused, for a
                 // pipeline to lease. Each turn takes one that was dialled since the last, so they
                 // follow each other no faster than the pool's backoff allows.
-                drop(self.acquire(payload.place, manner, *times).await?);
+                let acquired = self.acquire(payload.place, manner, *times).await;
+                drop(acquired.map_err(AttemptError::Unconnected)?);
                 times.begins(Instant::now());
                 return Ok(());
             }
             PipelineError::Acquire(error) => AttemptError::Unconnected(error),
             PipelineError::Refused(error) => AttemptError::Refused(error),
+            PipelineError::Overtaken => AttemptError::Overtaken,
             PipelineError::Exchange {
                 cause,
                 progress,

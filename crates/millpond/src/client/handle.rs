@@ -12,6 +12,7 @@ use super::{
     coded::Coded,
     error::RequestError,
     pinned::Pinned,
+    pipelined::Flow,
     requests::Requests,
     retry::RetryTotals,
     sessions::Sessions,
@@ -255,6 +256,12 @@ impl<F: Framing> Client<F> {
             pool,
             upstreams: self.channel.pool.connector().streams().upstreams(),
         }
+    }
+
+    /// Requests that are executed in the order in which they are begun, if it is pipelined.
+    pub(crate) fn flow(&self) -> Option<Flow<F>> {
+        let pipelines = self.channel.pipelines.as_ref();
+        pipelines.map(|pipelines| pipelines.flow())
     }
 
     /// Whether many exchanges are in flight on a connection at once.

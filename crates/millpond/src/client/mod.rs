@@ -95,6 +95,7 @@ mod snapshot;
 mod timer;
 mod turned_away;
 
+pub(crate) use self::pipelined::Flow;
 #[cfg(feature = "tower")]
 pub use self::service::{Call, JsonService};
 pub use self::{

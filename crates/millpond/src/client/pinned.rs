@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn, panic::Location, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    attempt::{AttemptError, Manner},
+    attempt::Manner,
     channel::Channel,
     deadline::Times,
     demands::Accepts,
@@ -48,16 +48,8 @@ impl<F: Framing> Pinned<F> {
         deadline: Duration,
     ) -> Result<Self, RequestError> {
         let times = Times::within(deadline);
-        let mut session = match channel.acquire(place, manner, times).await {
-            Ok(session) => session,
-            Err(error) => {
-                return Err(match *error {
-                    AttemptError::Unconnected(error) => RequestError::Acquire(error),
-                    AttemptError::Refused(error) => error,
-                    AttemptError::Exchanged { error, .. } => RequestError::of(error, deadline),
-                });
-            }
-        };
+        let acquired = channel.acquire(place, manner, times).await;
+        let mut session = acquired.map_err(RequestError::Acquire)?;
         session.set_pinned(true);
         Ok(Pinned {
             channel: channel.clone(),

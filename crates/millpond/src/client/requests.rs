@@ -17,6 +17,7 @@ use super::{
     ongoing::Ongoing,
     payload::Payload,
     pinned::Pinned,
+    pipelined::{Flow, Turn},
     retry::Withdrawal,
     turned_away::TurnedAway,
 };
@@ -109,7 +110,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             in_company: false,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(&payload).await.map(Replied::into_body))
+        ongoing.ended(self.ask(&payload, None).await.map(Replied::into_body))
     }
 
     /// As [`Client::exchange_all`](super::Client::exchange_all).
@@ -161,16 +162,19 @@ impl<'c, F: Framing> Requests<'c, F> {
     }
 
     /// Passes a whole frame on to the server, once: of bytes that were sent, none are sent again.
+    /// In a flow its first poll begins it, and it isn't sent again either if another of the flow
+    /// was begun behind it.
     #[track_caller]
     pub(crate) fn pass_on(
         self,
         frame: &[u8],
+        flow: Option<&Flow<F>>,
     ) -> impl Future<Output = Result<Replied, RequestError>> + Send {
         let once = Requests {
             repetition: Repetition::Never,
             ..self
         };
-        once.replied(Location::caller(), Message::Frame(frame), true)
+        once.replied(Location::caller(), Message::Frame(frame), true, flow)
     }
 
     async fn frames(
@@ -178,7 +182,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         place: &'static Location<'static>,
         message: Message<'_>,
     ) -> Result<Vec<Frame>, RequestError> {
-        self.replied(place, message, false)
+        self.replied(place, message, false, None)
             .await
             .map(Replied::into_frames)
     }
@@ -188,6 +192,7 @@ impl<'c, F: Framing> Requests<'c, F> {
         place: &'static Location<'static>,
         message: Message<'_>,
         in_company: bool,
+        flow: Option<&Flow<F>>,
     ) -> Result<Replied, RequestError> {
         let payload = Payload {
             place,
@@ -197,11 +202,16 @@ impl<'c, F: Framing> Requests<'c, F> {
             in_company,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(&payload).await)
+        ongoing.ended(self.ask(&payload, flow).await)
     }
 
-    async fn ask(&self, payload: &Payload<'_>) -> Result<Replied, RequestError> {
+    async fn ask(
+        &self,
+        payload: &Payload<'_>,
+        flow: Option<&Flow<F>>,
+    ) -> Result<Replied, RequestError> {
         let channel = self.channel;
+        let mut turn = Turn::new(self.manner.priority, flow);
         channel.retries.pay_in();
         let mut times = Times::within(self.deadline);
         let mut first = None;
@@ -211,8 +221,7 @@ impl<'c, F: Framing> Requests<'c, F> {
                 // Not in a function of its own: that would move each reply once more.
                 Some(pipelines) => {
                     let limit = channel.waiting_limit(self.manner);
-                    let priority = self.manner.priority;
-                    match pipelines.exchange(payload, &times, limit, priority).await {
+                    match pipelines.exchange(payload, &times, limit, &mut turn).await {
                         Ok(reply) if (payload.is_not_taken)(reply.replied.body()) => {
                             pipelines.retire(&reply);
                             Ok(Response::NotTaken(reply.replied))
@@ -296,6 +305,10 @@ impl<'c, F: Framing> Requests<'c, F> {
             AttemptError::Refused(error) => {
                 let first = first.map(|first| RequestError::of(first, self.deadline));
                 return Err(first.unwrap_or(error));
+            }
+            AttemptError::Overtaken => {
+                let first = first.expect("its first attempt has failed");
+                return Err(RequestError::of(first, self.deadline));
             }
         };
         let harmless = match error.progress {
@@ -398,7 +411,7 @@ impl<'c> Requests<'c, LengthJson> {
             is_not_taken,
             in_company: false,
         };
-        let reply = self.ask(&payload).await?.into_body();
+        let reply = self.ask(&payload, None).await?.into_body();
         if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {

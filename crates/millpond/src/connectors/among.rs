@@ -96,6 +96,11 @@ impl StreamConnector {
         self
     }
 
+    /// How many there are.
+    pub(crate) fn endpoints(&self) -> usize {
+        self.dialers.len().max(1)
+    }
+
     /// The upstreams at this instant, in the order in which they were given. Empty for a connector
     /// that wasn't made by [`among`](StreamConnector::among).
     pub fn upstreams(&self) -> Vec<UpstreamSnapshot> {

@@ -3,17 +3,30 @@
 
 use std::{fmt, sync::Arc};
 
-use tokio::{sync::Mutex, task::AbortHandle};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::AbortHandle,
+};
 
 use super::pins::PinPlace;
-use crate::{client::Pinned, framing::Framing};
+use crate::{
+    client::{Flow, Pinned},
+    framing::Framing,
+};
 
 /// One client of a [`Route`](super::Route), from its connection to its end.
 pub struct Downstream<F: Framing> {
-    /// Locked by the request whose turn it is. It is fair: requests are served in the order in which
-    /// they came.
+    /// Locked by the request whose turn it is: until it is begun if it shares a pipeline, and else
+    /// until it is over. It is fair: requests are served in the order in which they came.
     pub(super) lent: Arc<Mutex<Lent<F>>>,
+    /// Those that share a pipeline, where the upstream's connections are.
+    pub(super) flow: Option<Flow<F>>,
+    /// Requests of the flow hold one each, and whoever waits until it is empty takes them all.
+    pub(super) under_way: Semaphore,
 }
+
+/// More than a client can have under way.
+pub(super) const ALL: u32 = 1 << 28;
 
 /// What a client is lent beyond one exchange.
 pub(super) enum Lent<F: Framing> {
@@ -42,9 +55,11 @@ impl Drop for Expiry {
 }
 
 impl<F: Framing> Downstream<F> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(flow: Option<Flow<F>>) -> Self {
         Downstream {
             lent: Arc::new(Mutex::new(Lent::Nothing)),
+            flow,
+            under_way: Semaphore::new(ALL as usize),
         }
     }
 }

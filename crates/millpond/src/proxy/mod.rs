@@ -47,9 +47,11 @@
 //! - A client gets the reply to its own request, or is told that there is none, in the protocol's
 //!   words where it has some, else by closing its connection.
 //! - The requests of one client are executed in the order in which it sent them, whichever upstream
-//!   connections they take.
+//!   connections they take. Pipelined, they are in flight together, as many as the server's
+//!   [`max_in_flight`](crate::server::ServerBuilder::max_in_flight) allows, on one connection; else
+//!   one at a time.
 //! - A request of which bytes were sent is never sent a second time. One of which none were sent is
-//!   sent on another connection, once.
+//!   sent on another connection, once, unless its client has others in flight behind it.
 //! - Frames are passed on as they came. What isn't strictly a frame ends its connection, and nothing
 //!   of it is passed on.
 //! - Clients are told neither names nor addresses of the upstream.
@@ -103,6 +105,8 @@ mod raw;
 mod route;
 mod settings;
 mod snapshot;
+#[cfg(all(test, unix, not(millpond_loom)))]
+mod tests;
 mod told;
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! A route: passes the requests of many clients on to its upstream, and their replies back.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    downstream::{Downstream, Expiry, Lent, Pin},
+    downstream::{ALL, Downstream, Expiry, Lent, Pin},
     pins::Pins,
     settings::RouteSettings,
     snapshot::{Counters, Mode, PinReason, RouteSnapshot, count},
@@ -93,7 +101,8 @@ impl<F: Framing> ConnectionHandler for Route<F> {
     type Connection = Downstream<F>;
 
     fn connected(&self, _: Option<SocketAddr>) -> Downstream<F> {
-        Downstream::new()
+        let is_shared = self.shared.mode == Mode::Pipeline;
+        Downstream::new(is_shared.then(|| self.shared.client.flow()).flatten())
     }
 
     async fn handle(&self, downstream: &Downstream<F>, request: Request) -> Result<Reply, Failure> {
@@ -121,14 +130,28 @@ impl<F: Framing> Shared<F> {
         };
         let is_plain = reason.is_none() && matches!(&*lent, Lent::Nothing);
         if is_plain {
+            let flow = downstream.flow.as_ref();
             let requests = self.client.within(limit);
-            return Ok(requests.pass_on(request.frame().as_bytes()).await?);
+            let mut passing = pin!(requests.pass_on(request.frame().as_bytes(), flow));
+            if flow.is_none() {
+                return Ok(passing.await?);
+            }
+            let _under_way = downstream.under_way.acquire().await;
+            // The first poll begins it. Then it is the next one's turn.
+            if let Poll::Ready(passed) = poll_fn(|cx| Poll::Ready(passing.as_mut().poll(cx))).await
+            {
+                return Ok(passed?);
+            }
+            drop(lent);
+            return Ok(passing.await?);
         }
         let time = Time {
             began: Instant::now(),
             limit,
         };
         if let (Lent::Nothing, Some(reason)) = (&*lent, reason) {
+            // What the client has sent before is over before anything goes to another connection.
+            let _all = downstream.under_way.acquire_many(ALL).await;
             *lent = Lent::Pin(Box::new(self.pin(downstream, reason, &time).await?));
         }
         let Lent::Pin(pin) = &mut *lent else {

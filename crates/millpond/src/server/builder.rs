@@ -77,7 +77,8 @@ impl<H: ConnectionHandler, F: Framing> ServerBuilder<H, F> {
     /// How many requests of one connection are handled at once; beyond that it isn't read, and its
     /// client waits. Default 16: enough to hide what an upstream some milliseconds away takes,
     /// few enough that they can all be asked whenever one of them wakes the connection, and that
-    /// a client can't make the server hold more than 16 bodies. With 1 a connection's requests are
+    /// a client can't make the server hold more than 16 bodies. A client of a pipelined
+    /// [route](crate::proxy) has an eighth of a pipeline's places at most. With 1 a connection's requests are
     /// handled one after the other. As the server [drains](super::Running::drain) so many more
     /// are taken on each connection, and those behind them refused.
     pub fn max_in_flight(mut self, max: usize) -> Self {

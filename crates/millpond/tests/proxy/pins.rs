@@ -65,6 +65,34 @@ async fn a_transaction_is_its_clients_own() {
     }
 }
 
+/// The upstream holds back a reply: nothing of what is behind it has reached another connection.
+#[tokio::test]
+async fn it_waits_for_all_that_its_client_has_in_flight() {
+    let path = crate::path();
+    let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+    let client = Client::builder(crate::endpoint(&path)).framing(Store);
+    let client = client.pipelined(Pipelining::default());
+    let route = Route::to(client.build().expect("a client"));
+    let (path, _running) = serve(&route).await;
+    let mut client = Plain::connect(&path).await;
+    client.write(b"echo 1\nmulti\n").await;
+    let (shared, _) = listener.accept().await.expect("a pipeline");
+    let mut shared = Plain(tokio::io::BufReader::new(shared));
+    assert_eq!(shared.line().await, "echo 1");
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    let pool = route.client().snapshot().pool;
+    assert_eq!((pool.active, pool.connecting), (1, 0));
+    shared.write(b"echo 1\n").await;
+    let (own, _) = listener.accept().await.expect("a pin");
+    let mut own = Plain(tokio::io::BufReader::new(own));
+    assert_eq!(own.line().await, "multi");
+    own.write(b"OK\n").await;
+    assert_eq!(client.line().await, "echo 1");
+    assert_eq!(client.line().await, "OK");
+}
+
 #[tokio::test]
 async fn it_begins_behind_the_replies_before_it() {
     let peer = Peer::start().await;

@@ -56,6 +56,33 @@ async fn connections_are_spread_evenly_and_so_are_requests_that_are_under_way() 
     assert!(!executed.contains(&0), "{executed:?}");
 }
 
+/// One pipeline would have room for all of them.
+#[tokio::test]
+async fn pipelined_requests_are_spread_over_the_upstreams() {
+    let servers = Server::three().await;
+    let client = Client::over(among(&servers, u32::MAX)).pipelined(Pipelining::default());
+    let client = client.build().expect("a client");
+    let mut callers = JoinSet::new();
+    for caller in 0..30 {
+        let client = client.clone();
+        callers.spawn(async move {
+            for number in 0..100 {
+                let body = (caller * 1000 + number).to_string();
+                let reply = client.exchange(body.as_bytes()).await.expect("a reply");
+                assert_eq!(reply, body);
+            }
+        });
+    }
+    within(callers.join_all()).await;
+    assert_eq!(open(&servers), [1, 1, 1]);
+    let executed = servers.each_ref().map(|it| it.counts.executed.lock().len());
+    assert_eq!(executed.iter().sum::<usize>(), 3_000);
+    assert!(
+        executed.iter().all(|executed| *executed > 500),
+        "{executed:?}"
+    );
+}
+
 /// Accepts, and counts how many connections were open at one instant.
 async fn count_open(listener: TcpListener, most: Arc<AtomicUsize>) {
     let mut accepted: Vec<Stream> = Vec::new();

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    machine::{GivenUp, Rank},
+    machine::{GivenUp, Place},
     reply::{PipelineError, PipelineResult},
     shared::Shared,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Awaited<'s, F: Framing> {
     pub(super) shared: &'s Shared<F>,
     /// Among those who wait, if it does or did.
-    pub(super) rank: Option<Rank>,
+    pub(super) place: Option<Place>,
     pub(super) began: Instant,
     /// The protocol says that the request may be executed twice without harm.
     pub(super) is_idempotent: bool,
@@ -35,7 +35,7 @@ impl<F: Framing> Awaited<'_, F> {
         limit: Option<Duration>,
     ) -> PipelineResult {
         let runtime = self.shared.leases.runtime();
-        let limit = limit.filter(|_| self.rank.is_some());
+        let limit = limit.filter(|_| self.place.is_some());
         let waits_until = limit.and_then(|limit| self.began.checked_add(limit));
         if let Some(until) = waits_until.filter(|until| *until < deadline) {
             // There must be a place by then; if there is, there is time for the reply.
@@ -72,8 +72,8 @@ impl<F: Framing> Awaited<'_, F> {
 
     /// The error, if it is among those who wait; else it is under way.
     fn timed_out(&mut self) -> Option<Box<PipelineError>> {
-        let rank = self.rank.take()?;
-        if !self.gives_up(rank) {
+        let place = self.place.take()?;
+        if !self.gives_up(place) {
             return None;
         }
         Some(self.waited_in_vain())
@@ -85,8 +85,8 @@ impl<F: Framing> Awaited<'_, F> {
     }
 
     /// Whether it waited until now.
-    fn gives_up(&self, rank: Rank) -> bool {
-        let given_up = self.shared.state.lock().give_up(rank);
+    fn gives_up(&self, place: Place) -> bool {
+        let given_up = self.shared.state.lock().give_up(place);
         let Some(GivenUp { request, wakes }) = given_up else {
             return false;
         };
@@ -115,8 +115,8 @@ impl<F: Framing> Awaited<'_, F> {
 
 impl<F: Framing> Drop for Awaited<'_, F> {
     fn drop(&mut self) {
-        if let Some(rank) = self.rank.take() {
-            self.gives_up(rank);
+        if let Some(place) = self.place.take() {
+            self.gives_up(place);
         }
         if self.answer.is_terminated() {
             return;

@@ -18,7 +18,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    machine::{Answered, Duties, Id},
+    machine::{Answered, Duties, Id, Released},
     reply::{PipelineError, Sender},
     shared::{Pipelined, Shared},
     writer::{SharedWriter, Socket, Writer},
@@ -211,10 +211,11 @@ impl<F: Framing> Driver<F> {
             return duties;
         }
         let mut late = Vec::new();
-        state.serve(id, Instant::now(), &mut late);
+        let released = state.serve(id, Instant::now(), &mut late);
         let duties = state.duties(id);
         drop(state);
         drop(late);
+        self.shared.serve_elsewhere(released);
         self.shared.tell_waiting();
         duties
     }
@@ -226,7 +227,7 @@ impl<F: Framing> Driver<F> {
         let mut late = Vec::new();
         let mut state = self.shared.state.lock();
         let id = state.started(slot, Arc::clone(&self.wire), waker.clone(), now);
-        state.serve(id, now, &mut late);
+        let _: Released = state.serve(id, now, &mut late);
         drop(state);
         self.shared.tell_waiting();
         self.id = Some(id);
@@ -375,15 +376,16 @@ impl<F: Framing> Driver<F> {
         self.shared.reconsider();
         self.shared.tell_waiting();
         let mut wire = self.wire.lock();
-        let (retired, quiet, leases) = {
+        let (retired, ended, leases) = {
             let mut state = self.shared.state.lock();
+            let is_done = wire.is_done();
             (
                 state.is_retired(id),
-                wire.is_done() && state.end_if_quiet(id),
+                is_done.then(|| state.end_if_quiet(id)).flatten(),
                 state.lease_for_waiting(),
             )
         };
-        let connection = wire.socket.take_if(|_| quiet);
+        let connection = wire.socket.take_if(|_| ended.is_some());
         drop(wire);
         if let Some(mut connection) = connection {
             self.id = None;
@@ -395,7 +397,9 @@ impl<F: Framing> Driver<F> {
             }
         }
         self.shared.lease(leases);
-        quiet
+        let is_quiet = ended.is_some();
+        self.shared.serve_elsewhere(ended.unwrap_or_default());
+        is_quiet
     }
 
     /// The connection is of no use any more: everybody on it is told, and it is closed.

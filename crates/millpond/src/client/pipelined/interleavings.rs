@@ -19,7 +19,7 @@ use loom::{
 use tokio::time::Instant;
 
 use super::{
-    machine::{Came, Carried, Entry, Id, Limits, Machine},
+    machine::{Begun, Came, Carried, Entry, Id, Limits, Machine, Order},
     writer::{SharedWriter, Socket, Writer, write_as_caller},
 };
 use crate::{
@@ -153,6 +153,7 @@ impl World {
             max_bytes: 1 << 10,
             max_waiting: 8,
             max_waiting_bytes: usize::MAX,
+            spread: 1,
         };
         let mut state = Machine::new(limits, 1);
         let bell = Arc::new(Bell::default());
@@ -162,7 +163,14 @@ impl World {
             answered: None,
         })));
         for &label in requests {
-            let entry = state.begin(&[label; 2], soon(now), Priority::NORMAL, true, label, None);
+            let entry = state.begin(
+                &[label; 2],
+                soon(now),
+                Order::Any(Priority::NORMAL),
+                true,
+                label,
+                None,
+            );
             assert!(
                 matches!(entry, Entry::Waits { .. }),
                 "there is no pipeline yet"
@@ -197,14 +205,15 @@ impl World {
         let entry = self.state.lock().begin(
             &[label; 2],
             soon(self.now),
-            Priority::NORMAL,
+            Order::Any(Priority::NORMAL),
             alone,
             label,
             None,
         );
-        let Entry::Begun { write, wake } = entry else {
+        let Entry::Begun { begun, .. } = entry else {
             return false;
         };
+        let Begun { write, wake } = begun;
         let left = write.and_then(|(id, wire)| write_as_caller(&self.state, id, &wire));
         for waker in [left, wake].into_iter().flatten() {
             waker.wake();
@@ -413,14 +422,14 @@ fn a_request_meets_the_end_of_a_quiet_pipeline() {
     explore(|| {
         let world = World::proven(&[]);
         assert!(
-            !world.state.lock().end_if_quiet(world.id),
+            world.state.lock().end_if_quiet(world.id).is_none(),
             "it was just used"
         );
         let caller = world.caller(1, true);
         // What a tick does.
         let ended = {
             let mut wire = world.wire.lock();
-            let ended = wire.is_done() && world.state.lock().end_if_quiet(world.id);
+            let ended = wire.is_done() && world.state.lock().end_if_quiet(world.id).is_some();
             wire.socket.take_if(|_| ended).map(|socket| socket.bytes)
         };
         let begun = caller.join().unwrap();

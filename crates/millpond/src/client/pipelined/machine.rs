@@ -15,7 +15,7 @@
 //!
 //! 1. Replies are expected in the order in which requests were appended. A reply that comes before
 //!    any byte of its request was written belongs to no request.
-//! 2. No request overtakes one that waits, unless it is more urgent.
+//! 2. No request overtakes one that waits and could take its place, unless it is more urgent.
 //! 3. Outgoing bytes are attended to: a caller is about to write them, or the driver has been told.
 //! 4. A pipeline has at most `depth` exchanges in flight, and at most `max_bytes` of them, but for
 //!    a longer one that is alone.
@@ -24,11 +24,15 @@
 //! 6. Nothing is begun on a connection whose server takes no more requests.
 //! 7. Until the peer is known to read frames, nothing follows an unanswered exchange but the one
 //!    that was written together with it.
+//! 8. Requests of one flow are appended in the order in which they came, and never to a pipeline
+//!    while others of the flow are unanswered on another one.
 
+mod binding;
 mod carried;
 #[cfg(test)]
 mod check;
 mod deadlines;
+mod flows;
 mod line;
 mod outcomes;
 mod pipeline;
@@ -46,10 +50,14 @@ use tokio::time::Instant;
 use self::outcomes::Unanswered;
 pub(super) use self::{
     carried::{Carried, Id, Limits},
-    line::{Rank, Request},
-    outcomes::{Answered, Came, Duties, Entry, GivenUp, Reconsidered},
+    flows::FlowId,
+    line::Request,
+    outcomes::{
+        Answered, Begun, Came, Duties, Entry, GivenUp, Order, Place, Reconsidered, Released,
+    },
 };
 use self::{
+    flows::Flows,
     line::Line,
     pipeline::{AttendedBy, Pipeline, Trial},
 };
@@ -70,6 +78,7 @@ pub(super) struct Machine<K: Carried> {
     pipelines: Vec<Option<Pipeline<K>>>,
     serials: u64,
     waiting: Line<K>,
+    flows: Flows,
     /// Connections being leased.
     leasing: usize,
     /// The peer has answered two requests that came together: it reads frames.
@@ -85,6 +94,7 @@ impl<K: Carried> Machine<K> {
             pipelines: Vec::new(),
             serials: 0,
             waiting: Line::new(),
+            flows: Flows::default(),
             leasing: 0,
             // Where nothing ever follows an unanswered exchange there is nothing to be proven.
             proven: limits.depth == 1,
@@ -97,7 +107,7 @@ impl<K: Carried> Machine<K> {
         &mut self,
         frame: &[u8],
         deadline: Instant,
-        priority: Priority,
+        order: Order,
         alone: bool,
         reply: K::Reply,
         asked: Option<K::Asked>,
@@ -105,10 +115,27 @@ impl<K: Carried> Machine<K> {
         if let Some(refusal) = self.refusal {
             return Entry::Refused(refusal);
         }
-        if self.waiting.is_empty()
-            && let Some(at) = self.with_room(frame.len())
-        {
-            return self.append_for_caller(at, frame, deadline, alone, (reply, asked));
+        let (priority, flow) = match order {
+            Order::Any(priority) => (priority, None),
+            Order::Of { flow, again } => {
+                if again.is_some_and(|again| again != self.flows.of(flow).brought) {
+                    return Entry::Overtaken;
+                }
+                (Priority::NORMAL, Some(flow))
+            }
+        };
+        let bound = flow.and_then(|flow| self.bound(flow));
+        let room = match bound {
+            Some(id) => Some(id.at).filter(|&at| self.takes_now(at, frame.len())),
+            None => self.with_room(frame.len()),
+        };
+        if let Some(at) = room {
+            let leases = match bound {
+                Some(_) => 0,
+                None => self.lease_to_spread(at),
+            };
+            let begun = self.append_for_caller(at, frame, deadline, alone, flow, (reply, asked));
+            return Entry::Begun { begun, leases };
         }
         // Requests that the leases under way will serve don't count. Nor do the two by which it is
         // found out whether the peer reads frames.
@@ -133,10 +160,20 @@ impl<K: Carried> Machine<K> {
             deadline,
             reply,
             asked,
+            flow,
         };
-        let rank = self.waiting.push(priority, request);
+        let served_by = bound.map(|id| id.serial);
+        let rank = self.waiting.push(priority, served_by, request);
+        if let Some(flow) = flow {
+            let flow = self.flows.of_mut(flow);
+            flow.brought += 1;
+            flow.waiting.push_back(rank);
+            // Wherever it was, it is free to go elsewhere.
+            flow.last = flow.last.filter(|_| bound.is_some());
+        }
         let leases = self.lease_more();
-        Entry::Waits { rank, leases }
+        let place = Place { rank, flow };
+        Entry::Waits { place, leases }
     }
 
     fn append_for_caller(
@@ -145,10 +182,12 @@ impl<K: Carried> Machine<K> {
         frame: &[u8],
         deadline: Instant,
         alone: bool,
+        flow: Option<FlowId>,
         (reply, asked): (K::Reply, Option<K::Asked>),
-    ) -> Entry<K> {
+    ) -> Begun<K> {
         let pipeline = self.pipelines[at].as_mut().expect("it has room");
-        pipeline.append(frame, deadline, reply, asked);
+        let serial = pipeline.serial;
+        let begins = pipeline.append(frame, deadline, reply, asked);
         let hurry = !pipeline.looks_by(deadline) && !pipeline.hurry;
         pipeline.hurry |= hurry;
         let mut wake = hurry;
@@ -156,7 +195,6 @@ impl<K: Carried> Machine<K> {
         if pipeline.attended == AttendedBy::Nobody {
             if alone {
                 pipeline.attended = AttendedBy::Caller;
-                let serial = pipeline.serial;
                 write = Some((Id { at, serial }, pipeline.wire.clone()));
             } else {
                 pipeline.attended = AttendedBy::Driver;
@@ -164,15 +202,28 @@ impl<K: Carried> Machine<K> {
             }
         }
         let wake = wake.then(|| pipeline.driver.clone());
-        Entry::Begun { write, wake }
+        if let Some(flow) = flow {
+            let flow = self.flows.of_mut(flow);
+            flow.brought += 1;
+            flow.last = Some((Id { at, serial }, begins));
+        }
+        Begun { write, wake }
     }
 
     /// A caller who waits has given up. Nothing, if its request is under way already.
-    pub(super) fn give_up(&mut self, rank: Rank) -> Option<GivenUp<K>> {
-        let request = self.waiting.remove(rank)?;
+    pub(super) fn give_up(&mut self, place: Place) -> Option<GivenUp<K>> {
+        let Place { rank, flow } = place;
+        let served_by = flow.and_then(|flow| self.flows.of(flow).served_by());
+        let request = self.waiting.remove(rank, served_by)?;
+        if let Some(flow) = flow {
+            self.flows.of_mut(flow).leaves(rank);
+        }
         // It may have been too long for the room that there is, and the next isn't.
-        let was_first = self.waiting.first().is_some_and(|(next, _)| rank < next);
-        let pipelines = self.pipelines.iter().flatten().filter(|_| was_first);
+        let was_first = |pipeline: &&Pipeline<K>| {
+            served_by.is_none_or(|serial| serial == pipeline.serial)
+                && (self.waiting.first(pipeline.serial)).is_some_and(|(next, _)| rank < next)
+        };
+        let pipelines = self.pipelines.iter().flatten().filter(was_first);
         Some(GivenUp {
             request,
             wakes: pipelines.map(|pipeline| pipeline.driver.clone()).collect(),
@@ -231,17 +282,15 @@ impl<K: Carried> Machine<K> {
 
     /// Serves those who wait, as far as there is room. Those whose time is up are left out: they
     /// are `late`.
-    pub(super) fn serve(&mut self, id: Id, now: Instant, late: &mut Vec<Request<K>>) {
+    pub(super) fn serve(&mut self, id: Id, now: Instant, late: &mut Vec<Request<K>>) -> Released {
         let (limits, proven) = (self.limits, self.proven);
         let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return;
+            return Released::default();
         };
+        let serial = pipeline.serial;
         let was_empty = pipeline.expected.is_empty();
-        while let Some((_, first)) = self.waiting.first() {
-            if first.deadline <= now {
-                late.extend(self.waiting.pop());
-                continue;
-            }
+        while let Some((_, first)) = self.waiting.first(serial) {
+            let is_late = first.deadline <= now;
             // The peer is tried with two that are written together, and that get replies.
             let both_get_replies = match pipeline.expected.front() {
                 Some(one) => !one.silent && !first.is_silent(),
@@ -250,19 +299,35 @@ impl<K: Carried> Machine<K> {
             let may_be_tried = was_empty && pipeline.expected.len() < 2 && both_get_replies;
             let may_follow = proven || may_be_tried;
             let fits = may_follow && pipeline.has_room(first.frame.len(), &limits);
-            if !fits || pipeline.recall == Recall::Now {
+            if !is_late && (!fits || pipeline.recall == Recall::Now) {
                 break;
             }
-            let request = self.waiting.pop().expect("it is first");
+            let (rank, request) = self.waiting.pop(serial).expect("it is first");
+            if let Some(flow) = request.flow {
+                self.flows.of_mut(flow).leaves(rank);
+            }
+            if is_late {
+                late.push(request);
+                continue;
+            }
             pipeline.hurry |= !pipeline.looks_by(request.deadline);
             let Request {
                 frame,
                 deadline,
                 reply,
                 asked,
+                flow,
             } = request;
-            pipeline.append(&frame, deadline, reply, asked);
+            let begins = pipeline.append(&frame, deadline, reply, asked);
             pipeline.attended = AttendedBy::Driver;
+            if let Some(flow) = flow {
+                let flow = self.flows.of_mut(flow);
+                if flow.last.is_none() {
+                    let others = flow.waiting.iter();
+                    others.for_each(|&rank| self.waiting.bind(rank, serial));
+                }
+                flow.last = Some((id, begins));
+            }
             if !proven && pipeline.expected.len() == 2 {
                 pipeline.trial = Some(Trial {
                     held: None,
@@ -271,13 +336,17 @@ impl<K: Carried> Machine<K> {
                 });
             }
         }
+        match pipeline.recall {
+            Recall::Now => self.release(id),
+            Recall::No | Recall::AfterWaiters => Released::default(),
+        }
     }
 
     /// Connections to lease for those who wait, after a pipeline has ended, or when they have
     /// waited for long.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
         let impatient = !self.proven && self.leasing == 0 && self.live() < self.max_pipelines;
-        if impatient && self.live() > 0 && !self.waiting.is_empty() {
+        if impatient && self.live() > 0 && self.waiting.common() > 0 {
             // The exchange before them takes its time, and nothing may follow it.
             self.leasing += 1;
             return 1;
@@ -321,17 +390,26 @@ impl<K: Carried> Machine<K> {
         self.pipelines.iter().flatten().count()
     }
 
-    /// The first with room: the later ones fall quiet, and are given back.
+    /// The first with room, or the least loaded of several upstreams'.
     fn with_room(&self, length: usize) -> Option<usize> {
-        self.pipelines.iter().position(|pipeline| {
-            pipeline.as_ref().is_some_and(|pipeline| {
-                let room = match self.proven {
-                    true => pipeline.has_room(length, &self.limits),
-                    false => pipeline.expected.is_empty(),
-                };
-                room && pipeline.recall == Recall::No
-            })
-        })
+        let mut takes = (0..self.pipelines.len()).filter(|&at| self.takes_now(at, length));
+        match self.limits.spread {
+            1 => takes.next(),
+            _ => takes.min_by_key(|&at| self.pipelines[at].as_ref().map(Pipeline::in_flight)),
+        }
+    }
+
+    /// Whether a request that comes now is appended to this pipeline. Not if it would overtake one
+    /// that waits.
+    fn takes_now(&self, at: usize, length: usize) -> bool {
+        let Some(pipeline) = &self.pipelines[at] else {
+            return false;
+        };
+        let room = match self.proven {
+            true => pipeline.has_room(length, &self.limits),
+            false => pipeline.expected.is_empty(),
+        };
+        room && pipeline.recall == Recall::No && self.waiting.first(pipeline.serial).is_none()
     }
 
     /// Whether one more connection may be leased. Before the peer is known to read frames one will
@@ -352,7 +430,7 @@ impl<K: Carried> Machine<K> {
 
     fn lease_more(&mut self) -> usize {
         let mut more = 0;
-        while self.waiting.len() > self.leasing.saturating_mul(self.limits.depth)
+        while self.waiting.common() > self.leasing.saturating_mul(self.limits.depth)
             && self.may_lease()
         {
             self.leasing += 1;
@@ -361,12 +439,30 @@ impl<K: Carried> Machine<K> {
         more
     }
 
-    fn refuse_waiting(&mut self) -> Vec<K::Reply> {
-        self.waiting
-            .take_all()
-            .map(|request| request.reply)
-            .collect()
+    /// The least loaded pipeline is busy, and there are upstreams without any.
+    fn lease_to_spread(&mut self, least_loaded: usize) -> usize {
+        let least_loaded = self.pipelines[least_loaded].as_ref();
+        let is_busy = least_loaded.is_some_and(|pipeline| pipeline.in_flight() > 0);
+        let held = self.live() + self.leasing;
+        let more = usize::from(is_busy && held < self.limits.spread && self.may_lease());
+        self.leasing += more;
+        more
     }
+
+    fn refuse_waiting(&mut self) -> Vec<K::Reply> {
+        let refused = self.waiting.take_all().map(|request| {
+            if let Some(flow) = request.flow {
+                self.flows.of_mut(flow).waiting = VecDeque::new();
+            }
+            request.reply
+        });
+        refused.collect()
+    }
+}
+
+fn live<K: Carried>(pipelines: &[Option<Pipeline<K>>], id: Id) -> Option<&Pipeline<K>> {
+    let pipeline = pipelines.get(id.at)?.as_ref()?;
+    (pipeline.serial == id.serial).then_some(pipeline)
 }
 
 fn of<K: Carried>(pipelines: &mut [Option<Pipeline<K>>], id: Id) -> Option<&mut Pipeline<K>> {

@@ -9,6 +9,7 @@
 
 mod awaited;
 mod driver;
+mod flow;
 mod machine;
 mod pipelines;
 mod reply;
@@ -19,5 +20,6 @@ mod writer;
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
 
+pub(crate) use self::flow::Flow;
 pub use self::settings::Pipelining;
-pub(super) use self::{pipelines::Pipelines, reply::PipelineError};
+pub(super) use self::{flow::Turn, pipelines::Pipelines, reply::PipelineError};

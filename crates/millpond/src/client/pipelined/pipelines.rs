@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use super::{
     awaited::Awaited,
     driver,
-    machine::{Entry, Limits, Machine},
+    flow::{Flow, Turn},
+    machine::{Begun, Entry, Limits, Machine, Order},
     reply::{PipelineError, PipelineResult, Reply},
     settings::Pipelining,
     shared::Shared,
@@ -30,7 +31,7 @@ use crate::{
     },
     framed::with_request,
     framing::{Context, Framing},
-    pool::{Pool, Priority, unstable::Mutex},
+    pool::{Pool, unstable::Mutex},
 };
 
 /// The pipelines of a client and all its clones. Its tasks end with it.
@@ -61,6 +62,7 @@ impl<F: Framing> Pipelines<F> {
             max_bytes: settings.max_bytes,
             max_waiting: of_pool.max_waiting as usize,
             max_waiting_bytes: settings.max_waiting_bytes,
+            spread: pool.connector().streams().endpoints(),
         };
         Pipelines {
             shared: Arc::new(Shared {
@@ -76,18 +78,23 @@ impl<F: Framing> Pipelines<F> {
         }
     }
 
-    /// One exchange, which waits for a place no longer than `limit`. Dropped, it costs nobody else
+    /// Requests that keep their order.
+    pub(in crate::client) fn flow(&self) -> Flow<F> {
+        Flow::new(Arc::clone(&self.shared))
+    }
+
+    /// One exchange, which its first poll begins, and which waits for a place no longer than `limit`. Dropped, it costs nobody else
     /// anything: its request isn't sent if it waits, and else its reply is dropped.
     pub(in crate::client) async fn exchange(
         &self,
         payload: &Payload<'_>,
         times: &Times,
         limit: Option<Duration>,
-        priority: Priority,
+        turn: &mut Turn<'_, F>,
     ) -> PipelineResult {
-        let mut awaited = self.begin(payload, times, priority)?;
+        let mut awaited = self.begin(payload, times, turn)?;
         // Whose driver may stand still keeps its own time.
-        let keeps_time = awaited.rank.is_some() || self.shared.leases.runtime().may_stand_still();
+        let keeps_time = awaited.place.is_some() || self.shared.leases.runtime().may_stand_still();
         let mut exchanged = match keeps_time {
             true => awaited.told_in_time(times.deadline, limit).await,
             false => {
@@ -108,7 +115,7 @@ impl<F: Framing> Pipelines<F> {
         &self,
         payload: &Payload<'_>,
         times: &Times,
-        priority: Priority,
+        turn: &mut Turn<'_, F>,
     ) -> Result<Awaited<'_, F>, Box<PipelineError>> {
         let shared = &*self.shared;
         if shared.leases.verbs() != shared.verbs.load(Ordering::Relaxed) {
@@ -126,6 +133,7 @@ impl<F: Framing> Pipelines<F> {
         let framing = shared.leases.connector().framing();
         let alone = !payload.in_company && shared.unread.load(Ordering::Relaxed) == 0;
         let mut is_idempotent = false;
+        let order = turn.order();
         let unsent = |cause| PipelineError::new(cause, Progress::Unsent, false);
         let entry = with_request(
             framing,
@@ -141,7 +149,11 @@ impl<F: Framing> Pipelines<F> {
                     is_idempotent = asked.demand.idempotent;
                 }
                 let mut state = shared.state.lock();
-                Ok(state.begin(frame, deadline, priority, alone, reply, asked))
+                let entry = state.begin(frame, deadline, order, alone, reply, asked);
+                if let Order::Of { flow, .. } = order {
+                    turn.number = Some(state.brought(flow));
+                }
+                Ok(entry)
             },
         );
         let entry = entry
@@ -149,13 +161,16 @@ impl<F: Framing> Pipelines<F> {
             .and_then(|entry| entry)?;
         let mut awaited = Awaited {
             shared,
-            rank: None,
+            place: None,
             began,
             is_idempotent,
             answer,
         };
         match entry {
-            Entry::Begun { write, wake } => {
+            Entry::Begun {
+                begun: Begun { write, wake },
+                leases,
+            } => {
                 let left = write.and_then(|(id, wire)| write_as_caller(&shared.state, id, &wire));
                 if let Some(waker) = left {
                     waker.wake();
@@ -163,12 +178,14 @@ impl<F: Framing> Pipelines<F> {
                 if let Some(waker) = wake {
                     waker.wake();
                 }
-            }
-            Entry::Waits { rank, leases } => {
-                shared.tell_waiting();
-                awaited.rank = Some(rank);
                 self.shared.lease(leases);
             }
+            Entry::Waits { place, leases } => {
+                shared.tell_waiting();
+                awaited.place = Some(place);
+                self.shared.lease(leases);
+            }
+            Entry::Overtaken => return Err(Box::new(PipelineError::Overtaken)),
             Entry::Refused(refusal) => {
                 return Err(Box::new(PipelineError::Acquire(
                     shared.explain(refusal, Duration::ZERO),

@@ -31,6 +31,8 @@ pub(in crate::client) enum PipelineError {
     Acquire(AcquireError),
     /// The client takes no such request now.
     Refused(RequestError),
+    /// It was to be sent once more, and others of its flow were begun since.
+    Overtaken,
     Exchange {
         cause: ExchangeFailure,
         progress: Progress,

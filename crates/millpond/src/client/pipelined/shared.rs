@@ -14,7 +14,7 @@ use std::{
 use tokio::task::AbortHandle;
 
 use super::{
-    machine::{Answered, Carried, Id, Machine},
+    machine::{Answered, Carried, Id, Machine, Released},
     reply::{PipelineError, Reply, Sender},
     writer::SharedWriter,
 };
@@ -269,6 +269,14 @@ impl<F: Framing> Shared<F> {
             };
             drop(one.reply.send(Err(Box::new(failed))));
         }
-        self.lease(ended.leases);
+        self.serve_elsewhere(ended.released);
+    }
+
+    /// Requests that waited for one pipeline may be served by others.
+    pub(super) fn serve_elsewhere(self: &Arc<Self>, released: Released) {
+        for waker in released.wakes {
+            waker.wake();
+        }
+        self.lease(released.leases);
     }
 }

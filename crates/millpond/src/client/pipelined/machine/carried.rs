@@ -22,6 +22,9 @@ pub(in crate::client::pipelined) struct Limits {
     pub(in crate::client::pipelined) max_bytes: usize,
     pub(in crate::client::pipelined) max_waiting: usize,
     pub(in crate::client::pipelined) max_waiting_bytes: usize,
+    /// Over how many pipelines the load is spread, if there is enough: as many as upstreams. With
+    /// one, the first with room takes all, and the others fall quiet and are given back.
+    pub(in crate::client::pipelined) spread: usize,
 }
 
 /// A pipeline, also when another has taken its place.

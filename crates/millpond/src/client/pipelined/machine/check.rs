@@ -1,6 +1,6 @@
 //! The invariants, as assertions that a test calls after every transition.
 
-use super::{Carried, Machine, pipeline::AttendedBy};
+use super::{Carried, Machine, live, pipeline::AttendedBy};
 use crate::pool::unstable::{Recall, Refusal};
 
 impl<K: Carried> Machine<K> {
@@ -54,7 +54,29 @@ impl<K: Carried> Machine<K> {
                 assert!(answered < 2 && answered + in_flight >= 2, "a trial of one");
             }
         }
-        let bytes: usize = self.waiting.all().map(|request| request.frame.len()).sum();
+        let all = || self.waiting.all();
+        for flow in self.flows.all() {
+            for &rank in &flow.waiting {
+                let mut all = all().filter(|(_, other, _)| *other == rank);
+                let (served_by, ..) = all.next().expect("8: it waits nowhere");
+                assert_eq!(served_by, flow.served_by(), "8: it waits elsewhere");
+            }
+            let serials = flow.last.filter(|_| !flow.waiting.is_empty());
+            let alive = serials.is_none_or(|(id, _)| live(&self.pipelines, id).is_some());
+            assert!(alive, "8: it waits for a pipeline that is gone");
+        }
+        let of_flows = self
+            .flows
+            .all()
+            .map(|flow| flow.waiting.len())
+            .sum::<usize>();
+        let with_flow = all().filter(|(_, _, request)| request.flow.is_some());
+        assert_eq!(
+            of_flows,
+            with_flow.count(),
+            "8: it waits unknown to its flow"
+        );
+        let bytes: usize = all().map(|(_, _, request)| request.frame.len()).sum();
         assert_eq!(bytes, self.waiting.bytes(), "the bytes of those who wait");
         assert!(
             bytes <= self.limits.max_waiting_bytes || self.waiting.len() <= 2,
@@ -62,11 +84,11 @@ impl<K: Carried> Machine<K> {
             self.waiting.len()
         );
         assert!(
-            self.waiting.is_empty() || self.leasing + self.live() > 0,
+            self.waiting.len() == 0 || self.leasing + self.live() > 0,
             "somebody waits for nothing"
         );
         assert!(
-            self.waiting.is_empty()
+            self.waiting.len() == 0
                 || !matches!(self.refusal, Some(Refusal::Closed | Refusal::RuntimeEnded)),
             "somebody waits, and nobody is served any more"
         );
@@ -79,7 +101,7 @@ impl<K: Carried> Machine<K> {
 
     /// Everybody who hasn't been told.
     pub(super) fn replies(&self) -> Vec<&K::Reply> {
-        let waiting = self.waiting.all().map(|request| &request.reply);
+        let waiting = self.waiting.all().map(|(_, _, request)| &request.reply);
         let begun = self.pipelines.iter().flatten().flat_map(|pipeline| {
             let held = pipeline
                 .trial

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::carried::Carried;
+use super::{carried::Carried, flows::FlowId};
 use crate::pool::Priority;
 
 /// A caller's place among those who wait: the most urgent first, then the first to come.
@@ -14,12 +14,20 @@ pub(in crate::client::pipelined) struct Rank {
     arrival: u64,
 }
 
+impl Rank {
+    const FIRST: Rank = Rank {
+        level: 0,
+        arrival: 0,
+    };
+}
+
 /// A request that waits.
 pub(in crate::client::pipelined) struct Request<K: Carried> {
     pub(super) frame: Vec<u8>,
     pub(super) deadline: Instant,
     pub(super) reply: K::Reply,
     pub(super) asked: Option<K::Asked>,
+    pub(super) flow: Option<FlowId>,
 }
 
 impl<K: Carried> Request<K> {
@@ -30,8 +38,11 @@ impl<K: Carried> Request<K> {
 
 /// See the module.
 pub(super) struct Line<K: Carried> {
-    requests: BTreeMap<Rank, Request<K>>,
-    /// The sum of all frames in `requests`.
+    /// Those that any pipeline may serve.
+    common: BTreeMap<Rank, Request<K>>,
+    /// Those that one pipeline alone may serve, by its serial number.
+    bound: BTreeMap<(u64, Rank), Request<K>>,
+    /// The sum of all frames in both.
     bytes: usize,
     arrivals: u64,
 }
@@ -39,60 +50,113 @@ pub(super) struct Line<K: Carried> {
 impl<K: Carried> Line<K> {
     pub(super) fn new() -> Self {
         Line {
-            requests: BTreeMap::new(),
+            common: BTreeMap::new(),
+            bound: BTreeMap::new(),
             bytes: 0,
             arrivals: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.requests.len()
+        self.common.len() + self.bound.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.requests.is_empty()
+    /// How many any pipeline may serve.
+    pub(super) fn common(&self) -> usize {
+        self.common.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(super) fn first(&self) -> Option<(Rank, &Request<K>)> {
-        let first = self.requests.first_key_value();
-        first.map(|(&rank, request)| (rank, request))
+    /// The first of those that this pipeline may serve.
+    pub(super) fn first(&self, serial: u64) -> Option<(Rank, &Request<K>)> {
+        let common = self.common.first_key_value();
+        let common = common.map(|(&rank, request)| (rank, request));
+        if self.bound.is_empty() {
+            return common;
+        }
+        let bound = self.bound_to(serial).next();
+        match (common, bound) {
+            (Some(common), Some(bound)) if bound.0 < common.0 => Some(bound),
+            (common, bound) => common.or(bound),
+        }
     }
 
-    pub(super) fn push(&mut self, priority: Priority, request: Request<K>) -> Rank {
+    /// Those that this pipeline alone may serve.
+    pub(super) fn bound_to(&self, serial: u64) -> impl Iterator<Item = (Rank, &Request<K>)> {
+        let from = self.bound.range((serial, Rank::FIRST)..);
+        let of_it = from.take_while(move |((to, _), _)| *to == serial);
+        of_it.map(|(&(_, rank), request)| (rank, request))
+    }
+
+    /// Behind those that are as urgent; for this pipeline, or for any.
+    pub(super) fn push(
+        &mut self,
+        priority: Priority,
+        served_by: Option<u64>,
+        request: Request<K>,
+    ) -> Rank {
         let rank = Rank {
             level: priority.level(),
             arrival: self.arrivals,
         };
         self.arrivals += 1;
         self.bytes += request.frame.len();
-        self.requests.insert(rank, request);
+        match served_by {
+            Some(serial) => self.bound.insert((serial, rank), request),
+            None => self.common.insert(rank, request),
+        };
         rank
     }
 
-    pub(super) fn pop(&mut self) -> Option<Request<K>> {
-        let (_, request) = self.requests.pop_first()?;
+    /// The first of those that this pipeline may serve.
+    pub(super) fn pop(&mut self, serial: u64) -> Option<(Rank, Request<K>)> {
+        let (rank, _) = self.first(serial)?;
+        let request = self.remove(rank, Some(serial));
+        let request = request.or_else(|| self.remove(rank, None));
+        request.map(|request| (rank, request))
+    }
+
+    /// It was for this pipeline, or for any.
+    pub(super) fn remove(&mut self, rank: Rank, served_by: Option<u64>) -> Option<Request<K>> {
+        let request = match served_by {
+            Some(serial) => self.bound.remove(&(serial, rank)),
+            None => self.common.remove(&rank),
+        }?;
         self.bytes -= request.frame.len();
         Some(request)
     }
 
-    pub(super) fn remove(&mut self, rank: Rank) -> Option<Request<K>> {
-        let request = self.requests.remove(&rank)?;
-        self.bytes -= request.frame.len();
-        Some(request)
+    /// From now on this pipeline alone may serve it.
+    pub(super) fn bind(&mut self, rank: Rank, serial: u64) {
+        if let Some(request) = self.common.remove(&rank) {
+            self.bound.insert((serial, rank), request);
+        }
+    }
+
+    /// From now on any pipeline may serve it.
+    pub(super) fn release(&mut self, rank: Rank, serial: u64) {
+        if let Some(request) = self.bound.remove(&(serial, rank)) {
+            self.common.insert(rank, request);
+        }
     }
 
     /// All of them, in their order. Nobody waits any more.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Request<K>> + use<K> {
         self.bytes = 0;
-        std::mem::take(&mut self.requests).into_values()
+        let mut all = std::mem::take(&mut self.common);
+        let bound = std::mem::take(&mut self.bound).into_iter();
+        all.extend(bound.map(|((_, rank), request)| (rank, request)));
+        all.into_values()
     }
 
     #[cfg(test)]
-    pub(super) fn all(&self) -> impl Iterator<Item = &Request<K>> {
-        self.requests.values()
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<u64>, Rank, &Request<K>)> {
+        let common = self.common.iter();
+        let common = common.map(|(&rank, request)| (None, rank, request));
+        let bound = self.bound.iter();
+        common.chain(bound.map(|(&(serial, rank), request)| (Some(serial), rank, request)))
     }
 }

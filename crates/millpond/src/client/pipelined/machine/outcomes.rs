@@ -6,23 +6,45 @@ use tokio::time::Instant;
 
 use super::{
     carried::{Carried, Id},
+    flows::FlowId,
     line::{Rank, Request},
 };
 use crate::{
     client::failure::Progress,
-    pool::unstable::{Refusal, SlotId},
+    pool::{
+        Priority,
+        unstable::{Refusal, SlotId},
+    },
 };
+
+/// Which requests a request may overtake, and which may overtake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) enum Order {
+    /// Any that are as urgent, for it may take any pipeline.
+    Any(Priority),
+    /// None of its flow. All flows are equally urgent.
+    Of {
+        flow: FlowId,
+        /// It was the flow's request of this number, and it is begun once more.
+        again: Option<u64>,
+    },
+}
+
+/// Where a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) struct Place {
+    pub(super) rank: Rank,
+    pub(super) flow: Option<FlowId>,
+}
 
 /// What became of a request that was begun.
 pub(in crate::client::pipelined) enum Entry<K: Carried> {
-    /// Appended to a pipeline. The caller has to write if it is given a writer, and to wake the
-    /// driver if it is given a waker.
-    Begun {
-        write: Option<(Id, K::Writer)>,
-        wake: Option<Waker>,
-    },
+    /// Appended to a pipeline. So many more connections are to be leased.
+    Begun { begun: Begun<K>, leases: usize },
     /// Waits for a place. So many more connections are to be leased.
-    Waits { rank: Rank, leases: usize },
+    Waits { place: Place, leases: usize },
+    /// It was to be begun once more, and its flow has brought others since.
+    Overtaken,
     /// The request isn't taken.
     Refused(Refusal),
     /// The request isn't taken: with it, those that wait would hold too many bytes.
@@ -31,6 +53,13 @@ pub(in crate::client::pipelined) enum Entry<K: Carried> {
         request: usize,
         max_waiting_bytes: usize,
     },
+}
+
+/// A request was appended to a pipeline. The caller has to write if it is given a writer, and to
+/// wake the driver if it is given a waker.
+pub(in crate::client::pipelined) struct Begun<K: Carried> {
+    pub(in crate::client::pipelined) write: Option<(Id, K::Writer)>,
+    pub(in crate::client::pipelined) wake: Option<Waker>,
 }
 
 /// What a reply was.
@@ -78,6 +107,14 @@ pub(in crate::client::pipelined) struct Ended<K: Carried> {
     /// How many were answered of two requests that were written together, to a peer that isn't
     /// known to read frames.
     pub(in crate::client::pipelined) trial: Option<usize>,
+    pub(in crate::client::pipelined) released: Released,
+}
+
+/// Requests that waited for one pipeline alone may be served by any.
+#[derive(Default)]
+pub(in crate::client::pipelined) struct Released {
+    /// The drivers that may serve them.
+    pub(in crate::client::pipelined) wakes: Vec<Waker>,
     /// So many connections are to be leased.
     pub(in crate::client::pipelined) leases: usize,
 }

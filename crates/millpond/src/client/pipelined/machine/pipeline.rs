@@ -110,6 +110,17 @@ impl<K: Carried> Pipeline<K> {
         }
     }
 
+    /// Whether a request that begins here, or one before it, is unanswered.
+    pub(super) fn owes_since(&self, begins: u64) -> bool {
+        self.expected
+            .front()
+            .is_some_and(|next| next.begins <= begins)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.expected.len()
+    }
+
     pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
         self.expected.is_empty()
             || (self.expected.len() < limits.depth && self.bytes + length <= limits.max_bytes)
@@ -120,6 +131,7 @@ impl<K: Carried> Pipeline<K> {
         self.looks_at.is_some_and(|at| at <= deadline)
     }
 
+    /// Where it begins in the stream.
     #[inline]
     pub(super) fn append(
         &mut self,
@@ -127,7 +139,8 @@ impl<K: Carried> Pipeline<K> {
         deadline: Instant,
         reply: K::Reply,
         asked: Option<K::Asked>,
-    ) {
+    ) -> u64 {
+        let begins = self.appended;
         self.outgoing.extend_from_slice(frame);
         let silent = asked.as_ref().is_some_and(K::is_silent);
         self.silent += usize::from(silent);
@@ -135,12 +148,13 @@ impl<K: Carried> Pipeline<K> {
         self.expected.push_back(Expected {
             reply: Some(reply),
             deadline: Some(deadline),
-            begins: self.appended,
+            begins,
             length: frame.len(),
             silent,
         });
         self.appended += frame.len() as u64;
         self.bytes += frame.len();
         self.used = true;
+        begins
     }
 }

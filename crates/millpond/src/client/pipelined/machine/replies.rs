@@ -6,7 +6,7 @@ use super::{
     Machine,
     carried::{Carried, Id},
     of,
-    outcomes::{Answered, Came, Ended, Unanswered},
+    outcomes::{Answered, Came, Ended, Released, Unanswered},
     pipeline::Expected,
 };
 use crate::{client::failure::Progress, pool::unstable::Recall};
@@ -90,22 +90,20 @@ impl<K: Carried> Machine<K> {
 
     /// Whether the pipeline may end, since nothing was begun on it nor answered since the last
     /// time; then it has.
-    pub(in crate::client::pipelined) fn end_if_quiet(&mut self, id: Id) -> bool {
-        let Some(pipeline) = of(&mut self.pipelines, id) else {
-            return false;
-        };
+    pub(in crate::client::pipelined) fn end_if_quiet(&mut self, id: Id) -> Option<Released> {
+        let pipeline = of(&mut self.pipelines, id)?;
         let idle = pipeline.expected.is_empty() && pipeline.outgoing.is_empty();
         let wanted_back = match pipeline.recall {
             Recall::Now => true,
-            Recall::AfterWaiters => self.waiting.is_empty(),
+            Recall::AfterWaiters => self.waiting.first(id.serial).is_none(),
             Recall::No => false,
         };
         let quiet = idle && (wanted_back || !pipeline.used);
         pipeline.used = false;
-        if quiet {
+        quiet.then(|| {
             self.pipelines[id.at] = None;
-        }
-        quiet
+            self.release(id)
+        })
     }
 
     /// The server takes no more requests on this connection: nothing more is begun on it, and it
@@ -135,7 +133,7 @@ impl<K: Carried> Machine<K> {
             silent,
             unanswered: Vec::new(),
             trial: None,
-            leases: 0,
+            released: Released::default(),
         };
         if of(&mut self.pipelines, id).is_none() {
             return ended;
@@ -164,7 +162,8 @@ impl<K: Carried> Machine<K> {
             let unanswered = expected.reply.map(|reply| Unanswered { reply, progress });
             ended.unanswered.extend(unanswered);
         }
-        ended.leases = self.lease_more();
+        ended.released = self.release(id);
+        ended.released.leases += self.lease_more();
         ended
     }
 }

@@ -48,7 +48,11 @@ impl<K: Carried> Machine<K> {
             return Duties::default();
         };
         Duties {
-            serve: !self.waiting.is_empty() && pipeline.recall != Recall::Now,
+            serve: match pipeline.recall {
+                Recall::No | Recall::AfterWaiters => self.waiting.first(id.serial).is_some(),
+                // Those that no other pipeline may serve may have to be released.
+                Recall::Now => self.waiting.bound_to(id.serial).next().is_some(),
+            },
             write: pipeline.attended == AttendedBy::Driver,
             look: pipeline.hurry,
         }

@@ -65,10 +65,21 @@ pub(super) enum Edge {
     RetiredEnded,
     Shrunk,
     AskedOfTheGone,
+    Overtaken,
+    NotOvertaken,
+    BegunWhereItsFlowIs,
+    WaitsForItsFlow,
+    ServedWhereItsFlowIs,
+    GaveUpInItsFlow,
+    FlowClosed,
+    ReleasedByAnEnd,
+    ReleasedByARecall,
+    LeasedToSpread,
+    BegunOnTheLeastLoaded,
 }
 
 impl Edge {
-    const LAST: Edge = Edge::AskedOfTheGone;
+    const LAST: Edge = Edge::BegunOnTheLeastLoaded;
 }
 
 /// How often each was reached.

@@ -23,6 +23,10 @@ pub(super) enum At {
 pub(super) struct Exchange {
     pub(super) caller: Caller,
     level: u8,
+    /// Whose order is kept.
+    pub(super) flow: Option<u32>,
+    /// While it waits: the only pipeline that may serve it.
+    pub(super) served_by: Option<Serial>,
     pub(super) length: usize,
     /// It gets no reply.
     pub(super) silent: bool,
@@ -81,10 +85,12 @@ pub(super) enum Fate {
         on: Serial,
         write: bool,
         wake: bool,
+        leases: usize,
     },
     Waits {
         leases: usize,
     },
+    Overtaken,
     Refused(Refusal),
     FullOfBytes {
         waiting_bytes: usize,
@@ -145,10 +151,44 @@ impl Model {
         waiting.map(|one| one.length).sum()
     }
 
+    /// How many any pipeline may serve.
+    fn waiting_for_any(&self) -> usize {
+        let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
+        waiting.filter(|one| one.served_by.is_none()).count()
+    }
+
     /// The most urgent, then the first to come.
-    pub(super) fn first_in_line(&self) -> Option<&Exchange> {
+    fn first_of_all(&self) -> Option<&Exchange> {
         let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
         waiting.min_by_key(|one| one.level)
+    }
+
+    /// The same, of those that this pipeline may serve.
+    pub(super) fn first_in_line(&self, serial: Serial) -> Option<&Exchange> {
+        let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
+        let served = waiting.filter(|one| one.served_by.is_none_or(|only| only == serial));
+        served.min_by_key(|one| one.level)
+    }
+
+    /// The requests that a flow has brought and that were taken.
+    pub(super) fn of_flow(&self, flow: u32) -> impl Iterator<Item = &Exchange> {
+        let exchanges = self.exchanges.iter();
+        exchanges.filter(move |one| one.flow == Some(flow))
+    }
+
+    /// The pipeline on which the flow has unanswered requests.
+    fn is_on(&self, flow: u32) -> Option<Serial> {
+        self.of_flow(flow).find_map(|one| match one.at {
+            At::On(serial) => Some(serial),
+            At::Waiting | At::Over => None,
+        })
+    }
+
+    /// Where the next request of a flow has to go.
+    pub(super) fn bound(&self, flow: u32) -> Option<Serial> {
+        let mut waiting = self.of_flow(flow).filter(|one| one.at == At::Waiting);
+        let behind = waiting.find_map(|one| one.served_by);
+        self.is_on(flow).or(behind)
     }
 
     /// The unanswered, in the order of their bytes.
@@ -170,21 +210,49 @@ impl Model {
     }
 
     /// By count and bytes alone.
-    fn fits(&self, serial: Serial, length: usize) -> bool {
+    pub(super) fn fits(&self, serial: Serial, length: usize) -> bool {
         let in_flight = self.in_flight(serial);
         let bytes: usize = in_flight.iter().map(|one| one.length).sum();
         in_flight.is_empty()
             || in_flight.len() < self.limits.depth && bytes + length <= self.limits.max_bytes
     }
 
-    /// Where a caller goes who comes while nobody waits.
-    fn with_room(&self, length: usize) -> Option<Serial> {
-        let mut pipes = self.pipes.iter().flatten();
-        let pipe = pipes.find(|pipe| {
+    /// Where a caller goes who comes while nobody waits for it; a flow that is bound only there.
+    fn with_room(&self, length: usize, bound: Option<Serial>) -> Option<Serial> {
+        let pipes = self.pipes.iter().flatten();
+        let pipes = pipes.filter(|pipe| bound.is_none_or(|bound| bound == pipe.serial));
+        let mut pipes = pipes.filter(|pipe| {
             let alone = self.in_flight(pipe.serial).is_empty();
-            pipe.recall == Recall::No && self.fits(pipe.serial, length) && (self.proven || alone)
+            let is_next = self.first_in_line(pipe.serial).is_none();
+            let room = self.fits(pipe.serial, length) && (self.proven || alone);
+            pipe.recall == Recall::No && room && is_next
         });
+        let pipe = match self.limits.spread {
+            1 => pipes.next(),
+            _ => pipes.min_by_key(|pipe| self.in_flight(pipe.serial).len()),
+        };
         pipe.map(|pipe| pipe.serial)
+    }
+
+    /// Those of idle flows that wait for this pipeline may take any, for it takes no more.
+    pub(super) fn release(&mut self, serial: Serial) -> (Vec<Serial>, usize) {
+        let released: Vec<Caller> = self
+            .exchanges
+            .iter()
+            .filter(|one| one.at == At::Waiting && one.served_by == Some(serial))
+            .filter(|one| self.is_on(one.flow.expect("bound by it")).is_none())
+            .map(|one| one.caller)
+            .collect();
+        for &caller in &released {
+            self.exchange(caller).served_by = None;
+        }
+        match released.is_empty() {
+            true => (Vec::new(), 0),
+            false => {
+                let woken = self.pipes.iter().flatten().map(|pipe| pipe.serial);
+                (woken.collect(), self.lease())
+            }
+        }
     }
 
     pub(super) fn may_lease(&self) -> bool {
@@ -204,14 +272,22 @@ impl Model {
         &mut self,
         caller: Caller,
         (length, silent): (usize, bool),
-        level: u8,
+        (level, flow): (u8, Option<(u32, Option<u64>)>),
         deadline: u64,
         alone: bool,
     ) -> Fate {
         if let Some(refusal) = self.refusal {
             return Fate::Refused(refusal);
         }
-        let room = self.with_room(length).filter(|_| self.waiting() == 0);
+        let mut bound = None;
+        if let Some((flow, again)) = flow {
+            let brought = self.of_flow(flow).count() as u64;
+            if again.is_some_and(|again| again < brought) {
+                return Fate::Overtaken;
+            }
+            bound = self.bound(flow);
+        }
+        let room = self.with_room(length, bound);
         if room.is_none() {
             // One more, or the untried peer's own pipeline.
             let soon = self.leasing + usize::from(self.may_lease() || !self.proven);
@@ -232,6 +308,8 @@ impl Model {
         self.exchanges.push(Exchange {
             caller,
             level,
+            flow: flow.map(|(flow, _)| flow),
+            served_by: bound.filter(|_| room.is_none()),
             length,
             silent,
             deadline: Some(deadline),
@@ -243,6 +321,11 @@ impl Model {
                 leases: self.lease(),
             };
         };
+        // All are busy, and there may be one more for each upstream.
+        let is_busy = !self.in_flight(on).is_empty();
+        let one_more = self.live() + self.leasing < self.limits.spread && self.may_lease();
+        let leases = usize::from(bound.is_none() && is_busy && one_more);
+        self.leasing += leases;
         self.append(on, caller);
         let pipe = self.pipe_mut(on);
         let hurries = !pipe.hurried && pipe.looks_at.is_none_or(|at| deadline < at);
@@ -259,13 +342,19 @@ impl Model {
             on,
             write: writes && alone,
             wake: hurries || writes && !alone,
+            leases,
         }
     }
 
     fn append(&mut self, serial: Serial, caller: Caller) {
         let exchange = self.exchange(caller);
         exchange.at = At::On(serial);
-        let length = exchange.length;
+        let (length, flow) = (exchange.length, exchange.flow);
+        for other in &mut self.exchanges {
+            if flow.is_some() && other.flow == flow && other.at == At::Waiting {
+                other.served_by = Some(serial);
+            }
+        }
         let pipe = self.pipe_mut(serial);
         pipe.stream
             .extend(std::iter::repeat_n(Some(caller), length));
@@ -274,7 +363,7 @@ impl Model {
 
     fn lease(&mut self) -> usize {
         let mut more = 0;
-        while self.may_lease() && self.waiting() > self.leasing * self.limits.depth {
+        while self.may_lease() && self.waiting_for_any() > self.leasing * self.limits.depth {
             self.leasing += 1;
             more += 1;
         }
@@ -313,7 +402,7 @@ impl Model {
 
     fn nobody_waits(&mut self) -> Vec<Caller> {
         let mut gone = Vec::new();
-        while let Some(first) = self.first_in_line() {
+        while let Some(first) = self.first_of_all() {
             let caller = first.caller;
             self.exchange(caller).at = At::Over;
             gone.push(caller);
@@ -325,7 +414,7 @@ impl Model {
     pub(super) fn serve(&mut self, serial: Serial, now: u64) -> Vec<Caller> {
         let mut late = Vec::new();
         let was_empty = self.in_flight(serial).is_empty();
-        while let Some(first) = self.first_in_line() {
+        while let Some(first) = self.first_in_line(serial) {
             let (caller, length, silent) = (first.caller, first.length, first.silent);
             if first.deadline.is_some_and(|deadline| deadline <= now) {
                 self.exchange(caller).at = At::Over;
@@ -475,7 +564,7 @@ impl Model {
     }
 
     pub(super) fn end_if_quiet(&mut self, serial: Serial) -> bool {
-        let somebody_waits = self.waiting() > 0;
+        let somebody_waits = self.first_in_line(serial).is_some();
         let busy = !self.in_flight(serial).is_empty();
         let pipe = self.pipe_mut(serial);
         let wanted = match pipe.recall {
@@ -500,7 +589,7 @@ impl Model {
     /// While the peer isn't known to read frames, who has waited for a tick has another connection
     /// tried.
     pub(super) fn lease_for_waiting(&mut self) -> usize {
-        let waits_for_another = !self.proven && self.live() > 0 && self.waiting() > 0;
+        let waits_for_another = !self.proven && self.live() > 0 && self.waiting_for_any() > 0;
         if waits_for_another && self.leasing == 0 && self.live() < self.max_pipelines {
             self.leasing = 1;
             return 1;
@@ -515,7 +604,7 @@ impl Model {
         serial: Serial,
         unwritten: usize,
         partial: bool,
-    ) -> (Vec<(Caller, Progress)>, Option<usize>, usize) {
+    ) -> (Vec<(Caller, Progress)>, Option<usize>, (Vec<Serial>, usize)) {
         let mut told = Vec::new();
         let callers: Vec<Caller> = self
             .in_flight(serial)
@@ -548,8 +637,9 @@ impl Model {
         }
         self.remove(serial);
         told.retain(|(caller, _)| !self.exchange(*caller).told);
-        let leases = self.lease();
-        (told, trial, leases)
+        let (woken, leases) = self.release(serial);
+        let more = self.lease();
+        (told, trial, (woken, leases + more))
     }
 
     /// Who is refused, whose drivers are woken, and how many are leased.

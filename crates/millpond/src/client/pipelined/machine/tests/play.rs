@@ -15,8 +15,8 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Came, Carried, Entry, Id, Limits, Machine, Priority, Progress, Rank, Recall, Refusal, SlotId,
-    Unanswered,
+    Begun, Came, Carried, Entry, FlowId, Id, Limits, Machine, Order, Place, Priority, Progress,
+    Recall, Refusal, Released, SlotId, Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
 };
@@ -79,7 +79,10 @@ pub(super) struct Play<'t> {
     gone: Vec<Id>,
     /// Callers who were told to write, and to whom.
     writers: Vec<(Id, Serial)>,
-    ranks: Vec<(Rank, Caller)>,
+    places: Vec<(Place, Caller)>,
+    /// Those that are open, and their names.
+    flows: Vec<(FlowId, u32)>,
+    next_flow: u32,
     next_caller: Caller,
     next_serial: Serial,
     /// Live and to come when last looked at.
@@ -95,6 +98,7 @@ impl<'t> Play<'t> {
             max_bytes: rng.usize(10..=100),
             max_waiting: rng.usize(0..=8),
             max_waiting_bytes: [rng.usize(1..=150), usize::MAX][rng.usize(..2)],
+            spread: [1, 1, 2, 3][rng.usize(..4)],
         };
         let max_pipelines = rng.usize(1..=4);
         let patience = [30, 100, 1_000][rng.usize(..3)];
@@ -112,7 +116,9 @@ impl<'t> Play<'t> {
             drivers: Vec::new(),
             gone: Vec::new(),
             writers: Vec::new(),
-            ranks: Vec::new(),
+            places: Vec::new(),
+            flows: Vec::new(),
+            next_flow: 0,
             next_caller: 0,
             next_serial: 0,
             held: 0,
@@ -121,7 +127,7 @@ impl<'t> Play<'t> {
     }
 
     pub(super) fn run(mut self) {
-        for _ in 0..self.rng.usize(50..=250) {
+        for _ in 0..self.rng.usize(60..=280) {
             self.step();
             self.compare();
         }
@@ -129,7 +135,7 @@ impl<'t> Play<'t> {
     }
 
     fn step(&mut self) {
-        match self.rng.u32(0..138) {
+        match self.rng.u32(0..140) {
             0..32 if self.rng.u32(..100) < self.crowd => self.begin(),
             0..32 => self.came(),
             32..35 => self.give_up(),
@@ -148,6 +154,7 @@ impl<'t> Play<'t> {
             123..124 => self.retire(),
             124..132 => self.caller_comes_after_the_driver(),
             132..135 => self.settle_silent(),
+            135..137 => self.opens_or_closes_a_flow(),
             _ => self.asks_the_gone(),
         }
     }
@@ -203,26 +210,62 @@ impl<'t> Play<'t> {
         // A framing that looks at requests keeps something of each.
         let silent = self.is_looked_at && self.rng.u8(..5) == 0;
         let asked = self.is_looked_at.then_some((caller, silent));
-        let fate = (self.model).begin(caller, (length, silent), level, deadline, alone);
-        let priority = Priority::new(level).expect("a level");
+        let mut order = Order::Any(Priority::new(level).expect("a level"));
+        let mut named = None;
+        if !self.flows.is_empty() && self.rng.u8(..4) == 0 {
+            let (flow, name) = self.flows[self.rng.usize(..self.flows.len())];
+            let brought = self.model.of_flow(name).count() as u64;
+            assert_eq!(self.state.brought(flow), brought);
+            let again = match self.rng.u8(..20) {
+                0 => Some(brought),
+                1 => brought.checked_sub(1),
+                _ => None,
+            };
+            order = Order::Of { flow, again };
+            named = Some((name, again));
+        }
+        let level = match named {
+            Some(_) => NORMAL,
+            None => level,
+        };
+        let was_on = named.and_then(|(name, _)| self.model.bound(name));
+        let fate = (self.model).begin(caller, (length, silent), (level, named), deadline, alone);
+        let is_begun = matches!(fate, Fate::Begun { .. });
+        let is_in_flow = was_on.is_some();
+        (self.tally).count_if(is_begun && is_in_flow, Edge::BegunWhereItsFlowIs);
+        let waits = matches!(fate, Fate::Waits { .. });
+        (self.tally).count_if(waits && is_in_flow, Edge::WaitsForItsFlow);
+        let is_again = named.is_some_and(|(_, again)| again.is_some());
+        (self.tally).count_if(is_again && (waits || is_begun), Edge::NotOvertaken);
         let frame = vec![caller as u8; length];
         let entry = self.state.begin(
             &frame,
             self.at(deadline),
-            priority,
+            order,
             alone,
             Reply(caller),
             asked,
         );
         match (entry, fate) {
             (
-                Entry::Begun { write, wake },
+                Entry::Begun {
+                    begun: Begun { write, wake },
+                    leases,
+                },
                 Fate::Begun {
                     on,
                     write: writes,
                     wake: wakes,
+                    leases: expected,
                 },
             ) => {
+                assert_eq!(leases, expected, "leases");
+                self.tally.count_if(leases > 0, Edge::LeasedToSpread);
+                let mut pipes = self.model.pipes.iter().flatten();
+                let first = pipes.next().expect("it was begun");
+                let is_later = first.recall == Recall::No && first.serial != on;
+                let is_free = !is_in_flow && self.model.fits(first.serial, length);
+                (self.tally).count_if(is_later && is_free, Edge::BegunOnTheLeastLoaded);
                 assert_eq!(write.is_some(), writes, "whether the caller writes");
                 assert_eq!(wake.is_some(), wakes, "whether the driver is woken");
                 if let Some((id, wire)) = write {
@@ -245,9 +288,10 @@ impl<'t> Play<'t> {
                 let long = length > self.model.limits.max_bytes;
                 self.tally.count_if(long, Edge::LongAndAlone);
             }
-            (Entry::Waits { rank, leases }, Fate::Waits { leases: expected }) => {
+            (Entry::Overtaken, Fate::Overtaken) => self.tally.count(Edge::Overtaken),
+            (Entry::Waits { place, leases }, Fate::Waits { leases: expected }) => {
                 assert_eq!(leases, expected, "leases");
-                self.ranks.push((rank, caller));
+                self.places.push((place, caller));
                 self.tally.count(Edge::Waits);
                 self.tally.count_if(leases > 0, Edge::WaitsForALease);
                 let too_long = self.model.waiting_bytes() > self.model.limits.max_waiting_bytes;
@@ -295,12 +339,12 @@ impl<'t> Play<'t> {
     }
 
     fn give_up(&mut self) {
-        if self.ranks.is_empty() {
+        if self.places.is_empty() {
             return;
         }
-        let (rank, caller) = self.ranks.swap_remove(self.rng.usize(..self.ranks.len()));
+        let (place, caller) = (self.places).swap_remove(self.rng.usize(..self.places.len()));
         let waits = self.model.exchange(caller).at == At::Waiting;
-        let request = self.state.give_up(rank).map(|given_up| given_up.request);
+        let request = self.state.give_up(place).map(|given_up| given_up.request);
         assert_eq!(request.is_some(), waits);
         self.tally.count(if waits {
             Edge::GaveUp
@@ -309,9 +353,38 @@ impl<'t> Play<'t> {
         });
         if let Some(request) = request {
             assert_eq!(request.reply, Reply(caller));
+            let in_flow = self.model.exchange(caller).flow.is_some();
+            self.tally.count_if(in_flow, Edge::GaveUpInItsFlow);
             self.leaves(&request.reply);
             self.model.exchange(caller).at = At::Over;
         }
+    }
+
+    /// One can be closed once none of its requests waits; what was appended goes its way.
+    fn opens_or_closes_a_flow(&mut self) {
+        if self.flows.len() < 3 {
+            self.flows.push((self.state.open_flow(), self.next_flow));
+            self.next_flow += 1;
+            return;
+        }
+        let at = self.rng.usize(..self.flows.len());
+        let (flow, name) = self.flows[at];
+        if self.model.of_flow(name).all(|one| one.at != At::Waiting) {
+            self.state.close_flow(flow);
+            self.flows.swap_remove(at);
+            self.tally.count(Edge::FlowClosed);
+        }
+    }
+
+    /// Some who waited for one pipeline may be served by others.
+    fn released(&mut self, released: Released, (woken, leases): (Vec<Serial>, usize)) {
+        let wakes: Vec<_> = released
+            .wakes
+            .iter()
+            .map(|waker| self.wake(waker))
+            .collect();
+        assert_eq!(wakes, woken);
+        assert_eq!(released.leases, leases);
     }
 
     fn caller_writes(&mut self) {
@@ -432,6 +505,43 @@ impl<'t> Play<'t> {
         let untold: Vec<_> = untold.map(|one| one.caller).collect();
         assert_eq!(inside, untold, "whoever hasn't been told is inside");
         self.is_attended();
+        self.flows_keep_their_order();
+    }
+
+    /// Those of a flow are appended in their order, and unanswered on one pipeline alone.
+    fn flows_keep_their_order(&self) {
+        for (_, flow) in &self.flows {
+            let mut on = None;
+            for exchange in self.model.of_flow(*flow) {
+                if let At::On(serial) = exchange.at {
+                    assert_eq!(
+                        *on.get_or_insert(serial),
+                        serial,
+                        "{flow} is on two pipelines"
+                    );
+                }
+            }
+            // In the streams, of which none is ever cut.
+            for pipe in self.model.pipes.iter().flatten() {
+                let callers = pipe.stream.iter().flatten().copied();
+                let of_flow =
+                    |caller: &Caller| self.model.of_flow(*flow).any(|one| one.caller == *caller);
+                let callers: Vec<_> = callers.filter(of_flow).collect();
+                assert!(
+                    callers.is_sorted(),
+                    "{flow} is out of order on {}",
+                    pipe.serial
+                );
+                let waits = self.model.of_flow(*flow).find(|one| one.at == At::Waiting);
+                let last = callers.last();
+                assert!(
+                    waits
+                        .zip(last)
+                        .is_none_or(|(waits, last)| *last < waits.caller),
+                    "one of {flow} has overtaken another"
+                );
+            }
+        }
     }
 
     /// What is outgoing will be written: a caller has been told to, or the driver comes.
@@ -452,6 +562,9 @@ impl<'t> Play<'t> {
         }
     }
 }
+
+/// As urgent as all flows are.
+const NORMAL: u8 = 4;
 
 /// Not the first byte of any frame here, but of the 255th.
 const HEARTBEAT: [u8; 2] = [255; 2];

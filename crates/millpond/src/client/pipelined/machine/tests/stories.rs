@@ -6,6 +6,8 @@ use super::*;
 
 struct Plain;
 
+const NORMAL: Order = Order::Any(Priority::NORMAL);
+
 impl Carried for Plain {
     type Reply = u8;
     type Body = ();
@@ -23,12 +25,13 @@ fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> Machine<Pl
         max_bytes: 100,
         max_waiting,
         max_waiting_bytes: usize::MAX,
+        spread: 1,
     };
     Machine::new(limits, max_pipelines)
 }
 
 fn comes(state: &mut Machine<Plain>, name: u8, deadline: Instant) -> Entry<Plain> {
-    state.begin(&[name], deadline, Priority::NORMAL, false, name, None)
+    state.begin(&[name], deadline, NORMAL, false, name, None)
 }
 
 fn starts(state: &mut Machine<Plain>, now: Instant) -> Id {
@@ -67,7 +70,10 @@ fn a_caller_who_comes_while_the_driver_decides_when_to_look_is_seen_in_time() {
     let soon = now + Duration::from_millis(20);
     assert!(matches!(
         comes(&mut state, 3, soon),
-        Entry::Begun { wake: Some(_), .. }
+        Entry::Begun {
+            begun: Begun { wake: Some(_), .. },
+            ..
+        }
     ));
     state.will_look(id, now + Duration::from_millis(100));
     assert!(state.duties(id).look, "it would look 80 ms too late");
@@ -81,7 +87,7 @@ fn any_depth_will_do() {
     let long = [0; 200];
     let later = now + Duration::from_secs(9);
     for name in [3, 4, 5] {
-        let entry = state.begin(&long, later, Priority::NORMAL, false, name, None);
+        let entry = state.begin(&long, later, NORMAL, false, name, None);
         assert!(
             !matches!(entry, Entry::Refused(_)),
             "a second lease may come"
@@ -121,7 +127,7 @@ fn a_request_without_a_reply_proves_nothing_of_the_peer() {
     let later = now + Duration::from_secs(9);
     let mut state = machine(4, 4, 1);
     let silent = |state: &mut Machine<Plain>, name| {
-        state.begin(&[name], later, Priority::NORMAL, false, name, Some(()))
+        state.begin(&[name], later, NORMAL, false, name, Some(()))
     };
     assert!(matches!(silent(&mut state, 1), Entry::Waits { .. }));
     assert!(matches!(comes(&mut state, 2, later), Entry::Waits { .. }));

@@ -53,11 +53,27 @@ impl Play<'_> {
             .filter(|one| one.at == At::Waiting);
         let line: Vec<_> = arrivals.map(|one| one.caller).collect();
         let before = self.model.in_flight(serial).len();
+        let bound = |play: &Self| {
+            let all = play.model.exchanges.iter();
+            let bound = all.filter(|one| one.at == At::Waiting && one.served_by == Some(serial));
+            bound.count()
+        };
+        let had_bound = bound(self);
         let expected = self.model.serve(serial, self.now);
+        let late_too = expected.len();
+        let released = match self.model.pipe(serial).recall {
+            Recall::Now => self.model.release(serial),
+            _ => Default::default(),
+        };
+        let (has_bound, let_go) = (bound(self), !released.0.is_empty());
         let mut late = Vec::new();
         let id = self.driver(serial).id;
         let now = self.at(self.now);
-        self.state.serve(id, now, &mut late);
+        let answered = self.state.serve(id, now, &mut late);
+        self.released(answered, released);
+        self.tally.count_if(let_go, Edge::ReleasedByARecall);
+        let served = !let_go && had_bound > has_bound + late_too;
+        self.tally.count_if(served, Edge::ServedWhereItsFlowIs);
         self.driver(serial).awake = true;
         for _ in &late {
             self.tally.count(Edge::LeftOutLate);
@@ -81,7 +97,7 @@ impl Play<'_> {
         let idle = self.model.in_flight(serial).is_empty();
         let free = idle && self.model.pipe(serial).recall != Recall::Now;
         assert!(
-            !free || self.model.waiting() == 0,
+            !free || self.model.first_in_line(serial).is_none(),
             "somebody waits for what is idle"
         );
     }
@@ -293,11 +309,14 @@ impl Play<'_> {
         let recall = self.model.pipe(serial).recall;
         let retired = self.model.pipe(serial).retired;
         assert_eq!(self.state.is_retired(id), retired);
-        let quiet = self.state.end_if_quiet(id);
+        let ended = self.state.end_if_quiet(id);
+        let quiet = ended.is_some();
         assert_eq!(quiet, self.model.end_if_quiet(serial));
         self.tally.count_if(retired && quiet, Edge::RetiredEnded);
-        if quiet {
+        if let Some(released) = ended {
             self.forget(serial);
+            let expected = self.model.release(serial);
+            self.released(released, expected);
         }
         let edge = match (quiet, recall) {
             (false, _) => Edge::NotQuiet,
@@ -332,7 +351,7 @@ impl Play<'_> {
         let driver = self.driver(serial);
         let (id, unwritten) = (driver.id, driver.unwritten);
         let silent = self.model.settle_silent(serial, unwritten);
-        let (told, trial, leases) = self.model.end(serial, unwritten, partial);
+        let (told, trial, released) = self.model.end(serial, unwritten, partial);
         let ended = self.state.end(id, unwritten, partial);
         let settled = ended.silent.into_iter().map(|told| {
             self.leaves(&told.reply);
@@ -356,7 +375,10 @@ impl Play<'_> {
         let unanswered: Vec<_> = unanswered.map(|one| (one.reply.0, one.progress)).collect();
         assert_eq!(unanswered, told, "who is told, and how far each had come");
         assert_eq!(ended.trial, trial);
-        assert_eq!(ended.leases, leases);
+        let leases = ended.released.leases;
+        self.tally
+            .count_if(!released.0.is_empty(), Edge::ReleasedByAnEnd);
+        self.released(ended.released, released);
         self.tally.count_if(trial == Some(0), Edge::EndedInTrial);
         self.tally
             .count_if(trial == Some(1), Edge::EndedInTrialAfterOne);
@@ -442,7 +464,7 @@ impl Play<'_> {
         );
         self.state.will_look(id, now);
         assert!(self.state.retire(id).is_none() && !self.state.is_retired(id));
-        assert!(!self.state.end_if_quiet(id) && !self.state.beat(id, &HEARTBEAT));
+        assert!(self.state.end_if_quiet(id).is_none() && !self.state.beat(id, &HEARTBEAT));
         assert!(
             !self.state.take(id, &mut Vec::new(), &mut Vec::new())
                 && self.state.leave_to_driver(id).is_none()
@@ -450,7 +472,7 @@ impl Play<'_> {
         let told = self.state.duties(id);
         assert!(!told.write && !told.look);
         let ended = self.state.end(id, 0, true);
-        assert!(ended.unanswered.is_empty() && ended.leases == 0 && ended.trial.is_none());
+        assert!(ended.unanswered.is_empty() && ended.trial.is_none());
     }
 
     /// Its driver has nothing to do, and its caller neither.
