@@ -105,8 +105,6 @@ mod raw;
 mod route;
 mod settings;
 mod snapshot;
-#[cfg(all(test, unix, not(millpond_loom)))]
-mod tests;
 mod told;
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! test says, and as many clients come as it says.
 
 mod overload;
+#[cfg(all(unix, not(millpond_loom)))]
+mod together;
 mod waiting;
 
 use std::time::Duration;

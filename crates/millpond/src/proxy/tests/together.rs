@@ -8,7 +8,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::Route;
+use crate::proxy::Route;
 use crate::{
     client::{Client, Pipelining},
     connectors::StreamConnector,
