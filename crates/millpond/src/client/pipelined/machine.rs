@@ -49,8 +49,7 @@ use tokio::time::Instant;
 #[cfg(test)]
 use self::outcomes::Unanswered;
 pub(super) use self::{
-    carried::{Carried, Id, Limits},
-    flows::FlowId,
+    carried::{Carried, FlowId, Id, Limits},
     line::Request,
     outcomes::{
         Answered, Begun, Came, Duties, Entry, GivenUp, Order, Place, Reconsidered, Released,

@@ -2,8 +2,7 @@
 
 use super::{
     Machine,
-    carried::{Carried, Id},
-    flows::FlowId,
+    carried::{Carried, FlowId, Id},
     live,
     outcomes::Released,
 };

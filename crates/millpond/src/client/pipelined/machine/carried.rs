@@ -1,4 +1,5 @@
-//! What the machine carries without looking at it, its limits, and by which name a pipeline goes.
+//! What the machine carries without looking at it, its limits, and by which names pipelines and flows
+//! go.
 
 /// What the machine carries.
 pub(in crate::client::pipelined) trait Carried {
@@ -33,3 +34,7 @@ pub(in crate::client::pipelined) struct Id {
     pub(super) at: usize,
     pub(super) serial: u64,
 }
+
+/// A flow, from when it is opened until it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client::pipelined) struct FlowId(pub(super) usize);

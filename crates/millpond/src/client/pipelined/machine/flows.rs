@@ -7,11 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::{carried::Id, line::Rank};
-
-/// A flow, from [`open`](Flows::open) to [`close`](Flows::close).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::client::pipelined) struct FlowId(usize);
+use super::{
+    carried::{FlowId, Id},
+    line::Rank,
+};
 
 /// See the module.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::{carried::Carried, flows::FlowId};
+use super::carried::{Carried, FlowId};
 use crate::pool::Priority;
 
 /// A caller's place among those who wait: the most urgent first, then the first to come.

@@ -5,8 +5,7 @@ use std::task::Waker;
 use tokio::time::Instant;
 
 use super::{
-    carried::{Carried, Id},
-    flows::FlowId,
+    carried::{Carried, FlowId, Id},
     line::{Rank, Request},
 };
 use crate::{
