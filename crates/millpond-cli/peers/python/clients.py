@@ -261,6 +261,13 @@ class Echo(socketserver.StreamRequestHandler):
             self.wfile.write(line)
 
 
+class Files(http.server.SimpleHTTPRequestHandler):
+    """Those of this folder, without a line for each request."""
+
+    def log_message(self, *_):
+        pass
+
+
 def recipes():
     """The code of docs/recipes.md as it is shown there, through the routes of that page."""
     with open("docs/recipes.md") as file:
@@ -278,7 +285,7 @@ def recipes():
     receiver = subprocess.Popen([*python, receives])
     upstream = [PROGRAM, "serve", "--listen", "127.0.0.1:7070", "--handler", "echo"]
     routes = [PROGRAM, "proxy", "--config", "docs/samples/recipes.toml"]
-    web = Server(("127.0.0.1", 7083), http.server.SimpleHTTPRequestHandler)
+    web = Server(("127.0.0.1", 7083), Files)
     scale = Server(("127.0.0.1", 7082), Echo)
     serving(web)
     serving(scale)
