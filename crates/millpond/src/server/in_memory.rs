@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{
-    ServerBuilder, ServerSnapshot, connection,
+    ServerBuilder, ServerSnapshot,
+    accepting::Serve,
     handler::ConnectionHandler,
     ledger::{Ledger, Service},
 };
@@ -45,7 +46,7 @@ impl<F: Framing, H: ConnectionHandler> InMemory<F, H> {
         let service = Arc::clone(&self.service);
         tokio::spawn(async move {
             if let Ok(mut permit) = service.ledger.admit(None) {
-                connection::run(&service, stream, None, &mut permit).await;
+                service.serve(stream, None, &mut permit).await;
             }
         })
     }
