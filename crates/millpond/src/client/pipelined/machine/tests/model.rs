@@ -98,6 +98,10 @@ pub(super) enum Fate {
     },
 }
 
+/// Who is told of an end, and how far each had come; how many of a trial were answered; whose drivers
+/// are woken, and how many are leased.
+pub(super) type Ended = (Vec<(Caller, Progress)>, Option<usize>, (Vec<Serial>, usize));
+
 impl Model {
     pub(super) fn new(limits: Limits, max_pipelines: usize) -> Self {
         Model {
@@ -597,14 +601,8 @@ impl Model {
         self.lease()
     }
 
-    /// Who is told, and how far each had come; how many of a trial were answered; how many are
-    /// leased.
-    pub(super) fn end(
-        &mut self,
-        serial: Serial,
-        unwritten: usize,
-        partial: bool,
-    ) -> (Vec<(Caller, Progress)>, Option<usize>, (Vec<Serial>, usize)) {
+    /// A pipeline has ended.
+    pub(super) fn end(&mut self, serial: Serial, unwritten: usize, partial: bool) -> Ended {
         let mut told = Vec::new();
         let callers: Vec<Caller> = self
             .in_flight(serial)

@@ -127,7 +127,7 @@ impl<'t> Play<'t> {
     }
 
     pub(super) fn run(mut self) {
-        for _ in 0..self.rng.usize(60..=280) {
+        for _ in 0..self.rng.usize(70..=320) {
             self.step();
             self.compare();
         }

@@ -17,7 +17,7 @@ const SEQUENCES: u64 = if cfg!(debug_assertions) {
 };
 
 /// How often such a run reaches each edge, at least.
-const LEAST: u64 = SEQUENCES / 40;
+const LEAST: u64 = SEQUENCES / 36;
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
