@@ -142,17 +142,23 @@ async fn serve(stream: UnixStream, run: Arc<Run>, suspended: Arc<AtomicUsize>) {
 /// Kills, suspends and swaps upstreams until it is told that it is enough.
 async fn trouble(mut upstreams: Vec<Upstream>, run: Arc<Run>, enough: Arc<AtomicBool>) {
     let mut suspensions = JoinSet::new();
+    // Each kind once in three, in any order: short runs have all of them as well.
+    let mut kinds = Vec::new();
     while !enough.load(Relaxed) {
-        sleep(Duration::from_micros(fastrand::u64(10_000..50_000))).await;
+        sleep(Duration::from_micros(fastrand::u64(5_000..30_000))).await;
         let chosen = fastrand::usize(..upstreams.len());
-        match fastrand::u8(..3) {
-            0 => {
+        if kinds.is_empty() {
+            kinds.extend(0..3);
+            fastrand::shuffle(&mut kinds);
+        }
+        match kinds.pop() {
+            Some(0) => {
                 add(&run.counts.killed);
                 let path = upstreams.swap_remove(chosen).kill().await;
                 sleep(Duration::from_micros(fastrand::u64(..3_000))).await;
                 upstreams.push(Upstream::start(&path, &run));
             }
-            1 => {
+            Some(1) => {
                 add(&run.counts.suspended);
                 let suspended = Arc::clone(&upstreams[chosen].suspended);
                 suspended.fetch_add(1, Relaxed);
@@ -294,7 +300,8 @@ fn route(speaks: &Speaks, mode: Mode, upstreams: &[PathBuf]) -> Route<Protocol> 
         .build()
 }
 
-async fn replies_are_right(speaks: &'static Speaks, mode: Mode, requests: u64) {
+/// How many requests got no reply. Those that did got their own.
+async fn replies_are_right(speaks: &'static Speaks, mode: Mode, requests: u64) -> u64 {
     let name = format!(
         "millpond-routes-{}-{}-{mode:?}",
         std::process::id(),
@@ -366,8 +373,7 @@ async fn replies_are_right(speaks: &'static Speaks, mode: Mode, requests: u64) {
     ] {
         assert!(count.load(Relaxed) > 0, "none was {what}");
     }
-    let failed = counts.closed.load(Relaxed) + counts.told.load(Relaxed);
-    assert!(failed > 0, "none was lost");
+    counts.closed.load(Relaxed) + counts.told.load(Relaxed)
 }
 
 fn descriptors() -> usize {
@@ -390,6 +396,7 @@ async fn every_reply_is_its_requests_whatever_happens_to_upstreams_and_clients()
     });
     let before = descriptors();
     let mut resident_before = None;
+    let mut failed = 0;
     for (number, speaks) in PRESETS.iter().enumerate() {
         for (at, mode) in [Mode::Exchange, Mode::Pipeline, Mode::Session]
             .into_iter()
@@ -399,13 +406,15 @@ async fn every_reply_is_its_requests_whatever_happens_to_upstreams_and_clients()
             if long.is_none() && number % 3 != at {
                 continue;
             }
-            replies_are_right(speaks, mode, requests).await;
+            failed += replies_are_right(speaks, mode, requests).await;
             // After the first, which brings what the process needs in any case.
             let before = *resident_before.get_or_insert_with(resident);
             let now = resident();
             assert!(now < before + MOST_GROWTH, "{before} bytes, and now {now}");
         }
     }
+    // A short run with one mode may be lucky; not all of them.
+    assert!(failed > 0, "none was lost");
     let ending = async {
         while descriptors() > before {
             sleep(Duration::from_millis(1)).await;
