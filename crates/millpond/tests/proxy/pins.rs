@@ -19,7 +19,7 @@ fn routes(peer: &Peer) -> [RouteBuilder<Store>; 2] {
         let builder = Client::to(&peer.endpoint)
             .expect("an endpoint")
             .framing(Store)
-            .pool(|pool| pool.max_size(4).acquire_timeout(Duration::from_millis(50)));
+            .pool(|pool| pool.max_size(4).acquire_timeout(Duration::from_millis(500)));
         let client = match pipelined {
             true => builder.pipelined(Pipelining::default()),
             false => builder,
