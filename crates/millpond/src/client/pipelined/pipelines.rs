@@ -83,8 +83,9 @@ impl<F: Framing> Pipelines<F> {
         Flow::new(Arc::clone(&self.shared))
     }
 
-    /// One exchange, which its first poll begins, and which waits for a place no longer than `limit`. Dropped, it costs nobody else
-    /// anything: its request isn't sent if it waits, and else its reply is dropped.
+    /// One exchange, which its first poll begins, and which waits for a place no longer than `limit`.
+    /// Dropped, it costs nobody else anything: its request isn't sent if it waits, and else its reply
+    /// is dropped.
     pub(in crate::client) async fn exchange(
         &self,
         payload: &Payload<'_>,
