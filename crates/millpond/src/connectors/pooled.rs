@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     future::{Future, poll_fn, ready},
-    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -119,7 +118,7 @@ impl Connector for StreamConnector {
     }
 }
 #[cfg(feature = "kernel")]
-fn both_addresses(ends: &Ends) -> Option<(SocketAddr, SocketAddr)> {
+fn both_addresses(ends: &Ends) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
     match (&ends.local, &ends.peer) {
         (Some(Address::Ip(local)), Some(Address::Ip(peer))) => Some((*local, *peer)),
         _ => None,
