@@ -42,7 +42,7 @@ pub(super) struct PinPlace {
 impl Pins {
     pub(super) fn new(max: u32) -> Arc<Self> {
         Arc::new(Pins {
-            places: Arc::new(Semaphore::new(max as usize)),
+            places: Arc::new(Semaphore::new((max as usize).min(Semaphore::MAX_PERMITS))),
             held: Mutex::default(),
             number: AtomicU64::new(0),
         })

@@ -186,9 +186,20 @@ impl<F: Framing> Shared<F> {
     ) -> Result<Pin<F>, NotPassed> {
         let waits = self.client.pool().acquire_timeout();
         let waits = waits.map_or(time.left(), |waits| waits.min(time.left()));
-        let place = timeout(waits, self.pins.place(reason)).await;
-        let place = place.map_err(|_| NotPassed::NoPin)?;
-        let upstream = self.client.within(time.left()).pin().await?;
+        let placed = async {
+            let place = timeout(waits, self.pins.place(reason)).await;
+            place.map_err(|_| NotPassed::NoPin)
+        };
+        let (place, upstream);
+        if self.max_pins < self.client.pool().settings().max_size {
+            place = placed.await?;
+            upstream = self.client.within(time.left()).pin().await?;
+        } else {
+            // Whoever has a connection has a place. So clients wait in the pool's line, which has a
+            // length and may be shed.
+            upstream = self.client.within(time.left()).pin().await?;
+            place = placed.await?;
+        }
         count(&self.counters.pinned);
         let expiry = self.settings.max_pin_age.map(|age| {
             let (lent, shared) = (Arc::downgrade(&downstream.lent), Arc::downgrade(self));
@@ -197,7 +208,11 @@ impl<F: Framing> Shared<F> {
                 sleep(age).await;
                 let Some(lent) = lent.upgrade() else { return };
                 // An exchange that goes on is finished.
-                *lent.lock().await = Lent::Gone;
+                let mut lent = lent.lock().await;
+                if let Lent::Nothing = *lent {
+                    return;
+                }
+                *lent = Lent::Gone;
                 if let Some(shared) = shared.upgrade() {
                     count(&shared.counters.pins_expired);
                 }

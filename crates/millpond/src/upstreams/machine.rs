@@ -204,7 +204,7 @@ impl Machine {
             return Probe::At(due);
         }
         let interval = self.ejection.probe_interval;
-        upstream.next_probe = interval.map(|interval| now + interval.min(YEAR));
+        upstream.next_probe = interval.map(|interval| now + interval.clamp(SHORTEST, YEAR));
         let place = self.take(at);
         Probe::Dial(Place {
             is_probe: true,
@@ -239,6 +239,11 @@ impl Machine {
         self.lost(place, now, random)
     }
 
+    /// A probe was given up, since nobody wants to know any more.
+    pub(super) fn given_up(&mut self, place: Place) {
+        self.upstreams[place.at].connecting -= 1;
+    }
+
     /// A connection is closed.
     pub(super) fn closed(&mut self, place: Place) {
         self.upstreams[place.at].open -= 1;
@@ -251,7 +256,8 @@ impl Machine {
         let ejected = self.upstreams.iter().filter(|it| it.is_ejected()).count();
         let upstream = &mut self.upstreams[place.at];
         upstream.totals.failed += 1;
-        if place.number < upstream.news_from {
+        // A probe always tells something new: a dial doesn't tell whether its upstream answers.
+        if place.number < upstream.news_from && !place.is_probe {
             return false;
         }
         upstream.news_from = self.next_number + 1;
@@ -289,6 +295,9 @@ impl Machine {
 
 /// How long an upstream is spared after so many failures: between half and all of `pause`, doubled
 /// for each failure after the first.
+/// Probes follow each other no faster.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 fn pause(ejection: &Ejection, failures: u32, random: u64) -> Duration {
     let doublings = 1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
     let longest = ejection
@@ -297,5 +306,6 @@ fn pause(ejection: &Ejection, failures: u32, random: u64) -> Duration {
         .min(ejection.max_pause)
         .min(YEAR);
     let part = u32::try_from(random >> 32).expect("half of the bits");
-    longest.mul_f64(0.5 + 0.5 * f64::from(part) / f64::from(u32::MAX))
+    let drawn = longest.mul_f64(0.5 + 0.5 * f64::from(part) / f64::from(u32::MAX));
+    drawn.max(SHORTEST)
 }

@@ -231,7 +231,7 @@ impl Loss {
     }
 }
 
-/// A dial under way, or a probe. Dropped before it has opened a stream, it has failed.
+/// A dial under way, or a probe. A dial that is dropped before it has opened a stream has failed.
 pub(crate) struct Dial(Option<Loss>);
 
 impl Dial {
@@ -283,6 +283,10 @@ impl Upstreams {
 impl Drop for Dial {
     fn drop(&mut self) {
         if let Some(Loss { upstreams, place }) = self.0.take() {
+            if place.is_probe {
+                // The pool closes. A probe that takes too long is told so.
+                return upstreams.state.lock().machine.given_up(place);
+            }
             upstreams.count(place, How::Dropped, "it took too long, or was given up");
         }
     }

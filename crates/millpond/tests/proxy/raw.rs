@@ -58,6 +58,29 @@ async fn a_reset_is_passed_on_as_a_reset() {
     }
 }
 
+/// Who takes a part must not take it for the whole: an upstream that says nothing itself and reads on
+/// is told no end that its client hasn't told.
+#[tokio::test]
+async fn an_upload_that_is_cut_has_no_end() {
+    let (listener, endpoint) = upstream().await;
+    let route = RawRoute::to(endpoint.into()).pool(|pool| pool.max_size(1));
+    let route = route.build().expect("valid settings");
+    let (address, _running) = serve(&route).await;
+    let mut client = TcpStream::connect(&address).await.expect("a route");
+    let (mut accepted, _) = listener.accept().await.expect("a session");
+    accepted.shutdown().await.expect("open");
+    client.write_all(b"the first part").await.expect("open");
+    accepted.read_exact(&mut [0; 14]).await.expect("open");
+    let heard = accepted.read(&mut [0]).await;
+    let heard = heard.expect_err("no end in good order");
+    assert_eq!(heard.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        client.read(&mut [0]).await.expect("open"),
+        0,
+        "the upstream's end"
+    );
+}
+
 #[tokio::test]
 async fn a_client_that_is_lent_nothing_is_reset() {
     let nowhere = endpoint(&path());

@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, path::Path};
 use millpond::{
     client::Script,
     net::{Endpoint, EndpointError},
-    proxy::{Mode, RouteSettings},
+    proxy::Mode,
 };
 use toml::Spanned;
 
@@ -14,7 +14,7 @@ use super::{
     place::Place,
     plan::{Plan, To},
     secrets::filled,
-    tables::{Document, Spoken, Step, Table},
+    tables::{Document, Step, Table},
 };
 use crate::{
     commands::{
@@ -155,6 +155,16 @@ fn plan(
         tls_client_ca: table.tls_client_ca,
         insecure_bind: table.insecure_bind,
     };
+    // Without a framing, only what is said bounds a pin's age.
+    let mut route = table.route.unwrap_or_default();
+    if table.framing.0.is_none() && !says(written, Some(&name), ["route", "max_pin_age_seconds"]) {
+        route.max_pin_age = None;
+    }
+    let client = table.client.unwrap_or_default();
+    // As by flags: the handler, which passes on, has as long as the request.
+    if !says(written, Some(&name), ["server", "handler_deadline_seconds"]) {
+        table.server.handler_deadline = Some(client.deadline);
+    }
     let plan = Plan {
         certificates: listening.certificates(&listen).map_err(told)?,
         demands_certificates: listening.demands_certificates(),
@@ -178,10 +188,10 @@ fn plan(
             _ => String::new(),
         },
         mode,
-        route: route(&table.framing, table.route),
+        route,
         protocol: table.framing.0,
         server: table.server,
-        client: table.client.unwrap_or_default(),
+        client,
         pool: table.pool,
     };
     plan.settled().map_err(|error| wrong(&error))
@@ -234,15 +244,6 @@ fn mode(table: &Table) -> Result<Mode, &'static str> {
         None if pipelines => Ok(Mode::Pipeline),
         None => Ok(Mode::Exchange),
     }
-}
-
-/// The settings of the route. Without a framing, only what is said bounds a pin's age.
-fn route(framing: &Spoken, said: Option<RouteSettings>) -> RouteSettings {
-    let mut settings = RouteSettings::default();
-    if framing.0.is_none() {
-        settings.max_pin_age = None;
-    }
-    said.unwrap_or(settings)
 }
 
 /// Replaces flags by the keys of the file, which have the same names.
@@ -333,11 +334,26 @@ mod tests {
     }
 
     #[test]
+    fn a_request_has_the_time_that_its_client_is_given() {
+        let route = "[route.a]\nlisten = '127.0.0.1:1'\nto = '127.0.0.1:2'\n";
+        let plans = read(&format!("{route}client.deadline_seconds = 60")).expect("a route");
+        let deadline = plans[0].server.handler_deadline;
+        assert!(deadline > Some(Duration::from_secs(60)), "{deadline:?}");
+        let said = format!("{route}server.handler_deadline_seconds = 7");
+        let plans = read(&said).expect("a route");
+        assert_eq!(
+            plans[0].server.handler_deadline,
+            Some(Duration::from_secs(7))
+        );
+    }
+
+    #[test]
     fn raw_is_a_session_without_an_age_unless_one_is_said() {
         let raw = "[route.a]\nlisten = '127.0.0.1:1'\nto = '127.0.0.1:2'\nframing = 'raw'\n";
         for (more, age) in [
             ("", None),
             ("mode = 'session'", None),
+            ("route = {}", None),
             (
                 "route.max_pin_age_seconds = 7",
                 Some(Duration::from_secs(7)),
@@ -352,6 +368,9 @@ mod tests {
             ("client.deadline_seconds = 3", "client is about requests"),
             ("route.max_pins = 3", "let pool.max_size say"),
             ("probe = [{ send = 'a' }]", "exchanges of frames"),
+            ("route.max_pin_age_seconds = 0", "write \"never\""),
+            ("ejection.pause_seconds = 0", "ejection.pause_seconds is 0"),
+            ("ejection.probe_interval_seconds = 0", "must be more"),
         ] {
             let told = refused(&format!("{raw}{more}"));
             assert!(told.contains(said), "{told}");

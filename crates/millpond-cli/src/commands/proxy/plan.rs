@@ -182,6 +182,27 @@ impl Plan {
                 "shed_waiting (--shed) is for the modes exchange and session: in pipeline mode requests wait for no connection of their own",
             ));
         }
+        if self.route.max_pin_age == Some(Duration::ZERO) {
+            return Err(String::from(
+                "route.max_pin_age_seconds is 0: every pin would end at once; write \"never\" for no limit",
+            ));
+        }
+        if self.mode == Mode::Session && self.route.max_pins == Some(0) {
+            return Err(String::from(
+                "route.max_pins is 0, and in session mode every client has a pin: nobody would be served",
+            ));
+        }
+        let times = [
+            ("pause", Some(self.ejection.pause)),
+            ("max_pause", Some(self.ejection.max_pause)),
+            ("probe_interval", self.ejection.probe_interval),
+            ("probe_timeout", Some(self.ejection.probe_timeout)),
+        ];
+        if let Some((key, _)) = times.iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
+            return Err(format!(
+                "ejection.{key}_seconds is 0, and must be more: probes would follow each other without a pause, or have no time"
+            ));
+        }
         self.route.session = self.mode == Mode::Session;
         self.client.pipelining = match self.mode {
             Mode::Pipeline => Some(self.client.pipelining.unwrap_or_default()),

@@ -61,6 +61,9 @@ pub(super) struct Copying {
     to_client: OneWay,
     /// Who has ended first.
     first: Option<Side>,
+    /// Which direction is looked at first. It alternates: what is never done leaves the other one
+    /// nothing of the task's turn.
+    back_first: bool,
 }
 
 impl Copying {
@@ -73,12 +76,21 @@ impl Copying {
             to_upstream: OneWay::new(Vec::new()),
             to_client: OneWay::new(ahead),
             first: None,
+            back_first: false,
         }
     }
 
     /// Bytes passed on, to the upstream and to the client.
     pub(super) fn passed(&self) -> [u64; 2] {
         [self.to_upstream.passed(), self.to_client.passed()]
+    }
+
+    /// Whether this side has been told the other one's end, and so has all that came from there.
+    pub(super) fn has_all(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.to_client.has_ended(),
+            Side::Upstream => self.to_upstream.has_ended(),
+        }
     }
 
     /// Passes on what there is. Pending: nothing is to be done until either stream is ready or
@@ -92,8 +104,15 @@ impl Copying {
     ) -> Poll<End> {
         let before = self.passed();
         let limit = self.limits.write;
-        let there = self.to_upstream.poll(cx, now, limit, [client, upstream]);
-        let back = self.to_client.poll(cx, now, limit, [upstream, client]);
+        self.back_first = !self.back_first;
+        let (there, back);
+        if self.back_first {
+            back = self.to_client.poll(cx, now, limit, [upstream, client]);
+            there = self.to_upstream.poll(cx, now, limit, [client, upstream]);
+        } else {
+            there = self.to_upstream.poll(cx, now, limit, [client, upstream]);
+            back = self.to_client.poll(cx, now, limit, [upstream, client]);
+        }
         if self.passed() != before {
             self.moved = now;
         }
@@ -126,9 +145,13 @@ impl Copying {
             Some(Side::Upstream) => Some((AFTER_UPSTREAM, End::Ended(Side::Upstream))),
         };
         let stalled = [self.to_upstream.write_due(), self.to_client.write_due()];
-        let stalled = stalled.into_iter().flatten().map(|due| (due, End::Stalled));
+        let mut stalled = stalled.into_iter().flatten().peekable();
+        // A side that doesn't take what there is keeps the other one silent.
+        let silence = silence.filter(|_| stalled.peek().is_none());
+        let stalled = stalled.map(|due| (due, End::Stalled));
         let idle = silence.map(|(limit, end)| (self.moved + limit, end));
-        let too_old = self.limits.age.map(|age| (self.began + age, End::TooOld));
+        let too_old = self.limits.age.and_then(|age| self.began.checked_add(age));
+        let too_old = too_old.map(|due| (due, End::TooOld));
         stalled
             .chain(idle)
             .chain(too_old)

@@ -76,6 +76,11 @@ impl OneWay {
         self.passed
     }
 
+    /// All that its source had to say has been passed on, its end included.
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
     pub(super) fn write_due(&self) -> Option<Instant> {
         self.write_due
     }

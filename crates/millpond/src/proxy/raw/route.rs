@@ -1,6 +1,11 @@
 //! A raw route: lends each client an upstream connection for as long as it stays.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
@@ -99,6 +104,7 @@ impl RawRoute {
             version: RawSnapshot::VERSION,
             pins: self.shared.pins.snapshot(),
             totals: self.shared.counters.totals(),
+            upstreams: self.shared.pool.connector().streams().upstreams(),
             pool: self.shared.pool.snapshot(),
         }
     }
@@ -113,17 +119,14 @@ struct Sessions {
 impl StreamService for Sessions {
     async fn serve(&self, client: Stream) -> Result<Closed, String> {
         let shared = &*self.shared;
-        let upstream = match shared.lend(&client).await {
-            Ok(upstream) => upstream,
-            Err(unlent) => {
-                // Of what it has sent, nothing was passed on. An end in good order might be taken
-                // for an answer.
-                client.abort();
-                return match unlent {
-                    Unlent::Gone => Ok(Closed::Broken),
-                    Unlent::Refused(error) => Err(Chain(&error).to_string()),
-                };
-            }
+        let mut waiting = Waiting {
+            counters: &shared.counters,
+            client: Some(client),
+        };
+        let (client, upstream) = match shared.lend(&mut waiting).await {
+            Ok(lent) => lent,
+            Err(Unlent::Gone) => return Ok(Closed::Broken),
+            Err(Unlent::Refused(error)) => return Err(Chain(&error).to_string()),
         };
         let _pin = shared.pins.place(PinReason::Session).await;
         let session = Session::begin(client, upstream, self.limits, &shared.counters);
@@ -145,25 +148,54 @@ enum Unlent {
     Refused(AcquireError),
 }
 
+/// A client that waits for a connection. Dropped with the client, it resets it: of what that has
+/// sent, nothing was passed on, and an end in good order might be taken for an answer.
+struct Waiting<'w> {
+    counters: &'w RawCounters,
+    client: Option<Stream>,
+}
+
+impl Waiting<'_> {
+    fn leaves(&mut self, counter: &AtomicU64) {
+        if let Some(client) = self.client.take() {
+            count(counter);
+            client.abort();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // The server closes.
+        self.leaves(&self.counters.overloaded);
+    }
+}
+
 impl Shared {
     /// Lends a connection to a client, unless it goes meanwhile. One that has only ended its sending
     /// is still there.
-    async fn lend(&self, client: &Stream) -> Result<Connection<RawConnector>, Unlent> {
+    async fn lend(
+        &self,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<(Stream, Connection<RawConnector>), Unlent> {
         let mut acquiring = pin!(self.pool.acquire().into_future());
         loop {
             match timeout(BETWEEN_LOOKS, acquiring.as_mut()).await {
-                Ok(Ok(upstream)) => return Ok(upstream),
+                Ok(Ok(upstream)) => {
+                    let client = waiting.client.take().expect("until it is lent one");
+                    return Ok((client, upstream));
+                }
                 Ok(Err(error)) => {
-                    count(match error {
-                        AcquireError::Full { .. } | AcquireError::TimedOut(_) => {
-                            &self.counters.overloaded
-                        }
+                    waiting.leaves(match error {
+                        AcquireError::Full { .. }
+                        | AcquireError::TimedOut(_)
+                        | AcquireError::Shed { .. } => &self.counters.overloaded,
                         _ => &self.counters.unavailable,
                     });
                     return Err(Unlent::Refused(error));
                 }
-                Err(_) if client.is_gone() => {
-                    count(&self.counters.abandoned);
+                Err(_) if waiting.client.as_ref().is_some_and(Stream::is_gone) => {
+                    waiting.leaves(&self.counters.abandoned);
                     return Err(Unlent::Gone);
                 }
                 Err(_) => {}

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    copying::{Copying, End, Limits},
+    copying::{Copying, End, Limits, Side},
     snapshot::{RawCounters, count},
     upstream::{Farewell, RawConnector},
 };
@@ -113,17 +113,19 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Closes both sides: in good order if they have ended or been silent, else by a reset.
+    /// Closes both sides. One that has been told the other's end is closed in good order, else it is
+    /// reset: it must be able to tell a part from the whole.
     fn close(&mut self, end: End) {
         count(self.counters.of(end));
         let (Some(client), Some(mut upstream)) = (self.client.take(), self.upstream.take()) else {
             return;
         };
-        if matches!(end, End::Ended(_) | End::Idle) {
+        if self.copying.has_all(Side::Upstream) {
             upstream.farewell = Farewell::Close;
-            client.close();
-        } else {
-            client.abort();
+        }
+        match self.copying.has_all(Side::Client) {
+            true => client.close(),
+            false => client.abort(),
         }
         upstream.discard_because(Eviction::Discarded);
     }

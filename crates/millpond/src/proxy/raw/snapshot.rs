@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::copying::{End, Side};
-use crate::{pool::PoolSnapshot, proxy::PinSnapshot};
+use crate::{connectors::UpstreamSnapshot, pool::PoolSnapshot, proxy::PinSnapshot};
 
 /// A raw route at one instant. Its clients' side is in the server's
 /// [snapshot](crate::server::Running::snapshot): clients that wait for an upstream connection are
@@ -21,6 +21,8 @@ pub struct RawSnapshot {
     pub pins: Vec<PinSnapshot>,
     /// What has become of clients since the route was made.
     pub totals: RawTotals,
+    /// Where connections lead to, if to several upstreams, in the order in which they were given.
+    pub upstreams: Vec<UpstreamSnapshot>,
     /// The upstream's side.
     pub pool: PoolSnapshot,
 }

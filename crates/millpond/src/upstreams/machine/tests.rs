@@ -274,8 +274,13 @@ impl Model {
         known
     }
 
-    /// Whether this dial began behind the last failure of its upstream that counted.
+    /// Whether this dial began behind the last failure of its upstream that counted. The failure of a
+    /// probe always counts.
     fn is_news(&self, place: Place, when: usize) -> bool {
+        let of_a_probe = |event: &Event| matches!(event, Event::Failed(it, ..) | Event::Lost(it, ..) if it.is_probe);
+        if self.history.get(when).is_some_and(of_a_probe) {
+            return true;
+        }
         let before = &self.history[..when];
         let began = before
             .iter()
