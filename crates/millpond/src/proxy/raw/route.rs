@@ -30,7 +30,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// Passes bytes on, whatever they mean, and lends each client an upstream connection for as long as
 /// it stays. Clones are the same route.
 ///
-/// See the [module](super#bytes-without-frames).
+/// See the [module](crate::proxy#bytes-without-frames).
 #[derive(Clone)]
 pub struct RawRoute {
     shared: Arc<Shared>,
