@@ -157,7 +157,9 @@ fn evictions(state: &State<Numbered>, model: &Model) {
 /// has put off the dials that `min_idle` wants until the next tick.
 pub(super) fn upkeep_comes_in_time(state: &State<Numbered>, model: &Model, lazily: bool) {
     let planned = state.planned_wake();
-    let promised = model.next_event();
+    // What has been due before is needed now: the end of a last connection may bring a grace back that
+    // was over meanwhile.
+    let promised = model.next_event().max(model.now);
     assert!(
         planned <= promised,
         "upkeep comes at {planned:?}, and is needed at {promised:?}"

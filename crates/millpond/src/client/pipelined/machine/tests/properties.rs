@@ -8,12 +8,12 @@ use super::{
     play::Play,
 };
 
-/// How many sequences an ordinary run tries. Unoptimised code takes ten times as long for each:
+/// How many sequences an ordinary run tries. Unoptimised code takes several times as long for each:
 /// `.ci/loom` has the larger number.
 const SEQUENCES: u64 = if cfg!(debug_assertions) {
     3_000
 } else {
-    36_000
+    12_000
 };
 
 /// How often such a run reaches each edge, at least.
