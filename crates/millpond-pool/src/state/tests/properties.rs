@@ -1,6 +1,6 @@
 //! The machine does what its model does, over random sequences of everything that can happen.
 //!
-//! `MILLPOND_SEQUENCES` sets how many sequences are tried (3,000, or 120,000 optimised) and
+//! `MILLPOND_SEQUENCES` sets how many sequences are tried (3,000, or 60,000 optimised) and
 //! `MILLPOND_SEED` which ones; the same seed gives the same sequences. A failure is shrunk, told
 //! step by step, and can be run again by `replay` below. For a long run:
 //!
@@ -29,7 +29,7 @@ use super::{
 const SEQUENCES: u32 = if cfg!(debug_assertions) {
     3_000
 } else {
-    120_000
+    60_000
 };
 
 /// How often such a run takes each edge of the diagram, at least.

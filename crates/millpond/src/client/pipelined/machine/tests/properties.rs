@@ -13,7 +13,7 @@ use super::{
 const SEQUENCES: u64 = if cfg!(debug_assertions) {
     3_000
 } else {
-    12_000
+    6_000
 };
 
 /// How often such a run reaches each edge, at least.
