@@ -396,9 +396,10 @@ impl Conversation {
         for down in &self.downs {
             let (frames, ..) = speech.all(Direction::Request, &down.sent);
             for found in frames {
-                // What is refused ends the connection, and with it what is behind.
+                // What is refused ends the connection. Whole requests behind it in the same read may
+                // have been passed on by then: their client can't know, as with any that it loses.
                 if speech.awaits_reply(found.frame).is_none() {
-                    break;
+                    continue;
                 }
                 *left.entry(speech.unnumbered(found.frame)).or_default() += 1;
             }
