@@ -10,11 +10,7 @@ use super::{
 
 /// How many sequences an ordinary run tries. Unoptimised code takes several times as long for each:
 /// `.ci/loom` has the larger number.
-const SEQUENCES: u64 = if cfg!(debug_assertions) {
-    3_000
-} else {
-    6_000
-};
+const SEQUENCES: u64 = if cfg!(debug_assertions) { 3_000 } else { 6_000 };
 
 /// How often such a run reaches each edge, at least.
 const LEAST: u64 = SEQUENCES / 36;
