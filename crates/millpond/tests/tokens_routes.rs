@@ -34,6 +34,7 @@ use millpond::{
 use speaks::{PRESETS, Speaks};
 use tokio::{
     net::{UnixListener, UnixStream},
+    sync::watch,
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
@@ -75,6 +76,8 @@ struct Run {
     /// Tokens of which the route has said that they weren't executed.
     refused: Vec<AtomicBool>,
     front: PathBuf,
+    /// An upstream was killed, one suspended, and two were swapped.
+    had_all_trouble: watch::Sender<bool>,
 }
 
 /// An upstream: its connections end with it.
@@ -151,6 +154,7 @@ async fn trouble(mut upstreams: Vec<Upstream>, run: Arc<Run>, enough: Arc<Atomic
             kinds.extend(0..3);
             fastrand::shuffle(&mut kinds);
         }
+        let completes = kinds.len() == 1;
         match kinds.pop() {
             Some(0) => {
                 add(&run.counts.killed);
@@ -181,6 +185,9 @@ async fn trouble(mut upstreams: Vec<Upstream>, run: Arc<Run>, enough: Arc<Atomic
                 upstreams[at.expect("it is there")].path = other;
                 upstreams[its.expect("it is there")].path = one;
             }
+        }
+        if completes {
+            run.had_all_trouble.send_replace(true);
         }
     }
     for upstream in upstreams {
@@ -242,11 +249,19 @@ async fn exchange(stream: &mut Framed, run: &Run, tokens: std::ops::Range<u64>) 
     is_open
 }
 
-/// A client. One that stays sends up to four requests at once, and connects again if it must.
+/// A client. One that stays sends up to four requests at once, and connects again if it must. Each
+/// begins, and goes on once there was all trouble: however fast it all is, there is some.
 async fn client(run: Arc<Run>, tokens: std::ops::Range<u64>, stays: bool) {
     let mut stream: Option<Framed> = None;
     let mut next = tokens.start;
     while next < tokens.end {
+        if next > tokens.start {
+            let mut had_all = run.had_all_trouble.subscribe();
+            had_all
+                .wait_for(|had_all| *had_all)
+                .await
+                .expect("the run is there");
+        }
         let most = if stays { fastrand::u64(1..=4) } else { 1 };
         let these = next..(next + most).min(tokens.end);
         next = these.end;
@@ -314,6 +329,7 @@ async fn replies_are_right(speaks: &'static Speaks, mode: Mode, requests: u64) -
         executed: (0..requests).map(|_| AtomicU8::new(0)).collect(),
         refused: (0..requests).map(|_| AtomicBool::new(false)).collect(),
         front: socket("front"),
+        had_all_trouble: watch::Sender::new(false),
     });
     let paths: Vec<_> = (0..UPSTREAMS).map(|at| socket(&at.to_string())).collect();
     let upstreams = paths
