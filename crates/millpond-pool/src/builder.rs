@@ -101,7 +101,7 @@ impl<C: Connector> PoolBuilder<C> {
     /// were served, and stop listening at some time: served in their order, after a while all would
     /// be served in vain. [`Shedding::default`] suits exchanges that take some milliseconds.
     ///
-    /// It is for callers that wait for a connection of their own, not for those of a pipelined client.
+    /// In a pipelined client it is for the requests that wait for a place on a connection.
     ///
     /// Every caller that waits then reads the clock, and so does every release while somebody waits.
     pub fn shed_waiting(mut self, shedding: impl Into<Option<Shedding>>) -> Self {

@@ -201,18 +201,6 @@ fn wrong_flags_are_told() {
                 "--to",
                 "127.0.0.1:1",
                 "--mode",
-                "pipeline",
-                "--shed",
-            ],
-            "shed_waiting (--shed) is for the modes exchange and session",
-        ),
-        (
-            &[
-                "--listen",
-                "127.0.0.1:0",
-                "--to",
-                "127.0.0.1:1",
-                "--mode",
                 "pipe",
             ],
             "exchange, pipeline, session",

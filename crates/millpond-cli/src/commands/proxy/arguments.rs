@@ -140,8 +140,7 @@ pub(crate) struct Arguments {
     ///
     /// For clients that give up: served in their order, after a while all would be served too late.
     /// Nobody is refused before all have waited so long for 100ms, nor if nobody else waits. Not for
-    /// clients that must not be refused, such as those that deliver records, and not with --mode
-    /// pipeline.
+    /// clients that must not be refused, such as those that deliver records.
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "50ms", value_parser = parse_span_above_zero)]
     pub(super) shed: Option<Duration>,
     /// How long a request may take, waiting included

@@ -177,11 +177,6 @@ impl Plan {
                 self.listen
             ));
         }
-        if self.pool.shed_waiting.is_some() && self.mode == Mode::Pipeline {
-            return Err(String::from(
-                "shed_waiting (--shed) is for the modes exchange and session: in pipeline mode requests wait for no connection of their own",
-            ));
-        }
         if self.route.max_pin_age == Some(Duration::ZERO) {
             return Err(String::from(
                 "route.max_pin_age_seconds is 0: every pin would end at once; write \"never\" for no limit",

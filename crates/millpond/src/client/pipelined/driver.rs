@@ -18,7 +18,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    machine::{Answered, Duties, Id, Released},
+    machine::{Answered, Duties, Id, LeftOut, Released},
     reply::{PipelineError, Sender},
     shared::{Pipelined, Shared},
     writer::{SharedWriter, Socket, Writer},
@@ -210,11 +210,12 @@ impl<F: Framing> Driver<F> {
         if !duties.serve {
             return duties;
         }
-        let mut late = Vec::new();
-        let released = state.serve(id, Instant::now(), &mut late);
+        let mut left_out = LeftOut::NOBODY;
+        let now = Instant::now();
+        let released = state.serve(id, now, &mut left_out);
         let duties = state.duties(id);
         drop(state);
-        drop(late);
+        self.shared.leave_out(left_out, now);
         self.shared.serve_elsewhere(released);
         self.shared.tell_waiting();
         duties
@@ -224,11 +225,12 @@ impl<F: Framing> Driver<F> {
         let slot = self.wire.lock().socket.as_ref().map(Connection::slot);
         let slot = slot.expect("it has just been leased");
         let now = Instant::now();
-        let mut late = Vec::new();
+        let mut left_out = LeftOut::NOBODY;
         let mut state = self.shared.state.lock();
         let id = state.started(slot, Arc::clone(&self.wire), waker.clone(), now);
-        let _: Released = state.serve(id, now, &mut late);
+        let _: Released = state.serve(id, now, &mut left_out);
         drop(state);
+        self.shared.leave_out(left_out, now);
         self.shared.tell_waiting();
         self.id = Some(id);
         id

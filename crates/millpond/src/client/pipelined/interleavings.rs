@@ -19,11 +19,11 @@ use loom::{
 use tokio::time::Instant;
 
 use super::{
-    machine::{Begun, Came, Carried, Entry, Id, Limits, Machine, Order},
+    machine::{Begun, Came, Carried, Entry, Id, LeftOut, Limits, Machine, Order},
     writer::{SharedWriter, Socket, Writer, write_as_caller},
 };
 use crate::{
-    client::failure::ExchangeFailure,
+    client::{deadline::Times, failure::ExchangeFailure},
     framed::Sink,
     pool::{
         Priority,
@@ -154,6 +154,7 @@ impl World {
             max_waiting: 8,
             max_waiting_bytes: usize::MAX,
             spread: 1,
+            shedding: None,
         };
         let mut state = Machine::new(limits, 1);
         let bell = Arc::new(Bell::default());
@@ -165,7 +166,7 @@ impl World {
         for &label in requests {
             let entry = state.begin(
                 &[label; 2],
-                soon(now),
+                &soon(now),
                 Order::Any(Priority::NORMAL),
                 true,
                 label,
@@ -179,7 +180,7 @@ impl World {
         let slot = SlotId { at: 0, number: 1 };
         let waker = Waker::from(Arc::clone(&bell));
         let id = state.started(slot, Arc::clone(&wire), waker, now);
-        state.serve(id, now, &mut Vec::new());
+        state.serve(id, now, &mut LeftOut::NOBODY);
         state.take(id, &mut Vec::new(), &mut Vec::new());
         let mut told = Vec::new();
         for &label in requests {
@@ -204,7 +205,7 @@ impl World {
     fn calls(&self, label: u8, alone: bool) -> bool {
         let entry = self.state.lock().begin(
             &[label; 2],
-            soon(self.now),
+            &soon(self.now),
             Order::Any(Priority::NORMAL),
             alone,
             label,
@@ -283,7 +284,7 @@ impl World {
                 assert_eq!(told.reply, told.body, "a caller is told another's reply");
             }
         }
-        state.serve(self.id, self.now, &mut Vec::new());
+        state.serve(self.id, self.now, &mut LeftOut::NOBODY);
     }
 
     /// Everything that was begun is on the tape, once, and in the order in which its replies are
@@ -315,8 +316,11 @@ impl World {
     }
 }
 
-fn soon(now: Instant) -> Instant {
-    now + Duration::from_secs(1)
+fn soon(now: Instant) -> Times {
+    Times {
+        began: now,
+        deadline: now + Duration::from_secs(1),
+    }
 }
 
 /// Explores every interleaving: no bound on preemptions, unless `LOOM_MAX_PREEMPTIONS` sets one.

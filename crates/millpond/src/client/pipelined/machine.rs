@@ -52,7 +52,8 @@ pub(super) use self::{
     carried::{Carried, FlowId, Id, Limits},
     line::Request,
     outcomes::{
-        Answered, Begun, Came, Duties, Entry, GivenUp, Order, Place, Reconsidered, Released,
+        Answered, Begun, Came, Duties, Entry, GivenUp, LeftOut, Order, Place, Reconsidered,
+        Released,
     },
 };
 use self::{
@@ -62,9 +63,12 @@ use self::{
 };
 #[cfg(test)]
 use crate::client::failure::Progress;
-use crate::pool::{
-    Priority,
-    unstable::{Recall, Refusal, SlotId},
+use crate::{
+    client::deadline::Times,
+    pool::{
+        Priority,
+        unstable::{Recall, Refusal, SlotId},
+    },
 };
 
 /// See the module.
@@ -92,7 +96,7 @@ impl<K: Carried> Machine<K> {
             refusal: None,
             pipelines: Vec::new(),
             serials: 0,
-            waiting: Line::new(),
+            waiting: Line::new(limits.shedding),
             flows: Flows::default(),
             leasing: 0,
             // Where nothing ever follows an unanswered exchange there is nothing to be proven.
@@ -105,7 +109,7 @@ impl<K: Carried> Machine<K> {
     pub(super) fn begin(
         &mut self,
         frame: &[u8],
-        deadline: Instant,
+        times: &Times,
         order: Order,
         alone: bool,
         reply: K::Reply,
@@ -114,6 +118,7 @@ impl<K: Carried> Machine<K> {
         if let Some(refusal) = self.refusal {
             return Entry::Refused(refusal);
         }
+        let Times { began, deadline } = *times;
         let (priority, flow) = match order {
             Order::Any(priority) => (priority, None),
             Order::Of { flow, again } => {
@@ -160,6 +165,7 @@ impl<K: Carried> Machine<K> {
             reply,
             asked,
             flow,
+            since: began,
         };
         let served_by = bound.map(|id| id.serial);
         let rank = self.waiting.push(priority, served_by, request);
@@ -279,9 +285,9 @@ impl<K: Carried> Machine<K> {
         self.refuse_waiting()
     }
 
-    /// Serves those who wait, as far as there is room. Those whose time is up are left out: they
-    /// are `late`.
-    pub(super) fn serve(&mut self, id: Id, now: Instant, late: &mut Vec<Request<K>>) -> Released {
+    /// Serves those who wait, as far as there is room. Those whose time is up are left out, and so
+    /// are those who are shed.
+    pub(super) fn serve(&mut self, id: Id, now: Instant, left_out: &mut LeftOut<K>) -> Released {
         let (limits, proven) = (self.limits, self.proven);
         let Some(pipeline) = of(&mut self.pipelines, id) else {
             return Released::default();
@@ -306,7 +312,11 @@ impl<K: Carried> Machine<K> {
                 self.flows.of_mut(flow).leaves(rank);
             }
             if is_late {
-                late.push(request);
+                left_out.late.push(request);
+                continue;
+            }
+            if self.waiting.sheds(rank, &request, now) {
+                left_out.shed.push(request);
                 continue;
             }
             pipeline.hurry |= !pipeline.looks_by(request.deadline);
@@ -316,6 +326,7 @@ impl<K: Carried> Machine<K> {
                 reply,
                 asked,
                 flow,
+                since: _,
             } = request;
             let begins = pipeline.append(&frame, deadline, reply, asked);
             pipeline.attended = AttendedBy::Driver;

@@ -63,6 +63,7 @@ impl<F: Framing> Pipelines<F> {
             max_waiting: of_pool.max_waiting as usize,
             max_waiting_bytes: settings.max_waiting_bytes,
             spread: pool.connector().streams().endpoints(),
+            shedding: of_pool.shed_waiting,
         };
         Pipelines {
             shared: Arc::new(Shared {
@@ -150,7 +151,7 @@ impl<F: Framing> Pipelines<F> {
                     is_idempotent = asked.demand.idempotent;
                 }
                 let mut state = shared.state.lock();
-                let entry = state.begin(frame, deadline, order, alone, reply, asked);
+                let entry = state.begin(frame, times, order, alone, reply, asked);
                 if let Order::Of { flow, .. } = order {
                     turn.number = Some(state.brought(flow));
                 }

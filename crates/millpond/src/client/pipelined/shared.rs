@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
-    machine::{Answered, Carried, Id, Machine, Released},
+    machine::{Answered, Carried, Id, LeftOut, Machine, Released},
     reply::{PipelineError, Reply, Sender},
     writer::SharedWriter,
 };
@@ -178,6 +178,20 @@ impl<F: Framing> Shared<F> {
             drop(reply.send(Err(Box::new(PipelineError::Acquire(error.clone())))));
         }
         self.tell_waiting();
+    }
+
+    /// Tells those who waited and aren't served. Those whose time was up learn it as their sender is
+    /// dropped.
+    pub(super) fn leave_out(&self, left_out: LeftOut<Pipelined<F>>, now: Instant) {
+        for request in left_out.shed {
+            let waited = now.saturating_duration_since(request.since());
+            let error = self.explain(Refusal::Shed, waited);
+            drop(
+                request
+                    .into_reply()
+                    .send(Err(Box::new(PipelineError::Acquire(error)))),
+            );
+        }
     }
 
     /// How many requests wait for a place, as metrics show it.

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::Route;
 use crate::{
-    client::{Client, Sessions},
+    client::{Client, Pipelining, Sessions},
     connectors::StreamConnector,
     framing::{Context, Framing, LengthJson},
     memory::{Inlet, MemoryStream, Pace},
@@ -43,6 +43,17 @@ impl Scene {
             ServerBuilder<Route, std::sync::Arc<LengthJson>>,
         ) -> ServerBuilder<Route, std::sync::Arc<LengthJson>>,
     ) -> Scene {
+        Scene::with(takes, None, pool, server)
+    }
+
+    fn with(
+        takes: Duration,
+        pipelining: Option<Pipelining>,
+        pool: impl FnOnce(PoolBuilder<Sessions>) -> PoolBuilder<Sessions> + 'static,
+        server: impl FnOnce(
+            ServerBuilder<Route, std::sync::Arc<LengthJson>>,
+        ) -> ServerBuilder<Route, std::sync::Arc<LengthJson>>,
+    ) -> Scene {
         let (inlet, mut accepted, _) = Inlet::new(Pace::AtOnce, 64 << 10);
         let echo = raw(move |body: Bytes| async move {
             tokio::time::sleep(takes).await;
@@ -55,7 +66,10 @@ impl Scene {
                 serving.serve(crate::net::Stream::foreign(far));
             }
         });
-        let client = Client::over(StreamConnector::in_memory(inlet)).pool(pool);
+        let mut client = Client::over(StreamConnector::in_memory(inlet)).pool(pool);
+        if let Some(pipelining) = pipelining {
+            client = client.pipelined(pipelining);
+        }
         let route = Route::to(client.build().expect("valid settings"));
         let clients = InMemory::new(server(route.server()));
         Scene {

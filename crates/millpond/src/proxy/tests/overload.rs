@@ -19,9 +19,10 @@ use tokio::{
 };
 
 use super::{Duration, MS, SECOND, Scene};
-use crate::pool::Shedding;
+use crate::{client::Pipelining, pool::Shedding};
 
-/// Eight connections, each with an exchange of 10 ms: what the upstream answers in a second.
+/// Eight connections, each with an exchange of 10 ms, or two with four each: what the upstream answers
+/// in a second.
 const CAPACITY: usize = 800;
 
 /// What became of the requests that began within one period.
@@ -113,15 +114,26 @@ fn lasts(usual: Duration) -> (Duration, bool) {
     asked.map_or((usual, false), |asked| (asked, true))
 }
 
+/// Two pipelines, with as many exchanges in flight as eight connections.
+fn pipelining() -> Pipelining {
+    Pipelining {
+        depth: 4,
+        ..Pipelining::default()
+    }
+}
+
 async fn overload(
+    pipelining: Option<Pipelining>,
     times: usize,
     lasts: Duration,
     shedding: Option<Shedding>,
     patience: Duration,
 ) -> Went {
-    let scene = Arc::new(Scene::new(
+    let max_size = if pipelining.is_some() { 2 } else { 8 };
+    let scene = Arc::new(Scene::with(
         10 * MS,
-        move |pool| pool.max_size(8).shed_waiting(shedding),
+        pipelining,
+        move |pool| pool.max_size(max_size).shed_waiting(shedding),
         |server| server.max_handled(8 + 1_024),
     ));
     let normal = load(&scene, CAPACITY / 2, SECOND / 2, patience).await;
@@ -141,8 +153,9 @@ async fn overload(
     }
     let tally = overload.ended().await;
     println!(
-        "{times} times the capacity for {lasts:?}, clients leave after {patience:?}, {}: {:.1} % of the capacity in time; \
+        "{}{times} times the capacity for {lasts:?}, clients leave after {patience:?}, {}: {:.1} % of the capacity in time; \
          {} refused after {} ms at most, {} given up; normal after {normal_after:?}",
+        pipelining.map_or("", |_| "pipelined, "),
         shedding.map_or("not shed", |_| "shed"),
         100.0 * goodput,
         tally.refused.load(Relaxed),
@@ -159,8 +172,16 @@ async fn overload(
 #[tokio::test(start_paused = true)]
 async fn with_shedding_an_overload_costs_hardly_any_of_what_can_be_answered() {
     let (lasts, _) = lasts(SECOND);
-    for (times, least) in [(2, 0.95), (10, 0.90)] {
-        let went = overload(times, lasts, Some(Shedding::default()), 250 * MS).await;
+    let cases = [None, Some(pipelining())].map(|mode| [(mode, 2, 0.95), (mode, 10, 0.90)]);
+    for (pipelining, times, least) in cases.into_iter().flatten() {
+        let went = overload(
+            pipelining,
+            times,
+            lasts,
+            Some(Shedding::default()),
+            250 * MS,
+        )
+        .await;
         assert!(went.goodput >= least, "{}", went.goodput);
         assert!(went.normal_after <= SECOND, "{:?}", went.normal_after);
         assert_eq!(
@@ -175,13 +196,14 @@ async fn with_shedding_an_overload_costs_hardly_any_of_what_can_be_answered() {
 #[tokio::test(start_paused = true)]
 async fn without_shedding_an_overload_costs_most_of_it_unless_all_are_patient() {
     let (lasts, is_asked) = lasts(2 * SECOND);
-    for times in [2, 10] {
+    let cases = [(None, 2), (Some(pipelining()), 2), (None, 10)];
+    for (pipelining, times) in cases {
         if times == 2 || is_asked {
-            let went = overload(times, lasts, None, 250 * MS).await;
+            let went = overload(pipelining, times, lasts, None, 250 * MS).await;
             assert!(went.goodput < 0.5, "{}", went.goodput);
             assert!(went.normal_after < 3 * SECOND, "{:?}", went.normal_after);
             // The line holds 1,024, which takes 1.28 s.
-            let went = overload(times, lasts, None, 2 * SECOND).await;
+            let went = overload(pipelining, times, lasts, None, 2 * SECOND).await;
             assert!(went.goodput >= 0.95, "{}", went.goodput);
         }
     }

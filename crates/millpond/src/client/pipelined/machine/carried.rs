@@ -1,6 +1,8 @@
 //! What the machine carries without looking at it, its limits, and by which names pipelines and flows
 //! go.
 
+use crate::pool::Shedding;
+
 /// What the machine carries.
 pub(in crate::client::pipelined) trait Carried {
     /// By which a caller is told.
@@ -26,6 +28,8 @@ pub(in crate::client::pipelined) struct Limits {
     /// Over how many pipelines the load is spread, if there is enough: as many as upstreams. With
     /// one, the first with room takes all, and the others fall quiet and are given back.
     pub(in crate::client::pipelined) spread: usize,
+    /// When those who wait are refused for having waited too long.
+    pub(in crate::client::pipelined) shedding: Option<Shedding>,
 }
 
 /// A pipeline, also when another has taken its place.

@@ -1,11 +1,11 @@
-//! The requests that wait for a place, in order, and their bytes.
+//! The requests that wait for a place, in order, their bytes, and which of them are shed.
 
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::carried::{Carried, FlowId};
-use crate::pool::Priority;
+use crate::pool::{Priority, Shedding, unstable::Codel};
 
 /// A caller's place among those who wait: the most urgent first, then the first to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,9 +28,19 @@ pub(in crate::client::pipelined) struct Request<K: Carried> {
     pub(super) reply: K::Reply,
     pub(super) asked: Option<K::Asked>,
     pub(super) flow: Option<FlowId>,
+    /// When it came.
+    pub(super) since: Instant,
 }
 
 impl<K: Carried> Request<K> {
+    pub(in crate::client::pipelined) fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub(in crate::client::pipelined) fn into_reply(self) -> K::Reply {
+        self.reply
+    }
+
     pub(super) fn is_silent(&self) -> bool {
         self.asked.as_ref().is_some_and(K::is_silent)
     }
@@ -45,15 +55,21 @@ pub(super) struct Line<K: Carried> {
     /// The sum of all frames in both.
     bytes: usize,
     arrivals: u64,
+    /// How many there are of each priority.
+    of_level: [usize; Priority::LEVELS],
+    /// Of each priority, where requests are shed.
+    shedding: Option<Box<[Codel<Instant>; Priority::LEVELS]>>,
 }
 
 impl<K: Carried> Line<K> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(shedding: Option<Shedding>) -> Self {
         Line {
             common: BTreeMap::new(),
             bound: BTreeMap::new(),
             bytes: 0,
             arrivals: 0,
+            of_level: [0; Priority::LEVELS],
+            shedding: shedding.map(|terms| Box::new([Codel::new(terms); Priority::LEVELS])),
         }
     }
 
@@ -104,6 +120,12 @@ impl<K: Carried> Line<K> {
         };
         self.arrivals += 1;
         self.bytes += request.frame.len();
+        if self.of_level[rank.level] == 0
+            && let Some(lines) = &mut self.shedding
+        {
+            lines[rank.level].line_begins();
+        }
+        self.of_level[rank.level] += 1;
         match served_by {
             Some(serial) => self.bound.insert((serial, rank), request),
             None => self.common.insert(rank, request),
@@ -126,7 +148,17 @@ impl<K: Carried> Line<K> {
             None => self.common.remove(&rank),
         }?;
         self.bytes -= request.frame.len();
+        self.of_level[rank.level] -= 1;
         Some(request)
+    }
+
+    /// Whether this request, which was the first and has just left the line for a place, is refused
+    /// for having waited too long. Never the last of its priority.
+    pub(super) fn sheds(&mut self, rank: Rank, request: &Request<K>, now: Instant) -> bool {
+        let is_last = self.of_level[rank.level] == 0;
+        (self.shedding.as_mut()).is_some_and(|lines| {
+            lines[rank.level].refuses(now.saturating_duration_since(request.since), now, is_last)
+        })
     }
 
     /// From now on this pipeline alone may serve it.
@@ -146,6 +178,7 @@ impl<K: Carried> Line<K> {
     /// All of them, in their order. Nobody waits any more.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Request<K>> + use<K> {
         self.bytes = 0;
+        self.of_level = [0; Priority::LEVELS];
         let mut all = std::mem::take(&mut self.common);
         let bound = std::mem::take(&mut self.bound).into_iter();
         all.extend(bound.map(|((_, rank), request)| (rank, request)));

@@ -118,6 +118,21 @@ pub(in crate::client::pipelined) struct Released {
     pub(in crate::client::pipelined) leases: usize,
 }
 
+/// Those who waited, and aren't served though there is room.
+pub(in crate::client::pipelined) struct LeftOut<K: Carried> {
+    /// Their time was up.
+    pub(in crate::client::pipelined) late: Vec<Request<K>>,
+    /// They have waited for too long, as all have.
+    pub(in crate::client::pipelined) shed: Vec<Request<K>>,
+}
+
+impl<K: Carried> LeftOut<K> {
+    pub(in crate::client::pipelined) const NOBODY: Self = LeftOut {
+        late: Vec::new(),
+        shed: Vec::new(),
+    };
+}
+
 /// A request that is given up before it was sent, and the drivers that may serve those behind it.
 pub(in crate::client::pipelined) struct GivenUp<K: Carried> {
     pub(in crate::client::pipelined) request: Request<K>,

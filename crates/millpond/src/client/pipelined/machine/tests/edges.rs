@@ -25,6 +25,7 @@ pub(super) enum Edge {
     ServedTogether,
     ServedBeforeAnEarlierOne,
     LeftOutLate,
+    Shed,
     FullOfExchanges,
     FullOfBytes,
     LongAndAlone,

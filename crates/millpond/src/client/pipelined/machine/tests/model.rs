@@ -4,7 +4,7 @@
 //! with the name of its request; there are no offsets, no counters and no queues, and every
 //! question is answered by looking at all exchanges and all bytes.
 
-use super::{Came, Limits, Progress, Recall, Refusal};
+use super::{Came, Limits, Priority, Progress, Recall, Refusal};
 
 /// Names a caller, its request and its reply.
 pub(super) type Caller = u32;
@@ -23,6 +23,8 @@ pub(super) enum At {
 pub(super) struct Exchange {
     pub(super) caller: Caller,
     level: u8,
+    /// When it came, in milliseconds.
+    since: u64,
     /// Whose order is kept.
     pub(super) flow: Option<u32>,
     /// While it waits: the only pipeline that may serve it.
@@ -76,6 +78,8 @@ pub(super) struct Model {
     pub(super) pipes: Vec<Option<Pipe>>,
     /// In the order in which they came.
     pub(super) exchanges: Vec<Exchange>,
+    /// By priority: when each came up, since nobody waited, and whether that was late.
+    turns: [Vec<(u64, bool)>; Priority::LEVELS],
 }
 
 /// What becomes of a caller who begins.
@@ -113,6 +117,7 @@ impl Model {
             leasing: 0,
             pipes: Vec::new(),
             exchanges: Vec::new(),
+            turns: Default::default(),
         }
     }
 
@@ -277,7 +282,7 @@ impl Model {
         caller: Caller,
         (length, silent): (usize, bool),
         (level, flow): (u8, Option<(u32, Option<u64>)>),
-        deadline: u64,
+        (now, deadline): (u64, u64),
         alone: bool,
     ) -> Fate {
         if let Some(refusal) = self.refusal {
@@ -309,9 +314,13 @@ impl Model {
                 };
             }
         }
+        if self.waiting_of(level) == 0 && room.is_none() {
+            self.turns[usize::from(level)].clear();
+        }
         self.exchanges.push(Exchange {
             caller,
             level,
+            since: now,
             flow: flow.map(|(flow, _)| flow),
             served_by: bound.filter(|_| room.is_none()),
             length,
@@ -414,9 +423,32 @@ impl Model {
         gone
     }
 
-    /// Who is left out, for its time is up.
-    pub(super) fn serve(&mut self, serial: Serial, now: u64) -> Vec<Caller> {
-        let mut late = Vec::new();
+    fn waiting_of(&self, level: u8) -> usize {
+        let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
+        waiting.filter(|one| one.level == level).count()
+    }
+
+    /// Late itself, not the last of its priority, and at some time since nobody of that waited all
+    /// who came up were late for an interval.
+    fn has_waited_too_long(&mut self, caller: Caller, now: u64) -> bool {
+        let Some(terms) = self.limits.shedding else {
+            return false;
+        };
+        let exchange = self.exchange(caller);
+        let (since, level) = (exchange.since, exchange.level);
+        let is_late = u128::from(now - since) > terms.target.as_millis();
+        let turns = &mut self.turns[usize::from(level)];
+        turns.push((now, is_late));
+        let stood = (0..turns.len()).any(|from| {
+            let mut late = turns[from..].iter().take_while(|turn| turn.1);
+            late.any(|turn| u128::from(turn.0 - turns[from].0) >= terms.interval.as_millis())
+        });
+        stood && is_late && self.waiting_of(level) > 1
+    }
+
+    /// Who is left out: for its time is up, or it is shed.
+    pub(super) fn serve(&mut self, serial: Serial, now: u64) -> (Vec<Caller>, Vec<Caller>) {
+        let (mut late, mut shed) = (Vec::new(), Vec::new());
         let was_empty = self.in_flight(serial).is_empty();
         while let Some(first) = self.first_in_line(serial) {
             let (caller, length, silent) = (first.caller, first.length, first.silent);
@@ -436,6 +468,11 @@ impl Model {
             if !tried || !self.fits(serial, length) || self.pipe(serial).recall == Recall::Now {
                 break;
             }
+            if self.has_waited_too_long(caller, now) {
+                self.exchange(caller).at = At::Over;
+                shed.push(caller);
+                continue;
+            }
             self.append(serial, caller);
             let proven = self.proven;
             let deadline = self
@@ -449,7 +486,7 @@ impl Model {
                 pipe.trial = Some((*first, caller));
             }
         }
-        late
+        (late, shed)
     }
 
     /// Those at the beginning that get no reply and have been written.

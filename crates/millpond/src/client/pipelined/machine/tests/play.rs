@@ -15,8 +15,8 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::{
-    Begun, Came, Carried, Entry, FlowId, Id, Limits, Machine, Order, Place, Priority, Progress,
-    Recall, Refusal, Released, SlotId, Unanswered,
+    Begun, Came, Carried, Entry, FlowId, Id, LeftOut, Limits, Machine, Order, Place, Priority,
+    Progress, Recall, Refusal, Released, Shedding, SlotId, Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
 };
@@ -99,6 +99,10 @@ impl<'t> Play<'t> {
             max_waiting: rng.usize(0..=8),
             max_waiting_bytes: [rng.usize(1..=150), usize::MAX][rng.usize(..2)],
             spread: [1, 1, 2, 3][rng.usize(..4)],
+            shedding: rng.bool().then(|| Shedding {
+                target: Duration::from_millis(rng.u64(1..15)),
+                interval: Duration::from_millis(rng.u64(1..15)),
+            }),
         };
         let max_pipelines = rng.usize(1..=4);
         let patience = [30, 100, 1_000][rng.usize(..3)];
@@ -229,7 +233,13 @@ impl<'t> Play<'t> {
             None => level,
         };
         let was_on = named.and_then(|(name, _)| self.model.bound(name));
-        let fate = (self.model).begin(caller, (length, silent), (level, named), deadline, alone);
+        let fate = (self.model).begin(
+            caller,
+            (length, silent),
+            (level, named),
+            (self.now, deadline),
+            alone,
+        );
         let is_begun = matches!(fate, Fate::Begun { .. });
         let is_in_flow = was_on.is_some();
         (self.tally).count_if(is_begun && is_in_flow, Edge::BegunWhereItsFlowIs);
@@ -240,7 +250,10 @@ impl<'t> Play<'t> {
         let frame = vec![caller as u8; length];
         let entry = self.state.begin(
             &frame,
-            self.at(deadline),
+            &Times {
+                began: self.at(self.now),
+                deadline: self.at(deadline),
+            },
             order,
             alone,
             Reply(caller),

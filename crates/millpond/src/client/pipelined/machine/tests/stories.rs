@@ -26,18 +26,27 @@ fn machine(depth: usize, max_waiting: usize, max_pipelines: usize) -> Machine<Pl
         max_waiting,
         max_waiting_bytes: usize::MAX,
         spread: 1,
+        shedding: None,
     };
     Machine::new(limits, max_pipelines)
 }
 
+/// Of a request that comes at any time before.
+fn until(deadline: Instant) -> Times {
+    Times {
+        began: deadline,
+        deadline,
+    }
+}
+
 fn comes(state: &mut Machine<Plain>, name: u8, deadline: Instant) -> Entry<Plain> {
-    state.begin(&[name], deadline, NORMAL, false, name, None)
+    state.begin(&[name], &until(deadline), NORMAL, false, name, None)
 }
 
 fn starts(state: &mut Machine<Plain>, now: Instant) -> Id {
     let slot = SlotId { at: 0, number: 1 };
     let id = state.started(slot, (), Waker::noop().clone(), now);
-    state.serve(id, now, &mut Vec::new());
+    state.serve(id, now, &mut LeftOut::NOBODY);
     state.take(id, &mut Vec::new(), &mut Vec::new());
     id
 }
@@ -87,7 +96,7 @@ fn any_depth_will_do() {
     let long = [0; 200];
     let later = now + Duration::from_secs(9);
     for name in [3, 4, 5] {
-        let entry = state.begin(&long, later, NORMAL, false, name, None);
+        let entry = state.begin(&long, &until(later), NORMAL, false, name, None);
         assert!(
             !matches!(entry, Entry::Refused(_)),
             "a second lease may come"
@@ -116,7 +125,7 @@ fn without_a_queue_a_peer_is_tried_all_the_same() {
     }
     let mut told = Vec::new();
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
-    state.serve(id, now, &mut Vec::new());
+    state.serve(id, now, &mut LeftOut::NOBODY);
     assert!(state.waiting() == 0, "both are under way");
 }
 
@@ -127,7 +136,7 @@ fn a_request_without_a_reply_proves_nothing_of_the_peer() {
     let later = now + Duration::from_secs(9);
     let mut state = machine(4, 4, 1);
     let silent = |state: &mut Machine<Plain>, name| {
-        state.begin(&[name], later, NORMAL, false, name, Some(()))
+        state.begin(&[name], &until(later), NORMAL, false, name, Some(()))
     };
     assert!(matches!(silent(&mut state, 1), Entry::Waits { .. }));
     assert!(matches!(comes(&mut state, 2, later), Entry::Waits { .. }));
@@ -136,11 +145,11 @@ fn a_request_without_a_reply_proves_nothing_of_the_peer() {
     let mut told = Vec::new();
     state.settle_silent(id, 0, &mut told);
     assert_eq!(told.len(), 1, "it is answered as soon as it is written");
-    state.serve(id, now, &mut Vec::new());
+    state.serve(id, now, &mut LeftOut::NOBODY);
     state.take(id, &mut Vec::new(), &mut Vec::new());
     assert!(matches!(silent(&mut state, 3), Entry::Waits { .. }));
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
     assert!(matches!(comes(&mut state, 4, later), Entry::Waits { .. }));
-    state.serve(id, now, &mut Vec::new());
+    state.serve(id, now, &mut LeftOut::NOBODY);
     assert_eq!(state.waiting(), 1, "nor does another follow a silent one");
 }

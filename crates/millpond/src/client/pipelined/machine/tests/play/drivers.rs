@@ -59,29 +59,31 @@ impl Play<'_> {
             bound.count()
         };
         let had_bound = bound(self);
-        let expected = self.model.serve(serial, self.now);
-        let late_too = expected.len();
+        let (late, shed) = self.model.serve(serial, self.now);
+        let left_out_too = late.len() + shed.len();
         let released = match self.model.pipe(serial).recall {
             Recall::Now => self.model.release(serial),
             _ => Default::default(),
         };
         let (has_bound, let_go) = (bound(self), !released.0.is_empty());
-        let mut late = Vec::new();
+        let mut left_out = LeftOut::NOBODY;
         let id = self.driver(serial).id;
         let now = self.at(self.now);
-        let answered = self.state.serve(id, now, &mut late);
+        let answered = self.state.serve(id, now, &mut left_out);
         self.released(answered, released);
         self.tally.count_if(let_go, Edge::ReleasedByARecall);
-        let served = !let_go && had_bound > has_bound + late_too;
+        let served = !let_go && had_bound > has_bound + left_out_too;
         self.tally.count_if(served, Edge::ServedWhereItsFlowIs);
         self.driver(serial).awake = true;
-        for _ in &late {
-            self.tally.count(Edge::LeftOutLate);
+        let edges = [Edge::LeftOutLate, Edge::Shed];
+        let groups = [(left_out.late, late), (left_out.shed, shed)];
+        for ((requests, expected), edge) in groups.into_iter().zip(edges) {
+            for _ in &requests {
+                self.tally.count(edge);
+            }
+            let replies = requests.into_iter().map(|request| request.reply);
+            self.leave(replies.collect(), &expected);
         }
-        self.leave(
-            late.into_iter().map(|request| request.reply).collect(),
-            &expected,
-        );
         let mut served = line
             .iter()
             .map(|&caller| self.model.exchange(caller).at == At::On(serial))
@@ -450,9 +452,9 @@ impl Play<'_> {
         self.tally.count(Edge::AskedOfTheGone);
         let now = self.at(self.now);
         let mut told = Vec::new();
-        let mut late = Vec::new();
-        self.state.serve(id, now, &mut late);
-        assert!(late.is_empty());
+        let mut left_out = LeftOut::NOBODY;
+        self.state.serve(id, now, &mut left_out);
+        assert!(left_out.late.is_empty() && left_out.shed.is_empty());
         self.state.settle_silent(id, 0, &mut told);
         assert_eq!(self.state.came(id, 0, 0, &mut told), Came::Unasked);
         assert!(
