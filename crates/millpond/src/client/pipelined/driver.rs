@@ -210,7 +210,7 @@ impl<F: Framing> Driver<F> {
         if !duties.serve {
             return duties;
         }
-        let mut left_out = LeftOut::NOBODY;
+        let mut left_out = LeftOut::nobody();
         let now = Instant::now();
         let released = state.serve(id, now, &mut left_out);
         let duties = state.duties(id);
@@ -225,7 +225,7 @@ impl<F: Framing> Driver<F> {
         let slot = self.wire.lock().socket.as_ref().map(Connection::slot);
         let slot = slot.expect("it has just been leased");
         let now = Instant::now();
-        let mut left_out = LeftOut::NOBODY;
+        let mut left_out = LeftOut::nobody();
         let mut state = self.shared.state.lock();
         let id = state.started(slot, Arc::clone(&self.wire), waker.clone(), now);
         let _: Released = state.serve(id, now, &mut left_out);

@@ -180,7 +180,7 @@ impl World {
         let slot = SlotId { at: 0, number: 1 };
         let waker = Waker::from(Arc::clone(&bell));
         let id = state.started(slot, Arc::clone(&wire), waker, now);
-        state.serve(id, now, &mut LeftOut::NOBODY);
+        state.serve(id, now, &mut LeftOut::nobody());
         state.take(id, &mut Vec::new(), &mut Vec::new());
         let mut told = Vec::new();
         for &label in requests {
@@ -284,7 +284,7 @@ impl World {
                 assert_eq!(told.reply, told.body, "a caller is told another's reply");
             }
         }
-        state.serve(self.id, self.now, &mut LeftOut::NOBODY);
+        state.serve(self.id, self.now, &mut LeftOut::nobody());
     }
 
     /// Everything that was begun is on the tape, once, and in the order in which its replies are

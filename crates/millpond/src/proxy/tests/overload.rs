@@ -116,10 +116,7 @@ fn lasts(usual: Duration) -> (Duration, bool) {
 
 /// Two pipelines, with as many exchanges in flight as eight connections.
 fn pipelining() -> Pipelining {
-    Pipelining {
-        depth: 4,
-        ..Pipelining::default()
-    }
+    Pipelining::default().depth(4)
 }
 
 async fn overload(

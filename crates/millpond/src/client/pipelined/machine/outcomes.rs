@@ -127,10 +127,12 @@ pub(in crate::client::pipelined) struct LeftOut<K: Carried> {
 }
 
 impl<K: Carried> LeftOut<K> {
-    pub(in crate::client::pipelined) const NOBODY: Self = LeftOut {
-        late: Vec::new(),
-        shed: Vec::new(),
-    };
+    pub(in crate::client::pipelined) fn nobody() -> Self {
+        LeftOut {
+            late: Vec::new(),
+            shed: Vec::new(),
+        }
+    }
 }
 
 /// A request that is given up before it was sent, and the drivers that may serve those behind it.

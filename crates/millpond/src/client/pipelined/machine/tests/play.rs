@@ -16,10 +16,11 @@ use tokio::time::Instant;
 
 use super::{
     Begun, Came, Carried, Entry, FlowId, Id, LeftOut, Limits, Machine, Order, Place, Priority,
-    Progress, Recall, Refusal, Released, Shedding, SlotId, Unanswered,
+    Progress, Recall, Refusal, Released, SlotId, Times, Unanswered,
     edges::{Edge, Tally},
     model::{At, Caller, Fate, Model, Serial, Writer},
 };
+use crate::pool::Shedding;
 
 mod drivers;
 mod ending;

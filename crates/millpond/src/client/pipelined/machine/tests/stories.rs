@@ -46,7 +46,7 @@ fn comes(state: &mut Machine<Plain>, name: u8, deadline: Instant) -> Entry<Plain
 fn starts(state: &mut Machine<Plain>, now: Instant) -> Id {
     let slot = SlotId { at: 0, number: 1 };
     let id = state.started(slot, (), Waker::noop().clone(), now);
-    state.serve(id, now, &mut LeftOut::NOBODY);
+    state.serve(id, now, &mut LeftOut::nobody());
     state.take(id, &mut Vec::new(), &mut Vec::new());
     id
 }
@@ -125,7 +125,7 @@ fn without_a_queue_a_peer_is_tried_all_the_same() {
     }
     let mut told = Vec::new();
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
-    state.serve(id, now, &mut LeftOut::NOBODY);
+    state.serve(id, now, &mut LeftOut::nobody());
     assert!(state.waiting() == 0, "both are under way");
 }
 
@@ -145,11 +145,11 @@ fn a_request_without_a_reply_proves_nothing_of_the_peer() {
     let mut told = Vec::new();
     state.settle_silent(id, 0, &mut told);
     assert_eq!(told.len(), 1, "it is answered as soon as it is written");
-    state.serve(id, now, &mut LeftOut::NOBODY);
+    state.serve(id, now, &mut LeftOut::nobody());
     state.take(id, &mut Vec::new(), &mut Vec::new());
     assert!(matches!(silent(&mut state, 3), Entry::Waits { .. }));
     assert_eq!(state.came(id, (), 0, &mut told), Came::Expected);
     assert!(matches!(comes(&mut state, 4, later), Entry::Waits { .. }));
-    state.serve(id, now, &mut LeftOut::NOBODY);
+    state.serve(id, now, &mut LeftOut::nobody());
     assert_eq!(state.waiting(), 1, "nor does another follow a silent one");
 }

@@ -1,8 +1,8 @@
 //! What the drivers of the pipelines do, and what their sockets and peers do to them.
 
 use super::{
-    Arc, At, Came, Driver, Edge, HEARTBEAT, Play, Progress, Recall, Refusal, Serial, Silent,
-    SlotId, Unanswered, Waker, Writer,
+    Arc, At, Came, Driver, Edge, HEARTBEAT, LeftOut, Play, Progress, Recall, Refusal, Serial,
+    Silent, SlotId, Unanswered, Waker, Writer,
 };
 
 impl Play<'_> {
@@ -66,7 +66,7 @@ impl Play<'_> {
             _ => Default::default(),
         };
         let (has_bound, let_go) = (bound(self), !released.0.is_empty());
-        let mut left_out = LeftOut::NOBODY;
+        let mut left_out = LeftOut::nobody();
         let id = self.driver(serial).id;
         let now = self.at(self.now);
         let answered = self.state.serve(id, now, &mut left_out);
@@ -452,7 +452,7 @@ impl Play<'_> {
         self.tally.count(Edge::AskedOfTheGone);
         let now = self.at(self.now);
         let mut told = Vec::new();
-        let mut left_out = LeftOut::NOBODY;
+        let mut left_out = LeftOut::nobody();
         self.state.serve(id, now, &mut left_out);
         assert!(left_out.late.is_empty() && left_out.shed.is_empty());
         self.state.settle_silent(id, 0, &mut told);
