@@ -167,6 +167,8 @@ async fn play(choice: u8, script: &[u8], [front, back]: &[std::path::PathBuf; 2]
     };
     conversation.follow(script, front).await;
     conversation.end().await;
+    // The route notices that the last have gone.
+    conversation.pass(NOTICED).await;
     let ended = running.drain(Duration::from_secs(5)).await;
     assert_eq!(
         (ended.forced, ended.unanswered),

@@ -3,7 +3,7 @@
 
 use millpond::framing::{
     Delimited, DelimitedSettings, Direction, IdSettings, LengthJson, LengthPrefixed,
-    LengthPrefixedSettings, MllpEnhanced, MllpSettings, Protocol,
+    LengthPrefixedSettings, MllpEnhanced, MllpSettings, Protocol, json,
 };
 
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
 
 /// The longest body.
 const MAX_BODY: usize = 512;
+
+/// The length of a header of the `length:` format.
+const HEADER: usize = 20;
 
 /// Where the id of [`Speech::Renumbered`] is in a frame.
 const ID: std::ops::Range<usize> = 4..6;
@@ -210,9 +213,10 @@ impl Speech {
         (self == Speech::Renumbered).then(|| &frame[ID])
     }
 
-    /// Whether a route says this instead of a reply.
+    /// Whether this frame may be what a route says instead of a reply: by its own codes.
     pub(crate) fn is_told(self, reply: &[u8]) -> bool {
-        let text = String::from_utf8_lossy(reply);
-        self == Speech::Json && text.contains("executed") && text.contains("\"error\"")
+        let body = reply.get(HEADER..).unwrap_or_default();
+        let told = json::as_error_reply(body);
+        self == Speech::Json && told.is_some_and(|error| (-32_700..=-32_000).contains(&error.code))
     }
 }
