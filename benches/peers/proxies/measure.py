@@ -18,6 +18,9 @@ import time
 
 NGINX_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 TICK = os.sysconf("SC_CLK_TCK")
+# So long are runs with a connection per request: the system gives out half of its 28,232 ports at ease,
+# and a port to the same address again only after a second.
+SHORT_SECONDS = 0.3
 
 
 def free_port():
@@ -68,26 +71,47 @@ class Contender:
         reachable(port, process)
 
 
-def start(program, folder):
-    """The upstream, and all that pass requests on to it."""
+def certificate(folder):
+    """For this machine, and trusted by whoever is given it."""
+    names = f"{folder}/cert.pem", f"{folder}/key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        + ["-addext", "basicConstraints=critical,CA:FALSE"]
+        + ["-out", names[0], "-keyout", names[1]],
+        check=True,
+        capture_output=True,
+    )
+    return names
+
+
+def start(program, folder, tls=False):
+    """The upstream, and all that pass requests on to it: over TLS, as said."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     upstream_port = free_port()
-    upstream = subprocess.Popen(
-        [program, "serve", "--listen", f"127.0.0.1:{upstream_port}", "--max-connections-per-address", "0"], **quiet
-    )
-    contenders = [Contender("direct", upstream_port, upstream)]
+    cert, key = certificate(folder) if tls else (None, None)
+    scheme = "tls://" if tls else ""
+    command = [program, "serve", "--listen", f"{scheme}127.0.0.1:{upstream_port}", "--max-connections-per-address", "0"]
+    command += ["--tls-cert", cert, "--tls-key", key] if tls else []
+    upstream = subprocess.Popen(command, **quiet)
+    # Clients know no TLS, so there is none without a proxy.
+    contenders = [Contender("upstream" if tls else "direct", upstream_port, upstream)]
     for mode in ("exchange", "pipeline"):
         port = free_port()
-        command = [program, "proxy", "--listen", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{upstream_port}"]
+        command = [program, "proxy", "--listen", f"127.0.0.1:{port}", "--to", f"{scheme}127.0.0.1:{upstream_port}"]
         command += ["--mode", mode, "--max-size", "16", "--max-connections-per-address", "0"]
+        command += ["--ca", cert] if tls else []
         contenders.append(Contender(mode, port, subprocess.Popen(command, **quiet)))
     port = free_port()
+    # Neither verifies anything, and both resume sessions, HAProxy those of TLS 1.2: each at its fastest.
+    nginx_tls = "proxy_ssl on; proxy_ssl_session_reuse on;" if tls else ""
+    haproxy_tls = "ssl verify none force-tlsv12" if tls else ""
     with open(f"{folder}/nginx.conf", "w") as conf:
         conf.write(
             f"worker_processes 1; daemon off; error_log {folder}/nginx.err; pid {folder}/nginx.pid;\n"
             + (f"load_module {NGINX_MODULE};\n" if os.path.exists(NGINX_MODULE) else "")
             + "events { worker_connections 9000; }\n"
-            + f"stream {{ access_log off; server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{upstream_port}; }} }}\n"
+            + f"stream {{ access_log off; server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{upstream_port}; {nginx_tls} }} }}\n"
         )
     contenders.append(Contender("nginx", port, subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf"], **quiet)))
     port = free_port()
@@ -95,7 +119,7 @@ def start(program, folder):
         conf.write(
             "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout client 1h\n  timeout server 1h\n"
             f"  timeout connect 5s\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n"
-            f"  server s 127.0.0.1:{upstream_port}\n"
+            f"  server s 127.0.0.1:{upstream_port} {haproxy_tls}\n"
         )
     contenders.append(Contender("haproxy", port, subprocess.Popen(["haproxy", "-f", f"{folder}/haproxy.cfg"], **quiet)))
     return contenders
@@ -137,6 +161,45 @@ def idle(contender, clients):
     return (after - before) / clients
 
 
+def compare(program, contenders, baseline, title, mode, callers, connections, seconds, count):
+    """Rounds in which each of them is measured once, and the medians of the ratios within them."""
+    seconds = min(seconds, SHORT_SECONDS) if mode == "short" else seconds
+    upstream = contenders[0]
+    measured = [contender for contender in contenders if contender.name != "upstream"]
+    rounds = []
+    for _ in range(count):
+        rounds.append(
+            {
+                contender.name: measure(program, contender, upstream, mode, callers, connections, seconds)
+                for contender in measured
+            }
+        )
+    print(f"\n{title}: medians of {count} rounds")
+    head = "", "requests/s", f"x {baseline}", "x nginx", "x haproxy", f"p50 x {baseline}", "own CPU us", f"upstream's CPU x {baseline}"
+    print("{:9} {:>10} {:>9} {:>8} {:>10} {:>13} {:>11} {:>24}".format(*head))
+    for contender in measured:
+        name = contender.name
+
+        def ratio(key, to):
+            return statistics.median(one[name][key] / max(one[to][key], 1e-9) for one in rounds)
+
+        throughput = statistics.median(one[name]["throughput"] for one in rounds)
+        own = statistics.median(one[name]["own"] for one in rounds)
+        print(
+            f"{name:9} {throughput:10.0f} {ratio('throughput', baseline):9.2f} {ratio('throughput', 'nginx'):8.2f}"
+            f" {ratio('throughput', 'haproxy'):10.2f} {ratio('p50', baseline):13.2f} {own:11.1f}"
+            f" {ratio('upstream', baseline):24.2f}",
+            flush=True,
+        )
+
+
+def stop(contenders):
+    for contender in contenders:
+        contender.process.terminate()
+    for contender in contenders:
+        contender.process.wait()
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("program")
@@ -161,38 +224,14 @@ def main():
             ("64 callers, a connection per request", "short", 64, 16),
             ("one caller", "exclusive", 1, 1),
         ]:
-            rounds = []
-            for _ in range(arguments.rounds):
-                rounds.append(
-                    {
-                        contender.name: measure(
-                            arguments.program, contender, direct, mode, callers, connections, arguments.seconds
-                        )
-                        for contender in contenders
-                    }
-                )
-            print(f"\n{title}: medians of {arguments.rounds} rounds")
-            head = "", "requests/s", "x direct", "x nginx", "x haproxy", "p50 x direct", "own CPU us", "upstream's CPU x direct"
-            print("{:9} {:>10} {:>9} {:>8} {:>10} {:>13} {:>11} {:>24}".format(*head))
-            for contender in contenders:
-                name = contender.name
-
-                def ratio(key, to):
-                    return statistics.median(one[name][key] / max(one[to][key], 1e-9) for one in rounds)
-
-                throughput = statistics.median(one[name]["throughput"] for one in rounds)
-                own = statistics.median(one[name]["own"] for one in rounds)
-                print(
-                    f"{name:9} {throughput:10.0f} {ratio('throughput', 'direct'):9.2f} {ratio('throughput', 'nginx'):8.2f}"
-                    f" {ratio('throughput', 'haproxy'):10.2f} {ratio('p50', 'direct'):13.2f} {own:11.1f}"
-                    f" {ratio('upstream', 'direct'):24.2f}",
-                    flush=True,
-                )
+            compare(arguments.program, contenders, "direct", title, mode, callers, connections, arguments.seconds, arguments.rounds)
+        stop(contenders)
+        contenders = []
+        contenders = start(arguments.program, folder, tls=True)
+        title = "64 callers, a connection per request, TLS to the upstream"
+        compare(arguments.program, contenders, "nginx", title, "short", 64, 16, arguments.seconds, arguments.rounds)
     finally:
-        for contender in contenders:
-            contender.process.terminate()
-        for contender in contenders:
-            contender.process.wait()
+        stop(contenders)
         shutil.rmtree(folder)
 
 
