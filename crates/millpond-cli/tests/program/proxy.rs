@@ -171,6 +171,35 @@ fn an_error_reply_of_the_upstream_is_passed_on() {
 }
 
 #[test]
+fn what_each_route_alone_may_do_is_checked_too() {
+    let folder = Folder::new();
+    let route = |name: &str, listen: &str| {
+        format!("[route.{name}]\nlisten = '{listen}'\nto = '127.0.0.1:1'\n")
+    };
+    for (routes, said) in [
+        (
+            [route("a", "127.0.0.1:9"), route("b", "tcp://127.0.0.1:9")],
+            Some("line 4, column 1: route b: it listens on tcp://127.0.0.1:9, and so does route a"),
+        ),
+        ([route("a", "127.0.0.1:0"), route("b", "127.0.0.1:0")], None),
+        (
+            [route("a", "127.0.0.1:9"), route("b", "0.0.0.0:0")],
+            Some("route b: tcp://0.0.0.0:0 can be reached from other machines"),
+        ),
+    ] {
+        let file = folder.write("routes.toml", &routes.concat());
+        let checked = run(&["proxy", "--config", &file, "--check"], "");
+        let Some(said) = said else {
+            assert_eq!(checked.code, Some(0), "{}", checked.err);
+            continue;
+        };
+        assert_eq!(checked.code, Some(2), "{}", checked.err);
+        assert!(checked.err.contains(said), "{}", checked.err);
+        assert!(!checked.err.contains("--insecure-bind"), "{}", checked.err);
+    }
+}
+
+#[test]
 fn wrong_flags_are_told() {
     for (arguments, said) in [
         (&["--to", "127.0.0.1:1"][..], "--listen <ENDPOINT>"),

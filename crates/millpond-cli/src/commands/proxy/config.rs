@@ -247,7 +247,7 @@ fn mode(table: &Table) -> Result<Mode, &'static str> {
 }
 
 /// Replaces flags by the keys of the file, which have the same names.
-fn in_keys(text: &str) -> String {
+pub(super) fn in_keys(text: &str) -> String {
     const KEYS: [(&str, &str); 8] = [
         ("--tls-client-ca", "tls_client_ca"),
         ("--tls-cert", "tls_cert"),

@@ -4,12 +4,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use millpond::{
     Chain,
-    net::Listener,
+    net::{Endpoint, Host, HostPort, Listener},
     server::{Ended, Running},
 };
 use tokio::{runtime::Runtime, sync::watch, task::JoinSet};
 
 use super::{
+    config::in_keys,
     events::{Drained, Draining, FewDescriptors, Listening},
     passing::Passing,
     plan::Plan,
@@ -41,13 +42,56 @@ pub(super) struct Ready {
 /// All of them, or what is wrong with the first that isn't right. Dials nothing.
 pub(super) fn routes(plans: Vec<Plan>, runtime: &Runtime) -> Result<Vec<Ready>, Complaint> {
     let _entered = runtime.enter();
+    for (at, plan) in plans.iter().enumerate() {
+        let other = plans[..at]
+            .iter()
+            .find(|other| overlaps(&other.listen, &plan.listen));
+        if let Some(other) = other.and_then(|other| other.name.as_deref()) {
+            let text = format!("it listens on {}, and so does route {other}", plan.listen);
+            return Err(plan.complaint(&text));
+        }
+    }
     let ready = plans.into_iter().map(|plan| {
+        // What a name stands for is known once it is bound.
+        if has_address(&plan.listen) {
+            refuse_exposure(&plan, &plan.listen)?;
+        }
         let checked = plan.server.validate();
         checked.map_err(|error| plan.complaint(&format!("server: {}", Chain(&error))))?;
         let route = plan.build()?;
         Ok(Ready { plan, route })
     });
     ready.collect()
+}
+
+fn refuse_exposure(plan: &Plan, endpoint: &Endpoint) -> Result<(), Complaint> {
+    check_exposure(endpoint, plan.demands_certificates, plan.insecure_bind).map_err(|complaint| {
+        match plan.name {
+            // From a file, which has keys and no flags.
+            Some(_) => plan.complaint(&in_keys(complaint.text())),
+            None => complaint,
+        }
+    })
+}
+
+/// The host and the port of an endpoint that has some.
+fn host_and_port(endpoint: &Endpoint) -> Option<&HostPort> {
+    match endpoint {
+        Endpoint::Tcp(at) | Endpoint::Tls(at) => Some(at),
+        _ => None,
+    }
+}
+
+fn has_address(endpoint: &Endpoint) -> bool {
+    host_and_port(endpoint).is_some_and(|at| matches!(at.host, Host::Address(_)))
+}
+
+/// Whether only one of them can be bound. With port 0 each gets a port of its own.
+fn overlaps(one: &Endpoint, other: &Endpoint) -> bool {
+    match (host_and_port(one), host_and_port(other)) {
+        (Some(one), Some(other)) => one == other && one.port != 0,
+        _ => one == other,
+    }
 }
 
 /// What the routes do.
@@ -78,7 +122,7 @@ pub(super) async fn serve(
         let endpoint = listener
             .endpoint()
             .map_err(|error| failed(&Chain(&error)))?;
-        check_exposure(&endpoint, plan.demands_certificates, plan.insecure_bind)?;
+        refuse_exposure(&plan, &endpoint)?;
         bound.push((plan, route, listener));
     }
     let certificates: Vec<_> = bound
