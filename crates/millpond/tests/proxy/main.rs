@@ -2,6 +2,9 @@
 
 #![cfg(unix)]
 
+#[cfg(feature = "tls")]
+#[path = "../../../millpond-net/tests/certificates/mod.rs"]
+mod certificates;
 mod hostile;
 mod misread;
 mod order;
@@ -11,6 +14,8 @@ mod recorder;
 mod sharing;
 #[path = "../store/mod.rs"]
 mod store;
+#[cfg(feature = "tls")]
+mod tls;
 mod upstream_fails;
 
 use std::{
