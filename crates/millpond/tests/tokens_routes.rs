@@ -1,7 +1,8 @@
 //! Every reply is its request's, through a route in all modes and every preset, while its upstreams
 //! are killed, suspended and swapped at random: 200 clients that open a connection for each request
-//! and 50 that stay, all of which leave at random. No token may be answered by another's, nor be
-//! executed twice; and at the end nothing is pinned, no descriptor is left and no memory is kept.
+//! and 50 that stay, all of which leave at random. Upstreams lie too, where the protocol tells which
+//! reply is whose. No token may be answered by another's, nor be executed twice; and at the end
+//! nothing is pinned, no descriptor is left and no memory is kept.
 //!
 //! `MILLPOND_REQUESTS=1000000 cargo test --release --test tokens_routes -- --nocapture` runs it long.
 //! It counts what the whole process has, so it is alone in this binary.
@@ -27,12 +28,13 @@ use millpond::{
     client::{Client, Pipelining},
     connectors::StreamConnector,
     framed::FramedStream,
-    framing::{Protocol, json},
+    framing::{Context, Frame, Framing, Protocol, json},
     net::{Dialer, Endpoint, ListenOptions, Listener},
     proxy::{Mode, Route},
 };
 use speaks::{PRESETS, Speaks};
 use tokio::{
+    io::AsyncWriteExt,
     net::{UnixListener, UnixStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -61,6 +63,8 @@ struct Counts {
     killed: AtomicU64,
     suspended: AtomicU64,
     swapped: AtomicU64,
+    /// Replies to another request, by the upstream.
+    lies: AtomicU64,
 }
 
 fn add(count: &AtomicU64) {
@@ -125,6 +129,7 @@ async fn serve(stream: UnixStream, run: Arc<Run>, suspended: Arc<AtomicUsize>) {
             sleep(Duration::from_millis(1)).await;
         }
     };
+    let mut before = None;
     while let Ok(Some(request)) = stream.receive_frame().await {
         pause().await;
         let token = (run.speaks.token)(request.body());
@@ -133,12 +138,35 @@ async fn serve(stream: UnixStream, run: Arc<Run>, suspended: Arc<AtomicUsize>) {
             tokio::task::yield_now().await;
         }
         pause().await;
+        if let Some(before) = before.filter(|_| fastrand::u8(..32) == 0)
+            && let Some(lie) = lie(run.speaks, &protocol, &before)
+        {
+            add(&run.counts.lies);
+            let _ = stream.into_stream().write_all(&lie).await;
+            return;
+        }
+        before = Some(request.clone());
         for body in protocol.echo(&request).expect("an echo") {
             stream.queue(&body).expect("a reply");
         }
         if stream.flush().await.is_err() {
             return;
         }
+    }
+}
+
+/// The reply to another request, where the protocol tells which reply is whose.
+fn lie(speaks: &Speaks, protocol: &Protocol, other: &Frame) -> Option<Vec<u8>> {
+    match speaks.name {
+        "length-prefixed-renumbered" => Some(other.as_bytes().to_vec()),
+        "mllp" => {
+            let body = protocol.echo(other).expect("an echo").swap_remove(0);
+            let mut lie = Vec::new();
+            let encoded = protocol.encode(Context::REPLY, &body, &mut lie);
+            encoded.expect("a reply");
+            Some(lie)
+        }
+        _ => None,
     }
 }
 
