@@ -1,27 +1,74 @@
-//! Every input of the committed corpus, through its target, without libFuzzer; and the references
-//! themselves.
+//! Every input of the committed corpus, and some that are nearly it, through its target, without
+//! libFuzzer; and the references themselves. Always the same ones: what is found is found again.
+//! `MILLPOND_MUTATIONS` sets how many are made of each input.
 
-use std::{fs, path::Path};
+use std::{fs, panic, path::Path};
 
+use fastrand::Rng;
 use millpond_fuzz::{
     client_exchange, decoder, grammar, json, mllp, presets, proxied_conversation, reference,
     server_connection,
 };
 
+/// How many are made of each input.
+const MUTATIONS: usize = 50;
+
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
         .join(target);
-    let mut inputs = 0;
-    for entry in fs::read_dir(&folder).expect("a corpus") {
-        let path = entry.expect("an input").path();
-        let input = fs::read(&path).expect("an input");
-        // The name is shown if it fails.
+    let asked = std::env::var("MILLPOND_MUTATIONS").ok();
+    let mutations = asked.map_or(MUTATIONS, |text| text.parse().expect("a number"));
+    let entries = fs::read_dir(&folder).expect("a corpus");
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("an input").path())
+        .collect();
+    paths.sort();
+    let read = |path| fs::read(path).expect("an input");
+    let inputs: Vec<_> = paths.iter().map(read).collect();
+    assert!(inputs.len() >= 20, "the corpus of {target} was found");
+    let mut random = Rng::with_seed(1);
+    for (path, input) in paths.iter().zip(&inputs) {
+        // What is shown if it fails.
         println!("{}", path.display());
-        run(&input);
-        inputs += 1;
+        run(input);
+        for _ in 0..mutations {
+            let other = &inputs[random.usize(..inputs.len())];
+            let mutated = mutated(input, other, &mut random);
+            if let Err(found) = panic::catch_unwind(|| run(&mutated)) {
+                println!("one that was made of it: {mutated:?}");
+                panic::resume_unwind(found);
+            }
+        }
     }
-    assert!(inputs >= 20, "the corpus of {target} was found");
+}
+
+/// The input with up to four small changes, one of which may be a part of the other.
+fn mutated(input: &[u8], other: &[u8], random: &mut Rng) -> Vec<u8> {
+    let mut bytes = input.to_vec();
+    for _ in 0..random.usize(1..=4) {
+        let at = random.usize(..=bytes.len());
+        let until = (at + random.usize(1..=8)).min(bytes.len());
+        match random.u8(..5) {
+            0 => bytes.insert(at, random.u8(..)),
+            1 => drop(bytes.drain(at..until)),
+            2 => {
+                let again = bytes[at..until].to_vec();
+                drop(bytes.splice(at..at, again));
+            }
+            3 => {
+                let from = random.usize(..=other.len());
+                let to = (from + random.usize(1..=32)).min(other.len());
+                drop(bytes.splice(at..at, other[from..to].iter().copied()));
+            }
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << random.u8(..8);
+                }
+            }
+        }
+    }
+    bytes
 }
 
 #[test]
