@@ -26,7 +26,7 @@ use bytes::Bytes;
 use millpond::{
     client::{Client, Execution, Pipelining, RequestError, RequestErrorKind},
     framed::FramedStream,
-    framing::{Context, Frame, Framing, Protocol, json},
+    framing::{Context, Frame, Framing, Protocol},
     net::{ListenOptions, Listener},
     proxy::Route,
     server::Running,
@@ -138,15 +138,6 @@ impl Caller {
     }
 }
 
-/// Whether this is what a route says instead of a reply, and then whether it may have been executed.
-fn told(speaks: &Speaks, reply: &[u8]) -> Option<bool> {
-    if speaks.name != "length-json" {
-        return None;
-    }
-    let error = json::as_error_reply(reply)?;
-    Some(!error.message.ends_with("it was not executed"))
-}
-
 async fn call(
     caller: Caller,
     speaks: &'static Speaks,
@@ -168,7 +159,7 @@ async fn call(
         let times = executed[token as usize].load(Relaxed);
         add(match replied {
             None => &counts.cancelled,
-            Some(Ok(reply)) => match told(speaks, &reply) {
+            Some(Ok(reply)) => match (speaks.told)(&reply) {
                 Some(may_be_executed) => {
                     assert!(times == 0 || may_be_executed, "{token}");
                     &counts.told

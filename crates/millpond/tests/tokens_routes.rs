@@ -28,7 +28,7 @@ use millpond::{
     client::{Client, Pipelining},
     connectors::StreamConnector,
     framed::FramedStream,
-    framing::{Context, Frame, Framing, Protocol, json},
+    framing::{Context, Frame, Framing, Protocol},
     net::{Dialer, Endpoint, ListenOptions, Listener},
     proxy::{Mode, Route},
 };
@@ -158,7 +158,7 @@ async fn serve(stream: UnixStream, run: Arc<Run>, suspended: Arc<AtomicUsize>) {
 /// The reply to another request, where the protocol tells which reply is whose.
 fn lie(speaks: &Speaks, protocol: &Protocol, other: &Frame) -> Option<Vec<u8>> {
     match speaks.name {
-        "length-prefixed-renumbered" => Some(other.as_bytes().to_vec()),
+        "length-prefixed-renumbered" | "modbus" => Some(other.as_bytes().to_vec()),
         "mllp" => {
             let body = protocol.echo(other).expect("an echo").swap_remove(0);
             let mut lie = Vec::new();
@@ -259,14 +259,10 @@ async fn exchange(stream: &mut Framed, run: &Run, tokens: std::ops::Range<u64>) 
             add(&run.counts.closed);
             continue;
         };
-        let told = match run.speaks.name {
-            "length-json" => json::as_error_reply(&reply),
-            _ => None,
-        };
-        match told {
-            Some(told) => {
+        match (run.speaks.told)(&reply) {
+            Some(may_be_executed) => {
                 add(&run.counts.told);
-                if told.message.ends_with("it was not executed") {
+                if !may_be_executed {
                     run.refused[token as usize].store(true, Relaxed);
                 }
             }

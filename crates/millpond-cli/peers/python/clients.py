@@ -1,5 +1,5 @@
 """Programs that aren't ours, unchanged, through `millpond proxy`: the published Node client, PyPI's
-hl7 on both sides, socat, curl. Every reply is checked, and the upstream counts its connections. Then
+hl7 and pymodbus on both sides, socat, curl. Every reply is checked, and the upstream counts its connections. Then
 the recipes of docs/recipes.md, on the ports of that page.
 
     clients.py PROGRAM FOLDER-OF-mllp_send FOLDER-OF-proxied.js
@@ -19,6 +19,10 @@ import threading
 import hl7
 import hl7.client
 import hl7.mllp
+import pymodbus
+import pymodbus.client
+import pymodbus.datastore
+import pymodbus.server
 
 PROGRAM, FOLDER, NODE = sys.argv[1:]
 
@@ -150,6 +154,87 @@ async def hl7_both_sides():
     async with server:
         await asyncio.to_thread(clients, server.sockets[0].getsockname()[1])
     return f"1300 acknowledgments; {within(connections, 3)}"
+
+
+class Device:
+    """pymodbus' server with 1,000 registers on a free port, or on this one: `with` gives the port."""
+
+    def __init__(self, port=0):
+        self.port, self.connections, self.loop = port, Connections(), asyncio.new_event_loop()
+
+    def __enter__(self):
+        started = threading.Event()
+
+        async def serve():
+            registers = pymodbus.datastore.ModbusSequentialDataBlock(1, [0] * 1_000)
+            device = pymodbus.datastore.ModbusDeviceContext(hr=registers)
+            context = pymodbus.datastore.ModbusServerContext(devices=device, single=True)
+            server = pymodbus.server.ModbusTcpServer(
+                context, address=("127.0.0.1", self.port), trace_connect=self.counted
+            )
+            await server.serve_forever(background=True)
+            self.port = server.transport.sockets[0].getsockname()[1]
+            self.server = server
+            started.set()
+
+        def run_loop():
+            asyncio.set_event_loop(self.loop)
+            self.loop.create_task(serve())
+            self.loop.run_forever()
+
+        threading.Thread(target=run_loop, daemon=True).start()
+        assert started.wait(30), "pymodbus' server doesn't listen"
+        return self
+
+    def counted(self, has_come):
+        if has_come:
+            self.connections.__enter__()
+        else:
+            self.connections.__exit__()
+
+    def __exit__(self, *_):
+        asyncio.run_coroutine_threadsafe(self.server.shutdown(), self.loop).result(30)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+def modbus_masters():
+    masters, turns = 50, 20
+
+    def master(port, number):
+        for turn in range(turns):
+            # A connection for each turn, and registers of its own.
+            with pymodbus.client.ModbusTcpClient("127.0.0.1", port=port, timeout=60, retries=0) as client:
+                values = [number, turn, number * turn]
+                written = client.write_registers(number * 10, values)
+                assert not written.isError(), written
+                read = client.read_holding_registers(number * 10, count=3)
+                assert not read.isError() and read.registers == values, (read, values)
+                beyond = client.read_holding_registers(2_000, count=1)
+                assert beyond.isError() and beyond.exception_code == 2, beyond
+
+    def reads_only(port):
+        with pymodbus.client.ModbusTcpClient("127.0.0.1", port=port, timeout=60, retries=0) as client:
+            assert client.read_holding_registers(10, count=1).registers == [1]
+            refused = client.write_registers(10, [7])
+            assert refused.isError() and refused.exception_code == 1, refused
+            assert client.read_holding_registers(10, count=1).registers == [1]
+
+    with Device() as device:
+        with proxy("modbus", device.port, 1) as route:
+            in_threads([lambda number=number: master(route.port, number) for number in range(masters)])
+        with proxy("modbus = { read_only = true }", device.port, 1) as route:
+            reads_only(route.port)
+    # Nobody is there any more.
+    with proxy("modbus", device.port, 1) as route:
+        with pymodbus.client.ModbusTcpClient("127.0.0.1", port=route.port, timeout=60, retries=0) as client:
+            told = client.read_holding_registers(0, count=1)
+            assert told.isError() and told.exception_code == 10, told
+    with Millpond("serve", "--framing", "modbus") as upstream:
+        with pymodbus.client.ModbusTcpClient("127.0.0.1", port=upstream.port, timeout=60, retries=0) as client:
+            assert client.read_coils(3, count=11).bits[:11] == [False] * 11
+            assert not client.mask_write_register(address=4, and_mask=1, or_mask=2).isError()
+            assert client.readwrite_registers(read_address=1, read_count=2, address=3, values=[4]).registers == [0, 0]
+    return f"{3 * masters * turns} exchanges of {masters} masters; {within(device.connections, 1)}"
 
 
 def in_threads(jobs):
@@ -290,8 +375,10 @@ def recipes():
     serving(web)
     serving(scale)
     processes = [receiver]
+    plc = Device(7084)
+    plc.__enter__()
     try:
-        for command, lines in (upstream, 1), (routes, 4):
+        for command, lines in (upstream, 1), (routes, 5):
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             processes.append(process)
             for _ in range(lines):
@@ -307,6 +394,8 @@ def recipes():
             assert json.loads(reply) == {"order": 7}, replies
         (weigh,) = code("A device with one connection", "python")
         assert output(python, weigh) == "WEIGHT?"
+        (poll,) = code("A Modbus device", "python")
+        assert output(python, poll) == "[0, 0]"
         (fetch,) = code("curl", "sh")
         assert "<title>" in output(["bash", "-c"], fetch)
         assert output(python, sends).startswith("AA|ID7"), "the acknowledgment"
@@ -314,14 +403,16 @@ def recipes():
         for process in reversed(processes):
             process.terminate()
             process.wait(timeout=60)
-    return "PHP, Node, Python, HL7, a device, curl"
+        plc.__exit__()
+    return "PHP, Node, Python, HL7, a device, Modbus, curl"
 
 
 def main():
-    print(f"hl7 {hl7.__version__}, {run(['curl', '--version']).decode().split(' (')[0]}")
+    print(f"hl7 {hl7.__version__}, pymodbus {pymodbus.__version__}, {run(['curl', '--version']).decode().split(' (')[0]}")
     meetings = [
         ("the published Node client through length-json", node_client),
         ("hl7's MLLPClient and mllp_send through mllp to hl7's server", lambda: asyncio.run(hl7_both_sides())),
+        ("pymodbus on both sides through modbus", modbus_masters),
         ("socat through delimited", socat_lines),
         ("curl through raw", curl_through_raw),
         ("the recipes of docs/recipes.md", recipes),

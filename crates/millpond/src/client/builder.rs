@@ -122,6 +122,23 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
+    /// How long nothing is sent on a new connection, not even a [login](ClientBuilder::login): for
+    /// devices that aren't ready as soon as they accept. The pool's
+    /// [`connect_timeout`](PoolBuilder::connect_timeout) covers it. Default: zero. Less than a year.
+    pub fn connect_pause(mut self, pause: Duration) -> Self {
+        self.settings.connect_pause = pause;
+        self
+    }
+
+    /// How long at least nothing is sent on a connection after a reply: for devices that miss what
+    /// comes too soon. It is a part of the time that the next request has. What a server on a serial
+    /// line behind a gateway needs, for instance, is often 10 to 50 ms. Default: zero. Less than a
+    /// year; not for [pipelined](ClientBuilder::pipelined) clients.
+    pub fn request_pause(mut self, pause: Duration) -> Self {
+        self.settings.request_pause = pause;
+        self
+    }
+
     /// What replies that are error objects stand for. Default: errors.
     pub fn error_replies(mut self, error_replies: ErrorReplies) -> Self {
         self.settings.error_replies = error_replies;
@@ -227,8 +244,7 @@ impl<F: Framing> ClientBuilder<F> {
             self.streams,
             self.framing,
             [self.login, self.probe],
-            self.settings.heartbeat_interval,
-            self.settings.heartbeat_limit,
+            &self.settings,
         );
         let builder = Pool::builder(sessions).default_name("client");
         let pool = (self.configure)(builder).build()?;

@@ -40,6 +40,14 @@ impl Session {
         deadline: Instant,
         runtime: &Runtime,
     ) -> Result<Replied, Box<ExchangeError>> {
+        if let Err(cause) = self.pause(framing, deadline, runtime).await {
+            self.dirty = true;
+            return Err(Box::new(ExchangeError {
+                progress: Progress::Unsent,
+                cause,
+                idempotent: false,
+            }));
+        }
         let began = Instant::now();
         if deadline <= began {
             return Err(Box::new(ExchangeError {
@@ -78,9 +86,11 @@ impl Session {
         };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
         let (idempotent, is_silent) = (exchange.idempotent, exchange.is_silent);
+        let now = Instant::now();
         if !is_silent {
-            self.pulse.heard(Instant::now());
+            self.pulse.heard(now);
         }
+        self.begin_pause(now);
         self.partial_since = None;
         match self.behind(framing) {
             Behind::Bytes | Behind::Stranger(_) => {

@@ -1,6 +1,6 @@
 //! What the sessions of a client record together.
 
-use std::sync::atomic::AtomicU64;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -12,6 +12,8 @@ use crate::{framed::HeartbeatLimit, framing::FrameError};
 pub(super) struct SessionRecords {
     /// How many heartbeats each peer may send.
     pub(super) heartbeat_limit: HeartbeatLimit,
+    /// The least time between a reply and the next request on the same connection.
+    pub(super) request_pause: Duration,
     pub(super) heartbeats_sent: AtomicU64,
     pub(super) heartbeats_received: AtomicU64,
     /// How many writes the requests of pipelines have taken.

@@ -24,7 +24,7 @@ use crate::{
     framed::{Allowance, Framed, Item, Outstanding, Pulse, Verdict},
     framing::{Frame, FrameError, Framing},
     net::Stream,
-    pool::Eviction,
+    pool::{Eviction, unstable::Runtime},
 };
 
 /// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.
@@ -48,6 +48,8 @@ pub struct Session {
     /// Since when a heartbeat has been incomplete.
     pub(super) partial_since: Option<Instant>,
     pub(super) timer: Timer,
+    /// When something may be sent, if there has to be a pause.
+    ready_at: Option<Instant>,
     /// How it is woken while it is idle, once it has asked for that.
     pub(super) alarm: Option<Alarm>,
     /// How many heartbeats its peer may still send.
@@ -75,6 +77,7 @@ impl Session {
             served: false,
             partial_since: None,
             timer: Timer::default(),
+            ready_at: None,
             records,
             alarm: None,
         }
@@ -212,6 +215,35 @@ impl Session {
         let left_over = self.framed.left_over();
         let is_heartbeat = |beat: &[u8]| beat.starts_with(left_over);
         !left_over.is_empty() && !framing.heartbeat().is_some_and(is_heartbeat)
+    }
+
+    /// Waits as long as nothing may be sent, but no longer than this. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended meanwhile.
+    pub(super) async fn pause(
+        &mut self,
+        framing: &impl Framing,
+        deadline: Instant,
+        runtime: &Runtime,
+    ) -> Result<(), ExchangeFailure> {
+        let Some(at) = self.ready_at else {
+            return Ok(());
+        };
+        if at <= Instant::now() {
+            return Ok(());
+        }
+        let at = at.min(deadline);
+        std::future::poll_fn(|cx| self.timer.poll_at(at, runtime, cx)).await;
+        self.look(framing)
+    }
+
+    /// A reply has come: the next request may have to wait.
+    pub(super) fn begin_pause(&mut self, now: Instant) {
+        if !self.records.request_pause.is_zero() {
+            self.ready_at = Some(now + self.records.request_pause);
+        }
     }
 
     /// Judges it while no reply is owed on it, from what has arrived; no system call while the

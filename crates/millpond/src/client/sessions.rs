@@ -11,13 +11,15 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::sleep;
+
 use super::{
     heartbeats::Heartbeats, login::LoginHook, records::SessionRecords, reports::Reports,
-    session::Session,
+    session::Session, settings::ClientSettings,
 };
 use crate::{
     connectors::{Answer, StreamConnector},
-    framed::{Framed, FramedStream, HeartbeatLimit, Outstanding},
+    framed::{Framed, FramedStream, Outstanding},
     framing::{FrameError, Framing, LengthJson},
     net::{ConnectError, Dialer, Stream},
     pool::{Closing, Connector, Ends, Eviction, LastExchange, Transmission},
@@ -31,6 +33,8 @@ pub struct Sessions<F: Framing = LengthJson> {
     /// What a probe of an upstream asks, behind the login.
     probe: Option<LoginHook<F>>,
     heartbeat_interval: Duration,
+    /// How long nothing is sent on a new connection.
+    connect_pause: Duration,
     heartbeats: Arc<Heartbeats>,
     records: Arc<SessionRecords>,
 }
@@ -51,22 +55,23 @@ impl<F: Framing> Sessions<F> {
         streams: StreamConnector,
         framing: F,
         [login, probe]: [Option<LoginHook<F>>; 2],
-        heartbeat_interval: Duration,
-        limit: HeartbeatLimit,
+        settings: &ClientSettings,
     ) -> Self {
         // Where there are none, none are ever due.
         let heartbeat_interval = framing
             .heartbeat()
-            .map_or(Duration::ZERO, |_| heartbeat_interval);
+            .map_or(Duration::ZERO, |_| settings.heartbeat_interval);
         Sessions {
             streams,
             framing: Arc::new(framing),
             login,
             probe,
             heartbeat_interval,
+            connect_pause: settings.connect_pause,
             heartbeats: Arc::default(),
             records: Arc::new(SessionRecords {
-                heartbeat_limit: limit,
+                heartbeat_limit: settings.heartbeat_limit,
+                request_pause: settings.request_pause,
                 ..SessionRecords::default()
             }),
         }
@@ -133,6 +138,9 @@ impl<F: Framing> Connector for Sessions<F> {
 
     async fn connect(&self) -> Result<Session, ConnectError> {
         let stream = self.streams.connect().await?;
+        if !self.connect_pause.is_zero() {
+            sleep(self.connect_pause).await;
+        }
         let (framed, outstanding) = match &self.login {
             None => (Framed::new(stream), Outstanding::for_framing(&self.framing)),
             Some(login) => {

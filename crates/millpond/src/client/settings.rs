@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use millpond_words::Span;
+
 use super::pipelined::Pipelining;
 use crate::{
     framed::{HeartbeatLimit, validate_heartbeats},
     pool::InvalidSetting,
 };
+
+/// Longer pauses are a mistake.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What a reply that is an error object stands for. It is legal data as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +71,18 @@ pub struct ClientSettings {
     pub heartbeat_interval: Duration,
     /// See [`ClientBuilder::heartbeat_limit`](super::ClientBuilder::heartbeat_limit).
     pub heartbeat_limit: HeartbeatLimit,
+    /// See [`ClientBuilder::connect_pause`](super::ClientBuilder::connect_pause).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "connect_pause_seconds", with = "millpond_words::seconds")
+    )]
+    pub connect_pause: Duration,
+    /// See [`ClientBuilder::request_pause`](super::ClientBuilder::request_pause).
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "request_pause_seconds", with = "millpond_words::seconds")
+    )]
+    pub request_pause: Duration,
     /// See [`ClientBuilder::pipelined`](super::ClientBuilder::pipelined). `None`: one exchange on a
     /// connection at a time.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -79,6 +96,8 @@ impl Default for ClientSettings {
             error_replies: ErrorReplies::default(),
             heartbeat_interval: Duration::from_secs(10),
             heartbeat_limit: HeartbeatLimit::default(),
+            connect_pause: Duration::ZERO,
+            request_pause: Duration::ZERO,
             pipelining: None,
         }
     }
@@ -90,6 +109,25 @@ impl ClientSettings {
             return Err(InvalidSetting::new("deadline", "0ns".into(), "more than 0"));
         }
         validate_heartbeats(self.heartbeat_interval, self.heartbeat_limit)?;
+        for (setting, pause) in [
+            ("connect_pause", self.connect_pause),
+            ("request_pause", self.request_pause),
+        ] {
+            if pause >= YEAR {
+                return Err(InvalidSetting::new(
+                    setting,
+                    Span(pause).to_string(),
+                    "less than a year",
+                ));
+            }
+        }
+        if !self.request_pause.is_zero() && self.pipelining.is_some() {
+            let (value, expected) = (
+                Span(self.request_pause).to_string(),
+                "0 for a pipelined client",
+            );
+            return Err(InvalidSetting::new("request_pause", value, expected));
+        }
         self.pipelining
             .map_or(Ok(()), |pipelining| pipelining.validate())
     }
@@ -114,6 +152,8 @@ mod tests {
                 burst: 14,
                 per_second: 15,
             },
+            connect_pause: Duration::from_millis(16),
+            request_pause: Duration::from_millis(17),
             pipelining: Some(
                 Pipelining::default()
                     .depth(7)
@@ -161,6 +201,16 @@ mod tests {
             named(r#"{"heartbeat_interval_seconds": 1e9}"#),
             Err("heartbeat_interval")
         );
+        for (text, setting) in [
+            (r#"{"connect_pause_seconds": 1e9}"#, "connect_pause"),
+            (r#"{"request_pause_seconds": 1e9}"#, "request_pause"),
+            (
+                r#"{"request_pause_seconds": 0.1, "pipelining": {}}"#,
+                "request_pause",
+            ),
+        ] {
+            assert_eq!(named(text), Err(setting));
+        }
         assert_eq!(
             named(r#"{"pipelining": {"max_waiting_bytes": 0}}"#),
             Err("max_waiting_bytes")

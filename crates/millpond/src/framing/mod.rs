@@ -21,6 +21,7 @@ pub mod json;
 mod length_json;
 mod length_prefixed;
 mod mllp;
+mod modbus;
 mod octets;
 mod preset;
 mod protocol;
@@ -43,6 +44,7 @@ pub use self::{
         Counts, EmptyBody, IdMode, IdSettings, LengthField, LengthPrefixed, LengthPrefixedSettings,
     },
     mllp::{AckCode, Mllp, MllpEnhanced, MllpFailures, MllpSettings},
+    modbus::{Modbus, ModbusSettings, ModbusUnitZero},
     octets::Octets,
     preset::Preset,
     protocol::{Protocol, UnknownPreset},

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     Answer, Context, Delimited, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson,
-    LengthPrefixed, Mllp, Note, Scan, Step, Told,
+    LengthPrefixed, Mllp, Modbus, Note, Scan, Step, Told,
     preset::{Preset, PresetFraming},
 };
 
@@ -170,6 +170,7 @@ presets! {
     LengthPrefixed,
     Delimited,
     Mllp,
+    Modbus,
 }
 
 impl From<Chosen> for Protocol {

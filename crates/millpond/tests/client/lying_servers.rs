@@ -18,7 +18,7 @@ use std::{
 
 use millpond::{
     client::{Client, Pipelining},
-    pool::Eviction,
+    pool::{Backoff, Eviction},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,6 +29,13 @@ use tokio::{
 
 const REQUESTS: u64 = 96;
 const CONNECTIONS: u32 = 4;
+/// After connections that died before they had served: a server that lies has many.
+const SHORT: Backoff = Backoff {
+    base: Duration::from_millis(1),
+    max: Duration::from_millis(10),
+    max_while_waiting: Duration::from_millis(10),
+    max_when_reached: Duration::from_millis(10),
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
@@ -148,11 +155,16 @@ impl fmt::Display for Seen {
 }
 
 fn client(server: Server, mode: Mode) -> Client {
+    // Whoever is answered late may fail, but not with an honest server.
+    let deadline = match server {
+        Server::Honest => Duration::from_secs(30),
+        _ => Duration::from_millis(500),
+    };
     let client = Client::to(&format!("tcp://{}", server.start())).expect("an endpoint");
     let client = client
         .heartbeat_interval(Duration::ZERO)
-        .deadline(Duration::from_secs(2))
-        .pool(|pool| pool.max_size(CONNECTIONS));
+        .deadline(deadline)
+        .pool(|pool| pool.max_size(CONNECTIONS).backoff(SHORT));
     let client = match mode {
         Mode::Exclusive => client,
         Mode::Pipelined => client.pipelined(Pipelining::default()),

@@ -2,6 +2,7 @@
 
 mod delimited;
 mod length_prefixed;
+mod modbus;
 mod reference;
 #[cfg(unix)]
 mod served;

@@ -2,7 +2,7 @@
 
 use millpond::framing::{
     Delimited, DelimitedSettings, EndOfReply, IdMode, IdSettings, LengthPrefixed,
-    LengthPrefixedSettings, Protocol,
+    LengthPrefixedSettings, Protocol, json,
 };
 
 /// A preset, and how a token goes in it.
@@ -12,6 +12,8 @@ pub(crate) struct Speaks {
     pub(crate) body: fn(u64) -> Vec<u8>,
     /// That of a request or of its reply.
     pub(crate) token: fn(&[u8]) -> u64,
+    /// Whether a reply tells of a failure, and if so, whether its request may have been executed.
+    pub(crate) told: fn(&[u8]) -> Option<bool>,
 }
 
 fn padded(token: u64) -> Vec<u8> {
@@ -42,6 +44,25 @@ fn control_id(body: &[u8]) -> u64 {
     id.expect("a control id").parse().expect("a number")
 }
 
+fn error_reply(body: &[u8]) -> Option<bool> {
+    let error = json::as_error_reply(body)?;
+    Some(!error.message.ends_with("it was not executed"))
+}
+
+/// Of those that a server or a route sends, "busy" alone says that nothing was done.
+fn exception(body: &[u8]) -> Option<bool> {
+    (body[1] & 0x80 != 0).then(|| body[2] != 6)
+}
+
+/// Diagnostics, whose reply repeats the data.
+fn query(token: u64) -> Vec<u8> {
+    [&[1, 8, 0, 0], &padded(token)[..]].concat()
+}
+
+fn queried(body: &[u8]) -> u64 {
+    first_number(&body[4..])
+}
+
 fn named(name: &str) -> Protocol {
     Protocol::named(name).expect("it is there")
 }
@@ -68,47 +89,61 @@ fn until_a_line() -> Protocol {
     Delimited::new(settings).expect("it is right").into()
 }
 
-pub(crate) const PRESETS: [Speaks; 7] = [
+pub(crate) const PRESETS: [Speaks; 8] = [
     Speaks {
         name: "length-json",
         protocol: || named("length-json"),
         body: padded,
         token: first_number,
+        told: error_reply,
     },
     Speaks {
         name: "length-prefixed",
         protocol: || named("length-prefixed"),
         body: padded,
         token: first_number,
+        told: |_| None,
     },
     Speaks {
         name: "length-prefixed-renumbered",
         protocol: || with_ids(IdMode::Renumbered),
         body: padded,
         token: first_number,
+        told: |_| None,
     },
     Speaks {
         name: "length-prefixed-compared",
         protocol: || with_ids(IdMode::Compared),
         body: padded,
         token: first_number,
+        told: |_| None,
     },
     Speaks {
         name: "delimited",
         protocol: || named("delimited"),
         body: padded,
         token: first_number,
+        told: |_| None,
     },
     Speaks {
         name: "delimited-until-line",
         protocol: until_a_line,
         body: padded,
         token: first_number,
+        told: |_| None,
     },
     Speaks {
         name: "mllp",
         protocol: || named("mllp"),
         body: message,
         token: control_id,
+        told: |_| None,
+    },
+    Speaks {
+        name: "modbus",
+        protocol: || named("modbus"),
+        body: query,
+        token: queried,
+        told: exception,
     },
 ];

@@ -10,6 +10,7 @@ mod draining;
 mod exchanges;
 mod floods;
 mod login;
+mod pauses;
 mod pipelined;
 mod places;
 mod retrying;

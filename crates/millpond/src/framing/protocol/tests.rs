@@ -156,6 +156,19 @@ mod documents {
     }
 
     #[test]
+    fn a_document_can_say_all_that_can_be_set_of_modbus() {
+        let document =
+            "[framing.modbus]\nmax_body = 7\nread_only = true\nunit_zero = \"broadcast\"\n";
+        let route = read(document).expect(document);
+        assert_eq!(toml::to_string(&route).expect("TOML"), document);
+        assert_eq!(route.framing.max_frame(), 13);
+        let plain = read("framing = 'modbus'").expect("its defaults").framing;
+        assert_eq!(plain.max_frame(), 260);
+        // The protocol allows no more.
+        assert_eq!(plain.limited(1 << 20, "--max-frame").max_frame(), 260);
+    }
+
+    #[test]
     fn what_is_wrong_in_a_document_is_said_with_its_line_and_column() {
         for (document, place, words) in [
             (
