@@ -54,13 +54,13 @@ fn exception(body: &[u8]) -> Option<bool> {
     (body[1] & 0x80 != 0).then(|| body[2] != 6)
 }
 
-/// Diagnostics, whose reply repeats the data.
+/// A function of a vendor's, which may do anything: it isn't sent twice.
 fn query(token: u64) -> Vec<u8> {
-    [&[1, 8, 0, 0], &padded(token)[..]].concat()
+    [&[1, 65], &padded(token)[..]].concat()
 }
 
 fn queried(body: &[u8]) -> u64 {
-    first_number(&body[4..])
+    first_number(&body[2..])
 }
 
 fn named(name: &str) -> Protocol {
