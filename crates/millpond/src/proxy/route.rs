@@ -112,11 +112,6 @@ impl<F: Framing> ConnectionHandler for Route<F> {
         let replied = self.shared.pass_on(downstream, request).await;
         ongoing.ended(replied)
     }
-
-    /// One client's requests wait for each other, or are answered by one pipeline.
-    fn answers_in_turn(&self) -> bool {
-        true
-    }
 }
 
 impl<F: Framing> Shared<F> {

@@ -6,8 +6,7 @@
 //! `FuturesOrdered` allocates for each future as well, and polls only the one that was woken. But
 //! there each deadline would need a timer of its own. Here there is one timer per connection, and
 //! one place where a handler's panic, its deadline and its answer are dealt with. The price is that
-//! a wake-up polls all handlers that run, at most `max_in_flight`; or only the first, where none can
-//! have its answer before that.
+//! a wake-up polls all handlers that run, at most `max_in_flight`.
 
 use std::{
     collections::VecDeque,
@@ -30,8 +29,6 @@ use crate::{framed::Asked, framing::Failure};
 pub(super) struct Exchanges<A> {
     queue: VecDeque<Exchange<A>>,
     running: usize,
-    /// How many, from the first on, were there when handlers were last polled.
-    polled: usize,
     /// How many bytes all of them hold.
     bytes: usize,
 }
@@ -81,7 +78,6 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
         Exchanges {
             queue: VecDeque::new(),
             running: 0,
-            polled: 0,
             bytes: 0,
         }
     }
@@ -107,22 +103,11 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
 
     /// Polls the handlers that run. One that panics has failed; so has one whose deadline has
     /// passed, if it has no answer even now. `limit` is `handler_deadline`, for the text.
-    ///
-    /// `in_turn`: none can have its answer before those in front of it.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        limit: Duration,
-        in_turn: bool,
-    ) {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, limit: Duration) {
         if self.running == 0 {
             return;
         }
-        let begun = std::mem::replace(&mut self.polled, self.queue.len());
-        let mut next = 0;
-        while let Some(exchange) = self.queue.get_mut(next) {
-            next += 1;
+        for exchange in &mut self.queue {
             let ExchangeState::Running {
                 answer,
                 deadline,
@@ -140,13 +125,7 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
                 Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => Err(
                     Failure::timed_out(format!("not answered within {}", Span(limit))),
                 ),
-                Ok(Poll::Pending) => {
-                    if in_turn {
-                        // Those that are new have to begin.
-                        next = next.max(begun);
-                    }
-                    continue;
-                }
+                Ok(Poll::Pending) => continue,
                 Err(_) => Err(Failure::handler_failed("the handler panicked")),
             };
             exchange.state = ExchangeState::Answered(answer);
@@ -192,7 +171,6 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
             return None;
         }
         let exchange = self.queue.pop_front()?;
-        self.polled = self.polled.saturating_sub(1);
         self.bytes -= exchange.bytes();
         let Exchange {
             request,
@@ -282,53 +260,14 @@ mod tests {
             now,
         ));
         exchanges.push(running(ready(Ok(Reply::from("second"))), now));
-        exchanges.poll(cx, now, LIMIT, false);
+        exchanges.poll(cx, now, LIMIT);
         assert_eq!(take(&mut exchanges), [], "the second waits for the first");
         open.set(true);
-        exchanges.poll(cx, now, LIMIT, false);
+        exchanges.poll(cx, now, LIMIT);
         assert_eq!(
             take(&mut exchanges),
             [Ok("first".into()), Ok("second".into())]
         );
-    }
-
-    #[test]
-    fn in_turn_only_the_first_that_waits_is_polled_and_those_that_are_new() {
-        let now = Instant::now();
-        let cx = &mut Context::from_waker(Waker::noop());
-        let polls = std::rc::Rc::new(Cell::new([0; 4]));
-        let open = std::rc::Rc::new(Cell::new(0));
-        let mut exchanges = Exchanges::<Answer>::new();
-        let mut push = |exchanges: &mut Exchanges<Answer>, number: usize| {
-            let (polls, open) = (polls.clone(), open.clone());
-            let answer = std::future::poll_fn(move |_| {
-                let mut seen = polls.get();
-                seen[number] += 1;
-                polls.set(seen);
-                match open.get() > number {
-                    true => Poll::Ready(Ok(Reply::from(""))),
-                    false => Poll::Pending,
-                }
-            });
-            exchanges.push(running(answer, now));
-        };
-        for number in 0..3 {
-            push(&mut exchanges, number);
-        }
-        exchanges.poll(cx, now, LIMIT, true);
-        assert_eq!(polls.get(), [1, 1, 1, 0], "all begin");
-        exchanges.poll(cx, now, LIMIT, true);
-        assert_eq!(polls.get(), [2, 1, 1, 0]);
-        open.set(2);
-        push(&mut exchanges, 3);
-        exchanges.poll(cx, now, LIMIT, true);
-        assert_eq!(polls.get(), [3, 2, 2, 1]);
-        assert_eq!(take(&mut exchanges).len(), 2);
-        exchanges.poll(cx, now, LIMIT, true);
-        assert_eq!(polls.get(), [3, 2, 3, 1]);
-        open.set(4);
-        exchanges.poll(cx, now, LIMIT, true);
-        assert_eq!(take(&mut exchanges).len(), 2);
     }
 
     #[test]
@@ -340,7 +279,7 @@ mod tests {
         exchanges.push(running(pending(), now));
         exchanges.push(running(ready(Ok(Reply::from(""))), now));
         assert_eq!(exchanges.next_deadline(), Some(now + LIMIT));
-        exchanges.poll(cx, now + LIMIT - Duration::from_nanos(1), LIMIT, false);
+        exchanges.poll(cx, now + LIMIT - Duration::from_nanos(1), LIMIT);
         let told = exchanges
             .take_answer()
             .expect("it panicked")
@@ -348,7 +287,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(told.message(), "the handler panicked", "and not with what");
         assert!(exchanges.take_answer().is_none());
-        exchanges.poll(cx, now + LIMIT, LIMIT, false);
+        exchanges.poll(cx, now + LIMIT, LIMIT);
         assert_eq!(
             take(&mut exchanges),
             [Err(FailureKind::TimedOut), Ok(Reply::from(""))]

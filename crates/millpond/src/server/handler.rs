@@ -108,14 +108,6 @@ pub trait ConnectionHandler: Send + Sync + 'static {
     fn bodies(&self) -> Bodies {
         Bodies::Opaque
     }
-
-    /// Whether none of a connection's requests can be answered before those in front of it, as where
-    /// all go the same way. Of those that wait only the first is then polled when one of them is
-    /// woken: many requests of one client cost no more than as many clients' do. Always the same.
-    /// Default: no.
-    fn answers_in_turn(&self) -> bool {
-        false
-    }
 }
 
 impl<H: Handler> ConnectionHandler for H {

@@ -163,8 +163,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
                 }
                 Stop::Nothing | Stop::Turn => None,
             };
-            let in_turn = self.service.handler.answers_in_turn();
-            self.exchanges.poll(cx, now, limit, in_turn);
+            self.exchanges.poll(cx, now, limit);
             self.write(cx, now)?;
             self.settle();
             match stop {
