@@ -221,6 +221,7 @@ def main():
             print(f"resident per idle client, {clients}: {contender.name} {idle(contender, clients):.2f} KiB", flush=True)
         for title, mode, callers, connections in [
             ("64 callers over 16 long connections", "exclusive", 64, 16),
+            ("64 callers over 64 long connections", "exclusive", 64, 64),
             ("64 callers, a connection per request", "short", 64, 16),
             ("one caller", "exclusive", 1, 1),
         ]:
