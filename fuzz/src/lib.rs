@@ -1,7 +1,7 @@
 //! Arbitrary bytes for everything in millpond that reads some, and what must come of them, by
 //! references that are as slow and as obvious as they can be. Each target is a plain function of
 //! bytes that panics if something is wrong: libFuzzer calls them (`.ci/fuzz`), and so does
-//! `cargo test`, with the corpus. Nothing here is fast, and nothing here is shared with what it
+//! `cargo test`, with the corpus and what is nearly it. Nothing here is fast, and nothing here is shared with what it
 //! judges.
 //!
 //! Reading order: [`reference`](mod@reference) and [`grammar`], which say what is right; then the

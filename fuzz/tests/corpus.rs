@@ -43,7 +43,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     }
 }
 
-/// The input with up to four small changes, one of which may be a part of the other.
+/// The input with up to four small changes, each of which may be a part of another input, put in.
 fn mutated(input: &[u8], other: &[u8], random: &mut Rng) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for _ in 0..random.usize(1..=4) {

@@ -1,6 +1,6 @@
 """Programs that aren't ours, unchanged, through `millpond proxy`: the published Node client, PyPI's
-hl7 and pymodbus on both sides, socat, curl. Every reply is checked, and the upstream counts its connections. Then
-the recipes of docs/recipes.md, on the ports of that page.
+hl7 and pymodbus on both sides, socat, curl. Every reply is checked, and the upstream counts its
+connections. Then the recipes of docs/recipes.md, on the ports of that page.
 
     clients.py PROGRAM FOLDER-OF-mllp_send FOLDER-OF-proxied.js
 """

@@ -130,7 +130,8 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
-    /// How long at least nothing is sent on a connection after a reply: for devices that miss what
+    /// How long at least nothing is sent on a connection after a reply, or after a request that gets
+    /// none: for devices that miss what
     /// comes too soon. It is a part of the time that the next request has. What a server on a serial
     /// line behind a gateway needs, for instance, is often 10 to 50 ms. Default: zero. Less than a
     /// year; not for [pipelined](ClientBuilder::pipelined) clients.

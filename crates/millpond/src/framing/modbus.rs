@@ -82,8 +82,8 @@ const ID: IdField = IdField::new(0, 2, ByteOrder::Big);
 /// | the request is malformed | 3, illegal data value |
 /// | the handler failed | 4, device failure |
 /// | overloaded, or not taken | 6, device busy |
-/// | there is no upstream | 10, gateway path unavailable |
-/// | it took too long | 11, gateway target failed to respond |
+/// | an upstream can't be reached, or was lost before it replied: it may have done what was asked | 10, gateway path unavailable |
+/// | it took too long, and may have been done | 11, gateway target failed to respond |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modbus {
     settings: ModbusSettings,
