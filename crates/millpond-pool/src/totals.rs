@@ -44,7 +44,8 @@ pub struct PoolTotals {
     /// Callers told that the endpoint is unavailable.
     pub turned_away_unavailable: u64,
     /// Callers refused when their turn came, since all had waited for too long: see
-    /// [`PoolBuilder::shed_waiting`](crate::PoolBuilder::shed_waiting).
+    /// [`PoolBuilder::shed_waiting`](crate::PoolBuilder::shed_waiting). Not the requests of a
+    /// pipelined client, which wait for a place and not for a connection.
     pub shed: u64,
     /// Evictions by reason, in the order of [`Eviction::ALL`]: see [`PoolTotals::evicted`].
     #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]

@@ -183,6 +183,13 @@ fn what_each_route_alone_may_do_is_checked_too() {
         ),
         ([route("a", "127.0.0.1:0"), route("b", "127.0.0.1:0")], None),
         (
+            [
+                route("a", "127.0.0.1:9"),
+                route("b", "0.0.0.0:9").replace("to =", "insecure_bind = true\nto ="),
+            ],
+            Some("route b: it listens on tcp://0.0.0.0:9, and so does route a"),
+        ),
+        (
             [route("a", "127.0.0.1:9"), route("b", "0.0.0.0:0")],
             Some("route b: tcp://0.0.0.0:0 can be reached from other machines"),
         ),

@@ -122,19 +122,21 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
-    /// How long nothing is sent on a new connection, not even a [login](ClientBuilder::login): for
-    /// devices that aren't ready as soon as they accept. The pool's
-    /// [`connect_timeout`](PoolBuilder::connect_timeout) covers it. Default: zero. Less than a year.
+    /// How long nothing is sent on a new connection, not even a [login](ClientBuilder::login) or a
+    /// [probe](ClientBuilder::probe): for devices that aren't ready as soon as they accept. The
+    /// pool's [`connect_timeout`](PoolBuilder::connect_timeout) covers it, and the
+    /// [`probe_timeout`](crate::connectors::Ejection::probe_timeout). Default: zero. Less than a
+    /// year.
     pub fn connect_pause(mut self, pause: Duration) -> Self {
         self.settings.connect_pause = pause;
         self
     }
 
     /// How long at least nothing is sent on a connection after a reply, or after a request that gets
-    /// none: for devices that miss what
-    /// comes too soon. It is a part of the time that the next request has. What a server on a serial
-    /// line behind a gateway needs, for instance, is often 10 to 50 ms. Default: zero. Less than a
-    /// year; not for [pipelined](ClientBuilder::pipelined) clients.
+    /// none: for devices that miss what comes too soon. It is a part of the time that the next
+    /// request has. What a serial line behind a gateway needs, for instance, is often 10 to 50 ms.
+    /// The steps of a [login](ClientBuilder::login) follow each other without it. Default: zero.
+    /// Less than a year; not for [pipelined](ClientBuilder::pipelined) clients.
     pub fn request_pause(mut self, pause: Duration) -> Self {
         self.settings.request_pause = pause;
         self

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     heartbeats::Heartbeats, login::LoginHook, records::SessionRecords, reports::Reports,
@@ -116,8 +116,16 @@ impl<F: Framing> Sessions<F> {
         self.heartbeats.kept()
     }
 
+    /// Nothing is sent on a new connection before that is over.
+    async fn rest(&self) {
+        if !self.connect_pause.is_zero() {
+            sleep(self.connect_pause).await;
+        }
+    }
+
     /// Probes an upstream on this stream, which the dialler has opened.
     async fn ask(&self, dialer: &Dialer, stream: Stream) -> Result<(), ConnectError> {
+        self.rest().await;
         let mut stream = FramedStream::new(stream, Arc::clone(&self.framing));
         for asked in [&self.login, &self.probe].into_iter().flatten() {
             stream = asked.log_in(stream, dialer).await?;
@@ -138,9 +146,7 @@ impl<F: Framing> Connector for Sessions<F> {
 
     async fn connect(&self) -> Result<Session, ConnectError> {
         let stream = self.streams.connect().await?;
-        if !self.connect_pause.is_zero() {
-            sleep(self.connect_pause).await;
-        }
+        self.rest().await;
         let (framed, outstanding) = match &self.login {
             None => (Framed::new(stream), Outstanding::for_framing(&self.framing)),
             Some(login) => {
@@ -155,12 +161,16 @@ impl<F: Framing> Connector for Sessions<F> {
                 (framed, outstanding)
             }
         };
-        Ok(Session::new(
+        let mut session = Session::new(
             framed,
             outstanding,
             self.heartbeat_interval,
             Arc::clone(&self.records),
-        ))
+        );
+        if self.login.is_some() {
+            session.begin_pause(Instant::now());
+        }
+        Ok(session)
     }
 
     fn refused(&self, error: &(dyn Error + Send + Sync + 'static)) -> bool {

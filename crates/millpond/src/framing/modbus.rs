@@ -62,14 +62,14 @@ const ID: IdField = IdField::new(0, 2, ByteOrder::Big);
 /// Ids are a connection's own. A client gives each request one of its own, and puts the request's own
 /// back into the reply. The reply must come from the request's unit and have its function, or that
 /// with the highest bit set and one byte behind it: an exception. And it must be as long as the
-/// function says, with the request's address where it repeats one. Otherwise the exchange fails, and
-/// the connection is closed.
+/// function says, and repeat what that says it repeats: of a write the address, and the value or how
+/// many. Otherwise the exchange fails, and the connection is closed.
 ///
 /// # Requests
 ///
 /// The functions of the specification must have the data that it says, in length and in number.
-/// Others are not answered but refused, with exception 3. Functions that the specification leaves to
-/// vendors are sent as they are.
+/// Requests whose data is otherwise are refused, with exception 3, and not sent. Functions that aren't
+/// in the specification are sent as they are.
 ///
 /// Functions that only read are [idempotent](Demand::idempotent): 1 to 4, 7, 11, 12, 17, 20, 24, the
 /// echo of 8, and the identification by 43. A write is never sent twice by itself.
@@ -118,27 +118,30 @@ impl Modbus {
     }
 
     /// What a body asks for, or why it isn't sent.
-    fn demanded(&self, body: &[u8]) -> Result<Demand, Failure> {
+    fn demanded(&self, body: &[u8]) -> Demand {
         let Some((&[unit, function], data)) = body.split_first_chunk() else {
-            return Err(Failure::malformed("a request has a unit and a function"));
+            let failure = Failure::malformed("a request has a unit and a function");
+            return Demand::default().refused(failure);
         };
-        function::check(function, data)?;
-        let asked = Asked::of(function, data);
-        if self.settings.read_only && !asked.only_reads() {
-            return Err(Failure::refused(format!(
-                "function {function} may write, and only reading is allowed"
-            )));
-        }
         let is_broadcast = unit == 0 && self.settings.unit_zero == ModbusUnitZero::Broadcast;
         let demand = Demand::replies(match is_broadcast {
             true => Replies::None,
             false => Replies::One,
         });
+        let asked = Asked::of(function, data);
+        if let Err(failure) = function::check(function, data) {
+            return demand.refused(failure);
+        }
+        if self.settings.read_only && !asked.only_reads() {
+            return demand.refused(Failure::refused(format!(
+                "function {function} may write, and only reading is allowed"
+            )));
+        }
         let demand = demand.noting(noted(unit, asked));
-        Ok(match asked.only_reads() {
+        match asked.only_reads() {
             true => demand.idempotent(),
             false => demand,
-        })
+        }
     }
 }
 
@@ -231,8 +234,7 @@ impl Framing for Modbus {
     }
 
     fn demand(&self, request: &[u8], _: &Note) -> Demand {
-        let demanded = self.demanded(request.get(HEAD..).unwrap_or_default());
-        demanded.unwrap_or_else(|failure| Demand::default().refused(failure))
+        self.demanded(request.get(HEAD..).unwrap_or_default())
     }
 
     fn answers(&self, asked: Option<&Note>, reply: &[u8], _: &mut Note) -> Answer {
@@ -301,7 +303,10 @@ impl PresetFraming for Modbus {
 
     /// What a device says in which all is zero.
     fn echo(&self, request: &Frame) -> Result<Vec<Bytes>, Failure> {
-        let demand = self.demanded(request.body())?;
+        let demand = self.demanded(request.body());
+        if let Some(failure) = demand.refusal() {
+            return Err(failure.clone());
+        }
         let Some((head, data)) = request.body().split_at_checked(2) else {
             return Ok(Vec::new());
         };

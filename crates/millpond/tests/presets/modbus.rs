@@ -18,7 +18,8 @@ fn random_request(random: &mut Rng) -> Vec<u8> {
     match function {
         0x01 | 0x02 => data.extend(of(random, 2_000).to_be_bytes()),
         0x03 | 0x04 => data.extend(of(random, 125).to_be_bytes()),
-        0x05 | 0x06 => data.extend(bytes(random, 2)),
+        0x05 => data.extend([[0, 0], [0xFF, 0]][random.usize(..2)]),
+        0x06 => data.extend(bytes(random, 2)),
         0x07 | 0x0B | 0x0C | 0x11 => data.clear(),
         0x0F => {
             let quantity = of(random, 1_968);
@@ -34,7 +35,7 @@ fn random_request(random: &mut Rng) -> Vec<u8> {
             data.extend(bytes(random, 2 * usize::from(quantity)));
         }
         0x14 | 0x15 => {
-            let length = random.u8(7..100);
+            let length = 7 * random.u8(2..30);
             data = [vec![length], bytes(random, length.into())].concat();
         }
         0x16 => data.extend(bytes(random, 4)),

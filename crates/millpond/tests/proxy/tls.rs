@@ -1,7 +1,10 @@
 //! TLS where none is spoken, none where TLS is spoken, and upstreams that end without the farewell
 //! of TLS: what comes isn't passed on, and a reply that was cut is told, never delivered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use millpond::{
     client::{Client, Pipelining},
@@ -96,13 +99,15 @@ async fn plain_bytes_at_a_route_of_tls_are_closed_and_reach_no_upstream() {
 async fn an_upstream_that_speaks_no_tls_gets_no_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = listener.local_addr().expect("bound");
+    let received = Arc::<Mutex<Vec<u8>>>::default();
+    let receiving = Arc::clone(&received);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let received = Arc::clone(&receiving);
             tokio::spawn(async move {
                 let mut read = [0; 1_024];
-                while let Ok(1..) = stream.read(&mut read).await {
-                    let sent = String::from_utf8_lossy(&read);
-                    assert!(!sent.contains("secret"), "a request in the clear");
+                while let Ok(count @ 1..) = stream.read(&mut read).await {
+                    received.lock().unwrap().extend(&read[..count]);
                     let _ = stream.write_all(framed("\"hello\"").as_bytes()).await;
                 }
             });
@@ -123,6 +128,10 @@ async fn an_upstream_that_speaks_no_tls_gets_no_request() {
             "{told}"
         );
     }
+    let received = received.lock().unwrap();
+    assert!(!received.is_empty(), "it was dialled");
+    let received = String::from_utf8_lossy(&received);
+    assert!(!received.contains("secret"), "a request in the clear");
 }
 
 /// Answers over TLS. Each connection ends at its second request, without a farewell: in the middle of

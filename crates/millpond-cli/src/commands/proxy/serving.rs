@@ -86,10 +86,17 @@ fn has_address(endpoint: &Endpoint) -> bool {
     host_and_port(endpoint).is_some_and(|at| matches!(at.host, Host::Address(_)))
 }
 
+fn is_every_address(at: &HostPort) -> bool {
+    matches!(at.host, Host::Address(address) if address.is_unspecified())
+}
+
 /// Whether only one of them can be bound. With port 0 each gets a port of its own.
 fn overlaps(one: &Endpoint, other: &Endpoint) -> bool {
     match (host_and_port(one), host_and_port(other)) {
-        (Some(one), Some(other)) => one == other && one.port != 0,
+        (Some(one), Some(other)) => {
+            let is_any = [one, other].into_iter().any(is_every_address);
+            one.port == other.port && one.port != 0 && (one.host == other.host || is_any)
+        }
         _ => one == other,
     }
 }

@@ -315,7 +315,7 @@ impl<K: Carried> Machine<K> {
                 left_out.late.push(request);
                 continue;
             }
-            if self.waiting.sheds(rank, &request, now) {
+            if self.waiting.sheds(serial, rank, &request, now) {
                 left_out.shed.push(request);
                 continue;
             }

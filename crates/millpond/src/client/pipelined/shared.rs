@@ -185,7 +185,7 @@ impl<F: Framing> Shared<F> {
     pub(super) fn leave_out(&self, left_out: LeftOut<Pipelined<F>>, now: Instant) {
         for request in left_out.shed {
             let waited = now.saturating_duration_since(request.since());
-            let error = self.explain(Refusal::Shed, waited);
+            let error = self.leases.explain(Refusal::Shed, waited);
             drop(
                 request
                     .into_reply()

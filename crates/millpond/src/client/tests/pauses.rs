@@ -1,7 +1,7 @@
 //! Servers that need a rest: after they have accepted, and after each reply.
 
 use super::*;
-use crate::client::RequestErrorKind;
+use crate::client::{RequestErrorKind, Script};
 
 fn resting() -> (Client, Port) {
     let (builder, port) = builder(Pace::AtOnce);
@@ -67,4 +67,21 @@ async fn a_request_goes_elsewhere_if_the_connection_ends_in_the_pause() {
     assert_eq!(far.request().await, b"1");
     far.reply(b"1").await;
     assert_eq!(asked.await.expect("no panic").expect("a reply"), &b"1"[..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_comes_after_the_rest_and_has_one_behind_it() {
+    let (builder, mut port) = builder(Pace::AtOnce);
+    let builder = builder.connect_pause(30 * MS).request_pause(20 * MS);
+    let builder = builder.on_connect(Script::new().step("0", "0"));
+    let client = builder.build().expect("valid settings");
+    let began = tokio::time::Instant::now();
+    let asked = tokio::spawn(async move { client.exchange(b"1").await.map(drop) });
+    let mut far = port.accept().await;
+    for (body, at) in [(b"0", 30 * MS), (b"1", 50 * MS)] {
+        assert_eq!(far.request().await, body);
+        assert_eq!(began.elapsed(), at);
+        far.reply(body).await;
+    }
+    asked.await.expect("no panic").expect("a reply");
 }

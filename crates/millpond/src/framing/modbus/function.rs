@@ -8,6 +8,9 @@ use crate::framing::Failure;
 /// Set in the function of a reply that is an exception.
 pub(super) const EXCEPTION: u8 = 0x80;
 
+/// Of the interfaces that function 43 wraps, the reading of a device's identification.
+const IDENTIFICATION: u8 = 0x0E;
+
 /// What is remembered of a request: its function, and the first four bytes of its data, with zeros
 /// for those that aren't there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +28,10 @@ enum Form {
     AnyCounted,
     /// The same, with a count of two bytes.
     LongCounted,
-    /// So many bytes, the first two of which are the request's: an address.
-    Address(usize),
+    /// So many bytes, the first four of which are the request's: an address and what goes with it.
+    Echo(usize),
+    /// The request's, as many as its first byte counts.
+    CountedEcho,
     /// Any number of bytes, the first of which are the request's.
     Repeats(usize),
     /// So many bytes.
@@ -54,12 +59,13 @@ impl Asked {
         match self.function {
             0x01 | 0x02 => Form::Counted(self.quantity().div_ceil(8)),
             0x03 | 0x04 | 0x17 => Form::Counted(2 * self.quantity()),
-            0x05 | 0x06 | 0x0F | 0x10 => Form::Address(4),
+            0x05 | 0x06 | 0x0F | 0x10 => Form::Echo(4),
             0x07 => Form::Long(1),
             0x08 => Form::Repeats(2),
             0x0B => Form::Long(4),
-            0x0C | 0x11 | 0x14 | 0x15 => Form::AnyCounted,
-            0x16 => Form::Address(6),
+            0x0C | 0x11 | 0x14 => Form::AnyCounted,
+            0x15 => Form::CountedEcho,
+            0x16 => Form::Echo(6),
             0x18 => Form::LongCounted,
             0x2B => Form::Repeats(1),
             _ => Form::Any,
@@ -72,8 +78,7 @@ impl Asked {
             0x01..=0x04 | 0x07 | 0x0B | 0x0C | 0x11 | 0x14 | 0x18 => true,
             // Of the diagnostics, the question for the query's own data.
             0x08 => self.first[..2] == [0, 0],
-            // Of the interfaces that are wrapped, the reading of a device's identification.
-            0x2B => self.first[0] == 0x0E,
+            0x2B => self.first[0] == IDENTIFICATION,
             _ => false,
         }
     }
@@ -87,10 +92,11 @@ impl Asked {
         function == self.function
             && match self.form() {
                 Form::Counted(bytes) => counts(1, bytes) && usize::from(data[0]) == bytes,
-                Form::AnyCounted => (data.first()).is_some_and(|&count| counts(1, count.into())),
+                Form::AnyCounted => counts_itself(data),
+                Form::CountedEcho => counts_itself(data) && data.starts_with(&self.first),
                 Form::LongCounted => (data.first_chunk())
                     .is_some_and(|&count| counts(2, u16::from_be_bytes(count).into())),
-                Form::Address(length) => data.len() == length && data[..2] == self.first[..2],
+                Form::Echo(length) => data.len() == length && data.starts_with(&self.first),
                 Form::Repeats(bytes) => data.starts_with(&self.first[..bytes]),
                 Form::Long(length) => data.len() == length,
                 Form::Any => true,
@@ -99,21 +105,41 @@ impl Asked {
 
     /// The data of the smallest right reply, of a device in which all is zero.
     pub(super) fn plain_reply(self, data: &[u8]) -> Vec<u8> {
-        match self.form() {
-            Form::Counted(bytes) => {
+        match (self.function, self.form()) {
+            // No event has happened.
+            (0x0C, _) => vec![6, 0, 0, 0, 0, 0, 0],
+            // An id, and that it doesn't run.
+            (0x11, _) => vec![2, 0, 0],
+            // A device that identifies itself by nothing.
+            (0x2B, _) if data[0] == IDENTIFICATION => {
+                vec![
+                    IDENTIFICATION,
+                    data.get(1).copied().unwrap_or(1),
+                    1,
+                    0,
+                    0,
+                    0,
+                ]
+            }
+            (_, Form::Counted(bytes)) => {
                 let count = u8::try_from(bytes).expect("checked");
                 let mut reply = vec![0; 1 + bytes];
                 reply[0] = count;
                 reply
             }
-            // What is written to a file is repeated.
-            Form::AnyCounted if self.function != 0x15 => vec![0],
-            Form::LongCounted => vec![0, 2, 0, 0],
-            Form::Address(length) => data[..length].to_vec(),
-            Form::Long(length) => vec![0; length],
-            Form::AnyCounted | Form::Repeats(_) | Form::Any => data.to_vec(),
+            (_, Form::AnyCounted) => vec![0],
+            (_, Form::LongCounted) => vec![0, 2, 0, 0],
+            (_, Form::Echo(length)) => data[..length].to_vec(),
+            (_, Form::Long(length)) => vec![0; length],
+            (_, Form::CountedEcho | Form::Repeats(_) | Form::Any) => data.to_vec(),
         }
     }
+}
+
+/// Whether the first byte is the number of those behind it.
+fn counts_itself(data: &[u8]) -> bool {
+    data.split_first()
+        .is_some_and(|(&count, rest)| usize::from(count) == rest.len())
 }
 
 /// Whether a request is as its function has it.
@@ -126,7 +152,7 @@ pub(super) fn check(function: u8, data: &[u8]) -> Result<(), Failure> {
     let quantity = asked.quantity();
     let length = match function {
         0x00 | EXCEPTION.. => {
-            return Err(Failure::malformed(format!(
+            return Err(Failure::refused(format!(
                 "{function} is the number of no function: these are 1 to 127"
             )));
         }
@@ -159,6 +185,34 @@ pub(super) fn check(function: u8, data: &[u8]) -> Result<(), Failure> {
             data.len()
         )));
     }
+    let wrong = |what: &str| {
+        Err(Failure::malformed(format!(
+            "the data of function {function} has {what}"
+        )))
+    };
+    let counted = match function {
+        0x0F | 0x10 => Some((data[4], 5)),
+        0x17 => Some((data[8], 9)),
+        _ => None,
+    };
+    if counted.is_some_and(|(count, behind)| usize::from(count) != data.len() - behind) {
+        return wrong("another number of bytes than it announces");
+    }
+    match function {
+        0x05 if !matches!(data[2..], [0x00 | 0xFF, 0x00]) => {
+            return wrong("neither 0x0000 nor 0xFF00, for off and on");
+        }
+        0x14 if !(7..=0xF5).contains(&data[0]) || !data[0].is_multiple_of(7) => {
+            return wrong("another length than groups of seven bytes have");
+        }
+        0x15 if !(9..=0xFB).contains(&data[0]) => {
+            return wrong("another length than groups of a file have");
+        }
+        0x17 if !(2..=2 * 0x79).contains(&data[8]) => {
+            return wrong("no number of registers that can be written");
+        }
+        _ => {}
+    }
     let most = match function {
         0x01 | 0x02 => 2_000,
         0x03 | 0x04 | 0x17 => 125,
@@ -166,20 +220,6 @@ pub(super) fn check(function: u8, data: &[u8]) -> Result<(), Failure> {
         0x10 => 123,
         _ => return Ok(()),
     };
-    let counted = match function {
-        0x0F | 0x10 => data.get(4),
-        0x17 => data.get(8),
-        _ => None,
-    };
-    let behind = match function {
-        0x17 => 9,
-        _ => 5,
-    };
-    if counted.is_some_and(|&count| usize::from(count) != data.len() - behind) {
-        return Err(Failure::malformed(format!(
-            "function {function} announces another number of bytes than its data has"
-        )));
-    }
     match (1..=most).contains(&quantity) {
         true => Ok(()),
         false => Err(Failure::malformed(format!(

@@ -114,6 +114,13 @@ fn a_reply_of_another_address_or_number_is_no_reply() {
         ("01 00 13 00 13", "01 02 CD 6B"),
         ("05 00 AC FF 00", "05 00 AD FF 00"),
         ("10 00 01 00 02 04 00 0A 01 02", "10 00 02 00 02"),
+        ("10 00 01 00 02 04 00 0A 01 02", "10 00 01 00 63"),
+        ("06 00 01 00 03", "06 00 01 00 04"),
+        ("16 00 04 00 F2 00 25", "16 00 04 00 F3 00 25"),
+        (
+            "15 0D 06 00 04 00 07 00 03 06 AF 04 BE 10 0D",
+            "15 0D 06 00 05 00 07 00 03 06 AF 04 BE 10 0D",
+        ),
         ("08 00 00 A5 37", "08 00 01 A5 37"),
         ("07", "87"),
         ("07", "87 01 02"),
@@ -126,10 +133,17 @@ fn a_reply_of_another_address_or_number_is_no_reply() {
 
 #[test]
 fn requests_that_devices_would_read_in_several_ways_are_refused() {
+    for request in ["00", "80", "83 00 00 00 01"] {
+        let demand = Modbus::default().demand(&frame(request), &Note::default());
+        let kind = demand.refusal().map(Failure::kind);
+        assert_eq!(kind, Some(FailureKind::Refused), "{request}");
+    }
     for request in [
-        "00",
-        "80",
-        "83 00 00 00 01",
+        "05 00 AC 00 01",
+        "14 00",
+        "14 08 06 00 04 00 01 00 02 00",
+        "15 02 06 00",
+        "17 00 03 00 06 00 0E 00 00 00",
         "01 00 13 00",
         "01 00 13 00 13 00",
         "01 00 13 00 00",
@@ -171,7 +185,14 @@ fn a_broadcast_gets_no_reply_where_unit_zero_is_one() {
         unit_zero: ModbusUnitZero::Broadcast,
         ..ModbusSettings::default()
     };
-    assert_eq!(asks(gateway), Replies::None);
+    assert_eq!(asks(gateway.clone()), Replies::None);
+    // Nor when it isn't sent.
+    let gateway = Modbus::from(ModbusSettings {
+        read_only: true,
+        ..gateway
+    });
+    let demand = gateway.demand(&request, &Note::default());
+    assert!(demand.refusal().is_some() && demand.awaits() == Replies::None);
 }
 
 #[test]

@@ -55,8 +55,6 @@ pub(super) struct Line<K: Carried> {
     /// The sum of all frames in both.
     bytes: usize,
     arrivals: u64,
-    /// How many there are of each priority.
-    of_level: [usize; Priority::LEVELS],
     /// Of each priority, where requests are shed.
     shedding: Option<Box<[Codel<Instant>; Priority::LEVELS]>>,
 }
@@ -68,7 +66,6 @@ impl<K: Carried> Line<K> {
             bound: BTreeMap::new(),
             bytes: 0,
             arrivals: 0,
-            of_level: [0; Priority::LEVELS],
             shedding: shedding.map(|terms| Box::new([Codel::new(terms); Priority::LEVELS])),
         }
     }
@@ -120,12 +117,12 @@ impl<K: Carried> Line<K> {
         };
         self.arrivals += 1;
         self.bytes += request.frame.len();
-        if self.of_level[rank.level] == 0
+        if served_by.is_none()
+            && self.is_empty_at(rank.level)
             && let Some(lines) = &mut self.shedding
         {
             lines[rank.level].line_begins();
         }
-        self.of_level[rank.level] += 1;
         match served_by {
             Some(serial) => self.bound.insert((serial, rank), request),
             None => self.common.insert(rank, request),
@@ -148,14 +145,31 @@ impl<K: Carried> Line<K> {
             None => self.common.remove(&rank),
         }?;
         self.bytes -= request.frame.len();
-        self.of_level[rank.level] -= 1;
         Some(request)
     }
 
-    /// Whether this request, which was the first and has just left the line for a place, is refused
-    /// for having waited too long. Never the last of its priority.
-    pub(super) fn sheds(&mut self, rank: Rank, request: &Request<K>, now: Instant) -> bool {
-        let is_last = self.of_level[rank.level] == 0;
+    /// Nobody of this priority waits who may be served by any pipeline.
+    fn is_empty_at(&self, level: usize) -> bool {
+        let first = Rank { level, arrival: 0 };
+        let next = self.common.range(first..).next();
+        next.is_none_or(|(next, _)| next.level != level)
+    }
+
+    /// Whether this request, which was the first for this pipeline and has just left the line, is
+    /// refused for having waited too long. Never the last of its priority that this pipeline may
+    /// serve: it would be left idle.
+    pub(super) fn sheds(
+        &mut self,
+        serial: u64,
+        rank: Rank,
+        request: &Request<K>,
+        now: Instant,
+    ) -> bool {
+        if self.shedding.is_none() {
+            return false;
+        }
+        let next = self.first(serial);
+        let is_last = next.is_none_or(|(next, _)| next.level != rank.level);
         (self.shedding.as_mut()).is_some_and(|lines| {
             lines[rank.level].refuses(now.saturating_duration_since(request.since), now, is_last)
         })
@@ -178,7 +192,6 @@ impl<K: Carried> Line<K> {
     /// All of them, in their order. Nobody waits any more.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Request<K>> + use<K> {
         self.bytes = 0;
-        self.of_level = [0; Priority::LEVELS];
         let mut all = std::mem::take(&mut self.common);
         let bound = std::mem::take(&mut self.bound).into_iter();
         all.extend(bound.map(|((_, rank), request)| (rank, request)));

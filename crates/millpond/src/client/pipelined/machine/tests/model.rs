@@ -314,7 +314,7 @@ impl Model {
                 };
             }
         }
-        if self.waiting_of(level) == 0 && room.is_none() {
+        if self.waiting_for_any_at(level) == 0 && room.is_none() && bound.is_none() {
             self.turns[usize::from(level)].clear();
         }
         self.exchanges.push(Exchange {
@@ -423,14 +423,19 @@ impl Model {
         gone
     }
 
-    fn waiting_of(&self, level: u8) -> usize {
+    fn waiting_at(&self, level: u8) -> impl Iterator<Item = &Exchange> {
         let waiting = self.exchanges.iter().filter(|one| one.at == At::Waiting);
-        waiting.filter(|one| one.level == level).count()
+        waiting.filter(move |one| one.level == level)
     }
 
-    /// Late itself, not the last of its priority, and at some time since nobody of that waited all
-    /// who came up were late for an interval.
-    fn has_waited_too_long(&mut self, caller: Caller, now: u64) -> bool {
+    fn waiting_for_any_at(&self, level: u8) -> usize {
+        let waiting = self.waiting_at(level);
+        waiting.filter(|one| one.served_by.is_none()).count()
+    }
+
+    /// Late itself, not the last of its priority that this pipeline may serve, and at some time since
+    /// nobody of that waited for any pipeline all who came up were late for an interval.
+    fn has_waited_too_long(&mut self, serial: Serial, caller: Caller, now: u64) -> bool {
         let Some(terms) = self.limits.shedding else {
             return false;
         };
@@ -443,7 +448,8 @@ impl Model {
             let mut late = turns[from..].iter().take_while(|turn| turn.1);
             late.any(|turn| u128::from(turn.0 - turns[from].0) >= terms.interval.as_millis())
         });
-        stood && is_late && self.waiting_of(level) > 1
+        let may_be_served = |one: &&Exchange| one.served_by.is_none_or(|by| by == serial);
+        stood && is_late && self.waiting_at(level).filter(may_be_served).count() > 1
     }
 
     /// Who is left out: for its time is up, or it is shed.
@@ -468,7 +474,7 @@ impl Model {
             if !tried || !self.fits(serial, length) || self.pipe(serial).recall == Recall::Now {
                 break;
             }
-            if self.has_waited_too_long(caller, now) {
+            if self.has_waited_too_long(serial, caller, now) {
                 self.exchange(caller).at = At::Over;
                 shed.push(caller);
                 continue;
