@@ -71,6 +71,23 @@ async fn a_probe_logs_in_before_it_asks() {
     assert!(servers.iter().all(|it| it.counts.executed("11") > 0));
 }
 
+/// A pause that is longer than a probe may take is over in none of them.
+#[tokio::test]
+async fn nothing_is_asked_in_a_probe_before_the_connection_has_rested() {
+    let servers = [Server::start().await, Server::start().await];
+    let asked = Ejection {
+        probe_interval: Some(10 * MS),
+        probe_timeout: 20 * MS,
+        ..ejection()
+    };
+    let client = Client::over(among(&servers, u32::MAX).ejection(asked))
+        .connect_pause(3_600_000 * MS)
+        .probe(Script::new().step("22", "22"));
+    let client = client.build().expect("a client");
+    eventually("one is ejected", || is_ejected(&client).contains(&true)).await;
+    assert!(servers.iter().all(|it| it.counts.executed("22") == 0));
+}
+
 #[tokio::test]
 async fn each_connection_logs_in_by_the_script_once_and_before_it_is_lent() {
     let servers = [Server::start().await];
