@@ -40,19 +40,13 @@ impl Session {
         deadline: Instant,
         runtime: &Runtime,
     ) -> Result<Replied, Box<ExchangeError>> {
-        if let Err(cause) = self.pause(framing, deadline, runtime).await {
-            self.dirty = true;
+        let paused = self.pause(framing, deadline, runtime).await;
+        let began = Instant::now();
+        let is_late = (deadline <= began).then_some(ExchangeFailure::TimedOut);
+        if let Some(cause) = paused.err().or(is_late) {
             return Err(Box::new(ExchangeError {
                 progress: Progress::Unsent,
                 cause,
-                idempotent: false,
-            }));
-        }
-        let began = Instant::now();
-        if deadline <= began {
-            return Err(Box::new(ExchangeError {
-                progress: Progress::Unsent,
-                cause: ExchangeFailure::TimedOut,
                 idempotent: false,
             }));
         }
@@ -86,11 +80,10 @@ impl Session {
         };
         let is_written = exchange.outgoing.is_empty() && exchange.write_error.is_none();
         let (idempotent, is_silent) = (exchange.idempotent, exchange.is_silent);
-        let now = Instant::now();
         if !is_silent {
-            self.pulse.heard(now);
+            self.pulse.heard(Instant::now());
         }
-        self.begin_pause(now);
+        self.begin_pause();
         self.partial_since = None;
         match self.behind(framing) {
             Behind::Bytes | Behind::Stranger(_) => {

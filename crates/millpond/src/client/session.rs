@@ -221,7 +221,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The connection has ended meanwhile.
+    /// The connection has ended meanwhile, and can't be used any more.
     pub(super) async fn pause(
         &mut self,
         framing: &impl Framing,
@@ -236,13 +236,15 @@ impl Session {
         }
         let at = at.min(deadline);
         std::future::poll_fn(|cx| self.timer.poll_at(at, runtime, cx)).await;
-        self.look(framing)
+        let looked = self.look(framing);
+        self.dirty |= looked.is_err();
+        looked
     }
 
-    /// A reply has come: the next request may have to wait.
-    pub(super) fn begin_pause(&mut self, now: Instant) {
+    /// An exchange has ended: the next request may have to wait.
+    pub(super) fn begin_pause(&mut self) {
         if !self.records.request_pause.is_zero() {
-            self.ready_at = Some(now + self.records.request_pause);
+            self.ready_at = Some(Instant::now() + self.records.request_pause);
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{
     heartbeats::Heartbeats, login::LoginHook, records::SessionRecords, reports::Reports,
@@ -168,7 +168,7 @@ impl<F: Framing> Connector for Sessions<F> {
             Arc::clone(&self.records),
         );
         if self.login.is_some() {
-            session.begin_pause(Instant::now());
+            session.begin_pause();
         }
         Ok(session)
     }
