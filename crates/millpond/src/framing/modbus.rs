@@ -113,7 +113,8 @@ impl Modbus {
         FrameError::TooLong {
             length: length as u64,
             limit: self.max_body() as u64,
-            setting: Some(self.limit_named.clone()),
+            // Nothing raises the protocol's own limit.
+            setting: (self.max_body() < settings::LONGEST_BODY).then(|| self.limit_named.clone()),
         }
     }
 
@@ -148,7 +149,7 @@ impl Modbus {
 /// What must be known of a request when its reply comes.
 fn noted(unit: u8, asked: Asked) -> Note {
     let [a, b, c, d] = asked.first;
-    Note::word(u64::from_be_bytes([0, 1, unit, asked.function, a, b, c, d]))
+    Note::word(u64::from_be_bytes([0, 0, unit, asked.function, a, b, c, d]))
 }
 
 fn of_note(note: &Note) -> (u8, Asked) {
@@ -210,14 +211,12 @@ impl Framing for Modbus {
         if body.len() > self.max_body() {
             return Err(self.too_long(body.len()));
         }
-        let length = match u16::try_from(body.len()) {
-            Ok(length) if body.len() >= SHORTEST_BODY => length,
-            _ => {
-                return Err(FrameError::Malformed {
-                    reason: "a body has a unit and a function at least".into(),
-                });
-            }
-        };
+        if body.len() < SHORTEST_BODY {
+            return Err(FrameError::Malformed {
+                reason: "a body has a unit and a function at least".into(),
+            });
+        }
+        let length = u16::try_from(body.len()).map_err(|_| self.too_long(body.len()))?;
         out.reserve(HEAD + body.len());
         out.extend_from_slice(&[0; LENGTH.start]);
         out.extend_from_slice(&length.to_be_bytes());

@@ -240,6 +240,19 @@ fn what_is_no_frame_is_refused_as_soon_as_it_is_known() {
             Err(FrameError::TooLong { limit: 254, .. })
         ));
     }
+    let setting = |max_body| {
+        let modbus = Modbus::from(ModbusSettings {
+            max_body,
+            ..ModbusSettings::default()
+        });
+        let refused = modbus.next(Context::REPLY, &[0, 1, 0, 0, 0, 255], &mut Scan::default());
+        match refused {
+            Err(FrameError::TooLong { setting, .. }) => setting,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(setting(100).as_deref(), Some("max_body"));
+    assert_eq!(setting(300), None, "the protocol allows no more");
     assert_eq!(first(&[0, 1, 0, 0]), Ok(Step::More { missing: 4 }));
     let longest = [&[9, 9, 0, 0, 0, 254][..], &[7; 254]].concat();
     assert!(matches!(first(&longest), Ok(Step::Frame(_))));
