@@ -26,6 +26,7 @@ mod modbus;
 mod octets;
 mod preset;
 mod protocol;
+mod redis;
 mod scan;
 mod step;
 
@@ -50,6 +51,7 @@ pub use self::{
     octets::Octets,
     preset::Preset,
     protocol::{Protocol, UnknownPreset},
+    redis::{Redis, RedisSettings},
     scan::Scan,
     step::{Extent, Step},
 };

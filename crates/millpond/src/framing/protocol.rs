@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     Admission, Answer, Context, Delimited, Demand, Failure, Frame, FrameError, Framing, IdField,
-    LengthJson, LengthPrefixed, Mllp, Modbus, Note, Octets, Scan, Step, Told,
+    LengthJson, LengthPrefixed, Mllp, Modbus, Note, Octets, Redis, Scan, Step, Told,
     preset::{Preset, PresetFraming},
 };
 
@@ -171,6 +171,7 @@ presets! {
     Delimited,
     Mllp,
     Modbus,
+    Redis,
 }
 
 impl From<Chosen> for Protocol {
