@@ -25,6 +25,7 @@ mod modbus;
 mod octets;
 mod preset;
 mod protocol;
+mod redis;
 mod scan;
 mod step;
 
