@@ -1,0 +1,116 @@
+//! Where an inline command ends: a line of words, as people type it.
+
+use memchr::memchr3;
+
+use super::{
+    limits::Limits,
+    line::{examined, malformed, stranger, unexpected, whole},
+    progress::Progress,
+};
+use crate::framing::{FrameError, Scan, Step};
+
+/// The longest line in bytes, without its end: redis-server's own limit.
+const LONGEST: usize = 64 << 10;
+
+/// A TLS record of the type handshake, of any version.
+const STRANGERS: [(&[u8], FrameError); 1] = [(&[0x16, 0x03], FrameError::Tls)];
+
+/// The first words of HTTP that redis-server refuses as well, since browsers can be made to send them.
+const HTTP: [&[u8]; 2] = [b"post", b"host:"];
+
+/// See [`request`](super::request::request). The progress' offset is how many blanks there are before
+/// the first word.
+pub(super) fn inline(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Step, FrameError> {
+    let mut progress = Progress::of(scan);
+    let from = scan.searched();
+    let longest = LONGEST.min(limits.longest().saturating_sub(1));
+    if progress.offset == from {
+        let rest = &bytes[from.min(bytes.len())..];
+        let blanks = rest.iter().take_while(|&&byte| is_blank(byte)).count();
+        examined(blanks + 1);
+        progress.offset += blanks;
+    }
+    let word = progress.offset;
+    too_long(word, longest, limits)?;
+    match bytes.get(word) {
+        None => {
+            progress.save(word, scan);
+            return Ok(Step::More { missing: 1 });
+        }
+        Some(b'!'..=b'~') => {}
+        Some(b'\r' | b'\n') => return Err(malformed("it is an empty line, which isn't answered")),
+        Some(_) => {
+            let own = unexpected(bytes, word, "an array, or an inline command,");
+            return stranger(&STRANGERS, bytes, own);
+        }
+    }
+    let from = from.max(word);
+    let rest = &bytes[from..];
+    let found = memchr3(b'\r', b'\n', 0, rest);
+    examined(found.map_or(rest.len(), |at| at + 1));
+    let stop = found.map_or(bytes.len(), |at| from + at);
+    let longest_word = HTTP[1].len();
+    if from <= word + longest_word {
+        let line = &bytes[word..stop];
+        let end = line
+            .iter()
+            .take(longest_word + 1)
+            .position(|&b| is_blank(b));
+        examined(longest_word);
+        let first = end.or(found.map(|_| line.len())).map(|end| &line[..end]);
+        let is_http = |first: &[u8]| HTTP.iter().any(|word| first.eq_ignore_ascii_case(word));
+        if first.is_some_and(|first| word + first.len() <= longest && is_http(first)) {
+            return Err(FrameError::Http);
+        }
+    }
+    too_long(stop, longest, limits)?;
+    let end = match (bytes.get(stop), bytes.get(stop + 1)) {
+        (None, _) => None,
+        (Some(b'\n'), _) => Some(stop + 1),
+        (Some(b'\r'), next) => {
+            limits.allow(stop + 2)?;
+            match next {
+                None => None,
+                Some(b'\n') => Some(stop + 2),
+                Some(_) => return Err(unexpected(bytes, stop + 1, "a line feed")),
+            }
+        }
+        (Some(_), _) => return Err(unexpected(bytes, stop, "no NUL")),
+    };
+    let Some(end) = end else {
+        progress.save(stop, scan);
+        return Ok(Step::More { missing: 1 });
+    };
+    match ends_as_http(&bytes[..stop]) {
+        true => Err(FrameError::Http),
+        false => Ok(Step::Frame(whole(end))),
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Whether a line is the first of an HTTP request: `GET key` is a fine command.
+fn ends_as_http(line: &[u8]) -> bool {
+    const VERSION: &[u8] = b" HTTP/";
+    let Some((begin, version)) = line.split_last_chunk::<3>() else {
+        return false;
+    };
+    let is_version = version[0].is_ascii_digit() && version[1] == b'.';
+    is_version && begin.ends_with(VERSION)
+}
+
+fn too_long(length: usize, longest: usize, limits: &Limits) -> Result<(), FrameError> {
+    if length <= longest {
+        return Ok(());
+    }
+    if longest < LONGEST {
+        return Err(limits.too_long(length as u64 + 1));
+    }
+    Err(FrameError::TooLong {
+        length: length as u64,
+        limit: LONGEST as u64,
+        setting: None,
+    })
+}
