@@ -25,6 +25,7 @@ mod modbus;
 mod octets;
 mod preset;
 mod protocol;
+mod redis;
 mod scan;
 mod step;
 
@@ -48,6 +49,7 @@ pub use self::{
     octets::Octets,
     preset::Preset,
     protocol::{Protocol, UnknownPreset},
+    redis::redis_decisions,
     scan::Scan,
     step::{Extent, Step},
 };
