@@ -22,13 +22,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+pub use self::settings::RedisSettings;
 use self::{
     commands::Decision,
     demands::Request,
     resp::Limits,
     state::{Flags, State},
 };
-pub use self::settings::RedisSettings;
 use super::{
     Admission, Answer, Context, Demand, Direction, Failure, FailureKind, Frame, FrameError,
     Framing, Note, Octets, Scan, Step, Told,
@@ -274,8 +274,8 @@ impl Framing for Redis {
         out: &mut Vec<u8>,
     ) -> Told {
         let message = failure.message();
-        let is_of_server = failure.kind() == FailureKind::Refused
-            || failure.kind() == FailureKind::Malformed;
+        let is_of_server =
+            failure.kind() == FailureKind::Refused || failure.kind() == FailureKind::Malformed;
         out.push(b'-');
         if !(is_of_server && has_code(message)) {
             out.extend_from_slice(b"ERR millpond: ");
@@ -323,15 +323,19 @@ impl PresetFraming for Redis {
     fn echo(&self, request: &Frame) -> Result<Vec<Bytes>, Failure> {
         let request = Request::of(request.body());
         let is_kept = |decision| !matches!(decision, Decision::Plain | Decision::Cursor);
-        if request.command.is_some_and(|command| is_kept(command.decision)) {
+        if request
+            .command
+            .is_some_and(|command| is_kept(command.decision))
+        {
             return Err(Failure::refused(
                 "ERR this server repeats what it is sent, and keeps nothing",
             ));
         }
         Ok(vec![match request.arguments.last() {
             None => Bytes::from_static(b"+OK\r\n"),
-            Some(last) => [format!("${}\r\n", last.len()).as_bytes(), last, b"\r\n"].concat().into(),
+            Some(last) => [format!("${}\r\n", last.len()).as_bytes(), last, b"\r\n"]
+                .concat()
+                .into(),
         }])
     }
 }
-

@@ -43,7 +43,9 @@ fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
     if must_log_in {
         let logs_in = matches!(
             decision,
-            Some(Decision::Here(Here::Auth | Here::Hello | Here::Quit | Here::Reset))
+            Some(Decision::Here(
+                Here::Auth | Here::Hello | Here::Quit | Here::Reset
+            ))
         );
         if !logs_in {
             return refused("NOAUTH Authentication required.");
@@ -93,7 +95,9 @@ fn out_of_place(
         return None;
     }
     if flags.has(Flags::MONITOR) {
-        return Some(refused("ERR only QUIT and RESET are allowed in this context"));
+        return Some(refused(
+            "ERR only QUIT and RESET are allowed in this context",
+        ));
     }
     if flags.has(Flags::MULTI) {
         let is_in_place = match decision {
@@ -104,13 +108,13 @@ fn out_of_place(
             Some(Decision::Pins(_)) => false,
             _ => true,
         };
-        let refusal = || closing("ERR this command is not allowed within MULTI; the transaction is discarded");
+        let refusal = || {
+            closing("ERR this command is not allowed within MULTI; the transaction is discarded")
+        };
         return (!is_in_place).then(refusal);
     }
     if flags.has(Flags::SUBSCRIBED) && !flags.has(Flags::RESP3) {
-        use Pin::{
-            PSubscribe, PUnsubscribe, SSubscribe, SUnsubscribe, Subscribe, Unsubscribe,
-        };
+        use Pin::{PSubscribe, PUnsubscribe, SSubscribe, SUnsubscribe, Subscribe, Unsubscribe};
         let is_in_place = here == Some(Here::Ping)
             || matches!(
                 decision,
@@ -119,7 +123,9 @@ fn out_of_place(
                 ))
             );
         let refusal = || {
-            let name = request.command.map_or("this command", |command| command.name);
+            let name = request
+                .command
+                .map_or("this command", |command| command.name);
             refused(&format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 name.to_lowercase()
@@ -142,7 +148,9 @@ fn closing(words: &str) -> Admission {
 fn wrong_number(request: &Request<'_>) -> Admission {
     let name = request.command.map_or("", |command| command.name);
     let name = name.to_lowercase().replace(' ', "|");
-    refused(&format!("ERR wrong number of arguments for '{name}' command"))
+    refused(&format!(
+        "ERR wrong number of arguments for '{name}' command"
+    ))
 }
 
 /// Answers what concerns the client's own connection.
@@ -155,10 +163,7 @@ fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Ad
             (1, Some(text)) => plainly(bulk(text)),
             _ => wrong_number(request),
         },
-        Here::Quit => Admission::answered(
-            Demand::default(),
-            LocalReply::new(b"+OK\r\n").closing(),
-        ),
+        Here::Quit => Admission::answered(Demand::default(), LocalReply::new(b"+OK\r\n").closing()),
         Here::Reset => changing(Asked::Reset, LocalReply::new(b"+RESET\r\n").resetting()),
         Here::Select => match (count, arguments.next().and_then(number::<u16>)) {
             (1, Some(database)) if redis.settings.database == database => ok(),
@@ -177,9 +182,10 @@ fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Ad
         }),
         Here::ClientSetInfo if count == 3 => ok(),
         Here::ClientSetName => match (count, request.behind_subcommand().next()) {
-            (2, Some(name)) if is_name(name) => {
-                changing(Asked::SetName { name: name.into() }, LocalReply::new(b"+OK\r\n"))
-            }
+            (2, Some(name)) if is_name(name) => changing(
+                Asked::SetName { name: name.into() },
+                LocalReply::new(b"+OK\r\n"),
+            ),
             (2, Some(_)) => unfit_name(),
             _ => wrong_number(request),
         },
@@ -209,7 +215,10 @@ fn auth(redis: &Redis, request: &Request<'_>) -> Admission {
     let asked = Asked::Auth {
         user: number_of_user(redis, user),
     };
-    changing(asked, LocalReply::new(b"+OK\r\n").if_right(credentials(user, secret)))
+    changing(
+        asked,
+        LocalReply::new(b"+OK\r\n").if_right(credentials(user, secret)),
+    )
 }
 
 fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
@@ -237,7 +246,9 @@ fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
     if !has_users && hello.auth.is_some_and(|(user, _)| user != b"default") {
         return refused("WRONGPASS invalid username-password pair or user is disabled.");
     }
-    let user = hello.auth.map_or(0, |(user, _)| number_of_user(redis, user));
+    let user = hello
+        .auth
+        .map_or(0, |(user, _)| number_of_user(redis, user));
     let mut reply = LocalReply::new(greeting(redis, resp3, now.id));
     if resp3 != speaks_resp3 {
         reply = reply.for_lane(u16::from(resp3));
@@ -270,7 +281,9 @@ fn id(state: &Note) -> u64 {
 fn number_of_user(redis: &Redis, user: &[u8]) -> u16 {
     let is = |name: &String| name.as_bytes() == user;
     let place = redis.settings.users.iter().position(is);
-    place.and_then(|place| u16::try_from(place + 1).ok()).unwrap_or(0)
+    place
+        .and_then(|place| u16::try_from(place + 1).ok())
+        .unwrap_or(0)
 }
 
 fn credentials(user: &[u8], secret: &[u8]) -> Credentials {
@@ -286,7 +299,9 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 fn unfit_name() -> Admission {
-    refused("ERR Client names cannot contain spaces, newlines or special characters, and have at most 256.")
+    refused(
+        "ERR Client names cannot contain spaces, newlines or special characters, and have at most 256.",
+    )
 }
 
 fn ok() -> Admission {

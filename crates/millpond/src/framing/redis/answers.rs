@@ -79,12 +79,7 @@ fn confirms(asked: &Asked, word: &[u8]) -> Option<(u32, Topics)> {
 }
 
 /// One of the replies to a subscription or its end: topic, and how many there are now.
-fn confirmed(
-    count: u32,
-    topics: Topics,
-    mut elements: Elements<'_>,
-    state: &mut State,
-) -> Answer {
+fn confirmed(count: u32, topics: Topics, mut elements: Elements<'_>, state: &mut State) -> Answer {
     let Some(now) = elements.nth(1).and_then(integer) else {
         return Answer::Mismatch;
     };
@@ -111,8 +106,7 @@ fn to_count(number: i64) -> u32 {
 /// Whether a push that begins with this word may come now.
 fn is_push(word: &[u8], flags: Flags) -> bool {
     let is_of_tracking = matches!(word, b"invalidate" | b"tracking-redir-broken");
-    let is_of_topics =
-        Topics::of_message(word).is_some() || word == Topics::Shards.words()[1];
+    let is_of_topics = Topics::of_message(word).is_some() || word == Topics::Shards.words()[1];
     is_of_tracking && flags.has(Flags::TRACKING) || is_of_topics && flags.has(Flags::SUBSCRIBED)
 }
 

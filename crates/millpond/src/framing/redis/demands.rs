@@ -123,11 +123,17 @@ fn of_connection(here: Here, request: &Request<'_>) -> Demand {
         Here::Auth => pinned(Asked::Auth { user: 0 }),
         Here::Reset => pinned(Asked::Reset),
         Here::ClientSetName => pinned(Asked::SetName {
-            name: request.behind_subcommand().next().unwrap_or_default().into(),
+            name: request
+                .behind_subcommand()
+                .next()
+                .unwrap_or_default()
+                .into(),
         }),
         Here::Select => match number(request.arguments.clone().next().unwrap_or_default()) {
             Some(database) => pinned(Asked::Select { database }),
-            None => Demand::default().refused(Failure::refused("SELECT takes a number up to 65535")),
+            None => {
+                Demand::default().refused(Failure::refused("SELECT takes a number up to 65535"))
+            }
         },
         Here::Hello => match Hello::of(request.arguments.clone()) {
             Ok(hello) => pinned(hello.asked(0, false)),

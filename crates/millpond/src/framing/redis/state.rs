@@ -110,7 +110,8 @@ impl State {
         match flags.has(Flags::OF_CLIENT) {
             true => (state.user, state.id) = ((word >> USER) as u16, word >> ID),
             false => {
-                (state.database, state.logins) = ((word >> DATABASE) as u16, (word >> LOGINS) as u16);
+                (state.database, state.logins) =
+                    ((word >> DATABASE) as u16, (word >> LOGINS) as u16);
             }
         }
         if let Some((head, name)) = note.as_bytes().split_first_chunk::<HEAD>() {
@@ -155,11 +156,6 @@ impl State {
             false => State::default(),
         }
     }
-
-    /// Channels and patterns together, as the server counts them.
-    pub(super) fn channels_and_patterns(&self) -> u32 {
-        self.subscribed[0].saturating_add(self.subscribed[1])
-    }
 }
 
 #[cfg(test)]
@@ -192,7 +188,12 @@ mod tests {
             logins: 0,
             ..of_connection.clone()
         };
-        for state in [&of_connection, &of_client, &State::of_client(3), &State::default()] {
+        for state in [
+            &of_connection,
+            &of_client,
+            &State::of_client(3),
+            &State::default(),
+        ] {
             assert_eq!(State::of(&state.to_note()), *state);
         }
         assert_eq!(Flags::user_of(&of_client.to_note()), 4_711);
