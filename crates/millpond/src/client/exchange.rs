@@ -97,6 +97,11 @@ impl Session {
             Behind::TooManyHeartbeats => {}
             Behind::Nothing => self.dirty = !is_written,
         }
+        if self.is_unfit()
+            && let Some(outstanding) = &mut self.outstanding
+        {
+            outstanding.spoil();
+        }
         // Without a reply the peer has shown nothing of itself.
         if !is_silent {
             self.note_served();

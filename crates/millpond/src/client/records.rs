@@ -3,6 +3,7 @@
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::reports::Reports;
 use crate::{framed::HeartbeatLimit, framing::FrameError};
@@ -20,5 +21,7 @@ pub(super) struct SessionRecords {
     pub(super) pipelined_writes: AtomicU64,
     /// The first bytes of another protocol, if that is what the last unasked bytes were.
     pub(super) stranger: Mutex<Option<FrameError>>,
+    /// When a connection was last closed because its server couldn't serve.
+    pub(super) closed_as_unfit: Mutex<Option<Instant>>,
     pub(super) reports: Reports,
 }

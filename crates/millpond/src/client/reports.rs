@@ -11,10 +11,11 @@ use millpond_words::{Chain, Span, Storms, Sum};
 enum Event {
     Lost,
     HeartbeatMissed,
+    Unfit,
 }
 
 impl Event {
-    const ALL: [Event; 2] = [Event::Lost, Event::HeartbeatMissed];
+    const ALL: [Event; 3] = [Event::Lost, Event::HeartbeatMissed, Event::Unfit];
 }
 
 /// See the module. Shared by a client and its sessions.
@@ -89,6 +90,13 @@ impl Reports {
         }
     }
 
+    /// A server answers that it can't serve now.
+    pub(super) fn unfit(&self) {
+        if self.storms.happened(Event::Unfit) {
+            tracing::warn!(target: "millpond::client", pool = self.pool(), "a server answers that it can't serve now: its connection is closed");
+        }
+    }
+
     /// Reports the sums as they are due. Never ends. Dropped, it reports what is left.
     pub(super) async fn report_sums(&self) {
         self.storms
@@ -101,6 +109,9 @@ impl Reports {
         match event {
             Event::Lost => {
                 tracing::warn!(target: "millpond::client", pool, others = events, %within, "more connections were lost with requests on them");
+            }
+            Event::Unfit => {
+                tracing::warn!(target: "millpond::client", pool, others = events, %within, "more connections were closed whose servers can't serve now");
             }
             Event::HeartbeatMissed => {
                 tracing::warn!(target: "millpond::client", pool, others = events, %within, "more peers have stopped sending heartbeats");

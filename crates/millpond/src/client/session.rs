@@ -20,7 +20,7 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{failure::ExchangeFailure, heartbeats::Alarm, records::SessionRecords, timer::Timer};
 use crate::{
-    connectors::served,
+    connectors::{served, unfit_to_serve},
     framed::{Allowance, Framed, Item, Outstanding, Pulse, Verdict},
     framing::{Frame, FrameError, Framing},
     net::Stream,
@@ -29,6 +29,10 @@ use crate::{
 
 /// How long a heartbeat may be incomplete on an idle session: it is nine bytes, sent in one piece.
 const PARTIAL_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How often a connection is closed because its server can't serve now. Where no other server does,
+/// each request would cost a connection.
+const BETWEEN_UNFIT: Duration = Duration::from_millis(100);
 
 /// How often one look reads what has arrived on an idle session, a thread's buffer at a time: a
 /// peer that sends heartbeats faster than they are read isn't idle. Where `heartbeat_limit` isn't
@@ -108,6 +112,27 @@ impl Session {
         self.served = true;
         served(self.stream());
         true
+    }
+
+    /// Whether a reply has shown that the server can't serve now, and the connection is to be closed:
+    /// another may lead to one that can.
+    pub(super) fn is_unfit(&mut self) -> bool {
+        let unfit = self
+            .outstanding
+            .as_deref_mut()
+            .is_some_and(Outstanding::take_unfit);
+        if !unfit {
+            return false;
+        }
+        unfit_to_serve(self.stream());
+        let now = Instant::now();
+        let mut last = self.records.closed_as_unfit.lock();
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= BETWEEN_UNFIT);
+        if is_due {
+            *last = Some(now);
+            self.records.reports.unfit();
+        }
+        is_due
     }
 
     /// It has completed an exchange.

@@ -209,6 +209,14 @@ pub(crate) fn served(stream: &Stream) {
     }
 }
 
+/// What leads to a stream's other end has said that it can't serve now.
+#[cold]
+pub(crate) fn unfit_to_serve(stream: &Stream) {
+    if let Some(held) = stream.companion::<Held>() {
+        held.unfit();
+    }
+}
+
 /// All of these, of which none ends.
 async fn all<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
     let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();

@@ -9,7 +9,7 @@ mod unprepared;
 
 pub use self::stream::{PhaseTimings, PrepareFuture, StreamConnector};
 pub(crate) use self::{
-    among::{Answer, served},
+    among::{Answer, served, unfit_to_serve},
     unprepared::Unprepared,
 };
 pub use crate::upstreams::{Ejection, Upstream, UpstreamFailure, UpstreamSnapshot, UpstreamTotals};

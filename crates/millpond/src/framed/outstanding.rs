@@ -62,6 +62,8 @@ pub(crate) struct Outstanding {
     /// What the server sends on its own while a reply is awaited is kept among its frames, in the
     /// order in which it came.
     keeps_order: bool,
+    /// A reply has shown that the server can't serve now.
+    is_unfit: bool,
     /// It never comes to rest again.
     is_spoilt: bool,
     /// What has come of the reply to the oldest request.
@@ -182,6 +184,7 @@ impl Outstanding {
             at_rest: Note::default(),
             is_pinned: false,
             keeps_order: false,
+            is_unfit: false,
             is_spoilt: false,
             replied: Replied::default(),
             number: fastrand::u64(..),
@@ -312,6 +315,16 @@ impl Outstanding {
         }
     }
 
+    /// Whether a reply has shown that the server can't serve now, since this was asked last.
+    pub(crate) fn take_unfit(&mut self) -> bool {
+        std::mem::take(&mut self.is_unfit)
+    }
+
+    /// The connection never comes to rest again.
+    pub(crate) fn spoil(&mut self) {
+        self.is_spoilt = true;
+    }
+
     /// What a reply to the oldest request needs to know.
     pub(super) fn oldest(&self) -> Oldest {
         let oldest = self.requests.front();
@@ -343,6 +356,7 @@ impl Outstanding {
             };
         };
         let (frame, has_its_id) = restored(framing, oldest.id, frame);
+        self.is_unfit |= framing.is_unfit(frame.as_bytes());
         let note = Some(&oldest.demand.note);
         match framing.answers(note, frame.as_bytes(), &mut self.state) {
             Answer::Push => Verdict::Push(frame),

@@ -339,3 +339,6 @@ impl PresetFraming for Redis {
         }])
     }
 }
+
+#[cfg(all(test, not(millpond_loom)))]
+mod tests;

@@ -276,6 +276,19 @@ impl Machine {
         ejects
     }
 
+    /// A connection's server answers that it can't serve now. As sure as a failed probe, but an old
+    /// connection tells nothing new. Returns whether that ejects its upstream.
+    pub(super) fn unfit(&mut self, place: Place, now: Instant, random: u64) -> bool {
+        if place.number < self.upstreams[place.at].news_from {
+            return false;
+        }
+        let sure = Place {
+            is_probe: true,
+            ..place
+        };
+        self.lost(sure, now, random)
+    }
+
     /// A connection has served.
     pub(super) fn served(&mut self, place: Place) {
         let upstream = &mut self.upstreams[place.at];

@@ -182,6 +182,7 @@ impl Upstreams {
             let ejects = match how {
                 How::Failed | How::Dropped => state.machine.failed(place, now, random),
                 How::Lost => state.machine.lost(place, now, random),
+                How::Unfit => state.machine.unfit(place, now, random),
             };
             let failures = &mut state.failures[place.at];
             failures.last = Some((now, Arc::clone(&cause)));
@@ -194,7 +195,7 @@ impl Upstreams {
         self.changed.notify_waiters();
         let endpoint = &*self.endpoints[place.at];
         if ejects {
-            tracing::warn!(target: "millpond::net", endpoint, %cause, "an upstream is ejected: it has failed repeatedly");
+            tracing::warn!(target: "millpond::net", endpoint, %cause, "an upstream is ejected");
             self.ejected.notify_one();
         } else if let Some(sum) = sum {
             let within = Span(sum.within);
@@ -216,6 +217,8 @@ enum How {
     Dropped,
     /// What it had opened was of no use.
     Lost,
+    /// It answers, and can't serve.
+    Unfit,
 }
 
 /// What is counted when it turns out that a dial came to nothing.
@@ -328,6 +331,14 @@ impl Held {
             // Dials may go there again.
             self.upstreams.changed.notify_waiters();
         }
+    }
+
+    /// Its upstream has answered that it can't serve now.
+    pub(crate) fn unfit(&self) {
+        let Held {
+            upstreams, place, ..
+        } = self;
+        upstreams.count(*place, How::Unfit, "it answers that it can't serve now");
     }
 
     /// Its upstream has ended it, while nobody had it.

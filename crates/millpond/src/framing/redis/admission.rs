@@ -58,8 +58,7 @@ fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
         Some(Decision::Here(here)) if answers_here(here, flags) => {
             locally(redis, here, request, state)
         }
-        // It is a ping, which this state gives another reply.
-        Some(Decision::Here(_)) => Demand::default().into(),
+        // A ping too, where this state gives it another reply.
         _ => {
             let demand = demands::demand(request, state, &redis.settings);
             match demand.refusal() {

@@ -211,6 +211,7 @@ enum Event {
     Opened(Place),
     Failed(Place, Instant, u64),
     Lost(Place, Instant, u64),
+    Unfit(Place, Instant, u64),
     Served(Place),
     Closed(Place),
 }
@@ -252,7 +253,9 @@ impl Model {
                 Event::Closed(place) => known[place.at].open -= 1,
                 Event::Served(place) if self.is_news(place, when) => known[place.at].failures = 0,
                 Event::Served(_) => {}
-                Event::Failed(place, now, random) | Event::Lost(place, now, random) => {
+                Event::Failed(place, now, random)
+                | Event::Lost(place, now, random)
+                | Event::Unfit(place, now, random) => {
                     if let Event::Failed(..) = event {
                         known[place.at].connecting -= 1;
                     }
@@ -263,7 +266,7 @@ impl Model {
                     let may_eject = known.len() - ejected > floor;
                     let it = &mut known[place.at];
                     it.failures += 1;
-                    if place.is_probe {
+                    if place.is_probe || matches!(event, Event::Unfit(..)) {
                         it.failures = it.failures.max(self.ejection.after);
                     }
                     it.spared_until = Some(now + pause(&self.ejection, it.failures, random));
@@ -289,7 +292,7 @@ impl Model {
             )
             .expect("it began");
         !before.iter().enumerate().skip(began).any(|(at, event)| {
-            matches!(event, Event::Failed(it, ..) | Event::Lost(it, ..) if it.at == place.at && self.is_news(*it, at))
+            matches!(event, Event::Failed(it, ..) | Event::Lost(it, ..) | Event::Unfit(it, ..) if it.at == place.at && self.is_news(*it, at))
         })
     }
 
@@ -341,6 +344,7 @@ enum Step {
     Open(usize),
     Fail(usize, u64),
     Lose(usize, u64),
+    Disappoint(usize, u64),
     Serve(usize),
     Close(usize),
     Wait(u64),
@@ -353,6 +357,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(Step::Open),
         3 => (any::<usize>(), any::<u64>()).prop_map(|(which, random)| Step::Fail(which, random)),
         1 => (any::<usize>(), any::<u64>()).prop_map(|(which, random)| Step::Lose(which, random)),
+        1 => (any::<usize>(), any::<u64>())
+            .prop_map(|(which, random)| Step::Disappoint(which, random)),
         1 => any::<usize>().prop_map(Step::Serve),
         1 => any::<usize>().prop_map(Step::Close),
         2 => (0..400_u64).prop_map(Step::Wait),
@@ -436,6 +442,13 @@ proptest! {
                     model.history.push(Event::Lost(place, now, random));
                     let ejects = !before && model.known()[place.at].is_ejected;
                     prop_assert_eq!(machine.lost(place, now, random), ejects);
+                }
+                Step::Disappoint(which, random) if !open.is_empty() => {
+                    let place = open[which % open.len()];
+                    let before = model.known()[place.at].is_ejected;
+                    model.history.push(Event::Unfit(place, now, random));
+                    let ejects = !before && model.known()[place.at].is_ejected;
+                    prop_assert_eq!(machine.unfit(place, now, random), ejects);
                 }
                 Step::Serve(which) if !open.is_empty() => {
                     let place = open[which % open.len()];
