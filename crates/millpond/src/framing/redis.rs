@@ -1,6 +1,13 @@
 //! Redis' protocol: where its frames begin and end.
 
-#![expect(dead_code, reason = "the preset that uses it comes next")]
+#![cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "the preset that uses it comes next"
+    )
+)]
 
 mod arguments;
 mod elements;
