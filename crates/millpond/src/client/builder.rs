@@ -61,6 +61,7 @@ pub struct ClientBuilder<F: Framing = LengthJson> {
     framing: F,
     login: Option<LoginHook<F>>,
     probe: Option<LoginHook<F>>,
+    lane: u16,
     settings: ClientSettings,
     configure: Configure<F>,
 }
@@ -72,6 +73,7 @@ impl<F: Framing> ClientBuilder<F> {
             framing,
             login: None,
             probe: None,
+            lane: 0,
             settings: ClientSettings::default(),
             configure: Box::new(|builder| builder),
         }
@@ -216,6 +218,13 @@ impl<F: Framing> ClientBuilder<F> {
         self
     }
 
+    /// Which of the framing's [lanes](Framing::lanes) its connections are of: what that needs is sent
+    /// behind the login. Default: 0, the first.
+    pub fn lane(mut self, lane: u16) -> Self {
+        self.lane = lane;
+        self
+    }
+
     /// What a probe of one of [several upstreams](StreamConnector::among) asks once it is logged in.
     /// An upstream that doesn't answer so, within
     /// [`probe_timeout`](crate::connectors::Ejection::probe_timeout), has failed its probe. Default:
@@ -243,10 +252,18 @@ impl<F: Framing> ClientBuilder<F> {
     /// As [`PoolBuilder::build`]: a setting out of its range, or no runtime here.
     pub fn build(self) -> Result<Client<F>, BuildError> {
         self.settings.validate()?;
+        let of_lane = self.framing.lane_login(self.lane).into_iter();
+        let of_lane = of_lane.fold(Script::new(), |script, (send, expect)| {
+            script.step(send, expect)
+        });
+        let login = match (self.login, of_lane.hook()) {
+            (Some(login), Some(of_lane)) => Some(login.then(of_lane)),
+            (login, of_lane) => login.or(of_lane),
+        };
         let sessions = Sessions::new(
             self.streams,
             self.framing,
-            [self.login, self.probe],
+            [login, self.probe],
             &self.settings,
         );
         let builder = Pool::builder(sessions).default_name("client");

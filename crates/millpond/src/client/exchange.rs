@@ -10,6 +10,7 @@
 use std::{
     io,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -102,6 +103,12 @@ impl Session {
         }
         Ok(replied)
     }
+}
+
+/// So much later, or as late as a clock can tell.
+fn later(deadline: Instant, wait: Duration) -> Instant {
+    let longest = Duration::from_secs(100 * 365 * 24 * 3_600);
+    deadline.checked_add(wait.min(longest)).unwrap_or(deadline)
 }
 
 /// An exchange under way.
@@ -256,6 +263,7 @@ impl Exchange<'_> {
         if let (Some(asked), Some(outstanding)) = (asked, &mut self.session.outstanding) {
             self.is_silent = asked.is_silent();
             self.idempotent = asked.demand.idempotent;
+            self.deadline = later(self.deadline, asked.demand.may_wait);
             outstanding.push(asked);
         }
         self.session.pulse.sent(self.began);

@@ -153,6 +153,18 @@ impl<F: Framing> LoginHook<F> {
         LoginHook(Box::new(move |login| Box::pin(hook(login))))
     }
 
+    /// This one, and then another.
+    pub(super) fn then(self, next: Self) -> Self {
+        let (first, next) = (Arc::new(self), Arc::new(next));
+        LoginHook::new(move |login| {
+            let (first, next) = (Arc::clone(&first), Arc::clone(&next));
+            async move {
+                let login = (first.0)(login).await?;
+                (next.0)(login).await
+            }
+        })
+    }
+
     /// Logs in on this stream, which `dialer` has opened. Nothing is left on it afterwards but a
     /// part of a heartbeat. Dropped, it leaves the stream's address in doubt.
     pub(super) async fn log_in(

@@ -1,6 +1,12 @@
 //! A connection of one's own, for requests that change its state.
 
-use std::{fmt, future::poll_fn, panic::Location, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    panic::Location,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -35,6 +41,8 @@ pub struct Pinned<F: Framing = LengthJson> {
     channel: Channel<F>,
     session: Connection<Sessions<F>>,
     deadline: Duration,
+    /// What the server sends on its own is passed on with the replies.
+    keeps_order: bool,
     /// Why the connection can't be used any more.
     ended: Option<ExchangeFailure>,
 }
@@ -55,11 +63,13 @@ impl<F: Framing> Pinned<F> {
             channel: channel.clone(),
             session,
             deadline,
+            keeps_order: false,
             ended: None,
         })
     }
 
-    /// The deadline of each request, counted from when it is begun. Default: the client's.
+    /// The deadline of each request, counted from when it is begun. A request by which the server
+    /// [may wait](crate::framing::Demand::may_wait) has that much more. Default: the client's.
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -126,19 +136,22 @@ impl<F: Framing> Pinned<F> {
     ///
     /// Cancel safe: no frame is lost.
     pub async fn push(&mut self) -> Result<Frame, RequestError> {
+        poll_fn(|cx| self.poll_push(cx)).await
+    }
+
+    /// As [`push`](Pinned::push).
+    pub(crate) fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, RequestError>> {
         let framing = self.channel.pool.connector().framing();
         let session = &mut *self.session;
         let pushed = match session.is_dirty() {
             true => Err(unusable(self.ended.as_ref())),
-            false => poll_fn(|cx| session.poll_push(framing, cx))
-                .await
-                .map_err(|cause| {
-                    session.dirty = true;
-                    self.ended = Some(cause.of_another());
-                    unsent(cause)
-                }),
+            false => ready!(session.poll_push(framing, cx)).map_err(|cause| {
+                session.dirty = true;
+                self.ended = Some(cause.of_another());
+                unsent(cause)
+            }),
         };
-        pushed.map_err(|error| RequestError::of(*error, self.deadline))
+        Poll::Ready(pushed.map_err(|error| RequestError::of(*error, self.deadline)))
     }
 
     /// The connection's state, as the framing notes it.
@@ -152,13 +165,16 @@ impl<F: Framing> Pinned<F> {
         self.session.is_at_rest()
     }
 
-    /// Passes a whole frame on to the server; the reply must be there within `deadline`.
+    /// Passes a whole frame on to the server; the reply must be there within `deadline`, and as much
+    /// later as the request [may wait](crate::framing::Demand::may_wait). What the server has sent on
+    /// its own before the reply is among its frames.
     pub(crate) async fn pass_on(
         &mut self,
         frame: &[u8],
         deadline: Duration,
     ) -> Result<Replied, RequestError> {
         self.deadline = deadline;
+        self.keeps_order = true;
         self.send(Message::Frame(frame)).await
     }
 
@@ -203,6 +219,11 @@ impl<F: Framing> Pinned<F> {
             session.dirty = true;
             unsent(cause)
         })?;
+        if let Some(outstanding) = &mut session.outstanding
+            && self.keeps_order
+        {
+            outstanding.keep_order();
+        }
         let deadline = Times::within(self.deadline).deadline;
         let accepts = Accepts::ANYTHING;
         session

@@ -59,6 +59,9 @@ pub(crate) struct Outstanding {
     at_rest: Note,
     /// The connection is somebody's own.
     pub(crate) is_pinned: bool,
+    /// What the server sends on its own while a reply is awaited is kept among its frames, in the
+    /// order in which it came.
+    keeps_order: bool,
     /// It never comes to rest again.
     is_spoilt: bool,
     /// What has come of the reply to the oldest request.
@@ -148,13 +151,13 @@ impl Asked {
         Ok(())
     }
 
-    /// What is kept of a request that has been received. Its id stays what it is.
-    pub(crate) fn received(framing: &impl Framing, state: &Note, request: &Frame) -> Self {
+    /// What is kept of a request that has been received and demands this. Its id stays what it is.
+    pub(crate) fn received(framing: &impl Framing, request: &Frame, demand: Demand) -> Self {
         let id = framing
             .id()
             .and_then(|field| field.read(request.as_bytes()));
         Asked {
-            demand: framing.demand(request.as_bytes(), state),
+            demand,
             id: id.map(|id| Renumbered { own: id, sent: id }),
         }
     }
@@ -178,6 +181,7 @@ impl Outstanding {
             state: Note::default(),
             at_rest: Note::default(),
             is_pinned: false,
+            keeps_order: false,
             is_spoilt: false,
             replied: Replied::default(),
             number: fastrand::u64(..),
@@ -264,6 +268,7 @@ impl Outstanding {
         let (frame, is_last) = match self.judge(framing, frame) {
             Verdict::Last(frame) => (frame, true),
             Verdict::More(frame) => (frame, false),
+            Verdict::Push(frame) if self.keeps_order && !self.requests.is_empty() => (frame, false),
             Verdict::Push(frame) => {
                 self.keep_push(framing, frame).map_err(Doubt::TooLong)?;
                 return Ok(None);
@@ -296,6 +301,15 @@ impl Outstanding {
         let push = self.pushes.pop_front()?;
         self.push_bytes -= weight(&push);
         Some(push)
+    }
+
+    /// From here on what the server sends on its own is found among the frames of a reply, where it
+    /// was; what is kept already comes before the next.
+    pub(crate) fn keep_order(&mut self) {
+        self.keeps_order = true;
+        while let Some(push) = self.take_push() {
+            self.replied.push(push);
+        }
     }
 
     /// What a reply to the oldest request needs to know.

@@ -485,7 +485,8 @@ impl<F: Framing> FramedStream<F> {
             (Some(outstanding), Direction::Request) => outstanding.judge(&self.framing, frame),
             (Some(outstanding), Direction::Reply) => {
                 // Whoever receives a request that must not be sent says so in a reply.
-                let asked = Asked::received(&self.framing, outstanding.state(), &frame);
+                let admission = self.framing.admit(frame.as_bytes(), outstanding.state());
+                let asked = Asked::received(&self.framing, &frame, admission.demand);
                 outstanding.push(Box::new(asked));
                 Verdict::Last(frame)
             }

@@ -1,6 +1,8 @@
 //! What a request asks of its connection, and what a frame is to the request that is next to be
 //! answered.
 
+use std::time::Duration;
+
 use super::{context::Note, failure::Failure};
 
 /// What a request asks of its connection: how many replies, and whether the connection can be
@@ -25,6 +27,7 @@ pub struct Demand {
     pub(crate) pins: bool,
     pub(crate) note: Note,
     pub(crate) refusal: Option<Failure>,
+    pub(crate) may_wait: Duration,
 }
 
 /// How many frames answer a request.
@@ -82,6 +85,15 @@ impl Demand {
         self
     }
 
+    /// The server may wait for so long by itself before it replies, as the request asks it to;
+    /// [`Duration::MAX`] is without a limit. This is added to the time that any request has. Only
+    /// requests that [pin](Demand::pins) their connection may have it: on one that others use as
+    /// well, they would wait too.
+    pub fn may_wait(mut self, time: Duration) -> Self {
+        self.may_wait = time;
+        self
+    }
+
     /// What the framing must know of the request when its replies come.
     pub fn noting(mut self, note: Note) -> Self {
         self.note = note;
@@ -101,6 +113,11 @@ impl Demand {
     /// Whether it [pins](Demand::pins) its connection.
     pub fn is_pinning(&self) -> bool {
         self.pins
+    }
+
+    /// How long the server [may wait](Demand::may_wait).
+    pub fn waits(&self) -> Duration {
+        self.may_wait
     }
 
     /// What was [noted](Demand::noting).

@@ -9,6 +9,7 @@
 //! the one that this project was founded on, with [`json`], which says what its bodies must be.
 //! [`LengthPrefixed`] and [`Delimited`] are many protocols each, by their settings.
 
+mod admission;
 pub mod conformance;
 mod context;
 mod delimited;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 pub(crate) use self::frame::extent_of;
 pub use self::{
+    admission::{Admission, Credentials, LocalReply},
     context::{Context, Direction, Note},
     delimited::{Delimited, DelimitedSettings, EndOfReply},
     demand::{Answer, Demand, Replies},
@@ -49,6 +51,7 @@ pub use self::{
     octets::Octets,
     preset::Preset,
     protocol::{Protocol, UnknownPreset},
+    redis::{Redis, RedisSettings},
     scan::Scan,
     step::{Extent, Step},
 };
@@ -95,8 +98,8 @@ pub use self::{
 /// to a request the state must be what it was before, unless the request [pins](Demand::pins) its
 /// connection.
 ///
-/// The server asks the same of what it receives: `demand` of each request, `answers` of each reply
-/// that it has written. It reads no request behind one that pins before that is answered.
+/// The server asks [`admit`](Framing::admit) of each request that it receives, which is `demand` if
+/// nothing else is said, and `answers` of each reply that it has written. It reads no request behind one that pins before that is answered.
 pub trait Framing: Send + Sync + 'static {
     /// What the bytes at a boundary begin with.
     ///
@@ -161,6 +164,46 @@ pub trait Framing: Send + Sync + 'static {
         Demand::default()
     }
 
+    /// What a server makes of a request that has come, on a connection of this state: what it asks of
+    /// its connection, and whether the handler sees it at all. Default: its
+    /// [`demand`](Framing::demand), and the handler gets it as it came.
+    fn admit(&self, request: &[u8], state: &Note) -> Admission {
+        self.demand(request, state).into()
+    }
+
+    /// The state of a new connection of a client, of which the server says how many came before it.
+    /// Default: empty.
+    fn accepted(&self, number: u64) -> Note {
+        let _ = number;
+        Note::default()
+    }
+
+    /// How many lanes there are. A lane is a kind of connection to an upstream, of which only some are
+    /// right for a client: those of the version of the protocol that it speaks, say. Default: 1.
+    fn lanes(&self) -> u16 {
+        1
+    }
+
+    /// The lane of a client whose connection to the server has this state. Default: 0.
+    fn lane(&self, state: &Note) -> u16 {
+        let _ = state;
+        0
+    }
+
+    /// What a connection to an upstream needs to be of this lane, after its login: the body of each
+    /// request, and how that of its reply must begin. Default: nothing.
+    fn lane_login(&self, lane: u16) -> Vec<(Vec<u8>, Octets)> {
+        let _ = lane;
+        Vec::new()
+    }
+
+    /// Whether a server may send frames on its own on a connection of this state, which aren't asked
+    /// for. Default: no.
+    fn may_push(&self, state: &Note) -> bool {
+        let _ = state;
+        false
+    }
+
     /// What a frame from the server is to the request that is next to be answered. `asked` is what
     /// `demand` has noted of that; none if all are answered, and then nothing but
     /// [`Answer::Push`] makes the frame one that may come. `reply` is the whole frame, and `state`
@@ -171,6 +214,15 @@ pub trait Framing: Send + Sync + 'static {
     fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {
         let _ = (asked, reply, state);
         Answer::Last
+    }
+
+    /// Whether a reply shows that its server can't serve requests now, while it still answers them: it
+    /// is starting, say, or has become a replica. The caller gets the reply, and nobody is sent to
+    /// that server until it has shown that it serves. Asked of each reply of a framing that
+    /// [looks at requests](Framing::looks_at_requests). Default: no.
+    fn is_unfit(&self, reply: &[u8]) -> bool {
+        let _ = reply;
+        false
     }
 
     /// The field of each frame that holds an id, if a client is to number its requests by it. It
@@ -245,6 +297,34 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
 
     fn demand(&self, request: &[u8], state: &Note) -> Demand {
         (**self).demand(request, state)
+    }
+
+    fn admit(&self, request: &[u8], state: &Note) -> Admission {
+        (**self).admit(request, state)
+    }
+
+    fn accepted(&self, number: u64) -> Note {
+        (**self).accepted(number)
+    }
+
+    fn lanes(&self) -> u16 {
+        (**self).lanes()
+    }
+
+    fn lane(&self, state: &Note) -> u16 {
+        (**self).lane(state)
+    }
+
+    fn lane_login(&self, lane: u16) -> Vec<(Vec<u8>, Octets)> {
+        (**self).lane_login(lane)
+    }
+
+    fn may_push(&self, state: &Note) -> bool {
+        (**self).may_push(state)
+    }
+
+    fn is_unfit(&self, reply: &[u8]) -> bool {
+        (**self).is_unfit(reply)
     }
 
     fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {

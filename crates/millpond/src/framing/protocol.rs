@@ -9,8 +9,8 @@ use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Answer, Context, Delimited, Demand, Failure, Frame, FrameError, Framing, IdField, LengthJson,
-    LengthPrefixed, Mllp, Modbus, Note, Scan, Step, Told,
+    Admission, Answer, Context, Delimited, Demand, Failure, Frame, FrameError, Framing, IdField,
+    LengthJson, LengthPrefixed, Mllp, Modbus, Note, Octets, Redis, Scan, Step, Told,
     preset::{Preset, PresetFraming},
 };
 
@@ -171,6 +171,7 @@ presets! {
     Delimited,
     Mllp,
     Modbus,
+    Redis,
 }
 
 impl From<Chosen> for Protocol {
@@ -288,6 +289,34 @@ impl Framing for Protocol {
 
     fn demand(&self, request: &[u8], state: &Note) -> Demand {
         self.chosen.framing().demand(request, state)
+    }
+
+    fn admit(&self, request: &[u8], state: &Note) -> Admission {
+        self.chosen.framing().admit(request, state)
+    }
+
+    fn accepted(&self, number: u64) -> Note {
+        self.chosen.framing().accepted(number)
+    }
+
+    fn lanes(&self) -> u16 {
+        self.chosen.framing().lanes()
+    }
+
+    fn lane(&self, state: &Note) -> u16 {
+        self.chosen.framing().lane(state)
+    }
+
+    fn lane_login(&self, lane: u16) -> Vec<(Vec<u8>, Octets)> {
+        self.chosen.framing().lane_login(lane)
+    }
+
+    fn may_push(&self, state: &Note) -> bool {
+        self.chosen.framing().may_push(state)
+    }
+
+    fn is_unfit(&self, reply: &[u8]) -> bool {
+        self.chosen.framing().is_unfit(reply)
     }
 
     fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {

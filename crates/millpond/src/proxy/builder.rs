@@ -11,7 +11,8 @@ use crate::{
 /// Builds a [`Route`].
 #[must_use]
 pub struct RouteBuilder<F: Framing = LengthJson> {
-    client: Client<F>,
+    /// One for each lane.
+    clients: Vec<Client<F>>,
     settings: RouteSettings,
 }
 
@@ -31,9 +32,18 @@ impl<F: Framing> Route<F> {
 impl<F: Framing> RouteBuilder<F> {
     fn new(client: Client<F>) -> Self {
         RouteBuilder {
-            client,
+            clients: vec![client],
             settings: RouteSettings::default(),
         }
+    }
+
+    /// A client for the next of the framing's [lanes](Framing::lanes), which was built
+    /// [for it](crate::client::ClientBuilder::lane), with the same framing and the same mode. Its pool
+    /// is one of its own, and so are its limits. Clients of a lane for which there is none are told
+    /// so.
+    pub fn lane(mut self, client: Client<F>) -> Self {
+        self.clients.push(client);
+        self
     }
 
     /// All settings at once.
@@ -72,14 +82,14 @@ impl<F: Framing> RouteBuilder<F> {
 
     /// The route.
     pub fn build(self) -> Route<F> {
-        Route::new(self.client, self.settings)
+        Route::new(self.clients, self.settings)
     }
 }
 
 impl<F: Framing> fmt::Debug for RouteBuilder<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteBuilder")
-            .field("client", &self.client)
+            .field("clients", &self.clients)
             .field("settings", &self.settings)
             .finish()
     }

@@ -1,10 +1,11 @@
 //! What a route keeps for one of its clients: whose turn it is, and the upstream connection that it
 //! has to itself.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, task::Waker};
 
+use parking_lot::Mutex;
 use tokio::{
-    sync::{Mutex, Semaphore},
+    sync::{Mutex as Turns, Semaphore},
     task::AbortHandle,
 };
 
@@ -18,9 +19,11 @@ use crate::{
 pub struct Downstream<F: Framing> {
     /// Locked by the request whose turn it is: until it is begun if it shares a pipeline, and else
     /// until it is over. It is fair: requests are served in the order in which they came.
-    pub(super) lent: Arc<Mutex<Lent<F>>>,
-    /// Those that share a pipeline, where the upstream's connections are.
-    pub(super) flow: Option<Flow<F>>,
+    pub(super) lent: Arc<Turns<Lent<F>>>,
+    /// Those that share a pipeline, where the upstream's connections are: of each lane.
+    pub(super) flows: Vec<Flow<F>>,
+    /// Who waits for what the upstream sends on its own.
+    pub(super) watcher: Arc<Mutex<Option<Waker>>>,
     /// Requests of the flow hold one each, and whoever waits until it is empty takes them all.
     pub(super) under_way: Semaphore,
 }
@@ -55,10 +58,11 @@ impl Drop for Expiry {
 }
 
 impl<F: Framing> Downstream<F> {
-    pub(super) fn new(flow: Option<Flow<F>>) -> Self {
+    pub(super) fn new(flows: Vec<Flow<F>>) -> Self {
         Downstream {
-            lent: Arc::new(Mutex::new(Lent::Nothing)),
-            flow,
+            lent: Arc::new(Turns::new(Lent::Nothing)),
+            flows,
+            watcher: Arc::default(),
             under_way: Semaphore::new(ALL as usize),
         }
     }

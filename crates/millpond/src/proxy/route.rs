@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     client::{Client, Execution, RequestError},
     framed::Replied,
-    framing::{Failure, Framing, LengthJson},
+    framing::{Failure, Frame, Framing, LengthJson, LocalReply},
     server::{ConnectionHandler, Reply, Request, Server, ServerBuilder},
 };
 
@@ -35,7 +35,8 @@ pub struct Route<F: Framing = LengthJson> {
 }
 
 struct Shared<F: Framing> {
-    client: Client<F>,
+    /// One for each lane.
+    clients: Vec<Client<F>>,
     mode: Mode,
     settings: RouteSettings,
     max_pins: u32,
@@ -44,7 +45,9 @@ struct Shared<F: Framing> {
 }
 
 impl<F: Framing> Route<F> {
-    pub(super) fn new(client: Client<F>, settings: RouteSettings) -> Self {
+    /// There is a client at least.
+    pub(super) fn new(clients: Vec<Client<F>>, settings: RouteSettings) -> Self {
+        let client = &clients[0];
         let mode = match (settings.session, client.is_pipelined()) {
             (true, _) => Mode::Session,
             (false, true) => Mode::Pipeline,
@@ -58,7 +61,7 @@ impl<F: Framing> Route<F> {
         let max_pins = settings.max_pins.unwrap_or(default).min(max_size);
         Route {
             shared: Arc::new(Shared {
-                client,
+                clients,
                 mode,
                 settings,
                 max_pins,
@@ -70,7 +73,7 @@ impl<F: Framing> Route<F> {
 
     /// A server with this route as its handler, and with the framing of its client.
     pub fn server(&self) -> ServerBuilder<Route<F>, Arc<F>> {
-        Server::builder(self.clone()).framing(self.shared.client.shared_framing())
+        Server::builder(self.clone()).framing(self.client().shared_framing())
     }
 
     /// How the upstream's connections are lent.
@@ -78,9 +81,10 @@ impl<F: Framing> Route<F> {
         self.shared.mode
     }
 
-    /// Its client, whose pool holds the upstream's connections.
+    /// Its client, whose pool holds the upstream's connections: that of the first
+    /// [lane](Framing::lanes).
     pub fn client(&self) -> &Client<F> {
-        &self.shared.client
+        &self.shared.clients[0]
     }
 
     /// The route at this instant.
@@ -92,7 +96,8 @@ impl<F: Framing> Route<F> {
             max_pins: shared.max_pins,
             pins: shared.pins.snapshot(),
             totals: shared.counters.totals(),
-            upstream: shared.client.snapshot(),
+            upstream: shared.clients[0].snapshot(),
+            other_lanes: shared.clients[1..].iter().map(Client::snapshot).collect(),
         }
     }
 }
@@ -101,8 +106,11 @@ impl<F: Framing> ConnectionHandler for Route<F> {
     type Connection = Downstream<F>;
 
     fn connected(&self, _: Option<SocketAddr>) -> Downstream<F> {
-        let is_shared = self.shared.mode == Mode::Pipeline;
-        Downstream::new(is_shared.then(|| self.shared.client.flow()).flatten())
+        let clients = &self.shared.clients;
+        Downstream::new(match self.shared.mode {
+            Mode::Pipeline => clients.iter().filter_map(Client::flow).collect(),
+            Mode::Exchange | Mode::Session => Vec::new(),
+        })
     }
 
     async fn handle(&self, downstream: &Downstream<F>, request: Request) -> Result<Reply, Failure> {
@@ -112,17 +120,60 @@ impl<F: Framing> ConnectionHandler for Route<F> {
         let replied = self.shared.pass_on(downstream, request).await;
         ongoing.ended(replied)
     }
+
+    async fn local(&self, downstream: &Downstream<F>, reply: LocalReply) -> Result<(), Failure> {
+        if reply.credentials().is_some() {
+            return Err(Failure::refused("this route has no users"));
+        }
+        if let Some(lane) = reply.lane() {
+            self.shared.client(lane)?;
+        }
+        if reply.resets() {
+            // In its turn; what the client was lent is closed, unless it is at rest.
+            *downstream.lent.lock().await = Lent::Nothing;
+        }
+        Ok(())
+    }
+
+    fn poll_push(
+        &self,
+        downstream: &Downstream<F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Frame, Failure>> {
+        *downstream.watcher.lock() = Some(cx.waker().clone());
+        // No request is under way, so only the pin's end could hold it, and that wakes.
+        let Ok(mut lent) = downstream.lent.try_lock() else {
+            return Poll::Pending;
+        };
+        let pushed = match &mut *lent {
+            Lent::Pin(pin) => ready!(pin.upstream.poll_push(cx)),
+            Lent::Nothing => return Poll::Pending,
+            Lent::Gone => return Poll::Ready(Err(NotPassed::StateLost.told())),
+        };
+        Poll::Ready(pushed.map_err(|error| {
+            *lent = Lent::Gone;
+            told(&error)
+        }))
+    }
 }
 
 impl<F: Framing> Shared<F> {
+    /// That of a lane.
+    fn client(&self, lane: u16) -> Result<&Client<F>, Failure> {
+        self.clients.get(usize::from(lane)).ok_or_else(|| {
+            Failure::refused("this route has no connections of the kind that the client asks for")
+        })
+    }
+
     /// The reply. In its turn: nothing of a client overtakes what it has sent before.
     async fn pass_on(
         self: &Arc<Self>,
         downstream: &Downstream<F>,
         request: Request,
     ) -> Result<Replied, NotPassed> {
+        let client = self.client(request.lane()).map_err(NotPassed::NoLane)?;
         let mut lent = downstream.lent.lock().await;
-        let limit = self.limit(&request);
+        let limit = limit(client, &request);
         let reason = match request.pins() {
             _ if self.mode == Mode::Session => Some(PinReason::Session),
             true => Some(PinReason::Demand),
@@ -130,8 +181,8 @@ impl<F: Framing> Shared<F> {
         };
         let is_plain = reason.is_none() && matches!(&*lent, Lent::Nothing);
         if is_plain {
-            let flow = downstream.flow.as_ref();
-            let requests = self.client.within(limit);
+            let flow = downstream.flows.get(usize::from(request.lane()));
+            let requests = client.within(limit);
             let mut passing = pin!(requests.pass_on(request.frame().as_bytes(), flow));
             if flow.is_none() {
                 return Ok(passing.await?);
@@ -152,7 +203,7 @@ impl<F: Framing> Shared<F> {
         if let (Lent::Nothing, Some(reason)) = (&*lent, reason) {
             // What the client has sent before is over before anything goes to another connection.
             let _all = downstream.under_way.acquire_many(ALL).await;
-            *lent = Lent::Pin(Box::new(self.pin(downstream, reason, &time).await?));
+            *lent = Lent::Pin(Box::new(self.pin(client, downstream, reason, &time).await?));
         }
         let Lent::Pin(pin) = &mut *lent else {
             return Err(NotPassed::StateLost);
@@ -171,39 +222,35 @@ impl<F: Framing> Shared<F> {
         Ok(passed?)
     }
 
-    /// How long the request has: as the client says, or what the server leaves it if that is less.
-    fn limit(&self, request: &Request) -> Duration {
-        let own = self.client.deadline();
-        request.remaining().map_or(own, |left| left.min(own))
-    }
-
     /// Lends a connection to one client.
     async fn pin(
         self: &Arc<Self>,
+        client: &Client<F>,
         downstream: &Downstream<F>,
         reason: PinReason,
         time: &Time,
     ) -> Result<Pin<F>, NotPassed> {
-        let waits = self.client.pool().acquire_timeout();
+        let waits = client.pool().acquire_timeout();
         let waits = waits.map_or(time.left(), |waits| waits.min(time.left()));
         let placed = async {
             let place = timeout(waits, self.pins.place(reason)).await;
             place.map_err(|_| NotPassed::NoPin)
         };
         let (place, upstream);
-        if self.max_pins < self.client.pool().settings().max_size {
+        if self.max_pins < client.pool().settings().max_size {
             place = placed.await?;
-            upstream = self.client.within(time.left()).pin().await?;
+            upstream = client.within(time.left()).pin().await?;
         } else {
             // Whoever has a connection has a place. So clients wait in the pool's line, which has a
             // length and may be shed.
-            upstream = self.client.within(time.left()).pin().await?;
+            upstream = client.within(time.left()).pin().await?;
             place = placed.await?;
         }
         count(&self.counters.pinned);
         let expiry = self.settings.max_pin_age.map(|age| {
             let (lent, shared) = (Arc::downgrade(&downstream.lent), Arc::downgrade(self));
-            let runtime = self.client.pool().runtime();
+            let watcher = Arc::clone(&downstream.watcher);
+            let runtime = client.pool().runtime();
             let task = runtime.spawn_owned(async move {
                 sleep(age).await;
                 let Some(lent) = lent.upgrade() else { return };
@@ -213,6 +260,10 @@ impl<F: Framing> Shared<F> {
                     return;
                 }
                 *lent = Lent::Gone;
+                drop(lent);
+                if let Some(watcher) = watcher.lock().take() {
+                    watcher.wake();
+                }
                 if let Some(shared) = shared.upgrade() {
                     count(&shared.counters.pins_expired);
                 }
@@ -225,6 +276,13 @@ impl<F: Framing> Shared<F> {
             _place: place,
         })
     }
+}
+
+/// How long a request has: as the client says, or what the server leaves it if that is less.
+fn limit<F: Framing>(client: &Client<F>, request: &Request) -> Duration {
+    let own = client.deadline();
+    let left = request.remaining();
+    left.map_or(own, |left| left.saturating_sub(request.may_wait()).min(own))
 }
 
 /// What a request has of time, which waiting for a connection takes from too.
@@ -245,6 +303,8 @@ enum NotPassed {
     Request(RequestError),
     /// The same, and with its connection a state was lost that the client relies on.
     Last(RequestError),
+    /// There are no connections of its lane.
+    NoLane(Failure),
     /// As many clients have a connection to themselves as may.
     NoPin,
     /// The client had a connection to itself, and that has ended.
@@ -262,6 +322,7 @@ impl NotPassed {
         match self {
             NotPassed::Request(error) => told(error),
             NotPassed::Last(error) => told(error).closing(),
+            NotPassed::NoLane(failure) => failure.clone(),
             NotPassed::NoPin => Failure::overloaded(
                 "too many clients have a connection to the upstream to themselves; it was not executed",
             ),
@@ -275,7 +336,7 @@ impl NotPassed {
     fn execution(&self) -> Execution {
         match self {
             NotPassed::Request(error) | NotPassed::Last(error) => error.execution(),
-            NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
+            NotPassed::NoLane(_) | NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
         }
     }
 }
@@ -322,7 +383,7 @@ impl<F: Framing> fmt::Debug for Route<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Route")
             .field("mode", &self.shared.mode)
-            .field("client", &self.shared.client)
+            .field("clients", &self.shared.clients)
             .finish_non_exhaustive()
     }
 }

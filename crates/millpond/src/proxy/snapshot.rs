@@ -26,8 +26,11 @@ pub struct RouteSnapshot {
     pub pins: Vec<PinSnapshot>,
     /// What has become of requests since the route was made.
     pub totals: RouteTotals,
-    /// The upstream's side.
+    /// The upstream's side: the client of the first [lane](crate::framing::Framing::lanes).
     pub upstream: ClientSnapshot,
+    /// Those of the other lanes, in their order.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
+    pub other_lanes: Vec<ClientSnapshot>,
 }
 
 /// How a route lends the connections to its upstream.

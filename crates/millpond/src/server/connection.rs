@@ -2,7 +2,7 @@
 //! bytes mean is the framing's to say, what requests mean the handler's.
 //!
 //! Its work is in one file each: `serving.rs` (the loop), `reading.rs`, `requests.rs`,
-//! `writing.rs`, `room.rs` (memory), `deadlines.rs`, `ending.rs` (the drain). These know the
+//! `writing.rs`, `pushes.rs`, `room.rs` (memory), `deadlines.rs`, `ending.rs` (the drain). These know the
 //! connection; `frame_due.rs`, `draining.rs`, `long_turn.rs` and `excess.rs` don't, and hold the
 //! parts of its state that decide something by themselves.
 //!
@@ -25,6 +25,7 @@ mod ending;
 mod excess;
 mod frame_due;
 mod long_turn;
+mod pushes;
 mod reading;
 mod replies;
 mod requests;
@@ -127,7 +128,10 @@ impl<'s, F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Fail
             peer,
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
-            state: Note::default(),
+            state: match service.framing.looks_at_requests() {
+                true => service.framing.accepted(service.ledger.next_number()),
+                false => Note::default(),
+            },
             outgoing: Outgoing::default(),
             excess: Excess::default(),
             room: FIRST_ROOM,

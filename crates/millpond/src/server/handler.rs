@@ -1,7 +1,15 @@
 //! What answers requests: the trait, and handlers made of closures. Knows nothing of connections
 //! and limits.
 
-use std::{any::Any, fmt, future::Future, marker::PhantomData, net::SocketAddr, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +19,7 @@ use millpond_words::Chain;
 
 use super::reply::Reply;
 use crate::framing::{
-    Failure, Frame,
+    Failure, Frame, LocalReply,
     json::{self, JsonError},
 };
 
@@ -104,6 +112,42 @@ pub trait ConnectionHandler: Send + Sync + 'static {
         request: Request,
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 
+    /// Whether the client is sent a reply that the framing has [given itself](LocalReply), if that
+    /// concerns what is kept for the connection: it resets the connection, changes its lane, or
+    /// depends on credentials. In the order of the requests, as [`handle`](ConnectionHandler::handle).
+    /// Default: it is, unless there are credentials, for there are no users.
+    ///
+    /// # Errors
+    ///
+    /// What the client is told in its place.
+    fn local(
+        &self,
+        connection: &Self::Connection,
+        reply: LocalReply,
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = connection;
+        std::future::ready(match reply.credentials() {
+            None => Ok(()),
+            Some(_) => Err(Failure::refused("there are no users here")),
+        })
+    }
+
+    /// The next frame that the client is to be sent without having asked for it. Polled while the
+    /// framing says that there [may be one](crate::framing::Framing::may_push), no request of the
+    /// connection is unanswered, and all replies are written. Default: none ever comes.
+    ///
+    /// # Errors
+    ///
+    /// No more can come, and the client has to know: its connection is closed.
+    fn poll_push(
+        &self,
+        connection: &Self::Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Frame, Failure>> {
+        let _ = (connection, cx);
+        Poll::Pending
+    }
+
     /// As [`Handler::bodies`].
     fn bodies(&self) -> Bodies {
         Bodies::Opaque
@@ -147,6 +191,12 @@ pub struct Request {
     pub(super) deadline: Option<Instant>,
     /// It demands a connection of its sender's own.
     pub(super) pins: bool,
+    /// The lane of its sender.
+    pub(super) lane: u16,
+    /// How long the server that executes it may wait by itself.
+    pub(super) may_wait: Duration,
+    /// The framing's own reply to it, which the handler is asked about.
+    pub(super) local: Option<Box<LocalReply>>,
 }
 
 impl Request {
@@ -173,6 +223,16 @@ impl Request {
     /// Whether the framing says that it [pins](crate::framing::Demand::pins) its connection.
     pub(crate) fn pins(&self) -> bool {
         self.pins
+    }
+
+    /// The [lane](crate::framing::Framing::lane) of its sender.
+    pub(crate) fn lane(&self) -> u16 {
+        self.lane
+    }
+
+    /// How long the server that executes it [may wait](crate::framing::Demand::may_wait) by itself.
+    pub(crate) fn may_wait(&self) -> Duration {
+        self.may_wait
     }
 
     /// When the handler is dropped; `None` without a `handler_deadline`.

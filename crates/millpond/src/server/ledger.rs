@@ -3,11 +3,10 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -49,6 +48,8 @@ pub(super) struct Ledger {
     since: Instant,
     open: AtomicUsize,
     handled: AtomicUsize,
+    /// How many connections were served before the next.
+    number: AtomicU64,
     /// Connections per address. No entry is zero, so there are at most as many as connections.
     by_origin: Mutex<HashMap<IpAddr, usize>>,
     /// Notified, by `notify_waiters`, after `force_at` has changed: for the task that accepts.
@@ -84,6 +85,7 @@ impl Ledger {
             since: Instant::now(),
             open: AtomicUsize::new(0),
             handled: AtomicUsize::new(0),
+            number: AtomicU64::new(0),
             by_origin: Mutex::new(HashMap::new()),
             end_asked: Notify::new(),
             drain_begun: Notify::new(),
@@ -121,6 +123,11 @@ impl Ledger {
             origin: counted,
             closed: Closed::Forced,
         })
+    }
+
+    /// How many connections were served before this one, which asks once.
+    pub(super) fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Relaxed)
     }
 
     /// Counts one more handled request, unless `max_handled` is reached.
@@ -235,11 +242,15 @@ impl<F, H: ConnectionHandler> RequestPermit<F, H> {
     }
 
     /// The answer.
-    pub(super) fn handle(
-        &self,
-        request: Request,
-    ) -> impl Future<Output = Result<Reply, Failure>> + Send + use<'_, F, H> {
-        self.service.handler.handle(&self.kept, request)
+    pub(super) async fn handle(&self, mut request: Request) -> Result<Reply, Failure> {
+        let handler = &self.service.handler;
+        match request.local.take() {
+            None => handler.handle(&self.kept, request).await,
+            Some(local) => {
+                handler.local(&self.kept, (*local).clone()).await?;
+                Ok(Reply::local(*local))
+            }
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{framed::Replied, framing::Frame};
+use crate::{
+    framed::Replied,
+    framing::{Frame, LocalReply},
+};
 
 /// What a handler answers with: nearly always one body, which a [`Vec`], a string or [`Bytes`] turn
 /// into.
@@ -31,6 +34,8 @@ pub(super) enum Parts {
     Frames(Vec<Frame>),
     /// What another server has replied.
     PassedOn(Replied),
+    /// What the framing has replied.
+    Local(Box<LocalReply>),
 }
 
 impl Reply {
@@ -50,6 +55,16 @@ impl Reply {
         Reply(Parts::PassedOn(replied))
     }
 
+    /// What the framing has replied.
+    pub(super) fn local(reply: LocalReply) -> Self {
+        Reply(Parts::Local(Box::new(reply)))
+    }
+
+    /// Whether the client's connection is closed behind it.
+    pub(super) fn closes(&self) -> bool {
+        matches!(&self.0, Parts::Local(reply) if reply.closes())
+    }
+
     /// How many bytes it holds.
     pub(super) fn len(&self) -> usize {
         match &self.0 {
@@ -57,6 +72,7 @@ impl Reply {
             Parts::Bodies(bodies) => bodies.iter().map(Bytes::len).sum(),
             Parts::Frames(frames) => frames.iter().map(Frame::length).sum(),
             Parts::PassedOn(replied) => replied.frames().map(Frame::length).sum(),
+            Parts::Local(reply) => reply.frame().len(),
         }
     }
 }

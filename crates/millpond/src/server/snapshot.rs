@@ -86,6 +86,8 @@ pub struct ServerTotals {
     pub requests: u64,
     /// Replies that tell of no failure.
     pub replies: u64,
+    /// Frames that clients were sent without having asked for them.
+    pub pushes: u64,
     /// Failures that clients were told of.
     pub failures: Failures,
     /// Requests that had arrived when their connection ended as the server drained, and to which
@@ -234,6 +236,7 @@ pub(super) struct Counters {
     pub(super) paused_for_bytes: AtomicU64,
     pub(super) requests: AtomicU64,
     pub(super) replies: AtomicU64,
+    pub(super) pushes: AtomicU64,
     pub(super) unanswered: AtomicU64,
     pub(super) heartbeats_received: AtomicU64,
     pub(super) heartbeats_sent: AtomicU64,
@@ -288,6 +291,7 @@ impl Counters {
             paused_for_bytes: of(&self.paused_for_bytes),
             requests: of(&self.requests),
             replies: of(&self.replies),
+            pushes: of(&self.pushes),
             unanswered: of(&self.unanswered),
             failures: Failures {
                 malformed: of(&self.malformed),

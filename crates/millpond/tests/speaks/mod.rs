@@ -63,6 +63,25 @@ fn queried(body: &[u8]) -> u64 {
     first_number(&body[2..])
 }
 
+/// A command that isn't sent twice.
+fn set(token: u64) -> Vec<u8> {
+    let value = padded(token);
+    let head = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len());
+    [head.as_bytes(), &value, b"\r\n"].concat()
+}
+
+/// That of a request, and of the reply that repeats it.
+fn last_argument(body: &[u8]) -> u64 {
+    let body = body.strip_suffix(b"\r\n").expect("a whole value");
+    let line = body.rsplit(|&byte| byte == b'\n').next();
+    first_number(line.expect("a line"))
+}
+
+fn error(body: &[u8]) -> Option<bool> {
+    body.starts_with(b"-")
+        .then(|| !body.ends_with(b"it was not executed\r\n"))
+}
+
 fn named(name: &str) -> Protocol {
     Protocol::named(name).expect("it is there")
 }
@@ -89,7 +108,7 @@ fn until_a_line() -> Protocol {
     Delimited::new(settings).expect("it is right").into()
 }
 
-pub(crate) const PRESETS: [Speaks; 8] = [
+pub(crate) const PRESETS: [Speaks; 9] = [
     Speaks {
         name: "length-json",
         protocol: || named("length-json"),
@@ -145,5 +164,12 @@ pub(crate) const PRESETS: [Speaks; 8] = [
         body: query,
         token: queried,
         told: exception,
+    },
+    Speaks {
+        name: "redis",
+        protocol: || named("redis"),
+        body: set,
+        token: last_argument,
+        told: error,
     },
 ];

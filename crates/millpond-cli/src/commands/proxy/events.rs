@@ -221,25 +221,22 @@ impl fmt::Display for Drained {
             escaped(&prefix(self.route.as_deref())),
             long_span(self.server.up),
         )?;
-        let upstream = match &self.proxy {
+        let opened = match &self.proxy {
             Passed::Requests(route) => {
                 write_requests(f, &route.totals)?;
-                &route.upstream.pool.totals
+                let lanes = [&route.upstream].into_iter().chain(&route.other_lanes);
+                lanes.map(|lane| lane.pool.totals.opened).sum()
             }
             Passed::Bytes(route) => {
                 write_sessions(f, &route.totals)?;
-                &route.pool.totals
+                route.pool.totals.opened
             }
         };
         write!(
             f,
             "; {}, {}",
             counted(self.server.totals.accepted, "client", "clients"),
-            counted(
-                upstream.opened,
-                "upstream connection",
-                "upstream connections"
-            ),
+            counted(opened, "upstream connection", "upstream connections"),
         )?;
         write_unfinished(f, self.unanswered, self.forced, ["client", "clients"])
     }

@@ -7,7 +7,7 @@ use millpond::{
     Chain,
     client::{Client, ClientSettings, Pipelining, Script},
     connectors::{Ejection, StreamConnector, Upstream},
-    framing::Protocol,
+    framing::{Framing, Protocol},
     net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
     pool::{BuildError, PoolSettings, Shedding},
     proxy::{Mode, RawRoute, Route, RouteSettings},
@@ -224,26 +224,41 @@ impl Plan {
 
     /// The route, which has dialled nothing yet. Needs a runtime.
     pub(super) fn build(&self) -> Result<Passing, Complaint> {
-        let pool = self.pool.clone();
-        let streams = StreamConnector::among(self.upstreams.clone()).ejection(self.ejection);
         let wrong = |error: BuildError| self.complaint(&Chain(&error).to_string());
         let Some(protocol) = &self.protocol else {
-            let route = RawRoute::to(streams)
+            let pool = self.pool.clone();
+            let route = RawRoute::to(self.streams())
                 .pool(move |builder| builder.settings(pool))
                 .max_pin_age(self.route.max_pin_age)
                 .build();
             return route.map(Passing::Bytes).map_err(wrong);
         };
-        let client = Client::over(streams)
+        let mut route = Route::builder(self.client(protocol, 0).map_err(wrong)?);
+        for lane in 1..protocol.lanes() {
+            route = route.lane(self.client(protocol, lane).map_err(wrong)?);
+        }
+        let route = route.settings(self.route.clone()).build();
+        Ok(Passing::Requests(route))
+    }
+
+    fn streams(&self) -> StreamConnector {
+        StreamConnector::among(self.upstreams.clone()).ejection(self.ejection)
+    }
+
+    /// The client for one of the framing's lanes.
+    fn client(&self, protocol: &Protocol, lane: u16) -> Result<Client<Protocol>, BuildError> {
+        let mut pool = self.pool.clone();
+        if lane > 0 {
+            pool.name = pool.name.map(|name| format!("{name}, lane {lane}"));
+        }
+        Client::over(self.streams())
             .framing(protocol.clone())
             .on_connect(self.on_connect.clone())
             .probe(self.probe.clone())
             .settings(self.client.clone())
+            .lane(lane)
             .pool(move |builder| builder.settings(pool))
             .build()
-            .map_err(wrong)?;
-        let route = Route::builder(client).settings(self.route.clone()).build();
-        Ok(Passing::Requests(route))
     }
 
     pub(super) fn listen_options(&self) -> ListenOptions {

@@ -110,6 +110,8 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
 
     fn idle_due(&self) -> Option<Instant> {
         let limit = self.settings().idle_timeout?;
-        (self.owes_nothing() && self.unfinished.is_none()).then(|| self.used + limit)
+        // A client that waits for what it doesn't ask for has nothing to say.
+        let is_idle = self.owes_nothing() && self.unfinished.is_none() && !self.may_push();
+        is_idle.then(|| self.used + limit)
     }
 }

@@ -5,9 +5,7 @@ use std::borrow::Cow;
 
 use crate::{
     framed::Asked,
-    framing::{
-        Answer, Context, Failure, Frame, FrameError, Framing, Note, Replies, Told, extent_of,
-    },
+    framing::{Answer, Context, Failure, FrameError, Framing, Note, Replies, Told, extent_of},
     server::reply::{Parts, Reply},
 };
 
@@ -57,14 +55,15 @@ impl<F: Framing> Replying<'_, F> {
             }
             Parts::Frames(frames) => {
                 for frame in frames {
-                    self.add_frame(frame, &mut is_answered)?;
+                    self.add_frame(frame.as_bytes(), &mut is_answered)?;
                 }
             }
             Parts::PassedOn(replied) => {
                 for frame in replied.frames() {
-                    self.add_frame(frame, &mut is_answered)?;
+                    self.add_frame(frame.as_bytes(), &mut is_answered)?;
                 }
             }
+            Parts::Local(reply) => self.add_frame(reply.frame(), &mut is_answered)?,
         }
         match is_answered {
             true => Ok(()),
@@ -84,9 +83,8 @@ impl<F: Framing> Replying<'_, F> {
         self.added(begins, is_answered)
     }
 
-    fn add_frame(&mut self, frame: &Frame, is_answered: &mut bool) -> Result<(), Unsendable> {
+    fn add_frame(&mut self, bytes: &[u8], is_answered: &mut bool) -> Result<(), Unsendable> {
         // It may have been found by another framing.
-        let bytes = frame.as_bytes();
         extent_of(self.framing, context(self.asked, self.state), bytes)?;
         let begins = self.batch.len();
         self.batch.extend_from_slice(bytes);

@@ -2,14 +2,14 @@
 //! turned away. Each takes its place among the exchanges, so that replies keep the order of the
 //! requests.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
 use super::Connection;
 use crate::{
     framed::Asked,
-    framing::{Failure, Frame, FrameError, Framing},
+    framing::{Admission, Context, Failure, Frame, FrameError, Framing, LocalReply},
     server::{
         exchanges::{Exchange, ExchangeState},
         handler::{self, Bodies, ConnectionHandler, Request},
@@ -19,6 +19,13 @@ use crate::{
         storms::Event,
     },
 };
+
+/// What a handler must know of what a request demands.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    pins: bool,
+    may_wait: Duration,
+}
 
 impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
     Connection<'_, F, H, A>
@@ -39,15 +46,29 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         let request = framing
             .failure_needs_request()
             .then(|| frame.clone().into_bytes());
-        let mut asked = self.asked(&frame);
-        let refused = asked.as_mut().and_then(|asked| asked.demand.refusal.take());
-        let pins = asked.as_ref().is_some_and(|asked| asked.demand.pins);
-        let state = match (takes, refused) {
-            (true, None) => self.begin(frame, pins, now, answer),
-            (true, Some(failure)) => ExchangeState::Answered(Err(failure)),
-            (false, _) => ExchangeState::Answered(Err(Failure::not_taken(
+        let Admission {
+            mut demand,
+            rewritten,
+            local,
+        } = self.admission(&frame);
+        let refused = demand.refusal.take();
+        let terms = Terms {
+            pins: demand.pins,
+            may_wait: demand.may_wait,
+        };
+        let asked = framing
+            .looks_at_requests()
+            .then(|| Box::new(Asked::received(framing, &frame, demand)));
+        let state = match (takes, refused, local) {
+            (false, _, _) => ExchangeState::Answered(Err(Failure::not_taken(
                 "the server is draining, and has not executed the request",
             ))),
+            (true, Some(failure), _) => ExchangeState::Answered(Err(failure)),
+            (true, None, Some(reply)) => self.begin_local(frame, terms, reply, now, answer),
+            (true, None, None) => match self.rewritten(frame, rewritten) {
+                Ok(frame) => self.begin(frame, terms, now, answer),
+                Err(failure) => ExchangeState::Answered(Err(failure)),
+            },
         };
         self.exchanges.push(Exchange {
             request,
@@ -56,46 +77,95 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         });
     }
 
-    /// What a request asks for, if the framing looks at requests.
-    fn asked(&self, frame: &Frame) -> Option<Box<Asked>> {
+    /// What becomes of a request, if the framing looks at requests.
+    fn admission(&self, frame: &Frame) -> Admission {
         let framing = &self.service.framing;
-        let looks = framing.looks_at_requests();
-        looks.then(|| Box::new(Asked::received(framing, &self.state, frame)))
+        match framing.looks_at_requests() {
+            true => framing.admit(frame.as_bytes(), &self.state),
+            false => Admission::default(),
+        }
+    }
+
+    /// The request in the form in which the handler gets it.
+    fn rewritten(&self, frame: Frame, rewritten: Option<Vec<u8>>) -> Result<Frame, Failure> {
+        match rewritten {
+            None => Ok(frame),
+            Some(bytes) => {
+                let context = Context::request(&self.state);
+                Frame::parse(&self.service.framing, context, bytes).map_err(|error| {
+                    Failure::handler_failed(format!(
+                        "the framing's own form of the request: {error}"
+                    ))
+                })
+            }
+        }
+    }
+
+    /// A request that the framing answers: by itself, unless it concerns what the handler keeps.
+    fn begin_local(
+        &mut self,
+        frame: Frame,
+        terms: Terms,
+        reply: Box<LocalReply>,
+        now: Instant,
+        answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
+    ) -> ExchangeState<A> {
+        match reply.concerns_handler() {
+            true => self.run(frame, terms, Some(reply), now, answer),
+            false => ExchangeState::Answered(Ok(Reply::local(*reply))),
+        }
     }
 
     /// Begins to answer a request, unless its body is refused or `max_handled` is reached.
     fn begin(
         &mut self,
         frame: Frame,
-        pins: bool,
+        terms: Terms,
         now: Instant,
         answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
     ) -> ExchangeState<A> {
-        let (service, length) = (self.service, frame.length());
-        let checked = match service.handler.bodies() {
+        let checked = match self.service.handler.bodies() {
             Bodies::Json => handler::check(frame.body()),
             Bodies::Opaque => Ok(()),
         };
-        match checked.map(|()| RequestPermit::new(service, &self.kept)) {
-            Ok(Some(permit)) => {
-                let deadline = self.settings().handler_deadline.map(|limit| now + limit);
-                let request = Request {
-                    frame,
-                    peer: self.peer,
-                    deadline,
-                    pins,
-                };
-                ExchangeState::Running {
-                    answer: Box::pin(answer(permit, request)),
-                    deadline,
-                    held: length,
-                }
-            }
-            Ok(None) => ExchangeState::Answered(Err(Failure::overloaded(format!(
+        match checked {
+            Ok(()) => self.run(frame, terms, None, now, answer),
+            Err(failure) => ExchangeState::Answered(Err(failure)),
+        }
+    }
+
+    /// Has the handler run, unless `max_handled` is reached.
+    fn run(
+        &mut self,
+        frame: Frame,
+        terms: Terms,
+        local: Option<Box<LocalReply>>,
+        now: Instant,
+        answer: &impl Fn(RequestPermit<F, H>, Request) -> A,
+    ) -> ExchangeState<A> {
+        let (service, held) = (self.service, frame.length());
+        let Some(permit) = RequestPermit::new(service, &self.kept) else {
+            return ExchangeState::Answered(Err(Failure::overloaded(format!(
                 "{} requests are being handled already",
                 self.settings().max_handled
-            )))),
-            Err(failure) => ExchangeState::Answered(Err(failure)),
+            ))));
+        };
+        let limit = self.settings().handler_deadline;
+        // Beyond what can be told it is without a limit.
+        let deadline = limit.and_then(|limit| now.checked_add(limit.checked_add(terms.may_wait)?));
+        let request = Request {
+            frame,
+            peer: self.peer,
+            deadline,
+            pins: terms.pins,
+            lane: service.framing.lane(&self.state),
+            may_wait: terms.may_wait,
+            local,
+        };
+        ExchangeState::Running {
+            answer: Box::pin(answer(permit, request)),
+            deadline,
+            held,
         }
     }
 

@@ -165,6 +165,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             };
             self.exchanges.poll(cx, now, limit);
             self.write(cx, now)?;
+            self.push(cx, now)?;
             self.settle();
             match stop {
                 Stop::Full if self.may_take_another() => {}

@@ -123,7 +123,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
     }
 
     /// Logs the failure's kind alone: its message may quote the request.
-    fn log_untold(&self, failure: FailureKind) {
+    pub(super) fn log_untold(&self, failure: FailureKind) {
         if self.ledger().storms.happened(Event::ToldFailure) {
             let (reason, protocol) = (in_words(failure), self.service.framing.name());
             tracing::warn!(target: "millpond::server", peer = self.peer.map(tracing::field::display), reason, protocol, "connection closed: the protocol has no reply for a failure");
@@ -188,14 +188,19 @@ fn reply<F: Framing, H>(
         state,
         batch,
     };
-    let added = answered.answer.and_then(|reply| match is_silent {
-        true => Ok(()),
-        false => replying.add(&reply),
+    let added = answered.answer.and_then(|reply| {
+        if !is_silent {
+            replying.add(&reply)?;
+        }
+        Ok(reply.closes())
     });
     let failure = match added {
-        Ok(()) => {
+        Ok(closes) => {
             count(&counters.replies);
-            return Ok(());
+            return match closes {
+                true => Err(Ends::AsAsked),
+                false => Ok(()),
+            };
         }
         Err(failure) => failure,
     };

@@ -1,0 +1,324 @@
+//! What a server makes of a client's request: sends it on, answers it itself, or refuses it.
+
+use super::{
+    super::{Admission, Credentials, Demand, Failure, LocalReply, Note},
+    Redis,
+    arguments::{self, Arguments},
+    asked::Asked,
+    commands::{Decision, Here, Pin},
+    demands::{self, Hello, Request, number},
+    state::{Flags, State},
+};
+
+/// The lane of clients that speak RESP2, and of those that speak RESP3.
+pub(super) const LANES: u16 = 2;
+
+/// The lane of a connection.
+pub(super) fn lane(flags: Flags) -> u16 {
+    flags.has(Flags::RESP3).into()
+}
+
+/// As [`Framing::admit`](super::super::Framing::admit).
+pub(super) fn admit(redis: &Redis, frame: &[u8], state: &Note) -> Admission {
+    if !arguments::is_inline(frame) {
+        return admitted(redis, &Request::of(frame), state);
+    }
+    let words = match arguments::of_line(frame) {
+        Ok(words) => words,
+        Err(error) => {
+            let failure = Failure::malformed(format!("ERR Protocol error: {error}"));
+            return Demand::default().refused(failure.closing()).into();
+        }
+    };
+    let mut array = Vec::new();
+    arguments::put_array(&words, &mut array);
+    let admission = admitted(redis, &Request::of(&array), state);
+    admission.rewritten(array)
+}
+
+fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
+    let flags = Flags::of(state);
+    let decision = request.command.map(|command| command.decision);
+    let must_log_in = !redis.settings.users.is_empty() && Flags::user_of(state) == 0;
+    if must_log_in {
+        let logs_in = matches!(
+            decision,
+            Some(Decision::Here(
+                Here::Auth | Here::Hello | Here::Quit | Here::Reset
+            ))
+        );
+        if !logs_in {
+            return refused("NOAUTH Authentication required.");
+        }
+    }
+    if let Some(refusal) = out_of_place(decision, request, flags) {
+        return refusal;
+    }
+    match decision {
+        Some(Decision::Here(here)) if answers_here(here, flags) => {
+            locally(redis, here, request, state)
+        }
+        // It is a ping, which this state gives another reply.
+        Some(Decision::Here(_)) => Demand::default().into(),
+        _ => {
+            let demand = demands::demand(request, state, &redis.settings);
+            match demand.refusal() {
+                // The server doesn't know of it, and would execute the others without it.
+                Some(failure) if flags.has(Flags::MULTI) => {
+                    let failure = failure.clone().closing();
+                    demand.refused(failure).into()
+                }
+                _ => demand.into(),
+            }
+        }
+    }
+}
+
+/// Whether the reply doesn't depend on the connection to the upstream.
+fn answers_here(here: Here, flags: Flags) -> bool {
+    let is_queued = flags.has(Flags::MULTI);
+    let has_another_form = flags.has(Flags::SUBSCRIBED) && !flags.has(Flags::RESP3);
+    here != Here::Ping || !is_queued && !has_another_form
+}
+
+/// Why a request can't come now, whatever it is else.
+fn out_of_place(
+    decision: Option<Decision>,
+    request: &Request<'_>,
+    flags: Flags,
+) -> Option<Admission> {
+    let here = match decision {
+        Some(Decision::Here(here)) => Some(here),
+        _ => None,
+    };
+    if matches!(here, Some(Here::Quit | Here::Reset)) {
+        return None;
+    }
+    if flags.has(Flags::MONITOR) {
+        return Some(refused(
+            "ERR only QUIT and RESET are allowed in this context",
+        ));
+    }
+    if flags.has(Flags::MULTI) {
+        let is_in_place = match decision {
+            Some(Decision::Here(here)) => here == Here::Ping,
+            Some(Decision::Pins(
+                Pin::Multi | Pin::Exec | Pin::Discard | Pin::Watch | Pin::Unwatch | Pin::Blocks(_),
+            )) => true,
+            Some(Decision::Pins(_)) => false,
+            _ => true,
+        };
+        let refusal = || {
+            closing("ERR this command is not allowed within MULTI; the transaction is discarded")
+        };
+        return (!is_in_place).then(refusal);
+    }
+    if flags.has(Flags::SUBSCRIBED) && !flags.has(Flags::RESP3) {
+        use Pin::{PSubscribe, PUnsubscribe, SSubscribe, SUnsubscribe, Subscribe, Unsubscribe};
+        let is_in_place = here == Some(Here::Ping)
+            || matches!(
+                decision,
+                Some(Decision::Pins(
+                    Subscribe | PSubscribe | SSubscribe | Unsubscribe | PUnsubscribe | SUnsubscribe
+                ))
+            );
+        let refusal = || {
+            let name = request
+                .command
+                .map_or("this command", |command| command.name);
+            refused(&format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                name.to_lowercase()
+            ))
+        };
+        return (!is_in_place).then(refusal);
+    }
+    None
+}
+
+fn refused(words: &str) -> Admission {
+    Demand::default().refused(Failure::refused(words)).into()
+}
+
+fn closing(words: &str) -> Admission {
+    let failure = Failure::refused(words).closing();
+    Demand::default().refused(failure).into()
+}
+
+fn wrong_number(request: &Request<'_>) -> Admission {
+    let name = request.command.map_or("", |command| command.name);
+    let name = name.to_lowercase().replace(' ', "|");
+    refused(&format!(
+        "ERR wrong number of arguments for '{name}' command"
+    ))
+}
+
+/// Answers what concerns the client's own connection.
+fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Admission {
+    let count = request.arguments.len();
+    let mut arguments = request.arguments.clone();
+    match here {
+        Here::Ping => match (count, arguments.next()) {
+            (0, _) => plainly(b"+PONG\r\n".to_vec()),
+            (1, Some(text)) => plainly(bulk(text)),
+            _ => wrong_number(request),
+        },
+        Here::Quit => Admission::answered(Demand::default(), LocalReply::new(b"+OK\r\n").closing()),
+        Here::Reset => changing(Asked::Reset, LocalReply::new(b"+RESET\r\n").resetting()),
+        Here::Select => match (count, arguments.next().and_then(number::<u16>)) {
+            (1, Some(database)) if redis.settings.database == database => ok(),
+            (1, Some(_)) => refused(&format!(
+                "this route is of database {} alone",
+                redis.settings.database
+            )),
+            (1, None) => refused("ERR invalid DB index"),
+            _ => wrong_number(request),
+        },
+        Here::ClientId if count == 1 => plainly(format!(":{}\r\n", id(state)).into_bytes()),
+        Here::ClientGetName if count == 1 => plainly(match State::of(state).name {
+            name if !name.is_empty() => bulk(&name),
+            _ if Flags::of(state).has(Flags::RESP3) => b"_\r\n".to_vec(),
+            _ => b"$-1\r\n".to_vec(),
+        }),
+        Here::ClientSetInfo if count == 3 => ok(),
+        Here::ClientSetName => match (count, request.behind_subcommand().next()) {
+            (2, Some(name)) if is_name(name) => changing(
+                Asked::SetName { name: name.into() },
+                LocalReply::new(b"+OK\r\n"),
+            ),
+            (2, Some(_)) => unfit_name(),
+            _ => wrong_number(request),
+        },
+        Here::ClientId | Here::ClientGetName | Here::ClientSetInfo => wrong_number(request),
+        Here::Auth => auth(redis, request),
+        Here::Hello => hello(redis, request.arguments.clone(), state),
+    }
+}
+
+fn auth(redis: &Redis, request: &Request<'_>) -> Admission {
+    let mut arguments = request.arguments.clone();
+    let (user, secret) = match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(secret), None, _) => (&b"default"[..], secret),
+        (Some(user), Some(secret), None) => (user, secret),
+        _ => return wrong_number(request),
+    };
+    if redis.settings.users.is_empty() {
+        return match (request.arguments.len(), user) {
+            // The server says the same where there is no password.
+            (1, _) => refused(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+            ),
+            (_, b"default") => ok(),
+            _ => refused("WRONGPASS invalid username-password pair or user is disabled."),
+        };
+    }
+    let asked = Asked::Auth {
+        user: number_of_user(redis, user),
+    };
+    changing(
+        asked,
+        LocalReply::new(b"+OK\r\n").if_right(credentials(user, secret)),
+    )
+}
+
+fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
+    let hello = match Hello::of(arguments) {
+        Ok(hello) => hello,
+        Err(failure) => return Demand::default().refused(failure).into(),
+    };
+    let now = State::of(state);
+    let speaks_resp3 = now.flags.has(Flags::RESP3);
+    let resp3 = hello.resp3.unwrap_or(speaks_resp3);
+    if resp3 != speaks_resp3 && demands::is_pinned(state) {
+        return refused(
+            "the version can't be changed while there are transactions, subscriptions or scans",
+        );
+    }
+    if hello.name.is_some_and(|name| !is_name(name)) {
+        return unfit_name();
+    }
+    let has_users = !redis.settings.users.is_empty();
+    if has_users && now.user == 0 && hello.auth.is_none() {
+        return refused(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        );
+    }
+    if !has_users && hello.auth.is_some_and(|(user, _)| user != b"default") {
+        return refused("WRONGPASS invalid username-password pair or user is disabled.");
+    }
+    let user = hello
+        .auth
+        .map_or(0, |(user, _)| number_of_user(redis, user));
+    let mut reply = LocalReply::new(greeting(redis, resp3, now.id));
+    if resp3 != speaks_resp3 {
+        reply = reply.for_lane(u16::from(resp3));
+    }
+    if let Some((user, secret)) = hello.auth.filter(|_| has_users) {
+        reply = reply.if_right(credentials(user, secret));
+    }
+    changing(hello.asked(user, speaks_resp3), reply)
+}
+
+/// The reply to HELLO.
+fn greeting(redis: &Redis, resp3: bool, id: u64) -> Vec<u8> {
+    let head = if resp3 { "%7" } else { "*14" };
+    let version = &redis.settings.server_version;
+    format!(
+        "{head}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n${}\r\n{version}\r\n$5\r\nproto\r\n:{}\r\n$2\r\nid\r\n:{}\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+        version.len(),
+        if resp3 { 3 } else { 2 },
+        id + 1,
+    )
+    .into_bytes()
+}
+
+/// From 1 on, as the server's.
+fn id(state: &Note) -> u64 {
+    State::of(state).id + 1
+}
+
+/// Which of the users it is, from 1 on; 0 if it is none.
+fn number_of_user(redis: &Redis, user: &[u8]) -> u16 {
+    let is = |name: &String| name.as_bytes() == user;
+    let place = redis.settings.users.iter().position(is);
+    place
+        .and_then(|place| u16::try_from(place + 1).ok())
+        .unwrap_or(0)
+}
+
+fn credentials(user: &[u8], secret: &[u8]) -> Credentials {
+    Credentials {
+        user: user.into(),
+        secret: secret.into(),
+    }
+}
+
+/// A name of a connection, as the server takes it.
+fn is_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte)) && name.len() <= 256
+}
+
+fn unfit_name() -> Admission {
+    refused(
+        "ERR Client names cannot contain spaces, newlines or special characters, and have at most 256.",
+    )
+}
+
+fn ok() -> Admission {
+    plainly(b"+OK\r\n".to_vec())
+}
+
+/// A reply that changes nothing.
+fn plainly(reply: Vec<u8>) -> Admission {
+    Admission::answered(Demand::default(), LocalReply::new(reply))
+}
+
+/// A reply that changes the connection's state.
+fn changing(asked: Asked, reply: LocalReply) -> Admission {
+    let demand = Demand::default().pins().noting(asked.to_note());
+    Admission::answered(demand, reply)
+}
+
+fn bulk(text: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat()
+}

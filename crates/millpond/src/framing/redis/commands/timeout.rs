@@ -1,0 +1,79 @@
+//! How long a command that may wait does so, read from its arguments.
+
+use std::time::Duration;
+
+/// Where a command that may wait says for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::framing::redis) enum Timeout {
+    /// The argument here is a number of seconds. The first one behind the command's name is 0.
+    At(usize),
+    /// The last argument is a number of seconds: BLPOP, and others that name any number of keys.
+    Last,
+    /// Behind the word BLOCK is a number of milliseconds, and without it there is no waiting: XREAD
+    /// and XREADGROUP.
+    AfterBlock,
+}
+
+/// How long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::framing::redis) enum Wait {
+    /// For so long at most.
+    For(Duration),
+    /// For ever; or the time isn't plain, and the server will say what it takes it for.
+    Forever,
+}
+
+impl Timeout {
+    /// How long a command with these arguments waits, those behind its name. None: it doesn't wait,
+    /// since it isn't asked to or since the argument is missing, which the server doesn't accept.
+    ///
+    /// It never takes a command that waits for one that doesn't. It may take a wrong one, which the
+    /// server refuses at once, for one that waits.
+    pub(in crate::framing::redis) fn of<'a>(
+        self,
+        arguments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Option<Wait> {
+        let mut arguments = arguments.into_iter();
+        match self {
+            Timeout::At(place) => arguments.nth(place).map(seconds),
+            Timeout::Last => arguments.last().map(seconds),
+            Timeout::AfterBlock => after_block(arguments),
+        }
+    }
+}
+
+/// The words before STREAMS are options. An option's own argument may look like another option: a
+/// consumer may be called BLOCK. Of two timeouts the server takes the last.
+fn after_block<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<Wait> {
+    let mut wait = None;
+    while let Some(word) = arguments.next() {
+        if word.eq_ignore_ascii_case(b"STREAMS") {
+            break;
+        } else if word.eq_ignore_ascii_case(b"BLOCK") {
+            wait = arguments.next().map(milliseconds).or(wait);
+        } else if word.eq_ignore_ascii_case(b"COUNT") || word.eq_ignore_ascii_case(b"CLAIM") {
+            arguments.next();
+        } else if word.eq_ignore_ascii_case(b"GROUP") {
+            arguments.nth(1);
+        }
+    }
+    wait
+}
+
+/// Redis rounds up to whole milliseconds.
+fn seconds(text: &[u8]) -> Wait {
+    let seconds = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let rounded = seconds.map(|seconds: f64| (seconds * 1000.0).ceil() / 1000.0);
+    match rounded.map(Duration::try_from_secs_f64) {
+        Some(Ok(time)) if !time.is_zero() => Wait::For(time),
+        _ => Wait::Forever,
+    }
+}
+
+fn milliseconds(text: &[u8]) -> Wait {
+    let milliseconds = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    match milliseconds {
+        Some(0) | None => Wait::Forever,
+        Some(milliseconds) => Wait::For(Duration::from_millis(milliseconds)),
+    }
+}
