@@ -79,7 +79,7 @@ fn a_lines_words_are_those_that_redis_server_reads() {
         (b"\"\\x41\\x0a\\xfF\\x00\"", &[b"A\n\xff\0"]),
         (b"\"\\xg1\\x1g\\x\"", &[b"xg1x1gx"]),
         (b"\"\\n\\r\\t\\b\\a\\\\\\\"\\q\"", &[b"\n\r\t\x08\x07\\\"q"]),
-        (b"'\\n\\x41\\\\'", &[b"\\n\\x41\\\\"]),
+        (b"'\\n\\x41\\\\a'", &[b"\\n\\x41\\\\a"]),
         (b"'it\\'s'", &[b"it's"]),
         (b"a\"b c\"", &[b"ab c"]),
         (b"a'b c' d", &[b"ab c", b"d"]),

@@ -49,19 +49,13 @@ pub(super) fn inline(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<S
     let found = memchr3(b'\r', b'\n', 0, rest);
     examined(found.map_or(rest.len(), |at| at + 1));
     let stop = found.map_or(bytes.len(), |at| from + at);
-    let longest_word = HTTP[1].len();
-    if from <= word + longest_word {
-        let line = &bytes[word..stop];
-        let end = line
-            .iter()
-            .take(longest_word + 1)
-            .position(|&b| is_blank(b));
-        examined(longest_word);
-        let first = end.or(found.map(|_| line.len())).map(|end| &line[..end]);
-        let is_http = |first: &[u8]| HTTP.iter().any(|word| first.eq_ignore_ascii_case(word));
-        if first.is_some_and(|first| word + first.len() <= longest && is_http(first)) {
-            return Err(FrameError::Http);
-        }
+    // Each is compared once: when the byte behind it comes.
+    let begins_with = |first: &&[u8]| {
+        let end = word + first.len();
+        from <= end && end <= longest && is_word(&bytes[word..], first)
+    };
+    if HTTP.iter().any(|first| begins_with(first)) {
+        return Err(FrameError::Http);
     }
     too_long(stop, longest, limits)?;
     let end = match (bytes.get(stop), bytes.get(stop + 1)) {
@@ -91,9 +85,22 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
+/// Whether a line begins with this word, in any case, and with its end.
+fn is_word(line: &[u8], word: &[u8]) -> bool {
+    let Some(b' ' | b'\t' | b'\r' | b'\n') = line.get(word.len()) else {
+        return false;
+    };
+    let pairs = line.iter().zip(word);
+    let same = pairs.take_while(|(found, letter)| found.eq_ignore_ascii_case(letter));
+    let same = same.count();
+    examined(1 + word.len().min(same + 1));
+    same == word.len()
+}
+
 /// Whether a line is the first of an HTTP request: `GET key` is a fine command.
 fn ends_as_http(line: &[u8]) -> bool {
     const VERSION: &[u8] = b" HTTP/";
+    examined(line.len().min(3));
     let Some((begin, version)) = line.split_last_chunk::<3>() else {
         return false;
     };

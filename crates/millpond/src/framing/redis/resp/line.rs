@@ -33,7 +33,6 @@ pub(super) enum Count {
 pub(super) fn count(bytes: &[u8], begin: usize, most: usize) -> Result<Count, FrameError> {
     let (mut value, mut at) = (0_usize, begin);
     loop {
-        examined(1);
         match bytes.get(at) {
             Some(digit @ b'0'..=b'9') if at == begin || value > 0 => {
                 value = value
@@ -42,6 +41,7 @@ pub(super) fn count(bytes: &[u8], begin: usize, most: usize) -> Result<Count, Fr
                 if value > most {
                     return Ok(Count::Over(value));
                 }
+                examined(1);
                 at += 1;
             }
             Some(b'\r') if at > begin => break,

@@ -19,6 +19,9 @@ const SHORTEST: usize = 3;
 /// The last chunk of a streamed string: `;0` and the end of its line.
 const LAST_CHUNK: usize = 4;
 
+/// The content of the shortest verbatim string, its format, and its line end.
+const SHORTEST_VERBATIM: usize = 6;
+
 /// More digits than any integer of 64 bits has aren't read, zeros before others among them.
 const DIGITS: usize = 19;
 
@@ -273,6 +276,7 @@ impl Reader<'_> {
     /// A value with one spelling.
     #[inline]
     fn fixed(&mut self, spelling: &'static [u8]) -> Result<Next, FrameError> {
+        self.allow(self.at + spelling.len())?;
         Ok(match self.spelled(spelling)? {
             Some(end) => self.read(end),
             None => Next::More(self.at + spelling.len() + self.behind()),
@@ -280,18 +284,23 @@ impl Reader<'_> {
     }
 
     /// Where these bytes end, if all of them are there.
-    fn spelled(&self, spelling: &'static [u8]) -> Result<Option<usize>, FrameError> {
+    fn spelled(&mut self, spelling: &'static [u8]) -> Result<Option<usize>, FrameError> {
         let end = self.at + spelling.len();
-        self.allow(end)?;
-        let rest = &self.bytes[self.at..];
-        examined(rest.len().min(spelling.len()));
-        match rest.iter().zip(spelling).position(|(a, b)| a != b) {
-            Some(at) => {
+        let mut at = self.at + self.progress.offset;
+        while at < end {
+            let Some(&found) = self.bytes.get(at) else {
+                self.progress.offset = at - self.at;
+                return Ok(None);
+            };
+            examined(1);
+            if found != spelling[at - self.at] {
                 let expected = format!("\"{}\"", spelling.escape_ascii());
-                Err(unexpected(self.bytes, self.at + at, expected))
+                return Err(unexpected(self.bytes, at, expected));
             }
-            None => Ok((rest.len() >= spelling.len()).then_some(end)),
+            at += 1;
         }
+        self.progress.offset = 0;
+        Ok(Some(end))
     }
 
     fn boolean(&mut self) -> Result<Next, FrameError> {
@@ -312,6 +321,13 @@ impl Reader<'_> {
             (b'$', Some(b'?')) => return self.streamed_string(),
             _ => {}
         }
+        // Of a verbatim string whose head has been read, only the format is waited for.
+        let head = self.progress.offset;
+        if head > 0 && self.bytes.get(self.at + head + 3).is_none() {
+            return Ok(Next::More(
+                self.at + head + SHORTEST_VERBATIM + self.behind(),
+            ));
+        }
         let (length, begin) = match self.count()? {
             Count::Whole { value, next } => (value, next),
             Count::Part { next } | Count::Over(next) => {
@@ -321,8 +337,10 @@ impl Reader<'_> {
         let end = begin + length + 2;
         self.allow(end)?;
         if kind == b'=' && !self.is_verbatim(begin, length)? {
-            return Ok(Next::More(end + self.behind()));
+            self.progress.offset = begin - self.at;
+            return Ok(Next::More(begin + SHORTEST_VERBATIM + self.behind()));
         }
+        self.progress.offset = 0;
         if self.progress.remaining == 1 && self.progress.streamed == Streamed::No {
             return Ok(Next::EndAt(end));
         }
@@ -332,7 +350,7 @@ impl Reader<'_> {
 
     /// Whether the format of a verbatim string is there, three bytes and a colon.
     fn is_verbatim(&self, begin: usize, length: usize) -> Result<bool, FrameError> {
-        if length < 4 {
+        if length + 2 < SHORTEST_VERBATIM {
             return Err(malformed("a verbatim string has no format"));
         }
         examined(1);
