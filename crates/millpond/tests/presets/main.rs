@@ -3,6 +3,8 @@
 mod delimited;
 mod length_prefixed;
 mod modbus;
+#[cfg(unix)]
+mod redis_commands;
 mod reference;
 #[cfg(unix)]
 mod served;
