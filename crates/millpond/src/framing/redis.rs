@@ -6,6 +6,6 @@ mod commands;
 /// Each command of Redis and Valkey that is known, with what is done with it, in words.
 ///
 /// A command's name is in capitals, with its subcommand's behind a space.
-pub fn redis_decisions() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn redis_decisions() -> impl Iterator<Item = (&'static str, String)> {
     commands::decisions()
 }

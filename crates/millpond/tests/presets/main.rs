@@ -5,6 +5,7 @@ mod length_prefixed;
 mod modbus;
 #[cfg(unix)]
 mod redis_commands;
+mod redis_page;
 mod reference;
 #[cfg(unix)]
 mod served;

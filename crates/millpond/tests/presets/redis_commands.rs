@@ -184,7 +184,7 @@ fn documented(docs: Reply, names: &mut BTreeSet<String>) {
 }
 
 /// Whether a command, `client|kill`, is in the table: with its subcommand, or as a whole.
-fn is_decided(name: &str, decisions: &BTreeMap<&str, &str>) -> bool {
+fn is_decided(name: &str, decisions: &BTreeMap<&str, String>) -> bool {
     let name = name.to_ascii_uppercase().replace('|', " ");
     let (container, _) = name.split_once(' ').unwrap_or((&name, ""));
     let whole = || {

@@ -166,8 +166,8 @@ pub(super) const GROUPS: &[Group] = &[
     pins(Pin::Watch, "WATCH"),
     pins(Pin::Caching, "CLIENT CACHING"),
     pins(Pin::Tracking, "CLIENT TRACKING"),
-    refused("would stop the server for all of its clients", "FAILOVER, SHUTDOWN"),
-    refused("would change whose replica the server is", "REPLICAOF, SLAVEOF"),
+    refused("would stop the server for all of its clients", "SHUTDOWN"),
+    refused("would change which server is the master", "FAILOVER, REPLICAOF, SLAVEOF"),
     refused("is for servers among themselves", "
         PSYNC, REPLCONF, RESTORE-ASKING, SYNC, TRIMSLOTS, XIDMPRECORD"
     ),
