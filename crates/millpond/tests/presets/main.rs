@@ -3,6 +3,9 @@
 mod delimited;
 mod length_prefixed;
 mod modbus;
+#[cfg(unix)]
+mod redis_commands;
+mod redis_page;
 mod reference;
 #[cfg(unix)]
 mod served;

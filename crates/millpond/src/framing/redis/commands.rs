@@ -5,6 +5,8 @@
 mod groups;
 mod timeout;
 
+use std::fmt;
+
 pub(super) use self::timeout::{Timeout, Wait};
 
 use self::groups::{GROUPS, Group};
@@ -61,34 +63,36 @@ pub(super) enum Pin {
     Watch,
 }
 
-impl Decision {
-    /// In words, for the documentation.
-    fn about(self) -> &'static str {
-        match self {
+/// In words, for the documentation.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Decision::Plain => "sent on any connection",
             Decision::Cursor => "sent to the server on which the cursor began",
             Decision::Here(_) => "answered by the sidecar itself",
-            Decision::Pins(pin) => match pin {
-                Pin::Blocks(_) => "while it waits, on a connection of the client's own",
-                Pin::Multi | Pin::Exec | Pin::Discard | Pin::Watch | Pin::Unwatch => {
-                    "on a connection of the client's own, until the transaction is over and no key \
-                     is watched"
-                }
-                Pin::Tracking | Pin::Caching => {
-                    "on a connection of the client's own, until tracking is off"
-                }
-                Pin::Monitor => "on a connection of the client's own, until the client is reset",
+            Decision::Pins(Pin::Blocks(_)) => {
+                "sent on a connection of the client's own while it waits"
+            }
+            Decision::Pins(Pin::Multi | Pin::Exec | Pin::Discard | Pin::Watch | Pin::Unwatch) => {
+                "on a connection of the client's own, until no transaction is open and no key is \
+                 watched"
+            }
+            Decision::Pins(Pin::Tracking | Pin::Caching) => {
+                "on a connection of the client's own, until tracking is off"
+            }
+            Decision::Pins(Pin::Monitor) => {
+                "on a connection of the client's own, until `RESET` or the end"
+            }
+            Decision::Pins(
                 Pin::Subscribe
                 | Pin::PSubscribe
                 | Pin::SSubscribe
                 | Pin::Unsubscribe
                 | Pin::PUnsubscribe
-                | Pin::SUnsubscribe => {
-                    "on a connection of the client's own, until it is subscribed to nothing"
-                }
-            },
-            Decision::Refused(why) => why,
-        }
+                | Pin::SUnsubscribe,
+            ) => "on a connection of the client's own, until it is subscribed to nothing",
+            Decision::Refused(why) => return write!(f, "refused: it {why}"),
+        })
     }
 }
 
@@ -122,9 +126,14 @@ pub(super) fn command(name: &[u8], subcommand: Option<&[u8]>) -> Option<&'static
 }
 
 /// Every command and subcommand with what is done with it, in words, ordered as in the table.
-pub(super) fn decisions() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let rows = COMMANDS.iter();
-    rows.map(|command| (command.name, command.decision.about()))
+pub(super) fn decisions() -> impl Iterator<Item = (&'static str, String)> {
+    COMMANDS.iter().map(|command| {
+        let again = match command.decision {
+            Decision::Plain if command.only_reads => "; again, if that is lost",
+            _ => "",
+        };
+        (command.name, format!("{}{again}", command.decision))
+    })
 }
 
 /// All of them, as the groups have them.

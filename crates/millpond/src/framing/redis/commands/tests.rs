@@ -53,7 +53,7 @@ fn what_is_a_clients_own_state_is_answered_here_or_pins() {
         ("BLPOP k", Decision::Pins(Pin::Blocks(Timeout::Last))),
         (
             "XREAD BLOCK",
-            Decision::Pins(Pin::Blocks(Timeout::AfterBlock)),
+            Decision::Pins(Pin::Blocks(Timeout::AfterBlock(0))),
         ),
     ] {
         assert_eq!(decision(words), Some(expected), "{words}");

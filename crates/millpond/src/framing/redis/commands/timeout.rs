@@ -10,8 +10,8 @@ pub(in crate::framing::redis) enum Timeout {
     /// The last argument is a number of seconds: BLPOP, and others that name any number of keys.
     Last,
     /// Behind the word BLOCK is a number of milliseconds, and without it there is no waiting: XREAD
-    /// and XREADGROUP.
-    AfterBlock,
+    /// and XREADGROUP. The options begin at this argument.
+    AfterBlock(usize),
 }
 
 /// How long it waits.
@@ -37,10 +37,13 @@ impl Timeout {
         match self {
             Timeout::At(place) => arguments.nth(place).map(seconds),
             Timeout::Last => arguments.last().map(seconds),
-            Timeout::AfterBlock => after_block(arguments),
+            Timeout::AfterBlock(options) => after_block(arguments.skip(options)),
         }
     }
 }
+
+/// Options with one argument of their own.
+const ONE: [&[u8]; 5] = [b"COUNT", b"CLAIM", b"MAXCOUNT", b"MAXSIZE", b"MAX_COUNT"];
 
 /// The words before STREAMS are options. An option's own argument may look like another option: a
 /// consumer may be called BLOCK. Of two timeouts the server takes the last.
@@ -51,7 +54,7 @@ fn after_block<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<Wait
             break;
         } else if word.eq_ignore_ascii_case(b"BLOCK") {
             wait = arguments.next().map(milliseconds).or(wait);
-        } else if word.eq_ignore_ascii_case(b"COUNT") || word.eq_ignore_ascii_case(b"CLAIM") {
+        } else if ONE.iter().any(|option| word.eq_ignore_ascii_case(option)) {
             arguments.next();
         } else if word.eq_ignore_ascii_case(b"GROUP") {
             arguments.nth(1);

@@ -34,6 +34,8 @@ fn the_time_is_where_the_command_has_it() {
         "XREADGROUP GROUP g c NOACK BLOCK 1500 STREAMS a >",
         "XREADGROUP GROUP BLOCK 7 CLAIM 7 BLOCK 1500 STREAMS a >",
         "XREAD BLOCK 7 BLOCK 1500 STREAMS a $",
+        "XREAD MAXCOUNT BLOCK MAXSIZE 7 BLOCK 1500 STREAMS a $",
+        "TS.READ BLOCK 7 MAX_COUNT 7 BLOCK 1500 7",
         "XREAD UNHEARD-OF BLOCK 1500 STREAMS a $",
     ] {
         assert_eq!(wait(line), milliseconds(1500), "{line}");
@@ -48,6 +50,7 @@ fn a_read_of_streams_that_does_not_say_block_does_not_wait() {
         "XREADGROUP GROUP BLOCK 7 STREAMS a >",
         "XREADGROUP GROUP g BLOCK STREAMS a >",
         "XREAD COUNT BLOCK STREAMS a 1",
+        "TS.READ BLOCK 7 MAX_COUNT 7",
         // The server doesn't take them.
         "XREAD",
         "XREAD BLOCK",
@@ -68,7 +71,7 @@ fn no_time_is_for_ever_and_so_is_one_that_is_not_plain() {
         assert_eq!(timeout, Some(Wait::Forever), "{time}");
     }
     for time in ["0", "-1", "1.5", "0x10", "99999999999999999999", ""] {
-        let timeout = Timeout::AfterBlock.of([&b"BLOCK"[..], time.as_bytes()]);
+        let timeout = Timeout::AfterBlock(0).of([&b"BLOCK"[..], time.as_bytes()]);
         assert_eq!(timeout, Some(Wait::Forever), "{time}");
     }
 }
