@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     downstream::{ALL, Downstream, Expiry, Lent, Pin},
+    group::{Answer, Group, PassesOn},
     pins::Pins,
     settings::RouteSettings,
     snapshot::{Counters, Mode, PinReason, RouteSnapshot, count},
@@ -23,7 +24,10 @@ use crate::{
     client::{Client, Execution, RequestError},
     framed::Replied,
     framing::{Failure, Framing, LengthJson},
-    server::{ConnectionHandler, Reply, Request, Server, ServerBuilder},
+    server::{
+        BoxedAnswers, ConnectionHandler, HandlesGroups, Reply, Request, RequestGroup, Server,
+        ServerBuilder,
+    },
 };
 
 /// Passes requests on to an upstream: a handler for a server of the same framing. Clones are the
@@ -111,6 +115,35 @@ impl<F: Framing> ConnectionHandler for Route<F> {
         };
         let replied = self.shared.pass_on(downstream, request).await;
         ongoing.ended(replied)
+    }
+
+    fn groups(&self) -> Option<&dyn HandlesGroups<Downstream<F>>> {
+        (self.shared.mode == Mode::Pipeline).then_some(self)
+    }
+}
+
+impl<F: Framing> HandlesGroups<Downstream<F>> for Route<F> {
+    fn handle_group(
+        &self,
+        downstream: &Arc<Downstream<F>>,
+        requests: RequestGroup,
+    ) -> BoxedAnswers {
+        Box::pin(Group::new(self.clone(), Arc::clone(downstream), requests))
+    }
+}
+
+impl<F: Framing> PassesOn<F> for Route<F> {
+    fn upstream(&self) -> &Client<F> {
+        &self.shared.client
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    fn pass_on_alone(&self, downstream: Arc<Downstream<F>>, request: Request) -> Answer {
+        let route = self.clone();
+        Box::pin(async move { route.handle(&downstream, request).await })
     }
 }
 

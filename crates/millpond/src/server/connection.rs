@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     framed::{Framed, Outgoing, Pulse},
-    framing::{Failure, Framing, Note},
+    framing::{Failure, Frame, Framing, Note},
     net::Stream,
 };
 
@@ -77,6 +77,8 @@ struct Connection<'s, F, H: ConnectionHandler, A> {
     peer: Option<SocketAddr>,
     framed: Framed,
     exchanges: Exchanges<A>,
+    /// The last of them, which came together and aren't begun yet. Empty, but for a moment.
+    gathered: Vec<Frame>,
     /// Its state, which the framing keeps.
     state: Note,
     outgoing: Outgoing,
@@ -127,6 +129,7 @@ impl<'s, F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Fail
             peer,
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
+            gathered: Vec::new(),
             state: Note::default(),
             outgoing: Outgoing::default(),
             excess: Excess::default(),

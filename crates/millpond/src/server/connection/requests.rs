@@ -2,16 +2,17 @@
 //! turned away. Each takes its place among the exchanges, so that replies keep the order of the
 //! requests.
 
-use std::future::Future;
+use std::{future::Future, mem};
 
 use tokio::time::Instant;
 
-use super::Connection;
+use super::{Connection, long_turn::LONG};
 use crate::{
     framed::Asked,
-    framing::{Failure, Frame, FrameError, Framing},
+    framing::{Failure, Frame, FrameError, Framing, Replies},
     server::{
         exchanges::{Exchange, ExchangeState},
+        group::{Handled, RequestGroup},
         handler::{self, Bodies, ConnectionHandler, Request},
         ledger::RequestPermit,
         reply::Reply,
@@ -43,17 +44,70 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         let refused = asked.as_mut().and_then(|asked| asked.demand.refusal.take());
         let pins = asked.as_ref().is_some_and(|asked| asked.demand.pins);
         let state = match (takes, refused) {
+            (true, None) if self.gathers(&frame, asked.as_deref()) => {
+                let held = frame.length();
+                self.gathered.push(frame);
+                self.exchanges.push(Exchange {
+                    request,
+                    asked,
+                    state: ExchangeState::Grouped { held },
+                });
+                return;
+            }
             (true, None) => self.begin(frame, pins, now, answer),
             (true, Some(failure)) => ExchangeState::Answered(Err(failure)),
             (false, _) => ExchangeState::Answered(Err(Failure::not_taken(
                 "the server is draining, and has not executed the request",
             ))),
         };
+        self.begin_gathered();
         self.exchanges.push(Exchange {
             request,
             asked,
             state,
         });
+    }
+
+    /// Whether a request is handled together with those that it came with.
+    fn gathers(&self, frame: &Frame, asked: Option<&Asked>) -> bool {
+        let handler = &self.service.handler;
+        handler.groups().is_some()
+            && handler.bodies() == Bodies::Opaque
+            && frame.length() <= LONG
+            && asked.is_none_or(|asked| asked.demand.replies == Replies::One && !asked.demand.pins)
+    }
+
+    /// Begins to answer those that came together, if there are any.
+    pub(super) fn begin_gathered(&mut self) {
+        let service = self.service;
+        if self.gathered.is_empty() {
+            return;
+        }
+        let mut frames = mem::take(&mut self.gathered);
+        let Some(groups) = service.handler.groups() else {
+            return;
+        };
+        let count = frames.len();
+        let handled = Handled::up_to(&service.ledger, count);
+        frames.truncate(handled.count());
+        // They came when the connection was last used.
+        let came = self.used;
+        let deadline = self.settings().handler_deadline.map(|limit| came + limit);
+        let requests = RequestGroup {
+            frames,
+            peer: self.peer,
+            deadline,
+        };
+        let answers = groups.handle_group(&self.kept, requests);
+        let others = (handled.count() < count).then(|| self.overloaded());
+        (self.exchanges).group(count, handled, deadline, answers, others.as_ref());
+    }
+
+    fn overloaded(&self) -> Failure {
+        Failure::overloaded(format!(
+            "{} requests are being handled already",
+            self.settings().max_handled
+        ))
     }
 
     /// What a request asks for, if the framing looks at requests.
@@ -91,10 +145,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
                     held: length,
                 }
             }
-            Ok(None) => ExchangeState::Answered(Err(Failure::overloaded(format!(
-                "{} requests are being handled already",
-                self.settings().max_handled
-            )))),
+            Ok(None) => ExchangeState::Answered(Err(self.overloaded())),
             Err(failure) => ExchangeState::Answered(Err(failure)),
         }
     }
@@ -145,6 +196,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             limit,
             setting: None,
         };
+        self.begin_gathered();
         self.exchanges.push(Exchange {
             request: None,
             asked: None,
