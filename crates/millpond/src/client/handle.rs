@@ -227,6 +227,10 @@ impl<F: Framing> Client<F> {
         self.requests().wait_through_outage()
     }
 
+    pub(super) fn channel(&self) -> &Channel<F> {
+        &self.channel
+    }
+
     pub(super) fn requests(&self) -> Requests<'_, F> {
         Requests::new(&self.channel)
     }

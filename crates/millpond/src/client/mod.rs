@@ -93,9 +93,10 @@ mod sessions;
 mod settings;
 mod snapshot;
 mod timer;
+mod together;
 mod turned_away;
 
-pub(crate) use self::pipelined::Flow;
+pub(crate) use self::pipelined::{FirstAttempt, Flow, Together};
 #[cfg(feature = "tower")]
 pub use self::service::{Call, JsonService};
 pub use self::{

@@ -15,6 +15,11 @@ impl<'m> Ongoing<'m> {
         Ongoing { metrics }
     }
 
+    /// One that was begun with others, and goes on alone.
+    pub(super) fn resume(metrics: Option<&'m Metrics>) -> Self {
+        Ongoing { metrics }
+    }
+
     pub(super) fn ended<T>(mut self, result: Result<T, RequestError>) -> Result<T, RequestError> {
         if let Some(metrics) = self.metrics.take() {
             metrics.ended(Outcome::of(&result));

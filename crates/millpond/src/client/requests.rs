@@ -17,7 +17,7 @@ use super::{
     ongoing::Ongoing,
     payload::Payload,
     pinned::Pinned,
-    pipelined::{Flow, Turn},
+    pipelined::{FirstAttempt, Flow, Turn},
     retry::Withdrawal,
     turned_away::TurnedAway,
 };
@@ -110,7 +110,7 @@ impl<'c, F: Framing> Requests<'c, F> {
             in_company: false,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(&payload, None).await.map(Replied::into_body))
+        ongoing.ended(self.ask(&payload, None, None).await.map(Replied::into_body))
     }
 
     /// As [`Client::exchange_all`](super::Client::exchange_all).
@@ -177,6 +177,28 @@ impl<'c, F: Framing> Requests<'c, F> {
         once.replied(Location::caller(), Message::Frame(frame), true, flow)
     }
 
+    /// The reply to a frame that was begun together with others of its flow, and whose attempt has
+    /// failed so: there is another, or its error is told, as [`pass_on`](Requests::pass_on) would.
+    pub(super) async fn pass_on_again(
+        self,
+        frame: &[u8],
+        flow: &Flow<F>,
+        begun: FirstAttempt,
+    ) -> Result<Replied, RequestError> {
+        let payload = Payload {
+            place: Location::caller(),
+            message: Message::Frame(frame),
+            accepts: Accepts::ANY_NUMBER,
+            is_not_taken: |_| false,
+            in_company: true,
+        };
+        let once = Requests {
+            repetition: Repetition::Never,
+            ..self
+        };
+        once.ask(&payload, Some(flow), Some(begun)).await
+    }
+
     async fn frames(
         self,
         place: &'static Location<'static>,
@@ -202,18 +224,28 @@ impl<'c, F: Framing> Requests<'c, F> {
             in_company,
         };
         let ongoing = Ongoing::begin(self.channel.metrics());
-        ongoing.ended(self.ask(&payload, flow).await)
+        ongoing.ended(self.ask(&payload, flow, None).await)
     }
 
+    /// The reply. `begun`: its first attempt was made, with others, and has failed.
     async fn ask(
         &self,
         payload: &Payload<'_>,
         flow: Option<&Flow<F>>,
+        begun: Option<FirstAttempt>,
     ) -> Result<Replied, RequestError> {
         let channel = self.channel;
         let mut turn = Turn::new(self.manner.priority, flow);
-        channel.retries.pay_in();
-        let mut times = Times::within(self.deadline);
+        let (mut times, mut failed) = match begun {
+            None => {
+                channel.retries.pay_in(1);
+                (Times::within(self.deadline), None)
+            }
+            Some(begun) => {
+                turn.begun_as(begun.number);
+                (begun.times, Some(begun.failed))
+            }
+        };
         let mut first = None;
         let mut turned_away = TurnedAway::default();
         loop {
@@ -221,7 +253,11 @@ impl<'c, F: Framing> Requests<'c, F> {
                 // Not in a function of its own: that would move each reply once more.
                 Some(pipelines) => {
                     let limit = channel.waiting_limit(self.manner);
-                    match pipelines.exchange(payload, &times, limit, &mut turn).await {
+                    let exchanged = match failed.take() {
+                        Some(failed) => Err(failed),
+                        None => pipelines.exchange(payload, &times, limit, &mut turn).await,
+                    };
+                    match exchanged {
                         Ok(reply) if (payload.is_not_taken)(reply.replied.body()) => {
                             pipelines.retire(&reply);
                             Ok(Response::NotTaken(reply.replied))
@@ -411,7 +447,7 @@ impl<'c> Requests<'c, LengthJson> {
             is_not_taken,
             in_company: false,
         };
-        let reply = self.ask(&payload, None).await?.into_body();
+        let reply = self.ask(&payload, None, None).await?.into_body();
         if self.channel.reads_errors()
             && let Some(error) = json::as_error_reply(&reply)
         {

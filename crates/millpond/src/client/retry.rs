@@ -61,10 +61,10 @@ impl Retries {
         }
     }
 
-    /// A request is sent for the first time.
+    /// So many requests are sent for the first time.
     #[inline]
-    pub(super) fn pay_in(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn pay_in(&self, requests: u64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
     }
 
     /// Whether one may be sent again; if so that is paid for.

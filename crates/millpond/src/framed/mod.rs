@@ -36,7 +36,10 @@ pub(crate) use self::{
     allowance::{Allowance, validate_heartbeats},
     item::{Item, Items, ReadError},
     outgoing::{Outgoing, Sink},
-    outstanding::{Asked, Doubt, Message, Outstanding, Unsendable, Verdict, with_request},
+    outstanding::{
+        Asked, Doubt, Message, Outstanding, Prepared, Unsendable, Verdict, with_request,
+        with_requests,
+    },
     pulse::Pulse,
     reading::{Framed, READ_AT_ONCE},
     replied::Replied,

@@ -2,7 +2,11 @@
 //! know of them in order to tell where a reply ends and whose it is. Kept only for framings that
 //! look at requests. Reads and writes nothing.
 
-use std::{cell::Cell, collections::VecDeque};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    convert::Infallible,
+};
 
 use super::{
     buffers::with_encoded,
@@ -438,4 +442,70 @@ pub(crate) fn with_request<R>(
         Ok(())
     };
     with_encoded(fill, |frame| show(frame, asked.take()))
+}
+
+/// A request of several that are to be sent together.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Of its frame, in bytes.
+    pub(crate) length: usize,
+    /// What is kept of it; nothing, where nothing is kept of requests.
+    pub(crate) asked: Option<Box<Asked>>,
+}
+
+/// As [`with_request`], of several whole frames: shows all of their bytes, one behind the other, and
+/// what is kept of each. They end before the first that isn't to be sent, or that `takes` doesn't
+/// take.
+pub(crate) fn with_requests<R>(
+    framing: &impl Framing,
+    frames: &[Frame],
+    state: Option<&Note>,
+    mut number: impl FnMut() -> u64,
+    takes: impl Fn(&Prepared) -> bool,
+    show: impl FnOnce(&[u8], Vec<Prepared>) -> R,
+) -> R {
+    let all = RefCell::new(Vec::with_capacity(frames.len()));
+    let fill = |out: &mut Vec<u8>| {
+        for frame in frames {
+            let begins = out.len();
+            let prepared = prepare(framing, frame.as_bytes(), state, &mut number, out);
+            match prepared.ok().filter(&takes) {
+                Some(prepared) => all.borrow_mut().push(prepared),
+                None => {
+                    out.truncate(begins);
+                    break;
+                }
+            }
+        }
+        Ok::<_, Infallible>(())
+    };
+    match with_encoded(fill, |bytes| show(bytes, all.take())) {
+        Ok(shown) => shown,
+        Err(never) => match never {},
+    }
+}
+
+/// Puts a whole frame at the end of `out`, with its id changed, and answers what is kept of it.
+fn prepare(
+    framing: &impl Framing,
+    frame: &[u8],
+    state: Option<&Note>,
+    number: impl FnOnce() -> u64,
+    out: &mut Vec<u8>,
+) -> Result<Prepared, Unsendable> {
+    let context = state.map_or(Context::REQUEST, Context::request);
+    extent_of(framing, context, frame).map_err(Unsendable::Frame)?;
+    let begins = out.len();
+    out.extend_from_slice(frame);
+    let mut asked = None;
+    if let Some(state) = state {
+        let mut kept = Asked::to_send(framing, frame, state)?;
+        let numbered = kept.number(framing, &mut out[begins..], number);
+        numbered.map_err(Unsendable::Frame)?;
+        asked = Some(Box::new(kept));
+    }
+    Ok(Prepared {
+        length: frame.len(),
+        asked,
+    })
 }

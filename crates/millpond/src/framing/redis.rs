@@ -112,7 +112,7 @@ impl Redis {
     }
 
     /// Each command and subcommand that is known, and what is done with it, in words.
-    pub fn commands() -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub fn commands() -> impl Iterator<Item = (&'static str, String)> {
         commands::decisions()
     }
 

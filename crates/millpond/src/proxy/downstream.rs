@@ -66,6 +66,11 @@ impl<F: Framing> Downstream<F> {
             under_way: Semaphore::new(ALL as usize),
         }
     }
+
+    /// Those of a lane.
+    pub(super) fn flow(&self, lane: u16) -> Option<&Flow<F>> {
+        self.flows.get(usize::from(lane))
+    }
 }
 
 impl<F: Framing> fmt::Debug for Downstream<F> {

@@ -100,6 +100,7 @@
 
 mod builder;
 mod downstream;
+mod group;
 mod pins;
 mod raw;
 mod route;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     downstream::{ALL, Downstream, Expiry, Lent, Pin},
+    group::{Answer, Group, PassesOn},
     pins::Pins,
     settings::RouteSettings,
     snapshot::{Counters, Mode, PinReason, RouteSnapshot, count},
@@ -23,7 +24,10 @@ use crate::{
     client::{Client, Execution, RequestError},
     framed::Replied,
     framing::{Failure, Frame, Framing, LengthJson, LocalReply},
-    server::{ConnectionHandler, Reply, Request, Server, ServerBuilder},
+    server::{
+        BoxedAnswers, ConnectionHandler, HandlesGroups, Reply, Request, RequestGroup, Server,
+        ServerBuilder,
+    },
 };
 
 /// Passes requests on to an upstream: a handler for a server of the same framing. Clones are the
@@ -155,6 +159,35 @@ impl<F: Framing> ConnectionHandler for Route<F> {
             told(&error)
         }))
     }
+
+    fn groups(&self) -> Option<&dyn HandlesGroups<Downstream<F>>> {
+        (self.shared.mode == Mode::Pipeline).then_some(self)
+    }
+}
+
+impl<F: Framing> HandlesGroups<Downstream<F>> for Route<F> {
+    fn handle_group(
+        &self,
+        downstream: &Arc<Downstream<F>>,
+        requests: RequestGroup,
+    ) -> BoxedAnswers {
+        Box::pin(Group::new(self.clone(), Arc::clone(downstream), requests))
+    }
+}
+
+impl<F: Framing> PassesOn<F> for Route<F> {
+    fn upstream(&self, lane: u16) -> Option<&Client<F>> {
+        self.shared.clients.get(usize::from(lane))
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    fn pass_on_alone(&self, downstream: Arc<Downstream<F>>, request: Request) -> Answer {
+        let route = self.clone();
+        Box::pin(async move { route.handle(&downstream, request).await })
+    }
 }
 
 impl<F: Framing> Shared<F> {
@@ -181,7 +214,7 @@ impl<F: Framing> Shared<F> {
         };
         let is_plain = reason.is_none() && matches!(&*lent, Lent::Nothing);
         if is_plain {
-            let flow = downstream.flows.get(usize::from(request.lane()));
+            let flow = downstream.flow(request.lane());
             let requests = client.within(limit);
             let mut passing = pin!(requests.pass_on(request.frame().as_bytes(), flow));
             if flow.is_none() {

@@ -49,7 +49,7 @@ use super::{
 };
 use crate::{
     framed::{Framed, Outgoing, Pulse},
-    framing::{Failure, Framing, Note},
+    framing::{Failure, Frame, Framing, Note},
     net::Stream,
 };
 
@@ -78,6 +78,8 @@ struct Connection<'s, F, H: ConnectionHandler, A> {
     peer: Option<SocketAddr>,
     framed: Framed,
     exchanges: Exchanges<A>,
+    /// The last of them, which came together and aren't begun yet. Empty, but for a moment.
+    gathered: Vec<Frame>,
     /// Its state, which the framing keeps.
     state: Note,
     outgoing: Outgoing,
@@ -128,6 +130,7 @@ impl<'s, F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Fail
             peer,
             framed: Framed::new(stream),
             exchanges: Exchanges::new(),
+            gathered: Vec::new(),
             state: match service.framing.looks_at_requests() {
                 true => service.framing.accepted(service.ledger.next_number()),
                 false => Note::default(),

@@ -11,6 +11,7 @@
 use std::{
     collections::VecDeque,
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -22,13 +23,23 @@ use tokio::time::Instant;
 
 use millpond_words::Span;
 
-use super::reply::Reply;
+use super::{
+    group::{BoxedAnswers, Handled},
+    reply::Reply,
+};
 use crate::{framed::Asked, framing::Failure};
 
 /// See the module. `A` is the future of an answer.
 pub(super) struct Exchanges<A> {
     queue: VecDeque<Exchange<A>>,
+    /// The number of the first in the queue: how many were taken before.
+    first: u64,
+    /// Those whose handlers run.
     running: usize,
+    /// Of those, how many are handled alone.
+    alone: usize,
+    /// Those that are handled together, in the order of their requests.
+    groups: VecDeque<Group>,
     /// How many bytes all of them hold.
     bytes: usize,
 }
@@ -50,7 +61,23 @@ pub(super) enum ExchangeState<A> {
         /// The length in bytes of the request's frame, which the handler holds.
         held: usize,
     },
+    /// Its group answers it.
+    Grouped {
+        /// The length in bytes of the request's frame, which the handler holds.
+        held: usize,
+    },
     Answered(Result<Reply, Failure>),
+}
+
+/// Exchanges that are handled together.
+struct Group {
+    answers: BoxedAnswers,
+    deadline: Option<Instant>,
+    /// The number of its first exchange, and how many there are.
+    first: u64,
+    length: usize,
+    /// Those that are being handled.
+    handled: Handled,
 }
 
 /// What the client is to be told, and the request if it was kept.
@@ -66,7 +93,7 @@ impl<A> Exchange<A> {
     fn bytes(&self) -> usize {
         let kept = self.request.as_ref().map_or(0, Bytes::len);
         match &self.state {
-            ExchangeState::Running { held, .. } => *held,
+            ExchangeState::Running { held, .. } | ExchangeState::Grouped { held } => *held,
             ExchangeState::Answered(Ok(reply)) => kept + reply.len(),
             ExchangeState::Answered(Err(failure)) => kept + failure.message().len(),
         }
@@ -77,7 +104,10 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
     pub(super) fn new() -> Self {
         Exchanges {
             queue: VecDeque::new(),
+            first: 0,
             running: 0,
+            alone: 0,
+            groups: VecDeque::new(),
             bytes: 0,
         }
     }
@@ -96,42 +126,141 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
     }
 
     pub(super) fn push(&mut self, exchange: Exchange<A>) {
-        self.running += usize::from(matches!(exchange.state, ExchangeState::Running { .. }));
+        let is_answered = matches!(exchange.state, ExchangeState::Answered(_));
+        self.running += usize::from(!is_answered);
+        self.alone += usize::from(matches!(exchange.state, ExchangeState::Running { .. }));
         self.bytes += exchange.bytes();
         self.queue.push_back(exchange);
     }
 
-    /// Polls the handlers that run. One that panics has failed; so has one whose deadline has
-    /// passed, if it has no answer even now. `limit` is `handler_deadline`, for the text.
+    /// Of the last so many exchanges the first ones, those that are handled, are a group, which
+    /// `answers` answers by this deadline. The others have failed so.
+    pub(super) fn group(
+        &mut self,
+        count: usize,
+        handled: Handled,
+        deadline: Option<Instant>,
+        answers: BoxedAnswers,
+        others: Option<&Failure>,
+    ) {
+        let (first, length) = (self.queue.len() - count, handled.count());
+        if let Some(failure) = others {
+            for at in first + length..self.queue.len() {
+                self.answer(at, Err(failure.clone()));
+            }
+        }
+        if length > 0 {
+            self.groups.push_back(Group {
+                answers,
+                deadline,
+                first: self.first + first as u64,
+                length,
+                handled,
+            });
+        }
+    }
+
+    /// The exchange at this place of the queue is answered. Whether it wasn't before.
+    fn answer(&mut self, at: usize, answer: Result<Reply, Failure>) -> bool {
+        let Some(exchange) = self.queue.get_mut(at) else {
+            return false;
+        };
+        match &exchange.state {
+            ExchangeState::Running { .. } => self.alone -= 1,
+            ExchangeState::Grouped { .. } => {}
+            ExchangeState::Answered(_) => return false,
+        }
+        self.running -= 1;
+        self.bytes -= exchange.bytes();
+        exchange.state = ExchangeState::Answered(answer);
+        self.bytes += exchange.bytes();
+        true
+    }
+
+    /// Polls the handlers that run, in the order of their requests. One that panics has failed; so
+    /// has one whose deadline has passed, if it has no answer even now. `limit` is
+    /// `handler_deadline`, for the text.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, limit: Duration) {
         if self.running == 0 {
             return;
         }
-        for exchange in &mut self.queue {
-            let ExchangeState::Running {
-                answer,
-                deadline,
-                held,
-            } = &mut exchange.state
-            else {
-                continue;
-            };
-            let held = *held;
-            // A handler that panics must keep what it shares with others consistent itself. Its
-            // future isn't polled again.
-            let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
-            let answer = match polled {
-                Ok(Poll::Ready(answer)) => answer,
-                Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => Err(
-                    Failure::timed_out(format!("not answered within {}", Span(limit))),
-                ),
-                Ok(Poll::Pending) => continue,
-                Err(_) => Err(Failure::handler_failed("the handler panicked")),
-            };
-            exchange.state = ExchangeState::Answered(answer);
-            self.running -= 1;
-            self.bytes = self.bytes - held + exchange.bytes();
+        let mut groups = mem::take(&mut self.groups);
+        let mut next = groups.iter_mut().peekable();
+        for at in 0..self.queue.len() {
+            if self.alone == 0 {
+                break;
+            }
+            let number = self.first + at as u64;
+            while let Some(group) = next.next_if(|group| group.first <= number) {
+                self.poll_group(group, cx, now, limit);
+            }
+            self.poll_alone(at, cx, now, limit);
         }
+        for group in next {
+            self.poll_group(group, cx, now, limit);
+        }
+        groups.retain(|group| group.handled.count() > 0);
+        self.groups = groups;
+    }
+
+    fn poll_alone(&mut self, at: usize, cx: &mut Context<'_>, now: Instant, limit: Duration) {
+        let ExchangeState::Running {
+            answer, deadline, ..
+        } = &mut self.queue[at].state
+        else {
+            return;
+        };
+        // A handler that panics must keep what it shares with others consistent itself. Its
+        // future isn't polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        let answer = match polled {
+            Ok(Poll::Ready(answer)) => answer,
+            Ok(Poll::Pending) if deadline.is_some_and(|deadline| deadline <= now) => {
+                Err(too_late(limit))
+            }
+            Ok(Poll::Pending) => return,
+            Err(_) => Err(panicked()),
+        };
+        self.answer(at, answer);
+    }
+
+    fn poll_group(
+        &mut self,
+        group: &mut Group,
+        cx: &mut Context<'_>,
+        now: Instant,
+        limit: Duration,
+    ) {
+        let (first, length) = (group.first, group.length);
+        let mut answered = 0;
+        let answers = group.answers.as_mut();
+        // As of one that is alone.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            answers.poll(cx, &mut |index, answer| {
+                if index < length {
+                    answered += usize::from(self.answer_of(first + index as u64, answer));
+                }
+            })
+        }));
+        let failure = match polled {
+            Ok(Poll::Pending) if group.deadline.is_none_or(|deadline| now < deadline) => None,
+            Ok(Poll::Pending) => Some(too_late(limit)),
+            Ok(Poll::Ready(())) if answered == group.handled.count() => None,
+            Ok(Poll::Ready(())) => Some(Failure::handler_failed("the handler has no answer")),
+            Err(_) => Some(panicked()),
+        };
+        if let Some(failure) = failure {
+            for number in first..first + length as u64 {
+                answered += usize::from(self.answer_of(number, Err(failure.clone())));
+            }
+        }
+        group.handled.end(answered);
+    }
+
+    /// The exchange of this number is answered. Whether it wasn't before.
+    fn answer_of(&mut self, number: u64, answer: Result<Reply, Failure>) -> bool {
+        let at = number.checked_sub(self.first);
+        at.is_some_and(|at| self.answer(at as usize, answer))
     }
 
     /// Whether the last in line may change the state of the connection, on which the form of the
@@ -171,6 +300,7 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
             return None;
         }
         let exchange = self.queue.pop_front()?;
+        self.first += 1;
         self.bytes -= exchange.bytes();
         let Exchange {
             request,
@@ -183,19 +313,24 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
                 asked,
                 answer,
             }),
-            ExchangeState::Running { .. } => None,
+            ExchangeState::Running { .. } | ExchangeState::Grouped { .. } => None,
         }
     }
 
     /// The earliest deadline. Deadlines are in the order of the requests.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        if self.running == 0 {
-            return None;
+        let of_group = self.groups.front().and_then(|group| group.deadline);
+        if self.alone == 0 {
+            return of_group;
         }
-        self.queue.iter().find_map(|exchange| match exchange.state {
-            ExchangeState::Running { deadline, .. } => deadline,
-            ExchangeState::Answered(_) => None,
-        })
+        let mut alone = self
+            .queue
+            .iter()
+            .filter_map(|exchange| match exchange.state {
+                ExchangeState::Running { deadline, .. } => deadline,
+                ExchangeState::Grouped { .. } | ExchangeState::Answered(_) => None,
+            });
+        alone.next().into_iter().chain(of_group).min()
     }
 
     /// Drops all of them, and their handlers.
@@ -207,6 +342,14 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
     pub(super) fn keeps_room(&self) -> bool {
         self.queue.is_empty() && self.queue.capacity() > 0
     }
+}
+
+fn too_late(limit: Duration) -> Failure {
+    Failure::timed_out(format!("not answered within {}", Span(limit)))
+}
+
+fn panicked() -> Failure {
+    Failure::handler_failed("the handler panicked")
 }
 
 #[cfg(test)]

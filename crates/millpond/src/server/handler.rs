@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use millpond_words::Chain;
 
-use super::reply::Reply;
+use super::{group::HandlesGroups, reply::Reply};
 use crate::framing::{
     Failure, Frame, LocalReply,
     json::{self, JsonError},
@@ -151,6 +151,13 @@ pub trait ConnectionHandler: Send + Sync + 'static {
     /// As [`Handler::bodies`].
     fn bodies(&self) -> Bodies {
         Bodies::Opaque
+    }
+
+    /// How it takes requests that came together, if it does. Then those that get one reply, and
+    /// don't pin their connection, don't come to [`handle`](ConnectionHandler::handle).
+    #[doc(hidden)]
+    fn groups(&self) -> Option<&dyn HandlesGroups<Self::Connection>> {
+        None
     }
 }
 

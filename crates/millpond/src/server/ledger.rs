@@ -137,8 +137,17 @@ impl Ledger {
         self.handled.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
-    fn end_handling(&self) {
-        self.handled.fetch_sub(1, Relaxed);
+    /// Counts as many more as `max_handled` allows, at most these, and answers how many.
+    pub(super) fn begin_handling_up_to(&self, most: usize) -> usize {
+        let max = self.settings.max_handled;
+        let more = |handled: usize| Some(handled + most.min(max.saturating_sub(handled)));
+        let before = self.handled.fetch_update(Relaxed, Relaxed, more);
+        let before = before.unwrap_or_else(|handled| handled);
+        most.min(max.saturating_sub(before))
+    }
+
+    pub(super) fn end_handling(&self, count: usize) {
+        self.handled.fetch_sub(count, Relaxed);
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -256,6 +265,6 @@ impl<F, H: ConnectionHandler> RequestPermit<F, H> {
 
 impl<F, H: ConnectionHandler> Drop for RequestPermit<F, H> {
     fn drop(&mut self) {
-        self.service.ledger.end_handling();
+        self.service.ledger.end_handling(1);
     }
 }

@@ -47,6 +47,7 @@ mod coded;
 mod connection;
 mod exchanges;
 mod farewell;
+mod group;
 mod handler;
 #[cfg(test)]
 pub(crate) mod in_memory;
@@ -75,6 +76,7 @@ pub use self::{
     snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},
 };
 pub(crate) use self::{
+    group::{Answers, BoxedAnswers, HandlesGroups, RequestGroup},
     limits::transfer_time,
     streams::{StreamService, serve_streams},
 };

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::framing::redis_decisions;
+use millpond::framing::Redis;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -228,7 +228,7 @@ fn every_command_of_a_real_server_has_a_decision() {
         Err(_) => println!("no snapshot of {version}: only its names are compared"),
     }
 
-    let decisions: BTreeMap<_, _> = redis_decisions().collect();
+    let decisions: BTreeMap<_, _> = Redis::commands().collect();
     let undecided: Vec<_> = names
         .iter()
         .filter(|name| !is_decided(name, &decisions))

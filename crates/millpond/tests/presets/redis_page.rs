@@ -3,14 +3,14 @@
 
 use std::{env, fmt::Write, fs, path::Path};
 
-use millpond::framing::redis_decisions;
+use millpond::framing::Redis;
 
 const HEADING: &str = "## Every command\n";
 
 /// A row for each decision, in the order of the table, with its commands.
 fn section() -> String {
     let mut rows: Vec<(String, Vec<&str>)> = Vec::new();
-    for (name, decision) in redis_decisions() {
+    for (name, decision) in Redis::commands() {
         if decision.ends_with("needs a subcommand") {
             continue;
         }

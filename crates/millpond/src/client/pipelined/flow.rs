@@ -65,6 +65,11 @@ impl<'f, F: Framing> Turn<'f, F> {
         }
     }
 
+    /// It was begun already, as this one of its flow.
+    pub(in crate::client) fn begun_as(&mut self, number: u64) {
+        self.number = Some(number);
+    }
+
     pub(super) fn order(&self) -> Order {
         match self.flow {
             None => Order::Any(self.priority),

@@ -39,6 +39,7 @@ mod pipeline;
 mod replies;
 #[cfg(test)]
 mod tests;
+mod together;
 mod view;
 mod writing;
 

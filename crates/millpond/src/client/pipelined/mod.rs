@@ -10,16 +10,21 @@
 mod awaited;
 mod driver;
 mod flow;
+mod group;
 mod machine;
 mod pipelines;
 mod reply;
 mod settings;
 mod shared;
+mod together;
 mod writer;
 
 #[cfg(all(test, millpond_loom))]
 mod interleavings;
 
-pub(crate) use self::flow::Flow;
 pub use self::settings::Pipelining;
+pub(crate) use self::{
+    flow::Flow,
+    together::{FirstAttempt, Together},
+};
 pub(super) use self::{flow::Turn, pipelines::Pipelines, reply::PipelineError};

@@ -16,7 +16,7 @@ use super::{
     driver,
     flow::{Flow, Turn},
     machine::{Begun, Entry, Limits, Machine, Order},
-    reply::{PipelineError, PipelineResult, Reply},
+    reply::{PipelineError, PipelineResult, Reply, Sender},
     settings::Pipelining,
     shared::Shared,
     writer::write_as_caller,
@@ -120,9 +120,7 @@ impl<F: Framing> Pipelines<F> {
         turn: &mut Turn<'_, F>,
     ) -> Result<Awaited<'_, F>, Box<PipelineError>> {
         let shared = &*self.shared;
-        if shared.leases.verbs() != shared.verbs.load(Ordering::Relaxed) {
-            self.shared.reconsider();
-        }
+        self.reconsider_if_told();
         let Times { began, deadline } = *times;
         if deadline <= began {
             return Err(PipelineError::new(
@@ -143,7 +141,7 @@ impl<F: Framing> Pipelines<F> {
             framing
                 .looks_at_requests()
                 .then_some(Context::REQUEST.state()),
-            || shared.number.fetch_add(1, Ordering::Relaxed),
+            || shared.next_number(),
             |frame, asked| {
                 if let Some(asked) = &asked {
                     let accepted = payload.accepts.check(&asked.demand);
@@ -151,6 +149,7 @@ impl<F: Framing> Pipelines<F> {
                     is_idempotent = asked.demand.idempotent;
                 }
                 let mut state = shared.state.lock();
+                let reply = Sender::Alone(reply);
                 let entry = state.begin(frame, times, order, alone, reply, asked);
                 if let Order::Of { flow, .. } = order {
                     turn.number = Some(state.brought(flow));
@@ -208,6 +207,18 @@ impl<F: Framing> Pipelines<F> {
             }
         }
         Ok(awaited)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared<F>> {
+        &self.shared
+    }
+
+    /// Takes into account what the pool has been told since the last time.
+    pub(super) fn reconsider_if_told(&self) {
+        let verbs = self.shared.leases.verbs();
+        if verbs != self.shared.verbs.load(Ordering::Relaxed) {
+            self.shared.reconsider();
+        }
     }
 
     /// The server takes no more requests on the connection on which this reply came.

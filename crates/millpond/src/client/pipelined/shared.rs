@@ -14,6 +14,7 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
+    group::Delivery,
     machine::{Answered, Carried, Id, LeftOut, Machine, Released},
     reply::{PipelineError, Reply, Sender},
     writer::SharedWriter,
@@ -73,6 +74,11 @@ pub(super) struct Tasks {
 }
 
 impl<F: Framing> Shared<F> {
+    /// A number for a request, for framings with ids.
+    pub(super) fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Leases so many connections more, each in a task that drives it to its end.
     pub(super) fn lease(self: &Arc<Self>, leases: usize) {
         if leases == 0 {
@@ -211,15 +217,22 @@ impl<F: Framing> Shared<F> {
         answered: impl ExactSizeIterator<Item = Answered<Pipelined<F>>>,
     ) {
         self.unread.fetch_add(answered.len(), Ordering::Relaxed);
+        let mut delivery = Delivery::default();
         for told in answered {
-            let reply = Reply {
+            let reply = Ok(Reply {
                 replied: told.body,
                 came_on,
-            };
-            if told.reply.send(Ok(reply)).is_err() {
-                self.unread.fetch_sub(1, Ordering::Relaxed);
+            });
+            match told.reply {
+                Sender::Together(member) => delivery.add(member, reply, &self.unread),
+                Sender::Alone(sender) => {
+                    if sender.send(reply).is_err() {
+                        self.unread.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
             }
         }
+        delivery.finish(&self.unread);
     }
 
     /// A pipeline has broken off.

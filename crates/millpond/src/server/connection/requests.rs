@@ -2,16 +2,17 @@
 //! turned away. Each takes its place among the exchanges, so that replies keep the order of the
 //! requests.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, mem, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Connection;
+use super::{Connection, long_turn::LONG};
 use crate::{
     framed::Asked,
-    framing::{Admission, Context, Failure, Frame, FrameError, Framing, LocalReply},
+    framing::{Admission, Context, Failure, Frame, FrameError, Framing, LocalReply, Replies},
     server::{
         exchanges::{Exchange, ExchangeState},
+        group::{Handled, RequestGroup},
         handler::{self, Bodies, ConnectionHandler, Request},
         ledger::RequestPermit,
         reply::Reply,
@@ -60,21 +61,75 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             .looks_at_requests()
             .then(|| Box::new(Asked::received(framing, &frame, demand)));
         let state = match (takes, refused, local) {
-            (false, _, _) => ExchangeState::Answered(Err(Failure::not_taken(
-                "the server is draining, and has not executed the request",
-            ))),
-            (true, Some(failure), _) => ExchangeState::Answered(Err(failure)),
-            (true, None, Some(reply)) => self.begin_local(frame, terms, reply, now, answer),
             (true, None, None) => match self.rewritten(frame, rewritten) {
+                Ok(frame) if self.gathers(&frame, asked.as_deref()) => {
+                    let held = frame.length();
+                    self.gathered.push(frame);
+                    self.exchanges.push(Exchange {
+                        request,
+                        asked,
+                        state: ExchangeState::Grouped { held },
+                    });
+                    return;
+                }
                 Ok(frame) => self.begin(frame, terms, now, answer),
                 Err(failure) => ExchangeState::Answered(Err(failure)),
             },
+            (true, None, Some(reply)) => self.begin_local(frame, terms, reply, now, answer),
+            (true, Some(failure), _) => ExchangeState::Answered(Err(failure)),
+            (false, _, _) => ExchangeState::Answered(Err(Failure::not_taken(
+                "the server is draining, and has not executed the request",
+            ))),
         };
+        self.begin_gathered();
         self.exchanges.push(Exchange {
             request,
             asked,
             state,
         });
+    }
+
+    /// Whether a request is handled together with those that it came with.
+    fn gathers(&self, frame: &Frame, asked: Option<&Asked>) -> bool {
+        let handler = &self.service.handler;
+        handler.groups().is_some()
+            && handler.bodies() == Bodies::Opaque
+            && frame.length() <= LONG
+            && asked.is_none_or(|asked| asked.demand.replies == Replies::One && !asked.demand.pins)
+    }
+
+    /// Begins to answer those that came together, if there are any.
+    pub(super) fn begin_gathered(&mut self) {
+        let service = self.service;
+        if self.gathered.is_empty() {
+            return;
+        }
+        let mut frames = mem::take(&mut self.gathered);
+        let Some(groups) = service.handler.groups() else {
+            return;
+        };
+        let count = frames.len();
+        let handled = Handled::up_to(&service.ledger, count);
+        frames.truncate(handled.count());
+        // They came when the connection was last used.
+        let came = self.used;
+        let deadline = self.settings().handler_deadline.map(|limit| came + limit);
+        let requests = RequestGroup {
+            frames,
+            peer: self.peer,
+            deadline,
+            lane: service.framing.lane(&self.state),
+        };
+        let answers = groups.handle_group(&self.kept, requests);
+        let others = (handled.count() < count).then(|| self.overloaded());
+        (self.exchanges).group(count, handled, deadline, answers, others.as_ref());
+    }
+
+    fn overloaded(&self) -> Failure {
+        Failure::overloaded(format!(
+            "{} requests are being handled already",
+            self.settings().max_handled
+        ))
     }
 
     /// What becomes of a request, if the framing looks at requests.
@@ -145,10 +200,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
     ) -> ExchangeState<A> {
         let (service, held) = (self.service, frame.length());
         let Some(permit) = RequestPermit::new(service, &self.kept) else {
-            return ExchangeState::Answered(Err(Failure::overloaded(format!(
-                "{} requests are being handled already",
-                self.settings().max_handled
-            ))));
+            return ExchangeState::Answered(Err(self.overloaded()));
         };
         let limit = self.settings().handler_deadline;
         // Beyond what can be told it is without a limit.
@@ -215,6 +267,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             limit,
             setting: None,
         };
+        self.begin_gathered();
         self.exchanges.push(Exchange {
             request: None,
             asked: None,

@@ -157,6 +157,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         let mut taken = 0;
         loop {
             let stop = self.read(cx, now, &mut taken, answer)?;
+            self.begin_gathered();
             self.look_due = match stop {
                 Stop::Full | Stop::NoRoom | Stop::Long | Stop::Ending => {
                     self.look_due.or(Some(now + BETWEEN_LOOKS))
