@@ -207,9 +207,7 @@ impl Connection {
             }
             ("HELLO", [version]) => {
                 self.resp3 = *version == "3";
-                let mut map = Vec::new();
-                Value::texts(&["proto", version]).put(self.resp3, &mut map);
-                vec![Value::texts(&["proto", version])]
+                vec![Value::Map(vec![Value::text("proto"), Value::text(*version)])]
             }
             ("BLPOP", [key, seconds]) => {
                 let seconds: f64 = seconds.parse().expect("a number");

@@ -11,6 +11,8 @@ pub(crate) enum Value {
     Error(String),
     Array(Vec<Value>),
     Push(Vec<Value>),
+    /// Keys and values in turn; an array in RESP2.
+    Map(Vec<Value>),
 }
 
 impl Value {
@@ -35,10 +37,13 @@ impl Value {
             Value::Null if resp3 => out.extend_from_slice(b"_\r\n"),
             Value::Null => out.extend_from_slice(b"$-1\r\n"),
             Value::Error(error) => out.extend_from_slice(format!("-{error}\r\n").as_bytes()),
-            Value::Array(values) | Value::Push(values) => {
-                let is_push = matches!(self, Value::Push(_)) && resp3;
-                let kind = if is_push { '>' } else { '*' };
-                out.extend_from_slice(format!("{kind}{}\r\n", values.len()).as_bytes());
+            Value::Array(values) | Value::Push(values) | Value::Map(values) => {
+                let (kind, count) = match self {
+                    Value::Push(_) if resp3 => ('>', values.len()),
+                    Value::Map(_) if resp3 => ('%', values.len() / 2),
+                    _ => ('*', values.len()),
+                };
+                out.extend_from_slice(format!("{kind}{count}\r\n").as_bytes());
                 for value in values {
                     value.put(resp3, out);
                 }
@@ -78,6 +83,7 @@ impl Value {
                 }
                 match kind {
                     ">" => Value::Push(values),
+                    "%" => Value::Map(values),
                     _ => Value::Array(values),
                 }
             }
