@@ -15,7 +15,7 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -54,6 +54,16 @@ pub enum IdleState {
     Closed,
     /// The connection is broken: reset, given up by the kernel, or a TLS error.
     Broken,
+}
+
+/// What a future has to say without being waited for.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    // Unconstrained: a used-up budget would say that it isn't ready.
+    let future = pin!(tokio::task::coop::unconstrained(future));
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => Some(ready),
+        Poll::Pending => None,
+    }
 }
 
 impl Stream {
@@ -252,6 +262,20 @@ impl Stream {
                 .poll_socket(PollFlags::empty())
                 .intersects(PollFlags::POLLERR | PollFlags::POLLHUP),
         }
+    }
+
+    /// Whether the peer has closed its sending side, or the connection has ended, also while bytes lie
+    /// unread that came before. No system call: it is true once the reactor has run since. Of a
+    /// foreign stream, whether its next read fails.
+    pub fn has_hung_up(&self) -> bool {
+        let ready = match &self.kind {
+            Kind::Tcp(stream) => now(stream.ready(Interest::READABLE)),
+            #[cfg(feature = "tls")]
+            Kind::Tls(stream) => now(stream.get_ref().0.ready(Interest::READABLE)),
+            Kind::Unix(stream) => now(stream.ready(Interest::READABLE)),
+            Kind::Foreign(stream) => return stream.lock().has_failed(),
+        };
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
     }
 
     /// Turns TCP_CORK on or off (Linux): while it is on, written bytes wait for those that follow,

@@ -206,8 +206,16 @@ impl Session {
         let is_kept = outstanding.keep_push(framing, push).is_ok();
         let now = Instant::now();
         self.pulse.heard(now);
-        self.flooded |= !self.allowance.take(self.records.heartbeat_limit, now);
+        // Who has a connection to itself has asked for them, and takes them as they come.
+        self.flooded |=
+            !outstanding.is_pinned && !self.allowance.take(self.records.heartbeat_limit, now);
         is_kept
+    }
+
+    /// Whether there are pushes that nobody has taken.
+    fn keeps_pushes(&self) -> bool {
+        let outstanding = self.outstanding.as_deref();
+        outstanding.is_some_and(Outstanding::keeps_pushes)
     }
 
     /// Whether it is somebody's own, for whom pushes are kept.
@@ -224,14 +232,38 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Frame, ExchangeFailure>> {
         loop {
-            // What came before an end is taken first.
-            let looked = self.look(framing);
-            let push = self.outstanding.as_mut().and_then(|it| it.take_push());
-            if let Some(push) = push {
+            if let Some(push) = self.outstanding.as_mut().and_then(|it| it.take_push()) {
                 return Poll::Ready(Ok(push));
             }
-            looked?;
-            ready!(self.framed.stream().poll_read_ready(cx)).map_err(ExchangeFailure::Io)?;
+            // One read at a time: whoever sends faster than its pushes are taken has to wait.
+            if !self.receive(framing)? {
+                ready!(self.framed.stream().poll_read_ready(cx)).map_err(ExchangeFailure::Io)?;
+            }
+        }
+    }
+
+    /// Takes in what one read brings while no reply is owed. Whether there was anything.
+    fn receive(&mut self, framing: &impl Framing) -> Result<bool, ExchangeFailure> {
+        match self.framed.receive_now() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Ok(0) => return Err(ExchangeFailure::Closed),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(ExchangeFailure::Closed);
+            }
+            Err(error) => return Err(ExchangeFailure::Io(error)),
+            Ok(_) => {}
+        }
+        match self.behind(framing) {
+            Behind::Nothing => Ok(true),
+            Behind::TooManyHeartbeats => Err(ExchangeFailure::HeartbeatFlood),
+            Behind::Stranger(error) => {
+                *self.records.stranger.lock() = Some(error.clone());
+                Err(ExchangeFailure::NoFrame(error))
+            }
+            Behind::Bytes => {
+                *self.records.stranger.lock() = None;
+                Err(ExchangeFailure::Unasked)
+            }
         }
     }
 
@@ -277,27 +309,10 @@ impl Session {
     /// reactor has seen nothing arrive.
     pub(super) fn look(&mut self, framing: &impl Framing) -> Result<(), ExchangeFailure> {
         for _ in 0..MAX_READS {
-            match self.framed.receive_now() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Ok(0) => return Err(ExchangeFailure::Closed),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(ExchangeFailure::Closed);
-                }
-                Err(error) => return Err(ExchangeFailure::Io(error)),
-                Ok(_) => {}
-            }
-            match self.behind(framing) {
-                // Behind heartbeats there may be something else.
-                Behind::Nothing => {}
-                Behind::TooManyHeartbeats => break,
-                Behind::Stranger(error) => {
-                    *self.records.stranger.lock() = Some(error.clone());
-                    return Err(ExchangeFailure::NoFrame(error));
-                }
-                Behind::Bytes => {
-                    *self.records.stranger.lock() = None;
-                    return Err(ExchangeFailure::Unasked);
-                }
+            // Behind heartbeats there may be something else; behind what is kept for whose
+            // connection it is, only more of that.
+            if !self.receive(framing)? || self.keeps_pushes() {
+                return Ok(());
             }
         }
         Err(ExchangeFailure::HeartbeatFlood)

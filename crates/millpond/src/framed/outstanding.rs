@@ -303,6 +303,11 @@ impl Outstanding {
         Ok(())
     }
 
+    /// Whether what the server has sent on its own is kept.
+    pub(crate) fn keeps_pushes(&self) -> bool {
+        !self.pushes.is_empty()
+    }
+
     /// The first that the server has sent on its own, of those that are kept.
     pub(crate) fn take_push(&mut self) -> Option<Frame> {
         let push = self.pushes.pop_front()?;

@@ -232,6 +232,13 @@ pub trait Framing: Send + Sync + 'static {
         None
     }
 
+    /// Whether a client whose bytes are no frame is told so, as of a
+    /// [malformed](FailureKind::Malformed) request, before its connection is closed. One
+    /// that has shown that it speaks another protocol isn't. Default: no, for it wouldn't understand.
+    fn tells_malformed(&self) -> bool {
+        false
+    }
+
     /// Whether [`encode_failure`](Framing::encode_failure) looks at the request, which has to be
     /// kept for it then. Otherwise it is shown none.
     fn failure_needs_request(&self) -> bool {
@@ -333,6 +340,10 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
 
     fn id(&self) -> Option<IdField> {
         (**self).id()
+    }
+
+    fn tells_malformed(&self) -> bool {
+        (**self).tells_malformed()
     }
 
     fn failure_needs_request(&self) -> bool {

@@ -49,6 +49,13 @@ pub(super) trait PresetFraming: Framing + Clone + fmt::Debug {
     /// The same with another limit, in bytes, which errors call by this name.
     fn limited(self, max_body: usize, named: Cow<'static, str>) -> Self;
 
+    /// The same for requests that are passed on to so many servers, which may differ in what isn't
+    /// theirs in common.
+    fn among(self, servers: usize) -> Self {
+        let _ = servers;
+        self
+    }
+
     /// The bodies of the smallest right reply to a request: its own, unless the protocol's replies
     /// have another form.
     ///

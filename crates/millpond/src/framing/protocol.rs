@@ -125,6 +125,12 @@ macro_rules! presets {
                 }
             }
 
+            fn among(self, servers: usize) -> Self {
+                match self {
+                    $(Chosen::$framing(framing) => Chosen::$framing(framing.among(servers)),)+
+                }
+            }
+
             fn echo(&self, request: &Frame) -> Result<Vec<Bytes>, Failure> {
                 match self {
                     $(Chosen::$framing(framing) => framing.echo(request),)+
@@ -212,6 +218,14 @@ impl Protocol {
     pub fn limited(self, max_body: usize, setting: impl Into<Cow<'static, str>>) -> Self {
         Protocol {
             chosen: Arc::new(Arc::unwrap_or_clone(self.chosen).limited(max_body, setting.into())),
+        }
+    }
+
+    /// The same for a proxy that passes requests on to so many servers: what means something to one
+    /// of them alone, such as a cursor, then stays there. Only `redis` has such.
+    pub fn among(self, servers: usize) -> Self {
+        Protocol {
+            chosen: Arc::new(Arc::unwrap_or_clone(self.chosen).among(servers)),
         }
     }
 
@@ -325,6 +339,10 @@ impl Framing for Protocol {
 
     fn id(&self) -> Option<IdField> {
         self.chosen.framing().id()
+    }
+
+    fn tells_malformed(&self) -> bool {
+        self.chosen.framing().tells_malformed()
     }
 
     fn failure_needs_request(&self) -> bool {

@@ -262,6 +262,10 @@ impl Framing for Redis {
             )
     }
 
+    fn tells_malformed(&self) -> bool {
+        true
+    }
+
     fn failure_needs_request(&self) -> bool {
         false
     }
@@ -274,12 +278,12 @@ impl Framing for Redis {
         out: &mut Vec<u8>,
     ) -> Told {
         let message = failure.message();
-        let is_of_server =
-            failure.kind() == FailureKind::Refused || failure.kind() == FailureKind::Malformed;
-        out.push(b'-');
-        if !(is_of_server && has_code(message)) {
-            out.extend_from_slice(b"ERR millpond: ");
-        }
+        let before: &[u8] = match failure.kind() {
+            FailureKind::Malformed => b"-ERR Protocol error: ",
+            FailureKind::Refused if has_code(message) => b"-",
+            _ => b"-ERR millpond: ",
+        };
+        out.extend_from_slice(before);
         // A line holds no other one.
         out.extend(message.bytes().map(|byte| match byte {
             b'\r' | b'\n' => b' ',
@@ -317,6 +321,11 @@ impl PresetFraming for Redis {
     fn limited(mut self, max_body: usize, named: Cow<'static, str>) -> Self {
         self.settings.max_body = max_body;
         self.limit_named(named)
+    }
+
+    fn among(mut self, servers: usize) -> Self {
+        self.settings.pin_scans |= servers > 1;
+        self
     }
 
     /// The last argument, or OK: of a server that keeps nothing.

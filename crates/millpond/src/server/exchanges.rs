@@ -270,6 +270,16 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
         last.is_some_and(|asked| asked.demand.pins)
     }
 
+    /// Whether the last in line is handled, and whoever executes it may wait by itself: for something
+    /// that its client shall have, and so only while the client is there.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.queue.back().is_some_and(|last| {
+            let asked = last.asked.as_ref();
+            matches!(last.state, ExchangeState::Running { .. })
+                && asked.is_some_and(|asked| !asked.demand.may_wait.is_zero())
+        })
+    }
+
     /// Whether the first in line has its answer.
     pub(super) fn has_answer(&self) -> bool {
         matches!(

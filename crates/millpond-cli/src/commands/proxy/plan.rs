@@ -198,6 +198,8 @@ impl Plan {
                 "ejection.{key}_seconds is 0, and must be more: probes would follow each other without a pause, or have no time"
             ));
         }
+        let upstreams = self.upstreams.len();
+        self.protocol = self.protocol.map(|protocol| protocol.among(upstreams));
         self.route.session = self.mode == Mode::Session;
         self.client.pipelining = match self.mode {
             Mode::Pipeline => Some(self.client.pipelining.unwrap_or_default()),

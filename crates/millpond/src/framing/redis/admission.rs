@@ -26,7 +26,7 @@ pub(super) fn admit(redis: &Redis, frame: &[u8], state: &Note) -> Admission {
     let words = match arguments::of_line(frame) {
         Ok(words) => words,
         Err(error) => {
-            let failure = Failure::malformed(format!("ERR Protocol error: {error}"));
+            let failure = Failure::malformed(error.to_string());
             return Demand::default().refused(failure.closing()).into();
         }
     };
@@ -37,6 +37,14 @@ pub(super) fn admit(redis: &Redis, frame: &[u8], state: &Note) -> Admission {
 }
 
 fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
+    let admission = judged(redis, request, state);
+    match Flags::of(state).has(Flags::MULTI) {
+        true => breaking(admission),
+        false => admission,
+    }
+}
+
+fn judged(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
     let flags = Flags::of(state);
     let decision = request.command.map(|command| command.decision);
     let must_log_in = !redis.settings.users.is_empty() && Flags::user_of(state) == 0;
@@ -51,6 +59,11 @@ fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
             return refused("NOAUTH Authentication required.");
         }
     }
+    if flags.has(Flags::BROKEN) && decision == Some(Decision::Pins(Pin::Exec)) {
+        // The connection to the upstream is closed, and the transaction with it.
+        let words = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+        return changing(Asked::Exec, LocalReply::new(words).resetting());
+    }
     if let Some(refusal) = out_of_place(decision, request, flags) {
         return refusal;
     }
@@ -59,17 +72,20 @@ fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
             locally(redis, here, request, state)
         }
         // A ping too, where this state gives it another reply.
-        _ => {
-            let demand = demands::demand(request, state, &redis.settings);
-            match demand.refusal() {
-                // The server doesn't know of it, and would execute the others without it.
-                Some(failure) if flags.has(Flags::MULTI) => {
-                    let failure = failure.clone().closing();
-                    demand.refused(failure).into()
-                }
-                _ => demand.into(),
-            }
-        }
+        _ => demands::demand(request, state, &redis.settings).into(),
+    }
+}
+
+/// A command that was to be queued and is refused: the server doesn't know of it, and would execute
+/// the others.
+fn breaking(admission: Admission) -> Admission {
+    match admission.demand().refusal() {
+        None => admission,
+        Some(_) => admission
+            .demand
+            .pins()
+            .noting(Asked::Refused.to_note())
+            .into(),
     }
 }
 
@@ -107,9 +123,7 @@ fn out_of_place(
             Some(Decision::Pins(_)) => false,
             _ => true,
         };
-        let refusal = || {
-            closing("ERR this command is not allowed within MULTI; the transaction is discarded")
-        };
+        let refusal = || refused("ERR this command is not allowed within MULTI");
         return (!is_in_place).then(refusal);
     }
     if flags.has(Flags::SUBSCRIBED) && !flags.has(Flags::RESP3) {
@@ -137,11 +151,6 @@ fn out_of_place(
 
 fn refused(words: &str) -> Admission {
     Demand::default().refused(Failure::refused(words)).into()
-}
-
-fn closing(words: &str) -> Admission {
-    let failure = Failure::refused(words).closing();
-    Demand::default().refused(failure).into()
 }
 
 fn wrong_number(request: &Request<'_>) -> Admission {

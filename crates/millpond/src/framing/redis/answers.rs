@@ -121,11 +121,16 @@ fn apply(asked: Asked, reply: &[u8], is_error: bool, state: &mut State) {
             _ => false,
         };
         if ends {
-            flags.set(Flags::MULTI, false);
-            flags.set(Flags::WATCHING, false);
+            for over in [Flags::MULTI, Flags::WATCHING, Flags::BROKEN] {
+                flags.set(over, false);
+            }
             return;
         }
         if asked != Asked::Reset {
+            flags.set(
+                Flags::BROKEN,
+                flags.has(Flags::BROKEN) || asked == Asked::Refused,
+            );
             return;
         }
     }
@@ -174,6 +179,7 @@ fn apply(asked: Asked, reply: &[u8], is_error: bool, state: &mut State) {
         | Asked::Exec
         | Asked::Discard
         | Asked::Subscribe { .. }
-        | Asked::Unsubscribe { .. } => {}
+        | Asked::Unsubscribe { .. }
+        | Asked::Refused => {}
     }
 }

@@ -47,6 +47,8 @@ pub(super) enum Asked {
         name: Vec<u8>,
     },
     Reset,
+    /// It isn't sent.
+    Refused,
 }
 
 /// What can be subscribed to.
@@ -97,6 +99,7 @@ const AUTH: u8 = 12;
 const SELECT: u8 = 13;
 const SET_NAME: u8 = 14;
 const RESET: u8 = 15;
+const REFUSED: u8 = 16;
 
 const NAMED: u8 = 1 << 1;
 const LOGS_IN: u8 = 1 << 2;
@@ -133,6 +136,7 @@ impl Asked {
             Asked::Select { database } => word(SELECT, 0, (*database).into()),
             Asked::SetName { name } => return Note::word(word(SET_NAME, 0, 0)).with_bytes(name),
             Asked::Reset => word(RESET, 0, 0),
+            Asked::Refused => word(REFUSED, 0, 0),
         })
     }
 
@@ -173,6 +177,7 @@ impl Asked {
                 name: note.as_bytes().to_vec(),
             },
             RESET => Asked::Reset,
+            REFUSED => Asked::Refused,
             _ => Asked::Plain,
         }
     }
@@ -227,6 +232,7 @@ mod tests {
                 name: b"worker".into(),
             },
             Asked::Reset,
+            Asked::Refused,
         ] {
             let note = asked.to_note();
             assert_eq!(Asked::of(&note), asked);

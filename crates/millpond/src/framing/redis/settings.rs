@@ -43,7 +43,8 @@ pub struct RedisSettings {
     /// those that only read and write keys. Default: no, they are refused.
     pub unknown_commands: bool,
     /// Whether SCAN, HSCAN, SSCAN and ZSCAN pin their connection until they have come to an end. Their
-    /// cursors mean something to one server alone, so with several upstreams they must. Default: no.
+    /// cursors mean something to one server alone, so with several upstreams they must; the program sees
+    /// to that. Default: no.
     pub pin_scans: bool,
     /// The version of the server that clients are told by HELLO. Default: `7.0.0`, in which all that
     /// clients do by HELLO exists.

@@ -27,7 +27,7 @@ pub(super) struct State {
 
 /// The part of a state that is looked at with each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags(u8);
+pub(super) struct Flags(u16);
 
 impl Flags {
     /// The connection speaks RESP3.
@@ -44,6 +44,8 @@ impl Flags {
     pub(super) const SUBSCRIBED: Flags = Flags(1 << 5);
     /// There are scans whose cursors are of one server.
     pub(super) const SCANNING: Flags = Flags(1 << 6);
+    /// A command was refused that was to be queued: the transaction can't be executed.
+    pub(super) const BROKEN: Flags = Flags(1 << 8);
     /// It is what a server keeps of a client.
     pub(super) const OF_CLIENT: Flags = Flags(1 << 7);
 
@@ -65,7 +67,7 @@ impl Flags {
 
     /// Those in the note of a state.
     pub(super) fn of(note: &Note) -> Flags {
-        Flags(note.as_word() as u8)
+        Flags(note.as_word() as u16)
     }
 
     /// The user in the note of a state that a server keeps.
@@ -79,13 +81,13 @@ impl Flags {
 
 // Of a state that a server keeps. The word alone has all of it as long as nothing is pinned: a note
 // with bytes costs an allocation whenever it is cloned.
-const USER: u32 = 8;
-const ID: u32 = 24;
-const ID_BITS: u64 = (1 << 40) - 1;
+const USER: u32 = 16;
+const ID: u32 = 32;
+const ID_BITS: u64 = (1 << 32) - 1;
 
 // Of a state that a client keeps.
-const DATABASE: u32 = 8;
-const LOGINS: u32 = 24;
+const DATABASE: u32 = 16;
+const LOGINS: u32 = 32;
 
 /// Three numbers of subscriptions, one of scans, and one of replies.
 const HEAD: usize = 20;

@@ -26,8 +26,12 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         }
         if passed(self.look_due()) {
             self.look_due = Some(now + BETWEEN_LOOKS);
-            if self.framed.stream().is_gone() {
+            let stream = self.framed.stream();
+            if stream.is_gone() {
                 return Err(Closed::Broken);
+            }
+            if self.exchanges.waits_for_client() && stream.has_hung_up() {
+                return Err(Closed::ByPeer);
             }
         }
         if let Some(due) = self

@@ -243,6 +243,13 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
         if storms.happened(Event::OtherProtocol) {
             tracing::info!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: it spoke another protocol");
         }
+        if self.service.framing.tells_malformed() && !error.is_stranger() {
+            self.exchanges.push(Exchange {
+                request: None,
+                asked: None,
+                state: ExchangeState::Answered(Err(Failure::malformed(error.to_string()))),
+            });
+        }
         match error {
             FrameError::Http => Closed::Http,
             FrameError::Tls => Closed::Tls,

@@ -168,6 +168,9 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             self.write(cx, now)?;
             self.push(cx, now)?;
             self.settle();
+            if self.exchanges.waits_for_client() && self.has_client_left(cx) {
+                return Err(Closed::ByPeer);
+            }
             match stop {
                 Stop::Full if self.may_take_another() => {}
                 Stop::NoRoom if self.make_room(cx) => {}
@@ -182,5 +185,12 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
                 }
             }
         }
+    }
+
+    /// Whether the client has closed its sending side. If not, the task is woken when it does.
+    fn has_client_left(&self, cx: &mut Context<'_>) -> bool {
+        // What else arrives wakes as well, and is left where it is; then a look finds the end.
+        let _ = self.framed.stream().poll_read_ready(cx);
+        self.framed.stream().has_hung_up()
     }
 }

@@ -118,6 +118,7 @@ impl<F: Framing> Driver<F> {
             let read = session.framed.poll_batch(framing, cx, &mut batch);
             let Batch { beats, doubt, .. } = batch;
             let replies = &mut self.replies;
+            let is_unfit = !replies.is_empty() && session.is_unfit();
             // Replies that came with too many heartbeats are delivered all the same.
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
@@ -150,6 +151,9 @@ impl<F: Framing> Driver<F> {
             }
             if let Some(doubt) = doubt {
                 return Err(doubt.into());
+            }
+            if is_unfit && let Some(driver) = shared.state.lock().retire(id) {
+                driver.wake();
             }
             if flooded {
                 return Err(ExchangeFailure::HeartbeatFlood);

@@ -37,10 +37,8 @@ fn a_transaction_is_over_with_exec_or_discard() {
 }
 
 #[test]
-fn what_would_change_the_connection_within_a_transaction_ends_the_client() {
-    let mut scene = Scene::new();
-    scene.ask("MULTI", &["+OK"]);
-    for line in [
+fn a_transaction_with_a_command_that_was_refused_is_never_executed() {
+    let refused = [
         "AUTH a b",
         "HELLO 3",
         "SELECT 0",
@@ -50,14 +48,51 @@ fn what_would_change_the_connection_within_a_transaction_ends_the_client() {
         "UNSUBSCRIBE",
         "MONITOR",
         "CLIENT TRACKING ON",
-    ] {
+        "SHUTDOWN",
+        "NOSUCH",
+    ];
+    for line in refused {
+        let mut scene = Scene::new();
+        scene.ask("MULTI", &["+OK"]);
+        scene.ask("SET a 1", &["+QUEUED"]);
+        let admission = scene.admit(line);
+        let demand = admission.demand();
         assert!(
-            scene.refusal(line).ends_with("is discarded, and closes"),
+            demand.refusal().is_some_and(|failure| !failure.closes()),
             "{line}"
         );
+        assert!(
+            demand.is_pinning(),
+            "nothing behind it is read before it is told"
+        );
+        scene
+            .redis
+            .answers(Some(demand.note()), b"-ERR no\r\n", &mut scene.client);
+        scene.ask("SET a 2", &["+QUEUED"]);
+        let exec = scene.admit("EXEC");
+        let reply = exec
+            .local()
+            .unwrap_or_else(|| panic!("{line}: EXEC is sent"));
+        assert!(
+            reply.resets() && reply.frame().starts_with(b"-EXECABORT "),
+            "{line}"
+        );
+        scene.local("EXEC");
+        assert!(
+            scene.sent("MULTI") && scene.local("PING") == "+PONG\r\n",
+            "{line}"
+        );
+        assert!(!scene.is_at_rest(), "its connection is closed");
     }
-    assert!(scene.refusal("SHUTDOWN").ends_with(", and closes"));
-    assert!(scene.refusal("NOSUCH").ends_with(", and closes"));
+    let mut scene = Scene::new();
+    scene.ask("MULTI", &["+OK"]);
+    let note = scene.admit("NOSUCH").demand().note().clone();
+    scene
+        .redis
+        .answers(Some(&note), b"-ERR no\r\n", &mut scene.client);
+    assert_eq!(scene.ask("DISCARD", &["+OK"]), LAST);
+    assert!(scene.is_at_rest() && scene.client == scene.redis.accepted(0));
+    scene.ask("MULTI", &["+OK"]);
     assert!(scene.sent("BLPOP a 0") && scene.sent("EXEC"));
     assert!(scene.admit("RESET").local().expect("a reply").resets());
     assert!(scene.admit("QUIT").local().expect("a reply").closes());

@@ -27,6 +27,10 @@ fn failures_are_told_in_one_line() {
             Failure::timed_out("NOAUTH late"),
             "-ERR millpond: NOAUTH late\r\n",
         ),
+        (
+            Failure::malformed("no array"),
+            "-ERR Protocol error: no array\r\n",
+        ),
         (Failure::overloaded("busy"), "-ERR millpond: busy\r\n"),
     ] {
         assert_eq!(told(&failure), text);
