@@ -232,7 +232,7 @@ const fn commands() -> [Command; COUNT] {
 }
 
 const fn places() -> [u16; 1 << BITS] {
-    assert!(COUNT * 2 < 1 << BITS, "a search must soon end");
+    const { assert!(COUNT * 2 < 1 << BITS, "a search must soon end") };
     let mut places = [EMPTY; 1 << BITS];
     let mut at = 0;
     while at < COUNT {
