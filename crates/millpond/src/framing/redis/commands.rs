@@ -63,20 +63,13 @@ static PLACES: [u16; 1 << BITS] = places();
 const BITS: u32 = 11;
 const EMPTY: u16 = u16::MAX;
 const COUNT: usize = count();
-const LONGEST: usize = longest();
 
-/// Nothing is copied, and a name of any length takes no longer than the longest of the table.
+/// Nothing is copied, and a longer name than there are takes no longer: of that only the ends are
+/// looked at.
 #[inline]
 fn find(name: &[u8], subcommand: Option<&[u8]>) -> Option<&'static Command> {
     let second = subcommand.unwrap_or_default();
-    if name.len() > LONGEST || second.len() > LONGEST {
-        return None;
-    }
-    let mut hash = hashed(SEED, name);
-    if let Some(second) = subcommand {
-        hash = hashed(hashed(hash, b" "), second);
-    }
-    let mut place = place_of(hash);
+    let mut place = place_of(name, second);
     loop {
         let command = COMMANDS.get(usize::from(PLACES[place]))?;
         let (first, rest) = command.name.as_bytes().split_at(command.length);
@@ -93,21 +86,27 @@ fn find(name: &[u8], subcommand: Option<&[u8]>) -> Option<&'static Command> {
     }
 }
 
-/// FNV-1a, of capitals.
-const SEED: u32 = 0x811c_9dc5;
-
-const fn hashed(mut hash: u32, name: &[u8]) -> u32 {
-    let mut at = 0;
-    while at < name.len() {
-        hash = (hash ^ name[at].to_ascii_uppercase() as u32).wrapping_mul(0x0100_0193);
-        at += 1;
-    }
-    hash
+/// By the first and the last eight bytes of each part, whatever their case: multiplied by the golden
+/// ratio, of which the upper bits are the best mixed ones.
+const fn place_of(name: &[u8], subcommand: &[u8]) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let hash = ends(name).wrapping_mul(GOLDEN) ^ ends(subcommand);
+    (hash.wrapping_mul(GOLDEN) >> (u64::BITS - BITS)) as usize
 }
 
-/// The upper bits are the better mixed ones.
-const fn place_of(hash: u32) -> usize {
-    (hash >> (u32::BITS - BITS)) as usize
+/// The first eight bytes, and the last ones if there are more, without the bit that tells capitals.
+const fn ends(name: &[u8]) -> u64 {
+    const CAPITALS: u64 = 0xdfdf_dfdf_dfdf_dfdf;
+    let (mut first, mut last, mut at) = (0, 0, 0);
+    while at < name.len() && at < 8 {
+        first = first << 8 | name[at] as u64;
+        last = last << 8 | name[name.len() - 1 - at] as u64;
+        at += 1;
+    }
+    if name.len() <= 8 {
+        return first & CAPITALS;
+    }
+    (first & CAPITALS) ^ (last & CAPITALS).rotate_left(28)
 }
 
 const fn commands() -> [Command; COUNT] {
@@ -153,7 +152,12 @@ const fn places() -> [u16; 1 << BITS] {
     let mut places = [EMPTY; 1 << BITS];
     let mut at = 0;
     while at < COUNT {
-        let mut place = place_of(hashed(SEED, COMMANDS[at].name.as_bytes()));
+        let (name, rest) = COMMANDS[at].name.split_at(COMMANDS[at].length);
+        let subcommand = match rest.as_bytes() {
+            [_space, subcommand @ ..] => subcommand,
+            [] => &[],
+        };
+        let mut place = place_of(name.as_bytes(), subcommand);
         while places[place] != EMPTY {
             place = (place + 1) % places.len();
         }
@@ -174,18 +178,6 @@ const fn count() -> usize {
         group += 1;
     }
     count
-}
-
-const fn longest() -> usize {
-    let (mut at, mut longest) = (0, 0);
-    while at < COUNT {
-        let length = COMMANDS[at].name.len();
-        if length > longest {
-            longest = length;
-        }
-        at += 1;
-    }
-    longest
 }
 
 /// The name that begins here or behind the white space that is here, and where the next one may
