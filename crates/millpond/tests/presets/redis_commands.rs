@@ -2,7 +2,7 @@
 //! redis-server, or what the environment's `REDIS_SERVER` names, on a Unix socket. Ignored by an
 //! ordinary run, since it needs that program: `.ci/redis` runs it, and fails where it is missing.
 //!
-//! Where a snapshot of that version is in `redis/`, it must be what the server says. `MILLPOND_WRITE=1`
+//! Where a snapshot of that version is in `redis/`, it must be what the server says; `MILLPOND_WRITE=1`
 //! writes it. The unit tests of the decisions compare them with the snapshots.
 
 use std::{

@@ -2,99 +2,16 @@
 //! A table, and the lookup in it. It knows the commands of Redis up to 8.12 and of Valkey up to 9.1,
 //! those of Redis's modules among them. What it doesn't know it doesn't judge.
 
+mod decision;
 mod groups;
 mod timeout;
 
-use std::fmt;
-
-pub(super) use self::timeout::{Timeout, Wait};
+pub(super) use self::{
+    decision::{Decision, Here, Pin},
+    timeout::{Timeout, Wait},
+};
 
 use self::groups::{GROUPS, Group};
-
-/// What is done with a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Any connection will do, and it leaves nothing behind on it.
-    Plain,
-    /// It goes on with a cursor, which is one of the server that it began on.
-    Cursor,
-    /// It isn't sent, but answered here.
-    Here(Here),
-    /// Its connection is its client's own until the state is gone.
-    Pins(Pin),
-    /// It is never sent. The words say why. They follow the command's name.
-    Refused(&'static str),
-}
-
-/// What is answered here, since each client has a state of its own, whichever connection it uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Here {
-    Auth,
-    ClientGetName,
-    ClientId,
-    ClientSetInfo,
-    ClientSetName,
-    Hello,
-    Ping,
-    Quit,
-    Reset,
-    Select,
-}
-
-/// What pins a connection, or ends a pin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pin {
-    /// It may wait at the server, which reads nothing more from the connection until then.
-    Blocks(Timeout),
-    /// For the next command only, and only of a client that tracks.
-    Caching,
-    Discard,
-    Exec,
-    Monitor,
-    Multi,
-    PSubscribe,
-    PUnsubscribe,
-    SSubscribe,
-    SUnsubscribe,
-    Subscribe,
-    Tracking,
-    Unsubscribe,
-    Unwatch,
-    Watch,
-}
-
-/// In words, for the documentation.
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Decision::Plain => "sent on any connection",
-            Decision::Cursor => "sent to the server on which the cursor began",
-            Decision::Here(_) => "answered by the sidecar itself",
-            Decision::Pins(Pin::Blocks(_)) => {
-                "sent on a connection of the client's own while it waits"
-            }
-            Decision::Pins(Pin::Multi | Pin::Exec | Pin::Discard | Pin::Watch | Pin::Unwatch) => {
-                "on a connection of the client's own, until no transaction is open and no key is \
-                 watched"
-            }
-            Decision::Pins(Pin::Tracking | Pin::Caching) => {
-                "on a connection of the client's own, until tracking is off"
-            }
-            Decision::Pins(Pin::Monitor) => {
-                "on a connection of the client's own, until `RESET` or the end"
-            }
-            Decision::Pins(
-                Pin::Subscribe
-                | Pin::PSubscribe
-                | Pin::SSubscribe
-                | Pin::Unsubscribe
-                | Pin::PUnsubscribe
-                | Pin::SUnsubscribe,
-            ) => "on a connection of the client's own, until it is subscribed to nothing",
-            Decision::Refused(why) => return write!(f, "refused: it {why}"),
-        })
-    }
-}
 
 /// A command, or a subcommand of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,20 +63,13 @@ static PLACES: [u16; 1 << BITS] = places();
 const BITS: u32 = 11;
 const EMPTY: u16 = u16::MAX;
 const COUNT: usize = count();
-const LONGEST: usize = longest();
 
-/// Nothing is copied, and a name of any length takes no longer than the longest of the table.
+/// Nothing is copied, and a longer name than there are takes no longer: of that only the ends are
+/// looked at.
 #[inline]
 fn find(name: &[u8], subcommand: Option<&[u8]>) -> Option<&'static Command> {
     let second = subcommand.unwrap_or_default();
-    if name.len() > LONGEST || second.len() > LONGEST {
-        return None;
-    }
-    let mut hash = hashed(SEED, name);
-    if let Some(second) = subcommand {
-        hash = hashed(hashed(hash, b" "), second);
-    }
-    let mut place = place_of(hash);
+    let mut place = place_of(name, second);
     loop {
         let command = COMMANDS.get(usize::from(PLACES[place]))?;
         let (first, rest) = command.name.as_bytes().split_at(command.length);
@@ -176,21 +86,27 @@ fn find(name: &[u8], subcommand: Option<&[u8]>) -> Option<&'static Command> {
     }
 }
 
-/// FNV-1a, of capitals.
-const SEED: u32 = 0x811c_9dc5;
-
-const fn hashed(mut hash: u32, name: &[u8]) -> u32 {
-    let mut at = 0;
-    while at < name.len() {
-        hash = (hash ^ name[at].to_ascii_uppercase() as u32).wrapping_mul(0x0100_0193);
-        at += 1;
-    }
-    hash
+/// By the first and the last eight bytes of each part, whatever their case: multiplied by the golden
+/// ratio, of which the upper bits are the best mixed ones.
+const fn place_of(name: &[u8], subcommand: &[u8]) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let hash = ends(name).wrapping_mul(GOLDEN) ^ ends(subcommand);
+    (hash.wrapping_mul(GOLDEN) >> (u64::BITS - BITS)) as usize
 }
 
-/// The upper bits are the better mixed ones.
-const fn place_of(hash: u32) -> usize {
-    (hash >> (u32::BITS - BITS)) as usize
+/// The first eight bytes, and the last ones if there are more, without the bit that tells capitals.
+const fn ends(name: &[u8]) -> u64 {
+    const CAPITALS: u64 = 0xdfdf_dfdf_dfdf_dfdf;
+    let (mut first, mut last, mut at) = (0, 0, 0);
+    while at < name.len() && at < 8 {
+        first = first << 8 | name[at] as u64;
+        last = last << 8 | name[name.len() - 1 - at] as u64;
+        at += 1;
+    }
+    if name.len() <= 8 {
+        return first & CAPITALS;
+    }
+    (first & CAPITALS) ^ (last & CAPITALS).rotate_left(28)
 }
 
 const fn commands() -> [Command; COUNT] {
@@ -232,11 +148,16 @@ const fn commands() -> [Command; COUNT] {
 }
 
 const fn places() -> [u16; 1 << BITS] {
-    assert!(COUNT * 2 < 1 << BITS, "a search must soon end");
+    const { assert!(COUNT * 2 < 1 << BITS, "a search must soon end") };
     let mut places = [EMPTY; 1 << BITS];
     let mut at = 0;
     while at < COUNT {
-        let mut place = place_of(hashed(SEED, COMMANDS[at].name.as_bytes()));
+        let (name, rest) = COMMANDS[at].name.split_at(COMMANDS[at].length);
+        let subcommand = match rest.as_bytes() {
+            [_space, subcommand @ ..] => subcommand,
+            [] => &[],
+        };
+        let mut place = place_of(name.as_bytes(), subcommand);
         while places[place] != EMPTY {
             place = (place + 1) % places.len();
         }
@@ -257,18 +178,6 @@ const fn count() -> usize {
         group += 1;
     }
     count
-}
-
-const fn longest() -> usize {
-    let (mut at, mut longest) = (0, 0);
-    while at < COUNT {
-        let length = COMMANDS[at].name.len();
-        if length > longest {
-            longest = length;
-        }
-        at += 1;
-    }
-    longest
 }
 
 /// The name that begins here or behind the white space that is here, and where the next one may

@@ -4,7 +4,10 @@
 //! A command without an entry for its subcommands has one decision for all of them, those that its
 //! server learns later as well.
 
-use super::{Decision, Here, Pin, Timeout};
+use super::{
+    decision::{Decision, Here, Pin},
+    timeout::Timeout,
+};
 
 /// Commands with the same decision.
 #[derive(Clone, Copy)]

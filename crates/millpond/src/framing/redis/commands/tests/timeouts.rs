@@ -50,7 +50,11 @@ fn a_read_of_streams_that_does_not_say_block_does_not_wait() {
         "XREADGROUP GROUP BLOCK 7 STREAMS a >",
         "XREADGROUP GROUP g BLOCK STREAMS a >",
         "XREAD COUNT BLOCK STREAMS a 1",
+        "XREAD MAXCOUNT BLOCK STREAMS a 1",
+        "XREAD MAXSIZE BLOCK STREAMS a 1",
+        "XREADGROUP GROUP g c CLAIM BLOCK STREAMS a >",
         "TS.READ BLOCK 7 MAX_COUNT 7",
+        "TS.READ k 0 MAX_COUNT BLOCK 7",
         // The server doesn't take them.
         "XREAD",
         "XREAD BLOCK",
