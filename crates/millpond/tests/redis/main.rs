@@ -406,6 +406,76 @@ async fn no_client_sees_another_in_session_mode() {
     of_the_tests(Mode::Session).await;
 }
 
+#[tokio::test]
+async fn all_messages_come_in_order_however_many_there_are() {
+    let server = Server::start().await;
+    for mode in [Mode::Exchange, Mode::Pipeline, Mode::Session] {
+        let site = Site::to(server.port, mode).await;
+        for resp3 in [false, true] {
+            let mut subscriber = Conversation::begin(site.port, "a", resp3).await;
+            subscriber.send(&["SUBSCRIBE", "a:news"]).await;
+            subscriber.next().await;
+            let mut publisher = Conversation::begin(server.port, "b", false).await;
+            let mut all = Vec::new();
+            for number in 0..3_000 {
+                all.extend(command(&["PUBLISH", "a:news", &number.to_string()]));
+            }
+            publisher.writes.write_all(&all).await.expect("the server takes it");
+            for number in 0..3_000 {
+                let message = ["message", "a:news", &number.to_string()].map(Value::text);
+                assert_eq!(subscriber.next().await, subscriber.push(message.into()), "{mode:?}");
+            }
+        }
+        site.running.drain(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_while_a_command_waits_takes_nothing() {
+    let server = Server::start().await;
+    for mode in [Mode::Exchange, Mode::Pipeline, Mode::Session] {
+        let site = Site::to(server.port, mode).await;
+        for (number, has_more_to_say) in [false, true].into_iter().enumerate() {
+            let list = format!("a:{mode:?}{number}");
+            let mut waits = Conversation::begin(site.port, "a", false).await;
+            waits.send(&["BLPOP", &list, "0"]).await;
+            if has_more_to_say {
+                waits.send(&["ECHO", "behind"]).await;
+            }
+            let waiting = async |expected| {
+                while server.store.waiting() != expected {
+                    sleep(Duration::from_millis(2)).await;
+                }
+            };
+            timeout(PATIENCE, waiting(1)).await.expect("it waits");
+            drop(waits);
+            timeout(PATIENCE, waiting(0)).await.expect("nobody waits for it any more");
+            let mut other = Conversation::begin(site.port, "a", false).await;
+            other.send(&["RPUSH", &list, "text"]).await;
+            assert_eq!(other.next().await, Value::Number(1));
+            other.send(&["BLPOP", &list, "1"]).await;
+            assert_eq!(other.next().await, Value::texts(&[&list, "text"]), "{mode:?}");
+        }
+        site.running.drain(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told_so() {
+    let server = Server::start().await;
+    let site = Site::to(server.port, Mode::Pipeline).await;
+    for bytes in ["*1\r\nfoo\r\n", "*0\r\n", "\r\n", "*2\r\n$3\r\nGETxx"] {
+        let mut client = Conversation::begin(site.port, "a", false).await;
+        let all = [&command(&["ECHO", "before"])[..], bytes.as_bytes()].concat();
+        client.writes.write_all(&all).await.expect("the route takes it");
+        assert_eq!(client.next().await, Value::text("before"));
+        let told = client.next().await;
+        assert!(matches!(&told, Value::Error(text) if text.starts_with("ERR Protocol error: ")), "{told:?}");
+        assert_eq!(Value::read(&mut client.reads).await, None, "and it ends");
+    }
+    site.running.drain(PATIENCE).await;
+}
+
 /// redis-server on a port of its own, until it is dropped.
 struct RedisServer {
     child: Child,

@@ -7,7 +7,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use tokio::{
@@ -26,6 +29,8 @@ pub(crate) struct Store {
     data: Mutex<Data>,
     /// Notified whenever a list has grown.
     grown: Notify,
+    /// How many commands wait.
+    waiting: AtomicUsize,
     /// What a connection was asked that is another's.
     complaints: Mutex<Vec<String>>,
 }
@@ -80,6 +85,10 @@ impl Store {
         self.complaints.lock().expect("no panic").clone()
     }
 
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
+    }
+
     fn publish(&self, channel: &str, message: &str) -> Value {
         let data = self.data.lock().expect("no panic");
         let subscribers = data.subscribers.get(channel);
@@ -132,7 +141,12 @@ impl Connection {
                 request = requests.recv() => {
                     let Some(request) = request else { break };
                     let words: Vec<&str> = request.iter().map(String::as_str).collect();
-                    for reply in connection.answer(&words).await {
+                    let replies = tokio::select! {
+                        replies = connection.answer(&words) => replies,
+                        // As redis-server, it leaves whoever has left.
+                        () = requests.closed() => break,
+                    };
+                    for reply in replies {
                         reply.put(connection.resp3, &mut out);
                     }
                 }
