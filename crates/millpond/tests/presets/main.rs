@@ -3,6 +3,8 @@
 mod delimited;
 mod length_prefixed;
 mod modbus;
+mod redis;
+mod redis_reference;
 mod reference;
 #[cfg(unix)]
 mod served;
