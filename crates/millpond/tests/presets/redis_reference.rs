@@ -22,9 +22,12 @@ pub(crate) fn first(way: Direction, bytes: &[u8]) -> End {
         Direction::Reply => &[b"HTTP/", b"SSH-", b"\x15\x03"],
     };
     let is_open = |stranger: &&[u8]| stranger.starts_with(bytes) && stranger.len() > bytes.len();
+    let open = strangers.iter().find(|stranger| is_open(stranger));
+    if let (Some(stranger), false) = (open, bytes.is_empty()) {
+        return Err(Stop::More(stranger.len()));
+    }
     match (way, bytes.first()) {
         (_, None) => Err(Stop::More(1)),
-        _ if strangers.iter().any(|stranger| is_open(stranger)) => Err(Stop::More(bytes.len() + 1)),
         (Direction::Request, Some(b'*')) => array(bytes),
         (Direction::Request, Some(_)) => inline(bytes),
         (Direction::Reply, Some(_)) => value(bytes, 0, true),
