@@ -149,7 +149,8 @@ fn and<T>(found: Result<T, Stop>, behind: usize) -> Result<T, Stop> {
 }
 
 fn array(bytes: &[u8]) -> End {
-    let is_some = |text: &[u8]| is_count(text) && text != b"0";
+    // The default limit of the library.
+    let is_some = |text: &[u8]| is_count(text) && text != b"0" && number(text) <= 1 << 20;
     let may_begin = |text: &[u8]| is_some(text) || text.is_empty();
     let (count, mut at) = and(
         line(bytes, 1, may_begin, is_some),
