@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`reference`](mod@reference) and [`grammar`], which say what is right; then the
 //! targets: [`decoder`], [`json`], [`presets`], whose references are those of the library's own
-//! tests, [`mllp`], which has its reference beside it, [`server_connection`], [`client_exchange`],
+//! tests, [`redis`], which has another program for a reference as well, [`mllp`], which has its
+//! reference beside it, [`server_connection`], [`client_exchange`],
 //! [`proxied_conversation`].
 
 pub mod client_exchange;
@@ -20,6 +21,9 @@ mod preset_references;
 pub mod presets;
 pub mod proxied_conversation;
 mod proxied_wire;
+pub mod redis;
+#[path = "../../crates/millpond/tests/presets/redis_reference.rs"]
+mod redis_reference;
 pub mod reference;
 pub mod server_connection;
 mod stage;

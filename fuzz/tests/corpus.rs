@@ -6,7 +6,7 @@ use std::{fs, panic, path::Path};
 
 use fastrand::Rng;
 use millpond_fuzz::{
-    client_exchange, decoder, grammar, json, mllp, presets, proxied_conversation, reference,
+    client_exchange, decoder, grammar, json, mllp, presets, proxied_conversation, redis, reference,
     server_connection,
 };
 
@@ -104,6 +104,11 @@ fn a_route_takes_its_corpus() {
 #[test]
 fn hl7_over_mllp_takes_its_corpus() {
     replay("mllp", mllp::run);
+}
+
+#[test]
+fn redis_takes_its_corpus() {
+    replay("redis", redis::run);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 mod delimited;
 mod length_prefixed;
 mod modbus;
+mod redis;
 #[cfg(unix)]
 mod redis_commands;
 mod redis_page;
+mod redis_reference;
 mod reference;
 #[cfg(unix)]
 mod served;

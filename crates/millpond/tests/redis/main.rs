@@ -420,10 +420,18 @@ async fn all_messages_come_in_order_however_many_there_are() {
             for number in 0..3_000 {
                 all.extend(command(&["PUBLISH", "a:news", &number.to_string()]));
             }
-            publisher.writes.write_all(&all).await.expect("the server takes it");
+            publisher
+                .writes
+                .write_all(&all)
+                .await
+                .expect("the server takes it");
             for number in 0..3_000 {
                 let message = ["message", "a:news", &number.to_string()].map(Value::text);
-                assert_eq!(subscriber.next().await, subscriber.push(message.into()), "{mode:?}");
+                assert_eq!(
+                    subscriber.next().await,
+                    subscriber.push(message.into()),
+                    "{mode:?}"
+                );
             }
         }
         site.running.drain(PATIENCE).await;
@@ -449,12 +457,18 @@ async fn who_leaves_while_a_command_waits_takes_nothing() {
             };
             timeout(PATIENCE, waiting(1)).await.expect("it waits");
             drop(waits);
-            timeout(PATIENCE, waiting(0)).await.expect("nobody waits for it any more");
+            timeout(PATIENCE, waiting(0))
+                .await
+                .expect("nobody waits for it any more");
             let mut other = Conversation::begin(site.port, "a", false).await;
             other.send(&["RPUSH", &list, "text"]).await;
             assert_eq!(other.next().await, Value::Number(1));
             other.send(&["BLPOP", &list, "1"]).await;
-            assert_eq!(other.next().await, Value::texts(&[&list, "text"]), "{mode:?}");
+            assert_eq!(
+                other.next().await,
+                Value::texts(&[&list, "text"]),
+                "{mode:?}"
+            );
         }
         site.running.drain(PATIENCE).await;
     }
@@ -467,10 +481,17 @@ async fn what_is_no_request_is_told_so() {
     for bytes in ["*1\r\nfoo\r\n", "*0\r\n", "\r\n", "*2\r\n$3\r\nGETxx"] {
         let mut client = Conversation::begin(site.port, "a", false).await;
         let all = [&command(&["ECHO", "before"])[..], bytes.as_bytes()].concat();
-        client.writes.write_all(&all).await.expect("the route takes it");
+        client
+            .writes
+            .write_all(&all)
+            .await
+            .expect("the route takes it");
         assert_eq!(client.next().await, Value::text("before"));
         let told = client.next().await;
-        assert!(matches!(&told, Value::Error(text) if text.starts_with("ERR Protocol error: ")), "{told:?}");
+        assert!(
+            matches!(&told, Value::Error(text) if text.starts_with("ERR Protocol error: ")),
+            "{told:?}"
+        );
         assert_eq!(Value::read(&mut client.reads).await, None, "and it ends");
     }
     site.running.drain(PATIENCE).await;

@@ -14,9 +14,9 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     task::{JoinHandle, JoinSet},
     time::{Duration, Instant, timeout_at},
 };
@@ -134,7 +134,7 @@ impl Connection {
             messages,
         };
         let (reads, mut writes) = stream.into_split();
-        let mut requests = requests(BufReader::new(reads));
+        let (mut requests, mut ended) = requests(BufReader::new(reads));
         loop {
             let mut out = Vec::new();
             tokio::select! {
@@ -144,7 +144,7 @@ impl Connection {
                     let replies = tokio::select! {
                         replies = connection.answer(&words) => replies,
                         // As redis-server, it leaves whoever has left.
-                        () = requests.closed() => break,
+                        _ = &mut ended => break,
                     };
                     for reply in replies {
                         reply.put(connection.resp3, &mut out);
@@ -277,6 +277,7 @@ impl Connection {
             seconds => Duration::from_secs_f64(seconds),
         };
         let until = Instant::now() + time;
+        let _waiting = Waiting::begin(&self.store);
         loop {
             let grown = self.store.grown.notified();
             {
@@ -323,6 +324,22 @@ impl Connection {
     }
 }
 
+/// A command that waits.
+struct Waiting<'s>(&'s Store);
+
+impl<'s> Waiting<'s> {
+    fn begin(store: &'s Store) -> Self {
+        store.waiting.fetch_add(1, SeqCst);
+        Waiting(store)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
 /// What no connection has a part in.
 fn plain(store: &Store, words: &[&str]) -> Value {
     let name = words[0].to_ascii_uppercase();
@@ -362,11 +379,14 @@ fn plain(store: &Store, words: &[&str]) -> Value {
 }
 
 /// The requests of a connection as they come, each read while another may be waited for.
-fn requests(mut from: BufReader<OwnedReadHalf>) -> mpsc::Receiver<Vec<String>> {
-    let (to, requests) = mpsc::channel(16);
+/// The second is told when there will be no more.
+fn requests(
+    mut from: BufReader<OwnedReadHalf>,
+) -> (mpsc::Receiver<Vec<String>>, oneshot::Receiver<()>) {
+    let (to, requests) = mpsc::channel(4_096);
+    let (ends, ended) = oneshot::channel::<()>();
     tokio::spawn(async move {
-        let mut ahead = [0; 0];
-        let _ = from.read(&mut ahead).await;
+        let _ends = ends;
         while let Some(Value::Array(words)) = Value::read(&mut from).await {
             let words = words.into_iter().map(|word| match word {
                 Value::Text(text) => text,
@@ -377,5 +397,5 @@ fn requests(mut from: BufReader<OwnedReadHalf>) -> mpsc::Receiver<Vec<String>> {
             }
         }
     });
-    requests
+    (requests, ended)
 }

@@ -6,12 +6,11 @@ mod decision;
 mod groups;
 mod timeout;
 
+use self::groups::{GROUPS, Group};
 pub(super) use self::{
     decision::{Decision, Here, Pin},
-    timeout::{Timeout, Wait},
+    timeout::Wait,
 };
-
-use self::groups::{GROUPS, Group};
 
 /// A command, or a subcommand of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

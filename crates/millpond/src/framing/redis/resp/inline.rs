@@ -104,7 +104,7 @@ fn ends_as_http(line: &[u8]) -> bool {
     let Some((begin, version)) = line.split_last_chunk::<3>() else {
         return false;
     };
-    let is_version = version[0].is_ascii_digit() && version[1] == b'.';
+    let is_version = matches!(version, [b'0'..=b'9', b'.', b'0'..=b'9']);
     is_version && begin.ends_with(VERSION)
 }
 

@@ -108,6 +108,7 @@ fn a_request_is_an_array_of_bulk_strings_or_a_line() {
         " *1\r\n",
         "GET / HTTP/1.1 \r\n",
         "GETHTTP/1.1\r\n",
+        "GET / HTTP/1.x\r\n",
         "SET k \u{e4}\u{1}\r\n",
     ];
     are_frames(request, &frames, &limits(1_000, 10));
