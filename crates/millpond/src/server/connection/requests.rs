@@ -244,6 +244,7 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             tracing::info!(target: "millpond::server", peer = self.peer.map(tracing::field::display), %error, "connection closed: it spoke another protocol");
         }
         if self.service.framing.tells_malformed() && !error.is_stranger() {
+            self.begin_gathered();
             self.exchanges.push(Exchange {
                 request: None,
                 asked: None,
