@@ -8,6 +8,7 @@ mod limits;
 mod losses;
 mod replies;
 mod times;
+mod together;
 mod trial;
 mod verbs;
 

@@ -77,10 +77,15 @@ pub(super) enum Edge {
     ReleasedByARecall,
     LeasedToSpread,
     BegunOnTheLeastLoaded,
+    NotBegunTogether,
+    BegunInPart,
+    BegunAsOne,
+    BegunTogether,
+    BegunTogetherWhereTheirFlowIs,
 }
 
 impl Edge {
-    const LAST: Edge = Edge::BegunOnTheLeastLoaded;
+    const LAST: Edge = Edge::BegunTogetherWhereTheirFlowIs;
 }
 
 /// How often each was reached.

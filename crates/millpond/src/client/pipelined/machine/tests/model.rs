@@ -102,6 +102,18 @@ pub(super) enum Fate {
     },
 }
 
+/// What becomes of those who come together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Together {
+    pub(super) count: usize,
+    pub(super) on: Option<Serial>,
+    pub(super) wake: bool,
+    pub(super) leases: usize,
+}
+
+/// As urgent as all flows are.
+pub(super) const NORMAL: u8 = 4;
+
 /// Who is told of an end, and how far each had come; how many of a trial were answered; whose drivers
 /// are woken, and how many are leased.
 pub(super) type Ended = (Vec<(Caller, Progress)>, Option<usize>, (Vec<Serial>, usize));
@@ -357,6 +369,38 @@ impl Model {
             wake: hurries || writes && !alone,
             leases,
         }
+    }
+
+    /// Several of a flow come together: each is begun as if it came behind the one before, if
+    /// there is room for it at once, to a peer that is known to read frames. None comes behind one
+    /// that isn't.
+    pub(super) fn begin_together(
+        &mut self,
+        members: &[(Caller, usize)],
+        flow: u32,
+        times: (u64, u64),
+    ) -> Together {
+        let mut together = Together::default();
+        for &(caller, length) in members {
+            let has_room = self.with_room(length, self.bound(flow)).is_some();
+            if !has_room || !self.proven || self.refusal.is_some() {
+                break;
+            }
+            let request = (length, false);
+            let order = (NORMAL, Some((flow, None)));
+            match self.begin(caller, request, order, times, false) {
+                Fate::Begun {
+                    on, wake, leases, ..
+                } => {
+                    together.on = Some(on);
+                    together.wake |= wake;
+                    together.leases += leases;
+                    together.count += 1;
+                }
+                other => panic!("there is room, and it is {other:?}"),
+            }
+        }
+        together
     }
 
     fn append(&mut self, serial: Serial, caller: Caller) {

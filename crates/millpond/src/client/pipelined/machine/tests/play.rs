@@ -18,12 +18,13 @@ use super::{
     Begun, Came, Carried, Entry, FlowId, Id, LeftOut, Limits, Machine, Order, Place, Priority,
     Progress, Recall, Refusal, Released, SlotId, Times, Unanswered,
     edges::{Edge, Tally},
-    model::{At, Caller, Fate, Model, Serial, Writer},
+    model::{At, Caller, Fate, Model, NORMAL, Serial, Writer},
 };
 use crate::pool::Shedding;
 
 mod drivers;
 mod ending;
+mod together;
 
 /// A reply is its caller's name; it can't be copied.
 #[derive(Debug, PartialEq, Eq)]
@@ -140,7 +141,7 @@ impl<'t> Play<'t> {
     }
 
     fn step(&mut self) {
-        match self.rng.u32(0..140) {
+        match self.rng.u32(0..143) {
             0..32 if self.rng.u32(..100) < self.crowd => self.begin(),
             0..32 => self.came(),
             32..35 => self.give_up(),
@@ -160,6 +161,7 @@ impl<'t> Play<'t> {
             124..132 => self.caller_comes_after_the_driver(),
             132..135 => self.settle_silent(),
             135..137 => self.opens_or_closes_a_flow(),
+            137..140 => self.begin_together(),
             _ => self.asks_the_gone(),
         }
     }
@@ -576,9 +578,6 @@ impl<'t> Play<'t> {
         }
     }
 }
-
-/// As urgent as all flows are.
-const NORMAL: u8 = 4;
 
 /// Not the first byte of any frame here, but of the 255th.
 const HEARTBEAT: [u8; 2] = [255; 2];
