@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{groups::GROUPS, *};
+use super::{groups::GROUPS, timeout::Timeout, *};
 
 mod snapshots;
 mod timeouts;
