@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as Turns, Semaphore},
     task::AbortHandle,
+    time::Instant,
 };
 
 use super::pins::PinPlace;
@@ -43,6 +44,8 @@ pub(super) enum Lent<F: Framing> {
 /// An upstream connection that one client has to itself.
 pub(super) struct Pin<F: Framing> {
     pub(super) upstream: Pinned<F>,
+    /// When it is too old.
+    pub(super) until: Option<Instant>,
     /// Takes it away when it is too old.
     pub(super) _expiry: Option<Expiry>,
     pub(super) _place: PinPlace,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     downstream::{ALL, Downstream, Expiry, Lent, Pin},
@@ -242,10 +242,21 @@ impl<F: Framing> Shared<F> {
             return Err(NotPassed::StateLost);
         };
         // Dropped in the middle, it leaves a connection that can't be used any more, and that says so.
-        let passed = pin
+        let passing = pin
             .upstream
-            .pass_on(request.frame().as_bytes(), time.left())
-            .await;
+            .pass_on(request.frame().as_bytes(), time.left());
+        let passed = match pin.until.filter(|_| !request.may_wait().is_zero()) {
+            None => passing.await,
+            // What may wait for ever ends with the pin.
+            Some(until) => match timeout_at(until, passing).await {
+                Ok(passed) => passed,
+                Err(_) => {
+                    *lent = Lent::Gone;
+                    count(&self.counters.pins_expired);
+                    return Err(NotPassed::WaitedTooLong);
+                }
+            },
+        };
         if !pin.upstream.is_usable() {
             *lent = Lent::Gone;
             return passed.map_err(NotPassed::Last);
@@ -305,6 +316,10 @@ impl<F: Framing> Shared<F> {
         });
         Ok(Pin {
             upstream,
+            until: self
+                .settings
+                .max_pin_age
+                .and_then(|age| Instant::now().checked_add(age)),
             _expiry: expiry,
             _place: place,
         })
@@ -342,6 +357,9 @@ enum NotPassed {
     NoPin,
     /// The client had a connection to itself, and that has ended.
     StateLost,
+    /// The server has waited, as it was asked to, for as long as the client may have a connection to
+    /// itself.
+    WaitedTooLong,
 }
 
 impl From<RequestError> for NotPassed {
@@ -359,6 +377,10 @@ impl NotPassed {
             NotPassed::NoPin => Failure::overloaded(
                 "too many clients have a connection to the upstream to themselves; it was not executed",
             ),
+            NotPassed::WaitedTooLong => Failure::timed_out(
+                "the upstream has waited for as long as a client may have a connection to itself; it may have been executed",
+            )
+            .closing(),
             NotPassed::StateLost => Failure::unavailable(
                 "the connection to the upstream that this client had to itself has ended, and its state with it; connect again; it was not executed",
             )
@@ -369,6 +391,7 @@ impl NotPassed {
     fn execution(&self) -> Execution {
         match self {
             NotPassed::Request(error) | NotPassed::Last(error) => error.execution(),
+            NotPassed::WaitedTooLong => Execution::Possible,
             NotPassed::NoLane(_) | NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
         }
     }

@@ -15,9 +15,10 @@ use std::{
 };
 
 use millpond::{
-    client::{Client, Pipelining},
+    client::{Client, Pipelining, Script},
+    connectors::{Ejection, StreamConnector},
     framing::{Redis, RedisSettings},
-    net::{Endpoint, ListenOptions, Listener},
+    net::{Dialer, Endpoint, ListenOptions, Listener},
     proxy::{Mode, Route},
     server::Running,
 };
@@ -73,10 +74,11 @@ impl Site {
             .build()
             .expect("a client")
         };
-        let route = Route::builder(client(0))
-            .lane(client(1))
-            .max_pins(8)
-            .build();
+        let route = Route::builder(client(0)).lane(client(1)).max_pins(8);
+        Site::of(route.build()).await
+    }
+
+    async fn of(route: Route<Redis>) -> Self {
         let anywhere = "127.0.0.1:0".parse().expect("an endpoint");
         let listener = Listener::bind(&anywhere, ListenOptions::default()).await;
         let running = route.server().serve(listener.expect("a listener"));
@@ -470,6 +472,90 @@ async fn who_leaves_while_a_command_waits_takes_nothing() {
                 "{mode:?}"
             );
         }
+        site.running.drain(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_ever_ends_with_its_pin() {
+    let server = Server::start().await;
+    let endpoint: Endpoint = format!("127.0.0.1:{}", server.port)
+        .parse()
+        .expect("an endpoint");
+    let client = Client::builder(endpoint).framing(Redis::default()).build();
+    let route = Route::builder(client.expect("a client"))
+        .max_pin_age(Some(Duration::from_millis(50)))
+        .build();
+    let site = Site::of(route).await;
+    let mut client = Conversation::begin(site.port, "a", false).await;
+    client.send(&["BLPOP", "a:list", "0"]).await;
+    let told = client.next().await;
+    let is_told = |text: &str| {
+        text.starts_with("ERR millpond: ") && text.ends_with("it may have been executed")
+    };
+    assert!(
+        matches!(&told, Value::Error(text) if is_told(text)),
+        "{told:?}"
+    );
+    assert_eq!(
+        Value::read(&mut client.reads).await,
+        None,
+        "and the client is closed"
+    );
+    assert_eq!(site.route.snapshot().totals.pins_expired, 1);
+    site.running.drain(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_become_a_replica_is_left_until_it_is_none() {
+    for mode in [Mode::Exchange, Mode::Pipeline] {
+        let servers = [Server::start().await, Server::start().await];
+        let upstreams = servers.each_ref().map(|server| {
+            let endpoint: Endpoint = format!("127.0.0.1:{}", server.port).parse().expect("one");
+            Dialer::new(endpoint)
+        });
+        let ejection = Ejection {
+            pause: Duration::from_millis(20),
+            max_pause: Duration::from_millis(20),
+            ..Ejection::default()
+        };
+        let client = Client::over(StreamConnector::among(upstreams).ejection(ejection))
+            .framing(Redis::default())
+            .probe(Script::new().step("ROLE", "*1\r\n$6\r\nmaster"))
+            .pool(|pool| pool.max_size(4));
+        let client = match mode {
+            Mode::Pipeline => client.pipelined(Pipelining::default()),
+            _ => client,
+        };
+        let site = Site::of(Route::to(client.build().expect("a client"))).await;
+        let ask = async |expected: Value| {
+            let mut client = Conversation::begin(site.port, "a", false).await;
+            client.send(&["SET", "a:key", "text"]).await;
+            client.next().await == expected
+        };
+        for _ in 0..20 {
+            assert!(ask(Value::text("OK")).await);
+        }
+        servers[0].store.becomes_a_replica(true);
+        // Each of its connections may say so once.
+        let mut readonly = 0;
+        let mut right = 0;
+        while right < 100 {
+            match ask(Value::text("OK")).await {
+                true => right += 1,
+                false => {
+                    readonly += 1;
+                    right = 0;
+                }
+            }
+        }
+        assert!(readonly <= 4, "{mode:?}: {readonly}");
+        servers[1].store.becomes_a_replica(true);
+        servers[0].store.becomes_a_replica(false);
+        let moves_back = async { while !ask(Value::text("OK")).await {} };
+        timeout(PATIENCE, moves_back)
+            .await
+            .expect("it is probed, and taken again");
         site.running.drain(PATIENCE).await;
     }
 }

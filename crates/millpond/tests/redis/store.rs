@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -29,6 +29,7 @@ pub(crate) struct Store {
     data: Mutex<Data>,
     /// Notified whenever a list has grown.
     grown: Notify,
+    is_replica: AtomicBool,
     /// How many commands wait.
     waiting: AtomicUsize,
     /// What a connection was asked that is another's.
@@ -83,6 +84,10 @@ impl Drop for Server {
 impl Store {
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.complaints.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn becomes_a_replica(&self, is: bool) {
+        self.is_replica.store(is, SeqCst);
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -348,6 +353,11 @@ fn plain(store: &Store, words: &[&str]) -> Value {
     }
     let mut data = store.data.lock().expect("no panic");
     match (name.as_str(), &words[1..]) {
+        ("ROLE", []) if store.is_replica.load(SeqCst) => Value::texts(&["slave"]),
+        ("ROLE", []) => Value::texts(&["master"]),
+        ("SET", _) if store.is_replica.load(SeqCst) => Value::Error(String::from(
+            "READONLY You can't write against a read only replica.",
+        )),
         ("PING", []) => Value::text("PONG"),
         ("ECHO", [text]) => Value::text(*text),
         ("GET", [key]) => data.texts.get(*key).map_or(Value::Null, Value::text),

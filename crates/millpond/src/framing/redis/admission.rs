@@ -190,11 +190,10 @@ fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Ad
         }),
         Here::ClientSetInfo if count == 3 => ok(),
         Here::ClientSetName => match (count, request.behind_subcommand().next()) {
-            (2, Some(name)) if is_name(name) => changing(
-                Asked::SetName { name: name.into() },
-                LocalReply::new(b"+OK\r\n"),
-            ),
-            (2, Some(_)) => unfit_name(),
+            (2, Some(name)) => unfit_name(name).unwrap_or_else(|| {
+                let name = name.into();
+                changing(Asked::SetName { name }, LocalReply::new(b"+OK\r\n"))
+            }),
             _ => wrong_number(request),
         },
         Here::ClientId | Here::ClientGetName | Here::ClientSetInfo => wrong_number(request),
@@ -242,8 +241,8 @@ fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
             "the version can't be changed while there are transactions, subscriptions or scans",
         );
     }
-    if hello.name.is_some_and(|name| !is_name(name)) {
-        return unfit_name();
+    if let Some(refusal) = hello.name.and_then(unfit_name) {
+        return refusal;
     }
     let has_users = !redis.settings.users.is_empty();
     if has_users && now.user == 0 && hello.auth.is_none() {
@@ -301,15 +300,18 @@ fn credentials(user: &[u8], secret: &[u8]) -> Credentials {
     }
 }
 
-/// A name of a connection, as the server takes it.
-fn is_name(name: &[u8]) -> bool {
-    name.iter().all(|byte| (b'!'..=b'~').contains(byte)) && name.len() <= 256
-}
+/// The longest name that a client may give its connection, in bytes: it is kept as long as that.
+const LONGEST_NAME: usize = 256;
 
-fn unfit_name() -> Admission {
-    refused(
-        "ERR Client names cannot contain spaces, newlines or special characters, and have at most 256.",
-    )
+/// Why this is no name of a connection.
+fn unfit_name(name: &[u8]) -> Option<Admission> {
+    if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return Some(refused(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        ));
+    }
+    let is_too_long = name.len() > LONGEST_NAME;
+    is_too_long.then(|| refused(&format!("a client's name has {LONGEST_NAME} bytes at most")))
 }
 
 fn ok() -> Admission {

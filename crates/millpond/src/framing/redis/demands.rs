@@ -226,6 +226,11 @@ impl<'r> Hello<'r> {
         hello.resp3 = match version {
             b"2" => Some(false),
             b"3" => Some(true),
+            version if number::<u32>(version).is_none() => {
+                return Err(Failure::refused(
+                    "ERR Protocol version is not an integer or out of range",
+                ));
+            }
             _ => return Err(Failure::refused("NOPROTO unsupported protocol version")),
         };
         while let Some(word) = arguments.next() {

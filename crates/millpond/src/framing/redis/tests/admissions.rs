@@ -38,6 +38,10 @@ fn what_concerns_the_clients_connection_is_answered_by_the_server() {
             "WRONGPASS invalid username-password pair or user is disabled.",
         ),
         ("HELLO 4", "NOPROTO unsupported protocol version"),
+        (
+            "HELLO x",
+            "ERR Protocol version is not an integer or out of range",
+        ),
         ("HELLO 3 AUTH a", "ERR Syntax error in HELLO"),
         (
             "HELLO 3 AUTH a b",
@@ -46,6 +50,11 @@ fn what_concerns_the_clients_connection_is_answered_by_the_server() {
     ] {
         assert_eq!(scene.refusal(line), refusal, "{line}");
     }
+    let long = format!("CLIENT SETNAME {}", "x".repeat(257));
+    assert_eq!(
+        scene.refusal(&long),
+        "a client's name has 256 bytes at most"
+    );
     assert!(
         scene
             .refusal("CLIENT SETNAME 'a b'")
