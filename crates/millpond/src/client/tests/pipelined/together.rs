@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Mutex};
 use super::*;
 use crate::{
     client::{FirstAttempt, Flow},
-    framing::{Context, Frame},
+    framing::{Context, Extent, Frame},
 };
 
 /// What has become of each so far.
@@ -153,8 +153,12 @@ async fn what_is_no_frame_ends_those_that_are_begun() {
     let mut far = proven(&client, &mut port).await;
     let flow = flow(&client);
     let mut all = frames(&numbers(10..14));
-    let other = crate::framing::Octets::default();
-    all[2] = Frame::parse(&other, Context::REQUEST, b"no frame".to_vec()).expect("any bytes");
+    let extent = Extent {
+        head: 0,
+        body: 8,
+        tail: 0,
+    };
+    all[2] = Frame::new("no frame".into(), extent);
     let begun = client
         .pass_on_together(&all, &flow, None)
         .expect("there is room");
