@@ -45,6 +45,8 @@ use tokio::{
 const SHORT: u64 = 200;
 const LONG: u64 = 50;
 const UPSTREAMS: usize = 3;
+/// More than a route reads of one client, and than a pipeline takes.
+const MOST_TOGETHER: u64 = 24;
 /// How long a request may take in the route: about as long as an upstream is suspended at most.
 const DEADLINE: Duration = Duration::from_millis(200);
 /// How much more memory the process may have in the end, in bytes.
@@ -242,11 +244,15 @@ async fn cut<F: Future>(limit: u32, future: F) -> Option<F::Output> {
 
 type Framed = FramedStream<Protocol>;
 
-/// Sends all of these in one write, and takes what comes; false once the connection has ended.
+/// Sends all of these, most often in one write, and takes what comes; false once the connection has
+/// ended.
 async fn exchange(stream: &mut Framed, run: &Run, tokens: std::ops::Range<u64>) -> bool {
     for token in tokens.clone() {
         let body = (run.speaks.body)(token);
         stream.queue(&body).expect("a body");
+        if fastrand::u8(..32) == 0 && stream.flush().await.is_err() {
+            break;
+        }
     }
     let mut is_open = stream.flush().await.is_ok();
     for token in tokens {
@@ -273,7 +279,7 @@ async fn exchange(stream: &mut Framed, run: &Run, tokens: std::ops::Range<u64>) 
     is_open
 }
 
-/// A client. One that stays sends up to four requests at once, and connects again if it must. Each
+/// A client. One that stays sends up to [`MOST_TOGETHER`] requests at once, and connects again if it must. Each
 /// begins, and goes on once there was all trouble: however fast it all is, there is some.
 async fn client(run: Arc<Run>, tokens: std::ops::Range<u64>, stays: bool) {
     let mut stream: Option<Framed> = None;
@@ -286,7 +292,11 @@ async fn client(run: Arc<Run>, tokens: std::ops::Range<u64>, stays: bool) {
                 .await
                 .expect("the run is there");
         }
-        let most = if stays { fastrand::u64(1..=4) } else { 1 };
+        let most = match stays {
+            true if fastrand::u8(..4) == 0 => fastrand::u64(1..=MOST_TOGETHER),
+            true => fastrand::u64(1..=4),
+            false => 1,
+        };
         let these = next..(next + most).min(tokens.end);
         next = these.end;
         let mut open = match stream.take() {

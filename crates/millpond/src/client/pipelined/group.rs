@@ -58,22 +58,27 @@ impl Group {
 
     /// What has been told since the last time. If nothing has, the task is woken when something is.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Vec<Told> {
-        let mut inbox = self.inbox.lock();
-        if inbox.told.is_empty() {
-            match &mut inbox.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
+        let told = mem::take(&mut self.inbox.lock().told);
+        if !told.is_empty() {
+            return told;
         }
-        mem::take(&mut inbox.told)
+        // Not under the lock: wakers are foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let mut inbox = self.inbox.lock();
+        mem::swap(&mut inbox.waker, &mut waker);
+        let told = mem::take(&mut inbox.told);
+        drop(inbox);
+        told
     }
 
     /// Nobody waits any more. What was told and not picked up.
     pub(super) fn leave(&self) -> Vec<Told> {
         let mut inbox = self.inbox.lock();
         inbox.is_gone = true;
-        inbox.waker = None;
-        mem::take(&mut inbox.told)
+        let (waker, told) = (inbox.waker.take(), mem::take(&mut inbox.told));
+        drop(inbox);
+        drop(waker);
+        told
     }
 }
 

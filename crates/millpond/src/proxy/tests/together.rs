@@ -310,5 +310,5 @@ async fn a_frame_that_is_too_long_is_told_of_behind_those_it_came_with() {
     answers(&mut upstream, 0..3).await;
     site.is_told(0..3).await;
     let message = receive_text(&mut site.client).await;
-    assert!(message.contains("999999999"), "{message}");
+    assert!(message.contains("999,999,999"), "{message}");
 }

@@ -238,7 +238,8 @@ fn handlers_are_polled_in_the_order_of_their_requests() {
     assert_eq!(*order.lock(), all);
     assert_eq!(take(&mut exchanges).len(), 2, "the first group has answers");
     // The places in the queue have moved.
-    between.0.lock().tells = vec![(1, "d"), (0, "c")];
+    // The last of these isn't the group's.
+    between.0.lock().tells = vec![(1, "d"), (0, "c"), (2, "x")];
     behind.0.lock().tells = vec![(0, "e")];
     order.lock().clear();
     exchanges.poll(cx, now, LIMIT);

@@ -1,11 +1,12 @@
 //! Requests of one flow that are begun together: each gets what it would have got by itself.
 
-use std::{future::poll_fn, sync::Mutex};
+use std::{future::poll_fn, pin::pin, sync::Mutex, task::Poll};
 
+use super::super::asking::asking;
 use super::*;
 use crate::{
     client::{FirstAttempt, Flow},
-    framing::{Context, Frame},
+    framing::{Context, Extent, Frame},
 };
 
 /// What has become of each so far.
@@ -139,10 +140,15 @@ async fn as_many_are_begun_as_have_room() {
     far.replies(&["9".into(), "10".into(), "11".into(), "12".into()])
         .await;
     assert_eq!(reply_of(one).await, "9");
-    let next = asked(&client, "20");
+    // Nobody is about to pick them up, so a lone caller waits for no driver.
+    let writes = || port.tally.writes.load(std::sync::atomic::Ordering::Relaxed);
+    let before = writes();
+    let mut next = pin!(client.exchange(b"20"));
+    let is_pending = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
+    assert_eq!((is_pending, writes() - before), (true, 1));
     assert_eq!(far.arrived().await, ["20"]);
     far.reply(b"20").await;
-    assert_eq!(reply_of(next).await, "20");
+    assert_eq!(next.await.expect("a reply"), "20");
     assert_eq!(port.tally.opened(), 1);
 }
 
@@ -153,13 +159,34 @@ async fn what_is_no_frame_ends_those_that_are_begun() {
     let mut far = proven(&client, &mut port).await;
     let flow = flow(&client);
     let mut all = frames(&numbers(10..14));
-    let other = crate::framing::Octets::default();
-    all[2] = Frame::parse(&other, Context::REQUEST, b"no frame".to_vec()).expect("any bytes");
+    let extent = Extent {
+        head: 0,
+        body: 8,
+        tail: 0,
+    };
+    all[2] = Frame::new("no frame".into(), extent);
     let begun = client
         .pass_on_together(&all, &flow, None)
         .expect("there is room");
     assert_eq!(begun.count(), 2);
     assert_eq!(far.arrived().await, numbers(10..12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_get_no_reply_or_several_or_that_pin_end_them_as_well() {
+    let (builder, mut port) = asking(true, Pace::AtOnce);
+    let client = builder.build().expect("valid settings");
+    let mut far = proven(&client, &mut port).await;
+    let flow = client.flow().expect("it is pipelined");
+    for other in ["s", "m", "p", "x"] {
+        let all = frames(&["1", "i2", other, "3"].map(String::from));
+        let begun = client.pass_on_together(&all, &flow, None);
+        let begun = begun.expect("there is room");
+        assert_eq!(begun.count(), 2, "{other}");
+        assert_eq!(far.arrived().await, ["1", "i2"]);
+        far.replies(&["1", "2"].map(String::from)).await;
+        settle().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

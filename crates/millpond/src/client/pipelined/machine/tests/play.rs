@@ -141,7 +141,7 @@ impl<'t> Play<'t> {
     }
 
     fn step(&mut self) {
-        match self.rng.u32(0..143) {
+        match self.rng.u32(0..149) {
             0..32 if self.rng.u32(..100) < self.crowd => self.begin(),
             0..32 => self.came(),
             32..35 => self.give_up(),
@@ -161,7 +161,7 @@ impl<'t> Play<'t> {
             124..132 => self.caller_comes_after_the_driver(),
             132..135 => self.settle_silent(),
             135..137 => self.opens_or_closes_a_flow(),
-            137..140 => self.begin_together(),
+            137..146 => self.begin_together(),
             _ => self.asks_the_gone(),
         }
     }
