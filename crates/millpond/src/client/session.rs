@@ -187,11 +187,21 @@ impl Session {
         if self.framed.left_over().is_empty() {
             return Behind::Nothing;
         }
-        self.partial_since.get_or_insert_with(Instant::now);
         match self.begins_a_frame(framing) {
-            true => Behind::Bytes,
-            false => Behind::Nothing,
+            // The rest of it will tell.
+            true if self.expects_pushes(framing) => return Behind::Nothing,
+            true => return Behind::Bytes,
+            false => {}
         }
+        self.partial_since.get_or_insert_with(Instant::now);
+        Behind::Nothing
+    }
+
+    /// Whether what comes without being asked for may be right: it is somebody's own, and the framing
+    /// says so of its state.
+    fn expects_pushes(&self, framing: &impl Framing) -> bool {
+        let outstanding = self.outstanding.as_deref();
+        outstanding.is_some_and(|it| it.is_pinned && framing.may_push(it.state()))
     }
 
     /// Takes a frame that nobody asked for. Whether the server may send it on its own; as many as

@@ -198,7 +198,8 @@ pub trait Framing: Send + Sync + 'static {
     }
 
     /// Whether a server may send frames on its own on a connection of this state, which aren't asked
-    /// for. Default: no.
+    /// for. Where it says no, a client takes the first part of such a frame for a fault already, and a
+    /// server asks its handler for none. Default: no.
     fn may_push(&self, state: &Note) -> bool {
         let _ = state;
         false

@@ -159,10 +159,10 @@ impl<'s, F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Fail
         &self.ledger().settings
     }
 
-    /// Whether another request may be read: `max_in_flight` allows it, and its form doesn't depend on
-    /// one that isn't answered.
+    /// Whether another request may be read: `max_in_flight` allows it, and nothing of it depends on one
+    /// that isn't answered.
     fn may_take_another(&self) -> bool {
-        self.exchanges.len() < self.settings().max_in_flight && !self.exchanges.may_change_state()
+        self.exchanges.len() < self.settings().max_in_flight && !self.exchanges.ends_reading()
     }
 
     fn owes_nothing(&self) -> bool {

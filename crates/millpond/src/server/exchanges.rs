@@ -263,11 +263,19 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
         at.is_some_and(|at| self.answer(at as usize, answer))
     }
 
-    /// Whether the last in line may change the state of the connection, on which the form of the
-    /// next request may depend.
-    pub(super) fn may_change_state(&self) -> bool {
-        let last = self.queue.back().and_then(|last| last.asked.as_ref());
-        last.is_some_and(|asked| asked.demand.pins)
+    /// Whether what comes behind the last in line isn't to be read before that is answered: it may
+    /// change the state of the connection, on which the form of the next request may depend, or its
+    /// answer ends the connection.
+    pub(super) fn ends_reading(&self) -> bool {
+        self.queue.back().is_some_and(|last| {
+            let pins = |asked: &Box<Asked>| asked.demand.pins;
+            last.asked.as_ref().is_some_and(pins)
+                || match &last.state {
+                    ExchangeState::Answered(Ok(reply)) => reply.closes(),
+                    ExchangeState::Answered(Err(failure)) => failure.closes(),
+                    ExchangeState::Running { .. } | ExchangeState::Grouped { .. } => false,
+                }
+        })
     }
 
     /// Whether the last in line is handled, and whoever executes it may wait by itself: for something

@@ -419,7 +419,7 @@ async fn all_messages_come_in_order_however_many_there_are() {
             subscriber.next().await;
             let mut publisher = Conversation::begin(server.port, "b", false).await;
             let mut all = Vec::new();
-            for number in 0..3_000 {
+            for number in 0..800 {
                 all.extend(command(&["PUBLISH", "a:news", &number.to_string()]));
             }
             publisher
@@ -427,7 +427,7 @@ async fn all_messages_come_in_order_however_many_there_are() {
                 .write_all(&all)
                 .await
                 .expect("the server takes it");
-            for number in 0..3_000 {
+            for number in 0..800 {
                 let message = ["message", "a:news", &number.to_string()].map(Value::text);
                 assert_eq!(
                     subscriber.next().await,
@@ -558,6 +558,30 @@ async fn a_server_that_has_become_a_replica_is_left_until_it_is_none() {
             .expect("it is probed, and taken again");
         site.running.drain(PATIENCE).await;
     }
+}
+
+#[tokio::test]
+async fn nothing_behind_a_farewell_is_executed() {
+    let server = Server::start().await;
+    let site = Site::to(server.port, Mode::Pipeline).await;
+    for (number, farewell) in ["QUIT\r\n", "ECHO \"x\r\n"].into_iter().enumerate() {
+        for before in ["", "ECHO before\r\n"] {
+            let mut client = Conversation::begin(site.port, "a", false).await;
+            let key = format!("a:{number}");
+            let behind = command(&["SET", &key, "executed"]);
+            let all = [before.as_bytes(), farewell.as_bytes(), &behind].concat();
+            client
+                .writes
+                .write_all(&all)
+                .await
+                .expect("the route takes it");
+            while Value::read(&mut client.reads).await.is_some() {}
+            let mut other = Conversation::begin(site.port, "a", false).await;
+            other.send(&["GET", &key]).await;
+            assert_eq!(other.next().await, Value::Null, "{farewell}");
+        }
+    }
+    site.running.drain(PATIENCE).await;
 }
 
 #[tokio::test]

@@ -207,14 +207,16 @@ async fn their_deadline_is_that_of_each_that_is_unanswered() {
     assert_eq!(replies(&told), numbered(10..11, 10));
     task.await.unwrap();
     assert_eq!(began.elapsed(), 1_234 * MS);
-    let told = told.lock().unwrap();
-    let indices: Vec<usize> = told.iter().map(|(index, _)| *index).collect();
-    assert_eq!(indices, [0, 1, 2, 3]);
-    for (_, told) in &told[1..] {
-        let Err(RequestError::TimedOut { within, execution }) = told else {
-            panic!("{told:?}");
-        };
-        assert_eq!((*within, *execution), (1_234 * MS, Execution::Possible));
+    {
+        let told = told.lock().unwrap();
+        let indices: Vec<usize> = told.iter().map(|(index, _)| *index).collect();
+        assert_eq!(indices, [0, 1, 2, 3]);
+        for (_, told) in &told[1..] {
+            let Err(RequestError::TimedOut { within, execution }) = told else {
+                panic!("{told:?}");
+            };
+            assert_eq!((*within, *execution), (1_234 * MS, Execution::Possible));
+        }
     }
     // The second was next, so its connection is of no use any more.
     assert!(far.ended().await);

@@ -54,7 +54,7 @@ pub(super) fn inline(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<S
         let end = word + first.len();
         from <= end && end <= longest && is_word(&bytes[word..], first)
     };
-    if HTTP.iter().any(|first| begins_with(first)) {
+    if HTTP.iter().any(begins_with) {
         return Err(FrameError::Http);
     }
     too_long(stop, longest, limits)?;
