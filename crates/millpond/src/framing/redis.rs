@@ -17,17 +17,22 @@ mod elements;
 mod resp;
 mod settings;
 mod state;
+mod users;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-pub use self::settings::RedisSettings;
 use self::{
     commands::Decision,
     demands::Request,
     resp::Limits,
     state::{Flags, State},
+    users::Numbered,
+};
+pub use self::{
+    settings::RedisSettings,
+    users::{RedisCommands, RedisUser, UnknownRedisCommand},
 };
 use super::{
     Admission, Answer, Context, Demand, Direction, Failure, FailureKind, Frame, FrameError,
@@ -94,6 +99,7 @@ const MAX_ARGUMENTS_BEFORE_LOGIN: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {
     settings: RedisSettings,
+    users: Numbered,
     limits: Limits,
     before_login: Limits,
 }
@@ -128,6 +134,7 @@ impl Redis {
             named: "the login, before which requests are short,".into(),
         };
         Redis {
+            users: Numbered::of(&settings.users),
             settings,
             limits,
             before_login,
@@ -137,9 +144,8 @@ impl Redis {
     /// The limits of a request on a connection of this state.
     fn limits(&self, state: &Note) -> &Limits {
         let flags = Flags::of(state);
-        let must_log_in = flags.has(Flags::OF_CLIENT)
-            && !self.settings.users.is_empty()
-            && Flags::user_of(state) == 0;
+        let must_log_in =
+            flags.has(Flags::OF_CLIENT) && !self.users.is_empty() && Flags::user_of(state) == 0;
         match must_log_in {
             true => &self.before_login,
             false => &self.limits,

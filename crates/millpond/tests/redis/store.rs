@@ -207,7 +207,10 @@ impl Connection {
             }
             ("HELLO", [version]) => {
                 self.resp3 = *version == "3";
-                vec![Value::Map(vec![Value::text("proto"), Value::text(*version)])]
+                vec![Value::Map(vec![
+                    Value::text("proto"),
+                    Value::text(*version),
+                ])]
             }
             ("BLPOP", [key, seconds]) => {
                 let seconds: f64 = seconds.parse().expect("a number");
