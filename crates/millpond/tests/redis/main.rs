@@ -3,6 +3,8 @@
 //! small server of the tests' own; and against redis-server, by `.ci/redis`.
 
 mod store;
+#[cfg(feature = "users")]
+mod users;
 mod value;
 
 use std::{
@@ -18,7 +20,7 @@ use millpond::{
     client::{Client, Pipelining},
     framing::{Redis, RedisSettings},
     net::{Endpoint, ListenOptions, Listener},
-    proxy::{Mode, Route},
+    proxy::{Mode, Route, RouteBuilder},
     server::Running,
 };
 use store::Server;
@@ -60,10 +62,19 @@ struct Site {
 
 impl Site {
     async fn to(port: u16, mode: Mode) -> Self {
+        Site::with(port, mode, RedisSettings::default(), |route| route).await
+    }
+
+    async fn with(
+        port: u16,
+        mode: Mode,
+        settings: RedisSettings,
+        more: impl FnOnce(RouteBuilder<Redis>) -> RouteBuilder<Redis>,
+    ) -> Self {
         let client = |lane| {
             let to: Endpoint = format!("127.0.0.1:{port}").parse().expect("an endpoint");
             let client = Client::builder(to)
-                .framing(Redis::from(RedisSettings::default()))
+                .framing(Redis::from(settings.clone()))
                 .lane(lane)
                 .pool(|pool| pool.max_size(12).acquire_timeout(PATIENCE));
             match mode {
@@ -73,10 +84,8 @@ impl Site {
             .build()
             .expect("a client")
         };
-        let route = Route::builder(client(0))
-            .lane(client(1))
-            .max_pins(8)
-            .build();
+        let route = Route::builder(client(0)).lane(client(1));
+        let route = more(route.max_pins(8)).build();
         let anywhere = "127.0.0.1:0".parse().expect("an endpoint");
         let listener = Listener::bind(&anywhere, ListenOptions::default()).await;
         let running = route.server().serve(listener.expect("a listener"));

@@ -135,10 +135,7 @@ impl RedisCommands {
         };
         let mut found = commands::all().iter().filter(|one| belongs(one)).peekable();
         if found.peek().is_none() {
-            return Err(UnknownRedisCommand::Unknown {
-                name: name.to_owned(),
-                meant: meant(&written),
-            });
+            return Err(unknown(name, &written));
         }
         let (mut sent, mut never) = (false, None);
         for command in found {
@@ -155,6 +152,23 @@ impl RedisCommands {
             Some((name, why)) if !sent => Err(UnknownRedisCommand::NeverSent { name, why }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Why there is no command of this name.
+fn unknown(name: &str, written: &str) -> UnknownRedisCommand {
+    let first = written.split(' ').next().unwrap_or_default();
+    let refused = commands::command(first.as_bytes(), None).filter(|one| !one.is_container());
+    // With all of its subcommands.
+    if let Some(command) = refused
+        && let Decision::Refused(why) = command.decision
+    {
+        let name = command.name;
+        return UnknownRedisCommand::NeverSent { name, why };
+    }
+    UnknownRedisCommand::Unknown {
+        name: name.to_owned(),
+        meant: meant(written),
     }
 }
 

@@ -108,6 +108,10 @@ fn a_name_that_is_none_is_told_with_the_nearest() {
             "SHUTDOWN is never sent: it would stop the server for all of its clients",
         ),
         (
+            "config|get",
+            "CONFIG is never sent: it would tell or change the server's settings, its passwords among them",
+        ),
+        (
             "client kill",
             "CLIENT KILL is never sent: it is about the connections of other clients",
         ),
