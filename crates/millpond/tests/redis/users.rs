@@ -10,8 +10,14 @@ use millpond::{
 use super::{store::Server, *};
 
 // What a hash costs is not what is tested here: these take 8 KiB.
-const APP: (&str, &str) = ("app's secret", "HASH_APP");
-const REPORTS: (&str, &str) = ("secret of reports", "HASH_REPORTS");
+const APP: (&str, &str) = (
+    "app's secret",
+    "$argon2id$v=19$m=8,t=1,p=1$4tMsanojk/vL5a9pd4SDPQ$T/uXZsZVXupud+lP9CSda2bBr8OWVm+8COm51kEVuZ0",
+);
+const REPORTS: (&str, &str) = (
+    "secret of reports",
+    "$argon2id$v=19$m=8,t=1,p=1$+m3VgwLIlg0Y5dhsgYlI0Q$KK89cSBdDpKaDImG6k0slzahc/nM4EImLHs0TWw3la8",
+);
 
 const WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NOBODY: &str = "NOAUTH Authentication required.";
@@ -26,9 +32,9 @@ fn ok() -> Value {
 
 /// The user `app` may all; `reports` may read, and look into its own transactions.
 fn settings() -> RedisSettings {
-    let mut reports = RedisUser::default();
     let commands = RedisCommands::new(["@read", "MULTI", "EXEC"]);
-    reports.commands = Some(commands.expect("they are known"));
+    let commands = Some(commands.expect("they are known"));
+    let reports = RedisUser { commands };
     RedisSettings {
         users: BTreeMap::from([
             (String::from("app"), RedisUser::default()),

@@ -54,9 +54,8 @@ pub(super) fn read(
             said: format!("users.{name}: secret_hash: {said}"),
             span,
         })?;
-        let mut permitted = RedisUser::default();
-        permitted.commands = user.commands;
-        known.insert(name.clone(), permitted);
+        let commands = user.commands;
+        known.insert(name.clone(), RedisUser { commands });
         checked = checked.user(name, hash);
     }
     let redis = Redis::from(RedisSettings {

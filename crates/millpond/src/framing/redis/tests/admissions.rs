@@ -10,11 +10,7 @@ fn users(users: &[(&str, Option<&[&str]>)]) -> BTreeMap<String, RedisUser> {
     let user = |(name, commands): &(&str, Option<&[&str]>)| {
         let commands = commands.map(|names| RedisCommands::new(names.iter().copied()));
         let commands = commands.transpose().expect("they are known");
-        let user = RedisUser {
-            commands,
-            ..RedisUser::default()
-        };
-        (String::from(*name), user)
+        (String::from(*name), RedisUser { commands })
     };
     users.iter().map(user).collect()
 }
