@@ -1,6 +1,6 @@
 //! Redis: RESP2 and RESP3. Owns how its parts make a framing, and how failures are told; `resp.rs`
 //! knows where values end, `commands.rs` what is done with each command, `demands.rs` what a request
-//! asks of its connection, `admission.rs` what a server answers itself, and `answers.rs` what replies
+//! asks of its connection, `admission.rs` what a server answers itself, `rights.rs` who may what, and `answers.rs` what replies
 //! make of a connection's state.
 //!
 //! Sources: *Redis serialization protocol specification*
@@ -15,6 +15,7 @@ mod commands;
 mod demands;
 mod elements;
 mod resp;
+mod rights;
 mod settings;
 mod state;
 mod users;
@@ -27,8 +28,8 @@ use self::{
     commands::Decision,
     demands::Request,
     resp::Limits,
+    rights::Users,
     state::{Flags, State},
-    users::Numbered,
 };
 pub use self::{
     settings::RedisSettings,
@@ -99,7 +100,7 @@ const MAX_ARGUMENTS_BEFORE_LOGIN: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {
     settings: RedisSettings,
-    users: Numbered,
+    users: Users,
     limits: Limits,
     before_login: Limits,
 }
@@ -134,7 +135,7 @@ impl Redis {
             named: "the login, before which requests are short,".into(),
         };
         Redis {
-            users: Numbered::of(&settings.users),
+            users: Users::of(&settings.users),
             settings,
             limits,
             before_login,

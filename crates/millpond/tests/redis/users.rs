@@ -110,6 +110,7 @@ async fn who_logs_in_is_served_as_that_user_and_nobody_else() {
             totals.secrets_hashed <= 2 + 4,
             "what was right is remembered"
         );
+        drop((app, reports, third));
         site.running.drain(PATIENCE).await;
     }
 }

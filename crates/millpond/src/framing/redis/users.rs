@@ -1,11 +1,8 @@
-//! Who may log in, and what each may do. Secrets are none of its business.
+//! What can be set of a user: which commands it may send. Secrets are none of its business.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
-use super::{
-    commands::{self, COUNT, Command, Decision, Pin},
-    demands::{Request, shown},
-};
+use super::commands::{self, COUNT, Command, Decision, Pin};
 
 const WORDS: usize = COUNT.div_ceil(64);
 
@@ -120,7 +117,7 @@ impl RedisCommands {
         command.is_some_and(|command| self.permits(command))
     }
 
-    fn permits(&self, command: &Command) -> bool {
+    pub(super) fn permits(&self, command: &Command) -> bool {
         let number = usize::from(command.number);
         self.permitted[number / 64] & 1 << (number % 64) != 0
     }
@@ -242,53 +239,6 @@ impl From<RedisCommands> for Vec<String> {
 impl fmt::Debug for RedisCommands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.names).finish()
-    }
-}
-
-/// The users by their numbers, which are those of their names' order, from 1 on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbered {
-    users: Vec<(String, RedisUser)>,
-}
-
-impl Numbered {
-    pub(super) fn of(users: &BTreeMap<String, RedisUser>) -> Self {
-        // What has no number is nobody.
-        let users = users.iter().take(u16::MAX.into());
-        Numbered {
-            users: users
-                .map(|(name, user)| (name.clone(), user.clone()))
-                .collect(),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.users.is_empty()
-    }
-
-    /// Which of the users it is; 0 if it is none.
-    pub(super) fn number(&self, name: &[u8]) -> u16 {
-        let found = self
-            .users
-            .binary_search_by(|(known, _)| known.as_bytes().cmp(name));
-        found.map_or(0, |place| place as u16 + 1)
-    }
-
-    /// Why this user may not send this, in the words of the server. Nobody, who is 0, may what all
-    /// may: whether there must be a login, is asked before.
-    pub(super) fn forbids(&self, user: u16, request: &Request<'_>) -> Option<String> {
-        let (name, user) = self.users.get(usize::from(user).checked_sub(1)?)?;
-        let permitted = user.commands.as_ref()?;
-        let command = match request.command {
-            Some(command) if matches!(command.decision, Decision::Here(_)) => return None,
-            Some(command) if permitted.permits(command) => return None,
-            Some(command) => command.shown(),
-            None => shown(request.name).to_lowercase(),
-        };
-        Some(format!(
-            "NOPERM User {} has no permissions to run the '{command}' command",
-            name.escape_debug()
-        ))
     }
 }
 

@@ -1,3 +1,5 @@
+//! What a server makes of requests before anybody behind it sees them.
+
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Scene, array};

@@ -1,3 +1,5 @@
+//! What lists of commands stand for.
+
 use super::*;
 
 fn commands(names: &[&str]) -> RedisCommands {
@@ -134,21 +136,5 @@ fn the_distance_of_two_words_is_how_many_letters_differ() {
         ("MSET", "GET", 2),
     ] {
         assert_eq!(distance(one, other), expected, "{one} {other}");
-    }
-}
-
-#[test]
-fn numbers_are_of_the_names_order() {
-    let users = ["zoe", "ann", "Ann", ""].map(|name| (name.to_owned(), RedisUser::default()));
-    let numbered = Numbered::of(&BTreeMap::from(users));
-    for (name, number) in [
-        ("", 1),
-        ("Ann", 2),
-        ("ann", 3),
-        ("zoe", 4),
-        ("an", 0),
-        ("ann ", 0),
-    ] {
-        assert_eq!(numbered.number(name.as_bytes()), number, "{name}");
     }
 }
