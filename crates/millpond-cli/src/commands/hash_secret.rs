@@ -94,7 +94,7 @@ fn typed() -> Result<Vec<u8>, Complaint> {
 fn line(asked: &str) -> Result<Vec<u8>, Complaint> {
     let _ = write!(io::stderr(), "{asked}");
     let mut line = Vec::new();
-    for key in io::stdin().bytes() {
+    for key in io::stdin().lock().bytes() {
         match key.map_err(unreadable)? {
             b'\r' | b'\n' => break,
             // Ctrl-C, and Ctrl-D where nothing is typed.
