@@ -104,6 +104,8 @@ enum Command {
     Bench(Box<commands::bench::Arguments>),
     /// Find what limits connections on this machine: ports, descriptors, queues, timeouts
     Doctor(commands::doctor::Arguments),
+    /// Print the hash by which a route knows a user's secret
+    HashSecret(commands::hash_secret::Arguments),
     /// Print completions for a shell
     Completions(commands::completions::Arguments),
     /// Print the manual page
@@ -125,6 +127,7 @@ fn main() -> Exit {
         Command::Call(arguments) => commands::call::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
+        Command::HashSecret(arguments) => commands::hash_secret::run(&arguments),
         Command::Completions(arguments) => {
             commands::completions::run(&arguments, Arguments::command_line())
         }

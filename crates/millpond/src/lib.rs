@@ -34,6 +34,7 @@
 //! | `deadpool` | managers written for deadpool 0.13 serve as connectors: `pool::from_deadpool` |
 //! | `tls` | endpoints `tls://host:port`, and listeners for them, by rustls |
 //! | `tower` | a `Client` is a `tower_service::Service`, and such a service is a handler (`server::service`) |
+//! | `users` | clients of a route log in by secrets of which it has hashes (`proxy::Users`) |
 //!
 //! # Supported Rust
 //!

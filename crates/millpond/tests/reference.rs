@@ -208,6 +208,8 @@ fn page() -> String {
          ## `[route.NAME]`\n\n",
     );
     source.rows(&mut page, "", "Table", &toml::Table::new());
+    page.push_str("\n## A user of `users`\n\n");
+    source.rows(&mut page, "", "User", &toml::Table::new());
     page.push_str("\n## A step of `on_connect` and `probe`\n\n");
     source.rows(&mut page, "", "Step", &toml::Table::new());
     let pipelining = Pipelining::default();

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 mod embedded;
 mod events;
 mod form;
+pub(crate) mod hash_secret;
 mod listening;
 pub(crate) mod man;
 pub(crate) mod proxy;

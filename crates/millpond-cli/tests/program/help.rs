@@ -49,6 +49,7 @@ fn every_help_is_even_at_every_width() {
         "call",
         "bench",
         "doctor",
+        "hash-secret",
         "completions",
         "man",
     ] {

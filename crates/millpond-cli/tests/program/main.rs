@@ -24,6 +24,7 @@ mod serve;
 #[cfg(target_os = "linux")]
 mod serve_memory;
 mod tls;
+mod users;
 
 mod call;
 mod framing;

@@ -10,6 +10,7 @@ fn every_command_explains_itself_with_two_examples() {
         "call",
         "bench",
         "doctor",
+        "hash-secret",
         "completions",
         "man",
     ] {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::demand::Demand;
+use super::{demand::Demand, failure::Failure};
 
 /// What a server makes of a request that has come: [`Framing::admit`](super::Framing::admit). Nearly
 /// always it goes to the handler as it is.
@@ -35,7 +35,8 @@ pub struct LocalReply {
     pub(crate) closes: bool,
     pub(crate) resets: bool,
     pub(crate) lane: Option<u16>,
-    pub(crate) credentials: Option<Credentials>,
+    /// And what is told if they are wrong.
+    pub(crate) credentials: Option<(Credentials, Failure)>,
 }
 
 /// Who a client says it is, and by which secret.
@@ -122,10 +123,10 @@ impl LocalReply {
         self
     }
 
-    /// It is given only if these are right; else the request is refused. A server without users
-    /// refuses all.
-    pub fn if_right(mut self, credentials: Credentials) -> Self {
-        self.credentials = Some(credentials);
+    /// It is given only if these are right; else the client is told what the protocol says of a
+    /// wrong secret, whether there is such a user or not. A server without users refuses all.
+    pub fn if_right(mut self, credentials: Credentials, otherwise: Failure) -> Self {
+        self.credentials = Some((credentials, otherwise));
         self
     }
 
@@ -151,7 +152,14 @@ impl LocalReply {
 
     /// What must be [right](LocalReply::if_right).
     pub fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+        self.credentials
+            .as_ref()
+            .map(|(credentials, _)| credentials)
+    }
+
+    /// What is told if they [are wrong](LocalReply::if_right).
+    pub fn otherwise(&self) -> Option<&Failure> {
+        self.credentials.as_ref().map(|(_, otherwise)| otherwise)
     }
 
     /// Whether it depends on what is kept for the connection, or changes that.
@@ -179,7 +187,7 @@ mod tests {
             user: b"ann".into(),
             secret: b"sesame".into(),
         };
-        let reply = LocalReply::new(b"+OK\r\n").if_right(credentials);
+        let reply = LocalReply::new(b"+OK\r\n").if_right(credentials, Failure::refused("wrong"));
         let shown = format!("{:?}", Admission::answered(Demand::default(), reply));
         assert!(
             shown.contains("ann") && !shown.contains("sesame"),

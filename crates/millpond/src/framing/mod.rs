@@ -51,7 +51,7 @@ pub use self::{
     octets::Octets,
     preset::Preset,
     protocol::{Protocol, UnknownPreset},
-    redis::{Redis, RedisSettings},
+    redis::{Redis, RedisCommands, RedisSettings, RedisUser, UnknownRedisCommand},
     scan::Scan,
     step::{Extent, Step},
 };

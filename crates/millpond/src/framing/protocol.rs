@@ -211,6 +211,14 @@ impl Protocol {
         self.chosen.preset()
     }
 
+    /// Redis's, if it is that one: its settings have users, which a program may take from elsewhere.
+    pub fn as_redis(&self) -> Option<&Redis> {
+        match &*self.chosen {
+            Chosen::Redis(redis) => Some(redis),
+            _ => None,
+        }
+    }
+
     /// The same with another limit on bodies, in bytes. [`FrameError::TooLong`] then calls the
     /// limit by the name of the setting that it was set with: `--max-frame`.
     ///

@@ -1,6 +1,6 @@
 //! Redis: RESP2 and RESP3. Owns how its parts make a framing, and how failures are told; `resp.rs`
 //! knows where values end, `commands.rs` what is done with each command, `demands.rs` what a request
-//! asks of its connection, `admission.rs` what a server answers itself, and `answers.rs` what replies
+//! asks of its connection, `admission.rs` what a server answers itself, `rights.rs` who may what, and `answers.rs` what replies
 //! make of a connection's state.
 //!
 //! Sources: *Redis serialization protocol specification*
@@ -15,19 +15,25 @@ mod commands;
 mod demands;
 mod elements;
 mod resp;
+mod rights;
 mod settings;
 mod state;
+mod users;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-pub use self::settings::RedisSettings;
 use self::{
     commands::Decision,
     demands::Request,
     resp::Limits,
+    rights::Users,
     state::{Flags, State},
+};
+pub use self::{
+    settings::RedisSettings,
+    users::{RedisCommands, RedisUser, UnknownRedisCommand},
 };
 use super::{
     Admission, Answer, Context, Demand, Direction, Failure, FailureKind, Frame, FrameError,
@@ -94,6 +100,7 @@ const MAX_ARGUMENTS_BEFORE_LOGIN: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {
     settings: RedisSettings,
+    users: Users,
     limits: Limits,
     before_login: Limits,
 }
@@ -128,6 +135,7 @@ impl Redis {
             named: "the login, before which requests are short,".into(),
         };
         Redis {
+            users: Users::of(&settings.users),
             settings,
             limits,
             before_login,
@@ -137,9 +145,8 @@ impl Redis {
     /// The limits of a request on a connection of this state.
     fn limits(&self, state: &Note) -> &Limits {
         let flags = Flags::of(state);
-        let must_log_in = flags.has(Flags::OF_CLIENT)
-            && !self.settings.users.is_empty()
-            && Flags::user_of(state) == 0;
+        let must_log_in =
+            flags.has(Flags::OF_CLIENT) && !self.users.is_empty() && Flags::user_of(state) == 0;
         match must_log_in {
             true => &self.before_login,
             false => &self.limits,

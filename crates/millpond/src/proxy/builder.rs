@@ -1,8 +1,8 @@
 //! The builder of a route: a setter for each setting, with its default and the reason for it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{route::Route, settings::RouteSettings};
+use super::{route::Route, settings::RouteSettings, users};
 use crate::{
     client::Client,
     framing::{Framing, LengthJson},
@@ -14,6 +14,7 @@ pub struct RouteBuilder<F: Framing = LengthJson> {
     /// One for each lane.
     clients: Vec<Client<F>>,
     settings: RouteSettings,
+    logins: Option<Arc<users::Logins>>,
 }
 
 impl<F: Framing> Route<F> {
@@ -34,7 +35,19 @@ impl<F: Framing> RouteBuilder<F> {
         RouteBuilder {
             clients: vec![client],
             settings: RouteSettings::default(),
+            logins: None,
         }
+    }
+
+    /// Who may log in, where the framing's clients log in by a name and a secret, as those of
+    /// [`Redis`](crate::framing::Redis) do. Who must, and what each may do, are settings of the
+    /// framing: give it the same names. Default: none, and all who try are refused.
+    /// With the feature `users`.
+    #[cfg(feature = "users")]
+    pub fn users(mut self, users: super::Users) -> Self {
+        let pool = self.clients[0].pool();
+        self.logins = Some(users::Logins::new(pool.name(), users));
+        self
     }
 
     /// A client for the next of the framing's [lanes](Framing::lanes), which was built
@@ -82,7 +95,7 @@ impl<F: Framing> RouteBuilder<F> {
 
     /// The route.
     pub fn build(self) -> Route<F> {
-        Route::new(self.clients, self.settings)
+        Route::new(self.clients, self.settings, self.logins)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::pins::PinPlace;
+use super::{pins::PinPlace, users::Guest};
 use crate::{
     client::{Flow, Pinned},
     framing::Framing,
@@ -27,6 +27,8 @@ pub struct Downstream<F: Framing> {
     pub(super) watcher: Arc<Mutex<Option<Waker>>>,
     /// Requests of the flow hold one each, and whoever waits until it is empty takes them all.
     pub(super) under_way: Semaphore,
+    /// Who it is to those who check logins.
+    pub(super) guest: Guest,
 }
 
 /// More than a client can have under way.
@@ -61,12 +63,13 @@ impl Drop for Expiry {
 }
 
 impl<F: Framing> Downstream<F> {
-    pub(super) fn new(flows: Vec<Flow<F>>) -> Self {
+    pub(super) fn new(guest: Guest, flows: Vec<Flow<F>>) -> Self {
         Downstream {
             lent: Arc::new(Turns::new(Lent::Nothing)),
             flows,
             watcher: Arc::default(),
             under_way: Semaphore::new(ALL as usize),
+            guest,
         }
     }
 

@@ -107,10 +107,14 @@ mod route;
 mod settings;
 mod snapshot;
 mod told;
+#[cfg_attr(not(feature = "users"), path = "without_users.rs")]
+mod users;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "users")]
+pub use self::users::{HashingError, InvalidHash, SecretHash, Users};
 pub use self::{
     builder::RouteBuilder,
     downstream::Downstream,

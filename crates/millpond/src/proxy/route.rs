@@ -17,8 +17,9 @@ use super::{
     group::{Answer, Group, PassesOn},
     pins::Pins,
     settings::RouteSettings,
-    snapshot::{Counters, Mode, PinReason, RouteSnapshot, count},
+    snapshot::{Counters, Mode, PinReason, RouteSnapshot, RouteTotals, count},
     told::{counted, told},
+    users::{Guest, Logins},
 };
 use crate::{
     client::{Client, Execution, RequestError},
@@ -46,11 +47,17 @@ struct Shared<F: Framing> {
     max_pins: u32,
     pins: Arc<Pins>,
     counters: Counters,
+    /// `None` if it has no users.
+    logins: Option<Arc<Logins>>,
 }
 
 impl<F: Framing> Route<F> {
     /// There is a client at least.
-    pub(super) fn new(clients: Vec<Client<F>>, settings: RouteSettings) -> Self {
+    pub(super) fn new(
+        clients: Vec<Client<F>>,
+        settings: RouteSettings,
+        logins: Option<Arc<Logins>>,
+    ) -> Self {
         let client = &clients[0];
         let mode = match (settings.session, client.is_pipelined()) {
             (true, _) => Mode::Session,
@@ -71,6 +78,7 @@ impl<F: Framing> Route<F> {
                 max_pins,
                 pins: Pins::new(max_pins),
                 counters: Counters::default(),
+                logins,
             }),
         }
     }
@@ -99,7 +107,10 @@ impl<F: Framing> Route<F> {
             mode: shared.mode,
             max_pins: shared.max_pins,
             pins: shared.pins.snapshot(),
-            totals: shared.counters.totals(),
+            totals: RouteTotals {
+                secrets_hashed: shared.logins.as_ref().map_or(0, |logins| logins.hashed()),
+                ..shared.counters.totals()
+            },
             upstream: shared.clients[0].snapshot(),
             other_lanes: shared.clients[1..].iter().map(Client::snapshot).collect(),
         }
@@ -109,12 +120,13 @@ impl<F: Framing> Route<F> {
 impl<F: Framing> ConnectionHandler for Route<F> {
     type Connection = Downstream<F>;
 
-    fn connected(&self, _: Option<SocketAddr>) -> Downstream<F> {
+    fn connected(&self, peer: Option<SocketAddr>) -> Downstream<F> {
         let clients = &self.shared.clients;
-        Downstream::new(match self.shared.mode {
+        let flows = match self.shared.mode {
             Mode::Pipeline => clients.iter().filter_map(Client::flow).collect(),
             Mode::Exchange | Mode::Session => Vec::new(),
-        })
+        };
+        Downstream::new(Guest::new(peer), flows)
     }
 
     async fn handle(&self, downstream: &Downstream<F>, request: Request) -> Result<Reply, Failure> {
@@ -126,8 +138,14 @@ impl<F: Framing> ConnectionHandler for Route<F> {
     }
 
     async fn local(&self, downstream: &Downstream<F>, reply: LocalReply) -> Result<(), Failure> {
-        if reply.credentials().is_some() {
-            return Err(Failure::refused("this route has no users"));
+        if let (Some(credentials), Some(wrong)) = (reply.credentials(), reply.otherwise()) {
+            let Some(logins) = &self.shared.logins else {
+                return Err(Failure::refused("this route has no users"));
+            };
+            let (guest, counters) = (&downstream.guest, &self.shared.counters);
+            let limit = self.client().deadline();
+            let logged_in = logins.log_in(guest, credentials, wrong, limit, counters);
+            logged_in.await?;
         }
         if let Some(lane) = reply.lane() {
             self.shared.client(lane)?;

@@ -102,6 +102,14 @@ pub struct RouteTotals {
     /// Of those, how many were taken away, since they had been held for
     /// [`max_pin_age`](super::RouteBuilder::max_pin_age).
     pub pins_expired: u64,
+    /// Logins that have succeeded.
+    pub logins: u64,
+    /// Logins with a wrong secret, or of users that there aren't.
+    pub logins_failed: u64,
+    /// Logins that were refused unchecked, since too many had failed.
+    pub logins_refused: u64,
+    /// Secrets that were hashed to check them. The others had been right before.
+    pub secrets_hashed: u64,
 }
 
 impl RouteSnapshot {
@@ -121,6 +129,9 @@ pub(super) struct Counters {
     pub(super) abandoned: AtomicU64,
     pub(super) pinned: AtomicU64,
     pub(super) pins_expired: AtomicU64,
+    pub(super) logins: AtomicU64,
+    pub(super) logins_failed: AtomicU64,
+    pub(super) logins_refused: AtomicU64,
 }
 
 impl Counters {
@@ -135,6 +146,10 @@ impl Counters {
             abandoned: self.abandoned.load(Relaxed),
             pinned: self.pinned.load(Relaxed),
             pins_expired: self.pins_expired.load(Relaxed),
+            logins: self.logins.load(Relaxed),
+            logins_failed: self.logins_failed.load(Relaxed),
+            logins_refused: self.logins_refused.load(Relaxed),
+            secrets_hashed: 0,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! small server of the tests' own; and against redis-server, by `.ci/redis`.
 
 mod store;
+#[cfg(feature = "users")]
+mod users;
 mod value;
 
 use std::{
@@ -19,7 +21,7 @@ use millpond::{
     connectors::{Ejection, StreamConnector},
     framing::{Redis, RedisSettings},
     net::{Dialer, Endpoint, ListenOptions, Listener},
-    proxy::{Mode, Route},
+    proxy::{Mode, Route, RouteBuilder},
     server::Running,
 };
 use store::Server;
@@ -61,10 +63,19 @@ struct Site {
 
 impl Site {
     async fn to(port: u16, mode: Mode) -> Self {
+        Site::with(port, mode, RedisSettings::default(), |route| route).await
+    }
+
+    async fn with(
+        port: u16,
+        mode: Mode,
+        settings: RedisSettings,
+        more: impl FnOnce(RouteBuilder<Redis>) -> RouteBuilder<Redis>,
+    ) -> Self {
         let client = |lane| {
             let to: Endpoint = format!("127.0.0.1:{port}").parse().expect("an endpoint");
             let client = Client::builder(to)
-                .framing(Redis::from(RedisSettings::default()))
+                .framing(Redis::from(settings.clone()))
                 .lane(lane)
                 .pool(|pool| pool.max_size(12).acquire_timeout(PATIENCE));
             match mode {
@@ -74,8 +85,8 @@ impl Site {
             .build()
             .expect("a client")
         };
-        let route = Route::builder(client(0)).lane(client(1)).max_pins(8);
-        Site::of(route.build()).await
+        let route = Route::builder(client(0)).lane(client(1));
+        Site::of(more(route.max_pins(8)).build()).await
     }
 
     async fn of(route: Route<Redis>) -> Self {

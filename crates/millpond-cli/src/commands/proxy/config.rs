@@ -15,6 +15,7 @@ use super::{
     plan::{Plan, To},
     secrets::filled,
     tables::{Document, Step, Table},
+    users,
 };
 use crate::{
     commands::{
@@ -165,6 +166,11 @@ fn plan(
     if !says(written, Some(&name), ["server", "handler_deadline_seconds"]) {
         table.server.handler_deadline = Some(client.deadline);
     }
+    let mut users = None;
+    if let Some(written) = table.users {
+        let read = users::read(written, table.framing.0).map_err(|it| at(it.span, &it.said))?;
+        (users, table.framing.0) = (Some(read.0), Some(read.1));
+    }
     let plan = Plan {
         certificates: listening.certificates(&listen).map_err(told)?,
         demands_certificates: listening.demands_certificates(),
@@ -190,6 +196,7 @@ fn plan(
         mode,
         route,
         protocol: table.framing.0,
+        users,
         server: table.server,
         client,
         pool: table.pool,

@@ -10,6 +10,7 @@ mod plan;
 mod secrets;
 mod serving;
 mod tables;
+mod users;
 
 use std::time::Duration;
 

@@ -10,11 +10,11 @@ use millpond::{
     framing::{Framing, Protocol},
     net::{Dialer, Endpoint, ListenOptions, tls::ClientTls},
     pool::{BuildError, PoolSettings, Shedding},
-    proxy::{Mode, RawRoute, Route, RouteSettings},
+    proxy::{Mode, RawRoute, Route, RouteSettings, Users},
     server::ServerSettings,
 };
 
-use super::{arguments::Arguments, passing::Passing, place::Place};
+use super::{arguments::Arguments, passing::Passing, place::Place, users};
 use crate::{
     commands::{
         endpoint,
@@ -71,6 +71,8 @@ pub(super) struct Plan {
     /// empty then; of what is below, `client` is of no account, and of `route` only `max_pin_age`
     /// counts.
     pub(super) protocol: Option<Protocol>,
+    /// Who may log in, if the framing has users.
+    pub(super) users: Option<Users>,
     /// The flag by which `call` speaks it.
     pub(super) framing_flag: String,
     pub(super) mode: Mode,
@@ -160,6 +162,7 @@ impl Plan {
             probe: Script::new(),
             framing_flag: spoken.as_ref().map(Spoken::flag).unwrap_or_default(),
             protocol: spoken.map(|spoken| spoken.protocol),
+            users: None,
             mode,
             server,
             client,
@@ -176,6 +179,9 @@ impl Plan {
                 "{} is where the route listens, and where it would pass requests on to: its own",
                 self.listen
             ));
+        }
+        if users::lack_secrets(self.protocol.as_ref(), self.users.as_ref()) {
+            return Err(String::from(users::TWICE));
         }
         if self.route.max_pin_age == Some(Duration::ZERO) {
             return Err(String::from(
@@ -238,6 +244,9 @@ impl Plan {
         let mut route = Route::builder(self.client(protocol, 0).map_err(wrong)?);
         for lane in 1..protocol.lanes() {
             route = route.lane(self.client(protocol, lane).map_err(wrong)?);
+        }
+        if let Some(users) = &self.users {
+            route = route.users(users.clone());
         }
         let route = route.settings(self.route.clone()).build();
         Ok(Passing::Requests(route))
@@ -312,6 +321,7 @@ mod tests {
             on_connect: Script::new(),
             probe: Script::new(),
             protocol: Protocol::named("length-json").ok(),
+            users: None,
             framing_flag: String::new(),
             mode,
             server: ServerSettings::default(),

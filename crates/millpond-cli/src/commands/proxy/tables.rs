@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use millpond::{
     client::ClientSettings,
     connectors::Ejection,
-    framing::{LengthJson, Octets, Protocol},
+    framing::{LengthJson, Octets, Protocol, RedisCommands},
     pool::PoolSettings,
     proxy::{Mode, RouteSettings},
     server::ServerSettings,
@@ -62,6 +62,9 @@ pub(super) struct Table {
     pub(super) on_connect: Option<Spanned<Vec<Step>>>,
     /// What a probe of an upstream exchanges, behind `on_connect`: a list of steps.
     pub(super) probe: Option<Spanned<Vec<Step>>>,
+    /// Who may log in, by name: a table for each. If there are any, clients must log in before all
+    /// else. For `redis`, by AUTH and HELLO. Default: no users, and no client has to log in.
+    pub(super) users: Option<Spanned<BTreeMap<String, Spanned<User>>>>,
     /// When upstreams are ejected and probed.
     #[serde(default)]
     pub(super) ejection: Ejection,
@@ -131,6 +134,18 @@ pub(super) struct Step {
     /// What the body of the answer must begin with.
     #[serde(default)]
     pub(super) expect: Octets,
+}
+
+/// Who may log in.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    /// The hash of the user's secret, which `millpond hash-secret` prints, with `${file:PATH}` and
+    /// `${env:NAME}` in it.
+    pub(super) secret_hash: String,
+    /// Which commands the user may send: their names, `@read`, `@transaction` or `@pubsub`. Default:
+    /// all that the route sends at all.
+    pub(super) commands: Option<RedisCommands>,
 }
 
 /// Upstreams.

@@ -5,13 +5,16 @@ use super::{
     Redis,
     arguments::{self, Arguments},
     asked::Asked,
-    commands::{Decision, Here, Pin},
+    commands::{Command, Decision, Here, Pin},
     demands::{self, Hello, Request, number},
     state::{Flags, State},
 };
 
 /// The lane of clients that speak RESP2, and of those that speak RESP3.
 pub(super) const LANES: u16 = 2;
+
+/// The same for users that there are and that there aren't.
+const WRONG_SECRET: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 /// The lane of a connection.
 pub(super) fn lane(flags: Flags) -> u16 {
@@ -47,7 +50,7 @@ fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
 fn judged(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
     let flags = Flags::of(state);
     let decision = request.command.map(|command| command.decision);
-    let must_log_in = !redis.settings.users.is_empty() && Flags::user_of(state) == 0;
+    let must_log_in = !redis.users.is_empty() && Flags::user_of(state) == 0;
     if must_log_in {
         let logs_in = matches!(
             decision,
@@ -66,6 +69,13 @@ fn judged(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
     }
     if let Some(refusal) = out_of_place(decision, request, flags) {
         return refusal;
+    }
+    if let Some(words) = redis.users.forbids(Flags::user_of(state), request) {
+        return match flags.has(Flags::MULTI) {
+            // As below.
+            true => closing(&words),
+            false => refused(&words),
+        };
     }
     match decision {
         Some(Decision::Here(here)) if answers_here(here, flags) => {
@@ -154,8 +164,7 @@ fn refused(words: &str) -> Admission {
 }
 
 fn wrong_number(request: &Request<'_>) -> Admission {
-    let name = request.command.map_or("", |command| command.name);
-    let name = name.to_lowercase().replace(' ', "|");
+    let name = request.command.map_or(String::new(), Command::shown);
     refused(&format!(
         "ERR wrong number of arguments for '{name}' command"
     ))
@@ -209,22 +218,22 @@ fn auth(redis: &Redis, request: &Request<'_>) -> Admission {
         (Some(user), Some(secret), None) => (user, secret),
         _ => return wrong_number(request),
     };
-    if redis.settings.users.is_empty() {
+    if redis.users.is_empty() {
         return match (request.arguments.len(), user) {
             // The server says the same where there is no password.
             (1, _) => refused(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
             ),
             (_, b"default") => ok(),
-            _ => refused("WRONGPASS invalid username-password pair or user is disabled."),
+            _ => refused(WRONG_SECRET),
         };
     }
     let asked = Asked::Auth {
-        user: number_of_user(redis, user),
+        user: redis.users.number(user),
     };
     changing(
         asked,
-        LocalReply::new(b"+OK\r\n").if_right(credentials(user, secret)),
+        LocalReply::new(b"+OK\r\n").if_right(credentials(user, secret), wrong_secret()),
     )
 }
 
@@ -244,24 +253,22 @@ fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
     if let Some(refusal) = hello.name.and_then(unfit_name) {
         return refusal;
     }
-    let has_users = !redis.settings.users.is_empty();
+    let has_users = !redis.users.is_empty();
     if has_users && now.user == 0 && hello.auth.is_none() {
         return refused(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         );
     }
     if !has_users && hello.auth.is_some_and(|(user, _)| user != b"default") {
-        return refused("WRONGPASS invalid username-password pair or user is disabled.");
+        return refused(WRONG_SECRET);
     }
-    let user = hello
-        .auth
-        .map_or(0, |(user, _)| number_of_user(redis, user));
+    let user = hello.auth.map_or(0, |(user, _)| redis.users.number(user));
     let mut reply = LocalReply::new(greeting(redis, resp3, now.id));
     if resp3 != speaks_resp3 {
         reply = reply.for_lane(u16::from(resp3));
     }
     if let Some((user, secret)) = hello.auth.filter(|_| has_users) {
-        reply = reply.if_right(credentials(user, secret));
+        reply = reply.if_right(credentials(user, secret), wrong_secret());
     }
     changing(hello.asked(user, speaks_resp3), reply)
 }
@@ -284,13 +291,8 @@ fn id(state: &Note) -> u64 {
     State::of(state).id + 1
 }
 
-/// Which of the users it is, from 1 on; 0 if it is none.
-fn number_of_user(redis: &Redis, user: &[u8]) -> u16 {
-    let is = |name: &String| name.as_bytes() == user;
-    let place = redis.settings.users.iter().position(is);
-    place
-        .and_then(|place| u16::try_from(place + 1).ok())
-        .unwrap_or(0)
+fn wrong_secret() -> Failure {
+    Failure::refused(WRONG_SECRET)
 }
 
 fn credentials(user: &[u8], secret: &[u8]) -> Credentials {

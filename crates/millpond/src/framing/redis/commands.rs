@@ -21,10 +21,33 @@ pub(super) struct Command {
     /// Sent twice, it does the same as once: it only reads, or what it changes is then as it should
     /// be.
     pub(super) only_reads: bool,
+    /// It reads keys, and does nothing else.
+    pub(super) reads_keys: bool,
+    /// Its place in the table.
+    pub(super) number: u16,
     /// Its first argument is a subcommand, with a decision of its own.
     has_subcommands: bool,
     /// The length of the name without the subcommand.
     length: usize,
+}
+
+impl Command {
+    /// Whether it is this one, or a subcommand of it. `name` is as people write it, in any case:
+    /// `client kill`.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        let (first, rest) = self.name.split_at(self.length);
+        self.name.eq_ignore_ascii_case(name) || !rest.is_empty() && first.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether the name alone stands for its subcommands.
+    pub(super) fn is_container(&self) -> bool {
+        self.has_subcommands
+    }
+
+    /// As the server calls it when it says what isn't permitted: `client|kill`.
+    pub(super) fn shown(&self) -> String {
+        self.name.to_lowercase().replace(' ', "|")
+    }
 }
 
 /// What is known of a command. `subcommand` is its first argument, whatever that means to it. None
@@ -52,6 +75,11 @@ pub(super) fn decisions() -> impl Iterator<Item = (&'static str, String)> {
     })
 }
 
+/// All that are known: as many as [`COUNT`], in the order of their numbers.
+pub(super) fn all() -> &'static [Command] {
+    &COMMANDS
+}
+
 /// All of them, as the groups have them.
 static COMMANDS: [Command; COUNT] = commands();
 
@@ -61,7 +89,7 @@ static PLACES: [u16; 1 << BITS] = places();
 
 const BITS: u32 = 11;
 const EMPTY: u16 = u16::MAX;
-const COUNT: usize = count();
+pub(super) const COUNT: usize = count();
 
 /// Nothing is copied, and a longer name than there are takes no longer: of that only the ends are
 /// looked at.
@@ -113,6 +141,8 @@ const fn commands() -> [Command; COUNT] {
         name: "",
         decision: Decision::Plain,
         only_reads: false,
+        reads_keys: false,
+        number: 0,
         has_subcommands: false,
         length: 0,
     };
@@ -122,6 +152,7 @@ const fn commands() -> [Command; COUNT] {
         let Group {
             decision,
             only_reads,
+            reads_keys,
             has_subcommands,
             names,
         } = GROUPS[group];
@@ -135,6 +166,8 @@ const fn commands() -> [Command; COUNT] {
                 name,
                 decision,
                 only_reads,
+                reads_keys,
+                number: filled as u16,
                 has_subcommands,
                 length,
             };

@@ -91,7 +91,7 @@ fn unknown(request: &Request<'_>) -> Failure {
 }
 
 /// What is quoted of a request.
-fn shown(text: &[u8]) -> String {
+pub(super) fn shown(text: &[u8]) -> String {
     let text = &text[..text.len().min(128)];
     let printable = |byte: &u8| match byte.is_ascii_graphic() {
         true => char::from(*byte),

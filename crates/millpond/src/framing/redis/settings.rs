@@ -1,9 +1,13 @@
 //! What can be set of Redis.
 
+use std::collections::BTreeMap;
+
+use super::users::RedisUser;
+
 /// The settings of [`Redis`](super::Redis), as a document has them:
 ///
 /// ```toml
-/// framing = { redis = { database = 2, users = ["shop", "reports"] } }
+/// framing = { redis = { database = 2, users = { shop = {}, reports = { commands = ["@read"] } } } }
 /// ```
 ///
 /// ```
@@ -35,10 +39,12 @@ pub struct RedisSettings {
     pub max_arguments: usize,
     /// The database that all connections are of. Default: 0. Clients may select this one alone.
     pub database: u16,
-    /// Who may log in by AUTH or HELLO. If there are users, each client must log in as one of them
-    /// before anything else, and until then its requests may have 10 arguments and 16 KiB. Default:
-    /// none, and no client has to log in. Their secrets are not set here but where they are checked.
-    pub users: Vec<String>,
+    /// Who may log in by AUTH or HELLO, and what each may do. If there are users, each client must
+    /// log in as one of them before anything else, and until then its requests may have 10 arguments
+    /// and 16 KiB. Default: none, and no client has to log in. At most 65,535. Their secrets are not
+    /// set here but where they are checked, by `proxy::Users`. The connections to the upstream are
+    /// the same for all: a user can't have a login of its own there.
+    pub users: BTreeMap<String, RedisUser>,
     /// Commands that the table doesn't know, such as those of modules: whether they are sent like
     /// those that only read and write keys. Default: no, they are refused.
     pub unknown_commands: bool,
@@ -57,7 +63,7 @@ impl Default for RedisSettings {
             max_body: 16 << 20,
             max_arguments: 1 << 20,
             database: 0,
-            users: Vec::new(),
+            users: BTreeMap::new(),
             unknown_commands: false,
             pin_scans: false,
             server_version: String::from("7.0.0"),

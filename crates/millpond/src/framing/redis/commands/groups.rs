@@ -14,6 +14,7 @@ use super::{
 pub(super) struct Group {
     pub(super) decision: Decision,
     pub(super) only_reads: bool,
+    pub(super) reads_keys: bool,
     pub(super) has_subcommands: bool,
     pub(super) names: &'static str,
 }
@@ -23,6 +24,7 @@ impl Group {
         Group {
             decision,
             only_reads: false,
+            reads_keys: false,
             has_subcommands: false,
             names,
         }
@@ -31,6 +33,12 @@ impl Group {
     const fn only_reads(mut self) -> Group {
         self.only_reads = true;
         self
+    }
+
+    /// What their caller doesn't say, such as a script, is not among it.
+    const fn reads_keys(mut self) -> Group {
+        self.reads_keys = true;
+        self.only_reads()
     }
 
     /// What is done with the name alone.
@@ -62,7 +70,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group::new(Decision::Plain, "
         ARCOUNT, ARGET, ARGETRANGE, ARGREP, ARINFO, ARLASTITEMS, ARLEN, ARMGET, ARNEXT, AROP,
         ARSCAN, BITCOUNT, BITFIELD_RO, BITPOS, BITRANGEINTARRAY, BLESS COUNT, BLESS GET, DBSIZE,
-        DIGEST, DUMP, EVALSHA_RO, EVAL_RO, EXISTS, EXPIRETIME, FCALL_RO, GEODIST, GEOHASH, GEOPOS,
+        DIGEST, DUMP, EXISTS, EXPIRETIME, GEODIST, GEOHASH, GEOPOS,
         GEORADIUSBYMEMBER_RO, GEORADIUS_RO, GEOSEARCH, GET, GETBIT, GETRANGE, HEXISTS, HEXPIRETIME,
         HGET, HGETALL, HKEYS, HLEN, HMGET, HPEXPIRETIME, HPTTL, HRANDFIELD, HSTRLEN, HTTL, HVALS,
         KEYS, LCS, LINDEX, LLEN, LOLWUT, LPOS, LRANGE, MEMORY USAGE, MGET, OBJECT ENCODING,
@@ -73,7 +81,7 @@ pub(super) const GROUPS: &[Group] = &[
         XINFO CONSUMERS, XINFO GROUPS, XINFO STREAM, XLEN, XPENDING, XRANGE, XREVRANGE, ZCARD,
         ZCOUNT, ZDIFF, ZINTER, ZINTERCARD, ZLEXCOUNT, ZMSCORE, ZRANDMEMBER, ZRANGE, ZRANGEBYLEX,
         ZRANGEBYSCORE, ZRANK, ZREVRANGE, ZREVRANGEBYLEX, ZREVRANGEBYSCORE, ZREVRANK, ZSCORE, ZUNION"
-    ).only_reads(),
+    ).reads_keys(),
     // They read keys of types that come with modules.
     Group::new(Decision::Plain, "
         BF.CARD, BF.EXISTS, BF.INFO, BF.MEXISTS, BF.SCANDUMP, CF.COUNT, CF.EXISTS, CF.INFO,
@@ -86,14 +94,15 @@ pub(super) const GROUPS: &[Group] = &[
         TDIGEST.TRIMMED_MEAN, TOPK.COUNT, TOPK.INFO, TOPK.LIST, TOPK.QUERY, TS.GET, TS.INFO,
         TS.MGET, TS.MRANGE, TS.MREVRANGE, TS.NRANGE, TS.NREVRANGE, TS.QUERYINDEX, TS.QUERYLABELS,
         TS.RANGE, TS.REVRANGE"
-    ).only_reads(),
-    // They read what isn't in keys, or change nothing when they are repeated.
+    ).reads_keys(),
+    // They read what isn't in keys, or what a script says, or change nothing when they are
+    // repeated.
     Group::new(Decision::Plain, "
         BLESS HELP, CLIENT HELP, CLUSTER COUNTKEYSINSLOT, CLUSTER GETKEYSINSLOT, CLUSTER HELP,
         CLUSTER INFO, CLUSTER KEYSLOT, CLUSTER MYID, CLUSTER MYSHARDID, CLUSTER SLOT-STATS,
         COMMAND COUNT, COMMAND DOCS, COMMAND GETKEYS, COMMAND GETKEYSANDFLAGS, COMMAND HELP,
-        COMMAND INFO, COMMAND LIST, ECHO, FUNCTION DUMP, FUNCTION HELP, FUNCTION LIST,
-        FUNCTION STATS, INFO, LASTSAVE, MEMORY HELP, MEMORY STATS, OBJECT HELP, PUBSUB CHANNELS,
+        COMMAND INFO, COMMAND LIST, ECHO, EVALSHA_RO, EVAL_RO, FCALL_RO, FUNCTION DUMP,
+        FUNCTION HELP, FUNCTION LIST, FUNCTION STATS, INFO, LASTSAVE, MEMORY HELP, MEMORY STATS, OBJECT HELP, PUBSUB CHANNELS,
         PUBSUB HELP, PUBSUB NUMPAT, PUBSUB NUMSUB, PUBSUB SHARDCHANNELS, PUBSUB SHARDNUMSUB, ROLE,
         SCRIPT EXISTS, SCRIPT HELP, SCRIPT LOAD, SCRIPT SHOW, TIME, XGROUP HELP, XINFO HELP"
     ).only_reads(),
@@ -131,7 +140,7 @@ pub(super) const GROUPS: &[Group] = &[
     // Two servers with the same keys have different cursors.
     Group::new(Decision::Cursor, "
         BLESS SCAN, HSCAN, SCAN, SSCAN, ZSCAN"
-    ).only_reads(),
+    ).reads_keys(),
     Group::new(Decision::Plain, "COMMAND").only_reads().has_subcommands(),
     // The server refuses them as well, in words that say no more.
     refused("needs a subcommand", "
@@ -152,9 +161,9 @@ pub(super) const GROUPS: &[Group] = &[
     blocks(Timeout::At(2), "BRPOPLPUSH"),
     blocks(Timeout::At(3), "BZMOVE"),
     blocks(Timeout::At(4), "BLMOVE, BLMOVEM"),
-    blocks(Timeout::AfterBlock(0), "XREAD").only_reads(),
+    blocks(Timeout::AfterBlock(0), "XREAD").reads_keys(),
     blocks(Timeout::AfterBlock(0), "XREADGROUP"),
-    blocks(Timeout::AfterBlock(2), "TS.READ").only_reads(),
+    blocks(Timeout::AfterBlock(2), "TS.READ").reads_keys(),
     pins(Pin::Discard, "DISCARD"),
     pins(Pin::Exec, "EXEC"),
     pins(Pin::Monitor, "MONITOR"),

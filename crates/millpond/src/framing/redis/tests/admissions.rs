@@ -1,7 +1,21 @@
-use std::time::Duration;
+//! What a server makes of requests before anybody behind it sees them.
+
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Scene, array};
-use crate::framing::{Context, FailureKind, Framing, Note, Redis, RedisSettings, Replies, Scan};
+use crate::framing::{
+    Context, FailureKind, Framing, Note, Redis, RedisCommands, RedisSettings, RedisUser, Replies, Scan,
+};
+
+/// Each with the commands that it may send; `None`: all.
+fn users(users: &[(&str, Option<&[&str]>)]) -> BTreeMap<String, RedisUser> {
+    let user = |(name, commands): &(&str, Option<&[&str]>)| {
+        let commands = commands.map(|names| RedisCommands::new(names.iter().copied()));
+        let commands = commands.transpose().expect("they are known");
+        (String::from(*name), RedisUser { commands })
+    };
+    users.iter().map(user).collect()
+}
 
 #[test]
 fn what_concerns_the_clients_connection_is_answered_by_the_server() {
@@ -209,7 +223,7 @@ fn a_line_is_passed_on_as_an_array() {
 #[test]
 fn who_must_log_in_can_do_nothing_else_before() {
     let settings = RedisSettings {
-        users: vec![String::from("default"), String::from("ann")],
+        users: users(&[("default", None), ("ann", None)]),
         ..RedisSettings::default()
     };
     let mut scene = Scene::of(settings);
@@ -265,4 +279,71 @@ fn who_must_log_in_can_do_nothing_else_before() {
     assert_eq!(scene.refusal("GET a"), "NOAUTH Authentication required.");
     assert_eq!(scene.local("QUIT"), "+OK\r\n");
     assert!(scene.admit("QUIT").local().expect("a reply").closes());
+}
+
+#[test]
+fn a_user_may_send_what_its_list_says() {
+    let settings = RedisSettings {
+        users: users(&[
+            ("app", None),
+            ("nothing", Some(&[])),
+            ("reports", Some(&["@read", "multi", "exec"])),
+        ]),
+        unknown_commands: true,
+        ..RedisSettings::default()
+    };
+    let mut scene = Scene::of(settings);
+    let forbidden = |user: &str, command: &str| {
+        format!("NOPERM User {user} has no permissions to run the '{command}' command")
+    };
+    scene.local("AUTH reports sesame");
+    for line in ["GET a", "mget a b", "SCAN 0"] {
+        scene.sent(line);
+    }
+    for (line, command) in [
+        ("SET a 1", "set"),
+        ("XGROUP CREATE a b 0", "xgroup|create"),
+        ("EVAL_RO x 0", "eval_ro"),
+        ("SUBSCRIBE a", "subscribe"),
+        ("CLIENT TRACKING ON", "client|tracking"),
+        ("SHUTDOWN", "shutdown"),
+        ("NoSuch a", "nosuch"),
+    ] {
+        assert_eq!(scene.refusal(line), forbidden("reports", command), "{line}");
+    }
+    assert_eq!(scene.local("PING"), "+PONG\r\n");
+    assert_eq!(scene.local("CLIENT SETNAME joe"), "+OK\r\n");
+    // Another of its connections may be what the next login is.
+    scene.local("HELLO 2 AUTH app sesame");
+    scene.sent("SET a 1");
+    scene.sent("NOSUCH a");
+    scene.local("AUTH nothing sesame");
+    assert_eq!(scene.refusal("GET a"), forbidden("nothing", "get"));
+    assert_eq!(scene.local("PING"), "+PONG\r\n");
+    scene.local("RESET");
+    assert_eq!(scene.refusal("GET a"), "NOAUTH Authentication required.");
+    // The server would execute the transaction without what it never saw.
+    scene.local("AUTH reports sesame");
+    scene.ask("MULTI", &["+OK"]);
+    scene.ask("GET a", &["+QUEUED"]);
+    let closes = forbidden("reports", "set") + ", and closes";
+    assert_eq!(scene.refusal("SET a 1"), closes);
+}
+
+#[test]
+fn a_wrong_secret_and_an_unknown_user_are_told_in_the_same_words() {
+    let settings = RedisSettings {
+        users: users(&[("ann", None)]),
+        ..RedisSettings::default()
+    };
+    let scene = Scene::of(settings);
+    for line in ["AUTH ann a", "AUTH eve a", "AUTH a", "HELLO 3 AUTH eve a"] {
+        let admission = scene.admit(line);
+        let otherwise = admission.local().and_then(|reply| reply.otherwise());
+        assert_eq!(
+            otherwise.expect("they are checked").message(),
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "{line}"
+        );
+    }
 }
