@@ -43,6 +43,7 @@ proc test {args} {
     uplevel 1 [list ::test_as_it_is {*}$args]
     if {$::num_failed > $failed} {
         catch {admin script kill}
+        catch {admin function kill}
         catch reconnect
     }
 }

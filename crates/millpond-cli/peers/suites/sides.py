@@ -67,7 +67,7 @@ class Through(Direct):
         command = [
             self.program, "proxy", "--listen", "127.0.0.1:0", "--to", f"127.0.0.1:{self.admin}",
             "--framing", "redis", "--mode", self.mode, "--max-size", "64", "--drain", "100ms",
-            "--json", "--log", "off",
+            "--max-frame", "64MiB", "--json", "--log", "off",
         ]  # fmt: skip
         sidecar = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(sidecar)
