@@ -1,6 +1,7 @@
-# Sourced behind the suite's own client, on both sides alike. Commands for operators go to the server
-# itself, since the suite prepares its tests by them, and what it tests is other commands. After a test
-# that failed its connection is replaced: what the test left on it would fail the next ones too.
+# Sourced behind the suite's own client, on both sides alike. Commands for operators go to the
+# server itself, since the suite prepares its tests by them, and what it tests is other commands.
+# After a test that failed its connection is replaced: what the test left on it would fail the next
+# ones too.
 set ::admin_commands {
     config debug save bgsave bgrewriteaof slowlog pfdebug pfselftest {script kill} {function kill}
 }

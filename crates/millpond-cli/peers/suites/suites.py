@@ -72,7 +72,7 @@ def redis_py(side, protocol, log):
 
 
 def tcl_unit(side, unit, log):
-    """Outcomes by the unit and the test's name. Names that are used more than once stand for all."""
+    """Outcomes by the unit and the test's name. A name that is used more than once stands for all."""
     # Its processes meet at a port that no other unit uses; 10,000 above it must be free as well.
     baseport = 21_000 + 100 * (2 * UNITS.index(unit) + (side.name != "direct"))
     command = [

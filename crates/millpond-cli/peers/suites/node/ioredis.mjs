@@ -45,7 +45,7 @@ await steps({
     const replies = await redis.multi().incr("sum").incrby("sum", 5).get("sum").exec();
     assert.deepEqual(replies, [[null, 1], [null, 6], [null, "6"]]);
   },
-  "a transaction with a command that isn't one is discarded, and the connection stays": async () => {
+  "a transaction with an unknown command is discarded, and the connection stays": async () => {
     const own = connect();
     const transaction = own.multi().set("never", 1);
     transaction.call("no-such-command");
@@ -65,7 +65,8 @@ await steps({
     own.disconnect();
   },
   "a script is loaded and called by its hash": async () => {
-    redis.defineCommand("twice", { numberOfKeys: 1, lua: "return redis.call('incrby', KEYS[1], 2)" });
+    const lua = "return redis.call('incrby', KEYS[1], 2)";
+    redis.defineCommand("twice", { numberOfKeys: 1, lua });
     await redis.del("counted");
     const replies = await Promise.all([redis.twice("counted"), redis.twice("counted")]);
     assert.deepEqual(replies, [2, 4]);
@@ -136,7 +137,9 @@ await steps({
     for (let i = 0; i < 500; i += 1) pipeline.set(`scanned:${i}`, i);
     await pipeline.exec();
     const found = new Set();
-    for await (const keys of redis.scanStream({ match: "scanned:*" })) keys.forEach((key) => found.add(key));
+    for await (const keys of redis.scanStream({ match: "scanned:*" })) {
+      keys.forEach((key) => found.add(key));
+    }
     assert.equal(found.size, 500);
   },
   "a client comes back after its connection was lost, and subscribes again": async () => {

@@ -26,7 +26,8 @@ for (const RESP of [2, 3]) {
     },
     "a transaction is executed": async () => {
       await redis.del("sum");
-      assert.deepEqual(await redis.multi().incr("sum").incrBy("sum", 5).get("sum").exec(), [1, 6, "6"]);
+      const replies = await redis.multi().incr("sum").incrBy("sum", 5).get("sum").exec();
+      assert.deepEqual(replies, [1, 6, "6"]);
     },
     "a refused command in a transaction discards it": async () => {
       const own = await connect();
@@ -73,7 +74,8 @@ for (const RESP of [2, 3]) {
       pool.destroy();
     },
     "all fields are scanned": async () => {
-      await redis.hSet("fields", Object.fromEntries(Array.from({ length: 700 }, (_, i) => [`f${i}`, "1"])));
+      const fields = Array.from({ length: 700 }, (_, i) => [`f${i}`, "1"]);
+      await redis.hSet("fields", Object.fromEntries(fields));
       let count = 0;
       for await (const entries of redis.hScanIterator("fields")) count += entries.length;
       assert.equal(count, 700);
