@@ -8,6 +8,7 @@ The folder has `python` (a venv with pytest), `redis-py`, `redis` and `phpredis`
 `node_modules`. Parts are the names that this prints; without any, all are run.
 """
 
+import itertools
 import os
 import pathlib
 import re
@@ -31,8 +32,13 @@ UNITS = """
     expire multi quit pubsub pubsubshard tracking querybuf limits
 """.split()
 
+# Those in which a connection's state counts, in the other mode as well.
+STATEFUL = "protocol multi quit pubsub pubsubshard tracking type/stream-cgroups".split()
+
 # Parts of redis-py's suite for servers that aren't here: a cluster, sentinels, TLS, modules.
 NOT_OURS = "cluster ssl sentinel bloom graph json search timeseries credentials".split()
+
+NUMBERS = itertools.count()
 
 
 def run(command, log, limit, **settings):
@@ -73,8 +79,8 @@ def redis_py(side, protocol, log):
 
 def tcl_unit(side, unit, log):
     """Outcomes by the unit and the test's name. A name that is used more than once stands for all."""
-    # Its processes meet at a port that no other unit uses; 10,000 above it must be free as well.
-    baseport = 21_000 + 100 * (2 * UNITS.index(unit) + (side.name != "direct"))
+    # Its processes meet at a port that no other run uses; the one 10,000 above it must be free too.
+    baseport = 21_000 + 100 * next(NUMBERS)
     command = [
         "tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(side.port),
         "--baseport", str(baseport), "--portcount", "100",
@@ -193,6 +199,7 @@ def parts():
     """Of each part: the name of its list, its modes, and what is run on a side of its own."""
     both = ["exchange", "pipeline"]
     yield "tcl", "tcl", both[:1], [(unit, tcl_unit, unit) for unit in UNITS]
+    yield "tcl-pipeline", "tcl-pipeline", both[1:], [(unit, tcl_unit, unit) for unit in STATEFUL]
     yield "redis-py-2", "redis-py", both[:1], [("2", redis_py, 2)]
     yield "redis-py-3", "redis-py", both[1:], [("3", redis_py, 3)]
     yield "phpredis", "phpredis", both, [("all", phpredis)]
