@@ -1,7 +1,6 @@
 # Sourced behind the suite's own client, on both sides alike. Commands for operators go to the
 # server itself, since the suite prepares its tests by them, and what it tests is other commands.
-# After a test that failed its connection is replaced: what the test left on it would fail the next
-# ones too.
+# What a test that failed left on its connection is cleared, since it would fail the next ones too.
 set ::admin_commands {
     config debug save bgsave bgrewriteaof slowlog pfdebug pfselftest {script kill} {function kill}
 }
@@ -38,13 +37,26 @@ proc ::redis::__dispatch__raw__ {id method argv} {
     uplevel 1 [list ::redis::__dispatch__to_its_server__ $id $method $argv]
 }
 
+proc clear_connection {} {
+    catch {admin script kill}
+    catch {admin function kill}
+    set raw 0
+    catch {set raw [r readingraw]}
+    catch {r discard}
+    catch {r unwatch}
+    if {[catch {r ping} reply] || ![string match *PONG* $reply]} {
+        catch {
+            reconnect
+            r readraw $raw
+        }
+    }
+}
+
 rename test ::test_as_it_is
 proc test {args} {
     set failed $::num_failed
     uplevel 1 [list ::test_as_it_is {*}$args]
     if {$::num_failed > $failed} {
-        catch {admin script kill}
-        catch {admin function kill}
-        catch reconnect
+        clear_connection
     }
 }
