@@ -117,9 +117,9 @@ def phpredis(side, log):
     return outcomes
 
 
-def node(side, client, log):
-    """Outcomes by the names of what our script has the client do."""
-    run(["node", FOLDER / f"{client}.mjs", str(side.port)], log, 120)
+def script(side, command, log):
+    """Outcomes by the names of the steps of a script of ours."""
+    run([*command, str(side.port)], log, 200)
     outcomes = {}
     for line in log.read_text(errors="replace").splitlines():
         if found := re.fullmatch(r"(passed|failed) ([^:]*)(?:: (.*))?", line):
@@ -204,8 +204,9 @@ def parts():
     yield "redis-py-2", "redis-py", both[:1], [("2", redis_py, 2)]
     yield "redis-py-3", "redis-py", both[1:], [("3", redis_py, 3)]
     yield "phpredis", "phpredis", both, [("all", phpredis)]
+    yield "wire", "wire", both, [("all", script, [sys.executable, HERE / "wire.py"])]
     for client in ("ioredis", "node-redis"):
-        yield client, client, both, [("all", node, client)]
+        yield client, client, both, [("all", script, ["node", FOLDER / f"{client}.mjs"])]
 
 
 def main():
