@@ -37,26 +37,25 @@ proc ::redis::__dispatch__raw__ {id method argv} {
     uplevel 1 [list ::redis::__dispatch__to_its_server__ $id $method $argv]
 }
 
-proc clear_connection {} {
+proc clear_connection {raw} {
     catch {admin script kill}
     catch {admin function kill}
-    set raw 0
-    catch {set raw [r readingraw]}
+    catch {r readraw 0}
     catch {r discard}
     catch {r unwatch}
-    if {[catch {r ping} reply] || ![string match *PONG* $reply]} {
-        catch {
-            reconnect
-            r readraw $raw
-        }
+    if {[catch {r ping} reply] || $reply ne {PONG}} {
+        catch reconnect
     }
+    catch {r readraw $raw}
 }
 
 rename test ::test_as_it_is
 proc test {args} {
     set failed $::num_failed
+    set raw 0
+    catch {set raw [r readingraw]}
     uplevel 1 [list ::test_as_it_is {*}$args]
     if {$::num_failed > $failed} {
-        clear_connection
+        clear_connection $raw
     }
 }
