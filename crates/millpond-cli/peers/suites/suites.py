@@ -156,9 +156,10 @@ def left_out(name):
 def compare(name, side, direct, through):
     """Says what differs; whether it is what is declared."""
     ignored = left_out(name)
+    all_tests = sorted(direct.keys() | through.keys())
     tests = [
         test
-        for test in sorted(direct.keys() | through.keys())
+        for test in all_tests
         if not any(pattern.fullmatch(test) for pattern in ignored)
     ]
     nothing = ("missing", "")
@@ -184,7 +185,10 @@ def compare(name, side, direct, through):
     if not any(outcome == "passed" for outcome, _ in direct.values()):
         print(f"  nothing passes directly: the suite didn't run; see {FOLDER}/logs")
         return False
-    return differing.keys() == expected.keys()
+    idle = [pattern.pattern for pattern in ignored if not any(map(pattern.fullmatch, all_tests))]
+    for pattern in idle:
+        print(f"  left out, but not there: {pattern}")
+    return differing.keys() == expected.keys() and not idle
 
 
 def on(side_of, suite, *arguments):
@@ -216,6 +220,10 @@ def main():
     unknown = [part for part in PARTS if part not in known]
     if unknown:
         raise SystemExit(f"no such part: {', '.join(unknown)}; there are {', '.join(known)}")
+
+    for _, name, modes, _ in parts():
+        for mode in modes:
+            declared(name, mode)  # so that a line without a reason fails before anything is run
 
     begun = time.monotonic()
     is_well = True
