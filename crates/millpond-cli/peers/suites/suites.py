@@ -227,7 +227,7 @@ def main():
 
     begun = time.monotonic()
     is_well = True
-    with ThreadPoolExecutor(max_workers=int(os.environ.get("SUITES_AT_ONCE", "4"))) as pool:
+    with ThreadPoolExecutor(max_workers=int(os.environ.get("SUITES_AT_ONCE", "6"))) as pool:
 
         def start(part, side, side_of, works):
             """Each work with a server of its own, so that none finds what another left."""
