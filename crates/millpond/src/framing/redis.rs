@@ -25,6 +25,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use self::{
+    admission::Rules,
     commands::Decision,
     demands::Request,
     resp::Limits,
@@ -229,7 +230,11 @@ impl Framing for Redis {
     }
 
     fn admit(&self, request: &[u8], state: &Note) -> Admission {
-        admission::admit(self, request, state)
+        let rules = Rules {
+            settings: &self.settings,
+            users: &self.users,
+        };
+        admission::admit(&rules, request, state)
     }
 
     fn accepted(&self, number: u64) -> Note {

@@ -5,8 +5,9 @@ use std::{fmt, future::Future, marker::PhantomData};
 use millpond_words::Chain;
 
 use super::{
-    handler::{Handler, Request, told},
+    handler::{Handler, told},
     reply::Reply,
+    request::Request,
 };
 use crate::{
     codec::{Decode, Encode},

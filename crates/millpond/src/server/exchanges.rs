@@ -23,10 +23,7 @@ use tokio::time::Instant;
 
 use millpond_words::Span;
 
-use super::{
-    group::{BoxedAnswers, Handled},
-    reply::Reply,
-};
+use super::{group::BoxedAnswers, ledger::Handled, reply::Reply};
 use crate::{framed::Asked, framing::Failure};
 
 /// See the module. `A` is the future of an answer.

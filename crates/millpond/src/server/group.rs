@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{handler::Request, ledger::Ledger, reply::Reply};
+use super::{reply::Reply, request::Request};
 use crate::framing::{Failure, Frame};
 
 /// A handler that takes requests together. `C` is what it keeps for a connection.
@@ -56,37 +56,5 @@ impl RequestGroup {
             may_wait: Duration::ZERO,
             local: None,
         }
-    }
-}
-
-/// Requests of a group that are being handled. What isn't given back before is when it is dropped.
-pub(super) struct Handled {
-    ledger: Arc<Ledger>,
-    count: usize,
-}
-
-impl Handled {
-    /// As many of these as `max_handled` allows.
-    pub(super) fn up_to(ledger: &Arc<Ledger>, most: usize) -> Self {
-        Handled {
-            ledger: Arc::clone(ledger),
-            count: ledger.begin_handling_up_to(most),
-        }
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count
-    }
-
-    /// So many have been answered.
-    pub(super) fn end(&mut self, answered: usize) {
-        self.count -= answered;
-        self.ledger.end_handling(answered);
-    }
-}
-
-impl Drop for Handled {
-    fn drop(&mut self) {
-        self.ledger.end_handling(self.count);
     }
 }

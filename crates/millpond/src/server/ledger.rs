@@ -18,10 +18,11 @@ use tokio::{
 };
 
 use super::{
-    handler::{ConnectionHandler, Request},
+    handler::ConnectionHandler,
     limits::origin,
     memory::Memory,
     reply::Reply,
+    request::Request,
     settings::ServerSettings,
     snapshot::{Closed, Counters, ServerSnapshot, ServerStatus, count},
     storms::{Event, Storms},
@@ -266,5 +267,37 @@ impl<F, H: ConnectionHandler> RequestPermit<F, H> {
 impl<F, H: ConnectionHandler> Drop for RequestPermit<F, H> {
     fn drop(&mut self) {
         self.service.ledger.end_handling(1);
+    }
+}
+
+/// Requests of a group that are being handled. What isn't given back before is when it is dropped.
+pub(super) struct Handled {
+    ledger: Arc<Ledger>,
+    count: usize,
+}
+
+impl Handled {
+    /// As many of these as `max_handled` allows.
+    pub(super) fn up_to(ledger: &Arc<Ledger>, most: usize) -> Self {
+        Handled {
+            ledger: Arc::clone(ledger),
+            count: ledger.begin_handling_up_to(most),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// So many have been answered.
+    pub(super) fn end(&mut self, answered: usize) {
+        self.count -= answered;
+        self.ledger.end_handling(answered);
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        self.ledger.end_handling(self.count);
     }
 }

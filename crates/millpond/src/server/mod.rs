@@ -55,6 +55,7 @@ mod ledger;
 mod limits;
 mod memory;
 mod reply;
+mod request;
 mod running;
 #[cfg(feature = "tower")]
 mod service;
@@ -68,9 +69,10 @@ pub use self::service::{ServiceHandler, service};
 pub use self::{
     builder::ServerBuilder,
     coded::{Coded, coded},
-    handler::{Bodies, ConnectionHandler, Handler, Json, Raw, Request, json, raw},
+    handler::{Bodies, ConnectionHandler, Handler, Json, Raw, json, raw},
     limits::HeartbeatLimit,
     reply::Reply,
+    request::Request,
     running::{Ended, Running},
     settings::{InvalidSetting, ServeError, ServerSettings},
     snapshot::{Closed, Failures, ServerSnapshot, ServerStatus, ServerTotals},

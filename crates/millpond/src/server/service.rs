@@ -10,10 +10,7 @@ use std::{
 use millpond_words::Chain;
 use tower_service::Service;
 
-use super::{
-    handler::{Handler, Request},
-    reply::Reply,
-};
+use super::{handler::Handler, reply::Reply, request::Request};
 use crate::framing::Failure;
 
 /// A handler that answers with a tower service.

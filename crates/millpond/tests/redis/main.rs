@@ -72,12 +72,14 @@ impl Site {
         settings: RedisSettings,
         more: impl FnOnce(RouteBuilder<Redis>) -> RouteBuilder<Redis>,
     ) -> Self {
+        // In a session each client has a connection to itself.
+        let max_size = if mode == Mode::Session { 100 } else { 12 };
         let client = |lane| {
             let to: Endpoint = format!("127.0.0.1:{port}").parse().expect("an endpoint");
             let client = Client::builder(to)
                 .framing(Redis::from(settings.clone()))
                 .lane(lane)
-                .pool(|pool| pool.max_size(12).acquire_timeout(PATIENCE));
+                .pool(move |pool| pool.max_size(max_size).acquire_timeout(PATIENCE));
             match mode {
                 Mode::Pipeline => client.pipelined(Pipelining::default()),
                 _ => client,
@@ -86,7 +88,11 @@ impl Site {
             .expect("a client")
         };
         let route = Route::builder(client(0)).lane(client(1));
-        Site::of(more(route.max_pins(8)).build()).await
+        let route = match mode {
+            Mode::Session => route.session(true),
+            _ => route.max_pins(8),
+        };
+        Site::of(more(route).build()).await
     }
 
     async fn of(route: Route<Redis>) -> Self {

@@ -19,7 +19,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     machine::{Answered, Duties, Id, LeftOut, Released},
-    reply::{PipelineError, Sender},
+    reply::PipelineError,
+    sender::Sender,
     shared::{Pipelined, Shared},
     writer::{SharedWriter, Socket, Writer},
 };

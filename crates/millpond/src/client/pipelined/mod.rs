@@ -14,6 +14,7 @@ mod group;
 mod machine;
 mod pipelines;
 mod reply;
+mod sender;
 mod settings;
 mod shared;
 mod together;

@@ -16,7 +16,8 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{
     group::Delivery,
     machine::{Answered, Carried, Id, LeftOut, Machine, Released},
-    reply::{PipelineError, Reply, Sender},
+    reply::{PipelineError, Reply},
+    sender::Sender,
     writer::SharedWriter,
 };
 use crate::{

@@ -9,7 +9,8 @@ use super::{
     flow::Flow,
     group::{Group, Member},
     pipelines::Pipelines,
-    reply::{PipelineError, PipelineResult, Sender},
+    reply::{PipelineError, PipelineResult},
+    sender::Sender,
     shared::Shared,
 };
 use crate::{

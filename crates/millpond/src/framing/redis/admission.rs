@@ -2,11 +2,12 @@
 
 use super::{
     super::{Admission, Credentials, Demand, Failure, LocalReply, Note},
-    Redis,
     arguments::{self, Arguments},
     asked::Asked,
     commands::{Command, Decision, Here, Pin},
     demands::{self, Hello, Request, number},
+    rights::Users,
+    settings::RedisSettings,
     state::{Flags, State},
 };
 
@@ -21,10 +22,16 @@ pub(super) fn lane(flags: Flags) -> u16 {
     flags.has(Flags::RESP3).into()
 }
 
+/// By what requests are judged.
+pub(super) struct Rules<'r> {
+    pub(super) settings: &'r RedisSettings,
+    pub(super) users: &'r Users,
+}
+
 /// As [`Framing::admit`](super::super::Framing::admit).
-pub(super) fn admit(redis: &Redis, frame: &[u8], state: &Note) -> Admission {
+pub(super) fn admit(rules: &Rules<'_>, frame: &[u8], state: &Note) -> Admission {
     if !arguments::is_inline(frame) {
-        return admitted(redis, &Request::of(frame), state);
+        return admitted(rules, &Request::of(frame), state);
     }
     let words = match arguments::of_line(frame) {
         Ok(words) => words,
@@ -35,22 +42,22 @@ pub(super) fn admit(redis: &Redis, frame: &[u8], state: &Note) -> Admission {
     };
     let mut array = Vec::new();
     arguments::put_array(&words, &mut array);
-    let admission = admitted(redis, &Request::of(&array), state);
+    let admission = admitted(rules, &Request::of(&array), state);
     admission.rewritten(array)
 }
 
-fn admitted(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
-    let admission = judged(redis, request, state);
+fn admitted(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
+    let admission = judged(rules, request, state);
     match Flags::of(state).has(Flags::MULTI) {
         true => breaking(admission),
         false => admission,
     }
 }
 
-fn judged(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
+fn judged(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
     let flags = Flags::of(state);
     let decision = request.command.map(|command| command.decision);
-    let must_log_in = !redis.users.is_empty() && Flags::user_of(state) == 0;
+    let must_log_in = !rules.users.is_empty() && Flags::user_of(state) == 0;
     if must_log_in {
         let logs_in = matches!(
             decision,
@@ -70,19 +77,15 @@ fn judged(redis: &Redis, request: &Request<'_>, state: &Note) -> Admission {
     if let Some(refusal) = out_of_place(decision, request, flags) {
         return refusal;
     }
-    if let Some(words) = redis.users.forbids(Flags::user_of(state), request) {
-        return match flags.has(Flags::MULTI) {
-            // As below.
-            true => closing(&words),
-            false => refused(&words),
-        };
+    if let Some(words) = rules.users.forbids(Flags::user_of(state), request) {
+        return refused(&words);
     }
     match decision {
         Some(Decision::Here(here)) if answers_here(here, flags) => {
-            locally(redis, here, request, state)
+            locally(rules, here, request, state)
         }
         // A ping too, where this state gives it another reply.
-        _ => demands::demand(request, state, &redis.settings).into(),
+        _ => demands::demand(request, state, rules.settings).into(),
     }
 }
 
@@ -171,7 +174,7 @@ fn wrong_number(request: &Request<'_>) -> Admission {
 }
 
 /// Answers what concerns the client's own connection.
-fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Admission {
+fn locally(rules: &Rules<'_>, here: Here, request: &Request<'_>, state: &Note) -> Admission {
     let count = request.arguments.len();
     let mut arguments = request.arguments.clone();
     match here {
@@ -183,10 +186,10 @@ fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Ad
         Here::Quit => Admission::answered(Demand::default(), LocalReply::new(b"+OK\r\n").closing()),
         Here::Reset => changing(Asked::Reset, LocalReply::new(b"+RESET\r\n").resetting()),
         Here::Select => match (count, arguments.next().and_then(number::<u16>)) {
-            (1, Some(database)) if redis.settings.database == database => ok(),
+            (1, Some(database)) if rules.settings.database == database => ok(),
             (1, Some(_)) => refused(&format!(
                 "this route is of database {} alone",
-                redis.settings.database
+                rules.settings.database
             )),
             (1, None) => refused("ERR invalid DB index"),
             _ => wrong_number(request),
@@ -206,19 +209,19 @@ fn locally(redis: &Redis, here: Here, request: &Request<'_>, state: &Note) -> Ad
             _ => wrong_number(request),
         },
         Here::ClientId | Here::ClientGetName | Here::ClientSetInfo => wrong_number(request),
-        Here::Auth => auth(redis, request),
-        Here::Hello => hello(redis, request.arguments.clone(), state),
+        Here::Auth => auth(rules, request),
+        Here::Hello => hello(rules, request.arguments.clone(), state),
     }
 }
 
-fn auth(redis: &Redis, request: &Request<'_>) -> Admission {
+fn auth(rules: &Rules<'_>, request: &Request<'_>) -> Admission {
     let mut arguments = request.arguments.clone();
     let (user, secret) = match (arguments.next(), arguments.next(), arguments.next()) {
         (Some(secret), None, _) => (&b"default"[..], secret),
         (Some(user), Some(secret), None) => (user, secret),
         _ => return wrong_number(request),
     };
-    if redis.users.is_empty() {
+    if rules.users.is_empty() {
         return match (request.arguments.len(), user) {
             // The server says the same where there is no password.
             (1, _) => refused(
@@ -229,7 +232,7 @@ fn auth(redis: &Redis, request: &Request<'_>) -> Admission {
         };
     }
     let asked = Asked::Auth {
-        user: redis.users.number(user),
+        user: rules.users.number(user),
     };
     changing(
         asked,
@@ -237,7 +240,7 @@ fn auth(redis: &Redis, request: &Request<'_>) -> Admission {
     )
 }
 
-fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
+fn hello(rules: &Rules<'_>, arguments: Arguments<'_>, state: &Note) -> Admission {
     let hello = match Hello::of(arguments) {
         Ok(hello) => hello,
         Err(failure) => return Demand::default().refused(failure).into(),
@@ -253,7 +256,7 @@ fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
     if let Some(refusal) = hello.name.and_then(unfit_name) {
         return refusal;
     }
-    let has_users = !redis.users.is_empty();
+    let has_users = !rules.users.is_empty();
     if has_users && now.user == 0 && hello.auth.is_none() {
         return refused(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -262,8 +265,8 @@ fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
     if !has_users && hello.auth.is_some_and(|(user, _)| user != b"default") {
         return refused(WRONG_SECRET);
     }
-    let user = hello.auth.map_or(0, |(user, _)| redis.users.number(user));
-    let mut reply = LocalReply::new(greeting(redis, resp3, now.id));
+    let user = hello.auth.map_or(0, |(user, _)| rules.users.number(user));
+    let mut reply = LocalReply::new(greeting(rules, resp3, now.id));
     if resp3 != speaks_resp3 {
         reply = reply.for_lane(u16::from(resp3));
     }
@@ -274,9 +277,9 @@ fn hello(redis: &Redis, arguments: Arguments<'_>, state: &Note) -> Admission {
 }
 
 /// The reply to HELLO.
-fn greeting(redis: &Redis, resp3: bool, id: u64) -> Vec<u8> {
+fn greeting(rules: &Rules<'_>, resp3: bool, id: u64) -> Vec<u8> {
     let head = if resp3 { "%7" } else { "*14" };
-    let version = &redis.settings.server_version;
+    let version = &rules.settings.server_version;
     format!(
         "{head}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n${}\r\n{version}\r\n$5\r\nproto\r\n:{}\r\n$2\r\nid\r\n:{}\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
         version.len(),

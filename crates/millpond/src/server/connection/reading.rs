@@ -17,9 +17,10 @@ use crate::{
     framed::{Item, ReadError},
     framing::{Context as FrameContext, Failure, Framing},
     server::{
-        handler::{ConnectionHandler, Request},
+        handler::ConnectionHandler,
         ledger::RequestPermit,
         reply::Reply,
+        request::Request,
         snapshot::{Closed, count},
         storms::Event,
     },

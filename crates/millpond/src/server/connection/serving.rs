@@ -22,9 +22,10 @@ use crate::{
     server::{
         accepting::Serve,
         farewell::{self, Patience},
-        handler::{ConnectionHandler, Request},
+        handler::ConnectionHandler,
         ledger::{ConnectionPermit, Ledger, RequestPermit, Service},
         reply::Reply,
+        request::Request,
         snapshot::Closed,
     },
 };

@@ -1,3 +1,5 @@
+//! What comes and goes on a connection, and what it makes of the state on both sides.
+
 use super::Scene;
 use crate::framing::{Answer, Framing, Redis, RedisSettings};
 

@@ -1,3 +1,5 @@
+//! How failures are told, and what tells of a server that can't serve.
+
 use super::Scene;
 use crate::framing::{Context, Failure, Framing, Redis, Scan, Step, Told};
 
