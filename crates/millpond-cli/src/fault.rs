@@ -71,7 +71,8 @@ impl<'s> Source<'s> {
         self.point(span, &format!("{said}{hint}"))
     }
 
-    /// What is said of a place, with the line and a mark below it.
+    /// What is said of a place, with the line and a mark below it; without the line, if it may hold a
+    /// secret.
     pub(crate) fn point(&self, span: Range<usize>, said: &str) -> String {
         let at = span.start.saturating_sub(self.before.len());
         // The span is within the document, which is longer than the text.
@@ -83,8 +84,13 @@ impl<'s> Source<'s> {
             .map(|file| format!("{}, ", file.display()))
             .unwrap_or_default();
         let place = format!("{file}line {}, column {}", line + 1, column + 1);
-        let shown = match self.text.lines().nth(line) {
-            Some(text) if text.chars().count() <= SHOWN && !text.contains(char::is_control) => {
+        // What is said goes to terminals and journals, where no secret may be.
+        let is_secret = |text: &str| said.contains("secret") || text.contains("secret");
+        let is_shown = |text: &&str| {
+            text.chars().count() <= SHOWN && !text.contains(char::is_control) && !is_secret(text)
+        };
+        let shown = match self.text.lines().nth(line).filter(is_shown) {
+            Some(text) => {
                 format!("\n    {text}\n    {:column$}^", "")
             }
             _ => String::new(),

@@ -114,6 +114,11 @@ fn what_is_wrong_with_users_is_told_and_no_secret_is() {
             "did you mean secret_hash?",
         ),
         ("users.app = {}", "secret_hash"),
+        ("users.app = 'sesame'", "a table with secret_hash"),
+        (
+            "users.app = { secret_hash = 'sesame', commands = ['gte'] }",
+            "there is no command gte",
+        ),
         ("users = {}", "users is empty"),
         (
             &format!("users.app = {{ secret_hash = '{hash}', commands = ['gte'] }}"),
@@ -130,6 +135,7 @@ fn what_is_wrong_with_users_is_told_and_no_secret_is() {
         );
         assert_eq!(checked.code, Some(2), "{users}: {checked:?}");
         assert!(checked.err.contains(said), "{users}: {}", checked.err);
+        assert!(!checked.err.contains("sesame"), "{users}: {}", checked.err);
         assert!(
             checked.err.contains("routes.toml, line "),
             "{}",

@@ -178,6 +178,12 @@ impl<F: Framing> Pinned<F> {
         self.send(Message::Frame(frame)).await
     }
 
+    /// Whether the connection is to be closed, and nothing of its state is needed any more.
+    pub(crate) fn is_of_no_use(&self) -> bool {
+        let outstanding = self.session.outstanding.as_deref();
+        outstanding.is_some_and(Outstanding::is_of_no_use)
+    }
+
     /// Whether there is a connection still, and no exchange is unfinished on it.
     pub(crate) fn is_usable(&self) -> bool {
         !self.session.is_dirty()

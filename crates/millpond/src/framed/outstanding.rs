@@ -329,6 +329,12 @@ impl Outstanding {
         std::mem::take(&mut self.is_unfit)
     }
 
+    /// Nothing but that it is spoilt keeps the connection from rest: nobody needs it any more.
+    pub(crate) fn is_of_no_use(&self) -> bool {
+        let is_free = self.requests.is_empty() && self.pushes.is_empty();
+        self.is_spoilt && is_free && self.state == self.at_rest
+    }
+
     /// The connection never comes to rest again.
     pub(crate) fn spoil(&mut self) {
         self.is_spoilt = true;
@@ -365,8 +371,8 @@ impl Outstanding {
             };
         };
         let (frame, has_its_id) = restored(framing, oldest.id, frame);
-        self.is_unfit |= framing.is_unfit(frame.as_bytes());
         let note = Some(&oldest.demand.note);
+        self.is_unfit |= framing.is_unfit(&oldest.demand.note, frame.as_bytes());
         match framing.answers(note, frame.as_bytes(), &mut self.state) {
             Answer::Push => Verdict::Push(frame),
             Answer::Last if has_its_id => {

@@ -52,6 +52,11 @@ impl Frame {
         }
     }
 
+    /// None: in the place of one that is needed no more.
+    pub(crate) fn empty() -> Frame {
+        Frame::new(Bytes::new(), Extent::default())
+    }
+
     /// All of its bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {

@@ -164,6 +164,13 @@ pub trait Framing: Send + Sync + 'static {
         Demand::default()
     }
 
+    /// What it makes of a connection's state that a server tells its client of a failure of its own in
+    /// the place of a reply: the request of which this was noted may never have been executed. Default:
+    /// as if it were the reply.
+    fn failed(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) {
+        self.answers(asked, reply, state);
+    }
+
     /// What a server makes of a request that has come, on a connection of this state: what it asks of
     /// its connection, and whether the handler sees it at all. Default: its
     /// [`demand`](Framing::demand), and the handler gets it as it came.
@@ -221,8 +228,8 @@ pub trait Framing: Send + Sync + 'static {
     /// is starting, say, or has become a replica. The caller gets the reply, and nobody is sent to
     /// that server until it has shown that it serves. Asked of each reply of a framing that
     /// [looks at requests](Framing::looks_at_requests). Default: no.
-    fn is_unfit(&self, reply: &[u8]) -> bool {
-        let _ = reply;
+    fn is_unfit(&self, asked: &Note, reply: &[u8]) -> bool {
+        let _ = (asked, reply);
         false
     }
 
@@ -307,6 +314,10 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
         (**self).demand(request, state)
     }
 
+    fn failed(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) {
+        (**self).failed(asked, reply, state)
+    }
+
     fn admit(&self, request: &[u8], state: &Note) -> Admission {
         (**self).admit(request, state)
     }
@@ -331,8 +342,8 @@ impl<F: Framing + ?Sized> Framing for Arc<F> {
         (**self).may_push(state)
     }
 
-    fn is_unfit(&self, reply: &[u8]) -> bool {
-        (**self).is_unfit(reply)
+    fn is_unfit(&self, asked: &Note, reply: &[u8]) -> bool {
+        (**self).is_unfit(asked, reply)
     }
 
     fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {

@@ -313,6 +313,10 @@ impl Framing for Protocol {
         self.chosen.framing().demand(request, state)
     }
 
+    fn failed(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) {
+        self.chosen.framing().failed(asked, reply, state)
+    }
+
     fn admit(&self, request: &[u8], state: &Note) -> Admission {
         self.chosen.framing().admit(request, state)
     }
@@ -337,8 +341,8 @@ impl Framing for Protocol {
         self.chosen.framing().may_push(state)
     }
 
-    fn is_unfit(&self, reply: &[u8]) -> bool {
-        self.chosen.framing().is_unfit(reply)
+    fn is_unfit(&self, asked: &Note, reply: &[u8]) -> bool {
+        self.chosen.framing().is_unfit(asked, reply)
     }
 
     fn answers(&self, asked: Option<&Note>, reply: &[u8], state: &mut Note) -> Answer {

@@ -26,6 +26,7 @@ use bytes::Bytes;
 
 use self::{
     admission::Rules,
+    asked::Asked,
     commands::Decision,
     demands::Request,
     resp::Limits,
@@ -229,6 +230,10 @@ impl Framing for Redis {
         answers::answers(asked, reply, state)
     }
 
+    fn failed(&self, asked: Option<&Note>, _: &[u8], state: &mut Note) {
+        answers::failed(asked, state);
+    }
+
     fn admit(&self, request: &[u8], state: &Note) -> Admission {
         let rules = Rules {
             settings: &self.settings,
@@ -266,8 +271,10 @@ impl Framing for Redis {
         flags.has(Flags::SUBSCRIBED) || flags.has(Flags::TRACKING) || flags.has(Flags::MONITOR)
     }
 
-    fn is_unfit(&self, reply: &[u8]) -> bool {
+    fn is_unfit(&self, asked: &Note, reply: &[u8]) -> bool {
+        // What a script says is its author's.
         reply.first() == Some(&b'-')
+            && !Asked::is_script(asked)
             && matches!(
                 elements::error_code(reply),
                 b"LOADING" | b"READONLY" | b"MASTERDOWN" | b"CLUSTERDOWN"

@@ -22,7 +22,7 @@ pub struct Downstream<F: Framing> {
     /// until it is over. It is fair: requests are served in the order in which they came.
     pub(super) lent: Arc<Turns<Lent<F>>>,
     /// Those that share a pipeline, where the upstream's connections are: of each lane.
-    pub(super) flows: Vec<Flow<F>>,
+    pub(super) flows: Vec<Option<Flow<F>>>,
     /// Who waits for what the upstream sends on its own.
     pub(super) watcher: Arc<Mutex<Option<Waker>>>,
     /// Requests of the flow hold one each, and whoever waits until it is empty takes them all.
@@ -63,7 +63,7 @@ impl Drop for Expiry {
 }
 
 impl<F: Framing> Downstream<F> {
-    pub(super) fn new(guest: Guest, flows: Vec<Flow<F>>) -> Self {
+    pub(super) fn new(guest: Guest, flows: Vec<Option<Flow<F>>>) -> Self {
         Downstream {
             lent: Arc::new(Turns::new(Lent::Nothing)),
             flows,
@@ -75,7 +75,7 @@ impl<F: Framing> Downstream<F> {
 
     /// Those of a lane.
     pub(super) fn flow(&self, lane: u16) -> Option<&Flow<F>> {
-        self.flows.get(usize::from(lane))
+        self.flows.get(usize::from(lane))?.as_ref()
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::{Client, FirstAttempt, Together},
-    framing::{Failure, Framing},
+    framing::{Failure, Frame, Framing},
     server::{Answers, Reply, Request, RequestGroup},
 };
 
@@ -103,16 +103,14 @@ impl<F: Framing, R: PassesOn<F>> Group<F, R> {
             return None;
         }
         // Whoever waits for all that is under way has the lock meanwhile.
-        self.downstream.under_way.try_acquire().ok()?.forget();
+        let permit = self.downstream.under_way.try_acquire().ok()?;
         let RequestGroup {
             frames, deadline, ..
         } = &self.requests;
-        let together = upstream.pass_on_together(frames, flow, *deadline);
-        if together.is_none() {
-            self.downstream.under_way.add_permits(1);
-        }
+        let together = upstream.pass_on_together(frames, flow, *deadline)?;
+        permit.forget();
         Some(Begun {
-            together: together?,
+            together,
             downstream: Arc::clone(&self.downstream),
         })
     }
@@ -153,11 +151,14 @@ impl<F: Framing, R: PassesOn<F>> Answers for Group<F, R> {
         if !group.is_begun {
             group.begin();
         }
+        let frames = &mut group.requests.frames;
         if let Some(begun) = &mut group.begun {
             let (mut answered, mut failed) = (0, Vec::new());
             let _: Poll<()> = begun.together.poll(cx, |index, attempted| match attempted {
                 Ok(replied) => {
                     answered += 1;
+                    // Its request is held no longer than it is under way.
+                    frames[index] = Frame::empty();
                     tell(index, Ok(Reply::passed_on(replied)));
                 }
                 Err(attempt) => failed.push((index, attempt)),

@@ -123,7 +123,7 @@ impl<F: Framing> ConnectionHandler for Route<F> {
     fn connected(&self, peer: Option<SocketAddr>) -> Downstream<F> {
         let clients = &self.shared.clients;
         let flows = match self.shared.mode {
-            Mode::Pipeline => clients.iter().filter_map(Client::flow).collect(),
+            Mode::Pipeline => clients.iter().map(Client::flow).collect(),
             Mode::Exchange | Mode::Session => Vec::new(),
         };
         Downstream::new(Guest::new(peer), flows)
@@ -278,7 +278,9 @@ impl<F: Framing> Shared<F> {
         if !pin.upstream.is_usable() {
             *lent = Lent::Gone;
             return passed.map_err(NotPassed::Last);
-        } else if self.mode != Mode::Session && pin.upstream.is_at_rest() {
+        } else if pin.upstream.is_of_no_use()
+            || self.mode != Mode::Session && pin.upstream.is_at_rest()
+        {
             *lent = Lent::Nothing;
         }
         Ok(passed?)

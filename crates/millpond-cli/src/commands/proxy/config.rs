@@ -70,7 +70,7 @@ fn share_descriptors(plans: &mut [Plan], written: &toml::Table) {
             true => plan.server.max_connections as u64,
             false => 0,
         };
-        room = room.saturating_sub(clients.saturating_add(plan.pool.max_size.into()));
+        room = room.saturating_sub(clients.saturating_add(plan.upstream_connections()));
         if clients == 0 {
             sharing.push(plan);
         }

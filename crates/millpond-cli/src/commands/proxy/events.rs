@@ -117,7 +117,7 @@ impl FewDescriptors {
     pub(super) fn of<'p>(plans: impl Iterator<Item = &'p Plan>) -> Option<Self> {
         let connections = plans
             .map(|plan| {
-                (plan.server.max_connections as u64).saturating_add(plan.pool.max_size.into())
+                (plan.server.max_connections as u64).saturating_add(plan.upstream_connections())
             })
             .fold(0, u64::saturating_add);
         let Shortage { needed, limit } = Shortage::of(connections)?;

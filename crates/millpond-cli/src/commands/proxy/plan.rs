@@ -224,6 +224,12 @@ impl Plan {
         protocol.map_or(RAW, |protocol| protocol.preset().name)
     }
 
+    /// How many upstream connections there may be: the pool's size for each of the framing's lanes.
+    pub(super) fn upstream_connections(&self) -> u64 {
+        let lanes = self.protocol.as_ref().map_or(1, Framing::lanes);
+        u64::from(self.pool.max_size) * u64::from(lanes)
+    }
+
     /// Where it leads to, for people.
     pub(super) fn to(&self) -> String {
         let endpoints = self.upstreams.iter().map(|to| to.endpoint.to_string());

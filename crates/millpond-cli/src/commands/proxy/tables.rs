@@ -138,7 +138,7 @@ pub(super) struct Step {
 
 /// Who may log in.
 #[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "User")]
 pub(super) struct User {
     /// The hash of the user's secret, which `millpond hash-secret` prints, with `${file:PATH}` and
     /// `${env:NAME}` in it.
@@ -146,6 +146,31 @@ pub(super) struct User {
     /// Which commands the user may send: their names, `@read`, `@transaction` or `@pubsub`. Default:
     /// all that the route sends at all.
     pub(super) commands: Option<RedisCommands>,
+}
+
+/// What is written in the place of a table may be a secret, which no error shows.
+impl<'de> Deserialize<'de> for User {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(UserTable)
+    }
+}
+
+struct UserTable;
+
+impl<'de> Visitor<'de> for UserTable {
+    type Value = User;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table with secret_hash")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<User, E> {
+        Err(E::custom("a table with secret_hash belongs here"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<User, A::Error> {
+        User::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 /// Upstreams.

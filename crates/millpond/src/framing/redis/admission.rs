@@ -47,11 +47,12 @@ pub(super) fn admit(rules: &Rules<'_>, frame: &[u8], state: &Note) -> Admission 
 }
 
 fn admitted(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
-    let admission = judged(rules, request, state);
-    match Flags::of(state).has(Flags::MULTI) {
-        true => breaking(admission),
-        false => admission,
+    let mut admission = judged(rules, request, state);
+    if Flags::of(state).has(Flags::MULTI) {
+        // Whether it was queued is known before the next is read.
+        admission.demand = admission.demand.pins();
     }
+    admission
 }
 
 fn judged(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
@@ -69,10 +70,13 @@ fn judged(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
             return refused("NOAUTH Authentication required.");
         }
     }
-    if flags.has(Flags::BROKEN) && decision == Some(Decision::Pins(Pin::Exec)) {
-        // The connection to the upstream is closed, and the transaction with it.
-        let words = "-EXECABORT Transaction discarded because of previous errors.\r\n";
-        return changing(Asked::Exec, LocalReply::new(words).resetting());
+    if flags.has(Flags::BROKEN)
+        && let Some(admission) = of_broken(decision)
+    {
+        return admission;
+    }
+    if is_bare(decision) && request.arguments.len() > 0 {
+        return wrong_number(request);
     }
     if let Some(refusal) = out_of_place(decision, request, flags) {
         return refusal;
@@ -89,17 +93,29 @@ fn judged(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
     }
 }
 
-/// A command that was to be queued and is refused: the server doesn't know of it, and would execute
-/// the others.
-fn breaking(admission: Admission) -> Admission {
-    match admission.demand().refusal() {
-        None => admission,
-        Some(_) => admission
-            .demand
-            .pins()
-            .noting(Asked::Refused.to_note())
-            .into(),
-    }
+/// Whether a command takes no arguments, by which a transaction begins or ends. Servers differ in what
+/// is left of it if there are some.
+fn is_bare(decision: Option<Decision>) -> bool {
+    matches!(
+        decision,
+        Some(Decision::Pins(Pin::Multi | Pin::Exec | Pin::Discard))
+    )
+}
+
+/// Of a transaction that can't be executed nothing is sent any more. With its end the connection to the
+/// upstream is closed, if there is one, and what is queued there with it.
+fn of_broken(decision: Option<Decision>) -> Option<Admission> {
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+    Some(match decision {
+        Some(Decision::Pins(Pin::Exec)) => {
+            changing(Asked::Exec, LocalReply::new(aborted).resetting())
+        }
+        Some(Decision::Pins(Pin::Discard)) => {
+            changing(Asked::Discard, LocalReply::new(b"+OK\r\n").resetting())
+        }
+        Some(Decision::Here(Here::Quit | Here::Reset)) => return None,
+        _ => plainly(b"+QUEUED\r\n".to_vec()),
+    })
 }
 
 /// Whether the reply doesn't depend on the connection to the upstream.

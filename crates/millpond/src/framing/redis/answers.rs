@@ -4,7 +4,7 @@
 use super::{
     super::{Answer, Note},
     asked::{Asked, Topics},
-    elements::{Elements, integer, is_error, kind, text},
+    elements::{Elements, error_code, integer, is_error, kind, text},
     state::{Flags, State},
 };
 
@@ -110,13 +110,30 @@ fn is_push(word: &[u8], flags: Flags) -> bool {
     is_of_tracking && flags.has(Flags::TRACKING) || is_of_topics && flags.has(Flags::SUBSCRIBED)
 }
 
+/// A request was told to have failed, by somebody else than the server. Its transaction can't be
+/// executed then, for the server may not know of all of it; nor one that was to begin.
+pub(super) fn failed(asked: Option<&Note>, state: &mut Note) {
+    let begins = asked.map(Asked::of) == Some(Asked::Multi);
+    if begins || Flags::of(state).has(Flags::MULTI) {
+        let mut now = State::of(state);
+        now.flags.set(Flags::MULTI, true);
+        now.flags.set(Flags::BROKEN, true);
+        *state = now.to_note();
+    }
+}
+
+/// Whether this error says that there is no transaction any more.
+fn ends_transaction(error: &[u8]) -> bool {
+    error_code(error) == b"EXECABORT" || error.starts_with(b"-ERR EXEC without MULTI")
+}
+
 /// What the last reply to a request makes of the state.
 fn apply(asked: Asked, reply: &[u8], is_error: bool, state: &mut State) {
     let flags = &mut state.flags;
     if flags.has(Flags::MULTI) {
-        // Whatever the reply to EXEC, the transaction is over. Other commands are queued.
+        // Other commands are queued. An error to EXEC may leave the transaction open.
         let ends = match asked {
-            Asked::Exec => true,
+            Asked::Exec => !is_error || ends_transaction(reply),
             Asked::Discard => !is_error,
             _ => false,
         };
@@ -127,10 +144,6 @@ fn apply(asked: Asked, reply: &[u8], is_error: bool, state: &mut State) {
             return;
         }
         if asked != Asked::Reset {
-            flags.set(
-                Flags::BROKEN,
-                flags.has(Flags::BROKEN) || asked == Asked::Refused,
-            );
             return;
         }
     }
@@ -143,7 +156,11 @@ fn apply(asked: Asked, reply: &[u8], is_error: bool, state: &mut State) {
         Asked::Watch => flags.set(Flags::WATCHING, true),
         Asked::Unwatch => flags.set(Flags::WATCHING, false),
         Asked::Monitor => flags.set(Flags::MONITOR, true),
-        Asked::Tracking { on } => flags.set(Flags::TRACKING, on),
+        // Once it was on, the server keeps what the connection has read, whatever is said then.
+        Asked::Tracking { on } => {
+            let was_on = flags.has(Flags::TRACKING);
+            flags.set(Flags::TRACKING, on || was_on);
+        }
         Asked::Scan { begins } => {
             let cursor = Elements::of(reply).next().and_then(text);
             let has_ended = cursor.is_none_or(|cursor| cursor == b"0");
@@ -180,6 +197,6 @@ fn apply(asked: Asked, reply: &[u8], is_error: bool, state: &mut State) {
         | Asked::Discard
         | Asked::Subscribe { .. }
         | Asked::Unsubscribe { .. }
-        | Asked::Refused => {}
+        | Asked::Script => {}
     }
 }

@@ -82,10 +82,15 @@ pub(super) fn is_inline(request: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// A quote isn't closed, or no blank follows the one that closes.
+/// A quote isn't closed, or no blank follows the one that closes; or a zero byte isn't quoted.
 pub(super) fn of_line(line: &[u8]) -> Result<Vec<Vec<u8>>, FrameError> {
     let (mut words, mut rest) = (Vec::new(), skip_blanks(line));
     while !rest.is_empty() {
+        if rest.first() == Some(&0) {
+            return Err(FrameError::Malformed {
+                reason: "an inline command has a zero byte outside of quotes".into(),
+            });
+        }
         let mut word = Vec::new();
         rest = next_word(rest, &mut word).ok_or(FrameError::Malformed {
             reason: "an inline command's quotes are unbalanced".into(),

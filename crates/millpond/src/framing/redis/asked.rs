@@ -47,8 +47,8 @@ pub(super) enum Asked {
         name: Vec<u8>,
     },
     Reset,
-    /// It isn't sent.
-    Refused,
+    /// What a script replies.
+    Script,
 }
 
 /// What can be subscribed to.
@@ -99,7 +99,7 @@ const AUTH: u8 = 12;
 const SELECT: u8 = 13;
 const SET_NAME: u8 = 14;
 const RESET: u8 = 15;
-const REFUSED: u8 = 16;
+const SCRIPT: u8 = 16;
 
 const NAMED: u8 = 1 << 1;
 const LOGS_IN: u8 = 1 << 2;
@@ -136,7 +136,7 @@ impl Asked {
             Asked::Select { database } => word(SELECT, 0, (*database).into()),
             Asked::SetName { name } => return Note::word(word(SET_NAME, 0, 0)).with_bytes(name),
             Asked::Reset => word(RESET, 0, 0),
-            Asked::Refused => word(REFUSED, 0, 0),
+            Asked::Script => word(SCRIPT, 0, 0),
         })
     }
 
@@ -177,14 +177,19 @@ impl Asked {
                 name: note.as_bytes().to_vec(),
             },
             RESET => Asked::Reset,
-            REFUSED => Asked::Refused,
+            SCRIPT => Asked::Script,
             _ => Asked::Plain,
         }
     }
 
+    /// Whether the note is of a script.
+    pub(super) fn is_script(note: &Note) -> bool {
+        note.as_word() as u8 == SCRIPT
+    }
+
     /// Whether the note is of a request whose reply changes nothing.
     pub(super) fn is_plain(note: &Note) -> bool {
-        note.as_word() as u8 == PLAIN
+        matches!(note.as_word() as u8, PLAIN | SCRIPT)
     }
 }
 
@@ -232,11 +237,14 @@ mod tests {
                 name: b"worker".into(),
             },
             Asked::Reset,
-            Asked::Refused,
+            Asked::Script,
         ] {
             let note = asked.to_note();
             assert_eq!(Asked::of(&note), asked);
-            assert_eq!(Asked::is_plain(&note), asked == Asked::Plain);
+            assert_eq!(
+                Asked::is_plain(&note),
+                matches!(asked, Asked::Plain | Asked::Script)
+            );
         }
         assert_eq!(Asked::of(&Note::word(u64::MAX)), Asked::Plain);
     }

@@ -9,7 +9,7 @@ mod timeout;
 use self::groups::{GROUPS, Group};
 pub(super) use self::{
     decision::{Decision, Here, Pin},
-    timeout::Wait,
+    timeout::{Wait, is_word},
 };
 
 /// A command, or a subcommand of one.

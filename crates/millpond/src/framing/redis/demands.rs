@@ -48,18 +48,30 @@ impl<'r> Request<'r> {
 
 /// What the request demands; `state` is the connection's.
 pub(super) fn demand(request: &Request<'_>, state: &Note, settings: &RedisSettings) -> Demand {
+    let demand = by_command(request, state, settings);
+    match Flags::of(state).has(Flags::MULTI) {
+        // It belongs to the transaction of this connection.
+        true => demand.pins(),
+        false => demand,
+    }
+}
+
+fn by_command(request: &Request<'_>, state: &Note, settings: &RedisSettings) -> Demand {
     let Some(command) = request.command else {
-        return match settings.unknown_commands {
+        // A subcommand that isn't known may do anything to the connection, of CLIENT for instance.
+        let is_whole = commands::command(request.name, None).is_none();
+        return match settings.unknown_commands && is_whole {
             true => Demand::default(),
             false => Demand::default().refused(unknown(request)),
         };
     };
     match command.decision {
+        Decision::Plain if is_script(command) => Demand::default().noting(Asked::Script.to_note()),
         Decision::Plain => match command.only_reads {
             true => Demand::default().idempotent(),
             false => Demand::default(),
         },
-        Decision::Cursor if settings.pin_scans => pinned(scan(request, command)),
+        Decision::Cursor if settings.pin_scans => pins_scan(request, command, state),
         Decision::Cursor => Demand::default().idempotent(),
         Decision::Here(here) => of_connection(here, request),
         Decision::Pins(pin) => pins(pin, request, state),
@@ -112,6 +124,32 @@ fn scan(request: &Request<'_>, command: &Command) -> Asked {
     }
 }
 
+/// Cursors are of one server: one that isn't the first must be of a scan that is open here.
+fn pins_scan(request: &Request<'_>, command: &Command, state: &Note) -> Demand {
+    let asked = scan(request, command);
+    let goes_on = asked == Asked::Scan { begins: false };
+    let why = if Flags::of(state).has(Flags::MULTI) {
+        "can't be part of a transaction here, for its cursor would be lost"
+    } else if goes_on && State::of(state).scans == 0 {
+        "has a cursor of no scan that this connection has begun, and there are several servers"
+    } else {
+        return pinned(asked);
+    };
+    Demand::default().refused(refusal(command, why))
+}
+
+fn is_script(command: &Command) -> bool {
+    let scripts = [
+        "EVAL",
+        "EVALSHA",
+        "EVAL_RO",
+        "EVALSHA_RO",
+        "FCALL",
+        "FCALL_RO",
+    ];
+    scripts.contains(&command.name)
+}
+
 /// What servers answer for their clients themselves, sent on a connection: in a login, say.
 fn of_connection(here: Here, request: &Request<'_>) -> Demand {
     match here {
@@ -161,14 +199,14 @@ fn pins(pin: Pin, request: &Request<'_>, state: &Note) -> Demand {
         Pin::Tracking => {
             let mut arguments = request.behind_subcommand();
             let on = arguments.next().unwrap_or_default();
-            let redirects = arguments.any(|argument| argument.eq_ignore_ascii_case(b"REDIRECT"));
+            let redirects = arguments.any(|argument| commands::is_word(argument, b"REDIRECT"));
             if redirects {
                 return Demand::default().refused(Failure::refused(
                     "CLIENT TRACKING can't redirect: what ids stand for is not known here",
                 ));
             }
             Asked::Tracking {
-                on: on.eq_ignore_ascii_case(b"ON"),
+                on: commands::is_word(on, b"ON"),
             }
         }
         Pin::Subscribe => return subscription(Topics::Channels, request),

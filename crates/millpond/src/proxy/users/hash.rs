@@ -11,6 +11,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// What a check may hold meanwhile: 1 GiB.
 const MAX_MEMORY_KIB: u32 = 1 << 20;
 
+/// How much memory all passes of a hash may go through, in KiB: 64 GiB, about a minute.
+const MAX_WORK_KIB: u64 = 64 << 20;
+
 /// Of shorter ones a secret is found that isn't the right one.
 const MIN_OUTPUT: usize = 16;
 
@@ -118,6 +121,12 @@ impl FromStr for SecretHash {
             return unfit(
                 "m",
                 "is more than 1048576: each login would take more than 1 GiB",
+            );
+        }
+        if u64::from(params.m_cost()) * u64::from(params.t_cost()) > MAX_WORK_KIB {
+            return unfit(
+                "t",
+                "is too many passes: each login would take a minute or more",
             );
         }
         // A short one is refused by the format already.

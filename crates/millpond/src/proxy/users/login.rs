@@ -69,6 +69,9 @@ pub(in super::super) struct Logins {
     hashed: AtomicU64,
 }
 
+/// How many counts there are for names that no user has, by a keyed digest of the name.
+const STRANGERS: u64 = 256;
+
 /// Why a client isn't logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rejection {
@@ -141,8 +144,8 @@ impl Logins {
         credentials: &Credentials,
         limit: Duration,
     ) -> Result<(), Rejection> {
-        let (user, is_known) = self.user(&credentials.user).ok_or(Rejection::Wrong)?;
-        let source = Source::new(address, user);
+        let (user, is_known, counted) = self.user(&credentials.user).ok_or(Rejection::Wrong)?;
+        let source = Source::new(address, counted);
         let secret = &credentials.secret;
         // Guesses are limited before anything says whether they are right.
         if self.failures.lock().are_too_many(&source, Instant::now()) {
@@ -181,16 +184,19 @@ impl Logins {
         }
     }
 
-    /// Which of the users it is, and whether it is that one; a name that none has is taken for some
-    /// user's, always the same, and costs what that one costs. `None` if there are no users.
-    fn user(&self, name: &[u8]) -> Option<(usize, bool)> {
+    /// Which of the users it is, whether it is that one, and as which failures count. A name that none
+    /// has is taken for some user's, always the same, and costs what that one costs; but it counts
+    /// as one of a few that no user has. `None` if there are no users.
+    fn user(&self, name: &[u8]) -> Option<(usize, bool, usize)> {
         let count = self.users.len() as u64;
         // Both are always looked for.
-        let other = self.remembered.number(name).checked_rem(count)?;
+        let number = self.remembered.number(name);
+        let other = number.checked_rem(count)?;
+        let stranger = (number % STRANGERS) as usize;
         let found = (self.users).binary_search_by(|(known, _)| known.as_bytes().cmp(name));
         Some(match found {
-            Ok(place) => (place, true),
-            Err(_) => (other as usize, false),
+            Ok(place) => (place, true, place),
+            Err(_) => (other as usize, false, self.users.len() + stranger),
         })
     }
 

@@ -131,7 +131,7 @@ impl<F: Framing> Replying<'_, F> {
                 field.write(frame, id);
             }
             let note = Some(&asked.demand.note);
-            self.framing.answers(note, frame, self.state);
+            self.framing.failed(note, frame, self.state);
         }
         told
     }

@@ -73,10 +73,17 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
                     });
                     return;
                 }
-                Ok(frame) => self.begin(frame, terms, now, answer),
+                Ok(frame) => {
+                    // Those before it come first.
+                    self.begin_gathered();
+                    self.begin(frame, terms, now, answer)
+                }
                 Err(failure) => ExchangeState::Answered(Err(failure)),
             },
-            (true, None, Some(reply)) => self.begin_local(frame, terms, reply, now, answer),
+            (true, None, Some(reply)) => {
+                self.begin_gathered();
+                self.begin_local(frame, terms, reply, now, answer)
+            }
             (true, Some(failure), _) => ExchangeState::Answered(Err(failure)),
             (false, _, _) => ExchangeState::Answered(Err(Failure::not_taken(
                 "the server is draining, and has not executed the request",

@@ -50,17 +50,23 @@ const ONE: [&[u8]; 5] = [b"COUNT", b"CLAIM", b"MAXCOUNT", b"MAXSIZE", b"MAX_COUN
 fn after_block<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<Wait> {
     let mut wait = None;
     while let Some(word) = arguments.next() {
-        if word.eq_ignore_ascii_case(b"STREAMS") {
+        if is_word(word, b"STREAMS") {
             break;
-        } else if word.eq_ignore_ascii_case(b"BLOCK") {
+        } else if is_word(word, b"BLOCK") {
             wait = arguments.next().map(milliseconds).or(wait);
-        } else if ONE.iter().any(|option| word.eq_ignore_ascii_case(option)) {
+        } else if ONE.iter().any(|option| is_word(word, option)) {
             arguments.next();
-        } else if word.eq_ignore_ascii_case(b"GROUP") {
+        } else if is_word(word, b"GROUP") {
             arguments.nth(1);
         }
     }
     wait
+}
+
+/// Whether an argument is this word, as the server compares them: up to a zero byte.
+pub(in crate::framing::redis) fn is_word(argument: &[u8], word: &[u8]) -> bool {
+    let before = argument.split(|&byte| byte == 0).next();
+    before.unwrap_or_default().eq_ignore_ascii_case(word)
 }
 
 /// Redis rounds up to whole milliseconds.

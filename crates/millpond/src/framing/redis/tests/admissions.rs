@@ -199,7 +199,15 @@ fn requests_ask_for_what_their_command_does() {
         unknown_commands: true,
         ..RedisSettings::default()
     };
-    assert!(!Scene::of(settings).sent("NOSUCH a"));
+    let scene = Scene::of(settings);
+    assert!(!scene.sent("NOSUCH a"));
+    assert!(
+        scene
+            .refusal("CLIENT nosuch")
+            .starts_with("unknown subcommand")
+    );
+    let hidden = "XREAD \"block\\x00\" 0 STREAMS a $";
+    assert!(scene.sent(hidden), "the server reads it as BLOCK");
 }
 
 #[test]

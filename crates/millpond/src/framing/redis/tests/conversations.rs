@@ -69,8 +69,8 @@ fn a_transaction_with_a_command_that_was_refused_is_never_executed() {
         );
         scene
             .redis
-            .answers(Some(demand.note()), b"-ERR no\r\n", &mut scene.client);
-        scene.ask("SET a 2", &["+QUEUED"]);
+            .failed(Some(demand.note()), b"-ERR no\r\n", &mut scene.client);
+        assert_eq!(scene.local("SET a 2"), "+QUEUED\r\n", "it isn't sent");
         let exec = scene.admit("EXEC");
         let reply = exec
             .local()
@@ -91,13 +91,73 @@ fn a_transaction_with_a_command_that_was_refused_is_never_executed() {
     let note = scene.admit("NOSUCH").demand().note().clone();
     scene
         .redis
-        .answers(Some(&note), b"-ERR no\r\n", &mut scene.client);
-    assert_eq!(scene.ask("DISCARD", &["+OK"]), LAST);
-    assert!(scene.is_at_rest() && scene.client == scene.redis.accepted(0));
+        .failed(Some(&note), b"-ERR no\r\n", &mut scene.client);
+    assert!(scene.admit("DISCARD").local().expect("a reply").resets());
+    assert_eq!(scene.local("DISCARD"), "+OK\r\n");
+    assert_eq!(scene.client, scene.redis.accepted(0));
+    let mut scene = Scene::new();
     scene.ask("MULTI", &["+OK"]);
     assert!(scene.sent("BLPOP a 0") && scene.sent("EXEC"));
     assert!(scene.admit("RESET").local().expect("a reply").resets());
     assert!(scene.admit("QUIT").local().expect("a reply").closes());
+}
+
+#[test]
+fn a_transaction_that_fails_before_the_server_is_broken() {
+    // Not even its beginning was sent: what comes behind it must not run outside of it.
+    let mut scene = Scene::new();
+    let note = scene.admit("MULTI").demand().note().clone();
+    scene
+        .redis
+        .failed(Some(&note), b"-ERR busy\r\n", &mut scene.client);
+    assert_eq!(scene.local("INCR a"), "+QUEUED\r\n");
+    assert!(scene.local("EXEC").starts_with("-EXECABORT "));
+    assert_eq!(scene.client, scene.redis.accepted(0));
+    // A command of it, and EXEC itself.
+    for fails in ["SET a 1", "EXEC"] {
+        let mut scene = Scene::new();
+        scene.ask("MULTI", &["+OK"]);
+        assert!(
+            scene.sent(fails),
+            "nothing behind it is read before it is answered"
+        );
+        let note = scene.admit(fails).demand().note().clone();
+        scene
+            .redis
+            .failed(Some(&note), b"-ERR busy\r\n", &mut scene.client);
+        assert_eq!(scene.local("GET a"), "+QUEUED\r\n");
+        assert!(
+            scene.admit("EXEC").local().expect("a reply").resets(),
+            "{fails}"
+        );
+        assert!(scene.local("EXEC").starts_with("-EXECABORT "), "{fails}");
+        assert!(!scene.is_at_rest(), "its connection is closed");
+    }
+    // Elsewhere a failure leaves nothing behind.
+    let mut scene = Scene::new();
+    let note = scene.admit("WATCH a").demand().note().clone();
+    scene
+        .redis
+        .failed(Some(&note), b"-ERR busy\r\n", &mut scene.client);
+    assert_eq!(scene.client, scene.redis.accepted(0));
+}
+
+#[test]
+fn an_error_to_exec_that_does_not_end_the_transaction_keeps_its_connection() {
+    let mut scene = Scene::new();
+    scene.ask("MULTI", &["+OK"]);
+    scene.ask("EXEC", &["-NOPERM"]);
+    assert!(!scene.is_at_rest());
+    scene.ask("EXEC", &["-EXECABORT"]);
+    assert!(scene.is_at_rest());
+    for line in ["MULTI a", "EXEC a", "DISCARD a"] {
+        assert!(
+            scene
+                .refusal(line)
+                .starts_with("ERR wrong number of arguments"),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -212,7 +272,17 @@ fn tracking_and_monitoring_bring_what_nobody_asks_for() {
     assert_eq!(scene.unasked(">2 $10 invalidate *1 $1 a"), Answer::Push);
     assert_eq!(scene.ask("CLIENT CACHING YES", &["+OK"]), LAST);
     assert_eq!(scene.ask("CLIENT TRACKING OFF", &["+OK"]), LAST);
-    assert!(scene.is_at_rest());
+    assert!(!scene.is_at_rest(), "the server keeps what it has read");
+    let mut scene = Scene::new();
+    assert!(scene.sent("CLIENT TRACKING \"on\\x00\""));
+    scene.ask("CLIENT TRACKING \"on\\x00\"", &["+OK"]);
+    assert!(!scene.is_at_rest(), "the server reads it as on");
+    assert!(
+        scene
+            .refusal("CLIENT TRACKING ON \"redirect\\x00\" 3")
+            .contains("redirect")
+    );
+    let mut scene = Scene::new();
 
     assert_eq!(scene.ask("MONITOR", &["+OK"]), LAST);
     assert_eq!(
@@ -252,6 +322,9 @@ fn scans_pin_until_all_have_ended_where_cursors_differ() {
     assert!(!scene.is_at_rest());
     scene.ask("HSCAN h 17", &[ends]);
     assert!(scene.is_at_rest());
+    assert!(scene.refusal("SCAN 17").contains("has a cursor of no scan"));
+    scene.ask("MULTI", &["+OK"]);
+    assert!(scene.refusal("SCAN 0").contains("part of a transaction"));
     assert!(!Scene::new().sent("SCAN 0"));
 }
 

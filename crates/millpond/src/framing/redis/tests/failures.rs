@@ -1,7 +1,7 @@
 //! How failures are told, and what tells of a server that can't serve.
 
-use super::Scene;
-use crate::framing::{Context, Failure, Framing, Redis, Scan, Step, Told};
+use super::{Scene, array};
+use crate::framing::{Context, Failure, Framing, Note, Redis, Scan, Step, Told};
 
 fn told(failure: &Failure) -> String {
     let redis = Redis::default();
@@ -53,6 +53,12 @@ fn what_is_quoted_of_a_request_is_short_and_plain() {
 #[test]
 fn a_server_that_cannot_serve_now_says_so() {
     let redis = Redis::default();
+    let script = redis.demand(&array("EVAL x 0"), &Note::default());
+    let error = b"-LOADING says a script\r\n";
+    assert!(
+        !redis.is_unfit(script.note(), error),
+        "its author may say anything"
+    );
     for (reply, unfit) in [
         ("-LOADING Redis is loading the dataset in memory\r\n", true),
         (
@@ -67,6 +73,10 @@ fn a_server_that_cannot_serve_now_says_so() {
         ("$7\r\nLOADING\r\n", false),
         ("", false),
     ] {
-        assert_eq!(redis.is_unfit(reply.as_bytes()), unfit, "{reply}");
+        assert_eq!(
+            redis.is_unfit(&Note::default(), reply.as_bytes()),
+            unfit,
+            "{reply}"
+        );
     }
 }
