@@ -26,11 +26,11 @@ WORKS = {
 }
 
 
-def start(program, folder):
+def start(program, folder, contenders):
     """redis-server, and all that pass requests on to it."""
     redis = free_port()
     command = ["redis-server", "--port", str(redis), "--save", "", "--appendonly", "no", "--maxclients", "20000"]
-    contenders = [Contender("direct", redis, subprocess.Popen(command, cwd=folder, **QUIET))]
+    contenders.append(Contender("direct", redis, subprocess.Popen(command, cwd=folder, **QUIET)))
     for mode in ("exchange", "pipeline"):
         port = free_port()
         command = [program, "proxy", "--listen", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{redis}"]
@@ -61,7 +61,6 @@ def start(program, folder):
             f"  server s 127.0.0.1:{redis}\n"
         )
     contenders.append(Contender("haproxy", port, subprocess.Popen(["haproxy", "-f", f"{folder}/haproxy.cfg"], **QUIET)))
-    return contenders
 
 
 def measure(contender, redis, arguments, requests, command):
@@ -115,8 +114,9 @@ def main():
     parser.add_argument("--only", choices=WORKS)
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp()
-    contenders = start(arguments.program, folder)
+    contenders = []
     try:
+        start(arguments.program, folder, contenders)
         for title in WORKS:
             if arguments.only in (None, title):
                 for command in ("get", "set"):

@@ -378,7 +378,7 @@ def recipes():
     plc = Device(7084)
     plc.__enter__()
     try:
-        for command, lines in (upstream, 1), (routes, 5):
+        for command, lines in (upstream, 1), (routes, 6):
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             processes.append(process)
             for _ in range(lines):

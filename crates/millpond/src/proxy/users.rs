@@ -41,7 +41,7 @@ pub(super) use self::login::{Guest, Logins};
 ///   address that name the same user; an IPv6 address counts as its network of 64 bits, and without
 ///   addresses, over Unix sockets, all clients count as one. Then the next are refused at once, and
 ///   nothing is checked, so that nobody can guess on; after a second one is checked again. 4,096
-///   addresses are counted each by itself, all others together.
+///   pairs of address and user are counted each by itself, all others together.
 /// - A name that no user has is checked like that of some user, so the time of a reply doesn't tell
 ///   who the users are.
 /// - The fifth failure on a connection closes it.

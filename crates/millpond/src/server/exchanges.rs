@@ -265,8 +265,8 @@ impl<A: Future<Output = Result<Reply, Failure>>> Exchanges<A> {
     /// answer ends the connection.
     pub(super) fn ends_reading(&self) -> bool {
         self.queue.back().is_some_and(|last| {
-            let pins = |asked: &Box<Asked>| asked.demand.pins;
-            last.asked.as_ref().is_some_and(pins)
+            let asked = last.asked.as_deref();
+            asked.is_some_and(|asked| asked.demand.pins)
                 || match &last.state {
                     ExchangeState::Answered(Ok(reply)) => reply.closes(),
                     ExchangeState::Answered(Err(failure)) => failure.closes(),

@@ -111,7 +111,7 @@ fn is_double(text: &[u8]) -> bool {
 /// Whether one of these makes it whole.
 fn can_be(text: &[u8], is: impl Fn(&[u8]) -> bool, ends: &[&str]) -> bool {
     let whole = |end: &&str| is(&[text, end.as_bytes()].concat());
-    ends.iter().any(|end| whole(&end))
+    ends.iter().any(whole)
 }
 
 /// A number that no frame is as long as is as good as any other.
@@ -191,11 +191,12 @@ fn inline(bytes: &[u8]) -> End {
             let mut versions = major.flat_map(|a| (0..=9).map(move |b| format!(" HTTP/{a}.{b}")));
             versions.any(|version| line.ends_with(version.as_bytes()))
         };
-        !text.contains(&0)
-            && !text.windows(2).any(alone)
+        let is_refused = text.contains(&0)
+            || text.windows(2).any(alone)
+            || first.len() == 2 && is_http(first[0])
+            || line.is_some_and(version);
+        !is_refused
             && words.first().is_none_or(u8::is_ascii_graphic)
-            && !(first.len() == 2 && is_http(first[0]))
-            && !line.is_some_and(version)
             && blanks.max(text.len().saturating_sub(2)) <= 65_536
     };
     let feed = bytes.iter().position(|&byte| byte == b'\n');

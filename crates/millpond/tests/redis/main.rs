@@ -558,6 +558,7 @@ async fn a_server_that_has_become_a_replica_is_left_until_it_is_none() {
         let mut readonly = 0;
         let mut right = 0;
         while right < 100 {
+            assert!(readonly <= 4, "{mode:?}: {readonly}");
             match ask(Value::text("OK")).await {
                 true => right += 1,
                 false => {
@@ -566,7 +567,6 @@ async fn a_server_that_has_become_a_replica_is_left_until_it_is_none() {
                 }
             }
         }
-        assert!(readonly <= 4, "{mode:?}: {readonly}");
         servers[1].store.becomes_a_replica(true);
         servers[0].store.becomes_a_replica(false);
         let moves_back = async { while !ask(Value::text("OK")).await {} };
@@ -575,6 +575,76 @@ async fn a_server_that_has_become_a_replica_is_left_until_it_is_none() {
             .expect("it is probed, and taken again");
         site.running.drain(PATIENCE).await;
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_gets_no_connection_runs_nothing() {
+    let server = Server::start().await;
+    for mode in [Mode::Exchange, Mode::Pipeline] {
+        let endpoint: Endpoint = format!("127.0.0.1:{}", server.port).parse().expect("one");
+        let client = Client::builder(endpoint)
+            .framing(Redis::default())
+            .pool(|pool| pool.max_size(2).acquire_timeout(Duration::from_millis(50)));
+        let client = match mode {
+            Mode::Pipeline => client.pipelined(Pipelining::default()),
+            _ => client,
+        };
+        let route = Route::builder(client.build().expect("a client")).max_pins(1);
+        let site = Site::of(route.build()).await;
+        let mut has_it = Conversation::begin(site.port, "a", false).await;
+        has_it.send(&["WATCH", "a:key"]).await;
+        assert_eq!(has_it.next().await, Value::text("OK"));
+        let mut other = Conversation::begin(site.port, "b", false).await;
+        let key = format!("b:{mode:?}");
+        let incr = command(&["INCR", &key]);
+        let all = [
+            &command(&["MULTI"])[..],
+            &incr,
+            &incr,
+            &command(&["EXEC"]),
+            &incr,
+        ]
+        .concat();
+        other
+            .writes
+            .write_all(&all)
+            .await
+            .expect("the route takes it");
+        let told = other.next().await;
+        let is_told = |text: &str| text.ends_with("it was not executed");
+        assert!(
+            matches!(&told, Value::Error(text) if is_told(text)),
+            "{told:?}"
+        );
+        assert_eq!(other.next().await, Value::text("QUEUED"));
+        assert_eq!(other.next().await, Value::text("QUEUED"));
+        let aborted = other.next().await;
+        assert!(matches!(&aborted, Value::Error(text) if text.starts_with("EXECABORT ")));
+        assert_eq!(
+            other.next().await,
+            Value::Number(1),
+            "nothing was executed before"
+        );
+        site.running.drain(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pin_to_a_server_that_cannot_serve_is_given_up() {
+    let server = Server::start().await;
+    server.store.becomes_a_replica(true);
+    let site = Site::to(server.port, Mode::Exchange).await;
+    let mut client = Conversation::begin(site.port, "a", false).await;
+    client.send(&["BLPOP", "a:list", "0"]).await;
+    let told = client.next().await;
+    assert!(
+        matches!(&told, Value::Error(text) if text.starts_with("READONLY ")),
+        "{told:?}"
+    );
+    client.send(&["GET", "a:key"]).await;
+    assert_eq!(client.next().await, Value::Null);
+    assert!(site.route.snapshot().pins.is_empty());
+    site.running.drain(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -592,7 +662,8 @@ async fn nothing_behind_a_farewell_is_executed() {
                 .write_all(&all)
                 .await
                 .expect("the route takes it");
-            while Value::read(&mut client.reads).await.is_some() {}
+            let ends = async { while Value::read(&mut client.reads).await.is_some() {} };
+            timeout(PATIENCE, ends).await.expect("it ends");
             let mut other = Conversation::begin(site.port, "a", false).await;
             other.send(&["GET", &key]).await;
             assert_eq!(other.next().await, Value::Null, "{farewell}");
@@ -670,8 +741,9 @@ impl Drop for RedisServer {
 #[tokio::test]
 #[ignore = "needs redis-server: .ci/redis runs it"]
 async fn no_client_of_redis_server_sees_another() {
-    let server = RedisServer::start().await;
     for mode in [Mode::Exchange, Mode::Pipeline, Mode::Session] {
+        // Names begin anew with each run.
+        let server = RedisServer::start().await;
         run(server.port, mode, actions() * 4).await;
     }
 }

@@ -231,6 +231,9 @@ impl Connection {
                     Value::text(*version),
                 ])]
             }
+            ("BLPOP", _) if self.store.is_replica.load(SeqCst) => vec![Value::Error(String::from(
+                "READONLY You can't write against a read only replica.",
+            ))],
             ("BLPOP", [key, seconds]) => {
                 let seconds: f64 = seconds.parse().expect("a number");
                 vec![self.wait_for(key, seconds).await]
