@@ -63,7 +63,7 @@ impl Server {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                connections.spawn(Connection::new(Arc::clone(&shared), stream));
+                connections.spawn(Connection::serve(Arc::clone(&shared), stream));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -121,7 +121,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn new(store: Arc<Store>, stream: TcpStream) {
+    async fn serve(store: Arc<Store>, stream: TcpStream) {
         let (messages, mut incoming) = mpsc::unbounded_channel();
         let number = {
             let mut data = store.data.lock().expect("no panic");
