@@ -179,5 +179,6 @@ fn is_sent_as_it_is(redis: &Redis, way: Direction, frame: &[u8]) {
     let demand = redis.demand(frame, &state);
     redis.answers(Some(demand.note()), frame, &mut Note::default());
     redis.answers(None, frame, &mut Note::default());
-    redis.is_unfit(frame);
+    redis.is_unfit(demand.note(), frame);
+    redis.failed(Some(demand.note()), frame, &mut Note::default());
 }
