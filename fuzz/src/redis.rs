@@ -156,10 +156,9 @@ fn is_resp2(frame: &[u8]) -> bool {
 /// than `txt` and `mkd`, attributes of nulls and of attributes, keys and members that it can't hash, and
 /// streamed strings in other values. Where there could be such, it isn't asked.
 fn knows(frame: &[u8]) -> bool {
-    let is_known = |line: &[u8]| match line {
-        [b'=' | b'%' | b'~' | b'|', ..] => false,
-        [b'$' | b'*', b'-' | b'?', ..] => false,
-        _ => true,
+    let is_known = |line: &[u8]| {
+        let is_of_resp3 = matches!(line, [b'=' | b'%' | b'~' | b'|', ..]);
+        !is_of_resp3 && !matches!(line, [b'$' | b'*', b'-' | b'?', ..])
     };
     lines(frame).all(is_known)
 }
