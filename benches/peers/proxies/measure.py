@@ -17,6 +17,7 @@ import tempfile
 import time
 
 NGINX_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 TICK = os.sysconf("SC_CLK_TCK")
 # So long are runs with a connection per request: the system gives out half of its 28,232 ports at ease,
 # and a port to the same address again only after a second.
@@ -71,6 +72,31 @@ class Contender:
         reachable(port, process)
 
 
+def nginx(folder, upstream_port, settings=""):
+    """With one thread, in front of that port. `settings` are those towards the upstream."""
+    port = free_port()
+    with open(f"{folder}/nginx.conf", "w") as conf:
+        conf.write(
+            f"worker_processes 1; daemon off; error_log {folder}/nginx.err; pid {folder}/nginx.pid;\n"
+            + (f"load_module {NGINX_MODULE};\n" if os.path.exists(NGINX_MODULE) else "")
+            + "events { worker_connections 9000; }\n"
+            + f"stream {{ access_log off; server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{upstream_port}; {settings} }} }}\n"
+        )
+    return Contender("nginx", port, subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf"], **QUIET))
+
+
+def haproxy(folder, upstream_port, settings=""):
+    """With one thread, in front of that port. `settings` are those towards the upstream."""
+    port = free_port()
+    with open(f"{folder}/haproxy.cfg", "w") as conf:
+        conf.write(
+            "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout client 1h\n  timeout server 1h\n"
+            f"  timeout connect 5s\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n"
+            f"  server s 127.0.0.1:{upstream_port} {settings}\n"
+        )
+    return Contender("haproxy", port, subprocess.Popen(["haproxy", "-f", f"{folder}/haproxy.cfg"], **QUIET))
+
+
 def certificate(folder):
     """For this machine, and trusted by whoever is given it."""
     names = f"{folder}/cert.pem", f"{folder}/key.pem"
@@ -87,13 +113,12 @@ def certificate(folder):
 
 def start(program, folder, tls=False):
     """The upstream, and all that pass requests on to it: over TLS, as said."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     upstream_port = free_port()
     cert, key = certificate(folder) if tls else (None, None)
     scheme = "tls://" if tls else ""
     command = [program, "serve", "--listen", f"{scheme}127.0.0.1:{upstream_port}", "--max-connections-per-address", "0"]
     command += ["--tls-cert", cert, "--tls-key", key] if tls else []
-    upstream = subprocess.Popen(command, **quiet)
+    upstream = subprocess.Popen(command, **QUIET)
     # Clients know no TLS, so there is none without a proxy.
     contenders = [Contender("upstream" if tls else "direct", upstream_port, upstream)]
     for mode in ("exchange", "pipeline"):
@@ -101,27 +126,10 @@ def start(program, folder, tls=False):
         command = [program, "proxy", "--listen", f"127.0.0.1:{port}", "--to", f"{scheme}127.0.0.1:{upstream_port}"]
         command += ["--mode", mode, "--max-size", "16", "--max-connections-per-address", "0"]
         command += ["--ca", cert] if tls else []
-        contenders.append(Contender(mode, port, subprocess.Popen(command, **quiet)))
-    port = free_port()
+        contenders.append(Contender(mode, port, subprocess.Popen(command, **QUIET)))
     # Neither verifies anything. HAProxy is faster with TLS 1.2 here.
-    nginx_tls = "proxy_ssl on; proxy_ssl_session_reuse on;" if tls else ""
-    haproxy_tls = "ssl verify none force-tlsv12" if tls else ""
-    with open(f"{folder}/nginx.conf", "w") as conf:
-        conf.write(
-            f"worker_processes 1; daemon off; error_log {folder}/nginx.err; pid {folder}/nginx.pid;\n"
-            + (f"load_module {NGINX_MODULE};\n" if os.path.exists(NGINX_MODULE) else "")
-            + "events { worker_connections 9000; }\n"
-            + f"stream {{ access_log off; server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{upstream_port}; {nginx_tls} }} }}\n"
-        )
-    contenders.append(Contender("nginx", port, subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf"], **quiet)))
-    port = free_port()
-    with open(f"{folder}/haproxy.cfg", "w") as conf:
-        conf.write(
-            "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout client 1h\n  timeout server 1h\n"
-            f"  timeout connect 5s\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n"
-            f"  server s 127.0.0.1:{upstream_port} {haproxy_tls}\n"
-        )
-    contenders.append(Contender("haproxy", port, subprocess.Popen(["haproxy", "-f", f"{folder}/haproxy.cfg"], **quiet)))
+    contenders.append(nginx(folder, upstream_port, "proxy_ssl on; proxy_ssl_session_reuse on;" if tls else ""))
+    contenders.append(haproxy(folder, upstream_port, "ssl verify none force-tlsv12" if tls else ""))
     return contenders
 
 

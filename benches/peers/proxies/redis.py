@@ -7,16 +7,14 @@ round. Usage: redis.py PROGRAM [--rounds N] [--only TITLE]
 
 import argparse
 import csv
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from measure import NGINX_MODULE, Contender, free_port, processor_time, stop
+from measure import QUIET, Contender, free_port, haproxy, nginx, processor_time, stop
 
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 # What redis-benchmark is told, and how many requests: about a second; with a connection per request
 # as many as the system gives ports out at ease.
 WORKS = {
@@ -44,23 +42,8 @@ def start(program, folder, contenders):
         )
     command = ["nutcracker", "-c", f"{folder}/nutcracker.yml", "-s", str(free_port()), "-o", f"{folder}/nutcracker.log"]
     contenders.append(Contender("nutcracker", port, subprocess.Popen(command, **QUIET)))
-    port = free_port()
-    with open(f"{folder}/nginx.conf", "w") as conf:
-        conf.write(
-            f"worker_processes 1; daemon off; error_log {folder}/nginx.err; pid {folder}/nginx.pid;\n"
-            + (f"load_module {NGINX_MODULE};\n" if os.path.exists(NGINX_MODULE) else "")
-            + "events { worker_connections 9000; }\n"
-            + f"stream {{ access_log off; server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{redis}; }} }}\n"
-        )
-    contenders.append(Contender("nginx", port, subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf"], **QUIET)))
-    port = free_port()
-    with open(f"{folder}/haproxy.cfg", "w") as conf:
-        conf.write(
-            "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout client 1h\n  timeout server 1h\n"
-            f"  timeout connect 5s\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n"
-            f"  server s 127.0.0.1:{redis}\n"
-        )
-    contenders.append(Contender("haproxy", port, subprocess.Popen(["haproxy", "-f", f"{folder}/haproxy.cfg"], **QUIET)))
+    contenders.append(nginx(folder, redis))
+    contenders.append(haproxy(folder, redis))
 
 
 def measure(contender, redis, arguments, requests, command):
