@@ -23,6 +23,8 @@ pub(super) struct Command {
     pub(super) only_reads: bool,
     /// It reads keys, and does nothing else.
     pub(super) reads_keys: bool,
+    /// What it replies is what a script says.
+    pub(super) runs_script: bool,
     /// Its place in the table.
     pub(super) number: u16,
     /// Its first argument is a subcommand, with a decision of its own.
@@ -142,6 +144,7 @@ const fn commands() -> [Command; COUNT] {
         decision: Decision::Plain,
         only_reads: false,
         reads_keys: false,
+        runs_script: false,
         number: 0,
         has_subcommands: false,
         length: 0,
@@ -153,6 +156,7 @@ const fn commands() -> [Command; COUNT] {
             decision,
             only_reads,
             reads_keys,
+            runs_script,
             has_subcommands,
             names,
         } = GROUPS[group];
@@ -167,6 +171,7 @@ const fn commands() -> [Command; COUNT] {
                 decision,
                 only_reads,
                 reads_keys,
+                runs_script,
                 number: filled as u16,
                 has_subcommands,
                 length,

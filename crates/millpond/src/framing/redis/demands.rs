@@ -66,16 +66,23 @@ fn by_command(request: &Request<'_>, state: &Note, settings: &RedisSettings) -> 
         };
     };
     match command.decision {
-        Decision::Plain if is_script(command) => Demand::default().noting(Asked::Script.to_note()),
-        Decision::Plain => match command.only_reads {
-            true => Demand::default().idempotent(),
-            false => Demand::default(),
-        },
+        Decision::Plain => plain(command),
         Decision::Cursor if settings.pin_scans => pins_scan(request, command, state),
         Decision::Cursor => Demand::default().idempotent(),
         Decision::Here(here) => of_connection(here, request),
         Decision::Pins(pin) => pins(pin, request, state),
         Decision::Refused(why) => Demand::default().refused(refusal(command, why)),
+    }
+}
+
+fn plain(command: &Command) -> Demand {
+    let demand = match command.runs_script {
+        true => Demand::default().noting(Asked::Script.to_note()),
+        false => Demand::default(),
+    };
+    match command.only_reads {
+        true => demand.idempotent(),
+        false => demand,
     }
 }
 
@@ -136,18 +143,6 @@ fn pins_scan(request: &Request<'_>, command: &Command, state: &Note) -> Demand {
         return pinned(asked);
     };
     Demand::default().refused(refusal(command, why))
-}
-
-fn is_script(command: &Command) -> bool {
-    let scripts = [
-        "EVAL",
-        "EVALSHA",
-        "EVAL_RO",
-        "EVALSHA_RO",
-        "FCALL",
-        "FCALL_RO",
-    ];
-    scripts.contains(&command.name)
 }
 
 /// What servers answer for their clients themselves, sent on a connection: in a login, say.

@@ -15,6 +15,7 @@ pub(super) struct Group {
     pub(super) decision: Decision,
     pub(super) only_reads: bool,
     pub(super) reads_keys: bool,
+    pub(super) runs_script: bool,
     pub(super) has_subcommands: bool,
     pub(super) names: &'static str,
 }
@@ -25,6 +26,7 @@ impl Group {
             decision,
             only_reads: false,
             reads_keys: false,
+            runs_script: false,
             has_subcommands: false,
             names,
         }
@@ -39,6 +41,12 @@ impl Group {
     const fn reads_keys(mut self) -> Group {
         self.reads_keys = true;
         self.only_reads()
+    }
+
+    /// What they reply is what a script says.
+    const fn runs_script(mut self) -> Group {
+        self.runs_script = true;
+        self
     }
 
     /// What is done with the name alone.
@@ -101,8 +109,8 @@ pub(super) const GROUPS: &[Group] = &[
         BLESS HELP, CLIENT HELP, CLUSTER COUNTKEYSINSLOT, CLUSTER GETKEYSINSLOT, CLUSTER HELP,
         CLUSTER INFO, CLUSTER KEYSLOT, CLUSTER MYID, CLUSTER MYSHARDID, CLUSTER SLOT-STATS,
         COMMAND COUNT, COMMAND DOCS, COMMAND GETKEYS, COMMAND GETKEYSANDFLAGS, COMMAND HELP,
-        COMMAND INFO, COMMAND LIST, ECHO, EVALSHA_RO, EVAL_RO, FCALL_RO, FUNCTION DUMP,
-        FUNCTION HELP, FUNCTION LIST, FUNCTION STATS, INFO, LASTSAVE, MEMORY HELP, MEMORY STATS, OBJECT HELP, PUBSUB CHANNELS,
+        COMMAND INFO, COMMAND LIST, ECHO, FUNCTION DUMP, FUNCTION HELP, FUNCTION LIST,
+        FUNCTION STATS, INFO, LASTSAVE, MEMORY HELP, MEMORY STATS, OBJECT HELP, PUBSUB CHANNELS,
         PUBSUB HELP, PUBSUB NUMPAT, PUBSUB NUMSUB, PUBSUB SHARDCHANNELS, PUBSUB SHARDNUMSUB, ROLE,
         SCRIPT EXISTS, SCRIPT HELP, SCRIPT LOAD, SCRIPT SHOW, TIME, XGROUP HELP, XINFO HELP"
     ).only_reads(),
@@ -110,8 +118,8 @@ pub(super) const GROUPS: &[Group] = &[
     // clients see, but they do so from any connection, and nothing stays on it.
     Group::new(Decision::Plain, "
         APPEND, ARDEL, ARDELRANGE, ARINSERT, ARMSET, ARRING, ARSEEK, ARSET, BITFIELD, BITOP,
-        BLESS CLEAR, BLESS SET, COPY, DECR, DECRBY, DEL, DELEX, DELIFEQ, EVAL, EVALSHA, EXPIRE,
-        EXPIREAT, FCALL, FLUSHALL, FLUSHDB, FUNCTION DELETE, FUNCTION FLUSH, FUNCTION LOAD,
+        BLESS CLEAR, BLESS SET, COPY, DECR, DECRBY, DEL, DELEX, DELIFEQ, EXPIRE,
+        EXPIREAT, FLUSHALL, FLUSHDB, FUNCTION DELETE, FUNCTION FLUSH, FUNCTION LOAD,
         FUNCTION RESTORE, GEOADD, GEORADIUS, GEORADIUSBYMEMBER, GEOSEARCHSTORE, GETDEL, GETEX,
         GETSET, HDEL, HEXPIRE, HEXPIREAT, HGETDEL, HGETEX, HINCRBY, HINCRBYFLOAT, HMSET, HPERSIST,
         HPEXPIRE, HPEXPIREAT, HSET, HSETEX, HSETNX, INCR, INCRBY, INCRBYFLOAT, INCREX, LINSERT,
@@ -125,6 +133,13 @@ pub(super) const GROUPS: &[Group] = &[
         XTRIM, ZADD, ZDIFFSTORE, ZINCRBY, ZINTERSTORE, ZMOVE, ZMOVEMEMBER, ZMPOP, ZPOPMAX, ZPOPMIN,
         ZRANGESTORE, ZREM, ZREMRANGEBYLEX, ZREMRANGEBYRANK, ZREMRANGEBYSCORE, ZUNIONSTORE"
     ),
+    // They run what a client has written. Those for reading are told apart by the server.
+    Group::new(Decision::Plain, "
+        EVALSHA_RO, EVAL_RO, FCALL_RO"
+    ).only_reads().runs_script(),
+    Group::new(Decision::Plain, "
+        EVAL, EVALSHA, FCALL"
+    ).runs_script(),
     // They write keys of types that come with modules, or change an index.
     Group::new(Decision::Plain, "
         BF.ADD, BF.INSERT, BF.LOADCHUNK, BF.MADD, BF.RESERVE, CF.ADD, CF.ADDNX, CF.COMPACT, CF.DEL,

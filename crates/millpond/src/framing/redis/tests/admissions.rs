@@ -152,7 +152,7 @@ fn each_lane_is_logged_in_as_what_it_is() {
 fn requests_ask_for_what_their_command_does() {
     let scene = Scene::new();
     let demand = |line: &str| scene.redis.demand(&array(line), &Note::default());
-    for line in ["GET a", "mget a b", "SCAN 0"] {
+    for line in ["GET a", "mget a b", "SCAN 0", "EVAL_RO x 0"] {
         assert!(
             demand(line).is_idempotent() && !demand(line).is_pinning(),
             "{line}"
