@@ -10,12 +10,12 @@
 use std::{
     io,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
+    deadline::expressible,
     demands::{Accepts, DemandError},
     failure::{ExchangeError, ExchangeFailure, Progress},
     session::{Behind, Session, after_the_reactor},
@@ -97,7 +97,7 @@ impl Session {
             Behind::TooManyHeartbeats => {}
             Behind::Nothing => self.dirty = !is_written,
         }
-        if self.is_unfit()
+        if self.note_unfit()
             && let Some(outstanding) = &mut self.outstanding
         {
             outstanding.spoil();
@@ -108,12 +108,6 @@ impl Session {
         }
         Ok(replied)
     }
-}
-
-/// So much later, or as late as a clock can tell.
-fn later(deadline: Instant, wait: Duration) -> Instant {
-    let longest = Duration::from_secs(100 * 365 * 24 * 3_600);
-    deadline.checked_add(wait.min(longest)).unwrap_or(deadline)
 }
 
 /// An exchange under way.
@@ -268,7 +262,7 @@ impl Exchange<'_> {
         if let (Some(asked), Some(outstanding)) = (asked, &mut self.session.outstanding) {
             self.is_silent = asked.is_silent();
             self.idempotent = asked.demand.idempotent;
-            self.deadline = later(self.deadline, asked.demand.may_wait);
+            self.deadline += expressible(asked.demand.may_wait);
             outstanding.push(asked);
         }
         self.session.pulse.sent(self.began);

@@ -3,8 +3,9 @@
 //!
 //! A session is *dirty* from before the first byte of a request is written until all that answers it
 //! has been read (one frame, nearly always) and nothing has come behind it but heartbeats (the last
-//! of which may be incomplete) and what the server may send on its own. A session that is dropped while dirty is closed, so no reply ever reaches another
-//! request than its own. `exchange.rs` has the exchange.
+//! of which may be incomplete) and what the server may send on its own. A session that is dropped
+//! while dirty is closed, so no reply ever reaches another request than its own. `exchange.rs` has
+//! the exchange.
 
 use std::{
     fmt,
@@ -114,9 +115,9 @@ impl Session {
         true
     }
 
-    /// Whether a reply has shown that the server can't serve now, and the connection is to be closed:
-    /// another may lead to one that can.
-    pub(super) fn is_unfit(&mut self) -> bool {
+    /// Notes whether a reply has shown that the server can't serve now. If so, whether the connection
+    /// is to be closed: another may lead to one that can.
+    pub(super) fn note_unfit(&mut self) -> bool {
         let unfit = self
             .outstanding
             .as_deref_mut()

@@ -99,7 +99,8 @@ pub use self::{
 /// connection.
 ///
 /// The server asks [`admit`](Framing::admit) of each request that it receives, which is `demand` if
-/// nothing else is said, and `answers` of each reply that it has written. It reads no request behind one that pins before that is answered.
+/// nothing else is said, and `answers` of each reply that it has written. It reads no request behind
+/// one that pins before that is answered.
 pub trait Framing: Send + Sync + 'static {
     /// What the bytes at a boundary begin with.
     ///

@@ -1,7 +1,7 @@
 //! Redis: RESP2 and RESP3. Owns how its parts make a framing, and how failures are told; `resp.rs`
-//! knows where values end, `commands.rs` what is done with each command, `demands.rs` what a request
-//! asks of its connection, `admission.rs` what a server answers itself, `rights.rs` who may what, and `answers.rs` what replies
-//! make of a connection's state.
+//! knows where values end, `commands.rs` what is done with each command, `demands.rs` what a
+//! request asks of its connection, `admission.rs` what a server answers itself, `rights.rs` who may
+//! what, and `answers.rs` what replies make of a connection's state.
 //!
 //! Sources: *Redis serialization protocol specification*
 //! (<https://redis.io/docs/latest/develop/reference/protocol-spec/>), the definitions of the commands
@@ -146,24 +146,10 @@ impl Redis {
 
     /// The limits of a request on a connection of this state.
     fn limits(&self, state: &Note) -> &Limits {
-        let flags = Flags::of(state);
-        let must_log_in =
-            flags.has(Flags::OF_CLIENT) && !self.users.is_empty() && Flags::user_of(state) == 0;
-        match must_log_in {
+        let is_of_client = Flags::of(state).has(Flags::OF_CLIENT);
+        match is_of_client && self.users.await_login(state) {
             true => &self.before_login,
             false => &self.limits,
-        }
-    }
-
-    fn step(
-        &self,
-        context: Context<'_>,
-        bytes: &[u8],
-        scan: &mut Scan,
-    ) -> Result<Step, FrameError> {
-        match context.direction() {
-            Direction::Request => resp::request(bytes, scan, self.limits(context.state())),
-            Direction::Reply => resp::reply(bytes, scan, &self.limits),
         }
     }
 }
@@ -187,7 +173,10 @@ impl Framing for Redis {
         bytes: &[u8],
         scan: &mut Scan,
     ) -> Result<Step, FrameError> {
-        self.step(context, bytes, scan)
+        match context.direction() {
+            Direction::Request => resp::request(bytes, scan, self.limits(context.state())),
+            Direction::Reply => resp::reply(bytes, scan, &self.limits),
+        }
     }
 
     fn encode(
@@ -204,7 +193,7 @@ impl Framing for Redis {
             _ => out.extend_from_slice(body),
         }
         let frame = &out[begins..];
-        let found = self.step(context, frame, &mut Scan::default());
+        let found = self.next(context, frame, &mut Scan::default());
         let is_one = matches!(found, Ok(Step::Frame(extent)) if extent.length() == frame.len());
         if is_one {
             return Ok(());

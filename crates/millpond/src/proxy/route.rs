@@ -148,7 +148,8 @@ impl<F: Framing> ConnectionHandler for Route<F> {
             logged_in.await?;
         }
         if let Some(lane) = reply.lane() {
-            self.shared.client(lane)?;
+            let client = self.shared.client(lane);
+            client.ok_or_else(|| NotPassed::NoLane.told())?;
         }
         if reply.resets() {
             // In its turn; what the client was lent is closed, unless it is at rest.
@@ -195,7 +196,7 @@ impl<F: Framing> HandlesGroups<Downstream<F>> for Route<F> {
 
 impl<F: Framing> PassesOn<F> for Route<F> {
     fn upstream(&self, lane: u16) -> Option<&Client<F>> {
-        self.shared.clients.get(usize::from(lane))
+        self.shared.client(lane)
     }
 
     fn counters(&self) -> &Counters {
@@ -209,11 +210,9 @@ impl<F: Framing> PassesOn<F> for Route<F> {
 }
 
 impl<F: Framing> Shared<F> {
-    /// That of a lane.
-    fn client(&self, lane: u16) -> Result<&Client<F>, Failure> {
-        self.clients.get(usize::from(lane)).ok_or_else(|| {
-            Failure::refused("this route has no connections of the kind that the client asks for")
-        })
+    /// That of a lane, if there is one.
+    fn client(&self, lane: u16) -> Option<&Client<F>> {
+        self.clients.get(usize::from(lane))
     }
 
     /// The reply. In its turn: nothing of a client overtakes what it has sent before.
@@ -222,7 +221,7 @@ impl<F: Framing> Shared<F> {
         downstream: &Downstream<F>,
         request: Request,
     ) -> Result<Replied, NotPassed> {
-        let client = self.client(request.lane()).map_err(NotPassed::NoLane)?;
+        let client = self.client(request.lane()).ok_or(NotPassed::NoLane)?;
         let mut lent = downstream.lent.lock().await;
         let limit = limit(client, &request);
         let reason = match request.pins() {
@@ -372,7 +371,7 @@ enum NotPassed {
     /// The same, and with its connection a state was lost that the client relies on.
     Last(RequestError),
     /// There are no connections of its lane.
-    NoLane(Failure),
+    NoLane,
     /// As many clients have a connection to themselves as may.
     NoPin,
     /// The client had a connection to itself, and that has ended.
@@ -393,7 +392,9 @@ impl NotPassed {
         match self {
             NotPassed::Request(error) => told(error),
             NotPassed::Last(error) => told(error).closing(),
-            NotPassed::NoLane(failure) => failure.clone(),
+            NotPassed::NoLane => Failure::refused(
+                "this route has no connections of the kind that the client asks for",
+            ),
             NotPassed::NoPin => Failure::overloaded(
                 "too many clients have a connection to the upstream to themselves; it was not executed",
             ),
@@ -412,7 +413,7 @@ impl NotPassed {
         match self {
             NotPassed::Request(error) | NotPassed::Last(error) => error.execution(),
             NotPassed::WaitedTooLong => Execution::Possible,
-            NotPassed::NoLane(_) | NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
+            NotPassed::NoLane | NotPassed::NoPin | NotPassed::StateLost => Execution::Impossible,
         }
     }
 }

@@ -58,8 +58,7 @@ fn admitted(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission
 fn judged(rules: &Rules<'_>, request: &Request<'_>, state: &Note) -> Admission {
     let flags = Flags::of(state);
     let decision = request.command.map(|command| command.decision);
-    let must_log_in = !rules.users.is_empty() && Flags::user_of(state) == 0;
-    if must_log_in {
+    if rules.users.await_login(state) {
         let logs_in = matches!(
             decision,
             Some(Decision::Here(
@@ -273,7 +272,7 @@ fn hello(rules: &Rules<'_>, arguments: Arguments<'_>, state: &Note) -> Admission
         return refusal;
     }
     let has_users = !rules.users.is_empty();
-    if has_users && now.user == 0 && hello.auth.is_none() {
+    if rules.users.await_login(state) && hello.auth.is_none() {
         return refused(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         );

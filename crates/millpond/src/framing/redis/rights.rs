@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    super::Note,
     commands::Decision,
     demands::{Request, shown},
+    state::Flags,
     users::RedisUser,
 };
 
@@ -23,6 +25,11 @@ impl Users {
                 .map(|(name, user)| (name.clone(), user.clone()))
                 .collect(),
         }
+    }
+
+    /// Whether a client of this state has to log in before it may do anything else.
+    pub(super) fn await_login(&self, state: &Note) -> bool {
+        !self.is_empty() && Flags::user_of(state) == 0
     }
 
     pub(super) fn is_empty(&self) -> bool {

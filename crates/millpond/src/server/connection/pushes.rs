@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     pin::pin,
+    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 
@@ -12,11 +13,7 @@ use tokio::{task::yield_now, time::Instant};
 use super::{Connection, TURN, TURN_BYTES};
 use crate::{
     framing::{Answer, Context as FrameContext, Failure, FailureKind, Framing, extent_of},
-    server::{
-        handler::ConnectionHandler,
-        reply::Reply,
-        snapshot::{Closed, count},
-    },
+    server::{handler::ConnectionHandler, reply::Reply, snapshot::Closed},
 };
 
 impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>>>
@@ -60,9 +57,8 @@ impl<F: Framing, H: ConnectionHandler, A: Future<Output = Result<Reply, Failure>
             if begun.is_err() {
                 return Err(Closed::Broken);
             }
-            for _ in 0..pushes {
-                count(&service.ledger.counters.pushes);
-            }
+            let counter = &service.ledger.counters.pushes;
+            counter.fetch_add(pushes as u64, Ordering::Relaxed);
             self.written(now);
         }
         if let Some(failure) = failed {

@@ -118,7 +118,7 @@ impl<F: Framing> Driver<F> {
             let read = session.framed.poll_batch(framing, cx, &mut batch);
             let Batch { beats, doubt, .. } = batch;
             let replies = &mut self.replies;
-            let is_unfit = !replies.is_empty() && session.is_unfit();
+            let is_unfit = !replies.is_empty() && session.note_unfit();
             // Replies that came with too many heartbeats are delivered all the same.
             let flooded = (0..beats).any(|_| !session.heard_beat(Instant::now()));
             self.received |= read.is_ready();
